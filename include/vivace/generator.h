@@ -1,0 +1,39 @@
+// Random numbers equal to torch.Generator("cpu"): mt19937, and torch.randn's two ways of filling.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "vivace/tensor.h"
+
+namespace vivace {
+
+class Generator {
+ public:
+  // torch's default seed.
+  static constexpr uint64_t kDefaultSeed = 67280421310721ull;
+
+  explicit Generator(uint64_t seed = kDefaultSeed) { manual_seed(seed); }
+  // Restarts the stream, as torch.Generator.manual_seed. Only the low 32 bits seed mt19937, as in torch.
+  Generator& manual_seed(uint64_t seed);
+  uint64_t initial_seed() const { return seed_; }
+
+  uint32_t random32();
+  uint64_t random64();
+  // torch.randn(shape, generator=g): float32, standard normal.
+  Tensor randn(const Shape& shape);
+  // torch.rand(shape, generator=g): float32 in [0, 1).
+  Tensor rand(const Shape& shape);
+
+ private:
+  void refill();
+  double normal_double();  // one value of torch's normal_distribution<double>, which caches its second value
+
+  uint64_t seed_ = 0;
+  std::array<uint32_t, 624> state_{};
+  uint32_t next_ = 624;
+  bool has_cached_normal_ = false;
+  double cached_normal_ = 0;
+};
+
+}  // namespace vivace

@@ -1,0 +1,21 @@
+// The instruction sets kernels are written for, lowest first. A kernel asks isa() and never runs above it.
+#pragma once
+
+#include <string_view>
+
+namespace vivace::cpu {
+
+enum class Isa {
+  baseline,     // any x86-64 (SSE2)
+  avx2,         // AVX2 + FMA + F16C
+  avx512,       // AVX-512 F, BW, DQ, VL, CD
+  avx512_bf16,  // the same with BF16 and VNNI
+};
+
+// The highest level of this machine, lowered by limit_isa().
+Isa isa();
+// For tests and for comparing: nothing above `limit` is used from now on, in oneDNN too when called before its first use.
+void limit_isa(Isa limit);
+std::string_view isa_name(Isa isa);
+
+}  // namespace vivace::cpu
