@@ -1,0 +1,34 @@
+"""Golden files for single modules: whole components (text encoders, UNets, VAE halves) and the blocks they are made of.
+
+    python tools/golden/modules.py            writes tests/models/data
+
+Runs Diffusers and transformers in fp32 on the CPU with weights by the rule in weights.py. Formats: README.md in this folder.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from blocks import block_cases
+from components import text_cases, unet_cases, vae_cases
+from golden_file import GoldenWriter, library_versions
+
+DATA = Path(__file__).resolve().parents[2] / "tests" / "models" / "data"
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    writer = GoldenWriter(DATA)
+    with torch.no_grad():
+        for cases, max_values in ((text_cases, 512), (unet_cases, 1024), (vae_cases, 1024), (block_cases, 512)):
+            for case, outputs in cases():
+                writer.add(case, outputs, max_values)
+                print(f"{case['name']:40}", " ".join(f"{k} {v['rms']:.3g}" for k, v in writer.cases[-1]["outputs"].items()))
+    writer.finish("tools/golden/modules.py", library_versions())
+
+
+if __name__ == "__main__":
+    main()
