@@ -1,7 +1,5 @@
 """The whole components that modules.py runs: tiny configurations that together meet every config field the engine supports."""
 
-import torch
-
 from golden_file import make_input, randn_input
 from weights import component, fill
 
@@ -218,8 +216,8 @@ def text_cases():
         outputs["last_hidden_state"] = result.last_hidden_state
         key = "text_embeds" if "text_embeds" in result else "pooler_output"
         outputs[key] = result[key]
-        case = {"name": name, "kind": "text_encoder", "class": config["architectures"][0], "config": config, "prefix": "", "seed": 0, "inputs": inputs}
-        yield case, outputs
+        case = {"name": name, "kind": "text_encoder", "class": config["architectures"][0], "config": config}
+        yield {**case, "prefix": "", "seed": 0, "inputs": inputs}, outputs
 
 
 def vae_config(**fields) -> dict:
