@@ -1,0 +1,183 @@
+#include "base/files.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "base/file_map.h"
+#include "temp_folder.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+TEST(FileMap, MapsTheWholeFile) {
+  const TempFolder folder;
+  std::string text(3 * 4096 + 17, 'a');
+  text.back() = 'z';
+  write_file(folder / "weights", text);
+  const auto map = FileMap::open(folder / "weights");
+  ASSERT_EQ(map->size(), text.size());
+  map->will_need(4000, 200);
+  EXPECT_EQ(std::memcmp(map->data(), text.data(), text.size()), 0);
+  for (size_t offset : {size_t{0}, size_t{1}, size_t{4096}, text.size() - 1, text.size(), size_t{1} << 60}) {
+    map->will_need(offset, SIZE_MAX);
+    map->dont_need(offset, SIZE_MAX);
+  }
+  EXPECT_EQ(std::memcmp(map->data(), text.data(), text.size()), 0) << "pages given back are read again from the file";
+  fs::remove(folder / "weights");
+  EXPECT_EQ(static_cast<char>(map->data()[text.size() - 1]), 'z') << "the map outlives the name";
+}
+
+TEST(FileMap, NamesWhatItCannotMap) {
+  const TempFolder folder;
+  const auto error = [&](const fs::path& path) { return message_of<UserError>([&] { FileMap::open(path); }); };
+  EXPECT_EQ(error(folder / "gone"), (folder / "gone").string() + ": file not found");
+  EXPECT_EQ(error(folder.path()), folder.path().string() + ": expected a file, found a folder");
+  EXPECT_EQ(error("/dev/null"), "/dev/null: expected a regular file");
+  write_file(folder / "empty", "");
+  EXPECT_EQ(error(folder / "empty"), (folder / "empty").string() + ": the file is empty");
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(error(folder / "pipe"), (folder / "pipe").string() + ": expected a regular file");
+  if (::geteuid() != 0) {  // root may read everything
+    write_file(folder / "secret", "x");
+    ::chmod((folder / "secret").c_str(), 0);
+    EXPECT_EQ(error(folder / "secret"), (folder / "secret").string() + ": cannot be read: Permission denied");
+  }
+}
+
+TEST(ReadFile, WholeContentWithinTheLimit) {
+  const TempFolder folder;
+  const std::string text(100000, 'q');
+  write_file(folder / "a", text);
+  EXPECT_EQ(read_file(folder / "a"), text);
+  EXPECT_EQ(read_file(folder / "a", text.size()), text);
+  EXPECT_NE(message_of<UserError>([&] { read_file(folder / "a", text.size() - 1); }).find("too large: at most 99999 bytes"), std::string::npos);
+  EXPECT_FALSE(read_file("/proc/self/status").empty()) << "files without a size are read to their end";
+  write_file(folder / "b", "");
+  EXPECT_EQ(read_file(folder / "b"), "");
+}
+
+TEST(FileWriter, ReplacesAtOnceAndKeepsTheMode) {
+  const TempFolder folder;
+  write_file(folder / "a", "old");
+  ::chmod((folder / "a").c_str(), 0640);
+  FileWriter writer(folder / "a");
+  std::string expected;
+  for (int i = 0; i < 1000; ++i) {
+    const std::string piece(static_cast<size_t>(i), static_cast<char>('a' + i % 26));
+    writer.write(piece);
+    expected += piece;
+  }
+  const std::string large(1 << 20, 'L');
+  writer.write(large);
+  expected += large;
+  EXPECT_EQ(read_file(folder / "a"), "old") << "nothing is to be seen before commit";
+  writer.commit();
+  EXPECT_EQ(read_file(folder / "a"), expected);
+  EXPECT_EQ(fs::status(folder / "a").permissions(), fs::perms::owner_read | fs::perms::owner_write | fs::perms::group_read);
+  EXPECT_EQ(folder.files(), 1u);
+}
+
+TEST(FileWriter, AnErrorOrInterruptLeavesTheOldFile) {
+  const TempFolder folder;
+  write_file(folder / "a", "old");
+  EXPECT_THROW(
+      {
+        FileWriter writer(folder / "a");
+        writer.write(std::string(1 << 20, 'x'));
+        throw Interrupted("stopped");
+      },
+      Interrupted);
+  EXPECT_EQ(read_file(folder / "a"), "old");
+  EXPECT_EQ(folder.files(), 1u) << "the temporary is removed";
+}
+
+TEST(FileWriter, FollowsSymbolicLinks) {
+  const TempFolder folder;
+  fs::create_directory(folder / "real");
+  write_file(folder / "real/a", "old");
+  fs::create_symlink("real/a", folder / "link");
+  write_file(folder / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(read_file(folder / "real/a"), "new");
+  fs::create_symlink("real/b", folder / "dangling");
+  write_file(folder / "dangling", "made");
+  EXPECT_EQ(read_file(folder / "real/b"), "made");
+}
+
+TEST(FileWriter, NamesWhyItCannotWrite) {
+  const TempFolder folder;
+  const auto error = [&](const fs::path& path) {
+    const std::string message = message_of<UserError>([&] { write_file(path, "x"); });
+    EXPECT_EQ(message_of<UserError>([&] { check_writable(path); }), message) << "the check before a long run says the same";
+    return message;
+  };
+  const std::string gone = (folder / "gone").string();
+  EXPECT_EQ(error(folder / "gone/x.png"), "cannot write " + gone + "/x.png: the folder " + gone + " does not exist: create it first");
+  EXPECT_EQ(error(folder.path()), "cannot write " + folder.path().string() + ": it is a folder: give the name of a file in it");
+  EXPECT_NE(error("").find("empty name"), std::string::npos);
+  write_file(folder / "file", "x");
+  EXPECT_NE(error(folder / "file/x.png").find("is not a folder"), std::string::npos);
+  EXPECT_NO_THROW(check_writable(folder / "x.png"));
+  EXPECT_FALSE(fs::exists(folder / "x.png"));
+  if (::geteuid() != 0) {
+    fs::create_directory(folder / "locked");
+    fs::permissions(folder / "locked", fs::perms::owner_read | fs::perms::owner_exec);
+    EXPECT_NE(error(folder / "locked/x.png").find("permission denied"), std::string::npos);
+  }
+}
+
+TEST(FileWriter, FullDeviceIsAnError) {
+  const std::string message = message_of<UserError>([] { write_file("/dev/full", "x"); });
+  EXPECT_EQ(message, "cannot write /dev/full: the disk is full: free some space or choose another folder");
+  EXPECT_NO_THROW(write_file("/dev/null", "x"));
+  EXPECT_TRUE(fs::is_character_file("/dev/null")) << "a device is written to, not replaced";
+}
+
+// A file size limit stands in for the full disk: it fails a write in the middle, in a folder where the old file must survive.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::getrlimit(RLIMIT_FSIZE, &old_);
+    handler_ = ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{bytes, old_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &old_);
+    ::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit old_{};
+  void (*handler_)(int) = nullptr;
+};
+
+TEST(FileWriter, FailureInTheMiddleLeavesTheOldFile) {
+  const TempFolder folder;
+  write_file(folder / "a", "old");
+  std::string in_write, in_reserve;
+  {
+    const FileSizeLimit limit(100000);
+    in_write = message_of<UserError>([&] { write_file(folder / "a", std::string(300000, 'x')); });
+    in_reserve = message_of<UserError>([&] {
+      FileWriter writer(folder / "a");
+      writer.reserve(300000);
+    });
+  }
+  EXPECT_EQ(in_write,
+            "cannot write " + (folder / "a").string() + ": the file would exceed the size limit: raise it (ulimit -f) or choose another folder");
+  EXPECT_EQ(in_write, in_reserve);
+  EXPECT_EQ(read_file(folder / "a"), "old");
+  EXPECT_EQ(folder.files(), 1u);
+}
+
+}  // namespace
+}  // namespace vivace
