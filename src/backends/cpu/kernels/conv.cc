@@ -1,0 +1,206 @@
+#include "backends/cpu/kernels/conv.h"
+
+#include <atomic>
+#include <vector>
+
+#include "backends/cpu/kernels/conv_plan.h"
+#include "base/parallel.h"
+#include "tensor/half.h"
+
+namespace vivace::cpu {
+namespace {
+
+enum class Algorithm { direct, phases, winograd_f2, winograd_f4, winograd_upsample };
+
+const ConvIsaKernels& kernels_for(DType compute, Isa isa) {
+  if (compute == DType::bfloat16) return kConvAvx512Bf16;
+  return isa >= Isa::avx512 ? kConvAvx512F32 : kConvAvx2F32;
+}
+
+constexpr const WinogradShape* winograd_shape(Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::winograd_f2: return &kWinogradF2;
+    case Algorithm::winograd_f4: return &kWinogradF4;
+    case Algorithm::winograd_upsample: return &kWinogradUpsample;
+    default: return nullptr;
+  }
+}
+
+// Every slot of the packed weights as a combination of the kernel's taps.
+struct Slots {
+  int count = 0;
+  std::vector<double> coefficients;  // [count][taps]
+};
+
+// Rows of `row_of` [side][3] by columns of `col_of`, as combinations of the 3x3 taps.
+void append_products(Slots& slots, const double (*row_of)[3], const double (*col_of)[3], int side) {
+  for (int i = 0; i < side; ++i)
+    for (int j = 0; j < side; ++j, ++slots.count)
+      for (int t = 0; t < 9; ++t) slots.coefficients.push_back(row_of[i][t / 3] * col_of[j][t % 3]);
+}
+
+Slots make_slots(Algorithm algorithm, const ConvSpec& spec) {
+  Slots slots;
+  if (const WinogradShape* shape = winograd_shape(algorithm)) {
+    append_products(slots, shape->weight_transform, shape->weight_transform, shape->pos);
+  } else if (algorithm == Algorithm::phases) {
+    // Even output pixels see their left neighbour once and their own pixel twice, odd ones the reverse.
+    constexpr double sums[2][2][3] = {{{1, 0, 0}, {0, 1, 1}}, {{1, 1, 0}, {0, 0, 1}}};
+    for (int phase = 0; phase < 4; ++phase) append_products(slots, sums[phase / 2], sums[phase % 2], 2);
+  } else {
+    slots.count = spec.kernel * spec.kernel;
+    for (int i = 0; i < slots.count; ++i)
+      for (int t = 0; t < slots.count; ++t) slots.coefficients.push_back(i == t);
+  }
+  return slots;
+}
+
+std::string text(int64_t n) { return std::to_string(n); }
+
+template <Algorithm algorithm, DType compute>
+std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
+  constexpr bool upsamples = algorithm == Algorithm::phases || algorithm == Algorithm::winograd_upsample;
+  if (spec.compute != compute) return "computes in " + std::string(dtype_name(compute)) + ", not " + std::string(dtype_name(spec.compute));
+  const Isa needed = compute == DType::bfloat16 ? Isa::avx512_bf16 : Isa::avx2;
+  if (isa < needed) return "needs " + std::string(isa_name(needed)) + ", this machine offers " + std::string(isa_name(isa));
+  if (spec.act != DType::float32 && spec.act != DType::bfloat16 && spec.act != DType::float16)
+    return "activations of " + std::string(dtype_name(spec.act));
+  if (spec.in_channels < 1 || spec.out_channels < 1) return "no channels";
+  if (spec.upsample2x != upsamples) return upsamples ? "only for a convolution after nearest 2x upsampling" : "does not upsample";
+  if (upsamples || winograd_shape(algorithm)) {
+    if (spec.kernel != 3) return "kernel " + text(spec.kernel) + ", not 3";
+    if (spec.stride != 1) return "stride " + text(spec.stride) + ", not 1";
+  }
+  if (spec.kernel != 1 && spec.kernel != 3) return "kernel " + text(spec.kernel) + ", neither 1 nor 3";
+  if (spec.stride != 1 && spec.stride != 2) return "stride " + text(spec.stride) + ", neither 1 nor 2";
+  const ConvPadding& pad = spec.pad;
+  if (pad.top < 0 || pad.left < 0 || pad.bottom < 0 || pad.right < 0) return "negative padding";
+  if (upsamples && (pad.top != 1 || pad.left != 1 || pad.bottom != 1 || pad.right != 1)) return "padding other than 1 on each side";
+  return std::nullopt;
+}
+
+template <Algorithm algorithm>
+size_t packed_bytes(const ConvSpec& spec, Isa isa) {
+  const ConvFormat& format = kernels_for(spec.compute, isa).format;
+  const int slots = winograd_shape(algorithm) ? winograd_shape(algorithm)->pos * winograd_shape(algorithm)->pos
+                    : algorithm == Algorithm::phases ? 16
+                                                     : spec.kernel * spec.kernel;
+  return static_cast<size_t>(format.panels(spec.out_channels) * format.panel * slots * format.units(spec.in_channels)) * 4;
+}
+
+template <Algorithm algorithm>
+void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed) {
+  const ConvIsaKernels& kernels = kernels_for(spec.compute, isa);
+  const int taps = spec.kernel * spec.kernel;
+  std::vector<float> wide;  // of the dtypes the vector code does not read
+  if (dtype == DType::float8_e4m3 || dtype == DType::float64) {
+    wide.resize(static_cast<size_t>(spec.out_channels * spec.in_channels * taps));
+    parallel_for(static_cast<int64_t>(wide.size()), 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        wide[i] = dtype == DType::float64 ? static_cast<float>(static_cast<const double*>(weight)[i])
+                                          : static_cast<float>(static_cast<const f8e4m3*>(weight)[i]);
+    });
+    weight = wide.data();
+    dtype = DType::float32;
+  }
+  const Slots slots = make_slots(algorithm, spec);
+  const ConvPackJob job{spec.in_channels, spec.out_channels, taps, slots.count, slots.coefficients.data(), weight, dtype, packed};
+  parallel_for(kernels.format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) kernels.pack_panel(job, panel);
+  });
+}
+
+// A 1x1 convolution has no rows: walked as one, its register tiles are all full.
+bool is_flat(const ConvSpec& spec) {
+  return spec.kernel == 1 && spec.stride == 1 && spec.pad.top + spec.pad.left + spec.pad.bottom + spec.pad.right == 0;
+}
+
+template <Algorithm algorithm>
+ConvPlan make_plan(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
+  const ConvFormat& format = kernels_for(spec.compute, isa).format;
+  if constexpr (winograd_shape(algorithm) != nullptr) return plan_winograd(*winograd_shape(algorithm), format, spec, n, h, w, threads);
+  return is_flat(spec) ? plan_direct(format, spec, n, 1, h * w, threads) : plan_direct(format, spec, n, h, w, threads);
+}
+
+template <Algorithm algorithm>
+size_t workspace_bytes(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
+  return make_plan<algorithm>(spec, isa, n, h, w, threads).workspace_bytes(threads);
+}
+
+// body(thread, task) for every task, each taken by the first of `threads` that is free.
+template <class Body>
+void run_tasks(int64_t tasks, int threads, const Body& body) {
+  std::atomic<int64_t> next{0};
+  parallel_threads([&](int thread, int) {
+    if (thread >= threads) return;
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(thread, task);
+  });
+}
+
+void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
+  const ConvPlan& plan = job.plan;
+  const int64_t blocks = plan.grid.count();
+  const int threads = job.args.threads;
+  char* inputs = static_cast<char*>(workspace);
+  char* scratches = inputs + static_cast<size_t>(plan.shared ? blocks : threads) * plan.input_bytes;
+  const auto input = [&](int64_t i) { return inputs + static_cast<size_t>(i) * plan.input_bytes; };
+  const auto scratch = [&](int thread) { return scratches + static_cast<size_t>(thread) * plan.scratch_bytes; };
+  if (plan.shared) {
+    run_tasks(blocks * plan.chunks, threads, [&](int thread, int64_t task) {
+      const int64_t block = task / plan.chunks, chunk = task % plan.chunks;
+      steps.prepare(job, block, chunk, chunk + 1, input(block), scratch(thread));
+    });
+    // Panel by panel, so that a panel's weights are read from memory once.
+    run_tasks(blocks * plan.panels, threads, [&](int thread, int64_t task) {
+      const int64_t panel = task / blocks, block = task % blocks;
+      steps.multiply(job, block, panel, input(block), scratch(thread));
+    });
+  } else {
+    run_tasks(blocks, threads, [&](int thread, int64_t block) {
+      steps.prepare(job, block, 0, plan.chunks, input(thread), scratch(thread));
+      for (int64_t panel = 0; panel < plan.panels; ++panel) steps.multiply(job, block, panel, input(thread), scratch(thread));
+    });
+  }
+}
+
+template <Algorithm algorithm>
+void run(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args, void* workspace) noexcept {
+  const ConvIsaKernels& kernels = kernels_for(spec.compute, isa);
+  const ConvSteps& steps = algorithm == Algorithm::winograd_f2         ? kernels.winograd_f2
+                           : algorithm == Algorithm::winograd_f4       ? kernels.winograd_f4
+                           : algorithm == Algorithm::winograd_upsample ? kernels.winograd_upsample
+                                                                       : kernels.direct;
+  ConvArgs walked = args;
+  if (is_flat(spec)) walked.w = args.h * args.w, walked.h = 1;
+  const ConvPlan plan = make_plan<algorithm>(spec, isa, args.n, args.h, args.w, args.threads);
+  run_steps(steps, {spec, plan, walked, packed}, workspace);
+}
+
+template <Algorithm algorithm, DType compute>
+constexpr ConvKernel entry(std::string_view name) {
+  return {name, refuse<algorithm, compute>, packed_bytes<algorithm>, pack<algorithm>, workspace_bytes<algorithm>, run<algorithm>};
+}
+
+constexpr ConvKernel kKernels[] = {
+    entry<Algorithm::winograd_upsample, DType::bfloat16>("winograd_upsample_bf16"),
+    entry<Algorithm::winograd_upsample, DType::float32>("winograd_upsample_f32"),
+    entry<Algorithm::phases, DType::bfloat16>("upsample_phases_bf16"),
+    entry<Algorithm::phases, DType::float32>("upsample_phases_f32"),
+    entry<Algorithm::winograd_f2, DType::bfloat16>("winograd_f2_bf16"),
+    entry<Algorithm::winograd_f4, DType::float32>("winograd_f4_f32"),
+    entry<Algorithm::winograd_f2, DType::float32>("winograd_f2_f32"),
+    entry<Algorithm::direct, DType::bfloat16>("direct_bf16"),
+    entry<Algorithm::direct, DType::float32>("direct_f32"),
+};
+
+}  // namespace
+
+std::span<const ConvKernel> conv_kernels() { return kKernels; }
+
+const ConvKernel* find_conv_kernel(std::string_view name) {
+  for (const ConvKernel& kernel : kKernels)
+    if (kernel.name == name) return &kernel;
+  return nullptr;
+}
+
+}  // namespace vivace::cpu

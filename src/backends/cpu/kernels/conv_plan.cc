@@ -1,0 +1,96 @@
+#include "backends/cpu/kernels/conv_plan.h"
+
+#include <algorithm>
+
+namespace vivace::cpu {
+namespace {
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+constexpr int64_t kUnitBytes = 4, kLine = 64;
+
+// Buffers whose rows lie a multiple of 4 KiB apart would fight for the same few cache sets: lengths are made odd multiples of a line.
+int64_t odd_lines(int64_t bytes) { return round_up(bytes, 2 * kLine) + kLine; }
+
+// Of `total` cells, the largest part <= most of an equal division.
+int64_t equal_part(int64_t total, int64_t most) { return divide_up(total, divide_up(total, std::clamp<int64_t>(most, 1, total))); }
+
+void cut(BlockGrid& grid, int64_t cells, int64_t most_cols) {
+  grid.block_cols = equal_part(grid.cols, std::min(most_cols, cells));
+  grid.block_rows = equal_part(grid.rows, cells / grid.block_cols);
+  grid.blocks_y = divide_up(grid.rows, grid.block_rows);
+  grid.blocks_x = divide_up(grid.cols, grid.block_cols);
+}
+
+// Sharing costs a pass through the last-level cache; it pays where threads would otherwise idle or read weights from memory again and again.
+bool share_input(const ConvPlan& plan, size_t weight_bytes, int threads) {
+  constexpr size_t kLastLevel = 16 << 20;  // what can be expected of a last-level cache
+  const auto blocks = static_cast<size_t>(plan.grid.count());
+  return blocks < 2 * static_cast<size_t>(threads) || (weight_bytes > kLastLevel / 2 && blocks * plan.input_bytes <= kLastLevel);
+}
+
+}  // namespace
+
+int64_t conv_out_h(const ConvSpec& spec, int64_t h) {
+  return ((spec.upsample2x ? 2 * h : h) + spec.pad.top + spec.pad.bottom - spec.kernel) / spec.stride + 1;
+}
+int64_t conv_out_w(const ConvSpec& spec, int64_t w) {
+  return ((spec.upsample2x ? 2 * w : w) + spec.pad.left + spec.pad.right - spec.kernel) / spec.stride + 1;
+}
+
+ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, const ConvSpec& spec, int64_t n, int64_t h, int64_t w, int threads) {
+  ConvPlan plan;
+  plan.panels = format.panels(spec.out_channels);
+  plan.chunks = format.chunks(spec.in_channels);
+  const int64_t positions = shape.pos * shape.pos;
+  plan.tile_units = odd_lines(plan.chunks * format.panel / format.unit * kUnitBytes) / kUnitBytes;
+
+  plan.grid.images = n;
+  plan.grid.rows = divide_up(conv_out_h(spec, h), shape.out);
+  plan.grid.cols = divide_up(conv_out_w(spec, w), shape.out);
+  // A block's transformed input stays near a core while every panel reads it.
+  constexpr int64_t kBlockBytes = 1536 << 10;
+  cut(plan.grid, std::clamp<int64_t>(kBlockBytes / (positions * plan.tile_units * kUnitBytes), 4 * format.max_rows, 16 * format.max_rows), 16);
+
+  const int64_t cells = plan.grid.block_rows * plan.grid.block_cols;
+  plan.position_units = odd_lines(cells * plan.tile_units * kUnitBytes) / kUnitBytes;
+  plan.input_bytes = static_cast<size_t>(positions * plan.position_units * kUnitBytes);
+  plan.patch_cols = (plan.grid.block_cols - 1) * shape.in_step + shape.in;
+  const int64_t patch_rows = (plan.grid.block_rows - 1) * shape.in_step + shape.in;
+  plan.patch_bytes = static_cast<size_t>(odd_lines(patch_rows * plan.patch_cols * format.panel * 4));
+  plan.scratch_bytes = plan.patch_bytes + static_cast<size_t>(positions * cells * format.panel * 4);
+  const auto weight_bytes = static_cast<size_t>(plan.panels * format.panel * format.units(spec.in_channels) * kUnitBytes * positions);
+  plan.shared = share_input(plan, weight_bytes, threads);
+  return plan;
+}
+
+ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, int64_t h, int64_t w, int threads) {
+  ConvPlan plan;
+  plan.panels = format.panels(spec.out_channels);
+  plan.chunks = format.chunks(spec.in_channels);
+  plan.phases = spec.upsample2x ? 4 : 1;
+  plan.taps = spec.upsample2x ? 4 : spec.kernel * spec.kernel;
+  plan.pixel_units = odd_lines(plan.chunks * format.panel / format.unit * kUnitBytes) / kUnitBytes;
+
+  plan.grid.images = n;
+  plan.grid.rows = spec.upsample2x ? h : conv_out_h(spec, h);
+  plan.grid.cols = spec.upsample2x ? w : conv_out_w(spec, w);
+  // A patch shares the second-level cache with the weights of taps_at_once; enough pixels make each weight worth its trip.
+  constexpr int64_t kBlockBytes = 384 << 10;
+  const int64_t pixel_bytes = plan.pixel_units * kUnitBytes * spec.stride * spec.stride;
+  cut(plan.grid, std::clamp<int64_t>(kBlockBytes / pixel_bytes, 8 * format.max_rows, 24 * format.max_rows), 5 * format.max_rows);
+
+  plan.patch_cols = (plan.grid.block_cols - 1) * spec.stride + spec.kernel;
+  const int64_t patch_rows = (plan.grid.block_rows - 1) * spec.stride + spec.kernel;
+  plan.input_bytes = static_cast<size_t>(odd_lines(patch_rows * plan.patch_cols * plan.pixel_units * kUnitBytes));
+  plan.scratch_bytes = static_cast<size_t>(plan.grid.block_rows * plan.grid.block_cols * format.panel * 4);
+  constexpr int64_t kTapBytes = 512 << 10;
+  const int64_t tap_bytes = format.units(spec.in_channels) * format.panel * kUnitBytes;
+  plan.taps_at_once = static_cast<int>(std::clamp<int64_t>(kTapBytes / tap_bytes, 1, plan.taps));
+  plan.taps_at_once = static_cast<int>(equal_part(plan.taps, plan.taps_at_once));
+  plan.shared = share_input(plan, static_cast<size_t>(plan.panels * plan.phases * plan.taps * tap_bytes), threads);
+  return plan;
+}
+
+}  // namespace vivace::cpu
