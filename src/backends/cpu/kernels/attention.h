@@ -1,0 +1,69 @@
+// Scaled dot-product attention on the CPU: out = softmax(scale Q K^T + mask) V, head by head.
+//
+// Three backends under PyTorch's names, each right on its own:
+//   flash      one fused pass: the exponential is taken in the registers that hold Q K^T, no score matrix is ever stored. No mask.
+//   efficient  memory-efficient: exact online softmax over blocks of keys. Any head size, any additive mask, every instruction set.
+//   math       three separate steps (Q K^T, softmax, P V) in float32 through a bounded slab of scores: the plain reference.
+//
+// bfloat16 runs on vdpbf16ps where the machine has it (flash, efficient); everything else computes in float32, and float16 is a storage type.
+// A row that may see no key at all (mask of -inf) gives zeros, as in PyTorch 2.5 and later. `causal` is PyTorch's is_causal: query i sees keys
+// 0..i, counted from the top left whatever the two lengths.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "backends/cpu/isa.h"
+#include "vivace/dtype.h"
+
+namespace vivace::cpu {
+
+struct AttentionShape {
+  int64_t batch = 1, heads = 1;
+  int64_t q_len = 0, kv_len = 0;  // tokens, 1 or more
+  int64_t head_dim = 0;           // the same for queries, keys and values
+  DType dtype = float32;          // of q, k, v and out: float32, bfloat16 or float16
+  bool causal = false;
+  bool mask = false;  // AttentionArgs::mask is given
+  float scale = 1.f;  // usually 1 / sqrt(head_dim)
+};
+
+// Strides in elements. Head h begins h * head_dim elements into a token, so q, k and v may be slices of one fused row.
+struct TokenStrides {
+  int64_t batch = 0, token = 0;
+};
+
+struct AttentionArgs {
+  const void *q = nullptr, *k = nullptr, *v = nullptr;
+  void* out = nullptr;
+  TokenStrides q_strides, k_strides, v_strides, out_strides;
+  const float* mask = nullptr;                            // additive, -inf allowed; the keys of a row are contiguous
+  int64_t mask_batch = 0, mask_head = 0, mask_query = 0;  // elements; 0 broadcasts
+};
+
+// All functions take the machine's level from isa(): it must not change between sizing, packing and running.
+// Workspaces and packed keys and values are 64-byte aligned; nothing is allocated and nothing throws once the shape was accepted.
+struct AttentionBackend {
+  std::string_view name;
+  // The reason why this backend can't take the shape at that level; nothing if it can.
+  std::optional<std::string> (*refuse)(const AttentionShape&, Isa);
+  // For run(), with at most `threads` threads in the pool.
+  size_t (*workspace_bytes)(const AttentionShape&, int threads);
+  void (*run)(const AttentionShape&, const AttentionArgs&, void* workspace) noexcept;
+
+  // The same in two halves, for keys and values that outlive a call (cross-attention: the text's are the same at every step).
+  // pack_kv reads only k, v and their strides; run_packed reads neither.
+  size_t (*packed_bytes)(const AttentionShape&);
+  void (*pack_kv)(const AttentionShape&, const AttentionArgs&, void* packed) noexcept;
+  size_t (*packed_workspace_bytes)(const AttentionShape&, int threads);
+  void (*run_packed)(const AttentionShape&, const AttentionArgs&, const void* packed, void* workspace) noexcept;
+};
+
+// In order of preference: flash, efficient, math. The first that does not refuse is the choice.
+std::span<const AttentionBackend> attention_backends();
+
+}  // namespace vivace::cpu

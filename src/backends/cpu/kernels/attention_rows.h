@@ -1,0 +1,333 @@
+// One task of attention: a block of query rows of one head against all of its keys, in each of the three ways.
+// Only for attention_<isa>.cc (see attention_kernels.h).
+#pragma once
+
+#include "backends/cpu/kernels/attention_tile.h"
+
+namespace vivace::cpu {
+namespace {
+
+constexpr float kLog2E = 1.4426950408889634f, kInfinity = __builtin_inff();
+constexpr int64_t kSlabBytes = 64 << 20;  // math's scores, all threads together
+
+inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// A thread's scratch, in floats and units (both 4 bytes), in this order: Q tiles, weights, output, partial sums, references, scores.
+struct ScratchSizes {
+  int64_t q, weights, out, sums, references, scores;
+  int64_t total() const { return q + weights + out + sums + references + scores; }
+};
+
+template <class Op>
+ScratchSizes scratch_sizes(const AttentionLayout& l, AttentionKind kind) {
+  ScratchSizes s;
+  // Tiles of a block are of nearly equal length, so they may be one more than full tiles would be.
+  s.q = round_up((l.block_rows / kRows + 1) * kRows * l.head_units, 16);
+  s.weights = round_up(kRows * Op::kWeightStride, 16);
+  s.out = round_up(l.block_rows * l.out_columns, 16);
+  s.sums = l.block_rows * kLanes;
+  s.references = round_up(l.block_rows, 16);
+  s.scores = kind == AttentionKind::math ? l.block_rows * l.kv_padded : kRows * kScoreStride;
+  return s;
+}
+
+template <class Op>
+AttentionLayout layout(const AttentionShape& s, AttentionKind kind, int threads) {
+  AttentionLayout l{};
+  l.head_units = (s.head_dim + Op::kPair - 1) / Op::kPair;
+  l.kv_padded = round_up(s.kv_len, kPanel);
+  l.panels = l.kv_padded / kPanel;
+  l.out_columns = round_up(s.head_dim, kLanes);
+  l.packed_k_head = static_cast<size_t>(round_up(l.kv_padded * l.head_units, 16));
+  l.packed_v_head = static_cast<size_t>(round_up(l.kv_padded / Op::kPair * l.out_columns, 16));
+  // A quarter of a megabyte of keys and values: below half of the L2 caches of today.
+  const int64_t fit = (256 << 10) / ((l.head_units + l.out_columns / Op::kPair) * 4) / kPanel * kPanel;
+  l.block_keys = fit < kPanel ? kPanel : min64(fit, kMaxBlockKeys);
+  // Four full tiles share each pass over a block of keys, fewer where that leaves threads without work.
+  l.block_rows = 4 * kRows;
+  while (l.block_rows > kRows && s.batch * s.heads * ((s.q_len + l.block_rows - 1) / l.block_rows) < 4 * threads) l.block_rows -= kRows;
+  if (kind == AttentionKind::math) {
+    const int64_t rows = kSlabBytes / (4 * threads * l.kv_padded);
+    if (rows < l.block_rows) l.block_rows = rows < 1 ? 1 : rows;
+  }
+  l.scratch_bytes = static_cast<size_t>(round_up(scratch_sizes<Op>(l, kind).total() * 4, 128));
+  return l;
+}
+
+template <class Op>
+struct RowBlock {
+  using Unit = typename Op::Unit;
+
+  const AttentionTask& task;
+  const AttentionShape& s = *task.shape;
+  const AttentionLayout& l = *task.layout;
+  const Unit* k = static_cast<const Unit*>(task.packed_k);
+  const Unit* v = static_cast<const Unit*>(task.packed_v);
+  Unit *q, *weights;
+  float *out, *sums, *references, *scores;
+  float scale = s.scale * kLog2E;  // exponents are powers of two throughout
+  int64_t tiles = (task.rows + kRows - 1) / kRows;
+
+  RowBlock(const AttentionTask& t, AttentionKind kind) : task(t) {
+    const ScratchSizes sizes = scratch_sizes<Op>(l, kind);
+    float* p = static_cast<float*>(t.scratch);
+    q = reinterpret_cast<Unit*>(p);
+    weights = reinterpret_cast<Unit*>(p += sizes.q);
+    out = p += sizes.weights;
+    sums = p += sizes.out;
+    references = p += sizes.sums;
+    scores = p += sizes.references;
+    load_queries();
+  }
+
+  int64_t first(int64_t tile) const { return task.rows * tile / tiles; }
+  int64_t length(int64_t tile) const { return first(tile + 1) - first(tile); }
+  // Keys that query row r of the block may see, by causality alone.
+  int64_t visible(int64_t r) const { return s.causal ? min64(s.kv_len, task.row + r + 1) : s.kv_len; }
+  int64_t tile_visible(int64_t tile) const { return visible(first(tile + 1) - 1); }
+
+  void load_queries() {
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      Unit* to = q + tile * l.head_units * kRows;
+      for (int64_t r = 0; r < length(tile); ++r) {
+        const char* row = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile) + r, s, task.head);
+        for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
+          alignas(64) Unit units[kLanes];
+          Op::load_units(s.dtype, row, unit, s.head_dim, units);
+          const int64_t n = min64(kLanes, l.head_units - unit);
+          for (int64_t i = 0; i < n; ++i) to[(unit + i) * kRows + r] = units[i];
+        }
+      }
+    }
+  }
+
+  // Scores of a tile over panels [panel, panel + count), unscaled.
+  void multiply_keys(int64_t tile, int64_t panel, int64_t count, float* to, int64_t stride) {
+    const auto multiply = Tiles<Op>::template select_multiply<QueryRows, 2>(length(tile));
+    for (int64_t p = 0; p < count; ++p) {
+      multiply(q + tile * l.head_units * kRows, k + (panel + p) * l.head_units * kPanel, l.head_units, to + p * kPanel, stride, false);
+    }
+  }
+
+  // out += weights V for the keys of a block.
+  void multiply_values(int64_t tile, int64_t key0, int64_t keys, bool add_to) {
+    const int64_t rows = length(tile), kv_units = l.kv_padded / Op::kPair, unit0 = key0 / Op::kPair, units = (keys + Op::kPair - 1) / Op::kPair;
+    for (int64_t group = 0; group < l.out_columns; group += kPanel) {
+      float* o = out + first(tile) * l.out_columns + group;
+      if (l.out_columns - group >= kPanel) {
+        const auto multiply = Tiles<Op>::template select_multiply<WeightRows<Op>, 2>(rows);
+        multiply(weights, v + group * kv_units + unit0 * kPanel, units, o, l.out_columns, add_to);
+      } else {
+        const auto multiply = Tiles<Op>::template select_multiply<WeightRows<Op>, 1>(rows);
+        multiply(weights, v + group * kv_units + unit0 * kLanes, units, o, l.out_columns, add_to);
+      }
+    }
+  }
+
+  // Writes the block's row r, divided by its sum of weights; false if the row is not finite.
+  bool write_row(int64_t r, float sum) {
+    const Vec inverse = set1(sum == 0.f ? 0.f : 1.f / sum);
+    char* to = const_cast<char*>(token_row(task.args->out, task.args->out_strides, task.batch, task.row + r, s, task.head));
+    const float* from = out + r * l.out_columns;
+    Vec check = zero();
+    for (int64_t column = 0; column < s.head_dim; column += kLanes) {
+      const Vec x = mul(load(from + column), inverse);
+      check = fma(x, zero(), check);  // 0, or NaN once x is infinite or NaN
+      if (column + kLanes <= s.head_dim) {
+        store_from_float(s.dtype, to + column * element_size(s.dtype), x);
+      } else {
+        alignas(64) char buffer[4 * kLanes];
+        store_from_float(s.dtype, buffer, x);
+        std::memcpy(to + column * element_size(s.dtype), buffer, static_cast<size_t>(s.head_dim - column) * element_size(s.dtype));
+      }
+    }
+    return reduce_add(check) == 0.f;
+  }
+
+  // ---- efficient: exact online softmax -----------------------------------------------------------------------------------------------------
+
+  // Scales the tile's scores over a block of keys, adds the mask and hides what is not visible (-inf); returns nothing, works in place.
+  void finish_scores(int64_t r, float* row, int64_t key0, int64_t keys) {
+    const int64_t see = visible(r) - key0, padded = round_up(keys, kPanel);
+    if (!s.mask) {
+      for (int64_t j = 0; j < padded; j += kLanes) store(row + j, first_lanes(mul(load(row + j), set1(scale)), see - j, -kInfinity));
+      return;
+    }
+    const AttentionArgs& a = *task.args;
+    const float* mask = a.mask + task.batch * a.mask_batch + task.head * a.mask_head + (task.row + r) * a.mask_query;
+    for (int64_t j = 0; j < padded; j += kLanes) {
+      const Vec added = load_padded(DType::float32, mask, key0 + j, s.kv_len);
+      store(row + j, first_lanes(fma(added, set1(kLog2E), mul(load(row + j), set1(scale))), see - j, -kInfinity));
+    }
+  }
+
+  static float row_max(const float* row, int64_t n) {
+    Vec m = set1(-kInfinity);
+    for (int64_t j = 0; j < n; j += kLanes) m = max(m, load(row + j));
+    return reduce_max(m);
+  }
+
+  template <bool Precise>
+  void online_row(int64_t r, float* row, int64_t keys, bool first_block, Unit* to) {
+    const int64_t padded = round_up(keys, kPanel);
+    float* sum = sums + r * kLanes;
+    const float before = first_block ? -kInfinity : references[r];
+    const float seen = row_max(row, padded), reference = seen > before ? seen : before;
+    references[r] = reference;
+    // Nothing to see so far: any finite base makes the weights 0.
+    const Vec base = set1(reference == -kInfinity ? 0.f : -reference);
+    Vec total = zero();
+    for (int64_t j = 0; j < padded; j += kPanel) {
+      const Vec x = exp2<Precise>(add(load(row + j), base)), y = exp2<Precise>(add(load(row + j + kLanes), base));
+      total = add(total, add(x, y));
+      Op::store_weights(to + j / Op::kPair, x, y);
+    }
+    if (first_block) return store(sum, total);
+    if (reference == before) return store(sum, add(load(sum), total));
+    const Vec shrink = exp2<true>(set1(before - reference));
+    store(sum, fma(load(sum), shrink, total));
+    float* o = out + r * l.out_columns;
+    for (int64_t column = 0; column < l.out_columns; column += kLanes) store(o + column, mul(load(o + column), shrink));
+  }
+
+  template <bool Precise>
+  void efficient_tile(int64_t tile, int64_t key0, int64_t keys) {
+    multiply_keys(tile, key0 / kPanel, (keys + kPanel - 1) / kPanel, scores, kScoreStride);
+    for (int64_t r = 0; r < length(tile); ++r) {
+      finish_scores(first(tile) + r, scores + r * kScoreStride, key0, keys);
+      online_row<Precise>(first(tile) + r, scores + r * kScoreStride, keys, key0 == 0, weights + r * Op::kWeightStride);
+    }
+    multiply_values(tile, key0, keys, key0 != 0);
+  }
+
+  template <bool Precise>
+  void efficient() {
+    const int64_t end = tile_visible(tiles - 1);
+    for (int64_t key0 = 0; key0 < end; key0 += l.block_keys) {
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t keys = min64(l.block_keys, tile_visible(tile) - key0);
+        if (keys > 0) efficient_tile<Precise>(tile, key0, keys);
+      }
+    }
+    for (int64_t r = 0; r < task.rows; ++r) write_row(r, reduce_add(load(sums + r * kLanes)));
+  }
+
+  // ---- flash: the reference of a row is a guess --------------------------------------------------------------------------------------------
+
+  // The guess is the largest of the row's first scores. It only has to be near enough to the largest of all that no weight overflows, so later
+  // blocks never rescale the output. Rows where it was not near enough are found by their sum and done again, exactly.
+  static constexpr int64_t kGuessKeys = 64;
+  static constexpr float kLargestSum = 0x1p64f;  // leaves as much room again for the values
+
+  void guess_references(int64_t tile) {
+    const int64_t keys = min64(min64(kGuessKeys, l.block_keys), tile_visible(tile)), padded = round_up(keys, kPanel);
+    multiply_keys(tile, 0, padded / kPanel, scores, kScoreStride);
+    for (int64_t r = first(tile); r < first(tile + 1); ++r) {
+      float* row = scores + (r - first(tile)) * kScoreStride;
+      for (int64_t j = 0; j < padded; j += kLanes) store(row + j, first_lanes(mul(load(row + j), set1(scale)), visible(r) - j, -kInfinity));
+      references[r] = row_max(row, padded);
+      store(sums + r * kLanes, zero());
+    }
+  }
+
+  template <bool Precise>
+  void flash_tile(int64_t tile, int64_t key0, int64_t keys) {
+    const int64_t row0 = first(tile), rows = length(tile);
+    if (key0 == 0) guess_references(tile);
+    // Panels that every row of the tile sees whole, then those at the end of the keys or on the diagonal.
+    const int64_t panels = (keys + kPanel - 1) / kPanel;
+    int64_t whole = (visible(row0) - key0) / kPanel;
+    whole = whole < 0 ? 0 : min64(whole, panels);
+    if (whole > 0) {
+      const auto score_weights = Tiles<Op>::template select_weights<Precise>(rows);
+      score_weights(q + tile * l.head_units * kRows, k + key0 * l.head_units, l.head_units, whole, scale, references + row0, sums + row0 * kLanes,
+                    weights);
+    }
+    if (whole < panels) {
+      multiply_keys(tile, key0 / kPanel + whole, panels - whole, scores, kScoreStride);
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t see = visible(row0 + r) - key0 - whole * kPanel;
+        const float* row = scores + r * kScoreStride;
+        const Vec base = set1(-references[row0 + r]);
+        float* sum = sums + (row0 + r) * kLanes;
+        for (int64_t j = 0; j < (panels - whole) * kPanel; j += kPanel) {
+          const Vec x = first_lanes(exp2<Precise>(fma(load(row + j), set1(scale), base)), see - j, 0.f);
+          const Vec y = first_lanes(exp2<Precise>(fma(load(row + j + kLanes), set1(scale), base)), see - j - kLanes, 0.f);
+          store(sum, add(load(sum), add(x, y)));
+          Op::store_weights(weights + r * Op::kWeightStride + (whole * kPanel + j) / Op::kPair, x, y);
+        }
+      }
+    }
+    multiply_values(tile, key0, keys, key0 != 0);
+  }
+
+  template <bool Precise>
+  void flash() {
+    const int64_t end = tile_visible(tiles - 1);
+    for (int64_t key0 = 0; key0 < end; key0 += l.block_keys) {
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t keys = min64(l.block_keys, tile_visible(tile) - key0);
+        if (keys > 0) flash_tile<Precise>(tile, key0, keys);
+      }
+    }
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      bool good = true;
+      for (int64_t r = first(tile); r < first(tile + 1); ++r) {
+        const float sum = reduce_add(load(sums + r * kLanes));
+        good = write_row(r, sum) && sum < kLargestSum && good;
+      }
+      if (good) continue;
+      for (int64_t key0 = 0; key0 < tile_visible(tile); key0 += l.block_keys) {
+        efficient_tile<Precise>(tile, key0, min64(l.block_keys, tile_visible(tile) - key0));
+      }
+      for (int64_t r = first(tile); r < first(tile + 1); ++r) write_row(r, reduce_add(load(sums + r * kLanes)));
+    }
+  }
+
+  // ---- math: Q K^T, softmax, P V -----------------------------------------------------------------------------------------------------------
+
+  void math() {
+    const int64_t stride = l.kv_padded;
+    for (int64_t panel = 0; panel < l.panels; ++panel) {
+      for (int64_t tile = 0; tile < tiles; ++tile) multiply_keys(tile, panel, 1, scores + first(tile) * stride + panel * kPanel, stride);
+    }
+    for (int64_t r = 0; r < task.rows; ++r) {
+      float* row = scores + r * stride;
+      finish_scores(r, row, 0, s.kv_len);
+      const float largest = row_max(row, stride);
+      const Vec base = set1(largest == -kInfinity ? 0.f : -largest);
+      Vec total = zero();
+      for (int64_t j = 0; j < stride; j += kLanes) {
+        const Vec x = exp2<true>(add(load(row + j), base));
+        total = add(total, x);
+        store(row + j, x);
+      }
+      store(sums + r * kLanes, total);
+    }
+    for (int64_t key0 = 0; key0 < s.kv_len; key0 += l.block_keys) {
+      const int64_t keys = min64(l.block_keys, s.kv_len - key0);
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        for (int64_t r = 0; r < length(tile); ++r) {
+          std::memcpy(weights + r * Op::kWeightStride, scores + (first(tile) + r) * stride + key0, static_cast<size_t>(round_up(keys, kPanel)) * 4);
+        }
+        multiply_values(tile, key0, keys, key0 != 0);
+      }
+    }
+    for (int64_t r = 0; r < task.rows; ++r) write_row(r, reduce_add(load(sums + r * kLanes)));
+  }
+};
+
+template <class Op>
+void run_task(AttentionKind kind, const AttentionTask& task) {
+  RowBlock<Op> block(task, kind);
+  const bool precise = task.shape->dtype != DType::bfloat16;
+  if constexpr (Op::kPair == 1) {
+    if (kind == AttentionKind::math) return block.math();
+  }
+  if (kind == AttentionKind::flash) return precise ? block.template flash<true>() : block.template flash<false>();
+  precise ? block.template efficient<true>() : block.template efficient<false>();
+}
+
+}  // namespace
+}  // namespace vivace::cpu

@@ -1,0 +1,220 @@
+// Packing, and the register tiles that multiply: a few query rows times one panel of two vectors.
+// Only for attention_<isa>.cc (see attention_kernels.h).
+//
+// Everything is counted in units of 4 bytes along the reduction, one float32 or a pair of bfloat16, so the two arithmetics share all of this code
+// and differ in one instruction. Layouts:
+//   Q   tile of kRows rows: [head_units][kRows], so that one pointer reaches every row
+//   K   panel of kPanel keys: [head_units][kPanel]
+//   V   column groups of kPanel (the last may be kLanes wide): [kv_padded / Op::kPair][width]
+//   P   the softmax weights of a row tile over a block of keys: kRows rows, Op::kWeightStride apart
+#pragma once
+
+#include "backends/cpu/kernels/attention_kernels.h"
+#include "backends/cpu/kernels/attention_simd.h"
+
+namespace vivace::cpu {
+namespace {
+
+constexpr int kPanel = 2 * kLanes;
+// Accumulators of the tile plus two vectors of the panel and one of the rows fill the registers: 32 with AVX-512, 16 below.
+constexpr int kRows = kLanes == 16 ? 14 : 6;
+constexpr int64_t kMaxBlockKeys = 512;
+constexpr int64_t kScoreStride = kMaxBlockKeys + 16;  // the 16 keep the rows of a tile out of each other's cache sets
+
+// Elements [first, first + count) of a row with `size` elements into a zero-filled buffer of `count`.
+inline void copy_padded(const void* row, size_t element, int64_t first, int64_t count, int64_t size, void* to) {
+  const int64_t n = size - first < count ? size - first : count;
+  std::memset(to, 0, static_cast<size_t>(count) * element);
+  if (n > 0) std::memcpy(to, static_cast<const char*>(row) + first * element, static_cast<size_t>(n) * element);
+}
+
+inline Vec load_padded(DType dtype, const void* row, int64_t first, int64_t size) {
+  if (first + kLanes <= size) return load_as_float(dtype, static_cast<const char*>(row) + first * element_size(dtype));
+  alignas(64) float buffer[kLanes];
+  copy_padded(row, element_size(dtype), first, kLanes, size, buffer);
+  return load_as_float(dtype, buffer);
+}
+
+struct F32Op {
+  using Unit = float;
+  using UnitVec = Vec;
+  static constexpr int kPair = 1;
+  static constexpr int64_t kWeightStride = kMaxBlockKeys + 16;
+  static UnitVec load(const Unit* p) { return cpu::load(p); }
+  static UnitVec broadcast(const Unit* p) { return set1(*p); }
+  static Vec dot(Vec acc, UnitVec a, UnitVec b) { return fma(a, b, acc); }
+  static void store_weights(Unit* p, Vec x, Vec y) {
+    store(p, x);
+    store(p + kLanes, y);
+  }
+  // kLanes units of a row beginning at a unit, zero beyond the row's `size` elements.
+  static void load_units(DType dtype, const void* row, int64_t first_unit, int64_t size, Unit* to) {
+    store(to, load_padded(dtype, row, first_unit, size));
+  }
+  // kLanes columns of kPair rows of V (null rows are zero), each column's rows in one unit.
+  static void interleave(DType dtype, const void* const* rows, int64_t first, int64_t size, Unit* to) {
+    store(to, rows[0] ? load_padded(dtype, rows[0], first, size) : zero());
+  }
+};
+
+#if defined(__AVX512BF16__)
+struct Bf16Op {
+  using Unit = uint32_t;
+  using UnitVec = __m512i;
+  static constexpr int kPair = 2;
+  static constexpr int64_t kWeightStride = kMaxBlockKeys / 2 + 16;
+  static UnitVec load(const Unit* p) { return _mm512_loadu_si512(p); }
+  static UnitVec broadcast(const Unit* p) { return _mm512_set1_epi32(static_cast<int>(*p)); }
+  static Vec dot(Vec acc, UnitVec a, UnitVec b) { return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b); }
+  static void store_weights(Unit* p, Vec x, Vec y) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(y, x)); }
+  static void load_units(DType, const void* row, int64_t first_unit, int64_t size, Unit* to) {
+    copy_padded(row, 2, 2 * first_unit, 2 * kLanes, size, to);
+  }
+  static void interleave(DType, const void* const* rows, int64_t first, int64_t size, Unit* to) {
+    __m512i half[2];
+    for (int i = 0; i < 2; ++i) {
+      alignas(32) uint16_t buffer[kLanes] = {};
+      const uint16_t* p = static_cast<const uint16_t*>(rows[i]) + (rows[i] ? first : 0);
+      if (!rows[i] || first + kLanes > size) {
+        if (rows[i]) copy_padded(rows[i], 2, first, kLanes, size, buffer);
+        p = buffer;
+      }
+      half[i] = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    _mm512_storeu_si512(to, _mm512_or_si512(half[0], _mm512_slli_epi32(half[1], 16)));
+  }
+};
+#endif
+
+inline const char* token_row(const void* base, const TokenStrides& strides, int64_t batch, int64_t token, const AttentionShape& s, int64_t head) {
+  return static_cast<const char*>(base) + (batch * strides.batch + token * strides.token + head * s.head_dim) * element_size(s.dtype);
+}
+
+template <class Op>
+void pack_panel(const AttentionShape& s, const AttentionArgs& args, const AttentionLayout& l, int64_t batch, int64_t head, int64_t panel,
+                void* packed_k, void* packed_v) {
+  using Unit = typename Op::Unit;
+  const int64_t key0 = panel * kPanel;
+  Unit* k_out = static_cast<Unit*>(packed_k) + panel * l.head_units * kPanel;
+  for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
+    const int64_t units = l.head_units - unit < kLanes ? l.head_units - unit : kLanes;
+    for (int g = 0; g < kPanel; g += kLanes) {
+      alignas(64) Unit rows[kLanes * kLanes], columns[kLanes * kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        const int64_t key = key0 + g + i;
+        if (key < s.kv_len) {
+          Op::load_units(s.dtype, token_row(args.k, args.k_strides, batch, key, s, head), unit, s.head_dim, rows + i * kLanes);
+        } else {
+          std::memset(rows + i * kLanes, 0, kLanes * sizeof(Unit));
+        }
+      }
+      transpose(rows, kLanes, columns, kLanes);
+      for (int64_t u = 0; u < units; ++u) std::memcpy(k_out + (unit + u) * kPanel + g, columns + u * kLanes, kLanes * sizeof(Unit));
+    }
+  }
+  const int64_t kv_units = l.kv_padded / Op::kPair;
+  for (int64_t key = key0; key < key0 + kPanel; key += Op::kPair) {
+    const void* rows[2];
+    for (int i = 0; i < Op::kPair; ++i) {
+      rows[i] = key + i < s.kv_len ? token_row(args.v, args.v_strides, batch, key + i, s, head) : nullptr;
+    }
+    for (int64_t column = 0; column < l.out_columns; column += kLanes) {
+      const int64_t group = column / kPanel * kPanel, width = l.out_columns - group < kPanel ? kLanes : kPanel;
+      Unit* to = static_cast<Unit*>(packed_v) + group * kv_units + key / Op::kPair * width + (column - group);
+      Op::interleave(s.dtype, rows, column, s.head_dim, to);
+    }
+  }
+}
+
+// Where a tile's rows lie: Q tiles are stored unit by unit, weights row by row.
+struct QueryRows {
+  static constexpr int64_t kRow = 1, kStep = kRows;
+};
+template <class Op>
+struct WeightRows {
+  static constexpr int64_t kRow = Op::kWeightStride, kStep = 1;
+};
+
+// acc += rows of A times one panel. The empty asm keeps the two pointers as they are: the compiler would otherwise make one of each row.
+template <class Op, class A, int MR, int NV>
+[[gnu::always_inline]] inline void accumulate(Vec (&acc)[MR][NV], const typename Op::Unit* a, const typename Op::Unit* b, int64_t k) {
+  for (int64_t i = 0; i < k; ++i) {
+    typename Op::UnitVec panel[NV];
+#pragma GCC unroll 2
+    for (int j = 0; j < NV; ++j) {
+      panel[j] = Op::load(b + j * kLanes);
+      _mm_prefetch(reinterpret_cast<const char*>(b + j * kLanes + 8 * NV * kLanes), _MM_HINT_T0);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+      const typename Op::UnitVec row = Op::broadcast(a + r * A::kRow);
+#pragma GCC unroll 2
+      for (int j = 0; j < NV; ++j) acc[r][j] = Op::dot(acc[r][j], row, panel[j]);
+    }
+    a += A::kStep;
+    b += NV * kLanes;
+    asm volatile("" : "+r"(a), "+r"(b));
+  }
+}
+
+// C (MR rows of NV vectors) = A B, or C += A B.
+template <class Op, class A, int NV, int MR>
+[[gnu::noinline]] void multiply(const typename Op::Unit* a, const typename Op::Unit* b, int64_t k, float* c, int64_t ldc, bool add_to) {
+  Vec acc[MR][NV];
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 2
+    for (int j = 0; j < NV; ++j) acc[r][j] = add_to ? load(c + r * ldc + j * kLanes) : zero();
+  }
+  accumulate<Op, A, MR, NV>(acc, a, b, k);
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 2
+    for (int j = 0; j < NV; ++j) store(c + r * ldc + j * kLanes, acc[r][j]);
+  }
+}
+
+// Flash's inner step: the tile's scores over `panels` whole panels never leave the registers. With t = scale * score - reference (both in units of
+// log2), stores the weights 2^t and adds them to the rows' vectors of partial sums.
+template <class Op, bool Precise, int MR>
+[[gnu::noinline]] void score_weights(const typename Op::Unit* q, const typename Op::Unit* k, int64_t head_units, int64_t panels, float scale,
+                                     const float* reference, float* sums, typename Op::Unit* weights) {
+  for (int64_t p = 0; p < panels; ++p) {
+    Vec acc[MR][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) acc[r][0] = acc[r][1] = zero();
+    accumulate<Op, QueryRows, MR, 2>(acc, q, k + p * head_units * kPanel, head_units);
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+      const Vec base = set1(-reference[r]);
+      const Vec x = exp2<Precise>(fma(acc[r][0], set1(scale), base)), y = exp2<Precise>(fma(acc[r][1], set1(scale), base));
+      store(sums + r * kLanes, add(load(sums + r * kLanes), add(x, y)));
+      Op::store_weights(weights + r * Op::kWeightStride + p * kPanel / Op::kPair, x, y);
+    }
+  }
+}
+
+// The same code for 1 ... kRows rows.
+template <class Op>
+struct Tiles {
+  using Unit = typename Op::Unit;
+  using Multiply = void (*)(const Unit*, const Unit*, int64_t, float*, int64_t, bool);
+  using ScoreWeights = void (*)(const Unit*, const Unit*, int64_t, int64_t, float, const float*, float*, Unit*);
+  template <class A, int NV, int MR = 1>
+  static Multiply select_multiply(int64_t rows) {
+    if constexpr (MR < kRows) {
+      if (rows != MR) return select_multiply<A, NV, MR + 1>(rows);
+    }
+    return multiply<Op, A, NV, MR>;
+  }
+  template <bool Precise, int MR = 1>
+  static ScoreWeights select_weights(int64_t rows) {
+    if constexpr (MR < kRows) {
+      if (rows != MR) return select_weights<Precise, MR + 1>(rows);
+    }
+    return score_weights<Op, Precise, MR>;
+  }
+};
+
+}  // namespace
+}  // namespace vivace::cpu

@@ -1,0 +1,240 @@
+// Every backend, dtype and instruction set against an oracle in float64, with bounds that follow from the arithmetic.
+#include <cstring>
+
+#include "attention_case.h"
+
+namespace vivace::cpu {
+namespace {
+
+constexpr DType kDTypes[] = {float32, bfloat16, float16};
+
+std::string describe(const AttentionShape& s, const AttentionBackend& backend) {
+  return std::string(isa_name(isa())) + " " + std::string(backend.name) + " " + std::string(dtype_name(s.dtype)) + " b" + std::to_string(s.batch) +
+         " h" + std::to_string(s.heads) + " q" + std::to_string(s.q_len) + " kv" + std::to_string(s.kv_len) + " d" + std::to_string(s.head_dim) +
+         (s.causal ? " causal" : "") + (s.mask ? " mask" : "");
+}
+
+AttentionShape make_shape(int64_t batch, int64_t heads, int64_t q, int64_t kv, int64_t d, DType dtype, bool causal = false, bool mask = false) {
+  return {batch, heads, q, kv, d, dtype, causal, mask, 1.f / std::sqrt(static_cast<float>(d))};
+}
+
+// body() at every level this machine has.
+template <class Body>
+void at_every_level(const Body& body) {
+  limit_isa(Isa::avx512_bf16);
+  const Isa best = isa();
+  for (int level = 0; level <= static_cast<int>(best); ++level) {
+    limit_isa(static_cast<Isa>(level));
+    body();
+  }
+  limit_isa(Isa::avx512_bf16);
+}
+
+// The case on every backend that takes it, at every level; fails when fewer than `least` backends ran.
+void check_everywhere(Case& c, int least) {
+  c.solve();
+  at_every_level([&] {
+    int ran = 0;
+    for (const AttentionBackend& backend : attention_backends()) {
+      if (backend.refuse(c.shape, isa())) continue;
+      c.run(backend);
+      c.check(describe(c.shape, backend));
+      ++ran;
+    }
+    EXPECT_GE(ran, isa() == Isa::baseline ? std::min(least, 2) : least);
+  });
+}
+
+TEST(Attention, SizesOfHeadsQueriesAndKeys) {
+  const int64_t sizes[][5] = {
+      // batch, heads, queries, keys, head size
+      {1, 2, 64, 64, 64},   {2, 3, 50, 77, 64},   {1, 1, 1, 1, 8},     {1, 1, 1, 33, 16},    {1, 2, 15, 31, 32},  {1, 2, 29, 65, 40},
+      {2, 2, 57, 96, 48},   {1, 1, 13, 130, 80},  {1, 1, 43, 100, 96}, {1, 2, 20, 150, 128}, {1, 1, 17, 77, 160}, {1, 1, 30, 200, 256},
+      {1, 1, 31, 161, 512}, {1, 1, 30, 1100, 64}, {1, 1, 9, 577, 72},  {1, 1, 100, 544, 24},
+  };
+  for (const DType dtype : kDTypes) {
+    for (const auto& n : sizes) {
+      Case c(make_shape(n[0], n[1], n[2], n[3], n[4], dtype));
+      check_everywhere(c, 3);
+    }
+  }
+}
+
+TEST(Attention, HeadSizesThatFlashRefuses) {
+  for (const DType dtype : kDTypes) {
+    for (const int64_t d : {1, 2, 5, 17, 33, 63, 100, 520}) {
+      Case c(make_shape(1, 2, 19, 70, d, dtype));
+      check_everywhere(c, 2);
+    }
+  }
+}
+
+TEST(Attention, Causal) {
+  for (const DType dtype : kDTypes) {
+    for (const auto& [q, kv] : {std::pair<int64_t, int64_t>{77, 77}, {1, 5}, {100, 40}, {40, 100}, {130, 600}, {600, 600}}) {
+      Case c(make_shape(1, 2, q, kv, 32, dtype, true));
+      check_everywhere(c, 3);
+    }
+  }
+}
+
+TEST(Attention, Masks) {
+  for (const DType dtype : kDTypes) {
+    for (const auto& [q, kv] : {std::pair<int64_t, int64_t>{20, 77}, {3, 1}, {33, 600}}) {
+      for (const bool causal : {false, true}) {
+        Case c(make_shape(2, 2, q, kv, 40, dtype, causal, true));
+        // One row sees nothing, one only the last key, one nothing in its first blocks.
+        for (int64_t j = 0; j < kv; ++j) {
+          c.mask[j] = -kInf;
+          if (q > 2 && j + 1 < kv) c.mask[c.args.mask_query + j] = c.mask[2 * c.args.mask_query + j] = -kInf;
+        }
+        check_everywhere(c, 2);
+      }
+    }
+  }
+}
+
+TEST(Attention, MaskStridesBroadcast) {
+  Case c(make_shape(2, 3, 10, 50, 16, float32, false, true));
+  // One row of keys for everything; then one a head.
+  c.args.mask_batch = c.args.mask_query = 0;
+  check_everywhere(c, 2);
+  c.args.mask_head = 51;
+  check_everywhere(c, 2);
+}
+
+TEST(Attention, LargeScoresAndBadGuesses) {
+  for (const DType dtype : kDTypes) {
+    for (const bool causal : {false, true}) {
+      // Scores in the thousands; then keys whose first 64 are far below all later ones; then the other way round; then a slow rise.
+      for (int kind = 0; kind < 4; ++kind) {
+        const AttentionShape s = make_shape(1, 1, 90, 700, 64, dtype, causal);
+        Case c(s, 7, kind == 0 ? 16.f : 1.f);
+        for (int64_t j = 0; kind > 0 && j < s.kv_len; ++j) {
+          for (int64_t i = 0; i < s.heads * s.head_dim; ++i) {
+            const size_t at = c.k_at(0, j, 0) + i;
+            const float factor = kind == 1 ? (j < 64 ? -1.f : 1.f) : kind == 2 ? (j < 64 ? 1.f : -1.f) : static_cast<float>(j) / 600.f;
+            c.kv.set(at, round_to(dtype, 60.f * factor * std::abs(c.kv.get(at))));
+          }
+        }
+        for (int64_t i = 0; kind > 0 && i < s.q_len; ++i) {
+          for (int64_t d = 0; d < s.heads * s.head_dim; ++d) c.q.set(c.q_at(0, i, 0) + d, std::abs(c.q.get(c.q_at(0, i, 0) + d)));
+        }
+        check_everywhere(c, 3);
+      }
+    }
+  }
+}
+
+TEST(Attention, LargeValues) {
+  // Sums of weights times values would overflow before the division in a row that was guessed badly.
+  for (const DType dtype : {float32, bfloat16}) {
+    Case c(make_shape(1, 1, 20, 200, 64, dtype));
+    for (int64_t j = 0; j < 200; ++j) {
+      for (int64_t d = 0; d < 64; ++d) {
+        c.kv.set(c.v_at(0, j, 0) + d, 1e36f * c.kv.get(c.v_at(0, j, 0) + d));
+        if (j < 64) c.kv.set(c.k_at(0, j, 0) + d, -20.f * std::abs(c.kv.get(c.k_at(0, j, 0) + d)));
+        if (j < 20) c.q.set(c.q_at(0, j, 0) + d, std::abs(c.q.get(c.q_at(0, j, 0) + d)));
+      }
+    }
+    check_everywhere(c, 3);
+  }
+}
+
+TEST(Attention, NegativeAndZeroScale) {
+  for (const float scale : {-0.3f, 0.f}) {
+    Case c(make_shape(1, 1, 20, 200, 32, float32));
+    c.shape.scale = scale;
+    check_everywhere(c, 3);
+  }
+}
+
+TEST(Attention, NanStaysInItsRow) {
+  for (const DType dtype : kDTypes) {
+    Case c(make_shape(1, 1, 40, 100, 64, dtype));
+    c.solve();
+    c.q.set(c.q_at(0, 7, 0) + 3, std::numeric_limits<float>::quiet_NaN());
+    at_every_level([&] {
+      for (const AttentionBackend& backend : attention_backends()) {
+        if (backend.refuse(c.shape, isa())) continue;
+        c.run(backend);
+        for (int64_t i = 0; i < 40; ++i) {
+          for (int64_t d = 0; d < 64; ++d) {
+            const double got = c.out.get(c.out_at(0, i, 0) + d);
+            if (i == 7)
+              EXPECT_TRUE(std::isnan(got)) << describe(c.shape, backend);
+            else
+              EXPECT_LE(std::abs(got - c.expected[i * 64 + d]), c.bound[i * 64 + d]) << describe(c.shape, backend);
+          }
+        }
+      }
+    });
+  }
+}
+
+// The text's keys and values are packed once and used at every step: bit for bit the same result; nor does the number of threads change it.
+TEST(Attention, PackedOnceAndAnyNumberOfThreads) {
+  for (const DType dtype : kDTypes) {
+    Case c(make_shape(2, 2, 150, 77, 40, dtype));
+    at_every_level([&] {
+      for (const AttentionBackend& backend : attention_backends()) {
+        if (backend.refuse(c.shape, isa())) continue;
+        set_num_threads(1);
+        c.run(backend);
+        const Buffer once = c.out;
+        Workspace packed(backend.packed_bytes(c.shape));
+        AttentionArgs keys = c.args;
+        keys.q = nullptr;
+        keys.out = nullptr;
+        backend.pack_kv(c.shape, keys, packed.data);
+        AttentionArgs queries = c.args;
+        queries.k = queries.v = nullptr;
+        for (const int threads : {1, 2, 3}) {
+          set_num_threads(threads);
+          Workspace workspace(backend.packed_workspace_bytes(c.shape, threads));
+          std::memset(workspace.data, 0xff, backend.packed_workspace_bytes(c.shape, threads));
+          for (int64_t t = 0; t < 2 * 150; ++t) {
+            for (int64_t i = 0; i < c.width(); ++i) c.out.set(t * c.args.out_strides.token + i, 0.f);
+          }
+          backend.run_packed(c.shape, queries, packed.data, workspace.data);
+          EXPECT_EQ(once.half, c.out.half) << describe(c.shape, backend) << " threads " << threads;
+          EXPECT_EQ(once.full, c.out.full) << describe(c.shape, backend) << " threads " << threads;
+        }
+        set_num_threads(0);
+      }
+    });
+  }
+}
+
+TEST(Attention, MathKeepsToItsSlab) {
+  // 16,384 tokens squared would be a gigabyte of scores.
+  const AttentionShape s = make_shape(1, 1, 16384, 16384, 512, float32);
+  for (const AttentionBackend& backend : attention_backends()) {
+    const size_t copies = 3 * 16384 * 512 * 4, slab = 64 << 20;
+    EXPECT_LE(backend.workspace_bytes(s, 2), copies + slab) << backend.name;
+  }
+}
+
+TEST(Attention, RefusalsSayWhy) {
+  const auto backends = attention_backends();
+  ASSERT_EQ(backends.size(), 3u);
+  EXPECT_EQ(backends[0].name, "flash");
+  EXPECT_EQ(backends[1].name, "efficient");
+  EXPECT_EQ(backends[2].name, "math");
+  AttentionShape s = make_shape(1, 1, 8, 8, 64, float32);
+  for (const AttentionBackend& backend : backends) EXPECT_FALSE(backend.refuse(s, Isa::avx2));
+  EXPECT_EQ(backends[0].refuse(s, Isa::baseline), "flash needs AVX2");
+  s.mask = true;
+  EXPECT_EQ(backends[0].refuse(s, Isa::avx512), "flash takes no mask (causal only)");
+  EXPECT_FALSE(backends[1].refuse(s, Isa::baseline));
+  s.mask = false;
+  s.head_dim = 60;
+  EXPECT_EQ(backends[0].refuse(s, Isa::avx512), "head size 60 is not a multiple of 8");
+  s.head_dim = 520;
+  EXPECT_EQ(backends[0].refuse(s, Isa::avx512), "head size 520 is above 512");
+  s.dtype = DType::int8;
+  for (const AttentionBackend& backend : backends) EXPECT_EQ(backend.refuse(s, Isa::avx512), "dtype int8 is not float32, bfloat16 or float16");
+}
+
+}  // namespace
+}  // namespace vivace::cpu
