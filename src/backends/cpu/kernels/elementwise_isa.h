@@ -1,0 +1,43 @@
+// The loops of the elementwise family, one table an instruction set; they run on the calling thread.
+#pragma once
+
+#include "backends/cpu/isa.h"
+#include "backends/cpu/kernels/elementwise.h"
+#include "backends/cpu/kernels/elementwise_tile.h"
+
+namespace vivace::cpu {
+
+struct ElementwiseKernels {
+  void (*convert)(const void* x, DType x_dtype, void* y, DType y_dtype, int64_t count);
+  // y[c, r] = x[r, c] for r < rows, c < columns; strides in elements.
+  void (*transpose)(const RowInput& x, int64_t rows, int64_t columns, const RowOutput& y);
+  void (*linear_combination)(const float* const* x, const float* factors, int terms, int64_t begin, int64_t end, float* y);
+};
+
+struct TileKernels {
+  // The rectangle rows [row, row_end) x channels [channel, channel_end).
+  void (*run)(const TileProgram& program, const TileArguments& arguments, int64_t row, int64_t row_end, int64_t channel, int64_t channel_end);
+};
+
+namespace baseline {
+extern const ElementwiseKernels kElementwiseKernels;
+extern const TileKernels kTileKernels;
+}  // namespace baseline
+namespace avx2 {
+extern const ElementwiseKernels kElementwiseKernels;
+extern const TileKernels kTileKernels;
+}  // namespace avx2
+namespace avx512 {
+extern const ElementwiseKernels kElementwiseKernels;
+extern const TileKernels kTileKernels;
+}  // namespace avx512
+
+// The table of the level that isa() allows.
+inline const ElementwiseKernels& elementwise_kernels() {
+  return isa() >= Isa::avx512 ? avx512::kElementwiseKernels : isa() == Isa::avx2 ? avx2::kElementwiseKernels : baseline::kElementwiseKernels;
+}
+inline const TileKernels& tile_kernels() {
+  return isa() >= Isa::avx512 ? avx512::kTileKernels : isa() == Isa::avx2 ? avx2::kTileKernels : baseline::kTileKernels;
+}
+
+}  // namespace vivace::cpu

@@ -1,0 +1,22 @@
+# Sources compiled once an instruction set (see vecmath_simd.h): each becomes <name>_<level>.cc in the build folder, which includes it.
+function(vivace_simd_sources)
+  set(flags_baseline "")
+  set(flags_avx2 -mavx2 -mfma -mf16c)
+  set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd)
+  # GCC 12 warns inside its own AVX-512 header, whose _mm512_undefined values are uninitialised on purpose.
+  list(APPEND flags_avx512 -Wno-maybe-uninitialized)
+  foreach(source IN LISTS ARGN)
+    get_filename_component(name ${source} NAME_WE)
+    foreach(level baseline avx2 avx512)
+      set(stub ${CMAKE_CURRENT_BINARY_DIR}/simd/${name}_${level}.cc)
+      file(CONFIGURE OUTPUT ${stub} CONTENT "#include \"backends/cpu/kernels/${source}\"\n")
+      set_source_files_properties(${stub} PROPERTIES COMPILE_DEFINITIONS VIVACE_SIMD=${level} COMPILE_OPTIONS "${flags_${level}}")
+      target_sources(vivace_backends PRIVATE ${stub})
+    endforeach()
+  endforeach()
+endfunction()
+
+vivace_simd_sources(norm_kernels.cc softmax_kernels.cc vecmath_kernels.cc)
+foreach(source norm softmax quantize vecmath)
+  target_sources(vivace_backends PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cpu/kernels/${source}.cc)
+endforeach()

@@ -1,0 +1,35 @@
+// Rows of activations, float or quantised to 8 bits. Row kernels (norm.h, softmax.h, elementwise.h) write to a RowOutput, so that the
+// quantisation of a row costs no trip through memory of its own.
+#pragma once
+
+#include <cstdint>
+
+#include "vivace/dtype.h"
+
+namespace vivace::cpu {
+
+// [rows, channels] of float32, bfloat16 or float16; `stride` elements lie between the starts of two rows.
+struct RowInput {
+  const void* data = nullptr;
+  DType dtype = DType::float32;
+  int64_t stride = 0;
+};
+
+// dtype float32, bfloat16 or float16: values rounded to nearest even.
+// dtype int8: symmetric per row, value ~ scale[row] * q with scale = absmax / 127 and q in [-127, 127], rounded to nearest even; scale 0 for a
+// row of zeros. dtype uint8: q + 128, for instructions that want an unsigned operand. A row that holds a NaN or an infinity gets scale NaN and
+// q = 0, so that whatever is computed from it is NaN.
+struct RowOutput {
+  void* data = nullptr;
+  DType dtype = DType::float32;
+  int64_t stride = 0;
+  float* scale = nullptr;  // [rows]; for int8 and uint8 only
+};
+
+// What row kernels return when no row was bad; otherwise the lowest row with a NaN or an infinity in what was to be quantised.
+inline constexpr int64_t kNoBadRow = -1;
+
+// y = x, quantised or cast.
+int64_t quantize_rows(const RowInput& x, int64_t rows, int64_t channels, const RowOutput& y) noexcept;
+
+}  // namespace vivace::cpu

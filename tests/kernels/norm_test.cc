@@ -1,0 +1,279 @@
+#include "backends/cpu/kernels/norm.h"
+
+#include "backends/cpu/kernels/elementwise.h"
+#include "backends/cpu/kernels/softmax.h"
+#include "base/parallel.h"
+#include "norm_testing.h"
+
+namespace vivace::cpu {
+namespace {
+
+double silu(double x) { return x / (1 + std::exp(-x)); }
+
+struct GroupCase {
+  int64_t images, pixels, channels, groups;
+  double mean, deviation;
+};
+
+// The largest of |got - want| / tolerance over all elements. The tolerance: the float sums of the statistics take 64 terms before they go into
+// doubles (64 units of mean and deviation each, so of gamma and of y), then a few roundings of x * scale + shift, the activation's, the output's.
+double group_norm_error(const GroupCase& k, const Rows& x, const std::vector<float>& gamma, const std::vector<float>& beta, float eps, Act act, const Rows& y) {
+  double worst = 0;
+  const int64_t size = k.channels / k.groups;
+  for (int64_t n = 0; n < k.images; ++n) {
+    for (int64_t g = 0; g < k.groups; ++g) {
+      double sum = 0, squares = 0;
+      const double count = static_cast<double>(size * k.pixels);
+      const auto each = [&](const auto& f) {
+        for (int64_t p = n * k.pixels; p < (n + 1) * k.pixels; ++p)
+          for (int64_t c = g * size; c < (g + 1) * size; ++c) f(p, c);
+      };
+      each([&](int64_t p, int64_t c) { sum += x(p, c); });
+      const double mean = sum / count;
+      each([&](int64_t p, int64_t c) { squares += (x(p, c) - mean) * (x(p, c) - mean); });
+      const double factor = 1 / std::sqrt(squares / count + eps);
+      each([&](int64_t p, int64_t c) {
+        const double scale = factor * gamma[c], shift = beta[c] - mean * scale;
+        const double v = x(p, c) * scale + shift, want = act == Act::silu ? silu(v) : v;
+        const double before = 64 * kUnit * (std::abs(gamma[c]) + std::abs(v)) + 2 * kUnit * (std::abs(x(p, c) * scale) + std::abs(shift));
+        const double tolerance = 1.1 * before + 8 * kUnit * std::abs(want) + rounding(want, y.dtype);  // silu's slope is at most 1.1
+        worst = std::max(worst, std::abs(y(p, c) - want) / tolerance);
+      });
+    }
+  }
+  return worst;
+}
+
+TEST(GroupNorm, equals_the_double_oracle) {
+  const GroupCase cases[] = {
+      {2, 35, 64, 32, 0, 1},      // two channels a group, pixels not a multiple of anything
+      {1, 1, 32, 8, 3, 2},        // one pixel
+      {3, 70, 44, 4, 0.5, 3},     // channels not a multiple of a vector
+      {1, 16, 2560, 32, 0, 1},    // more than one tile of channels; a group across the tiles' border
+      {1, 9, 4200, 1, 1, 1},      // one group over all tiles
+      {2, 700, 128, 32, 100, 1},  // a mean that is large against the deviation; shared by threads
+      {1, 6, 5000, 5000, 2, 1},   // instance norm with more groups than partial sums
+  };
+  at_every_isa([&] {
+    for_dtype_pairs([&](DType in, DType out) {
+      for (const GroupCase& k : cases) {
+        for (Act act : {Act::none, Act::silu}) {
+          SCOPED_TRACE(testing::Message() << k.images << " x " << k.pixels << " x " << k.channels << " / " << k.groups);
+          const Rows x = Rows(in, k.images * k.pixels, k.channels, 5).random(1, k.mean, k.deviation);
+          const auto gamma = random_floats(k.channels, 2, 1, 0.3), beta = random_floats(k.channels, 3);
+          Rows y(out, k.images * k.pixels, k.channels, 3);
+          const GroupNorm norm{x.in(), k.images, k.pixels, k.channels, k.groups, gamma.data(), beta.data(), 1e-5f};
+          group_norm(norm, act, y.out());
+          EXPECT_LE(group_norm_error(k, x, gamma, beta, 1e-5f, act, y), 1);
+          EXPECT_TRUE(y.untouched());
+          // The same in two steps.
+          std::vector<float> scale(static_cast<size_t>(k.images * k.channels)), shift(scale.size());
+          group_norm_stats(norm, scale.data(), shift.data());
+          Rows z(out, k.images * k.pixels, k.channels);
+          scale_shift(x.in(), k.images, k.pixels, k.channels, scale.data(), shift.data(), act, z.out());
+          EXPECT_LE(group_norm_error(k, x, gamma, beta, 1e-5f, act, z), 1);
+        }
+      }
+    });
+  });
+}
+
+TEST(GroupNorm, statistics_stay_exact_over_a_million_elements) {
+  const GroupCase k{1, 1 << 18, 8, 2, 30, 1};
+  const Rows x = Rows(float32, k.pixels, k.channels).random(4, k.mean, k.deviation);
+  const std::vector<float> ones(8, 1.f), zeros(8, 0.f);
+  at_every_isa([&] {
+    for (int threads : {1, 2, 5}) {
+      set_num_threads(threads);
+      Rows y(float32, k.pixels, k.channels);
+      group_norm({x.in(), 1, k.pixels, k.channels, k.groups, nullptr, nullptr, 1e-5f}, Act::none, y.out());
+      EXPECT_LE(group_norm_error(k, x, ones, zeros, 1e-5f, Act::none, y), 1);
+    }
+    set_num_threads(0);
+  });
+}
+
+TEST(GroupNorm, in_place_and_nan) {
+  at_every_isa([&] {
+    const GroupCase k{2, 12, 32, 4, 0, 1};
+    const Rows x = Rows(bfloat16, 24, 32).random(5);
+    const std::vector<float> ones(32, 1.f), zeros(32, 0.f);
+    Rows y = x;
+    group_norm({y.in(), 2, 12, 32, 4, nullptr, nullptr, 1e-5f}, Act::silu, y.out());
+    EXPECT_LE(group_norm_error(k, x, ones, zeros, 1e-5f, Act::silu, y), 1);
+    // A NaN spoils its own image and group, nothing else.
+    Rows z = x;
+    z.set(13, 9, NAN);
+    group_norm({z.in(), 2, 12, 32, 4, nullptr, nullptr, 1e-5f}, Act::none, z.out());
+    for (int64_t p = 0; p < 24; ++p)
+      for (int64_t c = 0; c < 32; ++c) EXPECT_EQ(std::isnan(z(p, c)), p >= 12 && c / 8 == 1);
+  });
+}
+
+struct RowOracle {
+  std::vector<double> value, tolerance;
+};
+
+// Tolerance: float sums over n terms in 4 * lanes >= 16 chains (n / 16 + 8 units), and the few roundings of the formula.
+RowOracle row_norm_oracle(const RowNorm& norm, const Rows& x, const Rows* residual, int64_t r, bool rms) {
+  const int64_t n = norm.channels;
+  std::vector<double> v(static_cast<size_t>(n));
+  double sum = 0, squares = 0, spread = 0;
+  for (int64_t c = 0; c < n; ++c) sum += v[c] = x(r, c) + (residual ? (*residual)(r, c) : 0);
+  const double mean = rms ? 0 : sum / static_cast<double>(n);
+  for (double d : v) {
+    squares += (d - mean) * (d - mean);
+    spread += std::abs(d);
+  }
+  const double factor = 1 / std::sqrt(squares / static_cast<double>(n) + norm.eps), chain = static_cast<double>(n) / 16 + 8;
+  RowOracle oracle;
+  for (int64_t c = 0; c < n; ++c) {
+    const double gamma = norm.gamma ? norm.gamma[c] : 1, beta = norm.beta ? norm.beta[c] : 0, y = (v[c] - mean) * factor * gamma;
+    oracle.value.push_back(y + beta);
+    const double mean_error = (rms ? 0 : chain * kUnit * spread / static_cast<double>(n)) + kUnit * (std::abs(mean) + 2 * std::abs(v[c]));
+    oracle.tolerance.push_back(mean_error * factor * std::abs(gamma) + (chain + 8) * kUnit * std::abs(y) + kUnit * std::abs(y + beta));
+  }
+  return oracle;
+}
+
+void check_row_norm(bool rms, DType in, DType out, int64_t rows, int64_t channels, bool affine, bool with_residual) {
+  SCOPED_TRACE(testing::Message() << rows << " x " << channels << (affine ? " affine" : "") << (with_residual ? " residual" : ""));
+  const Rows x = Rows(in, rows, channels, 3).random(1, 0.5, 2), residual = Rows(out, rows, channels).random(2);
+  const auto gamma = random_floats(channels, 3, 1, 0.2), beta = random_floats(channels, 4);
+  Rows sum(in, rows, channels, 1), y(out, rows, channels, 2);
+  RowNorm norm{x.in(), {}, {}, rows, channels, affine ? gamma.data() : nullptr, affine && !rms ? beta.data() : nullptr, 1e-5f};
+  if (with_residual) {
+    norm.residual = residual.in();
+    norm.sum = sum.out();
+  }
+  const auto run = rms ? rms_norm : layer_norm;
+  EXPECT_EQ(run(norm, y.out()), kNoBadRow);
+  EXPECT_TRUE(y.untouched());
+  Rows q(DType::uint8, rows, channels, 7);
+  std::vector<float> scale(static_cast<size_t>(rows));
+  EXPECT_EQ(run(norm, q.out(scale.data())), kNoBadRow);
+  for (int64_t r = 0; r < rows; ++r) {
+    const RowOracle want = row_norm_oracle(norm, x, with_residual ? &residual : nullptr, r, rms);
+    for (int64_t c = 0; c < channels; ++c) {
+      ASSERT_NEAR(y(r, c), want.value[c], want.tolerance[c] + rounding(want.value[c], out)) << r << ", " << c;
+      const double dequantized = scale[r] * (static_cast<uint8_t>(q.bytes[static_cast<size_t>(r * q.stride + c)]) - 128.0);
+      ASSERT_NEAR(dequantized, want.value[c], want.tolerance[c] + scale[r] * (0.5 + 256 * kUnit)) << r << ", " << c;
+      if (with_residual) {
+        const double s = x(r, c) + residual(r, c);
+        ASSERT_NEAR(sum(r, c), s, kUnit * std::abs(s) + rounding(s, in));
+      }
+    }
+  }
+}
+
+TEST(RowNorm, equals_the_double_oracle) {
+  at_every_isa([&] {
+    for_dtype_pairs([&](DType in, DType out) {
+      for (bool rms : {false, true}) {
+        for (bool residual : {false, true}) {
+          check_row_norm(rms, in, out, 5, 77, true, residual);
+          check_row_norm(rms, in, out, 3, 1280, false, residual);
+        }
+      }
+    });
+    check_row_norm(false, bfloat16, float32, 2, 20000, true, true);  // longer than the row buffer
+    check_row_norm(true, float32, bfloat16, 2, 16385, true, false);
+    check_row_norm(false, float32, float32, 300, 640, true, true);  // shared by threads
+    check_row_norm(false, float32, float32, 4, 1, true, false);
+  });
+}
+
+TEST(RowNorm, sum_and_result_may_replace_their_inputs) {
+  at_every_isa([&] {
+    for (int64_t channels : {100, 17000}) {
+      const Rows x = Rows(float32, 2, channels).random(1), residual = Rows(float32, 2, channels).random(2);
+      Rows a = x, b = residual, want(float32, 2, channels), sum(float32, 2, channels);
+      layer_norm({x.in(), residual.in(), sum.out(), 2, channels}, want.out());
+      layer_norm({a.in(), b.in(), b.out(), 2, channels}, a.out());  // y over x, sum over the residual
+      EXPECT_EQ(a.bytes, want.bytes);
+      EXPECT_EQ(b.bytes, sum.bytes);
+    }
+  });
+}
+
+TEST(RowNorm, names_the_first_row_that_cannot_be_quantized) {
+  at_every_isa([&] {
+    Rows x = Rows(bfloat16, 400, 320).random(1), q(DType::int8, 400, 320);
+    std::vector<float> scale(400);
+    x.set(390, 7, NAN);
+    x.set(123, 319, INFINITY);
+    EXPECT_EQ(layer_norm({x.in(), {}, {}, 400, 320}, q.out(scale.data())), 123);
+    EXPECT_EQ(quantize_rows(x.in(), 400, 320, q.out(scale.data())), 123);
+    for (int64_t r = 0; r < 400; ++r) EXPECT_EQ(std::isnan(scale[static_cast<size_t>(r)]), r == 390 || r == 123);
+    EXPECT_EQ(q.bytes[390 * 320], 0);
+  });
+}
+
+TEST(Quantize, rounds_to_the_nearest_step) {
+  at_every_isa([&] {
+    for (DType in : kFloats) {
+      for (int64_t channels : {1, 15, 64, 1000, 17001}) {
+        Rows x = Rows(in, 4, channels, 1).random(7), s(DType::int8, 4, channels, 9), u(DType::uint8, 4, channels);
+        for (int64_t c = 0; c < channels; ++c) x.set(2, c, 0.f);
+        std::vector<float> scale(4), again(4);
+        EXPECT_EQ(quantize_rows(x.in(), 4, channels, s.out(scale.data())), kNoBadRow);
+        EXPECT_EQ(quantize_rows(x.in(), 4, channels, u.out(again.data())), kNoBadRow);
+        EXPECT_EQ(scale, again);
+        EXPECT_TRUE(s.untouched());
+        for (int64_t r = 0; r < 4; ++r) {
+          double absmax = 0;
+          for (int64_t c = 0; c < channels; ++c) absmax = std::max(absmax, std::abs(x(r, c)));
+          EXPECT_NEAR(scale[r], absmax / 127, absmax / 127 * kUnit);
+          for (int64_t c = 0; c < channels; ++c) {
+            const int q = static_cast<int8_t>(s.bytes[static_cast<size_t>(r * s.stride + c)]);
+            ASSERT_NEAR(q * scale[r], x(r, c), scale[r] * (0.5 + 256 * kUnit));
+            ASSERT_EQ(static_cast<uint8_t>(u.bytes[static_cast<size_t>(r * channels + c)]), q + 128);
+          }
+        }
+      }
+    }
+  });
+}
+
+// |v| * 2 units for the scaled argument, which exp turns relative, 2 of exp, the sum's chain, the division.
+TEST(Softmax, equals_the_double_oracle) {
+  at_every_isa([&] {
+    for_dtype_pairs([&](DType in, DType out) {
+      for (int64_t channels : {1, 77, 4096, 16400}) {
+        const Rows x = Rows(in, 3, channels, 2).random(3, 0, 4);
+        Rows y(out, 3, channels, 1);
+        const float scale = 0.125f;
+        softmax_rows(x.in(), 3, channels, scale, y.out());
+        EXPECT_TRUE(y.untouched());
+        for (int64_t r = 0; r < 3; ++r) {
+          double largest = -INFINITY, sum = 0;
+          for (int64_t c = 0; c < channels; ++c) largest = std::max(largest, x(r, c) * scale);
+          for (int64_t c = 0; c < channels; ++c) sum += std::exp(x(r, c) * scale - largest);
+          for (int64_t c = 0; c < channels; ++c) {
+            const double argument = x(r, c) * scale - largest, want = std::exp(argument) / sum;
+            const double relative = kUnit * (2 * std::abs(argument) + 2 * std::abs(largest) + 8 + static_cast<double>(channels) / 16);
+            ASSERT_NEAR(y(r, c), want, want * relative + rounding(want, out)) << r << ", " << c;
+          }
+        }
+      }
+    });
+  });
+}
+
+TEST(Softmax, masked_and_nan_rows) {
+  at_every_isa([&] {
+    Rows x = Rows(float32, 3, 37).random(3);
+    for (int64_t c = 20; c < 37; ++c) x.set(0, c, -INFINITY);
+    for (int64_t c = 0; c < 37; ++c) x.set(1, c, -INFINITY);
+    x.set(2, 5, NAN);
+    softmax_rows(x.in(), 3, 37, 1.f, x.out());
+    for (int64_t c = 0; c < 37; ++c) {
+      EXPECT_EQ(x(0, c) == 0, c >= 20);
+      EXPECT_TRUE(std::isnan(x(1, c)));
+      EXPECT_TRUE(std::isnan(x(2, c)));
+    }
+  });
+}
+
+}  // namespace
+}  // namespace vivace::cpu
