@@ -1,0 +1,182 @@
+#include "backends/cpu/kernels/gemm.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "backends/cpu/kernels/gemm/plan.h"
+#include "base/parallel.h"
+
+namespace vivace::cpu {
+namespace {
+
+using namespace gemm_detail;
+
+// Everything the threads share while they work through the tasks.
+struct Run {
+  const GemmPlan& plan;
+  const GemmSpec& spec;
+  Blocking blocking;
+  WorkspaceLayout layout;
+  RowTiles tiles;
+  const char* a;  // quantised already, where the plan wants that
+  int64_t lda;    // bytes
+  const char* panels;
+  EpilogueArgs epilogue;
+  EpilogueFn finish;
+  const TileFn* tile;
+
+  int64_t m_blocks() const { return (tiles.count + blocking.tiles - 1) / blocking.tiles; }
+  int64_t n_blocks() const { return (plan.panels + blocking.panels - 1) / blocking.panels; }
+
+  void task(int64_t index, char* scratch) const;
+  void pack_a(int64_t first_tile, int64_t last_tile, int64_t unit, int64_t units, char* out) const;
+  void prefetch(int64_t row, int rows, int64_t panel) const;
+};
+
+// Rows of the tiles in the product's element, layout.a_stride apart; the parts of a row follow each other. The last unit is filled with zeros.
+void Run::pack_a(int64_t first_tile, int64_t last_tile, int64_t unit, int64_t units, char* out) const {
+  const int64_t k0 = unit * plan.per_unit, count = std::min(spec.k - k0, units * plan.per_unit);
+  const int64_t from_size = elem_size(plan.a_given), to_size = elem_size(plan.a_used);
+  const ConvertFn* convert = plan.level->convert[static_cast<int>(plan.a_given)];
+  for (int64_t t = first_tile; t < last_tile; ++t) {
+    for (int part = 0; part < plan.parts; ++part) {
+      const ConvertFn fn = convert[static_cast<int>(part == 0 ? plan.a_used : Elem::bf16_lo)];
+      char* to = out + ((t - first_tile) * plan.parts + part) * plan.level->tile_rows * layout.a_stride;
+      const char* from = a + tiles.first(t) * lda + k0 * from_size;
+      for (int r = 0; r < tiles.rows(t); ++r, to += layout.a_stride, from += lda) {
+        fn(from, to, count);
+        std::memset(to + count * to_size, 0, static_cast<size_t>(units * 4 - count * to_size));
+      }
+    }
+  }
+}
+
+// C's lines, and the residual's, travel while the last block of K is multiplied.
+void Run::prefetch(int64_t row, int rows, int64_t panel) const {
+  const int64_t size = epilogue.c_dtype == DType::float32 ? 4 : 2, width = (spec.geglu ? plan.level->panel / 2 : plan.level->panel) * size;
+  const int64_t column = panel * width;
+  for (int64_t r = row; r < row + rows; ++r) {
+    const char* c = static_cast<const char*>(epilogue.c) + r * epilogue.ldc * size + column;
+    for (int64_t i = 0; i < width; i += 64) __builtin_prefetch(c + i, 1);
+    if (!epilogue.residual || epilogue.residual == epilogue.c) continue;
+    const char* residual = static_cast<const char*>(epilogue.residual) + r * epilogue.residual_stride * size + column;
+    for (int64_t i = 0; i < width; i += 64) __builtin_prefetch(residual + i, 0);
+  }
+}
+
+void Run::task(int64_t index, char* scratch) const {
+  const int64_t m_block = index % m_blocks(), n_block = index / m_blocks();
+  const int64_t t0 = m_block * blocking.tiles, t1 = std::min(tiles.count, t0 + blocking.tiles);
+  const int64_t p0 = n_block * blocking.panels, p1 = std::min(plan.panels, p0 + blocking.panels);
+  const int64_t panel = plan.level->panel, tile_floats = plan.level->tile_rows * panel;
+  float* sums = reinterpret_cast<float*>(scratch);
+  char *packed_a = scratch + layout.sums, *decoded = packed_a + layout.a;
+  const bool single = blocking.units >= plan.units;
+  // high x high, high x low, low x high; the fourth is below the rounding of the others
+  constexpr int kParts[3][2] = {{0, 0}, {0, 1}, {1, 0}};
+  const int products = plan.parts == 2 ? 3 : 1;
+
+  for (int64_t u0 = 0; u0 < plan.units; u0 += blocking.units) {
+    const int64_t units = std::min(blocking.units, plan.units - u0);
+    const bool last = u0 + units >= plan.units;
+    if (blocking.pack_a) pack_a(t0, t1, u0, units, packed_a);
+
+    auto b_at = [&](int64_t p, int part) {
+      return panels + (p * plan.parts + part) * plan.stored_part() + u0 * panel * plan.stored_unit();
+    };
+    auto one = [&](int64_t t, int64_t p) {
+      const int rows = tiles.rows(t);
+      const int64_t row = tiles.first(t);
+      float* sum = single ? sums : sums + ((t - t0) * (p1 - p0) + (p - p0)) * tile_floats;
+      if (last) prefetch(row, rows, p);
+      for (int i = 0; i < products; ++i) {
+        const auto [a_part, b_part] = kParts[i];
+        const char* from = blocking.pack_a ? packed_a + ((t - t0) * plan.parts + a_part) * plan.level->tile_rows * layout.a_stride
+                                           : a + row * lda + u0 * 4;
+        const char* b = plan.decodes() ? decoded : b_at(p, b_part);
+        tile[rows](from, blocking.pack_a ? layout.a_stride : lda, units, b, sum, u0 > 0 || i > 0);
+      }
+      if (last) finish(epilogue, sum, row, rows, p);
+    };
+    if (blocking.tile_outer) {
+      for (int64_t t = t0; t < t1; ++t) {
+        for (int64_t p = p0; p < p1; ++p) one(t, p);
+      }
+    } else {
+      for (int64_t p = p0; p < p1; ++p) {
+        if (plan.decodes()) {
+          plan.level->convert[static_cast<int>(plan.w_stored)][static_cast<int>(plan.w_used)](b_at(p, 0), decoded, units * panel * plan.per_unit);
+        }
+        for (int64_t t = t0; t < t1; ++t) one(t, p);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int64_t quantize_rows(const void* a, DType a_dtype, int64_t lda, int64_t m, int64_t k, uint8_t* q, int64_t q_stride, float* scale) noexcept {
+  const QuantizeFn quantize = find_level(isa())->quantize[static_cast<int>(elem_of(a_dtype))];
+  std::atomic<int64_t> bad{m};
+  // Some 16 KiB a thread at least: below that, starting it costs more.
+  parallel_for(m, std::max<int64_t>(1, 16384 / k), [&](int64_t begin, int64_t end) {
+    const int64_t found = quantize(a, lda, begin, end, k, q, q_stride, scale);
+    for (int64_t first = bad; found >= 0 && found < first && !bad.compare_exchange_weak(first, found);) {
+    }
+  });
+  return bad == m ? -1 : bad.load();
+}
+
+int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
+  if (call.m <= 0) return -1;
+  const GemmPlan plan = make_plan(spec, isa());
+  const Blocking blocking = resolve_blocking(plan, spec, call.m, num_threads(), call.blocking);
+  const WorkspaceLayout layout = workspace_layout(plan, spec, call.m, blocking);
+  char* workspace = static_cast<char*>(call.workspace);
+  const char *a = static_cast<const char*>(call.a), *packed = static_cast<const char*>(call.packed);
+  int64_t lda = call.lda * static_cast<int64_t>(dtype_size(spec.a));
+  const float* a_scale = call.a_scale;
+  if (plan.quantize_a) {
+    uint8_t* q = reinterpret_cast<uint8_t*>(workspace);
+    float* scales = reinterpret_cast<float*>(workspace + layout.quantized);
+    const int64_t bad = quantize_rows(call.a, spec.a, call.lda, call.m, spec.k, q, quantized_stride(spec.k), scales);
+    if (bad >= 0) return bad;
+    a = reinterpret_cast<const char*>(q), lda = quantized_stride(spec.k), a_scale = scales;
+  }
+  const Epilogue& e = call.epilogue;
+  const bool integers = spec.compute == Compute::int8_dynamic;
+  const EpilogueArgs args{call.c,
+                          call.ldc,
+                          spec.c,
+                          spec.columns(),
+                          e.bias,
+                          e.group_bias,
+                          e.rows_per_group,
+                          e.group_stride,
+                          e.residual,
+                          e.residual_stride,
+                          plan.has_scale ? reinterpret_cast<const float*>(packed) : nullptr,
+                          plan.has_offset ? reinterpret_cast<const int32_t*>(packed + plan.offset_at()) : nullptr,
+                          a_scale};
+  const Run run{plan,
+                spec,
+                blocking,
+                layout,
+                RowTiles(call.m, plan.level->tile_rows),
+                a,
+                lda,
+                packed + plan.panels_at(),
+                args,
+                plan.level->epilogue[integers][spec.geglu ? kActs : static_cast<int>(spec.act)],
+                plan.level->tile[static_cast<int>(plan.unit)]};
+  std::atomic<int64_t> next{0};
+  const int64_t tasks = run.m_blocks() * run.n_blocks();
+  parallel_threads([&](int thread, int) {
+    char* scratch = workspace + layout.shared() + thread * layout.per_thread();
+    for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) run.task(t, scratch);
+  });
+  return -1;
+}
+
+}  // namespace vivace::cpu

@@ -1,0 +1,104 @@
+// The linear layer on a CPU: C[m, columns] = epilogue(A[m, k] x W[n, k]^T), with W packed once and everything that follows the product done while
+// the result is still in the first cache.
+//
+// Order of the epilogue: c = act(product * scales + bias + group_bias) + residual; with geglu: c = value * gelu(gate) + residual.
+// The sums run in float32 (int32 for int8_dynamic); the result is rounded to `c` once, at the end.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/isa.h"
+#include "backends/cpu/kernels/activation.h"
+#include "vivace/dtype.h"
+
+namespace vivace::cpu {
+
+// How the products are formed.
+enum class Compute : uint8_t {
+  f32,           // float32 factors
+  bf16,          // bfloat16 factors; below avx512_bf16 as float32 products of the stored values
+  bf16x3,        // float32 factors split into two bfloat16 parts, three products: matmul precision "high"
+  int8_dynamic,  // every row of A quantised at run time (quantize_rows), W per output channel, int32 sums
+};
+
+struct GemmSpec {
+  int64_t n = 0, k = 0;
+  // float32, bfloat16 or float16. With int8_dynamic also uint8 (zero point 128) or int8: quantised already, GemmCall::a_scale holds the scales.
+  DType a = bfloat16;
+  DType c = bfloat16;  // float32, bfloat16 or float16; the residual's too
+  Compute compute = Compute::bf16;
+  // W as stored: float32, bfloat16, float16, float8_e4m3 or int8 (the last two with a scale per output channel). What the product cannot take
+  // directly is decoded panel by panel inside the GEMM. int8 with f32 or bf16 is weight-only quantisation (the guide's use_mixed_mm).
+  DType w = bfloat16;
+  Act act = Act::none;
+  // W's rows are [value: n/2 | gate: n/2], as Diffusers' GEGLU has them ("hidden, gate = chunk(2)"); C has n/2 columns.
+  bool geglu = false;
+
+  int64_t columns() const { return geglu ? n / 2 : n; }
+  bool operator==(const GemmSpec&) const = default;
+};
+
+struct Epilogue {
+  const float* bias = nullptr;        // [n], in the order of W's rows
+  const float* group_bias = nullptr;  // [groups, n]: row m of A gets row m / rows_per_group (one group an image of the batch)
+  int64_t rows_per_group = 1;
+  int64_t group_stride = 0;        // elements between two groups
+  const void* residual = nullptr;  // [m, columns] of dtype c; may be C itself
+  int64_t residual_stride = 0;     // elements between two rows
+};
+
+// The loop nest. A tile is the rows that one register tile covers (14 with AVX-512, 6 with AVX2), a panel its columns (32, 16), a unit four bytes
+// of K (1 float32, 2 bfloat16, 4 int8). 0 anywhere: the default for the shape.
+struct GemmBlocking {
+  int tiles = 0;            // tiles of one task
+  int panels = 0;           // panels of one task
+  int units = 0;            // units of K between two visits of the accumulators
+  bool tile_outer = false;  // false: a panel stays while the tiles pass; true: the other way round (not with a decoded W)
+  bool pack_a = false;      // copy A's block first, even when the product could read it in place
+  bool operator==(const GemmBlocking&) const = default;
+};
+
+struct GemmCall {
+  const void* packed = nullptr;
+  const void* a = nullptr;
+  int64_t lda = 0;                 // elements between two rows
+  const float* a_scale = nullptr;  // [m], for an A that is quantised already
+  int64_t m = 0;
+  void* c = nullptr;  // must not overlap A
+  int64_t ldc = 0;
+  Epilogue epilogue{};
+  void* workspace = nullptr;  // gemm_workspace_bytes(), 64-byte aligned
+  GemmBlocking blocking{};
+};
+
+// nullopt: gemm() does this at that level. Otherwise the reason why not, a sentence for --explain.
+std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level);
+
+// The packed form belongs to the level, isa(), at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`.
+size_t gemm_packed_bytes(const GemmSpec& spec);
+// w: row-major [n, k] of any floating dtype; or int8 with w_scale [n] where spec.w is int8. `packed`: 64-byte aligned (huge pages help).
+// float8_e4m3 and int8 storage: scale = absmax / 448 or / 127 of the row; a W that is float8_e4m3 already keeps its bits, with w_scale or 1.
+// Parallel; allocates.
+void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale = nullptr);
+
+// Bytes of workspace for `threads` threads (at least num_threads() at the call) and that blocking.
+size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& blocking = {});
+// Runs on num_threads() threads and allocates nothing. int8_dynamic that quantises A itself returns the first row holding a NaN or an infinity
+// (C is then meaningless); everything else returns -1 and passes them on as IEEE arithmetic does.
+int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept;
+
+// What a zero GemmBlocking stands for, and what is worth timing for this shape, that first.
+GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m);
+std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m);
+
+// Symmetric int8 per row, stored as uint8 with zero point 128 (what the VNNI instructions take): scale[m] = absmax / 127,
+// q = round(a / scale) + 128. `a` is float32, bfloat16 or float16; q's rows are q_stride bytes apart, quantized_stride(k) or more; what lies
+// between k and that is filled with 128. Returns the first row that holds a NaN or an infinity, or -1. Needs isa() of avx2 or more.
+inline int64_t quantized_stride(int64_t k) { return (k + 3) / 4 * 4; }
+int64_t quantize_rows(const void* a, DType a_dtype, int64_t lda, int64_t m, int64_t k, uint8_t* q, int64_t q_stride, float* scale) noexcept;
+
+}  // namespace vivace::cpu

@@ -1,0 +1,85 @@
+#include <algorithm>
+#include <initializer_list>
+
+#include "backends/cpu/kernels/gemm/plan.h"
+#include "base/parallel.h"
+
+namespace vivace::cpu {
+namespace gemm_detail {
+namespace {
+
+int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
+
+}  // namespace
+
+Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& wanted) {
+  const int64_t tiles = std::max<int64_t>(1, RowTiles(m, plan.level->tile_rows).count);
+  Blocking b{};
+  b.tiles = std::clamp<int64_t>(wanted.tiles > 0 ? wanted.tiles : 8, 1, tiles);
+  b.panels = std::clamp<int64_t>(wanted.panels > 0 ? wanted.panels : 20, 1, plan.panels);
+  if (wanted.tiles <= 0 && wanted.panels <= 0) {
+    // Several tasks a thread, so that the last one to finish keeps nobody waiting for long.
+    while (div_up(tiles, b.tiles) * div_up(plan.panels, b.panels) < 6 * threads && (b.panels > 2 || b.tiles > 1)) {
+      if (b.panels > 2 && b.panels >= b.tiles) {
+        b.panels = div_up(b.panels, 2);
+      } else {
+        b.tiles = div_up(b.tiles, 2);
+      }
+    }
+  }
+  // Blocks of K of nearly equal length, each a multiple of the 8 units that a cache line of the packed A and the prefetch distance suggest.
+  const int64_t wanted_units = wanted.units > 0 ? wanted.units : 320;
+  b.units = std::min(plan.units, round_up(div_up(plan.units, div_up(plan.units, wanted_units)), 8));
+  b.tile_outer = wanted.tile_outer && !plan.decodes();
+  const bool readable = plan.a_given == plan.a_used && plan.parts == 1 && (plan.quantize_a || spec.k % plan.per_unit == 0);
+  b.pack_a = wanted.pack_a || !readable;
+  return b;
+}
+
+WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const Blocking& b) {
+  const int64_t tile_bytes = static_cast<int64_t>(plan.level->tile_rows) * plan.level->panel * 4;
+  WorkspaceLayout layout{};
+  if (plan.quantize_a) layout.quantized = round_up(m * quantized_stride(spec.k), 64), layout.scales = round_up(m * 4, 64);
+  // With one block of K a tile is finished at once; otherwise all tiles of the task wait for the next block.
+  layout.sums = round_up(b.units < plan.units ? b.tiles * b.panels * tile_bytes : tile_bytes, 64);
+  // 64 bytes more than a row needs: rows a power of two apart would share the sets of the cache.
+  layout.a_stride = b.units * 4 + 64;
+  if (b.pack_a) layout.a = round_up(b.tiles * plan.level->tile_rows * plan.parts * layout.a_stride, 64);
+  if (plan.decodes()) layout.b = round_up(b.units * plan.level->panel * 4, 64);
+  return layout;
+}
+
+}  // namespace gemm_detail
+
+using namespace gemm_detail;
+
+size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& blocking) {
+  const GemmPlan plan = make_plan(spec, isa());
+  const WorkspaceLayout layout = workspace_layout(plan, spec, m, resolve_blocking(plan, spec, m, threads, blocking));
+  return static_cast<size_t>(layout.shared() + threads * layout.per_thread());
+}
+
+GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m) {
+  const Blocking b = resolve_blocking(make_plan(spec, isa()), spec, m, num_threads(), {});
+  return {static_cast<int>(b.tiles), static_cast<int>(b.panels), static_cast<int>(b.units), b.tile_outer, b.pack_a};
+}
+
+std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m) {
+  const GemmPlan plan = make_plan(spec, isa());
+  std::vector<GemmBlocking> candidates{gemm_default_blocking(spec, m)};
+  for (int units : {192, 320, 640, 1280}) {
+    for (auto [tiles, panels] : {std::pair{4, 20}, {8, 10}, {8, 20}, {16, 5}, {16, 10}, {32, 4}}) {
+      for (bool tile_outer : {false, true}) {
+        for (bool pack_a : {false, true}) {
+          const Blocking b = resolve_blocking(plan, spec, m, num_threads(), {tiles, panels, units, tile_outer, pack_a});
+          const GemmBlocking c{static_cast<int>(b.tiles), static_cast<int>(b.panels), static_cast<int>(b.units), b.tile_outer, b.pack_a};
+          if (std::find(candidates.begin(), candidates.end(), c) == candidates.end()) candidates.push_back(c);
+        }
+      }
+    }
+  }
+  return candidates;
+}
+
+}  // namespace vivace::cpu

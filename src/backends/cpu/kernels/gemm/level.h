@@ -1,0 +1,86 @@
+// What each instruction-set level provides to the GEMM: a table of functions, so that the loop nest, packing and planning are compiled once, for any
+// x86-64, and only the inner loops per level.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/isa.h"
+#include "backends/cpu/kernels/activation.h"
+#include "vivace/dtype.h"
+
+namespace vivace::cpu::gemm_detail {
+
+// Elements as they lie in memory, including the forms that only the product sees.
+enum class Elem : uint8_t {
+  f32,
+  bf16,
+  f16,
+  fp8,      // e4m3
+  s8,
+  u8,       // int8 + 128
+  s16,
+  bf16_lo,  // of a float32 x: bf16(x - bf16(x)); only converted to
+};
+inline constexpr int kElems = 8;
+
+// What one 4-byte unit along K holds.
+enum class Unit : uint8_t { f32, bf16, i16, u8s8 };
+inline constexpr int kUnits = 4;
+
+// c[rows][panel] = (accumulate ? c : 0) + a[rows][units] x b[units][panel]; a_stride in bytes, c dense.
+using TileFn = void (*)(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate);
+// n elements; neither side needs alignment.
+using ConvertFn = void (*)(const void* from, void* to, int64_t n);
+
+// The public Epilogue and what the plan adds.
+struct EpilogueArgs {
+  void* c;
+  int64_t ldc;
+  DType c_dtype;
+  int64_t columns;  // of C
+  const float* bias;
+  const float* group_bias;
+  int64_t rows_per_group, group_stride;
+  const void* residual;
+  int64_t residual_stride;
+  const float* w_scale;     // [padded n] in packed order; null: 1
+  const int32_t* w_offset;  // [padded n] in packed order, subtracted from the int32 sums
+  const float* a_scale;     // [m], with int32 sums
+};
+// One register tile: rows [row, row + rows) of C, the panel'th panel.
+using EpilogueFn = void (*)(const EpilogueArgs& args, const float* tile, int64_t row, int rows, int64_t panel);
+// Rows [begin, end); see quantize_rows in gemm.h.
+using QuantizeFn = int64_t (*)(const void* a, int64_t lda, int64_t begin, int64_t end, int64_t k, uint8_t* q, int64_t q_stride, float* scale);
+
+inline constexpr int kMaxTileRows = 14;
+inline constexpr int kActs = 6;
+
+struct Level {
+  int tile_rows, panel;  // of the largest register tile
+  // [Unit][rows]; null where the level lacks the instruction.
+  TileFn tile[kUnits][kMaxTileRows + 1];
+  // [from][to]; null where nothing needs it.
+  ConvertFn convert[kElems][kElems];
+  // [int32 sums][Act, or kActs for geglu]
+  EpilogueFn epilogue[2][kActs + 1];
+  // [Elem]; f32, bf16, f16.
+  QuantizeFn quantize[3];
+};
+
+const Level& level_avx2();
+const Level& level_avx512();
+const Level& level_avx512_bf16();
+
+// Null for baseline.
+inline const Level* find_level(Isa isa) {
+  switch (isa) {
+    case Isa::avx2: return &level_avx2();
+    case Isa::avx512: return &level_avx512();
+    case Isa::avx512_bf16: return &level_avx512_bf16();
+    case Isa::baseline: break;
+  }
+  return nullptr;
+}
+
+}  // namespace vivace::cpu::gemm_detail

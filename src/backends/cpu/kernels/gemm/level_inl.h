@@ -1,0 +1,75 @@
+// Assembles the table of one level, from the register tiles of the instruction set that the including file is compiled for.
+#pragma once
+
+#include <utility>
+
+#include "backends/cpu/kernels/gemm/convert_inl.h"
+#include "backends/cpu/kernels/gemm/epilogue_inl.h"
+#include "backends/cpu/kernels/gemm/level.h"
+#ifdef __AVX512F__
+#include "backends/cpu/kernels/microkernel_avx512.h"
+#else
+#include "backends/cpu/kernels/microkernel_avx2.h"
+#endif
+
+namespace vivace::cpu::gemm_detail {
+namespace {
+
+template <Dot kDot, int kRows>
+void dense_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate) {
+  register_tile<kDot, kRows, kTileVectors>(a, a_stride, units, b, c, kTileVectors * kLanes, accumulate);
+}
+
+template <Dot kDot, int... kRows>
+constexpr void fill_tiles(Level& level, std::integer_sequence<int, kRows...>) {
+  ((level.tile[static_cast<int>(kDot)][kRows + 1] = dense_tile<kDot, kRows + 1>), ...);
+}
+
+template <Dot kDot>
+constexpr void add_unit(Level& level) {
+  fill_tiles<kDot>(level, std::make_integer_sequence<int, kTileRows>{});
+}
+
+template <bool kInt, int... kAct>
+constexpr void fill_epilogues(Level& level, std::integer_sequence<int, kAct...>) {
+  ((level.epilogue[kInt][kAct] = epilogue<kInt, static_cast<Act>(kAct), false>), ...);
+  level.epilogue[kInt][kActs] = epilogue<kInt, Act::none, true>;
+}
+
+constexpr Level common_level() {
+  static_assert(static_cast<int>(Dot::u8s8) == static_cast<int>(Unit::u8s8));
+  Level level{};
+  level.tile_rows = kTileRows, level.panel = kTileVectors * kLanes;
+  add_unit<Dot::f32>(level);
+  add_unit<Dot::i16>(level);
+  auto set = [&](Elem from, Elem to, ConvertFn f) { level.convert[static_cast<int>(from)][static_cast<int>(to)] = f; };
+  set(Elem::f32, Elem::f32, copy<float>);
+  set(Elem::bf16, Elem::f32, convert<bf16, float>);
+  set(Elem::f16, Elem::f32, convert<f16, float>);
+  set(Elem::fp8, Elem::f32, convert<f8e4m3, float>);
+  set(Elem::s8, Elem::f32, convert<int8_t, float>);
+  set(Elem::f32, Elem::bf16, convert<float, bf16>);
+  set(Elem::bf16, Elem::bf16, copy<bf16>);
+  set(Elem::f16, Elem::bf16, convert<f16, bf16>);
+  set(Elem::fp8, Elem::bf16, convert<f8e4m3, bf16>);
+  set(Elem::s8, Elem::bf16, convert<int8_t, bf16>);
+  set(Elem::f32, Elem::f16, convert<float, f16>);
+  set(Elem::bf16, Elem::f16, convert<bf16, f16>);
+  set(Elem::f16, Elem::f16, copy<f16>);
+  set(Elem::s8, Elem::u8, flip_sign_bits);
+  set(Elem::u8, Elem::u8, copy<uint8_t>);
+  set(Elem::s8, Elem::s8, copy<int8_t>);
+  set(Elem::fp8, Elem::fp8, copy<f8e4m3>);
+  set(Elem::s8, Elem::s16, convert<int8_t, int16_t>);
+  set(Elem::u8, Elem::s16, widen_u8);
+  constexpr auto acts = std::make_integer_sequence<int, kActs>{};
+  fill_epilogues<false>(level, acts);
+  fill_epilogues<true>(level, acts);
+  level.quantize[static_cast<int>(Elem::f32)] = quantize<float>;
+  level.quantize[static_cast<int>(Elem::bf16)] = quantize<bf16>;
+  level.quantize[static_cast<int>(Elem::f16)] = quantize<f16>;
+  return level;
+}
+
+}  // namespace
+}  // namespace vivace::cpu::gemm_detail

@@ -1,0 +1,141 @@
+// Packing of W: rows are converted to the stored element, then the units of a panel's columns are laid side by side, in the order in which the
+// register tile reads them.
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "backends/cpu/kernels/gemm/plan.h"
+#include "base/parallel.h"
+#include "tensor/half.h"
+
+namespace vivace::cpu {
+namespace gemm_detail {
+namespace {
+
+constexpr int64_t kChunk = 256;     // elements of K at a time: a panel's rows then fit the first cache
+constexpr int kMaxPanel = 32;       // columns
+constexpr int64_t kRowBytes = kChunk * 4 + 64;  // not a power of two: the transposition reads a column of it
+
+struct Source {
+  const char* w;
+  DType dtype;
+  int64_t n, k;
+  const float* scale;
+
+  const char* at(int64_t row, int64_t k0) const { return w + (row * k + k0) * static_cast<int64_t>(dtype_size(dtype)); }
+};
+
+void load_floats(const Level& level, const Source& source, int64_t row, int64_t k0, int64_t count, float* out) {
+  if (source.dtype == DType::float64) {
+    const double* from = reinterpret_cast<const double*>(source.at(row, k0));
+    for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(from[i]);
+  } else {
+    level.convert[static_cast<int>(elem_of(source.dtype))][static_cast<int>(Elem::f32)](source.at(row, k0), out, count);
+  }
+}
+
+// absmax / largest over the row; NaN where the row is not finite, so that it shows in the result.
+float row_scale(const Level& level, const Source& source, int64_t row, float largest) {
+  float values[kChunk], absmax = 0;
+  for (int64_t k0 = 0; k0 < source.k; k0 += kChunk) {
+    const int64_t count = std::min(kChunk, source.k - k0);
+    load_floats(level, source, row, k0, count, values);
+    for (int64_t i = 0; i < count; ++i) {
+      const float magnitude = std::fabs(values[i]);
+      if (!(magnitude <= FLT_MAX)) return std::numeric_limits<float>::quiet_NaN();
+      absmax = std::max(absmax, magnitude);
+    }
+  }
+  return absmax / largest;
+}
+
+// One row's elements [k0, k0 + count) in the stored form, `to` being the stored element of this part.
+void store_row(const Level& level, const Source& source, int64_t row, int64_t k0, int64_t count, Elem to, float scale, char* out) {
+  const bool scaled = (to == Elem::s8 || to == Elem::fp8) && elem_of(source.dtype) != to;
+  const ConvertFn direct = source.dtype == DType::float64 ? nullptr : level.convert[static_cast<int>(elem_of(source.dtype))][static_cast<int>(to)];
+  if (direct && !scaled) return direct(source.at(row, k0), out, count);
+  float values[kChunk];
+  load_floats(level, source, row, k0, count, values);
+  if (!scaled) return level.convert[static_cast<int>(Elem::f32)][static_cast<int>(to)](values, out, count);
+  // A scale whose inverse overflows belongs to a row of zeros.
+  const float inverse = scale > 1e-38f ? 1.f / scale : 0.f;
+  for (int64_t i = 0; i < count; ++i) {
+    if (to == Elem::fp8) {
+      reinterpret_cast<f8e4m3*>(out)[i] = f8e4m3(values[i] * inverse);
+    } else {
+      out[i] = static_cast<char>(std::clamp(std::nearbyintf(std::isnan(scale) ? 0.f : values[i] * inverse), -127.f, 127.f));
+    }
+  }
+}
+
+template <class T>
+void interleave(const char (*rows)[kRowBytes], int columns, int64_t units, char* out) {
+  for (int64_t u = 0; u < units; ++u) {
+    for (int j = 0; j < columns; ++j, out += sizeof(T)) std::memcpy(out, rows[j] + u * sizeof(T), sizeof(T));
+  }
+}
+
+void interleave(const char (*rows)[kRowBytes], int columns, int64_t units, int64_t unit_bytes, char* out) {
+  switch (unit_bytes) {
+    case 1: return interleave<uint8_t>(rows, columns, units, out);
+    case 2: return interleave<uint16_t>(rows, columns, units, out);
+    default: return interleave<uint32_t>(rows, columns, units, out);
+  }
+}
+
+void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source, int64_t panel, char* packed) {
+  const Level& level = *plan.level;
+  const int columns = level.panel, half = columns / 2;
+  int64_t row_of[kMaxPanel];  // -1: padding
+  float scale[kMaxPanel];
+  for (int j = 0; j < columns; ++j) {
+    if (spec.geglu) {
+      const int64_t column = panel * half + j % half;
+      row_of[j] = column >= spec.n / 2 ? -1 : j < half ? column : spec.n / 2 + column;
+    } else {
+      row_of[j] = panel * columns + j < spec.n ? panel * columns + j : -1;
+    }
+    scale[j] = 1.f;
+    if (!plan.has_scale || row_of[j] < 0) continue;
+    if (source.scale) {
+      scale[j] = source.scale[row_of[j]];
+    } else if (elem_of(source.dtype) != plan.w_stored) {
+      scale[j] = row_scale(level, source, row_of[j], plan.w_stored == Elem::fp8 ? 448.f : 127.f);
+    }
+  }
+  if (plan.has_scale) std::memcpy(packed + panel * columns * 4, scale, static_cast<size_t>(columns) * 4);
+
+  int32_t offset[kMaxPanel] = {};
+  char rows[kMaxPanel][kRowBytes];
+  for (int part = 0; part < plan.parts; ++part) {
+    const Elem to = part == 0 ? plan.w_stored : Elem::bf16_lo;
+    char* out = packed + plan.panels_at() + (panel * plan.parts + part) * plan.stored_part();
+    for (int64_t k0 = 0; k0 < spec.k; k0 += kChunk) {
+      const int64_t count = std::min(kChunk, spec.k - k0), units = (count + plan.per_unit - 1) / plan.per_unit;
+      std::memset(rows, 0, sizeof rows);
+      for (int j = 0; j < columns; ++j) {
+        if (row_of[j] < 0) continue;
+        store_row(level, source, row_of[j], k0, count, to, scale[j], rows[j]);
+        for (int64_t i = 0; plan.has_offset && i < count; ++i) offset[j] += 128 * static_cast<int8_t>(rows[j][i]);
+      }
+      interleave(rows, columns, units, plan.stored_unit(), out);
+      out += units * columns * plan.stored_unit();
+    }
+  }
+  if (plan.has_offset) std::memcpy(packed + plan.offset_at() + panel * columns * 4, offset, static_cast<size_t>(columns) * 4);
+}
+
+}  // namespace
+}  // namespace gemm_detail
+
+void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale) {
+  const gemm_detail::GemmPlan plan = gemm_detail::make_plan(spec, isa());
+  const gemm_detail::Source source{static_cast<const char*>(w), w_dtype, spec.n, spec.k, w_scale};
+  parallel_for(plan.panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) gemm_detail::pack_panel(plan, spec, source, p, static_cast<char*>(packed));
+  });
+}
+
+}  // namespace vivace::cpu

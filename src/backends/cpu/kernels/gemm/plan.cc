@@ -1,0 +1,86 @@
+#include "backends/cpu/kernels/gemm/plan.h"
+
+#include <array>
+
+namespace vivace::cpu {
+namespace gemm_detail {
+
+int64_t elem_size(Elem elem) {
+  constexpr std::array<int64_t, kElems> sizes{4, 2, 2, 1, 1, 1, 2, 2};
+  return sizes[static_cast<size_t>(elem)];
+}
+
+Elem elem_of(DType dtype) {
+  switch (dtype) {
+    case DType::bfloat16: return Elem::bf16;
+    case DType::float16: return Elem::f16;
+    case DType::float8_e4m3: return Elem::fp8;
+    case DType::int8: return Elem::s8;
+    case DType::uint8: return Elem::u8;
+    default: return Elem::f32;
+  }
+}
+
+int64_t GemmPlan::stored_unit() const { return per_unit * elem_size(w_stored); }
+
+GemmPlan make_plan(const GemmSpec& spec, Isa level) {
+  GemmPlan plan{};
+  plan.level = find_level(level);
+  auto offers = [&](Unit unit) { return plan.level->tile[static_cast<int>(unit)][1] != nullptr; };
+  plan.a_given = elem_of(spec.a), plan.w_stored = elem_of(spec.w), plan.parts = 1;
+  plan.has_scale = spec.w == DType::int8 || spec.w == DType::float8_e4m3;
+  if (spec.compute == Compute::int8_dynamic) {
+    plan.quantize_a = is_floating(spec.a);
+    if (plan.quantize_a) plan.a_given = Elem::u8;
+    if (offers(Unit::u8s8)) {
+      plan.unit = Unit::u8s8, plan.per_unit = 4, plan.a_used = Elem::u8, plan.w_used = Elem::s8, plan.has_offset = true;
+    } else {
+      plan.unit = Unit::i16, plan.per_unit = 2, plan.a_used = plan.w_used = Elem::s16;
+    }
+  } else if (spec.compute != Compute::f32 && offers(Unit::bf16)) {
+    plan.unit = Unit::bf16, plan.per_unit = 2, plan.a_used = plan.w_used = Elem::bf16;
+    if (spec.compute == Compute::bf16x3) plan.parts = 2, plan.w_stored = Elem::bf16;
+  } else {
+    plan.unit = Unit::f32, plan.per_unit = 1, plan.a_used = plan.w_used = Elem::f32;
+  }
+  plan.units = (spec.k + plan.per_unit - 1) / plan.per_unit;
+  const int64_t panel_columns = spec.geglu ? plan.level->panel / 2 : plan.level->panel;
+  plan.panels = (spec.columns() + panel_columns - 1) / panel_columns;
+  return plan;
+}
+
+}  // namespace gemm_detail
+
+std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level) {
+  auto name = [](DType dtype) { return std::string(dtype_name(dtype)); };
+  auto is_activation = [](DType dtype) { return dtype == float32 || dtype == bfloat16 || dtype == float16; };
+  if (level == Isa::baseline) return "needs AVX2 and FMA";
+  if (spec.n < 1 || spec.k < 1) return "needs n and k of at least 1";
+  if (!is_activation(spec.c)) return "writes float32, bfloat16 or float16, not " + name(spec.c);
+  const bool quantized_a = spec.a == DType::uint8 || spec.a == DType::int8;
+  if (quantized_a && spec.compute != Compute::int8_dynamic) return "takes a quantised A only with int8_dynamic";
+  if (!quantized_a && !is_activation(spec.a)) return "reads float32, bfloat16, float16 or quantised activations, not " + name(spec.a);
+  if (spec.geglu && spec.n % 2 != 0) return "GEGLU needs an even number of weight rows";
+  if (spec.geglu && spec.act != Act::none) return "GEGLU is an activation already";
+  switch (spec.compute) {
+    case Compute::int8_dynamic:
+      if (spec.w != DType::int8) return "int8_dynamic needs int8 weights, not " + name(spec.w);
+      // 255 * 127 * 65536 is the last power of two below 2^31.
+      if (spec.k > 65536) return "int32 sums could overflow beyond k = 65536";
+      return std::nullopt;
+    case Compute::bf16x3:
+      if (level != Isa::avx512_bf16) return "bf16x3 needs AVX512-BF16; float32 products are faster without it";
+      if (spec.a != float32 || spec.w != float32) return "bf16x3 splits float32 activations and weights";
+      return std::nullopt;
+    case Compute::bf16:
+      if (spec.w == float32) return "bfloat16 products of float32 weights: store them as bfloat16";
+      break;
+    case Compute::f32: break;
+  }
+  if (!is_activation(spec.w) && spec.w != DType::float8_e4m3 && spec.w != DType::int8) return "stores no weights as " + name(spec.w);
+  return std::nullopt;
+}
+
+size_t gemm_packed_bytes(const GemmSpec& spec) { return static_cast<size_t>(gemm_detail::make_plan(spec, isa()).packed_bytes()); }
+
+}  // namespace vivace::cpu

@@ -1,0 +1,65 @@
+// What a GemmSpec means at one instruction-set level: which product, which stored form, and where things lie in the packed buffer.
+#pragma once
+
+#include "backends/cpu/kernels/gemm.h"
+#include "backends/cpu/kernels/gemm/level.h"
+
+namespace vivace::cpu::gemm_detail {
+
+struct GemmPlan {
+  const Level* level;
+  Unit unit;
+  int per_unit;          // elements of K in a unit
+  Elem a_given, a_used;  // as it comes (after quantisation), as the product takes it
+  Elem w_stored, w_used;
+  int parts;          // 2 for bf16x3: high and low bfloat16 parts of A and of W, else 1
+  bool quantize_a;    // A comes as floats and int8 is wanted
+  bool has_scale;     // W has a scale per output channel
+  bool has_offset;    // the sums carry 128 times the sum of W's row, because A's zero point is 128
+  int64_t units;      // of K, rounded up
+  int64_t panels;     // of N, rounded up
+
+  bool decodes() const { return w_stored != w_used; }
+  int64_t padded_n() const { return panels * level->panel; }
+  // Bytes of one unit of one column as stored.
+  int64_t stored_unit() const;
+  // One part of one panel, as stored and as used.
+  int64_t stored_part() const { return units * level->panel * stored_unit(); }
+  int64_t used_part() const { return units * level->panel * 4; }
+  // The packed buffer: scales (float32), offsets (int32), then the panels.
+  int64_t offset_at() const { return has_scale ? padded_n() * 4 : 0; }
+  int64_t panels_at() const { return offset_at() + (has_offset ? padded_n() * 4 : 0); }
+  int64_t packed_bytes() const { return panels_at() + panels * parts * stored_part(); }
+};
+
+int64_t elem_size(Elem elem);
+Elem elem_of(DType dtype);
+// For a spec that gemm_refuse() accepts at that level.
+GemmPlan make_plan(const GemmSpec& spec, Isa level);
+
+// M cut into tiles of nearly equal height: none is left with a single row.
+struct RowTiles {
+  int64_t count, base, longer;
+  RowTiles(int64_t m, int tile_rows) : count((m + tile_rows - 1) / tile_rows), base(count ? m / count : 0), longer(count ? m % count : 0) {}
+  int64_t first(int64_t tile) const { return tile * base + (tile < longer ? tile : longer); }
+  int rows(int64_t tile) const { return static_cast<int>(base + (tile < longer)); }
+};
+
+// A GemmBlocking with its zeros filled in and its bounds kept.
+struct Blocking {
+  int64_t tiles, panels, units;
+  bool tile_outer, pack_a;
+};
+Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& wanted);
+
+// Where things lie in the workspace, in bytes; all multiples of 64.
+struct WorkspaceLayout {
+  int64_t quantized, scales;  // sizes of the parts shared by the threads
+  int64_t sums, a, b;         // sizes of each thread's parts
+  int64_t a_stride;           // bytes between two rows of the packed A
+  int64_t shared() const { return quantized + scales; }
+  int64_t per_thread() const { return sums + a + b; }
+};
+WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const Blocking& blocking);
+
+}  // namespace vivace::cpu::gemm_detail

@@ -1,0 +1,65 @@
+// Register tiles for AVX2 + FMA: rows x 16 results from 4-byte units along K; the counterpart of microkernel_avx512.h. Internal linkage: include
+// it only in files compiled for the level.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace vivace::cpu {
+namespace {
+
+// AVX2 multiplies no bfloat16, and its u8 x s8 product saturates: those are decoded to float32 and to int16 pairs, which do not.
+enum class Dot { f32, bf16, i16, u8s8 };
+
+// 6 x 2 accumulators, two registers for the panel, one for the broadcast and one for the int16 product: all 16.
+constexpr int kTileRows = 6, kTileVectors = 2;
+
+template <Dot kDot>
+[[gnu::always_inline]] inline __m256 dot(__m256 sum, __m256i a, __m256i b) {
+  static_assert(kDot == Dot::f32 || kDot == Dot::i16);
+  if constexpr (kDot == Dot::f32) return _mm256_fmadd_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), sum);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sum), _mm256_madd_epi16(a, b)));
+}
+
+// As in microkernel_avx512.h, with panels of kVectors * 8 units.
+template <Dot kDot, int kRows, int kVectors>
+[[gnu::noinline]] void register_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, int64_t c_stride, bool accumulate) {
+  static_assert(kRows <= 6);
+  constexpr int kPrefetchRows = 8;
+  __m256 sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = accumulate ? _mm256_loadu_ps(c + i * c_stride + j * 8) : _mm256_setzero_ps();
+
+  const int64_t stride1 = a_stride, stride2 = 2 * a_stride;
+  const char *p0 = static_cast<const char*>(a), *p3 = p0 + (kRows > 3 ? 3 * a_stride : 0), *panel = static_cast<const char*>(b);
+  for (int64_t k = 0; k < units; ++k) {
+    __m256i v[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) v[j] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + j * 32));
+    _mm_prefetch(panel + kPrefetchRows * kVectors * 32, _MM_HINT_T0);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const char* third = i < 3 ? p0 : p3;
+      const char* row = i % 3 == 0 ? third : i % 3 == 1 ? third + stride1 : third + stride2;
+      int unit;
+      std::memcpy(&unit, row, 4);
+      __m256i x = _mm256_set1_epi32(unit);
+      if constexpr (kVectors > 1) asm("" : "+x"(x));
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = dot<kDot>(sum[i][j], x, v[j]);
+    }
+    panel += kVectors * 32, p0 += 4, p3 += 4;
+    asm volatile("" : "+r"(p0), "+r"(p3), "+r"(panel));
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) _mm256_storeu_ps(c + i * c_stride + j * 8, sum[i][j]);
+}
+
+}  // namespace
+}  // namespace vivace::cpu

@@ -1,0 +1,511 @@
+#include "backends/cpu/kernels/gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "base/parallel.h"
+#include "tensor/half.h"
+
+namespace vivace::cpu {
+namespace {
+
+constexpr double kF32 = 0x1p-24, kBf16 = 0x1p-8, kF16 = 0x1p-11;  // unit roundoffs
+
+double unit_roundoff(DType dtype) { return dtype == bfloat16 ? kBf16 : dtype == float16 ? kF16 : kF32; }
+
+double get(const void* p, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::bfloat16: return static_cast<const bf16*>(p)[i];
+    case DType::float16: return static_cast<const f16*>(p)[i];
+    case DType::float8_e4m3: return static_cast<const f8e4m3*>(p)[i];
+    case DType::float64: return static_cast<const double*>(p)[i];
+    case DType::int8: return static_cast<const int8_t*>(p)[i];
+    case DType::uint8: return static_cast<const uint8_t*>(p)[i];
+    default: return static_cast<const float*>(p)[i];
+  }
+}
+
+void put(void* p, DType dtype, int64_t i, double x) {
+  const float f = static_cast<float>(x);
+  switch (dtype) {
+    case DType::bfloat16: static_cast<bf16*>(p)[i] = bf16(f); break;
+    case DType::float16: static_cast<f16*>(p)[i] = f16(f); break;
+    case DType::float8_e4m3: static_cast<f8e4m3*>(p)[i] = f8e4m3(f); break;
+    case DType::float64: static_cast<double*>(p)[i] = x; break;
+    case DType::int8: static_cast<int8_t*>(p)[i] = static_cast<int8_t>(x); break;
+    case DType::uint8: static_cast<uint8_t*>(p)[i] = static_cast<uint8_t>(x); break;
+    default: static_cast<float*>(p)[i] = f;
+  }
+}
+
+// Exactly as long as asked for, so that AddressSanitizer sees every byte read beyond.
+struct Buffer {
+  DType dtype;
+  int64_t size;
+  std::unique_ptr<char[]> bytes;
+  Buffer(DType dtype, int64_t size) : dtype(dtype), size(size), bytes(new char[static_cast<size_t>(size) * dtype_size(dtype)]()) {}
+  void* data() { return bytes.get(); }
+  double operator[](int64_t i) const { return get(bytes.get(), dtype, i); }
+  void set(int64_t i, double x) { put(bytes.get(), dtype, i, x); }
+};
+
+struct Aligned {
+  void* p;
+  explicit Aligned(size_t bytes) : p(std::aligned_alloc(64, (bytes + 63) / 64 * 64 + 64)) {}
+  ~Aligned() { std::free(p); }
+};
+
+double activate(Act act, double x) {
+  switch (act) {
+    case Act::none: return x;
+    case Act::silu: return x / (1 + std::exp(-x));
+    case Act::gelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Act::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Act::quick_gelu: return x / (1 + std::exp(-1.702 * x));
+    case Act::relu: return std::max(x, 0.0);
+  }
+  return 0;
+}
+
+// No activation is steeper than this (GELU's maximum slope is 1.129).
+constexpr double kSlope = 1.13;
+// The epilogue's own error for an exact argument: rounding the exponent's argument costs |x| roundoffs (three of them for tanh's cubic),
+// erfc's polynomial 1.5e-7 of x/2.
+double activation_error(Act act, double x, double y) {
+  switch (act) {
+    case Act::none:
+    case Act::relu: return 0;
+    case Act::gelu: return std::fabs(x) * (0.75e-7 + 6 * kF32);
+    case Act::gelu_tanh: return std::fabs(y) * (3 * (2 * std::fabs(x) + 0.1 * std::fabs(x * x * x)) + 8) * kF32 + 1e-37;
+    default: return std::fabs(y) * (3 * std::fabs(x) + 8) * kF32 + 1e-37;
+  }
+}
+
+struct Case {
+  GemmSpec spec{};
+  int64_t m = 1;
+  DType w_given = float32;
+  bool bias = false, residual = false, in_place = false;
+  int64_t rows_per_group = 0;
+  GemmBlocking blocking{};
+};
+
+std::string describe(const Case& c, Isa level) {
+  constexpr const char* computes[] = {"f32", "bf16", "bf16x3", "int8_dynamic"};
+  const GemmSpec& s = c.spec;
+  return std::string(isa_name(level)) + " m" + std::to_string(c.m) + " n" + std::to_string(s.n) + " k" + std::to_string(s.k) + " " +
+         computes[static_cast<int>(s.compute)] + " a=" + std::string(dtype_name(s.a)) + " w=" + std::string(dtype_name(s.w)) + " given " +
+         std::string(dtype_name(c.w_given)) + " c=" + std::string(dtype_name(s.c)) + " act" + std::to_string(static_cast<int>(s.act)) +
+         (s.geglu ? " geglu" : "") + " blocking " + std::to_string(c.blocking.tiles) + "," + std::to_string(c.blocking.panels) + "," +
+         std::to_string(c.blocking.units) + (c.blocking.tile_outer ? " tile_outer" : "") + (c.blocking.pack_a ? " pack_a" : "");
+}
+
+// W as the GEMM stores it, from its documented rule, and the float32 scale of each row.
+void store_weights(const Case& c, const Buffer& w, std::vector<double>& stored) {
+  const int64_t n = c.spec.n, k = c.spec.k;
+  const bool scaled = (c.spec.w == DType::int8 || c.spec.w == DType::float8_e4m3) && c.spec.w != c.w_given;
+  for (int64_t i = 0; i < n; ++i) {
+    float absmax = 0;
+    for (int64_t j = 0; j < k; ++j) absmax = std::max(absmax, std::fabs(static_cast<float>(w[i * k + j])));
+    const float scale = scaled ? absmax / (c.spec.w == DType::int8 ? 127.f : 448.f) : 1.f, inverse = scale > 0 ? 1.f / scale : 0.f;
+    for (int64_t j = 0; j < k; ++j) {
+      const auto x = static_cast<float>(w[i * k + j]);
+      double y = x;
+      if (scaled) {
+        y = c.spec.w == DType::int8 ? std::nearbyintf(x * inverse) : static_cast<double>(f8e4m3(x * inverse));
+      } else if (c.spec.w == bfloat16) {
+        y = bf16(x);
+      } else if (c.spec.w == float16) {
+        y = f16(x);
+      }
+      stored[i * k + j] = y * scale;
+    }
+  }
+}
+
+void check(const Case& c) {
+  const GemmSpec& s = c.spec;
+  const Isa level = isa();
+  SCOPED_TRACE(describe(c, level));
+  ASSERT_EQ(gemm_refuse(s, level), std::nullopt);
+  const int64_t m = c.m, n = s.n, k = s.k, columns = s.columns(), lda = k + 3, ldc = columns + 5, ldr = c.in_place ? ldc : columns + 2;
+  std::mt19937 random(static_cast<unsigned>(m * 131 + n * 17 + k));
+  std::normal_distribution<double> normal;
+  const bool given_quantized = !is_floating(s.a);
+  Buffer a(s.a, (m - 1) * lda + k), w(c.w_given, n * k), cc(s.c, (m - 1) * ldc + columns), residual(s.c, (m - 1) * ldr + columns);
+  Buffer bias(float32, n), group_bias(float32, c.rows_per_group ? ((m - 1) / c.rows_per_group + 1) * (n + 1) : 0), a_scale(float32, m);
+  std::uniform_int_distribution<int> bytes(-127, 127);
+  for (int64_t i = 0; i < a.size; ++i) a.set(i, given_quantized ? bytes(random) + (s.a == DType::uint8 ? 128 : 0) : normal(random));
+  for (int64_t i = 0; i < w.size; ++i) w.set(i, c.w_given == DType::int8 ? bytes(random) : normal(random) / std::sqrt(static_cast<double>(k)));
+  for (int64_t i = 0; i < n; ++i) bias.set(i, normal(random));
+  for (int64_t i = 0; i < group_bias.size; ++i) group_bias.set(i, normal(random));
+  for (int64_t i = 0; i < residual.size; ++i) residual.set(i, normal(random));
+  for (int64_t i = 0; i < m; ++i) a_scale.set(i, 0.01 + 0.001 * static_cast<double>(i % 7));
+  for (int64_t i = 0; i < cc.size; ++i) cc.set(i, 77);  // between the rows this must survive
+  if (c.in_place) std::memcpy(cc.data(), residual.data(), static_cast<size_t>(cc.size) * dtype_size(s.c));
+
+  Aligned packed(gemm_packed_bytes(s)), workspace(gemm_workspace_bytes(s, m, num_threads(), c.blocking));
+  gemm_pack(s, w.data(), c.w_given, packed.p);
+  GemmCall call{.packed = packed.p, .a = a.data(), .lda = lda, .m = m, .c = cc.data(), .ldc = ldc, .workspace = workspace.p, .blocking = c.blocking};
+  if (given_quantized) call.a_scale = static_cast<float*>(a_scale.data());
+  if (c.bias) call.epilogue.bias = static_cast<float*>(bias.data());
+  if (c.rows_per_group) {
+    call.epilogue.group_bias = static_cast<float*>(group_bias.data());
+    call.epilogue.rows_per_group = c.rows_per_group, call.epilogue.group_stride = n + 1;
+  }
+  if (c.residual) call.epilogue.residual = c.in_place ? cc.data() : residual.data(), call.epilogue.residual_stride = ldr;
+  ASSERT_EQ(gemm(s, call), -1);
+
+  std::vector<double> stored(static_cast<size_t>(n * k)), row(static_cast<size_t>(k));
+  store_weights(c, w, stored);
+  // What the factors lose on the way into the product, relative to |a||w|.
+  double factor_error = 0;
+  if (s.compute == Compute::bf16) factor_error = (s.a != bfloat16 ? kBf16 : 0) + (s.w == float16 ? kBf16 : 0);
+  if (s.compute == Compute::bf16x3) factor_error = 3 * kBf16 * kBf16;  // what each split leaves over, and low x low
+  const bool int8 = s.compute == Compute::int8_dynamic;
+  // float32 sums lose a roundoff of the running sum at each of k additions (three times that many in bf16x3); int32 sums none.
+  const double sum_error = int8 ? 0 : (s.compute == Compute::bf16x3 ? 3.0 : 1.0) * static_cast<double>(k + 2) * kF32;
+  for (int64_t i = 0; i < m; ++i) {
+    float absmax = 0;
+    for (int64_t j = 0; j < k; ++j) {
+      const double x = row[static_cast<size_t>(j)] = a[i * lda + j];
+      absmax = std::max(absmax, std::fabs(static_cast<float>(x)));
+    }
+    for (double& x : row) {
+      if (given_quantized) {
+        x = (x - (s.a == DType::uint8 ? 128 : 0)) * a_scale[i];
+      } else if (int8) {
+        x = std::nearbyint(static_cast<double>(static_cast<float>(x) * (127.f / absmax))) * static_cast<double>(absmax / 127.f);
+      }
+    }
+    auto product = [&](int64_t column, double& magnitude) {
+      double sum = 0;
+      magnitude = 0;
+      for (int64_t j = 0; j < k; ++j) {
+        const double p = row[static_cast<size_t>(j)] * stored[static_cast<size_t>(column * k + j)];
+        sum += p, magnitude += std::fabs(p);
+      }
+      double shift = c.bias ? bias[column] : 0;
+      if (c.rows_per_group) shift += group_bias[i / c.rows_per_group * (n + 1) + column];
+      magnitude = magnitude * (factor_error + sum_error) + 5 * kF32 * (std::fabs(sum) + std::fabs(shift) + 3 * (c.rows_per_group > 0));
+      return sum + shift;
+    };
+    for (int64_t j = 0; j < columns; ++j) {
+      double error;
+      const double x = product(j, error);
+      double y = activate(s.act, x), tolerance = kSlope * error + activation_error(s.act, x, y);
+      if (s.geglu) {
+        double gate_error;
+        const double gate = product(n / 2 + j, gate_error), g = activate(Act::gelu, gate);
+        tolerance = error * (std::fabs(g) + kSlope * gate_error) + std::fabs(x) * (kSlope * gate_error + activation_error(Act::gelu, gate, g));
+        y = x * g;
+        tolerance += kF32 * std::fabs(y);
+      }
+      if (c.residual) {
+        y += residual[i * ldr + j];
+        tolerance += 2 * kF32 * (std::fabs(y) + std::fabs(residual[i * ldr + j]));
+      }
+      tolerance = tolerance * 1.01 + unit_roundoff(s.c) * (std::fabs(y) + tolerance) + (s.c == float16 ? 0x1p-25 : 1e-37);
+      ASSERT_NEAR(cc[i * ldc + j], y, tolerance) << "row " << i << " column " << j;
+    }
+    for (int64_t j = columns; j < ldc && i + 1 < m; ++j) {
+      ASSERT_EQ(cc[i * ldc + j], c.in_place ? residual[i * ldc + j] : 77) << "between the rows: " << i << ", " << j;
+    }
+  }
+}
+
+// Runs a body at every level that this machine has.
+class Gemm : public testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    limit_isa(GetParam());
+    if (isa() != GetParam()) GTEST_SKIP() << "this machine lacks " << isa_name(GetParam());
+  }
+  void TearDown() override {
+    limit_isa(Isa::avx512_bf16);
+    set_num_threads(0);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::Values(Isa::avx2, Isa::avx512, Isa::avx512_bf16),
+                         [](const auto& info) { return std::string(isa_name(info.param)); });
+
+GemmSpec make(int64_t n, int64_t k, Compute compute, DType a, DType w, DType c) { return {.n = n, .k = k, .a = a, .c = c, .compute = compute, .w = w}; }
+
+// Every accepted combination of element types.
+std::vector<GemmSpec> all_types(int64_t n, int64_t k) {
+  std::vector<GemmSpec> specs;
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic}) {
+    for (DType a : {float32, bfloat16, float16, DType::uint8, DType::int8}) {
+      for (DType w : {float32, bfloat16, float16, DType::float8_e4m3, DType::int8}) {
+        for (DType c : {float32, bfloat16, float16}) {
+          const GemmSpec spec = make(n, k, compute, a, w, c);
+          if (!gemm_refuse(spec, isa())) specs.push_back(spec);
+        }
+      }
+    }
+  }
+  return specs;
+}
+
+TEST_P(Gemm, EveryTypeCombination) {
+  const std::vector<GemmSpec> specs = all_types(45, 71);
+  // f32: 3 a x 5 w x 3 c; bf16: 3 x 4 x 3; int8: 5 x 3; bf16x3: 3
+  EXPECT_EQ(specs.size(), 45u + 36 + 15 + (isa() == Isa::avx512_bf16 ? 3 : 0));
+  for (const GemmSpec& spec : specs) {
+    check({.spec = spec, .m = 17, .bias = true});
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(Gemm, EveryTypeOfGivenWeight) {
+  for (DType w : {float32, bfloat16, float16, DType::float8_e4m3, DType::int8}) {
+    for (DType given : {float32, bfloat16, float16, DType::float64, DType::float8_e4m3, DType::int8}) {
+      if (given == DType::int8 && w != DType::int8) continue;
+      check({.spec = make(37, 300, Compute::f32, float32, w, float32), .m = 3, .w_given = given});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(Gemm, EveryShape) {
+  const std::vector<GemmSpec> kinds = {make(1, 1, Compute::f32, float32, float32, float32), make(1, 1, Compute::bf16, bfloat16, bfloat16, bfloat16),
+                                       make(1, 1, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16),
+                                       make(1, 1, Compute::bf16, bfloat16, DType::int8, float32), make(1, 1, Compute::bf16x3, float32, float32, float32)};
+  for (GemmSpec spec : kinds) {
+    for (int64_t n : {1, 31, 32, 33, 100}) {
+      for (int64_t k : {1, 2, 3, 65, 130}) {
+        for (int64_t m : {1, 2, 6, 7, 15, 29, 77}) {
+          spec.n = n, spec.k = k;
+          if (gemm_refuse(spec, isa())) continue;
+          check({.spec = spec, .m = m, .bias = true, .residual = true});
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, EveryRegisterTile) {
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::int8_dynamic}) {
+    const DType w = compute == Compute::int8_dynamic ? DType::int8 : compute == Compute::f32 ? float32 : bfloat16;
+    for (int64_t m = 1; m <= 28; ++m) {
+      check({.spec = make(64, 52, compute, float32, w, float32), .m = m});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(Gemm, EveryEpilogue) {
+  for (DType c : {float32, bfloat16, float16}) {
+    for (Compute compute : {Compute::f32, Compute::int8_dynamic}) {
+      const DType w = compute == Compute::f32 ? float16 : DType::int8;
+      for (int options = 0; options < 16; ++options) {
+        Case x{.spec = make(50, 40, compute, float32, w, c), .m = 33, .bias = (options & 1) != 0, .residual = (options & 2) != 0};
+        x.in_place = x.residual && (options & 4), x.rows_per_group = options & 8 ? 11 : 0;
+        for (int act = 0; act < 6; ++act) {
+          x.spec.act = static_cast<Act>(act);
+          check(x);
+        }
+        x.spec.act = Act::none, x.spec.geglu = true;
+        for (int64_t n : {2, 50, 64, 96}) {
+          x.spec.n = n;
+          check(x);
+        }
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, EveryBlocking) {
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic}) {
+    for (DType w : {float32, bfloat16, DType::float8_e4m3, DType::int8}) {
+      GemmSpec spec = make(132, 410, compute, compute == Compute::bf16 ? bfloat16 : float32, w, float32);
+      spec.geglu = w == bfloat16;
+      if (gemm_refuse(spec, isa())) continue;
+      for (int tiles : {1, 3, 50}) {
+        for (int panels : {1, 2, 50}) {
+          for (int units : {8, 64, 1000}) {
+            for (int flags = 0; flags < 4; ++flags) {
+              check({.spec = spec, .m = 61, .bias = true, .blocking = {tiles, panels, units, (flags & 1) != 0, (flags & 2) != 0}});
+              if (HasFatalFailure()) return;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, EveryCandidateBlockingOfALongShape) {
+  const GemmSpec spec = make(320, 2560, Compute::bf16, bfloat16, bfloat16, bfloat16);
+  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec, 100);
+  EXPECT_GT(candidates.size(), 4u);
+  for (const GemmBlocking& blocking : candidates) {
+    check({.spec = spec, .m = 100, .blocking = blocking});
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(Gemm, EveryNumberOfThreads) {
+  for (int threads : {1, 2, 3, 8}) {
+    set_num_threads(threads);
+    for (DType a : {float32, DType::uint8}) {
+      check({.spec = make(96, 64, Compute::int8_dynamic, a, DType::int8, float32), .m = 55, .bias = true});
+      check({.spec = make(96, 64, Compute::bf16, bfloat16, float16, float32), .m = 55, .bias = true});
+    }
+  }
+}
+
+TEST_P(Gemm, NotANumberStaysInItsRow) {
+  const GemmSpec spec = make(40, 33, Compute::bf16, bfloat16, bfloat16, float32);
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    Buffer a(bfloat16, 20 * 33), w(float32, 40 * 33), c(float32, 20 * 40);
+    for (int64_t i = 0; i < a.size; ++i) a.set(i, 1);
+    for (int64_t i = 0; i < w.size; ++i) w.set(i, 0.5);
+    a.set(6 * 33 + 32, bad);  // the last element of an odd row: its neighbour in the unit is padding
+    Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 20, num_threads()));
+    gemm_pack(spec, w.data(), float32, packed.p);
+    EXPECT_EQ(gemm(spec, {.packed = packed.p, .a = a.data(), .lda = 33, .m = 20, .c = c.data(), .ldc = 40, .workspace = workspace.p}), -1);
+    for (int64_t i = 0; i < c.size; ++i) {
+      if (i / 40 == 6) {
+        EXPECT_EQ(std::isnan(c[i]), std::isnan(bad));
+        EXPECT_FALSE(std::isfinite(c[i]));
+      } else {
+        EXPECT_EQ(c[i], 16.5);
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, ActivationsOfExtremeArguments) {
+  // k = 1, w = 1: C is the activation of A.
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> x = {0, -0.f, 1e-30f, 30, -30, 88, -88, 100, -100, 1e4f, -1e4f, 1e38f, -1e38f, inf, nan};
+  for (int act = 0; act < 6; ++act) {
+    GemmSpec spec = make(1, 1, Compute::f32, float32, float32, float32);
+    spec.act = static_cast<Act>(act);
+    const float one = 1;
+    std::vector<float> c(x.size());
+    Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, static_cast<int64_t>(x.size()), num_threads()));
+    gemm_pack(spec, &one, float32, packed.p);
+    gemm(spec, {.packed = packed.p, .a = x.data(), .lda = 1, .m = static_cast<int64_t>(x.size()), .c = c.data(), .ldc = 1, .workspace = workspace.p});
+    for (size_t i = 0; i < x.size(); ++i) {
+      SCOPED_TRACE(std::to_string(act) + " of " + std::to_string(x[i]));
+      if (std::isnan(x[i])) {
+        EXPECT_TRUE(std::isnan(c[i]));
+      } else if (x[i] >= 30) {
+        EXPECT_EQ(c[i], x[i]);
+      } else {
+        const double y = activate(spec.act, x[i]);
+        // Below, the exact value is 0 in float32; what is left of it is at most the argument times the smallest normal numbers.
+        EXPECT_NEAR(c[i], y, activation_error(spec.act, x[i], y) * (spec.act == Act::gelu && x[i] < -20 ? 0 : 1) + std::fabs(x[i]) * 0x1p-124);
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, QuantizesRows) {
+  for (DType dtype : {float32, bfloat16, float16}) {
+    for (int64_t k : {1, 3, 16, 37, 640}) {
+      const int64_t m = 9, lda = k + 2, stride = quantized_stride(k) + 4;
+      Buffer a(dtype, (m - 1) * lda + k), q(DType::uint8, m * stride), scale(float32, m);
+      std::mt19937 random(static_cast<unsigned>(k));
+      std::normal_distribution<double> normal;
+      for (int64_t i = 0; i < a.size; ++i) a.set(i, normal(random));
+      for (int64_t j = 0; j < k; ++j) a.set(4 * lda + j, 0);
+      EXPECT_EQ(quantize_rows(a.data(), dtype, lda, m, k, static_cast<uint8_t*>(q.data()), stride, static_cast<float*>(scale.data())), -1);
+      for (int64_t i = 0; i < m; ++i) {
+        float absmax = 0;
+        for (int64_t j = 0; j < k; ++j) absmax = std::max(absmax, std::fabs(static_cast<float>(a[i * lda + j])));
+        ASSERT_EQ(scale[i], absmax / 127.f);
+        for (int64_t j = 0; j < stride; ++j) {
+          const double expected = j < k && absmax > 0 ? std::nearbyintf(static_cast<float>(a[i * lda + j]) * (127.f / absmax)) : 0;
+          ASSERT_EQ(q[i * stride + j], expected + 128) << i << ", " << j;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, QuantizationFindsTheFirstBadRow) {
+  for (DType dtype : {float32, bfloat16, float16}) {
+    for (float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+      GemmSpec spec = make(33, 37, Compute::int8_dynamic, dtype, DType::int8, float32);
+      Buffer a(dtype, 600 * 37), w(float32, 33 * 37), c(float32, 600 * 33);
+      for (int64_t i = 0; i < a.size; ++i) a.set(i, 1);
+      for (int64_t row : {599, 311, 123}) a.set(row * 37 + row % 37, bad);
+      Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 600, num_threads()));
+      gemm_pack(spec, w.data(), float32, packed.p);
+      GemmCall call{.packed = packed.p, .a = a.data(), .lda = 37, .m = 600, .c = c.data(), .ldc = 33, .workspace = workspace.p};
+      EXPECT_EQ(gemm(spec, call), 123);
+    }
+  }
+}
+
+TEST_P(Gemm, TakesQuantizedWeightsWithScales) {
+  for (Compute compute : {Compute::f32, Compute::int8_dynamic}) {
+    const GemmSpec spec = make(35, 20, compute, float32, DType::int8, float32);
+    Buffer a(float32, 20), w(DType::int8, 35 * 20), scale(float32, 35), c(float32, 35);
+    for (int64_t j = 0; j < 20; ++j) a.set(j, j % 2 ? 127 : -127);  // its own quantisation is exact
+    for (int64_t i = 0; i < w.size; ++i) w.set(i, static_cast<double>(i * 37 % 255) - 127);
+    for (int64_t i = 0; i < 35; ++i) scale.set(i, std::ldexp(1.0, static_cast<int>(i) - 17));
+    Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 1, num_threads()));
+    gemm_pack(spec, w.data(), DType::int8, packed.p, static_cast<float*>(scale.data()));
+    gemm(spec, {.packed = packed.p, .a = a.data(), .lda = 20, .m = 1, .c = c.data(), .ldc = 35, .workspace = workspace.p});
+    for (int64_t i = 0; i < 35; ++i) {
+      double sum = 0;
+      for (int64_t j = 0; j < 20; ++j) sum += a[j] * w[i * 20 + j];
+      EXPECT_EQ(c[i], sum * scale[i]);  // integers below 2^24 times powers of two
+    }
+  }
+}
+
+TEST_P(Gemm, NoNumberInWeightsShows) {
+  for (DType w : {DType::int8, DType::float8_e4m3, bfloat16}) {
+    const GemmSpec spec = make(5, 8, Compute::f32, float32, w, float32);
+    Buffer a(float32, 8), given(float32, 5 * 8), c(float32, 5);
+    for (int64_t i = 0; i < 8; ++i) a.set(i, 1);
+    given.set(2 * 8 + 3, std::numeric_limits<double>::quiet_NaN());
+    Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 1, num_threads()));
+    gemm_pack(spec, given.data(), float32, packed.p);
+    gemm(spec, {.packed = packed.p, .a = a.data(), .lda = 8, .m = 1, .c = c.data(), .ldc = 5, .workspace = workspace.p});
+    for (int64_t i = 0; i < 5; ++i) EXPECT_EQ(std::isnan(c[i]), i == 2);
+  }
+}
+
+TEST(GemmRefuse, SaysWhy) {
+  const GemmSpec good = make(8, 8, Compute::bf16, bfloat16, bfloat16, bfloat16);
+  auto refused = [](GemmSpec spec, Isa level = Isa::avx512_bf16) { return gemm_refuse(spec, level).value_or(""); };
+  EXPECT_EQ(refused(good), "");
+  EXPECT_EQ(refused(good, Isa::baseline), "needs AVX2 and FMA");
+  GemmSpec spec = good;
+  spec.n = 7, spec.geglu = true;
+  EXPECT_EQ(refused(spec), "GEGLU needs an even number of weight rows");
+  spec = good, spec.geglu = true, spec.act = Act::silu;
+  EXPECT_EQ(refused(spec), "GEGLU is an activation already");
+  spec = good, spec.c = DType::int8;
+  EXPECT_EQ(refused(spec), "writes float32, bfloat16 or float16, not int8");
+  spec = good, spec.w = float32;
+  EXPECT_EQ(refused(spec), "bfloat16 products of float32 weights: store them as bfloat16");
+  spec = good, spec.w = DType::int64;
+  EXPECT_EQ(refused(spec), "stores no weights as int64");
+  spec = good, spec.a = DType::uint8;
+  EXPECT_EQ(refused(spec), "takes a quantised A only with int8_dynamic");
+  spec = make(8, 70000, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16);
+  EXPECT_EQ(refused(spec), "int32 sums could overflow beyond k = 65536");
+  spec = make(8, 8, Compute::bf16x3, float32, float32, float32);
+  EXPECT_EQ(refused(spec), "");
+  EXPECT_EQ(refused(spec, Isa::avx512), "bf16x3 needs AVX512-BF16; float32 products are faster without it");
+}
+
+}  // namespace
+}  // namespace vivace::cpu
