@@ -1,0 +1,105 @@
+#include <cmath>
+
+#include "backends/ref/kernels.h"
+
+namespace vivace::ref {
+namespace {
+
+double unary(Op op, const Attrs& attrs, double x) {
+  switch (op) {
+    case Op::silu: return x / (1 + std::exp(-x));
+    case Op::gelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Op::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Op::quick_gelu: return x / (1 + std::exp(-1.702 * x));
+    case Op::relu: return x > 0 ? x : 0;
+    case Op::exp: return std::exp(x);
+    case Op::rsqrt: return 1 / std::sqrt(x);
+    case Op::affine: return x * attrs.real("scale", 1) + attrs.real("shift");
+    case Op::clamp: return std::fmin(std::fmax(x, attrs.real("min")), attrs.real("max"));
+    default: return x;  // cast
+  }
+}
+
+double binary(Op op, double a, double b) {
+  switch (op) {
+    case Op::add: return a + b;
+    case Op::sub: return a - b;
+    case Op::mul: return a * b;
+    default: return a / b;
+  }
+}
+
+}  // namespace
+
+void elementwise(const Bound& k) {
+  each_index(k.out_shape(), [&, i = int64_t{0}](const auto& at) mutable {
+    const double a = k.in(0, position(k.shape(0), at));
+    k.out(i++, k.call.in.size() == 2 ? binary(k.call.op, a, k.in(1, position(k.shape(1), at))) : unary(k.call.op, k.attrs, a));
+  });
+}
+
+void reduce(const Bound& k) {
+  const int64_t count = numel(k.shape(0)) / std::max<int64_t>(1, numel(k.out_shape()));
+  std::vector<double> result(static_cast<size_t>(numel(k.out_shape())), k.call.op == Op::reduce_max ? -INFINITY : 0.0);
+  each_index(k.shape(0), [&, i = int64_t{0}](const auto& at) mutable {
+    double& r = result[static_cast<size_t>(position(k.out_shape(), at))];
+    const double x = k.in(0, i++);
+    r = k.call.op == Op::reduce_max ? std::fmax(r, x) : r + x;
+  });
+  for (size_t i = 0; i < result.size(); ++i) k.out(static_cast<int64_t>(i), k.call.op == Op::reduce_mean ? result[i] / static_cast<double>(count) : result[i]);
+}
+
+void matmul(const Bound& k) {
+  const bool transposed = k.attrs.integer("transpose_b") != 0;
+  const Shape &a = k.shape(0), &b = k.shape(1);
+  const int64_t inner = a.back();
+  each_index(k.out_shape(), [&, i = int64_t{0}](std::vector<int64_t> at) mutable {
+    const int64_t row = at[at.size() - 2], column = at.back();
+    double sum = 0;
+    for (int64_t t = 0; t < inner; ++t) {
+      at[at.size() - 2] = row;
+      at.back() = t;
+      const int64_t pa = position(a, at);
+      at[at.size() - 2] = transposed ? column : t;
+      at.back() = transposed ? t : column;
+      sum += k.in(0, pa) * k.in(1, position(b, at));
+    }
+    k.out(i++, sum);
+  });
+}
+
+void conv2d(const Bound& k) {
+  const Shape &x = k.shape(0), &w = k.shape(1), &y = k.out_shape();
+  const auto& pad = k.attrs.integers("padding");
+  const int64_t stride = k.attrs.integer("stride", 1), top = pad.empty() ? 0 : pad[0], left = pad.empty() ? 0 : pad[1];
+  const auto act = find_op(k.attrs.text("act"));
+  each_index(y, [&, i = int64_t{0}](const auto& at) mutable {
+    const int64_t n = at[0], o = at[3];
+    double sum = k.has(2) ? k.in(2, o) : 0;
+    for (int64_t r = 0; r < w[2]; ++r)
+      for (int64_t s = 0; s < w[3]; ++s) {
+        const int64_t h = at[1] * stride + r - top, v = at[2] * stride + s - left;
+        if (h < 0 || h >= x[1] || v < 0 || v >= x[2]) continue;
+        for (int64_t c = 0; c < x[3]; ++c) sum += k.in(0, ((n * x[1] + h) * x[2] + v) * x[3] + c) * k.in(1, ((o * w[1] + c) * w[2] + r) * w[3] + s);
+      }
+    if (k.has(3)) sum += k.in(3, n * y[3] + o);
+    if (act) sum = unary(*act, k.attrs, sum);
+    if (k.has(4)) sum += k.in(4, i);
+    k.out(i++, sum);
+  });
+}
+
+void sinusoid(const Bound& k) {
+  const int64_t dim = k.attrs.integer("dim"), half = dim / 2;
+  const bool flip = k.attrs.integer("flip_sin_to_cos") != 0;
+  for (int64_t n = 0; n < k.out_shape()[0]; ++n)
+    for (int64_t j = 0; j < dim; ++j) {
+      // The frequency is rounded to float32, as the reference rounds it: at t = 999 the rounding shows.
+      const auto exponent = static_cast<float>(-std::log(10000.0)) * static_cast<float>(j % half) / static_cast<float>(static_cast<double>(half) - k.attrs.real("downscale_freq_shift"));
+      const float angle = static_cast<float>(k.in(0, n)) * static_cast<float>(std::exp(static_cast<double>(exponent)));
+      const bool cosine = (j < half) == flip;
+      k.out(n * dim + j, j >= 2 * half ? 0.0 : cosine ? std::cos(angle) : std::sin(angle));
+    }
+}
+
+}  // namespace vivace::ref

@@ -1,0 +1,104 @@
+#include <algorithm>
+#include <cmath>
+
+#include "backends/ref/kernels.h"
+
+namespace vivace::ref {
+
+void transpose(const Bound& k) {
+  const auto& perm = k.attrs.integers("perm");
+  std::vector<int64_t> source(perm.size());
+  each_index(k.out_shape(), [&, i = int64_t{0}](const auto& at) mutable {
+    for (size_t d = 0; d < perm.size(); ++d) source[static_cast<size_t>(perm[d])] = at[d];
+    k.out(i++, k.in(0, position(k.shape(0), source)));
+  });
+}
+
+void copy(const Bound& k) {
+  for (int64_t i = 0; i < numel(k.out_shape()); ++i) k.out(i, k.in(0, i));
+}
+
+void slice(const Bound& k) {
+  const Shape& x = k.shape(0);
+  const int64_t rank = static_cast<int64_t>(x.size()), axis = (k.attrs.integer("axis") + rank) % rank;
+  const int64_t begin = k.attrs.integer("begin"), start = begin < 0 ? begin + x[static_cast<size_t>(axis)] : begin;
+  each_index(k.out_shape(), [&, i = int64_t{0}](std::vector<int64_t> at) mutable {
+    at[static_cast<size_t>(axis)] += start;
+    k.out(i++, k.in(0, position(x, at)));
+  });
+}
+
+void concat(const Bound& k) {
+  const int64_t rank = static_cast<int64_t>(k.out_shape().size());
+  const auto axis = static_cast<size_t>((k.attrs.integer("axis") + rank) % rank);
+  each_index(k.out_shape(), [&, i = int64_t{0}](std::vector<int64_t> at) mutable {
+    size_t part = 0;
+    while (at[axis] >= k.shape(part)[axis]) at[axis] -= k.shape(part++)[axis];
+    k.out(i++, k.in(part, position(k.shape(part), at)));
+  });
+}
+
+void interleave(const Bound& k) {
+  const int64_t block = k.attrs.integer("block", 1), row = numel(k.shape(0)) / std::max<int64_t>(1, k.shape(0)[0]);
+  for (int64_t r = 0; r < k.out_shape()[0]; ++r) {
+    const int64_t pair = r / (2 * block), within = r % (2 * block);
+    for (int64_t c = 0; c < row; ++c) k.out(r * row + c, k.in(within / block, (pair * block + within % block) * row + c));
+  }
+}
+
+void causal_mask(const Bound& k) {
+  each_index(k.out_shape(), [&, i = int64_t{0}](const auto& at) mutable { k.out(i++, at[1] > at[0] ? -INFINITY : 0.0); });
+}
+
+void upsample_nearest(const Bound& k) {
+  const Shape &x = k.shape(0), &y = k.out_shape();
+  each_index(y, [&, i = int64_t{0}](std::vector<int64_t> at) mutable {
+    at[1] = at[1] * x[1] / y[1];
+    at[2] = at[2] * x[2] / y[2];
+    k.out(i++, k.in(0, position(x, at)));
+  });
+}
+
+void embedding(const Bound& k) {
+  const int64_t width = k.shape(1)[1], last = k.shape(1)[0] - 1;
+  for (int64_t i = 0; i < numel(k.shape(0)); ++i) {
+    const int64_t id = std::clamp<int64_t>(static_cast<int64_t>(k.in(0, i)), 0, last);
+    for (int64_t c = 0; c < width; ++c) k.out(i * width + c, k.in(1, id * width + c));
+  }
+}
+
+void gather_rows(const Bound& k) {
+  const Shape& x = k.shape(0);
+  for (int64_t n = 0; n < x[0]; ++n)
+    for (int64_t c = 0; c < x[2]; ++c) k.out(n * x[2] + c, k.in(0, (n * x[1] + static_cast<int64_t>(k.in(1, n))) * x[2] + c));
+}
+
+void argmax(const Bound& k) {
+  const Shape& x = k.shape(0);
+  for (int64_t n = 0; n < x[0]; ++n) {
+    int64_t best = 0;
+    for (int64_t s = 1; s < x[1]; ++s)
+      if (k.in(0, n * x[1] + s) > k.in(0, n * x[1] + best)) best = s;
+    k.out(n, static_cast<double>(best));
+  }
+}
+
+void first_equal(const Bound& k) {
+  const Shape& x = k.shape(0);
+  for (int64_t n = 0; n < x[0]; ++n) {
+    int64_t s = 0;
+    while (s < x[1] && k.in(0, n * x[1] + s) != static_cast<double>(k.attrs.integer("value"))) ++s;
+    k.out(n, static_cast<double>(s < x[1] ? s : 0));
+  }
+}
+
+void select_row(const Bound& k) {
+  const int64_t row = numel(k.out_shape()), index = static_cast<int64_t>(k.in(1, 0));
+  for (int64_t i = 0; i < row; ++i) k.out(i, k.in(0, index * row + i));
+}
+
+void fill(const Bound& k) {
+  for (int64_t i = 0; i < numel(k.out_shape()); ++i) k.out(i, k.attrs.real("value"));
+}
+
+}  // namespace vivace::ref

@@ -1,0 +1,30 @@
+// Graph -> Plan: the pass list, kernel selection, memory. See pipeline.cc for the list.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "runtime/kernel.h"
+#include "runtime/plan.h"
+#include "vivace/compile.h"
+
+namespace vivace {
+
+// Throws UserError when fullgraph is asked for and an op has no kernel, InternalError on a bug.
+Plan compile(Graph graph, const Backend& backend, const CompileOptions& options);
+
+// One row of the pass list, for `explain` and for switching passes off.
+struct PassInfo {
+  std::string_view name;
+  std::string_view what;
+  bool optional;  // runs only when compiling, and can be switched off by name
+};
+const std::vector<PassInfo>& pass_list();
+
+// The passes alone, in order, each verified; `dump` (optional) receives the graph's text after each.
+Graph run_passes(Graph graph, const CompileOptions& options, std::vector<std::pair<std::string, double>>* seconds = nullptr,
+                 const std::function<void(std::string_view pass, const Graph&)>& dump = nullptr);
+
+}  // namespace vivace

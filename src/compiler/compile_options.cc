@@ -1,0 +1,38 @@
+#include <algorithm>
+#include <array>
+
+#include "base/log.h"
+#include "vivace/compile.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+template <class Enum, size_t N>
+Enum find_name(const std::array<std::pair<const char*, Enum>, N>& table, const std::string& name, const char* what) {
+  std::string known;
+  for (const auto& [text, value] : table) {
+    if (name == text) return value;
+    known += cat(known.empty() ? "" : ", ", text);
+  }
+  throw UsageError(cat("unknown ", what, " \"", name, "\": expected one of ", known));
+}
+
+constexpr std::array<std::pair<const char*, CompileMode>, 5> kModes{{{"off", CompileMode::off},
+                                                                     {"default", CompileMode::default_},
+                                                                     {"reduce-overhead", CompileMode::reduce_overhead},
+                                                                     {"max-autotune", CompileMode::max_autotune},
+                                                                     {"max-autotune-no-cudagraphs", CompileMode::max_autotune_no_cudagraphs}}};
+constexpr std::array<std::pair<const char*, SDPBackend>, 4> kBackends{
+    {{"auto", SDPBackend::automatic}, {"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}}};
+
+}  // namespace
+
+CompileMode parse_compile_mode(const std::string& name) { return find_name(kModes, name, "compile mode"); }
+SDPBackend parse_sdp_backend(const std::string& name) { return find_name(kBackends, name, "attention backend"); }
+
+std::string compile_mode_name(CompileMode mode) {
+  return std::ranges::find(kModes, mode, &std::pair<const char*, CompileMode>::second)->first;
+}
+
+}  // namespace vivace

@@ -1,0 +1,10 @@
+// Graph after the last pass -> Plan: chooses kernels (first that accepts, in the backend's order), adds the packing of constants, plans memory.
+#pragma once
+
+#include "compiler/compile.h"
+
+namespace vivace {
+
+Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options);
+
+}  // namespace vivace

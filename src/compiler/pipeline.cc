@@ -1,0 +1,64 @@
+// The one list of passes. Each is named, timed, verified, and the optional ones can be switched off.
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include "base/log.h"
+#include "compiler/compile.h"
+#include "ops/infer.h"
+#include "passes/passes.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+struct Pass {
+  PassInfo info;
+  void (*run)(Graph&);
+};
+
+const std::vector<Pass>& passes() {
+  constexpr bool kRequired = false, kOptional = true;
+  static const std::vector<Pass> list{
+      {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
+      {{"cse", "equal nodes become one", kRequired}, eliminate_common_subexpressions},
+      {{"assign_phases", "what depends on weights alone is prepared", kRequired}, assign_phases},
+      {{"hoist_step_invariant", "what depends on no step input runs once a prompt", kOptional}, hoist_step_invariant},
+  };
+  return list;
+}
+
+}  // namespace
+
+const std::vector<PassInfo>& pass_list() {
+  static const std::vector<PassInfo> infos = [] {
+    std::vector<PassInfo> result;
+    for (const Pass& pass : passes()) result.push_back(pass.info);
+    return result;
+  }();
+  return infos;
+}
+
+Graph run_passes(Graph graph, const CompileOptions& options, std::vector<std::pair<std::string, double>>* seconds,
+                 const std::function<void(std::string_view, const Graph&)>& dump) {
+  for (const std::string& name : options.disable_passes)
+    if (std::ranges::none_of(passes(), [&](const Pass& p) { return p.info.optional && p.info.name == name; }))
+      throw UsageError("no optional pass is called \"" + name + "\": see `vivace explain --passes`");
+  verify(graph);
+  for (const Pass& pass : passes()) {
+    if (pass.info.optional && (options.mode == CompileMode::off || std::ranges::count(options.disable_passes, pass.info.name))) continue;
+    const auto before = std::chrono::steady_clock::now();
+    pass.run(graph);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - before;
+    if (seconds) seconds->emplace_back(pass.info.name, taken.count());
+    try {
+      verify(graph);
+    } catch (const InternalError& error) {
+      throw InternalError(cat("after pass ", pass.info.name, ": ", error.what()));
+    }
+    if (dump) dump(pass.info.name, graph);
+  }
+  return graph;
+}
+
+}  // namespace vivace

@@ -1,0 +1,46 @@
+// Layers with weights, named as in a PyTorch state dict below the builder's scope. Activations are NHWC or [N, tokens, C].
+#pragma once
+
+#include <string_view>
+
+#include "ops/builder.h"
+
+namespace vivace {
+
+struct HW {
+  int64_t height = 1, width = 1;
+};
+
+// name.weight [out, in], name.bias [out].
+inline Value linear(Builder& b, std::string_view name, Value x, int64_t out, bool bias = true) {
+  const auto scope = b.scope(name);
+  const Value w = b.weight("weight", {out, b.channels(x)});
+  return b.linear(x, w, bias ? b.weight("bias", {out}) : Value{});
+}
+
+// name.weight [out, in, k, k], name.bias [out]; padding [top, left, bottom, right].
+inline Value conv2d(Builder& b, std::string_view name, Value x, int64_t out, int64_t kernel, int64_t stride, std::vector<int64_t> padding) {
+  const auto scope = b.scope(name);
+  const Value w = b.weight("weight", {out, b.channels(x), kernel, kernel});
+  return b.conv2d(x, w, b.weight("bias", {out}), stride, std::move(padding));
+}
+
+// A convolution that keeps the size: odd kernel, stride 1.
+inline Value conv2d_same(Builder& b, std::string_view name, Value x, int64_t out, int64_t kernel) {
+  const int64_t p = kernel / 2;
+  return conv2d(b, name, x, out, kernel, 1, {p, p, p, p});
+}
+
+inline Value group_norm(Builder& b, std::string_view name, Value x, int64_t groups, double eps) {
+  const auto scope = b.scope(name);
+  const int64_t c = b.channels(x);
+  return b.emit(Op::group_norm, {x, b.weight("weight", {c}), b.weight("bias", {c})}, {{"groups", groups}, {"eps", eps}});
+}
+
+inline Value layer_norm(Builder& b, std::string_view name, Value x, double eps) {
+  const auto scope = b.scope(name);
+  const int64_t c = b.channels(x);
+  return b.emit(Op::layer_norm, {x, b.weight("weight", {c}), b.weight("bias", {c})}, {{"eps", eps}});
+}
+
+}  // namespace vivace

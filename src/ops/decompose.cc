@@ -1,0 +1,119 @@
+#include "ops/decompose.h"
+
+#include "ops/tile_program.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+using Inputs = std::vector<Value>;
+
+Value f32(Builder& b, Value v) { return b.cast(v, DType::float32); }
+Value input(const Inputs& inputs, size_t i) { return i < inputs.size() ? inputs[i] : Value{}; }
+std::vector<int64_t> last_axis(Builder& b, Value v) { return {static_cast<int64_t>(b.shape(v).size()) - 1}; }
+
+Value centered(Builder& b, Value x, const std::vector<int64_t>& axes) {
+  return b.emit(Op::sub, {x, b.emit(Op::reduce_mean, {x}, {{"axes", axes}})});
+}
+
+// (x - mean) / sqrt(variance + eps), over `axes`.
+Value normalized(Builder& b, Value x, const std::vector<int64_t>& axes, double eps) {
+  const Value d = centered(b, x, axes);
+  const Value variance = b.emit(Op::reduce_mean, {b.mul(d, d)}, {{"axes", axes}});
+  return b.mul(d, b.emit(Op::rsqrt, {b.affine(variance, 1, eps)}));
+}
+
+Value linear(Builder& b, const Node& n, const Inputs& in) {
+  Value y = b.emit(Op::matmul, {f32(b, in[0]), f32(b, in[1])}, {{"transpose_b", int64_t{1}}});
+  if (input(in, 2)) y = b.add(y, f32(b, in[2]));
+  y = b.activation(y, n.attrs.text("act"));
+  return input(in, 3) ? b.add(y, f32(b, in[3])) : y;
+}
+
+Value geglu(Builder& b, Value x) {
+  const int64_t half = b.channels(x) / 2;
+  return b.mul(b.slice(x, -1, 0, half), b.activation(b.slice(x, -1, half, 2 * half), "gelu"));
+}
+
+Value group_norm(Builder& b, Value x, Value weight, Value bias, const Attrs& attrs, std::string_view act) {
+  const Shape shape = b.shape(x);
+  const int64_t groups = attrs.integer("groups");
+  const Value grouped = b.reshape(f32(b, x), {shape[0], -1, groups, shape.back() / groups});
+  const Value y = b.reshape(normalized(b, grouped, {1, 3}, attrs.real("eps")), shape);
+  return b.activation(b.add(b.mul(y, f32(b, weight)), f32(b, bias)), act);
+}
+
+Value softmax(Builder& b, Value x) {
+  const auto axes = last_axis(b, x);
+  const Value e = b.emit(Op::exp, {b.emit(Op::sub, {x, b.emit(Op::reduce_max, {x}, {{"axes", axes}})})});
+  return b.emit(Op::div, {e, b.emit(Op::reduce_sum, {e}, {{"axes", axes}})});
+}
+
+Value attention(Builder& b, const Node& n, const Inputs& in) {
+  const int64_t heads = n.attrs.integer("heads");
+  const auto split = [&](Value v) {
+    const Shape& s = b.shape(v);
+    return b.transpose(b.reshape(f32(b, v), {s[0], s[1], heads, s[2] / heads}), {0, 2, 1, 3});
+  };
+  Value scores = b.affine(b.emit(Op::matmul, {split(in[0]), split(in[1])}, {{"transpose_b", int64_t{1}}}), n.attrs.real("scale"), 0);
+  if (input(in, 3)) scores = b.add(scores, f32(b, in[3]));
+  if (n.attrs.integer("causal")) scores = b.add(scores, b.emit(Op::causal_mask, {in[0]}));
+  const Value y = b.transpose(b.emit(Op::matmul, {softmax(b, scores), split(in[2])}), {0, 2, 1, 3});
+  return b.reshape(y, n.shape);
+}
+
+Attrs convolution_attrs(const Node& n) {
+  Attrs attrs;
+  for (const char* key : {"stride", "padding", "act"})
+    if (const Attr* value = n.attrs.find(key)) attrs.set(key, *value);
+  return attrs;
+}
+
+}  // namespace
+
+Value decompose(Builder& b, const Node& n, const Inputs& in) {
+  Value y;
+  switch (n.op) {
+    case Op::linear: y = linear(b, n, in); break;
+    case Op::geglu_linear: y = geglu(b, linear(b, n, in)); break;
+    case Op::geglu: y = geglu(b, f32(b, in[0])); break;
+    case Op::group_norm: y = group_norm(b, in[0], in[1], in[2], n.attrs, n.attrs.text("act")); break;
+    case Op::layer_norm: {
+      const Value x = f32(b, in[0]);
+      y = b.add(b.mul(normalized(b, x, last_axis(b, x), n.attrs.real("eps")), f32(b, in[1])), f32(b, in[2]));
+      break;
+    }
+    case Op::softmax: y = softmax(b, f32(b, in[0])); break;
+    case Op::attention: y = attention(b, n, in); break;
+    case Op::upsample_conv2d:
+      y = b.conv2d(b.emit(Op::upsample_nearest, {in[0]}), in[1], input(in, 2), 1, {1, 1, 1, 1});
+      break;
+    case Op::norm_conv2d: {
+      const Value x = b.cast(group_norm(b, in[0], in[1], in[2], n.attrs, n.attrs.text("norm_act")), b.node(in[0]).dtype);
+      y = b.emit(Op::conv2d, {x, in[3], input(in, 4), input(in, 5), input(in, 6)}, convolution_attrs(n));
+      break;
+    }
+    case Op::tile: y = TileText(n.attrs.text("program")).emit(b, in); break;
+    default: throw InternalError(std::string(op_name(n.op)) + " has no decomposition");
+  }
+  return b.cast(y, n.dtype);
+}
+
+Graph decompose_all(const Graph& graph) {
+  Builder b(DType::float32);
+  std::vector<Value> renamed;
+  for (const Node& node : graph.nodes) {
+    std::vector<Value> inputs;
+    for (NodeId in : node.inputs) inputs.push_back(in == kNone ? Value{} : renamed[static_cast<size_t>(in)]);
+    if (is_source(node.op) || node.op == Op::fill)
+      renamed.push_back(b.copy(node));
+    else
+      renamed.push_back(is_named(node.op) ? decompose(b, node, inputs) : b.emit(node.op, inputs, node.attrs));
+  }
+  for (const auto& [name, id] : graph.outputs) b.output(name, renamed[static_cast<size_t>(id)]);
+  Graph result = b.take();
+  result.normalize();
+  return result;
+}
+
+}  // namespace vivace

@@ -1,0 +1,263 @@
+#include "ops/infer.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+struct Rule {
+  Op op;
+  const Attrs& attrs;
+  std::span<const std::optional<TensorType>> inputs;
+
+  [[noreturn]] void fail(const std::string& what) const {
+    std::string got;
+    for (const auto& in : inputs) got += (got.empty() ? "" : ", ") + (in ? std::string(dtype_name(in->dtype)) + to_string(in->shape) : "_");
+    throw InternalError(cat(op_name(op), "(", got, "; ", print_attrs(attrs), "): ", what));
+  }
+  void require(bool fits, const char* what) const {
+    if (!fits) fail(what);
+  }
+  const TensorType& in(size_t i) const {
+    if (i >= inputs.size() || !inputs[i]) fail(cat("input ", i, " is missing"));
+    return *inputs[i];
+  }
+  bool has(size_t i) const { return i < inputs.size() && inputs[i]; }
+  const Shape& shape(size_t i) const { return in(i).shape; }
+  TensorType like(Shape shape, size_t i = 0) const { return {in(i).dtype, std::move(shape)}; }
+  int64_t axis(size_t rank) const {
+    const int64_t a = attrs.integer("axis");
+    const int64_t positive = a < 0 ? a + static_cast<int64_t>(rank) : a;
+    require(positive >= 0 && positive < static_cast<int64_t>(rank), "axis out of range");
+    return positive;
+  }
+
+  TensorType elementwise() const {
+    TensorType result = in(0);
+    for (size_t i = 1; i < inputs.size(); ++i) result.shape = broadcast(result.shape, shape(i));
+    return result;
+  }
+  TensorType reduce() const {
+    Shape s = shape(0);
+    for (int64_t a : attrs.integers("axes")) s.at(static_cast<size_t>(a)) = 1;
+    return like(s);
+  }
+  TensorType matmul() const {
+    Shape a = shape(0), b = shape(1);
+    require(a.size() >= 2 && b.size() >= 2, "matmul needs rank 2 or more");
+    if (attrs.integer("transpose_b")) std::swap(b[b.size() - 1], b[b.size() - 2]);
+    require(a.back() == b[b.size() - 2], "inner sizes differ");
+    const Shape batch = broadcast(Shape(a.begin(), a.end() - 2), Shape(b.begin(), b.end() - 2));
+    Shape s = batch;
+    s.push_back(a[a.size() - 2]);
+    s.push_back(b.back());
+    return like(s);
+  }
+  TensorType transpose() const {
+    const auto& perm = attrs.integers("perm");
+    require(perm.size() == shape(0).size(), "perm has another rank");
+    Shape s;
+    for (int64_t p : perm) s.push_back(shape(0).at(static_cast<size_t>(p)));
+    return like(s);
+  }
+  TensorType reshape() const {
+    const auto& wanted = attrs.integers("shape");
+    Shape s;
+    int64_t known = 1, unknown = -1;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      s.push_back(wanted[i] == 0 ? shape(0).at(i) : wanted[i]);
+      if (s.back() < 0)
+        unknown = static_cast<int64_t>(i);
+      else
+        known *= s.back();
+    }
+    const int64_t total = numel(shape(0));
+    if (unknown >= 0) {
+      require(known > 0 && total % known == 0, "the sizes do not divide");
+      s[static_cast<size_t>(unknown)] = total / known;
+    }
+    require(numel(s) == total, "the number of elements changes");
+    return like(s);
+  }
+  TensorType slice() const {
+    Shape s = shape(0);
+    const auto a = static_cast<size_t>(axis(s.size()));
+    int64_t begin = attrs.integer("begin"), end = attrs.integer("end");
+    if (end < 0 || (end == 0 && begin < 0)) end += s[a];
+    if (begin < 0) begin += s[a];
+    require(begin >= 0 && begin <= end && end <= s[a], "the range is outside the axis");
+    s[a] = end - begin;
+    return like(s);
+  }
+  TensorType concat() const {
+    Shape s = shape(0);
+    const auto a = static_cast<size_t>(axis(s.size()));
+    for (size_t i = 1; i < inputs.size(); ++i) {
+      Shape other = shape(i);
+      require(other.size() == s.size() && in(i).dtype == in(0).dtype, "ranks or dtypes differ");
+      s[a] += other[a];
+      other[a] = s[a];
+      require(other == s, "sizes differ on another axis");
+    }
+    return like(s);
+  }
+  // Output height and width of a convolution of [N, H, W, C] with a square kernel.
+  Shape conv(const Shape& x, const Shape& w) const {
+    require(x.size() == 4 && w.size() == 4, "x [N, H, W, C] and w [O, I, kh, kw] are needed");
+    require(x[3] == w[1], "the channels of x and w differ");
+    const auto& pad = attrs.integers("padding");
+    const int64_t stride = attrs.integer("stride", 1);
+    const auto p = [&](size_t i) { return pad.size() == 4 ? pad[i] : 0; };
+    const int64_t h = (x[1] + p(0) + p(2) - w[2]) / stride + 1, width = (x[2] + p(1) + p(3) - w[3]) / stride + 1;
+    require(x[1] + p(0) + p(2) >= w[2] && x[2] + p(1) + p(3) >= w[3], "the image is smaller than the kernel");
+    return {x[0], h, width, w[0]};
+  }
+  TensorType linear(int64_t parts) const {
+    Shape s = shape(0);
+    require(!s.empty() && shape(1).size() == 2 && s.back() == shape(1)[1], "the features of x and w differ");
+    require(shape(1)[0] % parts == 0, "an even number of rows is needed");
+    s.back() = shape(1)[0] / parts;
+    if (has(3)) require(shape(3) == s, "the residual has another shape");
+    return like(s);
+  }
+  TensorType attention() const {
+    const Shape &q = shape(0), &k = shape(1), &v = shape(2);
+    const int64_t heads = attrs.integer("heads", 1);
+    require(q.size() == 3 && k.size() == 3 && v.size() == 3, "q, k, v of rank 3 are needed");
+    require(q[0] == k[0] && k[0] == v[0] && k[1] == v[1] && q[2] == k[2], "q, k, v do not fit");
+    require(heads > 0 && q[2] % heads == 0 && v[2] % heads == 0, "the heads do not divide the features");
+    return like({q[0], q[1], v[2]});
+  }
+  TensorType upsample() const {
+    Shape s = shape(0);
+    require(s.size() == 4, "x [N, H, W, C] is needed");
+    s[1] = has(1) ? shape(1).at(1) : 2 * s[1];
+    s[2] = has(1) ? shape(1).at(2) : 2 * s[2];
+    return like(s);
+  }
+};
+
+TensorType apply(const Rule& r, const TensorType& declared) {
+  const Attrs& attrs = r.attrs;
+  switch (r.op) {
+    case Op::input:
+    case Op::weight:
+    case Op::fill: return declared;
+    case Op::cast: return {parse_dtype(attrs.text("to")), r.shape(0)};
+    case Op::tile: {
+      TensorType t = r.elementwise();
+      if (attrs.has("to")) t.dtype = parse_dtype(attrs.text("to"));
+      return t;
+    }
+    case Op::reduce_mean:
+    case Op::reduce_max:
+    case Op::reduce_sum: return r.reduce();
+    case Op::matmul: return r.matmul();
+    case Op::transpose: return r.transpose();
+    case Op::reshape: return r.reshape();
+    case Op::flatten_hw:
+      r.require(r.shape(0).size() == 4, "[N, H, W, C] is needed");
+      return r.like({r.shape(0)[0], r.shape(0)[1] * r.shape(0)[2], r.shape(0)[3]});
+    case Op::unflatten_hw: {
+      const Shape &x = r.shape(0), &like = r.shape(1);
+      r.require(x.size() == 3 && like.size() == 4 && x[0] == like[0] && x[1] == like[1] * like[2], "the number of tokens differs");
+      return r.like({x[0], like[1], like[2], x[2]});
+    }
+    case Op::slice: return r.slice();
+    case Op::concat: return r.concat();
+    case Op::interleave: {
+      Shape s = r.shape(0);
+      r.require(s == r.shape(1) && s.at(0) % attrs.integer("block", 1) == 0, "equal shapes in whole blocks are needed");
+      s[0] *= 2;
+      return r.like(s);
+    }
+    case Op::causal_mask: {
+      const Shape& s = r.shape(0);
+      return {DType::float32, {s.at(1), s.at(1)}};
+    }
+    case Op::conv2d: return r.like(r.conv(r.shape(0), r.shape(1)));
+    case Op::norm_conv2d: return r.like(r.conv(r.shape(0), r.shape(3)));
+    case Op::upsample_nearest: return r.upsample();
+    case Op::upsample_conv2d: {
+      Shape s = r.shape(0);
+      r.require(s.size() == 4 && r.shape(1).size() == 4 && s[3] == r.shape(1)[1], "the channels of x and w differ");
+      return r.like({s[0], 2 * s[1], 2 * s[2], r.shape(1)[0]});
+    }
+    case Op::embedding: {
+      Shape s = r.shape(0);
+      r.require(r.in(0).dtype == DType::int32 && r.shape(1).size() == 2, "int32 ids and a table [V, C] are needed");
+      s.push_back(r.shape(1)[1]);
+      return {r.in(1).dtype, s};
+    }
+    case Op::gather_rows: return r.like({r.shape(0).at(0), r.shape(0).at(2)});
+    case Op::argmax:
+    case Op::first_equal: return {DType::int32, {r.shape(0).at(0)}};
+    case Op::select_row: return r.like({r.shape(0).at(1), r.shape(0).at(2)});
+    case Op::sinusoid: return {DType::float32, {numel(r.shape(0)), attrs.integer("dim")}};
+    case Op::linear: return r.linear(1);
+    case Op::geglu_linear: return r.linear(2);
+    case Op::geglu: {
+      Shape s = r.shape(0);
+      r.require(s.back() % 2 == 0, "an even number of features is needed");
+      s.back() /= 2;
+      return r.like(s);
+    }
+    case Op::group_norm:
+      r.require(attrs.integer("groups") > 0 && r.shape(0).back() % attrs.integer("groups") == 0, "the groups do not divide the channels");
+      return r.in(0);
+    case Op::layer_norm:
+    case Op::softmax: return r.in(0);
+    case Op::attention: return r.attention();
+    default: return r.elementwise();
+  }
+}
+
+}  // namespace
+
+Shape broadcast(const Shape& a, const Shape& b) {
+  Shape result(std::max(a.size(), b.size()));
+  for (size_t i = 0; i < result.size(); ++i) {
+    const int64_t x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
+    if (x != y && x != 1 && y != 1) throw InternalError(cat("shapes ", to_string(a), " and ", to_string(b), " do not broadcast"));
+    result[result.size() - 1 - i] = x == 1 ? y : x;
+  }
+  return result;
+}
+
+TensorType infer(Op op, const Attrs& attrs, std::span<const std::optional<TensorType>> inputs, const TensorType& declared) {
+  return apply(Rule{op, attrs, inputs}, declared);
+}
+
+TensorType infer(const Graph& graph, const Node& node) {
+  std::vector<std::optional<TensorType>> inputs;
+  for (NodeId in : node.inputs) inputs.push_back(in == kNone ? std::nullopt : std::optional(TensorType{graph[in].dtype, graph[in].shape}));
+  return infer(node.op, node.attrs, inputs, {node.dtype, node.shape});
+}
+
+void verify(const Graph& graph) {
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    const Node& node = graph[id];
+    const OpRow& row = op_row(node.op);
+    const auto fail = [&](const std::string& what) {
+      throw InternalError(cat("node %", id, " = ", row.name, " in ", node.scope.empty() ? "the graph" : node.scope, ": ", what));
+    };
+    const int count = static_cast<int>(node.inputs.size());
+    if (count < row.min_inputs || (row.max_inputs >= 0 && count > row.max_inputs)) fail(cat("has ", count, " inputs"));
+    for (int i = 0; i < count; ++i) {
+      const NodeId in = node.inputs[static_cast<size_t>(i)];
+      if (in == kNone && i < row.min_inputs) fail(cat("input ", i, " must not be absent"));
+      if (in != kNone && (in < 0 || in >= id)) fail(cat("input %", in, " is not defined before it"));
+      if (in != kNone && graph[in].phase > node.phase) fail(cat("runs in ", phase_name(node.phase), ", before its input %", in));
+    }
+    const TensorType type = infer(graph, node);
+    if (type.dtype != node.dtype || type.shape != node.shape)
+      fail(cat("has type ", dtype_name(node.dtype), to_string(node.shape), ", its rule says ", dtype_name(type.dtype), to_string(type.shape)));
+  }
+  for (const auto& [name, id] : graph.outputs)
+    if (id < 0 || id >= graph.size()) throw InternalError("output " + name + " is not a node");
+}
+
+}  // namespace vivace

@@ -1,0 +1,31 @@
+// Shape rules: what an op makes of its inputs. The one place that knows; the builder, the verifier and dynamic shapes ask here.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "ir/graph.h"
+
+namespace vivace {
+
+// What is known of a value without its contents.
+struct TensorType {
+  DType dtype = DType::float32;
+  Shape shape;
+  bool operator==(const TensorType&) const = default;
+};
+
+// Inputs are in the op's order; an absent optional input is nullopt. Sources keep `declared`.
+// Throws InternalError, naming the op, what it got and what it wants, when the inputs do not fit.
+TensorType infer(Op op, const Attrs& attrs, std::span<const std::optional<TensorType>> inputs, const TensorType& declared = {});
+
+// The same for a node of a graph.
+TensorType infer(const Graph& graph, const Node& node);
+
+// NumPy's broadcasting of two shapes. Throws InternalError when they do not fit.
+Shape broadcast(const Shape& a, const Shape& b);
+
+// Throws InternalError naming the node when an invariant of graph.h or of the op table is broken, or a type differs from the rule's.
+void verify(const Graph& graph);
+
+}  // namespace vivace

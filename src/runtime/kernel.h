@@ -1,0 +1,92 @@
+// What a backend offers: kernels, in order of preference an op, each of which accepts a call or says why not.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ops/infer.h"
+
+namespace vivace {
+
+// One side of a call. Rows are all dimensions but the last; `pitch` elements lie between the starts of two rows (0: the last dimension's size).
+struct Operand {
+  DType dtype = DType::float32;
+  Shape shape;
+  int64_t pitch = 0;
+  bool constant = false;  // known when the plan is prepared
+
+  int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
+  int64_t rows() const { return shape.empty() ? 1 : numel(shape) / std::max<int64_t>(1, shape.back()); }
+  int64_t row_pitch() const { return pitch ? pitch : columns(); }
+};
+
+struct KernelCall {
+  Op op{};
+  const Attrs* attrs = nullptr;
+  std::vector<std::optional<Operand>> in;
+  Operand out;
+
+  bool has(size_t i) const { return i < in.size() && in[i].has_value(); }
+};
+
+struct Buffers {
+  std::vector<void*> in;  // nullptr for an absent input; the packed form for a packed one
+  void* out = nullptr;
+  void* workspace = nullptr;
+};
+
+// A kernel with everything fixed: run() does no shape work, allocation or look-up.
+class BoundKernel {
+ public:
+  virtual ~BoundKernel() = default;
+  virtual void run() noexcept = 0;
+};
+
+using Refusal = std::optional<std::string>;  // nullopt: accepted
+
+struct KernelEntry {
+  std::string_view name;
+  Op op;
+  Refusal (*refuse)(const KernelCall&);
+  std::unique_ptr<BoundKernel> (*bind)(const KernelCall&, const Buffers&);
+  size_t (*workspace_bytes)(const KernelCall&) = nullptr;
+  // A constant input that the kernel wants in a layout of its own: its index, the bytes it takes, how it is made, and a text that
+  // together with the constant tells whether two packed forms are the same.
+  int packed_input = -1;
+  size_t (*packed_bytes)(const KernelCall&) = nullptr;
+  void (*pack)(const KernelCall&, const void* source, void* packed) = nullptr;
+  std::string (*pack_key)(const KernelCall&) = nullptr;
+  bool strided_in = false;   // reads inputs with a pitch
+  bool strided_out = false;  // writes an output with a pitch
+  bool in_place = false;     // the output may be input 0's memory (same type)
+};
+
+struct Backend {
+  std::string_view name;
+  std::span<const KernelEntry> kernels;
+
+  // By name; nullptr when there is none.
+  const KernelEntry* find(std::string_view kernel) const {
+    for (const KernelEntry& entry : kernels)
+      if (entry.name == kernel) return &entry;
+    return nullptr;
+  }
+};
+
+// A BoundKernel out of a callable.
+template <class Fn>
+std::unique_ptr<BoundKernel> bound(Fn fn) {
+  struct Bound final : BoundKernel {
+    explicit Bound(Fn f) : fn(std::move(f)) {}
+    void run() noexcept override { fn(); }
+    Fn fn;
+  };
+  return std::make_unique<Bound>(std::move(fn));
+}
+
+}  // namespace vivace

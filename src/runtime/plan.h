@@ -1,0 +1,61 @@
+// Plan: a compiled Graph. Immutable data: kernels by name, arguments, buffer offsets. Three programs: prepare, setup, step.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ops/infer.h"
+
+namespace vivace {
+
+struct PlanValue {
+  enum class Where : uint8_t {
+    arena,     // at `offset` of the session's arena
+    constant,  // made by `prepare`, shared by sessions, known by `key`
+    weight,    // the checkpoint's own bytes; only prepare reads it
+  };
+  TensorType type;
+  Where where = Where::arena;
+  Phase phase = Phase::step;
+  int64_t offset = 0;  // bytes
+  int64_t pitch = 0;   // elements between rows; 0: packed densely
+  int32_t inside = -1; // the value whose buffer this one lies in (a view or a slice); -1: its own
+  std::string key;     // constants: what it is, as text; weights: the tensor's name
+};
+
+struct PlanStep {
+  std::string kernel;
+  Op op{};
+  Attrs attrs;
+  std::vector<int32_t> in;  // values, -1 for an absent input
+  int32_t out = -1;
+  std::string scope;
+  int line = 0;
+  bool pack = false;  // prepare only: makes the packed form of in[0] for the call of step `consumer` of `consumer_phase`
+  int32_t consumer = -1;
+  Phase consumer_phase = Phase::step;
+  std::vector<std::pair<std::string, std::string>> refused;  // kernels before the chosen one, with their reasons
+};
+
+struct PlanPort {
+  std::string name;
+  int32_t value;
+};
+
+struct Plan {
+  std::vector<PlanValue> values;
+  std::vector<PlanStep> prepare, setup, step;
+  std::vector<PlanPort> inputs, outputs;
+  int64_t arena_bytes = 0;     // activations at their peak
+  int64_t constant_bytes = 0;  // weights, as packed
+  std::string backend;
+  std::vector<std::pair<std::string, double>> pass_seconds;  // what compiling took
+  std::vector<std::string> graph_breaks;                     // nodes that run outside compiled kernels, with the reason
+
+  const std::vector<PlanStep>& program(Phase phase) const { return phase == Phase::prepare ? prepare : phase == Phase::setup ? setup : step; }
+};
+
+}  // namespace vivace

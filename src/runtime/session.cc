@@ -1,0 +1,172 @@
+#include "runtime/session.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+const KernelEntry& entry_of(const Backend& backend, const PlanStep& step) {
+  const KernelEntry* entry = backend.find(step.kernel);
+  if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which backend ", backend.name, " lacks"));
+  return *entry;
+}
+
+size_t type_bytes(const TensorType& type) { return static_cast<size_t>(numel(type.shape)) * dtype_size(type.dtype); }
+
+}  // namespace
+
+RuntimeCounters& runtime_counters() {
+  static RuntimeCounters counters;
+  return counters;
+}
+
+Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights)
+    : plan_(std::move(plan)), constants_(plan_->values.size()) {
+  prepare(backend, store, weights);
+  arena_ = allocate_pages(arena_bytes());
+  for (const auto* program : {&plan_->setup, &plan_->step})
+    for (const PlanStep& step : *program) {
+      const KernelEntry& entry = entry_of(backend, step);
+      if (entry.workspace_bytes) workspace_bytes_ = std::max(workspace_bytes_, entry.workspace_bytes(call(step)));
+    }
+  workspace_ = allocate_pages(workspace_bytes_);
+  runtime_counters().allocations += 2;
+  bind(backend, plan_->setup, setup_);
+  bind(backend, plan_->step, step_);
+}
+
+KernelCall Session::call(const PlanStep& step) const {
+  const auto operand = [&](int32_t value) {
+    const PlanValue& v = plan_->values[static_cast<size_t>(value)];
+    return Operand{v.type.dtype, v.type.shape, v.pitch, v.phase == Phase::prepare};
+  };
+  KernelCall result{.op = step.op, .attrs = &step.attrs, .in = {}, .out = operand(step.out)};
+  for (int32_t in : step.in) result.in.push_back(in < 0 ? std::nullopt : std::optional(operand(in)));
+  return result;
+}
+
+void* Session::address(int32_t value) const {
+  const PlanValue& v = plan_->values[static_cast<size_t>(value)];
+  if (v.where == PlanValue::Where::arena) return static_cast<char*>(arena_.get()) + v.offset;
+  return constants_[static_cast<size_t>(value)].get();
+}
+
+// Runs what makes the missing constants, on buffers of their own that go when their last reader has run.
+void Session::prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights) {
+  const auto& values = plan_->values;
+  std::vector<uint8_t> needed(values.size());
+  for (const auto* program : {&plan_->setup, &plan_->step})
+    for (const PlanStep& step : *program)
+      for (int32_t in : step.in)
+        if (in >= 0 && values[static_cast<size_t>(in)].phase == Phase::prepare) needed[static_cast<size_t>(in)] = 1;
+  for (const PlanPort& port : plan_->outputs)
+    if (values[static_cast<size_t>(port.value)].phase == Phase::prepare) needed[static_cast<size_t>(port.value)] = 1;
+  const std::vector<uint8_t> keep = needed;
+
+  std::vector<int> readers(values.size());
+  std::vector<uint8_t> runs(plan_->prepare.size());
+  for (size_t i = plan_->prepare.size(); i-- > 0;) {
+    const PlanStep& step = plan_->prepare[i];
+    const auto out = static_cast<size_t>(step.out);
+    if (!needed[out]) continue;
+    if (auto found = store.find(values[out].key)) {
+      constants_[out] = std::move(found);
+      continue;
+    }
+    runs[i] = 1;
+    for (int32_t in : step.in)
+      if (in >= 0) {
+        needed[static_cast<size_t>(in)] = 1;
+        ++readers[static_cast<size_t>(in)];
+      }
+  }
+  // Weights that are used as they are stored need no copy beyond the mapping.
+  for (size_t v = 0; v < values.size(); ++v)
+    if (needed[v] && values[v].where == PlanValue::Where::weight)
+      constants_[v] = std::shared_ptr<void>(const_cast<void*>(weights.find(values[v].key).data), [](void*) {});
+
+  for (size_t i = 0; i < plan_->prepare.size(); ++i) {
+    if (!runs[i]) continue;
+    const PlanStep& step = plan_->prepare[i];
+    const auto out = static_cast<size_t>(step.out);
+    const KernelEntry& entry = entry_of(backend, step);
+    if (step.pack) {
+      const KernelCall consumer = call(plan_->program(step.consumer_phase)[static_cast<size_t>(step.consumer)]);
+      KernelCall packed = consumer;
+      const PlanValue& source = values[static_cast<size_t>(step.in[0])];
+      packed.in[static_cast<size_t>(entry.packed_input)] = Operand{source.type.dtype, source.type.shape, 0, true};
+      const size_t bytes = entry.packed_bytes(packed);
+      constants_[out] = allocate_pages(bytes);
+      entry.pack(packed, address(step.in[0]), constants_[out].get());
+      store.put(values[out].key, constants_[out], bytes);
+    } else {
+      const size_t bytes = type_bytes(values[out].type);
+      constants_[out] = allocate_pages(bytes);
+      const KernelCall c = call(step);
+      const std::shared_ptr<void> workspace = allocate_pages(entry.workspace_bytes ? entry.workspace_bytes(c) : 0);
+      Buffers buffers{.in = {}, .out = address(step.out), .workspace = workspace.get()};
+      for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
+      entry.bind(c, buffers)->run();
+      if (keep[out]) store.put(values[out].key, constants_[out], bytes);
+    }
+    ++runtime_counters().allocations;
+    for (int32_t in : step.in) {
+      const auto v = static_cast<size_t>(in);
+      if (in < 0 || --readers[v] > 0 || keep[v]) continue;
+      if (values[v].where == PlanValue::Where::weight) weights.release(values[v].key);
+      constants_[v].reset();
+    }
+  }
+}
+
+void Session::bind(const Backend& backend, const std::vector<PlanStep>& steps, std::vector<std::unique_ptr<BoundKernel>>& bound) {
+  bound.reserve(steps.size());
+  for (const PlanStep& step : steps) {
+    Buffers buffers{.in = {}, .out = address(step.out), .workspace = workspace_.get()};
+    for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
+    bound.push_back(entry_of(backend, step).bind(call(step), buffers));
+  }
+}
+
+Tensor Session::port(const std::vector<PlanPort>& ports, const std::string& name) {
+  for (const PlanPort& p : ports) {
+    if (p.name != name) continue;
+    const TensorType& type = plan_->values[static_cast<size_t>(p.value)].type;
+    return Tensor::view(type.shape, type.dtype, address(p.value), arena_);
+  }
+  throw InternalError("the plan has no port \"" + name + "\"");
+}
+
+Tensor Session::input(const std::string& name) { return port(plan_->inputs, name); }
+Tensor Session::output(const std::string& name) { return port(plan_->outputs, name); }
+
+bool Session::has_input(const std::string& name) const { return std::ranges::count(plan_->inputs, name, &PlanPort::name) > 0; }
+bool Session::has_output(const std::string& name) const { return std::ranges::count(plan_->outputs, name, &PlanPort::name) > 0; }
+
+void Session::set_input(const std::string& name, const Tensor& value) {
+  Tensor to = input(name);
+  if (to.shape() != value.shape()) throw UsageError(cat("input \"", name, "\" has shape ", to_string(value.shape()), ", expected ", to_string(to.shape())));
+  const Tensor converted = value.to(to.dtype());
+  std::memcpy(to.data(), converted.data(), to.bytes());
+}
+
+void Session::run(Phase phase) noexcept {
+  for (const auto& kernel : phase == Phase::setup ? setup_ : step_) kernel->run();
+}
+
+void Session::run_timed(Phase phase, std::vector<double>& seconds) noexcept {
+  const auto& kernels = phase == Phase::setup ? setup_ : step_;
+  auto before = std::chrono::steady_clock::now();
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    kernels[i]->run();
+    const auto after = std::chrono::steady_clock::now();
+    seconds[i] += std::chrono::duration<double>(after - before).count();
+    before = after;
+  }
+}
+
+}  // namespace vivace

@@ -1,0 +1,70 @@
+// Session: runs a Plan. Mutable, one a request; plan, constants and weights are shared.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/constants.h"
+#include "runtime/kernel.h"
+#include "runtime/plan.h"
+
+namespace vivace {
+
+// A checkpoint tensor, where it lies in its mapped file.
+struct WeightBytes {
+  DType dtype = DType::float32;
+  const void* data = nullptr;
+};
+struct WeightSource {
+  std::function<WeightBytes(const std::string& name)> find;
+  // The pages of this tensor will not be read again.
+  std::function<void(const std::string& name)> release;
+};
+
+// What the step loop is allowed to do nothing of; counted since the process began.
+struct RuntimeCounters {
+  int64_t allocations = 0;        // of arenas, workspaces and constants
+  int64_t host_device_syncs = 0;  // a CPU has none; a device backend counts here
+  int64_t plans_compiled = 0;
+};
+RuntimeCounters& runtime_counters();
+
+class Session {
+ public:
+  // Prepares the constants that `store` lacks, takes memory, binds every kernel.
+  Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights);
+
+  const Plan& plan() const { return *plan_; }
+  // A view of the buffer of an input or output; row-major, dense. Unknown name: InternalError.
+  Tensor input(const std::string& name);
+  Tensor output(const std::string& name);
+  bool has_input(const std::string& name) const;
+  bool has_output(const std::string& name) const;
+  // Converts to the input's dtype. Throws UsageError when the shape differs.
+  void set_input(const std::string& name, const Tensor& value);
+
+  void run(Phase phase) noexcept;
+  // The same, adding each step's seconds to `seconds` (one entry a step).
+  void run_timed(Phase phase, std::vector<double>& seconds) noexcept;
+
+  size_t arena_bytes() const { return static_cast<size_t>(plan_->arena_bytes); }
+  size_t workspace_bytes() const { return workspace_bytes_; }
+
+ private:
+  KernelCall call(const PlanStep& step) const;
+  void* address(int32_t value) const;
+  void prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights);
+  void bind(const Backend& backend, const std::vector<PlanStep>& steps, std::vector<std::unique_ptr<BoundKernel>>& bound);
+  Tensor port(const std::vector<PlanPort>& ports, const std::string& name);
+
+  std::shared_ptr<const Plan> plan_;
+  std::vector<std::shared_ptr<void>> constants_;  // by value; null where it is none
+  std::shared_ptr<void> arena_, workspace_;
+  size_t workspace_bytes_ = 0;
+  std::vector<std::unique_ptr<BoundKernel>> setup_, step_;
+};
+
+}  // namespace vivace

@@ -1,0 +1,43 @@
+// The graph of a whole golden component and its inputs.
+#pragma once
+
+#include "golden.h"
+#include "models/autoencoder_kl/model.h"
+#include "models/clip_text/model.h"
+#include "models/unet2d_condition/model.h"
+
+namespace vivace::golden {
+
+struct Component {
+  Graph graph;
+  Tensors inputs;
+};
+
+// Runs of one golden case: text encoders are built once for each hidden state that is compared.
+inline Component make_component(const nlohmann::json& item, DType dtype, int64_t skip = 0) {
+  const Config config = Config::parse(item.at("config").dump(), item.at("name").get<std::string>());
+  const std::string kind = item.at("kind");
+  Component c;
+  for (const auto& [name, spec] : item.at("inputs").items()) c.inputs[name] = make_input(spec);
+  Builder b(dtype);
+  if (kind == "text_encoder") {
+    CLIPTextConfig text = read_clip_text_config(config);
+    text.with_projection = item.at("class") == "CLIPTextModelWithProjection";
+    Tensor& ids = c.inputs.at("input_ids");
+    ids = ids.to(DType::int32);
+    c.graph = build_clip_text(text, ids.dim(0), ids.dim(1), skip, std::move(b));
+  } else if (kind == "unet") {
+    const UNetConfig unet = read_unet_config(config);
+    const Tensor &sample = c.inputs.at("sample"), &states = c.inputs.at("encoder_hidden_states");
+    const bool added = c.inputs.contains("text_embeds");
+    c.graph = build_unet(unet, {sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), c.inputs.at("timestep").dim(0)}, std::move(b),
+                         added ? c.inputs.at("text_embeds").dim(1) : 0, added ? c.inputs.at("time_ids").dim(1) : 0);
+  } else {
+    const AutoencoderKLConfig vae = read_autoencoder_kl_config(config);
+    const Tensor& x = c.inputs.at(kind == "vae_decode" ? "latents" : "sample");
+    c.graph = (kind == "vae_decode" ? build_vae_decoder : build_vae_encoder)(vae, x.dim(0), x.dim(2), x.dim(3), std::move(b));
+  }
+  return c;
+}
+
+}  // namespace vivace::golden

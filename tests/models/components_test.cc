@@ -1,0 +1,56 @@
+// Whole components against Diffusers and transformers in fp32, on the oracle and on the CPU backend, eager and compiled.
+#include "components.h"
+
+#include "backends/ref/backend.h"
+#include "ops/decompose.h"
+
+namespace vivace {
+namespace {
+
+const std::string kData = VIVACE_TEST_DATA;
+
+std::vector<nlohmann::json> components() {
+  std::vector<nlohmann::json> result;
+  for (const auto& item : golden::read_cases(kData))
+    if (item.at("kind") != "block") result.push_back(item);
+  return result;
+}
+
+class Components : public testing::TestWithParam<nlohmann::json> {
+ protected:
+  void check(const std::string& output, const golden::Tensors& got, const std::string& name) {
+    const auto& outputs = GetParam().at("outputs");
+    if (!outputs.contains(output)) return;
+    // Two float32 evaluations of a network of some ten layers of a few hundred terms each: errors of one rounding add like a random walk,
+    // sqrt(10 layers * 1000 terms) * 2^-24, and the largest of some thousand values lies within five deviations.
+    const double tolerance = 5 * std::sqrt(10.0 * 1000) * 0x1p-24;
+    EXPECT_LT(golden::relative_error(outputs.at(output), kData, got.at(name)), tolerance) << output;
+  }
+  void check_all(const Backend& backend, const CompileOptions& options, bool decompose) {
+    const auto& item = GetParam();
+    const int64_t layers = item.at("kind") == "text_encoder" ? item.at("config").value("num_hidden_layers", int64_t{12}) : 0;
+    for (int64_t skip = 0; skip <= layers; ++skip) {
+      auto [graph, inputs] = golden::make_component(item, DType::float32, skip);
+      if (decompose) graph = decompose_all(graph);
+      golden::Tensors got = golden::run(std::move(graph), backend, options, inputs, item.at("prefix"), item.at("seed").get<uint32_t>());
+      if (got.contains("moments")) {
+        const Tensor nhwc = nchw_to_nhwc(got.at("moments"));
+        const int64_t half = nhwc.dim(3) / 2;
+        for (const auto& [name, begin] : {std::pair{"mean", int64_t{0}}, {"logvar", half}}) {
+          Tensor part({nhwc.dim(0), nhwc.dim(1), nhwc.dim(2), half}, DType::float32);
+          for (int64_t i = 0; i < part.numel(); ++i) part.floats()[i] = nhwc.floats()[i / half * 2 * half + begin + i % half];
+          got[name] = nhwc_to_nchw(part);
+        }
+      }
+      for (const char* output : {"sample", "mean", "logvar", "last_hidden_state", "pooler_output", "text_embeds"}) check(output, got, output);
+      check("hidden_states." + std::to_string(layers - skip), got, "hidden_state");
+    }
+  }
+};
+
+TEST_P(Components, RefMatchesDiffusers) { check_all(ref::backend(), {}, true); }
+
+INSTANTIATE_TEST_SUITE_P(Golden, Components, testing::ValuesIn(components()), [](const auto& info) { return info.param.at("name").template get<std::string>(); });
+
+}  // namespace
+}  // namespace vivace

@@ -1,0 +1,82 @@
+// Golden cases (tools/golden/README.md): reading them, running a graph on a backend, comparing.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "compiler/compile.h"
+#include "models/common/random_weights.h"
+#include "runtime/session.h"
+#include "vivace/generator.h"
+
+namespace vivace::golden {
+
+inline nlohmann::json read_cases(const std::string& folder) {
+  std::ifstream file(folder + "/cases.json");
+  return nlohmann::json::parse(file).at("cases");
+}
+
+inline Tensor make_input(const nlohmann::json& spec) {
+  const Shape shape = spec.at("shape").get<Shape>();
+  if (spec.contains("values")) {
+    const auto values = spec.at("values").get<std::vector<float>>();
+    return Tensor::from(shape, std::span<const float>(values));
+  }
+  Tensor t = Generator(spec.at("randn_seed").get<uint64_t>()).randn(shape);
+  if (spec.contains("scale"))
+    for (float& x : t.floats()) x *= spec.at("scale").get<float>();
+  return t;
+}
+
+// Names to tensors, NCHW for images.
+using Tensors = std::map<std::string, Tensor>;
+
+// Runs all phases. Images go in and come out as NCHW.
+inline Tensors run(Graph graph, const Backend& backend, const CompileOptions& options, const Tensors& inputs, const std::string& prefix, uint32_t seed) {
+  auto plan = std::make_shared<const Plan>(compile(std::move(graph), backend, options));
+  std::map<std::string, Tensor> made;
+  const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes {
+                               for (const PlanValue& v : plan->values)
+                                 if (v.where == PlanValue::Where::weight && v.key == name && !made.count(name))
+                                   made[name] = random_weight(prefix + name, v.type.shape, seed);
+                               return {DType::float32, made.at(name).data()};
+                             },
+                             .release = [](const std::string&) {}};
+  ConstantStore store;
+  Session session(plan, backend, store, weights);
+  for (const PlanPort& port : plan->inputs) {
+    const Tensor& value = inputs.at(port.name);
+    session.set_input(port.name, value.rank() == 4 ? nchw_to_nhwc(value) : value);
+  }
+  session.run(Phase::setup);
+  session.run(Phase::step);
+  Tensors outputs;
+  for (const PlanPort& port : plan->outputs) {
+    const Tensor out = session.output(port.name).to(DType::float32);
+    outputs[port.name] = out.rank() == 4 ? nhwc_to_nchw(out) : out.clone();
+  }
+  return outputs;
+}
+
+// Largest difference over the values kept, in units of the output's own root mean square.
+inline double relative_error(const nlohmann::json& spec, const std::string& folder, const Tensor& got) {
+  EXPECT_EQ(spec.at("shape").get<Shape>(), got.shape());
+  std::ifstream file(folder + "/" + spec.at("file").get<std::string>(), std::ios::binary);
+  file.seekg(spec.at("offset").get<int64_t>());
+  const auto count = spec.at("count").get<size_t>(), stride = spec.at("stride").get<size_t>();
+  std::vector<float> kept(count);
+  file.read(reinterpret_cast<char*>(kept.data()), static_cast<std::streamsize>(count * sizeof(float)));
+  EXPECT_TRUE(file.good());
+  double worst = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const double difference = std::abs(static_cast<double>(kept[i]) - static_cast<double>(got.floats()[i * stride]));
+    worst = std::isfinite(difference) ? std::max(worst, difference) : INFINITY;
+  }
+  return worst / spec.at("rms").get<double>();
+}
+
+}  // namespace vivace::golden
