@@ -1,0 +1,179 @@
+#include "weights/weight_map.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <utility>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "vivace/error.h"
+#include "weights/weight_files.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Collects names for a message and prints at most kShown of them.
+class NameList {
+ public:
+  void add(std::string name) {
+    if (count_++ < kShown) text_ += cat(text_.empty() ? "" : ", ", name);
+  }
+  size_t count() const { return count_; }
+  std::string text() const { return count_ > kShown ? cat(text_, " and ", count_ - kShown, " more") : text_; }
+
+ private:
+  static constexpr size_t kShown = 12;
+  size_t count_ = 0;
+  std::string text_;
+};
+
+// "....attentions.0.query.weight" -> "....attentions.0.to_q.weight": Diffusers renames these on load too.
+std::string current_name(const std::string& name) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kRenamed{
+      {{"query", "to_q"}, {"key", "to_k"}, {"value", "to_v"}, {"proj_attn", "to_out.0"}}};
+  const size_t last = name.rfind('.');
+  const size_t before = last == name.npos || last == 0 ? name.npos : name.rfind('.', last - 1);
+  if (before == name.npos) return name;
+  const std::string_view layer(name.data() + before + 1, last - before - 1), path(name.data(), before);
+  // The parent must be an entry of a list called attentions.
+  const size_t list = path.rfind(".attentions.");
+  if (list == path.npos || path.find('.', list + 12) != path.npos) return name;
+  for (const auto& [old_layer, layer_now] : kRenamed)
+    if (layer == old_layer) return cat(path, ".", layer_now, name.substr(last));
+  return name;
+}
+
+bool is_ignored(std::string_view name, std::span<const std::string> ignored) {
+  if (name == "position_ids" || name.ends_with(".position_ids")) return true;
+  return std::ranges::any_of(ignored, [&](const std::string& entry) { return entry.ends_with('.') ? name.starts_with(entry) : name == entry; });
+}
+
+}  // namespace
+
+WeightMap WeightMap::open(const fs::path& path, std::string_view variant) {
+  WeightMap map;
+  map.name_ = path.string();
+  if (path.extension() == ".safetensors") {
+    map.add_file(path);
+  } else {
+    const WeightFiles found = find_weight_files(path, variant);
+    map.is_variant_ = found.is_variant;
+    if (!variant.empty() && !found.is_variant) info(path.string(), ": no files of variant \"", variant, "\", using ", found.path.filename().string());
+    if (found.is_index)
+      map.add_shards(found.path);
+    else
+      map.add_file(found.path);
+  }
+  map.index_names();
+  return map;
+}
+
+void WeightMap::add_file(const fs::path& path) {
+  files_.push_back(SafetensorsFile::open(path));
+  for (const WeightInfo& weight : files_.back()->tensors()) weights_.push_back(weight);
+}
+
+void WeightMap::add_shards(const fs::path& index) {
+  const auto places = Config::read(index).object("weight_map").string_fields();
+  std::set<std::string> shards;
+  for (const auto& [tensor, file] : places) shards.insert(file);
+  NameList missing;
+  for (const std::string& file : shards) {
+    // An index must not reach out of its folder.
+    if (file.find('/') != file.npos || !file.ends_with(".safetensors"))
+      throw UserError(cat(index.string(), ": field \"weight_map\": expected names of .safetensors files in the same folder, got \"", file, "\""));
+    std::error_code ignored;
+    if (!fs::exists(index.parent_path() / file, ignored)) missing.add(file);
+  }
+  if (missing.count() > 0)
+    throw UserError(cat(index.string(), ": ", missing.count(), " of ", shards.size(), " shards missing: ", missing.text(),
+                        ": copy or download them next to the index"));
+  for (const std::string& file : shards) add_file(index.parent_path() / file);
+
+  std::set<std::pair<std::string_view, std::string_view>> present;
+  for (const auto& file : files_)
+    for (const WeightInfo& weight : file->tensors()) present.emplace(weight.name, weight.file);
+  NameList lacking;
+  for (const auto& [tensor, file] : places)
+    if (!present.contains({tensor, (index.parent_path() / file).string()})) lacking.add(cat(tensor, " (", file, ")"));
+  if (lacking.count() > 0)
+    throw UserError(cat(index.string(), ": ", lacking.count(), " tensors are not in the shard that the index names: ", lacking.text()));
+}
+
+void WeightMap::index_names() {
+  for (WeightInfo& weight : weights_) weight.name = current_name(weight.name);
+  std::ranges::sort(weights_, {}, &WeightInfo::name);
+  const auto twice = std::ranges::adjacent_find(weights_, {}, &WeightInfo::name);
+  if (twice != weights_.end())
+    throw UserError(cat(name_, ": tensor \"", twice->name, "\" is there twice: in ", twice->file, " and ", std::next(twice)->file));
+}
+
+const WeightInfo* WeightMap::find(std::string_view name) const {
+  const auto it = std::ranges::lower_bound(weights_, name, {}, [](const WeightInfo& w) { return std::string_view(w.name); });
+  return it != weights_.end() && it->name == name ? &*it : nullptr;
+}
+
+const WeightInfo& WeightMap::at(std::string_view name) const {
+  const WeightInfo* weight = find(name);
+  if (!weight) throw UserError(cat(name_, ": tensor \"", name, "\" is missing"));
+  return *weight;
+}
+
+Tensor WeightMap::tensor(std::string_view name) const {
+  const WeightInfo& weight = at(name);
+  const auto file = std::ranges::find_if(files_, [&](const auto& f) { return f->path() == weight.file; });
+  return Tensor::view(weight.shape, weight.dtype, const_cast<void*>(weight.data), std::const_pointer_cast<SafetensorsFile>(*file));
+}
+
+size_t WeightMap::total_bytes() const {
+  size_t bytes = 0;
+  for (const WeightInfo& weight : weights_) bytes += weight.bytes;
+  return bytes;
+}
+
+int64_t WeightMap::total_elements() const {
+  int64_t elements = 0;
+  for (const WeightInfo& weight : weights_) elements += numel(weight.shape);
+  return elements;
+}
+
+void WeightMap::check(std::span<const ExpectedWeight> expected, std::span<const std::string> ignored) const {
+  NameList missing, extra, misshaped;
+  std::set<std::string_view> names;
+  for (const ExpectedWeight& want : expected) {
+    names.insert(want.name);
+    const WeightInfo* weight = find(want.name);
+    if (!weight)
+      missing.add(want.name);
+    else if (weight->shape != want.shape)
+      misshaped.add(cat(want.name, " (", to_string(weight->shape), ", expected ", to_string(want.shape), ")"));
+  }
+  for (const WeightInfo& weight : weights_)
+    if (!names.contains(weight.name) && !is_ignored(weight.name, ignored)) extra.add(weight.name);
+  std::string text;
+  const auto tell = [&](const NameList& list, std::string_view what) {
+    if (list.count() > 0) text += cat(text.empty() ? "" : "; ", list.count(), what, list.text());
+  };
+  tell(missing, " missing: ");
+  tell(extra, " not expected: ");
+  tell(misshaped, " of another shape: ");
+  if (!text.empty()) throw UserError(cat(name_, ": the weights do not fit config.json: ", text, "; check that both come from the same model"));
+}
+
+void WeightMap::check_finite() const {
+  NameList bad;
+  for (const WeightInfo& weight : weights_)
+    if (!is_finite(weight)) bad.add(weight.name);
+  if (bad.count() > 0)
+    throw UserError(
+        cat(name_, ": ", bad.count(), " tensors hold a NaN or infinity: ", bad.text(), "; the file is damaged or was converted badly: get it again"));
+}
+
+void WeightMap::will_need() const {
+  for (const auto& file : files_) file->map().will_need(0, file->map().size());
+}
+
+}  // namespace vivace
