@@ -1,0 +1,88 @@
+// What tools/golden/tokenizer.py wrote, and tokenizer folders to go with it.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "temp_folder.h"
+#include "tokenizers/byte_pair_encoding.h"
+#include "tokenizers/clip_tokenizer.h"
+
+namespace vivace {
+
+inline std::string read_gzip(const std::string& name) {
+  const std::string path = std::string(VIVACE_TEST_DATA "/") + name;
+  gzFile file = gzopen(path.c_str(), "rb");
+  if (!file) throw std::runtime_error("no " + path);
+  std::string text;
+  char buffer[1 << 16];
+  for (int count; (count = gzread(file, buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<size_t>(count));
+  gzclose(file);
+  return text;
+}
+
+inline const nlohmann::json& golden() {
+  static const nlohmann::json data = nlohmann::json::parse(read_gzip("golden.json.gz"));
+  return data;
+}
+
+inline void write_text(const std::filesystem::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+// CLIP's vocab.json, which follows from its merges: the bytes that spell themselves, the others, all with </w>, the merges, the special tokens.
+inline std::string clip_vocabulary(const std::string& merges) {
+  std::vector<std::string> bytes;
+  for (const bool itself : {true, false})
+    for (int byte = 0; byte < 256; ++byte) {
+      const std::string& spelling = byte_spelling(static_cast<uint8_t>(byte));
+      const bool is_itself = spelling.size() == 1 || static_cast<unsigned char>(spelling[0]) < 0xC4;  // below U+0100
+      if (is_itself == itself) bytes.push_back(spelling);
+    }
+  std::string vocabulary = "{";
+  int id = 0;
+  const auto add = [&](const std::string& token) {
+    vocabulary += (id ? ", " : "") + nlohmann::json(token).dump() + ": " + std::to_string(id);
+    ++id;
+  };
+  for (const std::string& byte : bytes) add(byte);
+  for (const std::string& byte : bytes) add(byte + "</w>");
+  std::istringstream lines(merges);
+  std::string left, right;
+  std::getline(lines, left);  // #version
+  while (lines >> left >> right) add(left + right);
+  add("<|startoftext|>");
+  add("<|endoftext|>");
+  return vocabulary + "}";
+}
+
+// A tokenizer from a folder with these texts and these JSON files.
+inline CLIPTokenizer make_tokenizer(const std::string& vocabulary, const std::string& merges, const nlohmann::json& files) {
+  const TempFolder folder;
+  write_text(folder / "vocab.json", vocabulary);
+  write_text(folder / "merges.txt", merges);
+  for (const auto& [name, content] : files.items()) write_text(folder / name, content.dump());
+  return CLIPTokenizer::from_pretrained(folder.path());
+}
+
+inline const std::filesystem::path kSmallModel = VIVACE_SOURCE_DIR "/assets/emoji-xl";
+
+// "clip", "clip_2", "small" or "small_2" as in the golden file.
+inline const CLIPTokenizer& tokenizer(const std::string& name) {
+  static const std::string merges = read_gzip("clip_merges.txt.gz"), vocabulary = clip_vocabulary(merges);
+  static const auto& files = golden()["tokenizers"];
+  static const CLIPTokenizer clip = make_tokenizer(vocabulary, merges, files["clip"]), clip_2 = make_tokenizer(vocabulary, merges, files["clip_2"]);
+  static const CLIPTokenizer small = CLIPTokenizer::from_pretrained(kSmallModel / "tokenizer");
+  static const CLIPTokenizer small_2 = CLIPTokenizer::from_pretrained(kSmallModel / "tokenizer_2");
+  if (name == "clip") return clip;
+  if (name == "clip_2") return clip_2;
+  return name == "small" ? small : small_2;
+}
+
+}  // namespace vivace
