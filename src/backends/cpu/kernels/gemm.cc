@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backends/cpu/kernels/gemm/plan.h"
+#include "backends/cpu/kernels/quantize.h"
 #include "base/parallel.h"
 
 namespace vivace::cpu {
@@ -116,20 +117,8 @@ void Run::task(int64_t index, char* scratch) const {
 
 }  // namespace
 
-int64_t quantize_rows(const void* a, DType a_dtype, int64_t lda, int64_t m, int64_t k, uint8_t* q, int64_t q_stride, float* scale) noexcept {
-  const QuantizeFn quantize = find_level(isa())->quantize[static_cast<int>(elem_of(a_dtype))];
-  std::atomic<int64_t> bad{m};
-  // Some 16 KiB a thread at least: below that, starting it costs more.
-  parallel_for(m, std::max<int64_t>(1, 16384 / k), [&](int64_t begin, int64_t end) {
-    const int64_t found = quantize(a, lda, begin, end, k, q, q_stride, scale);
-    for (int64_t first = bad; found >= 0 && found < first && !bad.compare_exchange_weak(first, found);) {
-    }
-  });
-  return bad == m ? -1 : bad.load();
-}
-
 int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
-  if (call.m <= 0) return -1;
+  if (call.m <= 0) return kNoBadRow;
   const GemmPlan plan = make_plan(spec, isa());
   const Blocking blocking = resolve_blocking(plan, spec, call.m, num_threads(), call.blocking);
   const WorkspaceLayout layout = workspace_layout(plan, spec, call.m, blocking);
@@ -137,11 +126,11 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
   const char *a = static_cast<const char*>(call.a), *packed = static_cast<const char*>(call.packed);
   int64_t lda = call.lda * static_cast<int64_t>(dtype_size(spec.a));
   const float* a_scale = call.a_scale;
+  int64_t bad_row = kNoBadRow;
   if (plan.quantize_a) {
     uint8_t* q = reinterpret_cast<uint8_t*>(workspace);
     float* scales = reinterpret_cast<float*>(workspace + layout.quantized);
-    const int64_t bad = quantize_rows(call.a, spec.a, call.lda, call.m, spec.k, q, quantized_stride(spec.k), scales);
-    if (bad >= 0) return bad;
+    bad_row = quantize_rows({call.a, spec.a, call.lda}, call.m, spec.k, {q, DType::uint8, quantized_stride(spec.k), scales});
     a = reinterpret_cast<const char*>(q), lda = quantized_stride(spec.k), a_scale = scales;
   }
   const Epilogue& e = call.epilogue;
@@ -176,7 +165,7 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
     char* scratch = workspace + layout.shared() + thread * layout.per_thread();
     for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) run.task(t, scratch);
   });
-  return -1;
+  return bad_row;
 }
 
 }  // namespace vivace::cpu

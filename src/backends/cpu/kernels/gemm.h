@@ -22,12 +22,12 @@ enum class Compute : uint8_t {
   f32,           // float32 factors
   bf16,          // bfloat16 factors; below avx512_bf16 as float32 products of the stored values
   bf16x3,        // float32 factors split into two bfloat16 parts, three products: matmul precision "high"
-  int8_dynamic,  // every row of A quantised at run time (quantize_rows), W per output channel, int32 sums
+  int8_dynamic,  // every row of A quantised at run time (quantize.h), W per output channel, int32 sums
 };
 
 struct GemmSpec {
   int64_t n = 0, k = 0;
-  // float32, bfloat16 or float16. With int8_dynamic also uint8 (zero point 128) or int8: quantised already, GemmCall::a_scale holds the scales.
+  // float32, bfloat16 or float16. With int8_dynamic also uint8 or int8 as quantize.h makes them, with their scales in GemmCall::a_scale.
   DType a = bfloat16;
   DType c = bfloat16;  // float32, bfloat16 or float16; the residual's too
   Compute compute = Compute::bf16;
@@ -87,18 +87,15 @@ void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed,
 
 // Bytes of workspace for `threads` threads (at least num_threads() at the call) and that blocking.
 size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& blocking = {});
-// Runs on num_threads() threads and allocates nothing. int8_dynamic that quantises A itself returns the first row holding a NaN or an infinity
-// (C is then meaningless); everything else returns -1 and passes them on as IEEE arithmetic does.
+// Runs on num_threads() threads and allocates nothing. Returns the first row of A that int8_dynamic found to hold a NaN or an infinity while
+// quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does.
 int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept;
 
 // What a zero GemmBlocking stands for, and what is worth timing for this shape, that first.
 GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m);
 std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m);
 
-// Symmetric int8 per row, stored as uint8 with zero point 128 (what the VNNI instructions take): scale[m] = absmax / 127,
-// q = round(a / scale) + 128. `a` is float32, bfloat16 or float16; q's rows are q_stride bytes apart, quantized_stride(k) or more; what lies
-// between k and that is filled with 128. Returns the first row that holds a NaN or an infinity, or -1. Needs isa() of avx2 or more.
+// The stride, in bytes, at which a quantised A (quantize.h, uint8) is read in place for any k.
 inline int64_t quantized_stride(int64_t k) { return (k + 3) / 4 * 4; }
-int64_t quantize_rows(const void* a, DType a_dtype, int64_t lda, int64_t m, int64_t k, uint8_t* q, int64_t q_stride, float* scale) noexcept;
 
 }  // namespace vivace::cpu

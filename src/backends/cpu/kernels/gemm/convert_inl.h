@@ -1,4 +1,4 @@
-// Element conversions of whole rows, which are also the packing of A, the decoding of W and the quantisation. Internal linkage, compiled per level.
+// Element conversions of whole rows, which are also the packing of A and the decoding of W. Internal linkage, compiled per level.
 #pragma once
 
 #include <algorithm>
@@ -46,37 +46,6 @@ void widen_u8(const void* from, void* to, int64_t n) {
   const uint8_t* f = static_cast<const uint8_t*>(from);
   int16_t* t = static_cast<int16_t*>(to);
   for (int64_t i = 0; i < n; ++i) t[i] = static_cast<int16_t>(f[i] - 128);
-}
-
-template <class T>
-int64_t quantize(const void* a, int64_t lda, int64_t begin, int64_t end, int64_t k, uint8_t* q, int64_t q_stride, float* scale) {
-  int64_t bad = -1;
-  const int64_t whole = k / kLanes * kLanes, rest = k - whole;
-  for (int64_t m = begin; m < end; ++m) {
-    const T* row = static_cast<const T*>(a) + m * lda;
-    uint8_t* out = q + m * q_stride;
-    T staged[kLanes] = {};
-    std::memcpy(staged, row + whole, static_cast<size_t>(rest) * sizeof(T));
-    // Magnitudes compare as integers do, and a NaN compares above infinity.
-    const VecI magnitude = splat_int(0x7fffffff);
-    VecI top = and_int(bits(load(staged)), magnitude);
-    for (int64_t i = 0; i < whole; i += kLanes) top = max_int(top, and_int(bits(load(row + i)), magnitude));
-    const int32_t top_bits = reduce_max_int(top);
-    if (top_bits >= 0x7f800000 && bad < 0) bad = m;
-    float absmax;
-    std::memcpy(&absmax, &top_bits, sizeof absmax);
-    scale[m] = absmax / 127.f;
-    // 127 / absmax must be finite; a row this small is a row of zeros.
-    const Vec inverse = splat(absmax > 1e-36f ? 127.f / absmax : 0.f);
-    const VecI minus_zero_point = splat_int(-128);
-    auto quantized = [&](const T* p) { return sub_int(to_int(mul(load(p), inverse)), minus_zero_point); };
-    for (int64_t i = 0; i < whole; i += kLanes) store_bytes(out + i, quantized(row + i));
-    uint8_t last[kLanes];
-    store_bytes(last, quantized(staged));
-    std::memcpy(out + whole, last, static_cast<size_t>(rest));
-    std::memset(out + k, 128, static_cast<size_t>(q_stride - k));
-  }
-  return bad;
 }
 
 }  // namespace

@@ -50,8 +50,6 @@ struct EpilogueArgs {
 };
 // One register tile: rows [row, row + rows) of C, the panel'th panel.
 using EpilogueFn = void (*)(const EpilogueArgs& args, const float* tile, int64_t row, int rows, int64_t panel);
-// Rows [begin, end); see quantize_rows in gemm.h.
-using QuantizeFn = int64_t (*)(const void* a, int64_t lda, int64_t begin, int64_t end, int64_t k, uint8_t* q, int64_t q_stride, float* scale);
 
 inline constexpr int kMaxTileRows = 14;
 inline constexpr int kActs = 6;
@@ -64,8 +62,6 @@ struct Level {
   ConvertFn convert[kElems][kElems];
   // [int32 sums][Act, or kActs for geglu]
   EpilogueFn epilogue[2][kActs + 1];
-  // [Elem]; f32, bf16, f16.
-  QuantizeFn quantize[3];
 };
 
 const Level& level_avx2();

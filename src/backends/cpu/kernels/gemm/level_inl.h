@@ -65,9 +65,6 @@ constexpr Level common_level() {
   constexpr auto acts = std::make_integer_sequence<int, kActs>{};
   fill_epilogues<false>(level, acts);
   fill_epilogues<true>(level, acts);
-  level.quantize[static_cast<int>(Elem::f32)] = quantize<float>;
-  level.quantize[static_cast<int>(Elem::bf16)] = quantize<bf16>;
-  level.quantize[static_cast<int>(Elem::f16)] = quantize<f16>;
   return level;
 }
 

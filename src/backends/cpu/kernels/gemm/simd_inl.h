@@ -47,11 +47,8 @@ inline Vec scale_exponent(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
 inline VecI bits(Vec x) { return _mm512_castps_si512(x); }
 inline Vec from_bits(VecI x) { return _mm512_castsi512_ps(x); }
 inline Vec to_float(VecI x) { return _mm512_cvtepi32_ps(x); }
-inline VecI to_int(Vec x) { return _mm512_cvtps_epi32(x); }
 inline VecI sub_int(VecI a, VecI b) { return _mm512_sub_epi32(a, b); }
 inline VecI and_int(VecI a, VecI b) { return _mm512_and_si512(a, b); }
-inline VecI max_int(VecI a, VecI b) { return _mm512_max_epi32(a, b); }
-inline int32_t reduce_max_int(VecI x) { return _mm512_reduce_max_epi32(x); }
 
 inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 inline VecI load_int(const int32_t* p) { return _mm512_loadu_si512(p); }
@@ -92,8 +89,6 @@ inline void store(bf16_lo* p, Vec x) {
   const __mmask16 finite = _mm512_cmp_ps_mask(abs(high), splat(3.4e38f), _CMP_LE_OQ);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bf16(_mm512_maskz_sub_ps(finite, x, high)));
 }
-// The low byte of each lane.
-inline void store_bytes(uint8_t* p, VecI x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x)); }
 inline void widen(const int8_t* from, int16_t* to) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_cvtepi8_epi16(x));
@@ -128,15 +123,8 @@ inline Vec scale_exponent(Vec x, Vec n) {
 inline VecI bits(Vec x) { return _mm256_castps_si256(x); }
 inline Vec from_bits(VecI x) { return _mm256_castsi256_ps(x); }
 inline Vec to_float(VecI x) { return _mm256_cvtepi32_ps(x); }
-inline VecI to_int(Vec x) { return _mm256_cvtps_epi32(x); }
 inline VecI sub_int(VecI a, VecI b) { return _mm256_sub_epi32(a, b); }
 inline VecI and_int(VecI a, VecI b) { return _mm256_and_si256(a, b); }
-inline VecI max_int(VecI a, VecI b) { return _mm256_max_epi32(a, b); }
-inline int32_t reduce_max_int(VecI x) {
-  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
-  return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
-}
 
 inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 inline VecI load_int(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -164,10 +152,6 @@ inline void store(bf16* p, Vec x) {
   const VecI nan = _mm256_or_si256(u, splat_int(0x400000));
   const VecI y = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, nan, bits(_mm256_cmp_ps(x, x, _CMP_UNORD_Q))), 16);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)));
-}
-inline void store_bytes(uint8_t* p, VecI x) {
-  const __m128i y = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(y, y));
 }
 inline void widen(const int8_t* from, int16_t* to) {
   const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
