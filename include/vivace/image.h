@@ -1,0 +1,54 @@
+// A picture: float32 RGB in 0..1. PNG and NumPy files, contact sheets.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "vivace/tensor.h"
+
+namespace vivace {
+
+// Keyword and text of a PNG text chunk, UTF-8. Keywords have 1 to 79 characters.
+using TextChunks = std::vector<std::pair<std::string, std::string>>;
+
+// Copies share the values.
+class Image {
+ public:
+  Image() = default;
+  // Takes float32 [height, width, 3]; shares its storage. Throws UsageError for any other tensor.
+  static Image from_tensor(Tensor values);
+  // From 8-bit RGB, height * width * 3 bytes.
+  static Image from_pixels(int height, int width, std::span<const uint8_t> rgb);
+  // Reads a PNG of any kind: gray, palette and 16-bit become RGB, alpha is dropped (as PIL's convert("RGB") does).
+  // Throws UserError that names the file.
+  static Image load(const std::filesystem::path& path);
+
+  bool empty() const { return !values_.defined(); }
+  int height() const { return empty() ? 0 : static_cast<int>(values_.dim(0)); }
+  int width() const { return empty() ? 0 : static_cast<int>(values_.dim(1)); }
+  int channels() const { return 3; }
+  // float32 [height, width, 3].
+  const Tensor& tensor() const { return values_; }
+  // Diffusers' numpy_to_pil: round(x * 255), halves to even, as 8-bit RGB rows from the top. Values outside 0..1 are clamped, NaN is 0.
+  std::vector<uint8_t> pixels() const;
+
+  // By the extension: .png (8-bit RGB with the text chunks) or .npy (float32 [height, width, 3]; no text). The file appears whole or not
+  // at all. Throws UsageError for another extension, UserError when it cannot be written.
+  void save(const std::filesystem::path& path, const TextChunks& text = {}) const;
+  // The bytes save() would write to a .png.
+  std::vector<uint8_t> png(const TextChunks& text = {}) const;
+  // Throws what save() to this path would throw, as far as that can be known before there is a picture.
+  static void check_save_path(const std::filesystem::path& path);
+
+ private:
+  Tensor values_;
+};
+
+// Pictures in rows of `columns`, each in a cell of the largest one's size, with `padding` pixels of `background` (0..1) around each cell.
+Image contact_sheet(std::span<const Image> images, int columns, int padding = 4, float background = 1.f);
+
+}  // namespace vivace

@@ -1,0 +1,112 @@
+#include "vivace/image.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/file_map.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "image/png.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+enum class Format { png, npy };
+
+Format format_of(const std::filesystem::path& path) {
+  std::string extension = path.extension().string();
+  std::ranges::transform(extension, extension.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  if (extension == ".png") return Format::png;
+  if (extension == ".npy") return Format::npy;
+  throw UsageError(cat("cannot write ", path.string(), ": ", extension.empty() ? "it has no extension" : cat("unknown extension \"", extension, "\""),
+                       ": expected .png or .npy"));
+}
+
+// The header of NumPy's format 1.0; data begin at a multiple of 64.
+std::string npy_header(int height, int width) {
+  constexpr size_t kPreamble = 10;  // magic, version, length of the rest
+  std::string dict = cat("{'descr': '<f4', 'fortran_order': False, 'shape': (", height, ", ", width, ", 3), }");
+  dict.resize((kPreamble + dict.size() + 1 + 63) / 64 * 64 - kPreamble - 1, ' ');
+  dict += '\n';
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header += static_cast<char>(dict.size() & 0xff);
+  header += static_cast<char>(dict.size() >> 8);
+  return header + dict;
+}
+
+}  // namespace
+
+Image Image::from_tensor(Tensor values) {
+  if (!values.defined() || values.dtype() != float32 || values.rank() != 3 || values.dim(2) != 3 || values.numel() == 0)
+    throw UsageError(cat("an image needs a float32 tensor [height, width, 3], got ", dtype_name(values.dtype()), " ", to_string(values.shape())));
+  Image image;
+  image.values_ = std::move(values);
+  return image;
+}
+
+Image Image::from_pixels(int height, int width, std::span<const uint8_t> rgb) {
+  if (height < 1 || width < 1 || rgb.size() != static_cast<size_t>(height) * static_cast<size_t>(width) * 3)
+    throw UsageError(cat("an image of ", width, " x ", height, " needs height * width * 3 bytes, got ", rgb.size()));
+  Tensor values({height, width, 3}, float32);
+  std::ranges::transform(rgb, values.as<float>(), [](uint8_t v) { return static_cast<float>(v) / 255.f; });
+  return from_tensor(std::move(values));
+}
+
+Image Image::load(const std::filesystem::path& path) { return from_tensor(decode_png(FileMap::open(path)->bytes(), path.string())); }
+
+std::vector<uint8_t> Image::pixels() const {
+  std::vector<uint8_t> pixels(static_cast<size_t>(height()) * static_cast<size_t>(width()) * 3);
+  const float* values = values_.as<float>();
+  for (size_t i = 0; i < pixels.size(); ++i) {
+    const float value = values[i] > 0.f ? std::min(values[i], 1.f) : 0.f;  // NaN is not > 0
+    pixels[i] = static_cast<uint8_t>(std::lrint(value * 255.f));
+  }
+  return pixels;
+}
+
+std::vector<uint8_t> Image::png(const TextChunks& text) const {
+  if (empty()) throw UsageError("an empty image cannot be saved");
+  return encode_png(height(), width(), pixels().data(), text);
+}
+
+void Image::save(const std::filesystem::path& path, const TextChunks& text) const {
+  if (empty()) throw UsageError("an empty image cannot be saved");
+  if (format_of(path) == Format::png) return write_file(path, std::as_bytes(std::span<const uint8_t>(png(text))));
+  FileWriter file(path);
+  file.write(npy_header(height(), width()));
+  file.write(std::as_bytes(values_.floats()));
+  file.commit();
+}
+
+void Image::check_save_path(const std::filesystem::path& path) {
+  format_of(path);
+  check_writable(path);
+}
+
+Image contact_sheet(std::span<const Image> images, int columns, int padding, float background) {
+  if (images.empty()) throw UsageError("a contact sheet needs at least one image");
+  if (columns < 1 || padding < 0)
+    throw UsageError(cat("contact sheet: expected at least 1 column and padding of 0 or more, got ", columns, " and ", padding));
+  int64_t cell_height = 0, cell_width = 0;
+  for (const Image& image : images) {
+    if (image.empty()) throw UsageError("contact sheet: an image is empty");
+    cell_height = std::max<int64_t>(cell_height, image.height());
+    cell_width = std::max<int64_t>(cell_width, image.width());
+  }
+  const auto count = static_cast<int64_t>(images.size());
+  const int64_t across = std::min<int64_t>(columns, count), down = (count + across - 1) / across;
+  const int64_t height = padding + down * (cell_height + padding), width = padding + across * (cell_width + padding);
+  Tensor sheet = Tensor::full({height, width, 3}, background);
+  for (int64_t i = 0; i < count; ++i) {
+    const Image& image = images[static_cast<size_t>(i)];
+    const int64_t top = padding + i / across * (cell_height + padding), left = padding + i % across * (cell_width + padding);
+    const auto row = static_cast<size_t>(image.width()) * 3;
+    for (int64_t y = 0; y < image.height(); ++y)
+      std::memcpy(sheet.as<float>() + ((top + y) * width + left) * 3, image.tensor().as<float>() + static_cast<size_t>(y) * row, row * sizeof(float));
+  }
+  return Image::from_tensor(std::move(sheet));
+}
+
+}  // namespace vivace

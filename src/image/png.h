@@ -1,0 +1,22 @@
+// PNG in memory, through libpng.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vivace/image.h"
+#include "vivace/tensor.h"
+
+namespace vivace {
+
+// 8-bit RGB, `rgb` holds height * width * 3 bytes. ASCII text becomes tEXt chunks, other text (UTF-8) iTXt.
+// Throws UsageError for a keyword PNG does not allow.
+std::vector<uint8_t> encode_png(int height, int width, const uint8_t* rgb, const TextChunks& text);
+
+// float32 [height, width, 3] in 0..1. Throws UserError that starts with `name`.
+Tensor decode_png(std::span<const std::byte> file, const std::string& name);
+
+}  // namespace vivace
