@@ -15,6 +15,13 @@
 
 namespace vivace::golden {
 
+// A case prints as its name.
+struct Case : nlohmann::json {
+  using nlohmann::json::json;
+  Case(const nlohmann::json& other) : nlohmann::json(other) {}
+  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.at("name").get<std::string>(); }
+};
+
 inline nlohmann::json read_cases(const std::string& folder) {
   std::ifstream file(folder + "/cases.json");
   return nlohmann::json::parse(file).at("cases");

@@ -22,8 +22,7 @@ struct ScratchSizes {
 template <class Op>
 ScratchSizes scratch_sizes(const AttentionLayout& l, AttentionKind kind) {
   ScratchSizes s;
-  // Tiles of a block are of nearly equal length, so they may be one more than full tiles would be.
-  s.q = round_up((l.block_rows / kRows + 1) * kRows * l.head_units, 16);
+  s.q = round_up((l.block_rows + kRows - 1) / kRows * kRows * l.head_units, 16);
   s.weights = round_up(kRows * Op::kWeightStride, 16);
   s.out = round_up(l.block_rows * l.out_columns, 16);
   s.sums = l.block_rows * kLanes;
@@ -90,23 +89,35 @@ struct RowBlock {
   void load_queries() {
     for (int64_t tile = 0; tile < tiles; ++tile) {
       Unit* to = q + tile * l.head_units * kRows;
-      for (int64_t r = 0; r < length(tile); ++r) {
-        const char* row = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile) + r, s, task.head);
-        for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
-          alignas(64) Unit units[kLanes];
-          Op::load_units(s.dtype, row, unit, s.head_dim, units);
-          const int64_t n = min64(kLanes, l.head_units - unit);
-          for (int64_t i = 0; i < n; ++i) to[(unit + i) * kRows + r] = units[i];
+      const int64_t rows = length(tile);
+      for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
+        const int64_t units = min64(kLanes, l.head_units - unit);
+        for (int g = 0; g < kRows; g += kLanes) {
+          alignas(64) Unit lines[kLanes * kLanes] = {}, columns[kLanes * kLanes];
+          for (int64_t r = 0; r < min64(kLanes, rows - g); ++r) {
+            const char* row = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile) + g + r, s, task.head);
+            Op::load_units(s.dtype, row, unit, s.head_dim, lines + r * kLanes);
+          }
+          transpose(lines, kLanes, columns, kLanes);
+          constexpr int kLast = kRows % kLanes == 0 ? kLanes : kRows % kLanes;
+          for (int64_t u = 0; u < units; ++u) {
+            std::memcpy(to + (unit + u) * kRows + g, columns + u * kLanes, (g + kLanes <= kRows ? kLanes : kLast) * sizeof(Unit));
+          }
         }
       }
     }
   }
 
-  // Scores of a tile over panels [panel, panel + count), unscaled.
-  void multiply_keys(int64_t tile, int64_t panel, int64_t count, float* to, int64_t stride) {
-    const auto multiply = Tiles<Op>::template select_multiply<QueryRows, 2>(length(tile));
-    for (int64_t p = 0; p < count; ++p) {
-      multiply(q + tile * l.head_units * kRows, k + (panel + p) * l.head_units * kPanel, l.head_units, to + p * kPanel, stride, false);
+  // Unscaled scores of a tile over `keys` keys from a panel on. Half a panel is left out (and undefined in `to`) where no key is in it.
+  void multiply_keys(int64_t tile, int64_t panel, int64_t keys, float* to, int64_t stride) {
+    const int64_t rows = length(tile);
+    const Unit *a = q + tile * l.head_units * kRows, *b = k + panel * l.head_units * kPanel;
+    for (int64_t j = 0; j < keys; j += kPanel, b += l.head_units * kPanel) {
+      if (keys - j > kLanes) {
+        Tiles<Op>::template select_multiply<QueryRows, kPanel, 2>(rows)(a, b, l.head_units, to + j, stride, false);
+      } else {
+        Tiles<Op>::template select_multiply<QueryRows, kPanel, 1>(rows)(a, b, l.head_units, to + j, stride, false);
+      }
     }
   }
 
@@ -116,10 +127,10 @@ struct RowBlock {
     for (int64_t group = 0; group < l.out_columns; group += kPanel) {
       float* o = out + first(tile) * l.out_columns + group;
       if (l.out_columns - group >= kPanel) {
-        const auto multiply = Tiles<Op>::template select_multiply<WeightRows<Op>, 2>(rows);
+        const auto multiply = Tiles<Op>::template select_multiply<WeightRows<Op>, kPanel, 2>(rows);
         multiply(weights, v + group * kv_units + unit0 * kPanel, units, o, l.out_columns, add_to);
       } else {
-        const auto multiply = Tiles<Op>::template select_multiply<WeightRows<Op>, 1>(rows);
+        const auto multiply = Tiles<Op>::template select_multiply<WeightRows<Op>, kLanes, 1>(rows);
         multiply(weights, v + group * kv_units + unit0 * kLanes, units, o, l.out_columns, add_to);
       }
     }
@@ -193,7 +204,7 @@ struct RowBlock {
 
   template <bool Precise>
   void efficient_tile(int64_t tile, int64_t key0, int64_t keys) {
-    multiply_keys(tile, key0 / kPanel, (keys + kPanel - 1) / kPanel, scores, kScoreStride);
+    multiply_keys(tile, key0 / kPanel, keys, scores, kScoreStride);
     for (int64_t r = 0; r < length(tile); ++r) {
       finish_scores(first(tile) + r, scores + r * kScoreStride, key0, keys);
       online_row<Precise>(first(tile) + r, scores + r * kScoreStride, keys, key0 == 0, weights + r * Op::kWeightStride);
@@ -220,44 +231,59 @@ struct RowBlock {
   static constexpr int64_t kGuessKeys = 64;
   static constexpr float kLargestSum = 0x1p64f;  // leaves as much room again for the values
 
-  void guess_references(int64_t tile) {
-    const int64_t keys = min64(min64(kGuessKeys, l.block_keys), tile_visible(tile)), padded = round_up(keys, kPanel);
-    multiply_keys(tile, 0, padded / kPanel, scores, kScoreStride);
+  // Expects the scores of the tile's first `keys` keys.
+  void guess_references(int64_t tile, int64_t keys) {
     for (int64_t r = first(tile); r < first(tile + 1); ++r) {
-      float* row = scores + (r - first(tile)) * kScoreStride;
-      for (int64_t j = 0; j < padded; j += kLanes) store(row + j, first_lanes(mul(load(row + j), set1(scale)), visible(r) - j, -kInfinity));
-      references[r] = row_max(row, padded);
+      const float* row = scores + (r - first(tile)) * kScoreStride;
+      Vec largest = set1(-kInfinity);
+      for (int64_t j = 0; j < keys; j += kLanes) {
+        largest = max(largest, first_lanes(mul(load(row + j), set1(scale)), min64(keys, visible(r)) - j, -kInfinity));
+      }
+      references[r] = reduce_max(largest);
       store(sums + r * kLanes, zero());
+    }
+  }
+
+  // The weights of `keys` keys from key0 + at on, whose scores are at hand; keys that a row may not see get 0.
+  template <bool Precise>
+  void weigh_scores(int64_t tile, int64_t key0, int64_t at, int64_t keys) {
+    for (int64_t r = 0; r < length(tile); ++r) {
+      const int64_t row0 = first(tile) + r, see = visible(row0) - key0 - at;
+      const float* row = scores + r * kScoreStride;
+      const Vec base = set1(-references[row0]);
+      Vec sum = load(sums + row0 * kLanes);
+      for (int64_t j = 0; j < keys; j += kPanel) {
+        const Vec x = first_lanes(exp2<Precise>(fma(load(row + j), set1(scale), base)), see - j, 0.f);
+        const Vec y = keys - j <= kLanes ? zero() : first_lanes(exp2<Precise>(fma(load(row + j + kLanes), set1(scale), base)), see - j - kLanes, 0.f);
+        sum = add(sum, add(x, y));
+        Op::store_weights(weights + r * Op::kWeightStride + (at + j) / Op::kPair, x, y);
+      }
+      store(sums + row0 * kLanes, sum);
     }
   }
 
   template <bool Precise>
   void flash_tile(int64_t tile, int64_t key0, int64_t keys) {
-    const int64_t row0 = first(tile), rows = length(tile);
-    if (key0 == 0) guess_references(tile);
-    // Panels that every row of the tile sees whole, then those at the end of the keys or on the diagonal.
-    const int64_t panels = (keys + kPanel - 1) / kPanel;
-    int64_t whole = (visible(row0) - key0) / kPanel;
-    whole = whole < 0 ? 0 : min64(whole, panels);
-    if (whole > 0) {
-      const auto score_weights = Tiles<Op>::template select_weights<Precise>(rows);
-      score_weights(q + tile * l.head_units * kRows, k + key0 * l.head_units, l.head_units, whole, scale, references + row0, sums + row0 * kLanes,
-                    weights);
+    int64_t done = 0;
+    if (key0 == 0) {
+      // Few keys: all of them, then the guess is exact.
+      const int64_t guess = keys <= 2 * kGuessKeys ? keys : min64(kGuessKeys, l.block_keys);
+      multiply_keys(tile, 0, guess, scores, kScoreStride);
+      guess_references(tile, guess);
+      weigh_scores<Precise>(tile, 0, 0, guess);
+      done = round_up(guess, kPanel);
     }
-    if (whole < panels) {
-      multiply_keys(tile, key0 / kPanel + whole, panels - whole, scores, kScoreStride);
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t see = visible(row0 + r) - key0 - whole * kPanel;
-        const float* row = scores + r * kScoreStride;
-        const Vec base = set1(-references[row0 + r]);
-        float* sum = sums + (row0 + r) * kLanes;
-        for (int64_t j = 0; j < (panels - whole) * kPanel; j += kPanel) {
-          const Vec x = first_lanes(exp2<Precise>(fma(load(row + j), set1(scale), base)), see - j, 0.f);
-          const Vec y = first_lanes(exp2<Precise>(fma(load(row + j + kLanes), set1(scale), base)), see - j - kLanes, 0.f);
-          store(sum, add(load(sum), add(x, y)));
-          Op::store_weights(weights + r * Op::kWeightStride + (whole * kPanel + j) / Op::kPair, x, y);
-        }
-      }
+    // Panels that every row of the tile sees whole, then those at the end of the keys or on the diagonal.
+    const int64_t row0 = first(tile), whole = (min64(visible(row0) - key0, keys) - done) / kPanel;
+    if (whole > 0) {
+      Tiles<Op>::template select_weights<Precise>(length(tile))(
+          q + tile * l.head_units * kRows, k + (key0 + done) * l.head_units, l.head_units, whole, scale, references + row0, sums + row0 * kLanes,
+          weights + done / Op::kPair);
+      done += whole * kPanel;
+    }
+    if (done < keys) {
+      multiply_keys(tile, (key0 + done) / kPanel, keys - done, scores, kScoreStride);
+      weigh_scores<Precise>(tile, key0, done, keys - done);
     }
     multiply_values(tile, key0, keys, key0 != 0);
   }
@@ -289,8 +315,10 @@ struct RowBlock {
 
   void math() {
     const int64_t stride = l.kv_padded;
-    for (int64_t panel = 0; panel < l.panels; ++panel) {
-      for (int64_t tile = 0; tile < tiles; ++tile) multiply_keys(tile, panel, 1, scores + first(tile) * stride + panel * kPanel, stride);
+    for (int64_t key = 0; key < s.kv_len; key += kPanel) {
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        multiply_keys(tile, key / kPanel, min64(kPanel, s.kv_len - key), scores + first(tile) * stride + key, stride);
+      }
     }
     for (int64_t r = 0; r < task.rows; ++r) {
       float* row = scores + r * stride;

@@ -23,9 +23,13 @@ constexpr int64_t kScoreStride = kMaxBlockKeys + 16;  // the 16 keep the rows of
 
 // Elements [first, first + count) of a row with `size` elements into a zero-filled buffer of `count`.
 inline void copy_padded(const void* row, size_t element, int64_t first, int64_t count, int64_t size, void* to) {
-  const int64_t n = size - first < count ? size - first : count;
+  const char* from = static_cast<const char*>(row) + first * element;
+  if (first + count <= size) {
+    std::memcpy(to, from, static_cast<size_t>(count) * element);
+    return;
+  }
   std::memset(to, 0, static_cast<size_t>(count) * element);
-  if (n > 0) std::memcpy(to, static_cast<const char*>(row) + first * element, static_cast<size_t>(n) * element);
+  if (first < size) std::memcpy(to, from, static_cast<size_t>(size - first) * element);
 }
 
 inline Vec load_padded(DType dtype, const void* row, int64_t first, int64_t size) {
@@ -135,15 +139,15 @@ struct WeightRows {
   static constexpr int64_t kRow = Op::kWeightStride, kStep = 1;
 };
 
-// acc += rows of A times one panel. The empty asm keeps the two pointers as they are: the compiler would otherwise make one of each row.
-template <class Op, class A, int MR, int NV>
+// acc += rows of A times NV vectors of a panel whose rows are Step units apart. The empty asm keeps the two pointers as they are: the compiler would otherwise make one of each row.
+template <class Op, class A, int Step, int MR, int NV>
 [[gnu::always_inline]] inline void accumulate(Vec (&acc)[MR][NV], const typename Op::Unit* a, const typename Op::Unit* b, int64_t k) {
   for (int64_t i = 0; i < k; ++i) {
     typename Op::UnitVec panel[NV];
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) {
       panel[j] = Op::load(b + j * kLanes);
-      _mm_prefetch(reinterpret_cast<const char*>(b + j * kLanes + 8 * NV * kLanes), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(b + j * kLanes + 8 * Step), _MM_HINT_T0);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
@@ -152,13 +156,13 @@ template <class Op, class A, int MR, int NV>
       for (int j = 0; j < NV; ++j) acc[r][j] = Op::dot(acc[r][j], row, panel[j]);
     }
     a += A::kStep;
-    b += NV * kLanes;
+    b += Step;
     asm volatile("" : "+r"(a), "+r"(b));
   }
 }
 
 // C (MR rows of NV vectors) = A B, or C += A B.
-template <class Op, class A, int NV, int MR>
+template <class Op, class A, int Step, int NV, int MR>
 [[gnu::noinline]] void multiply(const typename Op::Unit* a, const typename Op::Unit* b, int64_t k, float* c, int64_t ldc, bool add_to) {
   Vec acc[MR][NV];
 #pragma GCC unroll 16
@@ -166,7 +170,7 @@ template <class Op, class A, int NV, int MR>
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) acc[r][j] = add_to ? load(c + r * ldc + j * kLanes) : zero();
   }
-  accumulate<Op, A, MR, NV>(acc, a, b, k);
+  accumulate<Op, A, Step, MR, NV>(acc, a, b, k);
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 2
@@ -183,7 +187,7 @@ template <class Op, bool Precise, int MR>
     Vec acc[MR][2];
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) acc[r][0] = acc[r][1] = zero();
-    accumulate<Op, QueryRows, MR, 2>(acc, q, k + p * head_units * kPanel, head_units);
+    accumulate<Op, QueryRows, kPanel, MR, 2>(acc, q, k + p * head_units * kPanel, head_units);
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
       const Vec base = set1(-reference[r]);
@@ -200,12 +204,12 @@ struct Tiles {
   using Unit = typename Op::Unit;
   using Multiply = void (*)(const Unit*, const Unit*, int64_t, float*, int64_t, bool);
   using ScoreWeights = void (*)(const Unit*, const Unit*, int64_t, int64_t, float, const float*, float*, Unit*);
-  template <class A, int NV, int MR = 1>
+  template <class A, int Step, int NV, int MR = 1>
   static Multiply select_multiply(int64_t rows) {
     if constexpr (MR < kRows) {
-      if (rows != MR) return select_multiply<A, NV, MR + 1>(rows);
+      if (rows != MR) return select_multiply<A, Step, NV, MR + 1>(rows);
     }
-    return multiply<Op, A, NV, MR>;
+    return multiply<Op, A, Step, NV, MR>;
   }
   template <bool Precise, int MR = 1>
   static ScoreWeights select_weights(int64_t rows) {

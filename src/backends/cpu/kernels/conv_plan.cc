@@ -1,6 +1,7 @@
 #include "backends/cpu/kernels/conv_plan.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace vivace::cpu {
 namespace {
@@ -50,7 +51,8 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
   plan.grid.rows = divide_up(conv_out_h(spec, h), shape.out);
   plan.grid.cols = divide_up(conv_out_w(spec, w), shape.out);
   // A block's transformed input stays near a core while every panel reads it.
-  constexpr int64_t kBlockBytes = 1536 << 10;
+  const char* e = std::getenv("WB");
+  const int64_t kBlockBytes = (e ? std::atoi(e) : 1536) << 10;
   cut(plan.grid, std::clamp<int64_t>(kBlockBytes / (positions * plan.tile_units * kUnitBytes), 4 * format.max_rows, 16 * format.max_rows), 16);
 
   const int64_t cells = plan.grid.block_rows * plan.grid.block_cols;
@@ -62,6 +64,7 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
   plan.scratch_bytes = plan.patch_bytes + static_cast<size_t>(positions * cells * format.panel * 4);
   const auto weight_bytes = static_cast<size_t>(plan.panels * format.panel * format.units(spec.in_channels) * kUnitBytes * positions);
   plan.shared = share_input(plan, weight_bytes, threads);
+  if (const char* s = std::getenv("WS")) plan.shared = std::atoi(s);
   return plan;
 }
 
@@ -77,7 +80,8 @@ ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, 
   plan.grid.rows = spec.upsample2x ? h : conv_out_h(spec, h);
   plan.grid.cols = spec.upsample2x ? w : conv_out_w(spec, w);
   // A patch shares the second-level cache with the weights of taps_at_once; enough pixels make each weight worth its trip.
-  constexpr int64_t kBlockBytes = 384 << 10;
+  const char* e = std::getenv("DB");
+  const int64_t kBlockBytes = (e ? std::atoi(e) : 384) << 10;
   const int64_t pixel_bytes = plan.pixel_units * kUnitBytes * spec.stride * spec.stride;
   cut(plan.grid, std::clamp<int64_t>(kBlockBytes / pixel_bytes, 8 * format.max_rows, 24 * format.max_rows), 5 * format.max_rows);
 
@@ -85,11 +89,13 @@ ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, 
   const int64_t patch_rows = (plan.grid.block_rows - 1) * spec.stride + spec.kernel;
   plan.input_bytes = static_cast<size_t>(odd_lines(patch_rows * plan.patch_cols * plan.pixel_units * kUnitBytes));
   plan.scratch_bytes = static_cast<size_t>(plan.grid.block_rows * plan.grid.block_cols * format.panel * 4);
-  constexpr int64_t kTapBytes = 512 << 10;
+  const char* e2 = std::getenv("TB");
+  const int64_t kTapBytes = (e2 ? std::atoi(e2) : 512) << 10;
   const int64_t tap_bytes = format.units(spec.in_channels) * format.panel * kUnitBytes;
   plan.taps_at_once = static_cast<int>(std::clamp<int64_t>(kTapBytes / tap_bytes, 1, plan.taps));
   plan.taps_at_once = static_cast<int>(equal_part(plan.taps, plan.taps_at_once));
   plan.shared = share_input(plan, static_cast<size_t>(plan.panels * plan.phases * plan.taps * tap_bytes), threads);
+  if (const char* s = std::getenv("DS")) plan.shared = std::atoi(s);
   return plan;
 }
 

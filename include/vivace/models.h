@@ -1,0 +1,100 @@
+// The components of a checkpoint, callable on their own. Images and latents are NCHW, as in Diffusers.
+// A component prepares itself for each size it is called with and remembers it; calls are not thread-safe.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vivace/compile.h"
+#include "vivace/tensor.h"
+
+namespace vivace {
+
+class Component;  // the inside of a model
+
+struct ModelOptions {
+  DType dtype = float32;  // of activations and prepared weights: float32, bfloat16 or float16
+  std::string variant;    // "fp16": files named *.fp16.safetensors
+  CompileOptions compile;
+};
+
+// What all models share.
+class Model {
+ public:
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  ~Model();
+
+  // Compiles from the next call on: torch.compile's modes and options.
+  void compile(const CompileOptions& options);
+  DType dtype() const;
+  int64_t num_parameters() const;
+  Component& component() { return *component_; }
+  const Component& component() const { return *component_; }
+
+ protected:
+  explicit Model(std::unique_ptr<Component> component);
+  std::unique_ptr<Component> component_;
+};
+
+// Extra conditioning of SDXL: text_embeds [N, P], time_ids [N, K].
+struct AddedCondKwargs {
+  Tensor text_embeds, time_ids;
+};
+
+class UNet2DConditionModel : public Model {
+ public:
+  // `path`: the unet folder of a checkpoint. Throws UserError that names the file, field or tensor at fault.
+  static UNet2DConditionModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+  // sample [N, C, H, W], one timestep, encoder_hidden_states [N, T, D] -> the model's prediction, float32 [N, out, H, W].
+  Tensor operator()(const Tensor& sample, float timestep, const Tensor& encoder_hidden_states, const AddedCondKwargs& added = {},
+                    const Tensor& timestep_cond = {});
+  // Latent pixels a side, input channels.
+  int64_t sample_size() const;
+  int64_t in_channels() const;
+
+ private:
+  using Model::Model;
+};
+
+class AutoencoderKL : public Model {
+ public:
+  static AutoencoderKL from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+  // latents [N, C, h, w], divided by the scaling factor already -> float32 [N, 3, H, W], about -1..1.
+  Tensor decode(const Tensor& latents);
+  struct Posterior {
+    Tensor mean, logvar;  // float32 [N, C, h, w]; mode() is the mean
+  };
+  // sample [N, 3, H, W] in -1..1.
+  Posterior encode(const Tensor& sample);
+  double scaling_factor() const;
+  // Image pixels a latent pixel.
+  int64_t scale() const;
+
+ private:
+  using Model::Model;
+};
+
+struct CLIPTextModelOutput {
+  Tensor last_hidden_state;    // float32 [N, T, C], behind the final norm
+  Tensor hidden_state;         // hidden_states[-1 - skip], before it
+  Tensor hidden_state_normed;  // the same behind it
+  Tensor pooler_output;        // [N, C]
+  Tensor text_embeds;          // [N, P], CLIPTextModelWithProjection alone
+};
+
+class CLIPTextModel : public Model {
+ public:
+  static CLIPTextModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+  // input_ids int32 [N, T]; skip 1 gives the penultimate hidden state.
+  CLIPTextModelOutput operator()(const Tensor& input_ids, int skip = 1);
+  bool with_projection() const;
+
+ private:
+  using Model::Model;
+};
+
+}  // namespace vivace

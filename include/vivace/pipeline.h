@@ -1,0 +1,128 @@
+// Text to image. Names, arguments and defaults are those of Diffusers' StableDiffusionXLPipeline and StableDiffusionPipeline.
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "vivace/generator.h"
+#include "vivace/image.h"
+#include "vivace/models.h"
+#include "vivace/scheduler.h"
+
+namespace vivace {
+
+class DiffusionPipeline;
+
+// One prompt or a batch of them.
+struct Prompts : std::vector<std::string> {
+  Prompts() = default;
+  Prompts(const char* one) : std::vector<std::string>{one} {}
+  Prompts(std::string one) : std::vector<std::string>{std::move(one)} {}
+  Prompts(std::vector<std::string> several) : std::vector<std::string>(std::move(several)) {}
+  Prompts(std::initializer_list<std::string> several) : std::vector<std::string>(several) {}
+};
+
+using Size = std::pair<int64_t, int64_t>;  // height, width
+
+// What callback_on_step_end may look at and change.
+struct StepState {
+  Tensor latents;          // float32 [N, C, h, w]; assigning it replaces the run's
+  bool interrupt = false;  // true: no further steps; the picture so far is decoded
+};
+using StepCallback = std::function<void(DiffusionPipeline& pipe, int step, float timestep, StepState& state)>;
+
+struct CallOptions {
+  Prompts prompt_2;                            // for the second text encoder; default: prompt
+  std::optional<Prompts> negative_prompt, negative_prompt_2;
+  int64_t height = 0, width = 0;               // image pixels, multiples of the VAE's scale; 0: the model's own size
+  int num_inference_steps = 50;
+  std::vector<double> timesteps, sigmas;       // custom ones instead of num_inference_steps
+  std::optional<double> denoising_end;         // fraction of the steps, in (0, 1)
+  std::optional<double> guidance_scale;        // default 5 (SDXL) or 7.5; above 1 guidance is on
+  double guidance_rescale = 0;
+  int num_images_per_prompt = 1;
+  double eta = 0;                              // DDIM
+  std::optional<uint64_t> seed;                // Generator("cpu").manual_seed(seed); default: a random one, told in the output
+  std::vector<uint64_t> seeds;                 // one an image instead
+  Tensor latents;                              // float32 [N, C, h, w] of unit variance, instead of drawn ones
+  std::optional<Size> original_size, target_size, negative_original_size, negative_target_size;
+  Size crops_coords_top_left{0, 0}, negative_crops_coords_top_left{0, 0};
+  std::optional<int> clip_skip;
+  bool output_latent = false;                  // output_type="latent": no decoding
+  StepCallback callback_on_step_end;
+};
+
+// Seconds.
+struct Timings {
+  double encode_prompt = 0, prepare = 0, decode = 0, total = 0;
+  std::vector<double> steps;
+};
+
+struct PipelineOutput {
+  std::vector<Image> images;  // empty with output_latent
+  Tensor latents;             // float32 [N, C, h, w], as the loop left them
+  std::vector<uint64_t> seeds;
+  Timings timings;
+};
+
+struct PretrainedOptions {
+  DType dtype = float32;
+  std::string variant;
+  CompileOptions compile;  // for unet and vae
+};
+
+class DiffusionPipeline {
+ public:
+  // A checkpoint in Diffusers layout; the class follows from model_index.json. Throws UserError naming what is missing or wrong.
+  static DiffusionPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  DiffusionPipeline(DiffusionPipeline&&) noexcept;
+  ~DiffusionPipeline();
+
+  // Throws UsageError for arguments out of range, Interrupted when a callback threw it.
+  PipelineOutput operator()(const Prompts& prompt, const CallOptions& options = {});
+
+  const std::string& class_name() const;
+  UNet2DConditionModel& unet();
+  AutoencoderKL& vae();
+  CLIPTextModel& text_encoder();    // UsageError where the checkpoint has none
+  CLIPTextModel& text_encoder_2();
+  Scheduler& scheduler();
+  void set_scheduler(std::unique_ptr<Scheduler> scheduler);
+  // Token ids [N, 77] of a prompt by tokenizer 1 or 2.
+  Tensor tokenize(const Prompts& prompt, int tokenizer = 1) const;
+  // Height and width of a picture when none is asked for.
+  Size default_size() const;
+
+  struct Parts;
+
+ protected:
+  explicit DiffusionPipeline(std::unique_ptr<Parts> parts);
+
+ private:
+  std::unique_ptr<Parts> parts_;
+};
+
+class StableDiffusionXLPipeline : public DiffusionPipeline {
+ public:
+  // Throws UserError when the folder holds another pipeline.
+  static StableDiffusionXLPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+class StableDiffusionPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+}  // namespace vivace

@@ -1,0 +1,12 @@
+// Everything.
+#pragma once
+
+#include "vivace/compile.h"
+#include "vivace/dtype.h"
+#include "vivace/error.h"
+#include "vivace/generator.h"
+#include "vivace/image.h"
+#include "vivace/models.h"
+#include "vivace/pipeline.h"
+#include "vivace/scheduler.h"
+#include "vivace/tensor.h"

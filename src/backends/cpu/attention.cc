@@ -1,0 +1,61 @@
+// attention on the three backends of kernels/attention.h.
+#include "backends/cpu/kernels/attention.h"
+
+#include <array>
+
+#include "backends/cpu/entries.h"
+#include "base/parallel.h"
+
+namespace vivace::cpu {
+namespace {
+
+AttentionShape shape_of(const KernelCall& call) {
+  const Shape &q = call.in[0]->shape, &k = call.in[1]->shape;
+  const int64_t heads = call.attrs->integer("heads");
+  return {.batch = q[0], .heads = heads, .q_len = q[1], .kv_len = k[1], .head_dim = q[2] / heads, .dtype = call.in[0]->dtype,
+          .causal = call.attrs->integer("causal") != 0, .mask = call.has(3), .scale = static_cast<float>(call.attrs->real("scale"))};
+}
+
+TokenStrides strides_of(const Operand& o) { return {o.shape[1] * o.row_pitch(), o.row_pitch()}; }
+
+template <size_t index>
+const AttentionBackend& sdp() { return attention_backends()[index]; }
+
+template <size_t index>
+Refusal refuse(const KernelCall& call) {
+  if (Refusal reason = refuse_unless_activations(call, {0, 1, 2})) return reason;
+  for (size_t i : {1, 2})
+    if (call.in[i]->dtype != call.in[0]->dtype) return "q, k and v have different dtypes";
+  if (call.in[2]->shape != call.in[1]->shape) return "k and v have different head sizes";
+  if (call.has(3) && (call.in[3]->dtype != DType::float32 || call.in[3]->shape.size() != 2)) return "the mask is not float32 [queries, keys]";
+  return sdp<index>().refuse(shape_of(call), isa());
+}
+
+template <size_t index>
+size_t workspace_bytes(const KernelCall& call) { return sdp<index>().workspace_bytes(shape_of(call), num_threads()); }
+
+template <size_t index>
+std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
+  AttentionArgs args{.q = buffers.in[0], .k = buffers.in[1], .v = buffers.in[2], .out = buffers.out, .q_strides = strides_of(*call.in[0]),
+                     .k_strides = strides_of(*call.in[1]), .v_strides = strides_of(*call.in[2]), .out_strides = strides_of(call.out)};
+  if (call.has(3)) {
+    args.mask = static_cast<const float*>(buffers.in[3]);
+    args.mask_query = call.in[3]->row_pitch();
+  }
+  return bound([shape = shape_of(call), args, workspace = buffers.workspace] { sdp<index>().run(shape, args, workspace); });
+}
+
+template <size_t index>
+constexpr KernelEntry entry(std::string_view name) {
+  return {.name = name, .op = Op::attention, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
+          .strided_in = true, .strided_out = true};
+}
+
+// In the order of attention_backends().
+constexpr std::array kEntries{entry<0>("attention_flash"), entry<1>("attention_efficient"), entry<2>("attention_math")};
+
+}  // namespace
+
+std::span<const KernelEntry> attention_entries() { return kEntries; }
+
+}  // namespace vivace::cpu

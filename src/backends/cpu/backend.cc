@@ -1,0 +1,44 @@
+#include "backends/cpu/backend.h"
+
+#include "backends/cpu/entries.h"
+#include "backends/ref/backend.h"
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace::cpu {
+
+const Backend& backend() {
+  static const std::vector<KernelEntry> list = [] {
+    std::vector<KernelEntry> all;
+    for (const auto entries : {linear_entries(), conv_entries(), onednn_entries(), norm_entries(), attention_entries(), elementwise_entries(),
+                               movement_entries(), ref::backend().kernels})
+      all.insert(all.end(), entries.begin(), entries.end());
+    return all;
+  }();
+  static const Backend value{"cpu", list};
+  return value;
+}
+
+Act act_of(const std::string& name) {
+  if (name.empty()) return Act::none;
+  if (name == "silu") return Act::silu;
+  if (name == "gelu") return Act::gelu;
+  if (name == "gelu_tanh") return Act::gelu_tanh;
+  if (name == "quick_gelu") return Act::quick_gelu;
+  if (name == "relu") return Act::relu;
+  throw InternalError("activation " + name);
+}
+
+bool is_activation_dtype(DType dtype) { return dtype == DType::float32 || dtype == DType::bfloat16 || dtype == DType::float16; }
+
+RowInput row_input(const Operand& operand, const void* data) { return {data, operand.dtype, operand.row_pitch()}; }
+RowOutput row_output(const Operand& operand, void* data) { return {.data = data, .dtype = operand.dtype, .stride = operand.row_pitch()}; }
+
+Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs) {
+  for (size_t i : inputs)
+    if (call.has(i) && !is_activation_dtype(call.in[i]->dtype)) return cat("input ", i, " is ", dtype_name(call.in[i]->dtype), ", not a float activation");
+  if (!is_activation_dtype(call.out.dtype)) return cat("the output is ", dtype_name(call.out.dtype), ", not a float activation");
+  return std::nullopt;
+}
+
+}  // namespace vivace::cpu

@@ -1,0 +1,149 @@
+// conv2d, norm_conv2d and upsample_conv2d on our own convolutions (kernels/conv.h). A 1x1 convolution with conv_1x1_as_mm is a GEMM (linear.cc).
+#include <array>
+
+#include "backends/cpu/entries.h"
+#include "backends/cpu/kernels/conv.h"
+#include "backends/cpu/kernels/norm.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "vivace/error.h"
+
+namespace vivace::cpu {
+namespace {
+
+// Where an op keeps its operands.
+struct Slots {
+  size_t weight, bias, image_bias, residual;
+};
+constexpr size_t kAbsent = 99;
+constexpr Slots slots_of(Op op) {
+  if (op == Op::conv2d) return {1, 2, 3, 4};
+  if (op == Op::norm_conv2d) return {3, 4, 5, 6};
+  return {1, 2, kAbsent, kAbsent};
+}
+
+ConvSpec spec_of(const KernelCall& call) {
+  const Operand& w = *call.in[slots_of(call.op).weight];
+  ConvSpec spec{.in_channels = w.shape[1], .out_channels = w.shape[0], .kernel = static_cast<int>(w.shape[2]),
+                .stride = static_cast<int>(call.attrs->integer("stride", 1)), .act = call.in[0]->dtype};
+  const auto& pad = call.attrs->integers("padding");
+  if (pad.size() == 4)
+    spec.pad = {static_cast<int>(pad[0]), static_cast<int>(pad[1]), static_cast<int>(pad[2]), static_cast<int>(pad[3])};
+  if (call.op == Op::upsample_conv2d) {
+    spec.upsample2x = true;
+    spec.pad = {1, 1, 1, 1};
+  }
+  spec.compute = call.in[0]->dtype == DType::bfloat16 || call.attrs->text("compute") == "bf16" ? DType::bfloat16 : DType::float32;
+  return spec;
+}
+
+// Winograd trades error for arithmetic: only where the plan says it may.
+Refusal refuse_winograd(std::string_view name, const KernelCall& call) {
+  if (name.find("winograd") == std::string_view::npos) return std::nullopt;
+  const std::string& allowed = call.attrs->text("winograd");
+  if (allowed.empty()) return "Winograd is off for this convolution";
+  if (name.find("_f4_") != std::string_view::npos && allowed != "f4") return "F(4x4, 3x3) is off: its error is ten times float32's rounding";
+  return std::nullopt;
+}
+
+template <size_t index>
+const ConvKernel& kernel() { return conv_kernels()[index]; }
+
+template <size_t index>
+Refusal refuse(const KernelCall& call) {
+  const Slots slots = slots_of(call.op);
+  const Operand& w = *call.in[slots.weight];
+  if (Refusal reason = refuse_unless_activations(call, {0, slots.residual})) return reason;
+  if (!w.constant) return "the weight is not constant, it cannot be packed once";
+  if (!is_floating(w.dtype)) return "the weight is not floating point";
+  if (w.shape[2] != w.shape[3]) return "the kernel is not square";
+  for (size_t i : {slots.bias, slots.image_bias})
+    if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
+  if (Refusal reason = refuse_winograd(kernel<index>().name, call)) return reason;
+  return kernel<index>().refuse(spec_of(call), isa());
+}
+
+// norm_conv2d: the affine map that GroupNorm comes down to, [n, channels] twice, lies before the kernel's own workspace.
+size_t stats_bytes(const KernelCall& call) {
+  if (call.op != Op::norm_conv2d) return 0;
+  const size_t one = static_cast<size_t>(call.in[0]->shape[0] * call.in[0]->shape[3]) * sizeof(float);
+  return 2 * ((one + 63) / 64 * 64);
+}
+
+template <size_t index>
+size_t workspace_bytes(const KernelCall& call) {
+  const Shape& x = call.in[0]->shape;
+  return stats_bytes(call) + kernel<index>().workspace_bytes(spec_of(call), isa(), x[0], x[1], x[2], num_threads());
+}
+template <size_t index>
+size_t packed_bytes(const KernelCall& call) { return kernel<index>().packed_bytes(spec_of(call), isa()); }
+template <size_t index>
+void pack(const KernelCall& call, const void* source, void* packed) {
+  kernel<index>().pack(spec_of(call), isa(), source, call.in[slots_of(call.op).weight]->dtype, packed);
+}
+std::string pack_key(const KernelCall& call) { return cat(isa_name(isa()), ' ', dtype_name(spec_of(call).compute)); }
+
+template <size_t index>
+std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
+  const Slots slots = slots_of(call.op);
+  const Shape& x = call.in[0]->shape;
+  ConvArgs args{.x = buffers.in[0], .n = x[0], .h = x[1], .w = x[2], .ldx = call.in[0]->row_pitch(), .y = buffers.out, .ldy = call.out.row_pitch()};
+  if (call.has(slots.bias)) args.bias = static_cast<const float*>(buffers.in[slots.bias]);
+  if (call.has(slots.image_bias)) args.image_bias = static_cast<const float*>(buffers.in[slots.image_bias]);
+  if (call.has(slots.residual)) {
+    args.residual = buffers.in[slots.residual];
+    args.ld_residual = call.in[slots.residual]->row_pitch();
+  }
+  args.activation = act_of(call.attrs->text("act"));
+  args.threads = num_threads();
+  const void* packed = buffers.in[slots.weight];
+  void* workspace = static_cast<char*>(buffers.workspace) + stats_bytes(call);
+  const ConvSpec spec = spec_of(call);
+  if (call.op != Op::norm_conv2d) return bound([spec, packed, args, workspace, level = isa()] { kernel<index>().run(spec, level, packed, args, workspace); });
+  const GroupNorm norm{.x = row_input(*call.in[0], buffers.in[0]), .images = x[0], .pixels = x[1] * x[2], .channels = x[3],
+                       .groups = call.attrs->integer("groups"), .gamma = static_cast<const float*>(buffers.in[1]),
+                       .beta = static_cast<const float*>(buffers.in[2]), .eps = static_cast<float>(call.attrs->real("eps"))};
+  auto* scale = static_cast<float*>(buffers.workspace);
+  float* shift = scale + stats_bytes(call) / 2 / sizeof(float);
+  args.input_scale = scale;
+  args.input_shift = shift;
+  args.input_silu = call.attrs->text("norm_act") == "silu";
+  return bound([spec, packed, args, workspace, norm, scale, shift, level = isa()] {
+    group_norm_stats(norm, scale, shift);
+    kernel<index>().run(spec, level, packed, args, workspace);
+  });
+}
+
+template <size_t index>
+void add_kernel(std::vector<KernelEntry>& list) {
+  struct Row {
+    Op op;
+    const char* prefix;
+  };
+  for (const Row row : {Row{Op::conv2d, ""}, Row{Op::norm_conv2d, "norm_"}, Row{Op::upsample_conv2d, "upsample_"}}) {
+    static std::vector<std::unique_ptr<std::string>> names;
+    names.push_back(std::make_unique<std::string>(std::string(row.prefix) + std::string(kernel<index>().name)));
+    list.push_back({.name = *names.back(), .op = row.op, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
+                    .packed_input = static_cast<int>(slots_of(row.op).weight), .packed_bytes = packed_bytes<index>, .pack = pack<index>,
+                    .pack_key = pack_key, .strided_in = true, .strided_out = true});
+  }
+}
+
+template <size_t... index>
+std::vector<KernelEntry> make_entries(std::index_sequence<index...>) {
+  std::vector<KernelEntry> list;
+  (add_kernel<index>(list), ...);
+  return list;
+}
+
+constexpr size_t kKernels = 9;  // of conv_kernels(), checked below
+
+}  // namespace
+
+std::span<const KernelEntry> conv_entries() {
+  if (conv_kernels().size() != kKernels) throw InternalError("the list of convolution kernels has another length");
+  static const std::vector<KernelEntry> list = make_entries(std::make_index_sequence<kKernels>());
+  return list;
+}
+
+}  // namespace vivace::cpu

@@ -1,0 +1,173 @@
+// Elementwise ops, single or fused, as tile programs (kernels/elementwise_tile.h).
+#include <algorithm>
+#include <array>
+
+#include "backends/cpu/entries.h"
+#include "backends/cpu/kernels/elementwise.h"
+#include "backends/cpu/kernels/elementwise_tile.h"
+#include "base/log.h"
+#include "ops/tile_program.h"
+#include "vivace/error.h"
+
+namespace vivace::cpu {
+namespace {
+
+// [rows, channels] of the output, `repeats` times over: inputs that lack outer dimensions are read again for each repeat.
+struct Tiling {
+  TileArguments arguments;
+  TileProgram program;
+  int64_t repeats = 1;
+  std::array<int64_t, kTileInputs> input_step{};  // bytes an input moves on a repeat
+  int64_t output_step = 0;
+};
+
+TileOp tile_op(Op op) {
+  switch (op) {
+    case Op::add: return TileOp::add;
+    case Op::sub: return TileOp::sub;
+    case Op::mul: return TileOp::mul;
+    case Op::div: return TileOp::div;
+    case Op::silu: return TileOp::silu;
+    case Op::gelu: return TileOp::gelu;
+    case Op::gelu_tanh: return TileOp::gelu_tanh;
+    case Op::quick_gelu: return TileOp::quick_gelu;
+    case Op::relu: return TileOp::relu;
+    case Op::exp: return TileOp::exp;
+    case Op::rsqrt: return TileOp::rsqrt;
+    case Op::affine: return TileOp::affine;
+    case Op::clamp: return TileOp::clamp;
+    default: return TileOp::cast;
+  }
+}
+
+TileInstruction tile_instruction(const vivace::TileInstruction& t, uint8_t dst, const auto& register_of) {
+  TileInstruction i{.op = tile_op(t.op), .dst = dst, .a = register_of(t.args[0])};
+  if (t.args.size() > 1) i.b = register_of(t.args[1]);
+  if (t.op == Op::cast) i.dtype = parse_dtype(t.attrs.text("to"));
+  if (t.op == Op::affine) {
+    i.p = static_cast<float>(t.attrs.real("scale", 1));
+    i.q = static_cast<float>(t.attrs.real("shift"));
+  }
+  if (t.op == Op::clamp) {
+    i.p = static_cast<float>(t.attrs.real("min"));
+    i.q = static_cast<float>(t.attrs.real("max"));
+  }
+  return i;
+}
+
+std::vector<vivace::TileInstruction> instructions_of(const KernelCall& call) {
+  if (call.op == Op::tile) return TileText(call.attrs->text("program")).instructions();
+  vivace::TileInstruction only{call.op, {~0}, *call.attrs};
+  if (call.in.size() > 1) only.args.push_back(~1);
+  return {only};
+}
+
+// How `in` lies over the output; nullopt when the tile program has no such broadcast.
+struct Cover {
+  TileBroadcast broadcast;
+  int64_t repeats;  // of the whole program over outer dimensions
+  int64_t rows_per_image = 0;
+};
+std::optional<Cover> cover(const Shape& out, const Shape& in) {
+  if (in == out) return Cover{TileBroadcast::full, 1};
+  if (numel(in) == 1) return Cover{TileBroadcast::scalar, 1};
+  Shape padded(out.size() - in.size(), 1);
+  padded.insert(padded.end(), in.begin(), in.end());
+  const bool last = padded.back() == out.back();
+  const bool middle_ones = std::all_of(padded.begin() + 1, padded.end() - 1, [](int64_t d) { return d == 1; });
+  if (last && middle_ones && padded[0] == 1) return Cover{TileBroadcast::channel, 1};
+  if (last && middle_ones && padded[0] == out[0]) return Cover{TileBroadcast::image_channel, 1, numel(out) / out[0] / out.back()};
+  if (padded.back() == 1 && std::equal(padded.begin(), padded.end() - 1, out.begin())) return Cover{TileBroadcast::row, 1};
+  // Equal from some dimension on, absent before: [77, C] over [B, 77, C].
+  if (padded[0] == 1 && std::equal(padded.begin() + 1, padded.end(), out.begin() + 1)) return Cover{TileBroadcast::full, out[0]};
+  return std::nullopt;
+}
+
+Refusal refuse(const KernelCall& call) {
+  if (call.in.size() > kTileInputs) return "more inputs than a tile program takes";
+  const auto instructions = instructions_of(call);
+  if (static_cast<int>(instructions.size()) > kTileInstructions) return "more instructions than a tile program holds";
+  int64_t repeats = 1;
+  for (size_t i = 0; i < call.in.size(); ++i) {
+    if (Refusal reason = refuse_unless_activations(call, {i})) return reason;
+    const auto c = cover(call.out.shape, call.in[i]->shape);
+    if (!c) return cat("input ", i, " of shape ", to_string(call.in[i]->shape), " does not broadcast by rows or channels");
+    repeats = std::max(repeats, c->repeats);
+  }
+  for (size_t i = 0; i < call.in.size() && repeats > 1; ++i)
+    if (cover(call.out.shape, call.in[i]->shape)->broadcast == TileBroadcast::image_channel) return "two kinds of broadcast over the batch";
+  return std::nullopt;
+}
+
+Tiling make_tiling(const KernelCall& call, const Buffers& buffers) {
+  Tiling t;
+  const auto instructions = instructions_of(call);
+  const auto inputs = static_cast<uint8_t>(call.in.size());
+  for (size_t i = 0; i < inputs; ++i) t.repeats = std::max(t.repeats, cover(call.out.shape, call.in[i]->shape)->repeats);
+  t.arguments.rows = call.out.rows() / t.repeats;
+  t.arguments.channels = call.out.columns();
+  t.program.input_count = inputs;
+  for (size_t i = 0; i < inputs; ++i) {
+    const Operand& in = *call.in[i];
+    const Cover c = *cover(call.out.shape, in.shape);
+    t.program.inputs[i] = {in.dtype, c.broadcast};
+    t.arguments.inputs[i] = buffers.in[i];
+    t.arguments.input_strides[i] = c.broadcast == TileBroadcast::row ? 1 : in.row_pitch();
+    if (c.rows_per_image) t.arguments.rows_per_image = c.rows_per_image;
+    if (c.broadcast == TileBroadcast::full && c.repeats == 1)
+      t.input_step[i] = t.arguments.rows * in.row_pitch() * static_cast<int64_t>(dtype_size(in.dtype));
+    if (c.broadcast == TileBroadcast::row) t.input_step[i] = t.arguments.rows * static_cast<int64_t>(dtype_size(in.dtype));
+  }
+  // Results live in the registers behind the inputs; a register is free again after the last instruction that reads it.
+  std::vector<int> last_read(instructions.size(), static_cast<int>(instructions.size()));
+  for (size_t i = 0; i < instructions.size(); ++i)
+    for (int arg : instructions[i].args)
+      if (arg >= 0) last_read[static_cast<size_t>(arg)] = static_cast<int>(i);
+  last_read.back() = static_cast<int>(instructions.size());
+  std::array<int, kTileRegisters> busy_until{};
+  std::vector<uint8_t> home(instructions.size());
+  for (size_t i = 0; i < instructions.size(); ++i) {
+    uint8_t reg = inputs;
+    while (reg < kTileRegisters && busy_until[reg] > static_cast<int>(i)) ++reg;
+    if (reg == kTileRegisters) throw InternalError("a tile program needs more registers than there are");
+    home[i] = reg;
+    busy_until[reg] = last_read[i];
+    t.program.instructions[i] = tile_instruction(instructions[i], reg, [&](int arg) { return arg < 0 ? static_cast<uint8_t>(~arg) : home[static_cast<size_t>(arg)]; });
+  }
+  t.program.instruction_count = static_cast<uint8_t>(instructions.size());
+  t.program.output_count = 1;
+  t.program.outputs[0] = {call.out.dtype, home.back()};
+  t.arguments.outputs[0] = buffers.out;
+  t.arguments.output_strides[0] = call.out.row_pitch();
+  t.output_step = t.arguments.rows * call.out.row_pitch() * static_cast<int64_t>(dtype_size(call.out.dtype));
+  if (const char* error = tile_program_error(t.program)) throw InternalError(cat("tile program of ", op_name(call.op), ": ", error));
+  return t;
+}
+
+std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
+  Tiling t = make_tiling(call, buffers);
+  if (t.repeats == 1) return bound([t] { tile_run(t.program, t.arguments); });
+  return bound([t] {
+    TileArguments a = t.arguments;
+    for (int64_t r = 0; r < t.repeats; ++r) {
+      tile_run(t.program, a);
+      for (int i = 0; i < t.program.input_count; ++i) a.inputs[i] = static_cast<const char*>(a.inputs[i]) + t.input_step[static_cast<size_t>(i)];
+      a.outputs[0] = static_cast<char*>(a.outputs[0]) + t.output_step;
+    }
+  });
+}
+
+}  // namespace
+
+std::span<const KernelEntry> elementwise_entries() {
+  static const std::vector<KernelEntry> list = [] {
+    std::vector<KernelEntry> all;
+    for (int i = 0; i < op_count(); ++i)
+      if (const Op op = static_cast<Op>(i); is_elementwise(op) || op == Op::tile)
+        all.push_back({.name = op_name(op), .op = op, .refuse = refuse, .bind = bind, .strided_in = true, .strided_out = true, .in_place = true});
+    return all;
+  }();
+  return list;
+}
+
+}  // namespace vivace::cpu

@@ -1,0 +1,30 @@
+// The CPU's kernel entries, a family a file; backend.cc puts them in order.
+#pragma once
+
+#include <span>
+
+#include "backends/cpu/kernels/activation.h"
+#include "backends/cpu/kernels/quantize.h"
+#include "runtime/kernel.h"
+
+namespace vivace::cpu {
+
+std::span<const KernelEntry> linear_entries();
+std::span<const KernelEntry> conv_entries();
+std::span<const KernelEntry> onednn_entries();
+std::span<const KernelEntry> norm_entries();
+std::span<const KernelEntry> attention_entries();
+std::span<const KernelEntry> elementwise_entries();
+std::span<const KernelEntry> movement_entries();
+
+// The activation named by an op's "act" attribute; Act::none for "".
+Act act_of(const std::string& name);
+// float32, bfloat16 or float16: what the kernels take as activations.
+bool is_activation_dtype(DType dtype);
+// Operand i of a call as rows, at `data`.
+RowInput row_input(const Operand& operand, const void* data);
+RowOutput row_output(const Operand& operand, void* data);
+// Refuses unless every present input listed and the output are activations.
+Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs);
+
+}  // namespace vivace::cpu

@@ -1,0 +1,80 @@
+// linear and geglu_linear on the packed GEMM (kernels/gemm.h).
+#include <array>
+
+#include "backends/cpu/entries.h"
+#include "backends/cpu/kernels/gemm.h"
+#include "base/log.h"
+#include "base/parallel.h"
+
+namespace vivace::cpu {
+namespace {
+
+Compute compute_of(const KernelCall& call) {
+  const std::string& wanted = call.attrs->text("compute");
+  if (wanted == "int8_dynamic") return Compute::int8_dynamic;
+  if (wanted == "bf16x3") return Compute::bf16x3;
+  if (wanted == "bf16") return Compute::bf16;
+  return call.in[0]->dtype == DType::bfloat16 ? Compute::bf16 : Compute::f32;
+}
+
+// How the weight is kept: as narrow as the activations unless the plan says otherwise.
+DType storage_of(const KernelCall& call, Compute compute) {
+  const std::string& wanted = call.attrs->text("weight_storage");
+  if (!wanted.empty()) return parse_dtype(wanted);
+  if (compute == Compute::int8_dynamic) return DType::int8;
+  if (compute == Compute::bf16) return DType::bfloat16;
+  // A float16 run keeps its weights in two bytes and decodes them inside the GEMM.
+  if (compute == Compute::f32 && call.in[0]->dtype == DType::float16) return DType::float16;
+  return DType::float32;
+}
+
+GemmSpec spec_of(const KernelCall& call) {
+  const Shape& w = call.in[1]->shape;
+  GemmSpec spec{.n = w[0], .k = w[1], .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call)};
+  spec.w = storage_of(call, spec.compute);
+  spec.act = act_of(call.attrs->text("act"));
+  spec.geglu = call.op == Op::geglu_linear;
+  return spec;
+}
+
+Refusal refuse(const KernelCall& call) {
+  if (Refusal reason = refuse_unless_activations(call, {0, 3})) return reason;
+  if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
+  if (!is_floating(call.in[1]->dtype)) return "the weight is not floating point";
+  if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
+  if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
+  return gemm_refuse(spec_of(call), isa());
+}
+
+size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of(call), call.in[0]->rows(), num_threads()); }
+size_t packed_bytes(const KernelCall& call) { return gemm_packed_bytes(spec_of(call)); }
+void pack(const KernelCall& call, const void* source, void* packed) { gemm_pack(spec_of(call), source, call.in[1]->dtype, packed); }
+
+std::string pack_key(const KernelCall& call) {
+  const GemmSpec spec = spec_of(call);
+  return cat(isa_name(isa()), ' ', static_cast<int>(spec.compute), ' ', dtype_name(spec.w), spec.geglu ? " geglu" : "");
+}
+
+std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
+  GemmCall g{.packed = buffers.in[1], .a = buffers.in[0], .lda = call.in[0]->row_pitch(), .m = call.in[0]->rows(), .c = buffers.out,
+             .ldc = call.out.row_pitch(), .workspace = buffers.workspace};
+  if (call.has(2)) g.epilogue.bias = static_cast<const float*>(buffers.in[2]);
+  if (call.has(3)) {
+    g.epilogue.residual = buffers.in[3];
+    g.epilogue.residual_stride = call.in[3]->row_pitch();
+  }
+  return bound([spec = spec_of(call), g] { gemm(spec, g); });
+}
+
+constexpr KernelEntry entry(std::string_view name, Op op) {
+  return {.name = name, .op = op, .refuse = refuse, .bind = bind, .workspace_bytes = workspace_bytes, .packed_input = 1, .packed_bytes = packed_bytes,
+          .pack = pack, .pack_key = pack_key, .strided_in = true, .strided_out = true};
+}
+
+constexpr std::array kEntries{entry("gemm", Op::linear), entry("gemm_geglu", Op::geglu_linear)};
+
+}  // namespace
+
+std::span<const KernelEntry> linear_entries() { return kEntries; }
+
+}  // namespace vivace::cpu

@@ -1,0 +1,158 @@
+// Moving data: reshape, slice, concat, upsampling, look-ups; and the small index ops of the text encoders.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "backends/cpu/entries.h"
+#include "backends/cpu/kernels/elementwise.h"
+#include "base/log.h"
+#include "base/parallel.h"
+
+namespace vivace::cpu {
+namespace {
+
+size_t axis_of(const KernelCall& call, const Shape& shape) {
+  const auto rank = static_cast<int64_t>(shape.size());
+  return static_cast<size_t>((call.attrs->integer("axis") + rank) % rank);
+}
+int64_t outer(const Shape& s, size_t axis) { return numel(Shape(s.begin(), s.begin() + static_cast<long>(axis))); }
+int64_t inner(const Shape& s, size_t axis) { return numel(Shape(s.begin() + static_cast<long>(axis), s.end())); }
+
+// Rows of bytes: what slice, concat and reshape come down to for any dtype.
+struct ByteCopy {
+  const char* from;
+  char* to;
+  size_t rows, bytes, from_stride, to_stride;
+  void run() const noexcept {
+    parallel_for(static_cast<int64_t>(rows), std::max<int64_t>(1, (1 << 16) / static_cast<int64_t>(std::max<size_t>(1, bytes))), [this](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r)
+        std::memcpy(to + static_cast<size_t>(r) * to_stride, from + static_cast<size_t>(r) * from_stride, bytes);
+    });
+  }
+};
+
+std::unique_ptr<BoundKernel> bind_reshape(const KernelCall& call, const Buffers& buffers) {
+  const size_t size = dtype_size(call.out.dtype), bytes = static_cast<size_t>(call.in[0]->columns()) * size;
+  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]), static_cast<char*>(buffers.out), static_cast<size_t>(call.in[0]->rows()), bytes,
+                                static_cast<size_t>(call.in[0]->row_pitch()) * size, bytes}] { copy.run(); });
+}
+
+std::unique_ptr<BoundKernel> bind_slice(const KernelCall& call, const Buffers& buffers) {
+  const Shape& x = call.in[0]->shape;
+  const size_t axis = axis_of(call, x), size = dtype_size(call.out.dtype);
+  int64_t begin = call.attrs->integer("begin");
+  if (begin < 0) begin += x[axis];
+  const auto width = static_cast<size_t>(inner(x, axis + 1)) * size;
+  const ByteCopy copy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(begin) * width, static_cast<char*>(buffers.out),
+                      static_cast<size_t>(outer(x, axis)), static_cast<size_t>(call.out.shape[axis]) * width, static_cast<size_t>(x[axis]) * width,
+                      static_cast<size_t>(call.out.shape[axis]) * width};
+  return bound([copy] { copy.run(); });
+}
+
+std::unique_ptr<BoundKernel> bind_concat(const KernelCall& call, const Buffers& buffers) {
+  const Shape& y = call.out.shape;
+  const size_t axis = axis_of(call, y), size = dtype_size(call.out.dtype);
+  const auto width = static_cast<size_t>(inner(y, axis + 1)) * size;
+  std::vector<ByteCopy> copies;
+  size_t at = 0;
+  for (size_t i = 0; i < call.in.size(); ++i) {
+    const auto bytes = static_cast<size_t>(call.in[i]->shape[axis]) * width;
+    copies.push_back({static_cast<const char*>(buffers.in[i]), static_cast<char*>(buffers.out) + at, static_cast<size_t>(outer(y, axis)), bytes, bytes,
+                      static_cast<size_t>(y[axis]) * width});
+    at += bytes;
+  }
+  return bound([copies] { for (const ByteCopy& c : copies) c.run(); });
+}
+
+std::unique_ptr<BoundKernel> bind_upsample(const KernelCall& call, const Buffers& buffers) {
+  const Shape &x = call.in[0]->shape, &y = call.out.shape;
+  const Upsample u{.x = row_input(*call.in[0], buffers.in[0]), .images = x[0], .height = x[1], .width = x[2], .channels = x[3], .out_height = y[1], .out_width = y[2]};
+  return bound([u, out = row_output(call.out, buffers.out)] { upsample_nearest(u, out); });
+}
+
+std::unique_ptr<BoundKernel> bind_embedding(const KernelCall& call, const Buffers& buffers) {
+  // Ids outside the table would read outside it; they are clamped into a copy that is part of the workspace.
+  return bound([table = row_input(*call.in[1], buffers.in[1]), channels = call.in[1]->columns(), last = static_cast<int32_t>(call.in[1]->rows() - 1),
+                ids = static_cast<const int32_t*>(buffers.in[0]), safe = static_cast<int32_t*>(buffers.workspace), count = numel(call.in[0]->shape),
+                out = row_output(call.out, buffers.out)] {
+    for (int64_t i = 0; i < count; ++i) safe[i] = std::clamp(ids[i], 0, last);
+    embedding_rows(table, channels, safe, DType::int32, count, out);
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_gather_rows(const KernelCall& call, const Buffers& buffers) {
+  const Shape& x = call.in[0]->shape;
+  const size_t row = static_cast<size_t>(x[2]) * dtype_size(call.out.dtype);
+  return bound([=, from = static_cast<const char*>(buffers.in[0]), index = static_cast<const int32_t*>(buffers.in[1]), to = static_cast<char*>(buffers.out),
+                images = x[0], tokens = x[1]] {
+    for (int64_t n = 0; n < images; ++n) std::memcpy(to + static_cast<size_t>(n) * row, from + static_cast<size_t>(n * tokens + index[n]) * row, row);
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_argmax(const KernelCall& call, const Buffers& buffers) {
+  return bound([x = static_cast<const int32_t*>(buffers.in[0]), y = static_cast<int32_t*>(buffers.out), images = call.in[0]->shape[0], n = call.in[0]->shape[1]] {
+    for (int64_t i = 0; i < images; ++i) y[i] = static_cast<int32_t>(std::max_element(x + i * n, x + (i + 1) * n) - (x + i * n));
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_first_equal(const KernelCall& call, const Buffers& buffers) {
+  return bound([x = static_cast<const int32_t*>(buffers.in[0]), y = static_cast<int32_t*>(buffers.out), images = call.in[0]->shape[0], n = call.in[0]->shape[1],
+                value = static_cast<int32_t>(call.attrs->integer("value"))] {
+    for (int64_t i = 0; i < images; ++i) {
+      const int32_t* row = x + i * n;
+      const int32_t* found = std::find(row, row + n, value);
+      y[i] = found == row + n ? 0 : static_cast<int32_t>(found - row);
+    }
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_select_row(const KernelCall& call, const Buffers& buffers) {
+  const size_t bytes = static_cast<size_t>(numel(call.out.shape)) * dtype_size(call.out.dtype);
+  return bound([bytes, table = static_cast<const char*>(buffers.in[0]), index = static_cast<const int32_t*>(buffers.in[1]), out = buffers.out] {
+    std::memcpy(out, table + static_cast<size_t>(*index) * bytes, bytes);
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_sinusoid(const KernelCall& call, const Buffers& buffers) {
+  const TimestepEmbedding e{.channels = call.attrs->integer("dim"), .flip_sin_to_cos = call.attrs->integer("flip_sin_to_cos") != 0,
+                            .downscale_freq_shift = static_cast<float>(call.attrs->real("downscale_freq_shift"))};
+  return bound([e, t = static_cast<const float*>(buffers.in[0]), count = numel(call.in[0]->shape), y = static_cast<float*>(buffers.out)] { timestep_embedding(e, t, count, y); });
+}
+
+std::unique_ptr<BoundKernel> bind_geglu(const KernelCall& call, const Buffers& buffers) {
+  RowInput hidden = row_input(*call.in[0], buffers.in[0]), gate = hidden;
+  gate.data = static_cast<const char*>(hidden.data) + static_cast<size_t>(call.out.columns()) * dtype_size(hidden.dtype);
+  const GatedRows rows{.hidden = hidden, .gate = gate, .rows = call.out.rows(), .channels = call.out.columns()};
+  return bound([rows, y = row_output(call.out, buffers.out)] { gated_rows(rows, y); });
+}
+
+Refusal refuse_geglu(const KernelCall& call) { return refuse_unless_activations(call, {0}); }
+Refusal refuse_upsample(const KernelCall& call) {
+  if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
+  return std::nullopt;
+}
+Refusal refuse_embedding(const KernelCall& call) { return refuse_unless_activations(call, {1}); }
+size_t embedding_workspace(const KernelCall& call) { return static_cast<size_t>(numel(call.in[0]->shape)) * sizeof(int32_t); }
+
+constexpr std::array kEntries{
+    KernelEntry{.name = "reshape", .op = Op::reshape, .refuse = nullptr, .bind = bind_reshape},
+    KernelEntry{.name = "flatten_hw", .op = Op::flatten_hw, .refuse = nullptr, .bind = bind_reshape},
+    KernelEntry{.name = "unflatten_hw", .op = Op::unflatten_hw, .refuse = nullptr, .bind = bind_reshape},
+    KernelEntry{.name = "slice", .op = Op::slice, .refuse = nullptr, .bind = bind_slice},
+    KernelEntry{.name = "concat", .op = Op::concat, .refuse = nullptr, .bind = bind_concat},
+    KernelEntry{.name = "upsample_nearest", .op = Op::upsample_nearest, .refuse = refuse_upsample, .bind = bind_upsample, .strided_in = true, .strided_out = true},
+    KernelEntry{.name = "embedding", .op = Op::embedding, .refuse = refuse_embedding, .bind = bind_embedding, .workspace_bytes = embedding_workspace},
+    KernelEntry{.name = "gather_rows", .op = Op::gather_rows, .refuse = nullptr, .bind = bind_gather_rows},
+    KernelEntry{.name = "argmax", .op = Op::argmax, .refuse = nullptr, .bind = bind_argmax},
+    KernelEntry{.name = "first_equal", .op = Op::first_equal, .refuse = nullptr, .bind = bind_first_equal},
+    KernelEntry{.name = "select_row", .op = Op::select_row, .refuse = nullptr, .bind = bind_select_row},
+    KernelEntry{.name = "sinusoid", .op = Op::sinusoid, .refuse = nullptr, .bind = bind_sinusoid},
+    KernelEntry{.name = "geglu", .op = Op::geglu, .refuse = refuse_geglu, .bind = bind_geglu, .strided_in = true, .strided_out = true},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> movement_entries() { return kEntries; }
+
+}  // namespace vivace::cpu

@@ -1,0 +1,54 @@
+// group_norm, layer_norm and softmax.
+#include "backends/cpu/kernels/norm.h"
+
+#include <array>
+
+#include "backends/cpu/entries.h"
+#include "backends/cpu/kernels/softmax.h"
+
+namespace vivace::cpu {
+namespace {
+
+Refusal refuse_norm(const KernelCall& call) {
+  if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
+  for (size_t i : {1, 2})
+    if (call.in[i]->dtype != DType::float32) return "weight and bias must be float32";
+  const std::string& act = call.attrs->text("act");
+  if (!act.empty() && act != "silu") return "only silu can follow in the same trip";
+  return std::nullopt;
+}
+
+Refusal refuse_softmax(const KernelCall& call) { return refuse_unless_activations(call, {0}); }
+
+std::unique_ptr<BoundKernel> bind_group_norm(const KernelCall& call, const Buffers& buffers) {
+  const Shape& x = call.in[0]->shape;
+  const int64_t channels = x.back();
+  const GroupNorm norm{.x = row_input(*call.in[0], buffers.in[0]), .images = x[0], .pixels = call.in[0]->rows() / x[0], .channels = channels,
+                       .groups = call.attrs->integer("groups"), .gamma = static_cast<const float*>(buffers.in[1]),
+                       .beta = static_cast<const float*>(buffers.in[2]), .eps = static_cast<float>(call.attrs->real("eps"))};
+  return bound([norm, act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)] { group_norm(norm, act, y); });
+}
+
+std::unique_ptr<BoundKernel> bind_layer_norm(const KernelCall& call, const Buffers& buffers) {
+  const RowNorm norm{.x = row_input(*call.in[0], buffers.in[0]), .residual = {}, .sum = {}, .rows = call.in[0]->rows(),
+                     .channels = call.in[0]->columns(), .gamma = static_cast<const float*>(buffers.in[1]),
+                     .beta = static_cast<const float*>(buffers.in[2]), .eps = static_cast<float>(call.attrs->real("eps"))};
+  return bound([norm, y = row_output(call.out, buffers.out)] { layer_norm(norm, y); });
+}
+
+std::unique_ptr<BoundKernel> bind_softmax(const KernelCall& call, const Buffers& buffers) {
+  return bound([x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), columns = call.in[0]->columns(),
+                y = row_output(call.out, buffers.out)] { softmax_rows(x, rows, columns, 1.f, y); });
+}
+
+constexpr std::array kEntries{
+    KernelEntry{.name = "group_norm", .op = Op::group_norm, .refuse = refuse_norm, .bind = bind_group_norm, .strided_in = true, .strided_out = true},
+    KernelEntry{.name = "layer_norm", .op = Op::layer_norm, .refuse = refuse_norm, .bind = bind_layer_norm, .strided_in = true, .strided_out = true},
+    KernelEntry{.name = "softmax", .op = Op::softmax, .refuse = refuse_softmax, .bind = bind_softmax, .strided_in = true, .strided_out = true},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> norm_entries() { return kEntries; }
+
+}  // namespace vivace::cpu

@@ -1,0 +1,159 @@
+// linear and conv2d through oneDNN: for any x86-64 and for what our own kernels refuse (kernels of 5x5 and more, machines below AVX2).
+#include <dnnl.hpp>
+
+#include <array>
+
+#include "backends/cpu/entries.h"
+#include "backends/cpu/isa.h"
+#include "base/log.h"
+
+namespace vivace::cpu {
+namespace {
+
+using dnnl::memory;
+using Tag = memory::format_tag;
+using Dims = memory::dims;
+
+const dnnl::engine& engine() {
+  static const dnnl::engine value(dnnl::engine::kind::cpu, 0);
+  return value;
+}
+dnnl::stream& stream() {
+  static dnnl::stream value(engine());
+  return value;
+}
+
+memory::data_type type_of(DType dtype) {
+  switch (dtype) {
+    case DType::bfloat16: return memory::data_type::bf16;
+    case DType::float16: return memory::data_type::f16;
+    default: return memory::data_type::f32;
+  }
+}
+
+std::optional<dnnl::algorithm> algorithm_of(const std::string& act) {
+  if (act == "silu" || act == "quick_gelu") return dnnl::algorithm::eltwise_swish;
+  if (act == "gelu") return dnnl::algorithm::eltwise_gelu_erf;
+  if (act == "gelu_tanh") return dnnl::algorithm::eltwise_gelu_tanh;
+  if (act == "relu") return dnnl::algorithm::eltwise_relu;
+  return std::nullopt;
+}
+
+// image_bias, then the activation, then the residual, as the ops define it.
+dnnl::primitive_attr attributes(const KernelCall& call, const memory::desc& out, size_t image_bias, size_t residual) {
+  dnnl::post_ops ops;
+  if (call.has(image_bias)) ops.append_binary(dnnl::algorithm::binary_add, memory::desc({out.dims()[0], out.dims()[1], 1, 1}, memory::data_type::f32, Tag::nchw));
+  const std::string& act = call.attrs->text("act");
+  if (const auto algorithm = algorithm_of(act)) ops.append_eltwise(1.f, *algorithm, act == "quick_gelu" ? 1.702f : 1.f, 0.f);
+  if (call.has(residual)) ops.append_binary(dnnl::algorithm::binary_add, out);
+  dnnl::primitive_attr attr;
+  attr.set_post_ops(ops);
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attr;
+}
+
+constexpr size_t kAbsent = 99;
+
+dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& call) {
+  const int64_t m = call.in[0]->rows(), k = call.in[0]->columns(), n = call.out.columns();
+  const memory::desc x({m, k}, type_of(call.in[0]->dtype), Tag::nc), y({m, n}, type_of(call.out.dtype), Tag::nc);
+  const memory::desc w({n, k}, type_of(call.in[0]->dtype), Tag::any), b({n}, memory::data_type::f32, Tag::a);
+  const auto kind = dnnl::prop_kind::forward_inference;
+  const auto desc = call.has(2) ? dnnl::inner_product_forward::desc(kind, x, w, b, y) : dnnl::inner_product_forward::desc(kind, x, w, y);
+  return {desc, attributes(call, y, kAbsent, 3), engine()};
+}
+
+dnnl::convolution_forward::primitive_desc conv_primitive(const KernelCall& call) {
+  const Shape &x = call.in[0]->shape, &w = call.in[1]->shape, &y = call.out.shape;
+  const memory::desc src({x[0], x[3], x[1], x[2]}, type_of(call.in[0]->dtype), Tag::nhwc), dst({y[0], y[3], y[1], y[2]}, type_of(call.out.dtype), Tag::nhwc);
+  const memory::desc weight({w[0], w[1], w[2], w[3]}, type_of(call.in[0]->dtype), Tag::any), b({w[0]}, memory::data_type::f32, Tag::a);
+  const int64_t stride = call.attrs->integer("stride", 1);
+  const auto& p = call.attrs->integers("padding");
+  const Dims strides{stride, stride}, begin = p.empty() ? Dims{0, 0} : Dims{p[0], p[1]};
+  // What is padded behind is what the last output pixel reaches: an odd rest of a stride is not read.
+  const Dims end{(y[1] - 1) * stride + w[2] - x[1] - begin[0], (y[2] - 1) * stride + w[3] - x[2] - begin[1]};
+  const auto kind = dnnl::prop_kind::forward_inference;
+  const auto direct = dnnl::algorithm::convolution_direct;
+  const auto desc = call.has(2) ? dnnl::convolution_forward::desc(kind, direct, src, weight, b, dst, strides, begin, end)
+                                : dnnl::convolution_forward::desc(kind, direct, src, weight, dst, strides, begin, end);
+  return {desc, attributes(call, dst, 3, 4), engine()};
+}
+
+auto primitive(const KernelCall& call, std::integral_constant<Op, Op::linear>) { return linear_primitive(call); }
+auto primitive(const KernelCall& call, std::integral_constant<Op, Op::conv2d>) { return conv_primitive(call); }
+
+template <Op op>
+Refusal refuse(const KernelCall& call) {
+  if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
+  if (call.in[0]->dtype == DType::float16) return "oneDNN 2.6 has no float16 arithmetic on this kind of CPU";
+  if (call.in[0]->pitch || call.out.pitch) return "strided rows";
+  if (!call.in[1]->constant || !is_floating(call.in[1]->dtype)) return "the weight is not a floating point constant";
+  if (!call.attrs->text("compute").empty()) return "another arithmetic was asked for: " + call.attrs->text("compute");
+  try {
+    primitive(call, std::integral_constant<Op, op>());
+  } catch (const dnnl::error& error) {
+    return cat("oneDNN has no primitive for it (", error.what(), ")");
+  }
+  return std::nullopt;
+}
+
+template <Op op>
+size_t workspace_bytes(const KernelCall& call) { return primitive(call, std::integral_constant<Op, op>()).scratchpad_desc().get_size(); }
+
+template <Op op>
+size_t packed_bytes(const KernelCall& call) { return primitive(call, std::integral_constant<Op, op>()).weights_desc().get_size(); }
+
+template <Op op>
+void pack(const KernelCall& call, const void* source, void* packed) {
+  const auto pd = primitive(call, std::integral_constant<Op, op>());
+  const Operand& w = *call.in[1];
+  // oneDNN reorders between float32 and what it computes in; anything else takes a detour through float32.
+  const Tensor plain = Tensor::view(w.shape, w.dtype, const_cast<void*>(source)).to(DType::float32);
+  memory from({Dims(w.shape.begin(), w.shape.end()), memory::data_type::f32, op == Op::linear ? Tag::ab : Tag::oihw}, engine(), const_cast<void*>(plain.data()));
+  memory to(pd.weights_desc(), engine(), packed);
+  dnnl::reorder(from, to).execute(stream(), from, to);
+  stream().wait();
+}
+
+template <Op op>
+std::string pack_key(const KernelCall& call) {
+  const auto pd = primitive(call, std::integral_constant<Op, op>());
+  return cat(isa_name(isa()), ' ', pd.impl_info_str(), ' ', to_string(call.in[0]->shape));
+}
+
+template <Op op>
+std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
+  const auto pd = primitive(call, std::integral_constant<Op, op>());
+  const auto wrap = [](const memory::desc& desc, void* data) { return memory(desc, engine(), data); };
+  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, wrap(pd.src_desc(), buffers.in[0])},
+                                       {DNNL_ARG_WEIGHTS, wrap(pd.weights_desc(), buffers.in[1])},
+                                       {DNNL_ARG_DST, wrap(pd.dst_desc(), buffers.out)},
+                                       {DNNL_ARG_SCRATCHPAD, wrap(pd.scratchpad_desc(), buffers.workspace)}};
+  if (call.has(2)) args[DNNL_ARG_BIAS] = wrap(pd.bias_desc(), buffers.in[2]);
+  int position = 0;
+  constexpr size_t image_bias = op == Op::conv2d ? 3 : kAbsent, residual = op == Op::conv2d ? 4 : 3;
+  if (call.has(image_bias))
+    args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1] =
+        wrap({{call.out.shape[0], call.out.columns(), 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[image_bias]);
+  if (algorithm_of(call.attrs->text("act"))) ++position;
+  if (call.has(residual)) args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1] = wrap(pd.dst_desc(), buffers.in[residual]);
+  using Primitive = std::conditional_t<op == Op::linear, dnnl::inner_product_forward, dnnl::convolution_forward>;
+  return bound([primitive = Primitive(pd), args] {
+    primitive.execute(stream(), args);
+    stream().wait();
+  });
+}
+
+template <Op op>
+constexpr KernelEntry entry(std::string_view name) {
+  return {.name = name, .op = op, .refuse = refuse<op>, .bind = bind<op>, .workspace_bytes = workspace_bytes<op>, .packed_input = 1,
+          .packed_bytes = packed_bytes<op>, .pack = pack<op>, .pack_key = pack_key<op>};
+}
+
+constexpr std::array kEntries{entry<Op::linear>("onednn_linear"), entry<Op::conv2d>("onednn_conv2d")};
+
+}  // namespace
+
+std::span<const KernelEntry> onednn_entries() { return kEntries; }
+
+}  // namespace vivace::cpu

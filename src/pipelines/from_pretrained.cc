@@ -1,0 +1,120 @@
+// A checkpoint folder in Diffusers layout -> a pipeline.
+#include <algorithm>
+#include <future>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "pipelines/parts.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+constexpr const char* kXL = "StableDiffusionXLPipeline";
+constexpr const char* kSD = "StableDiffusionPipeline";
+
+// Whether model_index.json names the component: ["diffusers", "UNet2DConditionModel"], with [null, null] for one that is left out.
+bool lists(const Config& index, const char* component) {
+  if (!index.has(component) || index.is_null(component)) return false;
+  const auto entry = index.get<std::vector<std::optional<std::string>>>(component);
+  return entry.size() == 2 && entry[1].has_value();
+}
+
+void expect_class(const Config& index, const char* component, std::initializer_list<std::string_view> known) {
+  const auto entry = index.get<std::vector<std::optional<std::string>>>(component);
+  if (entry.size() == 2 && entry[1] && std::ranges::count(known, *entry[1])) return;
+  std::string expected;
+  for (std::string_view name : known) expected += (expected.empty() ? "" : " or ") + std::string(name);
+  index.unsupported(component, expected);
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  const auto map = FileMap::open(path);
+  return {reinterpret_cast<const char*>(map->data()), map->size()};
+}
+
+std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path, const PretrainedOptions& options) {
+  if (!std::filesystem::is_directory(path))
+    throw UserError(cat("no model folder at ", path.string(), ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
+  const Config index = Config::read(path / "model_index.json");
+  auto parts = std::make_unique<DiffusionPipeline::Parts>();
+  parts->path = path.string();
+  parts->class_name = index.one_of("_class_name", {kXL, kSD});
+  parts->is_xl = parts->class_name == kXL;
+  parts->force_zeros_for_empty_prompt = index.get_or<bool>("force_zeros_for_empty_prompt", true);
+  for (const char* needed : {"unet", "vae", "scheduler"})
+    if (!lists(index, needed)) throw UserError(cat(index.name(), ": field \"", needed, "\" is missing: a ", parts->class_name, " needs it"));
+  expect_class(index, "unet", {"UNet2DConditionModel"});
+  expect_class(index, "vae", {"AutoencoderKL"});
+
+  const ModelOptions text{.dtype = options.dtype, .variant = options.variant, .compile = {}};
+  const ModelOptions image{.dtype = options.dtype, .variant = options.variant, .compile = options.compile};
+  if (lists(index, "text_encoder")) {
+    expect_class(index, "text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"});
+    parts->tokenizer = CLIPTokenizer::from_pretrained(path / "tokenizer");
+    parts->text_encoder = CLIPTextModel::from_pretrained(path / "text_encoder", text);
+  }
+  if (parts->is_xl && lists(index, "text_encoder_2")) {
+    expect_class(index, "text_encoder_2", {"CLIPTextModelWithProjection"});
+    parts->tokenizer_2 = CLIPTokenizer::from_pretrained(path / "tokenizer_2");
+    parts->text_encoder_2 = CLIPTextModel::from_pretrained(path / "text_encoder_2", text);
+  }
+  if (parts->is_xl && !parts->text_encoder_2) throw UserError(cat(index.name(), ": field \"text_encoder_2\" is missing: SDXL takes its pooled prompt from it"));
+  if (!parts->is_xl && !parts->text_encoder) throw UserError(cat(index.name(), ": field \"text_encoder\" is missing: a ", kSD, " needs it"));
+  parts->unet = UNet2DConditionModel::from_pretrained(path / "unet", image);
+  parts->vae = AutoencoderKL::from_pretrained(path / "vae", image);
+  const Config scheduler = Config::read(path / "scheduler" / "scheduler_config.json");
+  // The class in the config wins over the one in the index only when the index is silent, as in Diffusers.
+  const auto entry = index.get<std::vector<std::optional<std::string>>>("scheduler");
+  parts->scheduler = make_scheduler(entry.size() == 2 && entry[1] ? *entry[1] : scheduler.get<std::string>("_class_name"), read_text(path / "scheduler" / "scheduler_config.json"));
+  return parts;
+}
+
+std::unique_ptr<DiffusionPipeline::Parts> load_class(const std::filesystem::path& path, const PretrainedOptions& options, const std::string& name) {
+  auto parts = load(path, options);
+  if (parts->class_name != name)
+    throw UserError(cat(path.string(), " holds a ", parts->class_name, ", not a ", name, ": use DiffusionPipeline::from_pretrained or that class"));
+  return parts;
+}
+
+}  // namespace
+
+DiffusionPipeline::DiffusionPipeline(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+DiffusionPipeline::DiffusionPipeline(DiffusionPipeline&&) noexcept = default;
+DiffusionPipeline::~DiffusionPipeline() = default;
+
+DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
+  return DiffusionPipeline(load(path, options));
+}
+StableDiffusionXLPipeline StableDiffusionXLPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
+  return StableDiffusionXLPipeline(load_class(path, options, kXL));
+}
+StableDiffusionPipeline StableDiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
+  return StableDiffusionPipeline(load_class(path, options, kSD));
+}
+
+const std::string& DiffusionPipeline::class_name() const { return parts_->class_name; }
+UNet2DConditionModel& DiffusionPipeline::unet() { return *parts_->unet; }
+AutoencoderKL& DiffusionPipeline::vae() { return *parts_->vae; }
+Scheduler& DiffusionPipeline::scheduler() { return *parts_->scheduler; }
+
+CLIPTextModel& DiffusionPipeline::text_encoder() {
+  if (!parts_->text_encoder) throw UsageError("this checkpoint has no text_encoder");
+  return *parts_->text_encoder;
+}
+CLIPTextModel& DiffusionPipeline::text_encoder_2() {
+  if (!parts_->text_encoder_2) throw UsageError("this checkpoint has no text_encoder_2");
+  return *parts_->text_encoder_2;
+}
+
+void DiffusionPipeline::set_scheduler(std::unique_ptr<Scheduler> scheduler) {
+  if (!scheduler) throw UsageError("set_scheduler: there is no scheduler to set");
+  parts_->scheduler = std::move(scheduler);
+}
+
+Size DiffusionPipeline::default_size() const {
+  const int64_t side = parts_->unet->sample_size() * parts_->vae->scale();
+  return {side, side};
+}
+
+}  // namespace vivace

@@ -1,0 +1,185 @@
+#include "pipelines/models.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+// A config's file with the component's folder, as people know it: "unet/config.json".
+Config read_config(const std::filesystem::path& folder) { return Config::read(folder / "config.json"); }
+
+std::string folder_name(const std::filesystem::path& path) { return (path.filename().empty() ? path.parent_path() : path).filename().string(); }
+
+void need_rank(const Tensor& t, int rank, const char* name, const char* layout) {
+  if (!t.defined()) throw UsageError(cat(name, " is missing: expected ", layout));
+  if (t.rank() != rank) throw UsageError(cat(name, " has shape ", to_string(t.shape()), ": expected ", layout));
+}
+
+Tensor image_output(Session& session, const std::string& name) { return nhwc_to_nchw(session.output(name).to(DType::float32)); }
+
+}  // namespace
+
+UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptions& options)
+    : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_unet_config(read_config(path))) {
+  if (config_.addition_embed_type == "text_time") {
+    // text_embeds and the embedded time_ids share projection_class_embeddings_input_dim; SDXL has 6 ids, its refiner 5.
+    const int64_t total = config_.projection_class_embeddings_input_dim, one = config_.addition_time_embed_dim;
+    time_id_count_ = total - 5 * one == config_.cross_attention_dim && total - 6 * one != config_.cross_attention_dim ? 5 : 6;
+    pooled_dim_ = total - time_id_count_ * one;
+    if (pooled_dim_ <= 0)
+      throw UserError(cat(name(), "/config.json: field \"projection_class_embeddings_input_dim\" is ", total, ": expected more than ", time_id_count_, " times addition_time_embed_dim (", one, ")"));
+  }
+  check_weights({graph(options.dtype, builder({1, 8, 8, 1}))});
+}
+
+Component::BuildGraph UNetComponent::builder(const UNetShape& shape) const {
+  return [this, shape](Builder b) { return build_unet(config_, shape, std::move(b), pooled_dim_, time_id_count_); };
+}
+
+Session& UNetComponent::session_for(int64_t batch, int64_t height, int64_t width, int64_t tokens) {
+  return session(cat(batch, 'x', height, 'x', width, 'x', tokens), dtype(), builder({batch, height, width, tokens}));
+}
+
+VAEComponent::VAEComponent(const std::filesystem::path& path, const ModelOptions& options)
+    : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile),
+      config_(read_autoencoder_kl_config(read_config(path))) {
+  const int64_t side = 8 * config_.scale();
+  check_weights({graph(options.dtype, decoder(1, 8, 8)), graph(options.dtype, [&](Builder b) { return build_vae_encoder(config_, 1, side, side, std::move(b)); })});
+}
+
+Component::BuildGraph VAEComponent::decoder(int64_t batch, int64_t height, int64_t width) const {
+  return [=, this](Builder b) { return build_vae_decoder(config_, batch, height, width, std::move(b)); };
+}
+
+Session& VAEComponent::decoder_session(int64_t batch, int64_t height, int64_t width, DType dtype) {
+  return session(cat("decode ", batch, 'x', height, 'x', width), dtype, decoder(batch, height, width));
+}
+
+Session& VAEComponent::encoder_session(int64_t batch, int64_t height, int64_t width, DType dtype) {
+  return session(cat("encode ", batch, 'x', height, 'x', width), dtype, [=, this](Builder b) { return build_vae_encoder(config_, batch, height, width, std::move(b)); });
+}
+
+CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options)
+    : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_clip_text_config(read_config(path))) {
+  config_.with_projection = config_.with_projection || weights().find("text_projection.weight");
+  check_weights({graph(options.dtype, builder(1, config_.max_position_embeddings, 0))});
+}
+
+Component::BuildGraph CLIPTextComponent::builder(int64_t batch, int64_t tokens, int64_t skip) const {
+  return [=, this](Builder b) { return build_clip_text(config_, batch, tokens, skip, std::move(b)); };
+}
+
+Session& CLIPTextComponent::session_for(int64_t batch, int64_t tokens, int64_t skip) {
+  if (skip < 0 || skip > config_.num_hidden_layers)
+    throw UsageError(cat("clip_skip asks for a hidden state ", skip, " layers before the last: ", name(), " has ", config_.num_hidden_layers, " layers"));
+  if (tokens < 1 || tokens > config_.max_position_embeddings)
+    throw UsageError(cat("a prompt of ", tokens, " tokens: ", name(), " takes 1 to ", config_.max_position_embeddings));
+  return session(cat(batch, 'x', tokens, " skip ", skip), dtype(), builder(batch, tokens, skip));
+}
+
+Model::Model(std::unique_ptr<Component> component) : component_(std::move(component)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+void Model::compile(const CompileOptions& options) { component_->compile(options); }
+DType Model::dtype() const { return component_->dtype(); }
+int64_t Model::num_parameters() const { return component_->weights().total_elements(); }
+
+UNet2DConditionModel UNet2DConditionModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
+  return UNet2DConditionModel(std::make_unique<UNetComponent>(path, options));
+}
+
+Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, const Tensor& states, const AddedCondKwargs& added, const Tensor& cond) {
+  auto& unet = static_cast<UNetComponent&>(*component_);
+  need_rank(sample, 4, "sample", "[N, C, H, W]");
+  need_rank(states, 3, "encoder_hidden_states", "[N, T, D]");
+  Session& session = unet.session_for(sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1));
+  session.set_input("sample", nchw_to_nhwc(sample));
+  session.set_input("timestep", Tensor::from({timestep}));
+  session.set_input("encoder_hidden_states", states);
+  if (session.has_input("text_embeds")) {
+    need_rank(added.text_embeds, 2, "added.text_embeds", "[N, P]");
+    need_rank(added.time_ids, 2, "added.time_ids", "[N, K]");
+    session.set_input("text_embeds", added.text_embeds);
+    session.set_input("time_ids", added.time_ids);
+  }
+  if (session.has_input("timestep_cond")) {
+    need_rank(cond, 2, "timestep_cond", "[N, D]");
+    session.set_input("timestep_cond", cond);
+  }
+  session.run(Phase::setup);
+  session.run(Phase::step);
+  return image_output(session, "sample");
+}
+
+int64_t UNet2DConditionModel::sample_size() const { return static_cast<const UNetComponent&>(*component_).config().sample_size; }
+int64_t UNet2DConditionModel::in_channels() const { return static_cast<const UNetComponent&>(*component_).config().in_channels; }
+
+AutoencoderKL AutoencoderKL::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
+  return AutoencoderKL(std::make_unique<VAEComponent>(path, options));
+}
+
+Tensor AutoencoderKL::decode(const Tensor& latents) {
+  auto& vae = static_cast<VAEComponent&>(*component_);
+  need_rank(latents, 4, "latents", "[N, C, h, w]");
+  const auto run = [&](DType dtype) {
+    Session& session = vae.decoder_session(latents.dim(0), latents.dim(2), latents.dim(3), dtype);
+    session.set_input("latents", nchw_to_nhwc(latents));
+    session.run(Phase::step);
+    return image_output(session, "sample");
+  };
+  const auto finite = [](const Tensor& t) {
+    for (float x : t.floats())
+      if (!std::isfinite(x)) return false;
+    return true;
+  };
+  Tensor image = run(vae.decode_dtype());
+  if (vae.decode_dtype() != DType::float32 && !finite(image) && finite(latents.to(DType::float32))) {
+    warn("the VAE gave a NaN or an infinity in ", dtype_name(vae.decode_dtype()), "; decoding again in float32");
+    image = run(DType::float32);
+  }
+  return image;
+}
+
+AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) {
+  auto& vae = static_cast<VAEComponent&>(*component_);
+  need_rank(sample, 4, "sample", "[N, 3, H, W]");
+  Session& session = vae.encoder_session(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype());
+  session.set_input("sample", nchw_to_nhwc(sample));
+  session.run(Phase::step);
+  const Tensor moments = image_output(session, "moments");
+  const int64_t half = moments.dim(1) / 2, plane = half * moments.dim(2) * moments.dim(3);
+  Posterior p;
+  for (Tensor* part : {&p.mean, &p.logvar}) {
+    *part = Tensor({moments.dim(0), half, moments.dim(2), moments.dim(3)}, DType::float32);
+    for (int64_t n = 0; n < moments.dim(0); ++n)
+      std::copy_n(moments.as<float>() + (2 * n + (part == &p.logvar)) * plane, plane, part->as<float>() + n * plane);
+  }
+  return p;
+}
+
+double AutoencoderKL::scaling_factor() const { return static_cast<const VAEComponent&>(*component_).config().scaling_factor; }
+int64_t AutoencoderKL::scale() const { return static_cast<const VAEComponent&>(*component_).config().scale(); }
+
+CLIPTextModel CLIPTextModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
+  return CLIPTextModel(std::make_unique<CLIPTextComponent>(path, options));
+}
+
+CLIPTextModelOutput CLIPTextModel::operator()(const Tensor& input_ids, int skip) {
+  auto& text = static_cast<CLIPTextComponent&>(*component_);
+  need_rank(input_ids, 2, "input_ids", "int32 [N, T]");
+  Session& session = text.session_for(input_ids.dim(0), input_ids.dim(1), skip);
+  session.set_input("input_ids", input_ids);
+  session.run(Phase::step);
+  const auto get = [&](const char* name) { return session.has_output(name) ? session.output(name).to(DType::float32).clone() : Tensor(); };
+  return {get("last_hidden_state"), get("hidden_state"), get("hidden_state_normed"), get("pooler_output"), get("text_embeds")};
+}
+
+bool CLIPTextModel::with_projection() const { return static_cast<const CLIPTextComponent&>(*component_).config().with_projection; }
+
+}  // namespace vivace

@@ -1,0 +1,25 @@
+// What a pipeline holds.
+#pragma once
+
+#include <optional>
+
+#include "pipelines/models.h"
+#include "tokenizers/clip_tokenizer.h"
+#include "vivace/pipeline.h"
+
+namespace vivace {
+
+struct DiffusionPipeline::Parts {
+  std::string class_name, path;
+  bool is_xl = false, force_zeros_for_empty_prompt = true;
+  std::optional<CLIPTokenizer> tokenizer, tokenizer_2;
+  std::optional<CLIPTextModel> text_encoder, text_encoder_2;
+  std::optional<UNet2DConditionModel> unet;
+  std::optional<AutoencoderKL> vae;
+  std::unique_ptr<Scheduler> scheduler;
+
+  UNetComponent& unet_component() { return static_cast<UNetComponent&>(unet->component()); }
+  VAEComponent& vae_component() { return static_cast<VAEComponent&>(vae->component()); }
+};
+
+}  // namespace vivace
