@@ -1,0 +1,386 @@
+#!/usr/bin/env python3
+"""Times Vivace's SDXL UNet step and VAE decode against PyTorch and others, on one machine in one run.
+
+    python bench/compare_torch.py unet --dtype bf16 --height 512 --width 512 --peers eager compile openvino --vivace build/apps/vivace
+
+The models have SDXL's full size and random weights, made in the storage dtype at once (never in fp32 first). Every contestant lives in a
+process of its own; the rounds go through all contestants in turn, starting one further each round, so that a slow minute of the machine hits
+all of them. A contestant that is not at work is stopped (SIGSTOP), so that its threads can't spin. Where all models together would not fit
+into memory, or with --restart, a contestant is started anew for each of its turns.
+
+Peers (--peers): eager, channels_last (eager with channels-last weights and inputs), compile (torch.compile with freezing), int8 (torchao dynamic
+int8 linear layers, compiled), openvino.
+
+Vivace, by either option:
+  --vivace PROGRAM      runs `PROGRAM bench-component COMPONENT --dtype .. --height .. --width .. --batch .. --threads .. --runs N --json` each turn and
+                        reads the last line of its output: {"seconds": [..]}, the N runs after a warm-up of its own
+  --vivace-worker CMD   starts CMD once, in the protocol of the workers here: it prints {"ready": seconds} when warm, then answers each line
+                        "run" with {"seconds": s}, and ends at the end of its input
+
+Needs: pip install torch diffusers (and torchao, openvino for those peers).
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+DOWN, CROSS_DOWN, UP, CROSS_UP = "DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"
+UNET = {
+    "sample_size": 128,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": [320, 640, 1280],
+    "layers_per_block": 2,
+    "down_block_types": [DOWN, CROSS_DOWN, CROSS_DOWN],
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "up_block_types": [CROSS_UP, CROSS_UP, UP],
+    "attention_head_dim": [5, 10, 20],
+    "transformer_layers_per_block": [1, 2, 10],
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+VAE = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "sample_size": 1024,
+    "scaling_factor": 0.13025,
+}
+# For trying the script itself.
+TINY_UNET = {**UNET, "block_out_channels": [32, 64, 64], "attention_head_dim": [1, 2, 2], "transformer_layers_per_block": [1, 1, 1]}
+TINY_VAE = {**VAE, "block_out_channels": [32, 32, 64, 64]}
+PARAMETERS = {"unet": 2.57e9, "vae-decode": 0.084e9}
+TORCH_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+# ---------------------------------------------------------------------------------------------- the workers' side
+
+
+def random_weights(module, dtype):
+    """Weights of variance 1 / fan_in in `dtype`, tiled from one block of noise: drawing 2.6 billion numbers would take minutes."""
+    import torch
+
+    module = module.to(dtype).to_empty(device="cpu")
+    noise = torch.rand(1 << 20) * 3.4641 - 1.7320508
+    for name, p in module.named_parameters():
+        flat = p.data.view(-1)
+        if p.dim() == 1:
+            flat.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+            continue
+        block = (noise / (p[0].numel() ** 0.5)).to(dtype)
+        for start in range(0, flat.numel(), block.numel()):
+            part = flat[start : start + block.numel()]
+            part.copy_(block[: part.numel()])
+    return module.eval().requires_grad_(False)
+
+
+def build(args):
+    """The model as a module of plain tensors, and its inputs."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    dtype = getattr(torch, TORCH_DTYPES[args.dtype])
+    height, width = args.height // 8, args.width // 8
+
+    class Unet(torch.nn.Module):
+        def __init__(self, unet):
+            super().__init__()
+            self.unet = unet
+
+        def forward(self, sample, timestep, text, text_embeds, time_ids):
+            added = {"text_embeds": text_embeds, "time_ids": time_ids}
+            return self.unet(sample, timestep, text, added_cond_kwargs=added, return_dict=False)[0]
+
+    class Decode(torch.nn.Module):
+        def __init__(self, vae):
+            super().__init__()
+            self.decoder, self.post_quant_conv = vae.decoder, vae.post_quant_conv
+
+        def forward(self, latents):
+            return self.decoder(self.post_quant_conv(latents))
+
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        if args.component == "unet":
+            model = Unet(UNet2DConditionModel.from_config(TINY_UNET if args.tiny else UNET))
+        else:
+            model = Decode(AutoencoderKL.from_config(TINY_VAE if args.tiny else VAE))
+    latents = torch.randn(args.batch, 4, height, width).to(dtype)
+    if args.component == "vae-decode":
+        return random_weights(model, dtype), (latents,)
+    text = torch.randn(args.batch, 77, 2048).to(dtype)
+    pooled = torch.randn(args.batch, 1280).to(dtype)
+    time_ids = torch.tensor([[args.height, args.width, 0, 0, args.height, args.width]] * args.batch).to(dtype)
+    return random_weights(model, dtype), (latents, torch.tensor(500.0), text, pooled, time_ids)
+
+
+def openvino_tensor(tensor):
+    import openvino
+    import torch
+
+    if tensor.dtype == torch.bfloat16:  # numpy has no bf16
+        return openvino.Tensor(tensor.view(torch.int16).numpy(), list(tensor.shape), openvino.Type.bf16)
+    return openvino.Tensor(tensor.numpy())
+
+
+def prepare(args):
+    """A callable that runs the peer's model once and returns when the result is there."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    model, inputs = build(args)
+    if args.worker == "channels_last":
+        model = model.to(memory_format=torch.channels_last)
+        inputs = (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
+    elif args.worker in ("compile", "int8"):
+        import torch._inductor.config
+
+        torch._inductor.config.freezing = True
+        if args.worker == "int8":
+            from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+
+            quantize_(model, Int8DynamicActivationInt8WeightConfig())
+        model = torch.compile(model)
+    elif args.worker == "openvino":
+        import openvino
+
+        converted = openvino.convert_model(model, example_input=inputs)
+        del model
+        precision = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[args.dtype]
+        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
+        compiled = openvino.Core().compile_model(converted, "CPU", settings)
+        tensors = [openvino_tensor(t) for t in inputs]
+        return lambda: compiled(tensors)
+    return lambda: model(*inputs)
+
+
+def worker(args) -> None:
+    import warnings
+
+    import torch
+
+    warnings.filterwarnings("ignore")
+    start = time.perf_counter()
+    with torch.no_grad():
+        run = prepare(args)
+        for _ in range(2):
+            run()
+        print(json.dumps({"ready": time.perf_counter() - start}), flush=True)
+        for _ in sys.stdin:
+            start = time.perf_counter()
+            run()
+            print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
+
+
+# ---------------------------------------------------------------------------------------------- the harness's side
+
+
+class ContestantError(RuntimeError):
+    pass
+
+
+class Worker:
+    """A contestant in the workers' protocol."""
+
+    def __init__(self, name: str, command: list[str], restart: bool, environment: dict):
+        self.name, self.command, self.restart, self.environment = name, command, restart, environment
+        self.process, self.prepare_seconds, self.peak_rss = None, None, 0.0
+
+    def answer(self, key: str) -> float:
+        for line in self.process.stdout:
+            try:
+                message = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # a library's own chatter
+            if isinstance(message, dict) and key in message:
+                return message[key]
+        raise ContestantError(f"{self.name} ended with status {self.process.wait()} before it answered: {shlex.join(self.command)}")
+
+    def start(self) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, text=True, bufsize=1, env=self.environment)
+        self.prepare_seconds = self.answer("ready")
+        self.process.send_signal(signal.SIGSTOP)
+
+    def turn(self, runs: int) -> list[float]:
+        if self.process is None:
+            self.start()
+        self.process.send_signal(signal.SIGCONT)
+        seconds = []
+        for _ in range(runs):
+            self.process.stdin.write("run\n")
+            seconds.append(self.answer("seconds"))
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        self.peak_rss = max(self.peak_rss, int(status.split("VmHWM:")[1].split()[0]) / 1e6)
+        if self.restart:
+            self.stop()
+        else:
+            self.process.send_signal(signal.SIGSTOP)
+        return seconds
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+class OneShot:
+    """A contestant that is a command: started each turn, it times its runs itself."""
+
+    def __init__(self, name: str, command: list[str], environment: dict):
+        self.name, self.command, self.environment = name, command, environment
+        self.prepare_seconds, self.peak_rss = None, 0.0
+
+    def start(self) -> None:
+        pass
+
+    def turn(self, runs: int) -> list[float]:
+        start = time.perf_counter()
+        process = subprocess.Popen(self.command + ["--runs", str(runs), "--json"], stdout=subprocess.PIPE, text=True, env=self.environment)
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0 or not output.strip():
+            raise ContestantError(f"{self.name} ended with status {process.returncode}: {shlex.join(self.command)}")
+        seconds = json.loads(output.strip().splitlines()[-1])["seconds"]
+        self.peak_rss = max(self.peak_rss, usage.ru_maxrss / 1e6)
+        self.prepare_seconds = wall - sum(seconds)
+        return seconds
+
+    def stop(self) -> None:
+        pass
+
+
+def machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {k.strip(): v.strip() for k, v in fields.items()}
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+    flags = [f for f in wanted if f in fields.get("flags", "").split()]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{platform.node()}: {fields.get('model name', platform.machine())}, {os.cpu_count()} CPUs, {memory:.0f} GiB; {' '.join(flags)}"
+
+
+def contestants(args) -> list:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "PYTHONWARNINGS": "ignore"}
+    options = ["--dtype", args.dtype, "--height", str(args.height), "--width", str(args.width)]
+    options += ["--batch", str(args.batch), "--threads", str(args.threads)]
+    count = len(args.peers) + bool(args.vivace_worker) + bool(args.vivace)
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    # A frozen or converted model holds packed copies beside the originals for a while: reckon with twice the weights.
+    restart = args.restart or (not args.tiny and count * 2 * PARAMETERS[args.component] * BYTES[args.dtype] > 0.8 * available)
+    if restart and not args.restart:
+        print("the models together would not fit into memory: each contestant is started anew for each turn")
+    python = [sys.executable, os.path.abspath(__file__), args.component, *options, *(["--tiny"] if args.tiny else [])]
+    entries = [Worker(peer, python + ["--worker", peer], restart, environment) for peer in args.peers]
+    if args.vivace:
+        entries.append(OneShot("vivace", [*shlex.split(args.vivace), "bench-component", args.component, *options], environment))
+    if args.vivace_worker:
+        entries.append(Worker("vivace", shlex.split(args.vivace_worker), restart, environment))
+    return entries
+
+
+def report(args, entries: list, times: dict[str, list[list[float]]]) -> dict:
+    """Prints the table; a ratio is the median over the rounds of (this contestant's best of the round / the first one's best of the round)."""
+    first = [min(r) for r in times[entries[0].name]]
+    rows = []
+    for entry in entries:
+        best = [min(r) for r in times[entry.name]]
+        rows.append(
+            {
+                "contestant": entry.name,
+                "min_seconds": min(best),
+                "median_seconds": statistics.median(sum(times[entry.name], [])),
+                "spread": max(best) / min(best) - 1,
+                "ratio": statistics.median(b / f for b, f in zip(best, first)),
+                "prepare_seconds": entry.prepare_seconds,
+                "peak_rss_gb": entry.peak_rss,
+                "seconds": times[entry.name],
+            }
+        )
+    print(f"{'contestant':16} {'min s':>9} {'median s':>9} {'spread':>7} {'/ ' + entries[0].name:>14} {'prepare s':>10} {'peak RSS GB':>12}")
+    for row in rows:
+        print(
+            f"{row['contestant']:16} {row['min_seconds']:9.4f} {row['median_seconds']:9.4f} {row['spread']:7.1%} {row['ratio']:14.3f} "
+            f"{row['prepare_seconds']:10.1f} {row['peak_rss_gb']:12.2f}"
+        )
+    keys = ("component", "dtype", "height", "width", "batch", "threads", "tiny")
+    return {"machine": machine(), **{k: getattr(args, k) for k in keys}, "results": rows}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("component", choices=["unet", "vae-decode"])
+    parser.add_argument("--dtype", choices=list(TORCH_DTYPES), default="bf16")
+    parser.add_argument("--height", type=int, default=512)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=1, help="timed runs in each turn")
+    parser.add_argument("--peers", nargs="*", choices=["eager", "channels_last", "compile", "int8", "openvino"], default=["eager"])
+    parser.add_argument("--vivace", metavar="PROGRAM")
+    parser.add_argument("--vivace-worker", metavar="CMD")
+    parser.add_argument("--restart", action="store_true", help="start each contestant anew for each turn")
+    parser.add_argument("--json", metavar="FILE", help="also write every figure to FILE")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the script (Python peers only)")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        worker(args)
+        return 0
+
+    entries = contestants(args)
+    if not entries:
+        parser.error("no contestants: name some --peers, --vivace or --vivace-worker")
+    print(machine())
+    print(f"{args.component} {args.dtype} {args.height}x{args.width} batch {args.batch}, {args.threads} threads, {args.rounds} rounds of {args.runs}")
+    times = {entry.name: [] for entry in entries}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no stopped worker is left behind
+    try:
+        for entry in entries:
+            if not getattr(entry, "restart", True):
+                entry.start()
+        for i in range(args.rounds):
+            shift = i % len(entries)
+            for entry in entries[shift:] + entries[:shift]:
+                times[entry.name].append(entry.turn(args.runs))
+            print(f"round {i + 1}: " + ", ".join(f"{e.name} {min(times[e.name][-1]):.4f}" for e in entries), flush=True)
+    except ContestantError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for entry in entries:
+            entry.stop()
+    figures = report(args, entries, times)
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
