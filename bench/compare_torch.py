@@ -12,8 +12,8 @@ Peers (--peers): eager, channels_last (eager with channels-last weights and inpu
 int8 linear layers, compiled), openvino.
 
 Vivace, by either option:
-  --vivace PROGRAM      runs `PROGRAM bench-component COMPONENT --dtype .. --height .. --width .. --batch .. --threads .. --runs N --json` each turn and
-                        reads the last line of its output: {"seconds": [..]}, the N runs after a warm-up of its own
+  --vivace PROGRAM      runs `PROGRAM bench-component COMPONENT --dtype .. --height .. --width .. --batch .. --threads .. --runs N --json`
+                        each turn and reads the last line of its output: {"seconds": [..]}, the N runs after a warm-up of its own
   --vivace-worker CMD   starts CMD once, in the protocol of the workers here: it prints {"ready": seconds} when warm, then answers each line
                         "run" with {"seconds": s}, and ends at the end of its input
 
