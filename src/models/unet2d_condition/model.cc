@@ -30,8 +30,9 @@ Value embed_time(Builder& b, const UNetConfig& config, const UNetShape& shape, i
     const Value ids = b.input("time_ids", DType::float32, {batch, time_id_count}, Phase::setup);
     const int64_t dim = config.addition_time_embed_dim;
     const Value times = b.reshape(sinusoid(b, b.reshape(ids, {-1}), dim, config), {-1, time_id_count * dim});
-    UNetConfig plain = config;
+    UNetConfig plain = config;  // Diffusers builds this one with TimestepEmbedding's own defaults
     plain.timestep_post_act.clear();
+    plain.act_fn = "silu";
     emb = b.add(emb, timestep_embedding(b, "add_embedding", b.concat({text, times}, -1), {}, config.time_embedding_dim, plain));
   }
   return b.activation(emb, config.time_embedding_act_fn);
