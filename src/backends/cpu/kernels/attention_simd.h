@@ -266,14 +266,20 @@ inline Vec exp2(Vec t) {
     for (int i = 5; i >= 0; --i) p = fma(p, f, set1(kExp2F32[i]));
     return exp2_scale(p, n);
   } else {
-#if defined(__AVX512F__)
-    return exp2_line(t);
-#endif
     Vec p = set1(kExp2Bf16[3]);
 #pragma GCC unroll 8
     for (int i = 2; i >= 0; --i) p = fma(p, f, set1(kExp2Bf16[i]));
     return exp2_scale(p, n);
   }
+}
+
+// The same where products of matrices run at the same time.
+template <bool Precise>
+inline Vec exp2_between_products(Vec t) {
+#if defined(__AVX512F__)
+  if constexpr (!Precise) return exp2_line(t);
+#endif
+  return exp2<Precise>(t);
 }
 
 inline Vec load_as_float(DType dtype, const void* p) {

@@ -139,7 +139,8 @@ struct WeightRows {
   static constexpr int64_t kRow = Op::kWeightStride, kStep = 1;
 };
 
-// acc += rows of A times NV vectors of a panel whose rows are Step units apart. The empty asm keeps the two pointers as they are: the compiler would otherwise make one of each row.
+// acc += rows of A times NV vectors of a panel whose rows are Step units apart. The empty asm keeps the two pointers as they are: the compiler would
+// otherwise make one of each row.
 template <class Op, class A, int Step, int MR, int NV>
 [[gnu::always_inline]] inline void accumulate(Vec (&acc)[MR][NV], const typename Op::Unit* a, const typename Op::Unit* b, int64_t k) {
   for (int64_t i = 0; i < k; ++i) {
@@ -178,22 +179,45 @@ template <class Op, class A, int Step, int NV, int MR>
   }
 }
 
-// Flash's inner step: the tile's scores over `panels` whole panels never leave the registers. With t = scale * score - reference (both in units of
-// log2), stores the weights 2^t and adds them to the rows' vectors of partial sums.
+// A row's weights for one panel, 2^(scale * score - reference), added to the row's vector of partial sums as well. For use between products.
+template <class Op, bool Precise>
+[[gnu::always_inline]] inline void weigh_row(const float* scores, float scale, float reference, float* sums, typename Op::Unit* weights) {
+  const Vec base = set1(-reference);
+  const Vec x = exp2_between_products<Precise>(fma(load(scores), set1(scale), base));
+  const Vec y = exp2_between_products<Precise>(fma(load(scores + kLanes), set1(scale), base));
+  store(sums, add(load(sums), add(x, y)));
+  Op::store_weights(weights, x, y);
+}
+
+// Flash's inner step: scores over `panels` whole panels and their weights. The exponentials of a panel are taken between the products of the next,
+// a row every other unit, so that they run on the units that the products leave idle; the scores wait in 2 kB on the stack.
 template <class Op, bool Precise, int MR>
 [[gnu::noinline]] void score_weights(const typename Op::Unit* q, const typename Op::Unit* k, int64_t head_units, int64_t panels, float scale,
                                      const float* reference, float* sums, typename Op::Unit* weights) {
-  for (int64_t p = 0; p < panels; ++p) {
+  alignas(64) float scores[MR * kPanel];
+  for (int64_t p = 0; p <= panels; ++p) {
     Vec acc[MR][2];
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) acc[r][0] = acc[r][1] = zero();
-    accumulate<Op, QueryRows, kPanel, MR, 2>(acc, q, k + p * head_units * kPanel, head_units);
+    const typename Op::Unit *a = q, *b = k + p * head_units * kPanel;
+    int64_t left = p < panels ? head_units : 0;
+    if (p > 0) {
+      typename Op::Unit* to = weights + (p - 1) * kPanel / Op::kPair;
+      for (int r = 0; r < MR; ++r) {
+        weigh_row<Op, Precise>(scores + r * kPanel, scale, reference[r], sums + r * kLanes, to + r * Op::kWeightStride);
+        if (left < 2) continue;
+        accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, 2);
+        a += 2 * QueryRows::kStep;
+        b += 2 * kPanel;
+        left -= 2;
+      }
+      if (p == panels) return;
+    }
+    accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, left);
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
-      const Vec base = set1(-reference[r]);
-      const Vec x = exp2<Precise>(fma(acc[r][0], set1(scale), base)), y = exp2<Precise>(fma(acc[r][1], set1(scale), base));
-      store(sums + r * kLanes, add(load(sums + r * kLanes), add(x, y)));
-      Op::store_weights(weights + r * Op::kWeightStride + p * kPanel / Op::kPair, x, y);
+      store(scores + r * kPanel, acc[r][0]);
+      store(scores + r * kPanel + kLanes, acc[r][1]);
     }
   }
 }
