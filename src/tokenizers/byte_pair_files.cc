@@ -152,7 +152,9 @@ class TokenizerJsonReader final : public PathReader {
       token.single_word = token_.value("single_word", false);
       token.lstrip = token_.value("lstrip", false);
       token.rstrip = token_.value("rstrip", false);
-      out_.added_tokens[token_.at("id").get<int32_t>()] = std::move(token);
+      const Json& id = token_.at("id");
+      if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(Vocabulary::kMaxId)) wrong();
+      out_.added_tokens[id.get<int32_t>()] = std::move(token);
     } catch (const Json::exception&) {
       wrong();
     }

@@ -79,10 +79,11 @@ void add_merges(BytePairEncoding& encoding, const BytePairFiles& files) {
   for (const auto& [left, right] : files.merges) {
     merged.assign(left).append(right);
     const int32_t left_id = files.vocabulary.find(left), right_id = files.vocabulary.find(right), merged_id = files.vocabulary.find(merged);
-    for (const auto& [id, text] : {std::pair(left_id, left), std::pair(right_id, right), std::pair(merged_id, merged)})
-      if (id < 0)
-        throw UserError(cat(files.merges_name, ": merge of ", in_quotes(left), " and ", in_quotes(right), ": the vocabulary (", files.vocabulary_name,
-                            ") has no token ", in_quotes(text), ": expected files that belong together"));
+    if (std::min({left_id, right_id, merged_id}) < 0) {
+      const std::string& missing = left_id < 0 ? left : right_id < 0 ? right : merged;
+      throw UserError(cat(files.merges_name, ": merge of ", in_quotes(left), " and ", in_quotes(right), ": the vocabulary (", files.vocabulary_name,
+                          ") has no token ", in_quotes(missing), ": expected files that belong together"));
+    }
     encoding.add_merge(left_id, right_id, merged_id);
   }
 }
@@ -102,7 +103,7 @@ CLIPTokenizer CLIPTokenizer::from_pretrained(const std::filesystem::path& folder
   const std::array<std::pair<const char*, const std::string*>, 4> needed = {
       {{"bos_token", &config.bos_token}, {"eos_token", &config.eos_token}, {"unk_token", &config.unk_token}, {"pad_token", &config.pad_token}}};
   for (const auto& [key, content] : needed) {
-    const auto same = [&](const AddedToken& token) { return token.content == *content; };
+    const auto same = [wanted = content](const AddedToken& token) { return token.content == *wanted; };
     const bool may_be_added = std::string_view(key) != "unk_token";  // the byte-pair encoding itself needs it
     if (files.vocabulary.find(*content) < 0 && !(may_be_added && std::any_of(config.added_tokens.begin(), declared_end, same)))
       throw UserError(

@@ -121,7 +121,8 @@ std::map<int32_t, AddedToken> read_older_files(const fs::path& folder, const Nam
   std::map<int32_t, AddedToken> tokens;
   const File added(folder / "added_tokens.json");
   for (const auto& [content, id] : added.fields.items()) {
-    if (!id.is_number_integer()) added.wrong(content, "the token's id, an integer");
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(Vocabulary::kMaxId))
+      added.wrong(content, cat("the token's id, an integer from 0 to ", Vocabulary::kMaxId));
     const bool special = names.is_special(content);
     tokens[id.get<int32_t>()] = {.content = content, .special = special, .normalized = !special};
   }

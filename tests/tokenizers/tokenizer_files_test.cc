@@ -124,6 +124,7 @@ TEST(TokenizerFiles, BadConfig) {
   expect_config_error(R"({"split_special_tokens": true})", "split_special_tokens");
   expect_error("special_tokens_map.json", "eos_token", {}, "special_tokens_map.json", R"({"eos_token": ["x"]})");
   expect_error("added_tokens.json", "<x>", {}, "added_tokens.json", R"({"<x>": "8"})");
+  expect_error("added_tokens.json", "<x>", {}, "added_tokens.json", R"({"<x>": 99999999999})");
 }
 
 TEST(TokenizerFiles, AbsurdLengthIsThatOfClip) {
@@ -157,7 +158,8 @@ TEST(TokenizerFiles, BadTokenizerJson) {
     EXPECT_NE(error_of(content).find("expected"), std::string::npos);
   for (const std::string merges : {R"(["ab"])", R"([["a"]])", R"([3])", R"([["a", 3]])", R"([["a", "a", "a"]])"})
     EXPECT_NE(error_of("{\"model\": {" + vocabulary + ", \"merges\": " + merges + "}}").find("merges"), std::string::npos) << merges;
-  for (const std::string token : {R"({})", R"({"id": 3})", R"({"id": "3", "content": "x"})", R"({"id": 3, "content": "x", "special": 1})"})
+  for (const std::string token :
+       {R"({})", R"({"id": 3})", R"({"id": "3", "content": "x"})", R"({"id": 1e300, "content": "x"})", R"({"id": 3, "content": "x", "special": 1})"})
     EXPECT_NE(error_of("{\"model\": {" + vocabulary + "}, \"added_tokens\": [" + token + "]}").find("added_tokens"), std::string::npos) << token;
   EXPECT_NE(error_of(std::string(100000, '[')).find("expected"), std::string::npos);
   EXPECT_NE(error_of("{\"a\": " + std::string(100000, '[')).find("expected"), std::string::npos);
