@@ -1,9 +1,9 @@
 // The loops of the elementwise family, one table an instruction set; they run on the calling thread.
 #pragma once
 
-#include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/elementwise.h"
 #include "backends/cpu/kernels/elementwise_tile.h"
+#include "backends/cpu/kernels/vecmath_isa.h"
 
 namespace vivace::cpu {
 
@@ -31,13 +31,12 @@ namespace avx512 {
 extern const ElementwiseKernels kElementwiseKernels;
 extern const TileKernels kTileKernels;
 }  // namespace avx512
+namespace avx512_bf16 {
+extern const ElementwiseKernels kElementwiseKernels;
+extern const TileKernels kTileKernels;
+}  // namespace avx512_bf16
 
-// The table of the level that isa() allows.
-inline const ElementwiseKernels& elementwise_kernels() {
-  return isa() >= Isa::avx512 ? avx512::kElementwiseKernels : isa() == Isa::avx2 ? avx2::kElementwiseKernels : baseline::kElementwiseKernels;
-}
-inline const TileKernels& tile_kernels() {
-  return isa() >= Isa::avx512 ? avx512::kTileKernels : isa() == Isa::avx2 ? avx2::kTileKernels : baseline::kTileKernels;
-}
+inline const ElementwiseKernels& elementwise_kernels() { return of_isa(baseline::kElementwiseKernels, avx2::kElementwiseKernels, avx512::kElementwiseKernels, avx512_bf16::kElementwiseKernels); }
+inline const TileKernels& tile_kernels() { return of_isa(baseline::kTileKernels, avx2::kTileKernels, avx512::kTileKernels, avx512_bf16::kTileKernels); }
 
 }  // namespace vivace::cpu

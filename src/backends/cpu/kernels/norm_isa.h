@@ -2,9 +2,9 @@
 // quantize.cc share the work out.
 #pragma once
 
-#include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/elementwise.h"
 #include "backends/cpu/kernels/norm.h"
+#include "backends/cpu/kernels/vecmath_isa.h"
 
 namespace vivace::cpu {
 
@@ -38,13 +38,12 @@ namespace avx512 {
 extern const NormKernels kNormKernels;
 extern const RowKernels kRowKernels;
 }  // namespace avx512
+namespace avx512_bf16 {
+extern const NormKernels kNormKernels;
+extern const RowKernels kRowKernels;
+}  // namespace avx512_bf16
 
-// The table of the level that isa() allows.
-inline const NormKernels& norm_kernels() {
-  return isa() >= Isa::avx512 ? avx512::kNormKernels : isa() == Isa::avx2 ? avx2::kNormKernels : baseline::kNormKernels;
-}
-inline const RowKernels& row_kernels() {
-  return isa() >= Isa::avx512 ? avx512::kRowKernels : isa() == Isa::avx2 ? avx2::kRowKernels : baseline::kRowKernels;
-}
+inline const NormKernels& norm_kernels() { return of_isa(baseline::kNormKernels, avx2::kNormKernels, avx512::kNormKernels, avx512_bf16::kNormKernels); }
+inline const RowKernels& row_kernels() { return of_isa(baseline::kRowKernels, avx2::kRowKernels, avx512::kRowKernels, avx512_bf16::kRowKernels); }
 
 }  // namespace vivace::cpu

@@ -9,13 +9,14 @@ namespace {
 struct ChannelSums {
   static constexpr int64_t kFlush = 64;
   alignas(64) float guess[kChannelTile], sum[kChannelTile], squares[kChannelTile];
-  double total[kChannelTile], total_squares[kChannelTile];
+  alignas(64) double total[kChannelTile], total_squares[kChannelTile];
 
   void flush(int64_t channels) {
-    for (int64_t c = 0; c < channels; ++c) {
-      total[c] += sum[c];
-      total_squares[c] += squares[c];
-      sum[c] = squares[c] = 0.f;
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      add_to_doubles(load_f32(sum + c), total + c);
+      add_to_doubles(load_f32(squares + c), total_squares + c);
+      store_f32(splat(0.f), sum + c);
+      store_f32(splat(0.f), squares + c);
     }
   }
 };
@@ -97,80 +98,94 @@ void scale_shift(const RowInput& x, int64_t rows, int64_t channels, const float*
   });
 }
 
-// Channels [c, c + n) of row r, the residual added, as floats in `buffer` or where they are.
-const float* row_values(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buffer) {
-  if (norm.residual.data == nullptr) return as_floats(row_of(norm.x, r, c), norm.x.dtype, buffer, n);
-  load_span(row_of(norm.x, r, c), norm.x.dtype, buffer, n);
-  with_type(norm.residual.dtype, [&](auto type) {
-    using R = decltype(type);
-    const auto* residual = static_cast<const typename R::T*>(row_of(norm.residual, r, c));
-    each_vector(n, [&](int64_t i, auto lanes) { Float32::store(Float32::load(buffer + i, lanes) + R::load(residual + i, lanes), buffer + i, lanes); });
+// Channels [c, c + n) of row r, the residual added, into the buffer; returns their sum.
+float load_row(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buffer) {
+  float sum = 0;
+  with_type(norm.x.dtype, [&](auto x_type) {
+    using X = decltype(x_type);
+    const auto* x = static_cast<const typename X::T*>(row_of(norm.x, r, c));
+    const auto keep = [&](VF v, int64_t i, auto lanes) {
+      Float32::store(v, buffer + i, lanes);
+      return v;
+    };
+    if (norm.residual.data == nullptr) {
+      sum = sum_span(n, [&](int64_t i, auto lanes) { return keep(X::load(x + i, lanes), i, lanes); });
+      return;
+    }
+    with_type(norm.residual.dtype, [&](auto residual_type) {
+      using R = decltype(residual_type);
+      const auto* residual = static_cast<const typename R::T*>(row_of(norm.residual, r, c));
+      sum = sum_span(n, [&](int64_t i, auto lanes) { return keep(X::load(x + i, lanes) + R::load(residual + i, lanes), i, lanes); });
+    });
   });
-  return buffer;
+  return sum;
 }
 
-// y = (v - mean) * factor * gamma + beta.
-void normalize_span(const float* v, int64_t n, float mean, float factor, const float* gamma, const float* beta, float* y) {
-  const VF m = splat(mean), f = splat(factor);
-  const auto run = [&](const auto& g, const auto& b) {
-    each_vector(n, [&](int64_t i, auto lanes) { Float32::store(fma((Float32::load(v + i, lanes) - m) * f, g(i, lanes), b(i, lanes)), y + i, lanes); });
-  };
-  const auto ones = [](int64_t, auto) { return splat(1.f); };
-  const auto zeros = [](int64_t, auto) { return splat(0.f); };
-  const auto gammas = [&](int64_t i, auto lanes) { return Float32::load(gamma + i, lanes); };
-  const auto betas = [&](int64_t i, auto lanes) { return Float32::load(beta + i, lanes); };
-  if (gamma != nullptr && beta != nullptr) {
-    run(gammas, betas);
-  } else if (gamma != nullptr) {
-    run(gammas, zeros);
-  } else if (beta != nullptr) {
-    run(ones, betas);
-  } else {
-    run(ones, zeros);
+// (v - mean) * factor * gamma + beta.
+struct RowMap {
+  VF mean, factor;
+  const float* gamma;
+  const float* beta;
+
+  template <class Lanes>
+  VIVACE_INLINE VF operator()(VF v, int64_t c, Lanes lanes) const {
+    const VF scaled = (v - mean) * factor;
+    return fma(scaled, gamma != nullptr ? Float32::load(gamma + c, lanes) : splat(1.f), beta != nullptr ? Float32::load(beta + c, lanes) : splat(0.f));
   }
-}
+};
 
 int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end) {
   alignas(64) float buffer[kRowBuffer], normalized[kRowBuffer];
-  int64_t bad = kNoBadRow;
-  const bool whole = norm.channels <= kRowBuffer;
+  const int64_t channels = norm.channels;
+  const bool whole = channels <= kRowBuffer;
   // y or sum may be the memory of x or of the residual. So the sum is written after everything that reads a row, unless the row is read again
   // in pieces and each piece once: then just before y covers the piece.
   const bool sum_early = !whole && !is_quantized(y);
-  const auto write_sum = [&](int64_t r, int64_t c, const float* values, int64_t n) {
-    if (norm.sum.data != nullptr) store_span(values, row_of(norm.sum, r, c), norm.sum.dtype, n);
+  const auto reload = [&](int64_t r, int64_t c, int64_t n) {
+    if (!whole) load_row(norm, r, c, n, buffer);
   };
+  const auto write_sum = [&](int64_t r, int64_t c, int64_t n) {
+    if (norm.sum.data != nullptr) store_span(buffer, row_of(norm.sum, r, c), norm.sum.dtype, n);
+  };
+  int64_t bad = kNoBadRow;
   for (int64_t r = begin; r < end; ++r) {
-    const float* values = nullptr;
     double sum = 0, squares = 0;
-    for (int64_t c = 0; c < norm.channels; c += kRowBuffer) {
-      const int64_t n = min64(kRowBuffer, norm.channels - c);
-      values = row_values(norm, r, c, n, buffer);
-      if (!rms) sum += sum_span(n, [&](int64_t i, auto lanes) { return Float32::load(values + i, lanes); });
-    }
-    const float mean = static_cast<float>(sum / static_cast<double>(norm.channels));
-    for (int64_t c = 0; c < norm.channels; c += kRowBuffer) {
-      const int64_t n = min64(kRowBuffer, norm.channels - c);
-      if (!whole) values = row_values(norm, r, c, n, buffer);
+    for (int64_t c = 0; c < channels; c += kRowBuffer) sum += load_row(norm, r, c, min64(kRowBuffer, channels - c), buffer);
+    const VF mean = splat(rms ? 0.f : static_cast<float>(sum / static_cast<double>(channels)));
+    for (int64_t c = 0; c < channels; c += kRowBuffer) {
+      const int64_t n = min64(kRowBuffer, channels - c);
+      reload(r, c, n);
       squares += sum_span(n, [&](int64_t i, auto lanes) {
-        const VF d = zero_unused(Float32::load(values + i, lanes) - splat(mean), lanes);
+        const VF d = zero_unused(Float32::load(buffer + i, lanes) - mean, lanes);
         return d * d;
       });
     }
-    const auto factor = static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(norm.channels) + norm.eps));
-    const auto piece = [&](int64_t c, int64_t n) {
-      if (!whole) values = row_values(norm, r, c, n, buffer);
-      if (sum_early) write_sum(r, c, values, n);
-      normalize_span(values, n, mean, factor, norm.gamma ? norm.gamma + c : nullptr, norm.beta ? norm.beta + c : nullptr, normalized);
-      return static_cast<const float*>(normalized);
-    };
-    const bool row_bad = finish_row(y, r, norm.channels, piece);
-    for (int64_t c = 0; c < norm.channels && !sum_early; c += kRowBuffer) {
-      const int64_t n = min64(kRowBuffer, norm.channels - c);
-      if (!whole) values = row_values(norm, r, c, n, buffer);
-      write_sum(r, c, values, n);
+    const auto factor = static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(channels) + norm.eps));
+    const RowMap map = {mean, splat(factor), norm.gamma, norm.beta};
+    if (is_quantized(y)) {
+      const bool row_bad = quantize_row(y, r, channels, [&](int64_t c, int64_t n) {
+        reload(r, c, n);
+        each_vector(n, [&](int64_t i, auto lanes) { Float32::store(map(Float32::load(buffer + i, lanes), c + i, lanes), normalized + i, lanes); });
+        return static_cast<const float*>(normalized);
+      });
+      if (row_bad && bad == kNoBadRow) bad = r;
+    } else {
+      for (int64_t c = 0; c < channels; c += kRowBuffer) {
+        const int64_t n = min64(kRowBuffer, channels - c);
+        reload(r, c, n);
+        if (sum_early) write_sum(r, c, n);
+        with_type(y.dtype, [&](auto type) {
+          using Y = decltype(type);
+          auto* out = static_cast<typename Y::T*>(row_of(y, r, c));
+          each_vector(n, [&](int64_t i, auto lanes) { Y::store(map(Float32::load(buffer + i, lanes), c + i, lanes), out + i, lanes); });
+        });
+      }
     }
-    if (row_bad && bad == kNoBadRow) bad = r;
+    for (int64_t c = 0; c < channels && !sum_early; c += kRowBuffer) {
+      const int64_t n = min64(kRowBuffer, channels - c);
+      reload(r, c, n);
+      write_sum(r, c, n);
+    }
   }
   return bad;
 }

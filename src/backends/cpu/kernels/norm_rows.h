@@ -71,17 +71,10 @@ inline void quantize_span(const float* v, const RowScale& scale, void* q, DType 
   }
 }
 
-// Writes row r, whose values piece(c, n) computes as n floats from channel c on (any number of times), n <= kRowBuffer. Returns whether the
+// Quantises row r, whose values piece(c, n) computes as n floats from channel c on (any number of times), n <= kRowBuffer. Returns whether the
 // row was bad.
 template <class Piece>
-VIVACE_INLINE bool finish_row(const RowOutput& y, int64_t r, int64_t channels, const Piece& piece) {
-  if (!is_quantized(y)) {
-    for (int64_t c = 0; c < channels; c += kRowBuffer) {
-      const int64_t n = min64(kRowBuffer, channels - c);
-      store_span(piece(c, n), row_of(y, r, c), y.dtype, n);
-    }
-    return false;
-  }
+VIVACE_INLINE bool quantize_row(const RowOutput& y, int64_t r, int64_t channels, const Piece& piece) {
   Absmax seen;
   const float* values = nullptr;
   for (int64_t c = 0; c < channels; c += kRowBuffer) {
@@ -97,6 +90,17 @@ VIVACE_INLINE bool finish_row(const RowOutput& y, int64_t r, int64_t channels, c
     quantize_span(values, scale, row_of(y, r, c), y.dtype, n);
   }
   return scale.bad;
+}
+
+// The same for any output.
+template <class Piece>
+VIVACE_INLINE bool finish_row(const RowOutput& y, int64_t r, int64_t channels, const Piece& piece) {
+  if (is_quantized(y)) return quantize_row(y, r, channels, piece);
+  for (int64_t c = 0; c < channels; c += kRowBuffer) {
+    const int64_t n = min64(kRowBuffer, channels - c);
+    store_span(piece(c, n), row_of(y, r, c), y.dtype, n);
+  }
+  return false;
 }
 
 }  // namespace

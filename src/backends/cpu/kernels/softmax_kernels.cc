@@ -14,31 +14,44 @@ int64_t quantize_rows(const RowInput& x, int64_t channels, const RowOutput& y, i
   return bad;
 }
 
-// v *= act(gate).
-template <class Function>
-inline void gate_span(float* v, const float* gate, int64_t n, const Function& act) {
-  each_vector(n, [&](int64_t i, auto lanes) { Float32::store(Float32::load(v + i, lanes) * act(Float32::load(gate + i, lanes)), v + i, lanes); });
+// v = hidden * act(gate).
+template <class X, class Function>
+inline void gate_span(const void* hidden, const void* gate, float* v, int64_t n, const Function& act) {
+  const auto* h = static_cast<const typename X::T*>(hidden);
+  const auto* g = static_cast<const typename X::T*>(gate);
+  each_vector(n, [&](int64_t i, auto lanes) { Float32::store(X::load(h + i, lanes) * act(X::load(g + i, lanes)), v + i, lanes); });
+}
+
+void gate_span(const void* hidden, const void* gate, DType dtype, Act act, float* v, int64_t n) {
+  with_type(dtype, [&](auto type) {
+    using X = decltype(type);
+    switch (act) {
+      case Act::none: gate_span<X>(hidden, gate, v, n, [](VF x) { return x; }); break;
+      case Act::silu: gate_span<X>(hidden, gate, v, n, [](VF x) { return vsilu(x); }); break;
+      case Act::gelu: gate_span<X>(hidden, gate, v, n, [](VF x) { return vgelu(x); }); break;
+      case Act::gelu_tanh: gate_span<X>(hidden, gate, v, n, [](VF x) { return vgelu_tanh(x); }); break;
+      case Act::quick_gelu: gate_span<X>(hidden, gate, v, n, [](VF x) { return vquick_gelu(x); }); break;
+      case Act::relu: gate_span<X>(hidden, gate, v, n, [](VF x) { return vrelu(x); }); break;
+    }
+  });
 }
 
 int64_t gated_rows(const GatedRows& gated, const RowOutput& y, int64_t begin, int64_t end) {
   constexpr int64_t kTile = 1024;
-  alignas(64) float buffer[kRowBuffer], gates[kTile];
+  alignas(64) float buffer[kRowBuffer], hiddens[kTile], gates[kTile];
+  const bool one_dtype = gated.hidden.dtype == gated.gate.dtype;
   int64_t bad = kNoBadRow;
   for (int64_t r = begin; r < end; ++r) {
     const auto piece = [&](int64_t first, int64_t count) {
+      if (one_dtype) {
+        gate_span(row_of(gated.hidden, r, first), row_of(gated.gate, r, first), gated.hidden.dtype, gated.act, buffer, count);
+        return static_cast<const float*>(buffer);
+      }
       for (int64_t c = 0; c < count; c += kTile) {
         const int64_t n = min64(kTile, count - c);
-        float* v = buffer + c;
+        const float* hidden = as_floats(row_of(gated.hidden, r, first + c), gated.hidden.dtype, hiddens, n);
         const float* gate = as_floats(row_of(gated.gate, r, first + c), gated.gate.dtype, gates, n);
-        load_span(row_of(gated.hidden, r, first + c), gated.hidden.dtype, v, n);
-        switch (gated.act) {
-          case Act::none: gate_span(v, gate, n, [](VF x) { return x; }); break;
-          case Act::silu: gate_span(v, gate, n, [](VF x) { return vsilu(x); }); break;
-          case Act::gelu: gate_span(v, gate, n, [](VF x) { return vgelu(x); }); break;
-          case Act::gelu_tanh: gate_span(v, gate, n, [](VF x) { return vgelu_tanh(x); }); break;
-          case Act::quick_gelu: gate_span(v, gate, n, [](VF x) { return vquick_gelu(x); }); break;
-          case Act::relu: gate_span(v, gate, n, [](VF x) { return vrelu(x); }); break;
-        }
+        gate_span(hidden, gate, DType::float32, gated.act, buffer + c, n);
       }
       return static_cast<const float*>(buffer);
     };
@@ -47,17 +60,21 @@ int64_t gated_rows(const GatedRows& gated, const RowOutput& y, int64_t begin, in
   return bad;
 }
 
-// The largest of scale * v, a NaN first of all.
+// The largest of scale * v, passing over NaN: the sum of the exponentials will be NaN then.
 float max_span(const float* v, int64_t n, VF scale) {
-  VF largest = splat(-__builtin_inff()), poison = splat(0.f);
+  VF a = splat(-__builtin_inff()), b = a;
   int64_t i = 0;
-  const auto see = [&](VF x) {
-    largest = max_or_b(largest, x);
-    poison = select(is_nan(x), x, poison);
-  };
-  for (; i + kLanes <= n; i += kLanes) see(load_f32(v + i) * scale);
-  for (; i < n; ++i) see(splat(v[i]) * scale);
-  return any(is_nan(poison)) ? __builtin_nanf("") : reduce_max(largest);
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    a = max_or_b(load_f32(v + i) * scale, a);
+    b = max_or_b(load_f32(v + i + kLanes) * scale, b);
+  }
+  if (n >= kLanes) {  // the rest, some of it for the second time
+    a = max_or_b(load_f32(v + min64(i, n - kLanes)) * scale, a);
+    b = max_or_b(load_f32(v + n - kLanes) * scale, b);
+  } else {
+    for (; i < n; ++i) a = max_or_b(splat(v[i]) * scale, a);
+  }
+  return reduce_max(max_or_b(a, b));
 }
 
 void softmax_rows(const RowInput& x, int64_t channels, float scale, const RowOutput& y, int64_t begin, int64_t end) {
@@ -71,7 +88,7 @@ void softmax_rows(const RowInput& x, int64_t channels, float scale, const RowOut
       const int64_t n = min64(kRowBuffer, channels - c);
       values = as_floats(row_of(x, r, c), x.dtype, raw, n);
       const float piece = max_span(values, n, factor);
-      largest = piece > largest || piece != piece ? piece : largest;
+      largest = piece > largest ? piece : largest;
     }
     // exp(scale * v - largest) into the buffer, and their sum.
     const auto exponentials = [&](int64_t c, int64_t n) {

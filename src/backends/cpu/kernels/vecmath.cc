@@ -1,14 +1,23 @@
 #include "backends/cpu/kernels/vecmath.h"
 
-#include "backends/cpu/isa.h"
+#include "backends/cpu/kernels/vecmath_isa.h"
 
 namespace vivace::cpu {
-namespace baseline { extern const VectorMath kVectorMath; }
-namespace avx2 { extern const VectorMath kVectorMath; }
-namespace avx512 { extern const VectorMath kVectorMath; }
+namespace baseline {
+extern const VectorMath kVectorMath;
+}  // namespace baseline
+namespace avx2 {
+extern const VectorMath kVectorMath;
+}  // namespace avx2
+namespace avx512 {
+extern const VectorMath kVectorMath;
+}  // namespace avx512
+namespace avx512_bf16 {
+extern const VectorMath kVectorMath;
+}  // namespace avx512_bf16
 
 const VectorMath& vector_math() noexcept {
-  return isa() >= Isa::avx512 ? avx512::kVectorMath : isa() == Isa::avx2 ? avx2::kVectorMath : baseline::kVectorMath;
+  return of_isa(baseline::kVectorMath, avx2::kVectorMath, avx512::kVectorMath, avx512_bf16::kVectorMath);
 }
 
 }  // namespace vivace::cpu

@@ -1,5 +1,5 @@
 // One vector of float lanes under the same names on every instruction set, for the sources that norm.cmake compiles once a level
-// (VIVACE_SIMD names the level: baseline, avx2 or avx512).
+// (VIVACE_SIMD names the level: baseline, avx2, avx512 or avx512_bf16).
 //
 // Compiled files per level rather than Highway: the levels are then exactly those of isa.h, the choice at run time is one switch on isa(),
 // and no library is needed at run time. Everything here is local to its object file (anonymous namespace): an inline function with external
@@ -58,34 +58,21 @@ struct Half {
   static VIVACE_INLINE void store(VF v, T* p, Full) { narrow(v, p); }
   static VIVACE_INLINE VF load(const T* p, Part k) {
     alignas(64) T lanes[kLanes] = {};
-    for (int64_t i = 0; i < k.n; ++i) lanes[i] = p[i];
+    copy_words(p, lanes, k.n);
     return widen(lanes);
   }
   static VIVACE_INLINE void store(VF v, T* p, Part k) {
     alignas(64) T lanes[kLanes];
     narrow(v, lanes);
-    for (int64_t i = 0; i < k.n; ++i) p[i] = lanes[i];
+    copy_words(lanes, p, k.n);
   }
 };
 using Bfloat16 = Half<load_bf16, store_bf16>;
 using Float16 = Half<load_f16, store_f16>;
 
-// The lane-wise sum and maximum of a vector, in a fixed order.
-VIVACE_INLINE float reduce_sum(VF v) {
-  alignas(64) float lanes[kLanes];
-  store_f32(v, lanes);
-  for (int step = kLanes / 2; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
-  return lanes[0];
-}
-
-VIVACE_INLINE float reduce_max(VF v) {
-  alignas(64) float lanes[kLanes];
-  store_f32(v, lanes);
-  float best = lanes[0];
-  for (int i = 1; i < kLanes; ++i) best = lanes[i] > best || lanes[i] != lanes[i] ? lanes[i] : best;
-  return best;
-}
+// v where the lanes are in use, zero elsewhere.
+VIVACE_INLINE VF zero_unused(VF v, Full) { return v; }
+VIVACE_INLINE VF zero_unused(VF v, Part k) { return keep_first(v, k.n); }
 
 }  // namespace
 }  // namespace vivace::cpu::VIVACE_SIMD

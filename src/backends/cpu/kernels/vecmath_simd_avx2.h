@@ -36,6 +36,24 @@ template <int k>
 VIVACE_INLINE VI shift_right(VI a) { return _mm256_srli_epi32(a, k); }
 template <int k>
 VIVACE_INLINE VI shift_right_signed(VI a) { return _mm256_srai_epi32(a, k); }
+VIVACE_INLINE VF times_power_of_two(VF e, VF n) {
+  const VI whole = to_int(n), half = shift_right_signed<1>(whole), bias = splat_int(127);
+  return e * from_bits(shift_left<23>(add_int(half, bias))) * from_bits(shift_left<23>(add_int(sub_int(whole, half), bias)));
+}
+VIVACE_INLINE void add_to_doubles(VF v, double* p) {
+  _mm256_storeu_pd(p, _mm256_add_pd(_mm256_loadu_pd(p), _mm256_cvtps_pd(_mm256_castps256_ps128(v))));
+  _mm256_storeu_pd(p + 4, _mm256_add_pd(_mm256_loadu_pd(p + 4), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))));
+}
+VIVACE_INLINE float reduce_sum(VF v) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+VIVACE_INLINE float reduce_max(VF v) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
 
 VIVACE_INLINE Mask less(VF a, VF b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 VIVACE_INLINE Mask is_nan(VF a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
@@ -50,6 +68,10 @@ VIVACE_INLINE VF load_f32(const float* p) { return _mm256_loadu_ps(p); }
 VIVACE_INLINE VF load_f32(const float* p, int64_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
 VIVACE_INLINE void store_f32(VF v, float* p) { _mm256_storeu_ps(p, v); }
 VIVACE_INLINE void store_f32(VF v, float* p, int64_t n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
+VIVACE_INLINE VF keep_first(VF v, int64_t n) { return _mm256_and_ps(v, from_bits(first_lanes(n))); }
+VIVACE_INLINE void copy_words(const uint16_t* from, uint16_t* to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
 
 VIVACE_INLINE VF load_bf16(const uint16_t* p) {
   return from_bits(shift_left<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))));

@@ -1,4 +1,4 @@
-// The vector of vecmath_simd.h on AVX-512 (F, BW, DQ, VL). Names and meanings are those of vecmath_simd_baseline.h.
+// The vector of vecmath_simd.h on AVX-512 (F, BW, DQ, VL), with BF16 where it is compiled in. Names and meanings are those of vecmath_simd_baseline.h.
 #pragma once
 
 namespace vivace::cpu::VIVACE_SIMD {
@@ -22,6 +22,13 @@ VIVACE_INLINE VI to_int(VF a) { return _mm512_cvtps_epi32(a); }
 VIVACE_INLINE VF to_float(VI a) { return _mm512_cvtepi32_ps(a); }
 VIVACE_INLINE VI bits(VF a) { return _mm512_castps_si512(a); }
 VIVACE_INLINE VF from_bits(VI a) { return _mm512_castsi512_ps(a); }
+VIVACE_INLINE VF times_power_of_two(VF e, VF n) { return _mm512_scalef_ps(e, n); }
+VIVACE_INLINE void add_to_doubles(VF v, double* p) {
+  _mm512_storeu_pd(p, _mm512_add_pd(_mm512_loadu_pd(p), _mm512_cvtps_pd(_mm512_castps512_ps256(v))));
+  _mm512_storeu_pd(p + 8, _mm512_add_pd(_mm512_loadu_pd(p + 8), _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))));
+}
+VIVACE_INLINE float reduce_sum(VF v) { return _mm512_reduce_add_ps(v); }
+VIVACE_INLINE float reduce_max(VF v) { return _mm512_reduce_max_ps(v); }
 
 VIVACE_INLINE VI add_int(VI a, VI b) { return _mm512_add_epi32(a, b); }
 VIVACE_INLINE VI sub_int(VI a, VI b) { return _mm512_sub_epi32(a, b); }
@@ -46,11 +53,22 @@ VIVACE_INLINE VF load_f32(const float* p) { return _mm512_loadu_ps(p); }
 VIVACE_INLINE VF load_f32(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 VIVACE_INLINE void store_f32(VF v, float* p) { _mm512_storeu_ps(p, v); }
 VIVACE_INLINE void store_f32(VF v, float* p, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+VIVACE_INLINE VF keep_first(VF v, int64_t n) { return _mm512_maskz_mov_ps(first_lanes(n), v); }
+VIVACE_INLINE void copy_words(const uint16_t* from, uint16_t* to, int64_t n) {
+  _mm256_mask_storeu_epi16(to, first_lanes(n), _mm256_maskz_loadu_epi16(first_lanes(n), from));
+}
 
 VIVACE_INLINE VF load_bf16(const uint16_t* p) {
   return from_bits(shift_left<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))));
 }
 VIVACE_INLINE void store_bf16(VF v, uint16_t* p) {
+#if defined(__AVX512BF16__)
+  // The instruction takes subnormals for zero; every level must give the same bits.
+  if (__builtin_expect(_mm512_fpclass_ps_mask(v, 0x20) == 0, 1)) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
+    return;
+  }
+#endif
   const VI u = bits(v);
   const VI rounded = add_int(add_int(u, splat_int(0x7fff)), and_int(shift_right<16>(u), splat_int(1)));
   const VI kept = _mm512_mask_or_epi32(rounded, is_nan(v), u, splat_int(0x400000));

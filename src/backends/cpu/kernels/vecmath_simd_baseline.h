@@ -33,6 +33,28 @@ template <int k>
 VIVACE_INLINE VI shift_right(VI a) { return _mm_srli_epi32(a, k); }
 template <int k>
 VIVACE_INLINE VI shift_right_signed(VI a) { return _mm_srai_epi32(a, k); }
+// e * 2^n for whole n, |n| <= 160 and e near 1. Two factors, since 2^n itself may be out of range where the product is not (subnormal results,
+// and those above 2^127).
+VIVACE_INLINE VF times_power_of_two(VF e, VF n) {
+  const VI whole = to_int(n), half = shift_right_signed<1>(whole), bias = splat_int(127);
+  return e * from_bits(shift_left<23>(add_int(half, bias))) * from_bits(shift_left<23>(add_int(sub_int(whole, half), bias)));
+}
+
+// p[i] += v[i] for every lane.
+VIVACE_INLINE void add_to_doubles(VF v, double* p) {
+  _mm_storeu_pd(p, _mm_add_pd(_mm_loadu_pd(p), _mm_cvtps_pd(v)));
+  _mm_storeu_pd(p + 2, _mm_add_pd(_mm_loadu_pd(p + 2), _mm_cvtps_pd(_mm_movehl_ps(v, v))));
+}
+
+// Of all lanes; no NaN for the maximum.
+VIVACE_INLINE float reduce_sum(VF v) {
+  const VF pairs = v + _mm_movehl_ps(v, v);
+  return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
+}
+VIVACE_INLINE float reduce_max(VF v) {
+  const VF pairs = _mm_max_ps(v, _mm_movehl_ps(v, v));
+  return _mm_cvtss_f32(_mm_max_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
+}
 
 // False for a NaN.
 VIVACE_INLINE Mask less(VF a, VF b) { return _mm_cmplt_ps(a, b); }
@@ -61,6 +83,16 @@ VIVACE_INLINE void store_f32(VF v, float* p, int64_t n) {
   alignas(16) float lanes[kLanes];
   _mm_store_ps(lanes, v);
   for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
+}
+// The first n lanes of v, the others zero.
+VIVACE_INLINE VF keep_first(VF v, int64_t n) {
+  alignas(16) float lanes[kLanes];
+  _mm_store_ps(lanes, v);
+  return load_f32(lanes, n);
+}
+// n < kLanes.
+VIVACE_INLINE void copy_words(const uint16_t* from, uint16_t* to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i];
 }
 
 VIVACE_INLINE VF load_bf16(const uint16_t* p) {

@@ -61,13 +61,5 @@ VIVACE_INLINE float sum_span(int64_t n, const Term& term) {
   return reduce_sum((a + b) + (c + d));
 }
 
-// v where the lanes are in use, zero elsewhere.
-VIVACE_INLINE VF zero_unused(VF v, Full) { return v; }
-VIVACE_INLINE VF zero_unused(VF v, Part k) {
-  alignas(64) float lanes[kLanes];
-  store_f32(v, lanes);
-  return load_f32(lanes, k.n);
-}
-
 }  // namespace
 }  // namespace vivace::cpu::VIVACE_SIMD
