@@ -126,6 +126,22 @@ TEST(Attention, LargeScoresAndBadGuesses) {
   }
 }
 
+TEST(Attention, EachWeightAlone) {
+  // One key has a value, the others nothing but weight: the output is that key's weight, for scores all over the exponential's range.
+  for (const DType dtype : kDTypes) {
+    Case c(make_shape(1, 1, 300, 160, 16, dtype));
+    c.shape.scale = 1.f;
+    for (int64_t d = 0; d < 16; ++d) {
+      for (int64_t i = 0; i < 300; ++i) c.q.set(c.q_at(0, i, 0) + d, d == 0 ? static_cast<float>(i - 150) / 15.f : 0.f);
+      for (int64_t j = 0; j < 160; ++j) {
+        c.kv.set(c.k_at(0, j, 0) + d, j == 150 ? 1.f : 0.f);
+        c.kv.set(c.v_at(0, j, 0) + d, j == 150 ? 1.f : 0.f);
+      }
+    }
+    check_everywhere(c, 3);
+  }
+}
+
 TEST(Attention, LargeValues) {
   // Sums of weights times values would overflow before the division in a row that was guessed badly.
   for (const DType dtype : {float32, bfloat16}) {
