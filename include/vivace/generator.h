@@ -1,8 +1,11 @@
 // Random numbers equal to torch.Generator("cpu"): mt19937, and torch.randn's two ways of filling.
+// rand, and randn of 16 values or more, equal torch's AVX2 and AVX-512 builds bit for bit; randn of fewer goes through the
+// C library's double-precision logarithm, sine and cosine, whose last bit seldom survives the rounding to float.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "vivace/tensor.h"
 
@@ -35,5 +38,9 @@ class Generator {
   bool has_cached_normal_ = false;
   double cached_normal_ = 0;
 };
+
+// Diffusers' randn_tensor. One generator draws the whole tensor at once; several draw image b's noise, of shape [1, ...],
+// from generators[b]. Throws UsageError for none, a null one, or a number that is neither 1 nor shape[0].
+Tensor randn_tensor(const Shape& shape, std::span<Generator* const> generators);
 
 }  // namespace vivace
