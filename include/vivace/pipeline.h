@@ -34,6 +34,7 @@ using Size = std::pair<int64_t, int64_t>;  // height, width
 struct StepState {
   Tensor latents;          // float32 [N, C, h, w]; assigning it replaces the run's
   bool interrupt = false;  // true: no further steps; the picture so far is decoded
+  double seconds = 0;      // what this step took
 };
 using StepCallback = std::function<void(DiffusionPipeline& pipe, int step, float timestep, StepState& state)>;
 

@@ -68,7 +68,7 @@ Tensor denoise(const DenoiseRequest& request, std::vector<double>& seconds) {
     latents = request.scheduler->step(output, i, latents, request.generators);
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     if (!request.on_step_end) continue;
-    StepState state{.latents = latents};
+    StepState state{.latents = latents, .seconds = seconds.back()};
     request.on_step_end(i, t, state);
     latents = state.latents;
     if (state.interrupt) break;
