@@ -87,18 +87,15 @@ struct RowBlock {
   int64_t tile_visible(int64_t tile) const { return visible(first(tile + 1) - 1); }
 
   void load_queries() {
+    const int64_t row_bytes = task.args->q_strides.token * static_cast<int64_t>(element_size(s.dtype));
     for (int64_t tile = 0; tile < tiles; ++tile) {
       Unit* to = q + tile * l.head_units * kRows;
-      const int64_t rows = length(tile);
+      const char* row = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile), s, task.head);
       for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
         const int64_t units = min64(kLanes, l.head_units - unit);
         for (int g = 0; g < kRows; g += kLanes) {
-          alignas(64) Unit lines[kLanes * kLanes] = {}, columns[kLanes * kLanes];
-          for (int64_t r = 0; r < min64(kLanes, rows - g); ++r) {
-            const char* row = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile) + g + r, s, task.head);
-            Op::load_units(s.dtype, row, unit, s.head_dim, lines + r * kLanes);
-          }
-          transpose(lines, kLanes, columns, kLanes);
+          alignas(64) Unit columns[kLanes * kLanes];
+          transpose_units<Op>(s, row + g * row_bytes, row_bytes, length(tile) - g, unit, columns, kLanes);
           constexpr int kLast = kRows % kLanes == 0 ? kLanes : kRows % kLanes;
           for (int64_t u = 0; u < units; ++u) {
             std::memcpy(to + (unit + u) * kRows + g, columns + u * kLanes, (g + kLanes <= kRows ? kLanes : kLast) * sizeof(Unit));

@@ -75,11 +75,11 @@ inline Vec exp2_line(Vec t) {
   return _mm512_scalef_ps(p, t);
 }
 
-// Transposes 16 rows of 16 units.
+// Transposes kLanes rows of kLanes units; source rows lie ls bytes apart, the result's ld units.
 template <class Unit>
-inline void transpose(const Unit* s, int64_t ls, Unit* d, int64_t ld) {
+inline void transpose(const void* s, int64_t ls, Unit* d, int64_t ld) {
   __m512i r[16], t[16];
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(s + i * ls);
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(static_cast<const char*>(s) + i * ls);
   for (int i = 0; i < 8; ++i) {
     t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
     t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
@@ -161,9 +161,12 @@ inline Vec exp2_scale(Vec p, Vec floor) {
 }
 
 template <class Unit>
-inline void transpose(const Unit* s, int64_t ls, Unit* d, int64_t ld) {
-  for (int i = 0; i < 8; ++i)
-    for (int j = 0; j < 8; ++j) d[j * ld + i] = s[i * ls + j];
+inline void transpose(const void* s, int64_t ls, Unit* d, int64_t ld) {
+  for (int i = 0; i < 8; ++i) {
+    Unit row[8];
+    std::memcpy(row, static_cast<const char*>(s) + i * ls, sizeof(row));
+    for (int j = 0; j < 8; ++j) d[j * ld + i] = row[j];
+  }
 }
 
 #else  // SSE2, what every x86-64 has
@@ -247,9 +250,12 @@ inline Vec exp2_scale(Vec p, Vec floor) {
 }
 
 template <class Unit>
-inline void transpose(const Unit* s, int64_t ls, Unit* d, int64_t ld) {
-  for (int i = 0; i < 4; ++i)
-    for (int j = 0; j < 4; ++j) d[j * ld + i] = s[i * ls + j];
+inline void transpose(const void* s, int64_t ls, Unit* d, int64_t ld) {
+  for (int i = 0; i < 4; ++i) {
+    Unit row[4];
+    std::memcpy(row, static_cast<const char*>(s) + i * ls, sizeof(row));
+    for (int j = 0; j < 4; ++j) d[j * ld + i] = row[j];
+  }
 }
 
 #endif

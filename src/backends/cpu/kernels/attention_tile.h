@@ -55,9 +55,10 @@ struct F32Op {
   static void load_units(DType dtype, const void* row, int64_t first_unit, int64_t size, Unit* to) {
     store(to, load_padded(dtype, row, first_unit, size));
   }
-  // kLanes columns of kPair rows of V (null rows are zero), each column's rows in one unit.
-  static void interleave(DType dtype, const void* const* rows, int64_t first, int64_t size, Unit* to) {
-    store(to, rows[0] ? load_padded(dtype, rows[0], first, size) : zero());
+  static bool stores_units(DType dtype) { return dtype == DType::float32; }  // a row in memory is a row of units
+  // kLanes columns of a row of V.
+  static void interleave(DType dtype, const void* row, const void*, int64_t first, int64_t size, Unit* to) {
+    store(to, row ? load_padded(dtype, row, first, size) : zero());
   }
 };
 
@@ -74,18 +75,21 @@ struct Bf16Op {
   static void load_units(DType, const void* row, int64_t first_unit, int64_t size, Unit* to) {
     copy_padded(row, 2, 2 * first_unit, 2 * kLanes, size, to);
   }
-  static void interleave(DType, const void* const* rows, int64_t first, int64_t size, Unit* to) {
-    __m512i half[2];
-    for (int i = 0; i < 2; ++i) {
-      alignas(32) uint16_t buffer[kLanes] = {};
-      const uint16_t* p = static_cast<const uint16_t*>(rows[i]) + (rows[i] ? first : 0);
-      if (!rows[i] || first + kLanes > size) {
-        if (rows[i]) copy_padded(rows[i], 2, first, kLanes, size, buffer);
-        p = buffer;
-      }
-      half[i] = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    }
-    _mm512_storeu_si512(to, _mm512_or_si512(half[0], _mm512_slli_epi32(half[1], 16)));
+  static bool stores_units(DType) { return true; }
+  // kLanes columns of two rows of V, each column's pair in one unit.
+  static void interleave(DType, const void* row0, const void* row1, int64_t first, int64_t size, Unit* to) {
+    const __m512i high = _mm512_slli_epi32(widen(row1, first, size), 16);
+    _mm512_storeu_si512(to, _mm512_or_si512(widen(row0, first, size), high));
+  }
+
+ private:
+  static __m512i widen(const void* row, int64_t first, int64_t size) {
+    if (!row) return _mm512_setzero_si512();
+    const auto* p = reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(row) + first);
+    if (first + kLanes <= size) return _mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
+    alignas(32) uint16_t buffer[kLanes];
+    copy_padded(row, 2, first, kLanes, size, buffer);
+    return _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(buffer)));
   }
 };
 #endif
@@ -94,38 +98,46 @@ inline const char* token_row(const void* base, const TokenStrides& strides, int6
   return static_cast<const char*>(base) + (batch * strides.batch + token * strides.token + head * s.head_dim) * element_size(s.dtype);
 }
 
+// kLanes units of up to kLanes rows, zero beyond the row count and the head's end, transposed.
+template <class Op>
+void transpose_units(const AttentionShape& s, const void* row, int64_t row_bytes, int64_t rows, int64_t unit, typename Op::Unit* to, int64_t stride) {
+  const char* from = static_cast<const char*>(row);
+  if (rows >= kLanes && (unit + kLanes) * Op::kPair <= s.head_dim && Op::stores_units(s.dtype)) {
+    return transpose(from + unit * sizeof(typename Op::Unit), row_bytes, to, stride);
+  }
+  alignas(64) typename Op::Unit lines[kLanes * kLanes] = {};
+  for (int64_t i = 0; i < rows && i < kLanes; ++i) Op::load_units(s.dtype, from + i * row_bytes, unit, s.head_dim, lines + i * kLanes);
+  transpose(lines, kLanes * sizeof(typename Op::Unit), to, stride);
+}
+
 template <class Op>
 void pack_panel(const AttentionShape& s, const AttentionArgs& args, const AttentionLayout& l, int64_t batch, int64_t head, int64_t panel,
                 void* packed_k, void* packed_v) {
   using Unit = typename Op::Unit;
-  const int64_t key0 = panel * kPanel;
+  const int64_t key0 = panel * kPanel, keys = s.kv_len - key0, element = static_cast<int64_t>(element_size(s.dtype));
+  const char* k_row = token_row(args.k, args.k_strides, batch, key0, s, head);
+  const int64_t k_bytes = args.k_strides.token * element;
   Unit* k_out = static_cast<Unit*>(packed_k) + panel * l.head_units * kPanel;
-  for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
-    const int64_t units = l.head_units - unit < kLanes ? l.head_units - unit : kLanes;
-    for (int g = 0; g < kPanel; g += kLanes) {
-      alignas(64) Unit rows[kLanes * kLanes], columns[kLanes * kLanes];
-      for (int i = 0; i < kLanes; ++i) {
-        const int64_t key = key0 + g + i;
-        if (key < s.kv_len) {
-          Op::load_units(s.dtype, token_row(args.k, args.k_strides, batch, key, s, head), unit, s.head_dim, rows + i * kLanes);
-        } else {
-          std::memset(rows + i * kLanes, 0, kLanes * sizeof(Unit));
-        }
+  for (int g = 0; g < kPanel; g += kLanes) {
+    for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
+      Unit* to = k_out + unit * kPanel + g;
+      if (unit + kLanes <= l.head_units) {
+        transpose_units<Op>(s, k_row + g * k_bytes, k_bytes, keys - g, unit, to, kPanel);
+        continue;
       }
-      transpose(rows, kLanes, columns, kLanes);
-      for (int64_t u = 0; u < units; ++u) std::memcpy(k_out + (unit + u) * kPanel + g, columns + u * kLanes, kLanes * sizeof(Unit));
+      alignas(64) Unit columns[kLanes * kLanes];
+      transpose_units<Op>(s, k_row + g * k_bytes, k_bytes, keys - g, unit, columns, kLanes);
+      for (int64_t u = 0; unit + u < l.head_units; ++u) std::memcpy(to + u * kPanel, columns + u * kLanes, kLanes * sizeof(Unit));
     }
   }
-  const int64_t kv_units = l.kv_padded / Op::kPair;
-  for (int64_t key = key0; key < key0 + kPanel; key += Op::kPair) {
-    const void* rows[2];
-    for (int i = 0; i < Op::kPair; ++i) {
-      rows[i] = key + i < s.kv_len ? token_row(args.v, args.v_strides, batch, key + i, s, head) : nullptr;
-    }
-    for (int64_t column = 0; column < l.out_columns; column += kLanes) {
-      const int64_t group = column / kPanel * kPanel, width = l.out_columns - group < kPanel ? kLanes : kPanel;
-      Unit* to = static_cast<Unit*>(packed_v) + group * kv_units + key / Op::kPair * width + (column - group);
-      Op::interleave(s.dtype, rows, column, s.head_dim, to);
+  const char* v_row = token_row(args.v, args.v_strides, batch, key0, s, head);
+  const int64_t v_bytes = args.v_strides.token * element, kv_units = l.kv_padded / Op::kPair;
+  for (int64_t column = 0; column < l.out_columns; column += kLanes) {
+    const int64_t group = column & ~int64_t{kPanel - 1}, width = l.out_columns - group < kPanel ? kLanes : kPanel;
+    Unit* to = static_cast<Unit*>(packed_v) + group * kv_units + key0 / Op::kPair * width + (column - group);
+    for (int64_t i = 0; i < kPanel; i += Op::kPair, to += width) {
+      const char* row = v_row + i * v_bytes;
+      Op::interleave(s.dtype, i < keys ? row : nullptr, i + 1 < keys ? row + v_bytes : nullptr, column, s.head_dim, to);
     }
   }
 }
