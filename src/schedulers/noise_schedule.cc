@@ -1,0 +1,97 @@
+#include "schedulers/noise_schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numbers>
+
+#include "base/log.h"
+#include "schedulers/numeric.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+constexpr int kMostTrainTimesteps = 1'000'000;  // a thousand times the usual; keeps a hostile config from filling the memory
+
+// torch.cumprod accumulates float32 in double.
+std::vector<float> cumulative_alphas(const std::vector<float>& betas) {
+  std::vector<float> alphas(betas.size());
+  double product = 1;
+  for (size_t i = 0; i < betas.size(); ++i) {
+    product *= 1.f - betas[i];
+    alphas[i] = static_cast<float>(product);
+  }
+  return alphas;
+}
+
+// Betas whose cumulative product of alphas follows alpha_bar(t), t in [0, 1].
+std::vector<float> betas_for_alpha_bar(int n, const std::function<double(double)>& alpha_bar) {
+  std::vector<float> betas(static_cast<size_t>(n));
+  for (int i = 0; i < n; ++i) {
+    const double t1 = static_cast<double>(i) / n, t2 = static_cast<double>(i + 1) / n;
+    betas[i] = static_cast<float>(std::min(1 - alpha_bar(t2) / alpha_bar(t1), 0.999));
+  }
+  return betas;
+}
+
+// Common Diffusion Noise Schedules and Sample Steps are Flawed (arXiv 2305.08891), algorithm 1: shifts and scales sqrt(alpha bar) so that the
+// last timestep holds no signal.
+std::vector<float> rescale_zero_terminal_snr(const std::vector<float>& betas) {
+  std::vector<float> bar = cumulative_alphas(betas);
+  for (float& v : bar) v = std::sqrt(v);
+  const float first = bar.front(), last = bar.back(), scale = first / (first - last);
+  for (float& v : bar) {
+    v = (v - last) * scale;
+    v *= v;
+  }
+  std::vector<float> rescaled(bar.size());
+  for (size_t i = 0; i < bar.size(); ++i) rescaled[i] = 1.f - (i == 0 ? bar[0] : bar[i] / bar[i - 1]);
+  return rescaled;
+}
+
+void check_betas(const SchedulerConfig& config, const std::vector<float>& betas, std::string_view field) {
+  for (float beta : betas)
+    if (!(beta >= 0 && beta <= 1)) config.unsupported(field, "betas from 0 to 1");
+}
+
+std::vector<float> read_betas(SchedulerConfig& config, const NoiseScheduleRules& rules, std::string& schedule) {
+  const int n = config.integer("num_train_timesteps", 1000, 1, kMostTrainTimesteps);
+  const double start = config.number("beta_start", rules.beta_start), end = config.number("beta_end", rules.beta_end);
+  schedule = rules.exponential ? config.choice("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2", "exp"}, rules.beta_schedule)
+                               : config.choice("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2"}, rules.beta_schedule);
+  const std::vector<double> trained = config.numbers("trained_betas");
+  if (!trained.empty()) {
+    if (trained.size() != static_cast<size_t>(n)) config.unsupported("trained_betas", cat(n, " numbers, as num_train_timesteps says"));
+    std::vector<float> betas(trained.begin(), trained.end());
+    check_betas(config, betas, "trained_betas");
+    return betas;
+  }
+  if (schedule == "squaredcos_cap_v2")
+    return betas_for_alpha_bar(n, [](double t) {
+      const double c = std::cos((t + 0.008) / 1.008 * std::numbers::pi / 2);
+      return c * c;
+    });
+  if (schedule == "exp") return betas_for_alpha_bar(n, [](double t) { return std::exp(t * -12.0); });
+  if (!(start >= 0 && start <= 1)) config.unsupported("beta_start", "a number from 0 to 1");
+  if (!(end >= 0 && end <= 1)) config.unsupported("beta_end", "a number from 0 to 1");
+  if (schedule == "linear") return linspace_float(static_cast<float>(start), static_cast<float>(end), n);
+  std::vector<float> betas = linspace_float(static_cast<float>(std::sqrt(start)), static_cast<float>(std::sqrt(end)), n);
+  for (float& beta : betas) beta *= beta;
+  return betas;
+}
+
+}  // namespace
+
+NoiseSchedule read_noise_schedule(SchedulerConfig& config, const NoiseScheduleRules& rules) {
+  NoiseSchedule out;
+  std::vector<float> betas = read_betas(config, rules, out.beta_schedule);
+  const bool rescale = rules.zero_terminal_snr && config.flag("rescale_betas_zero_snr", false);
+  if (rescale) betas = rescale_zero_terminal_snr(betas);
+  out.alphas_cumprod = cumulative_alphas(betas);
+  if (rescale && rules.finite_sigma) out.alphas_cumprod.back() = 0x1p-24f;  // the smallest half: close to zero without an infinite sigma
+  for (float alpha : out.alphas_cumprod) out.sigmas.push_back(std::sqrt((1.f - alpha) / alpha));
+  return out;
+}
+
+}  // namespace vivace

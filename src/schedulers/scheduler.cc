@@ -1,0 +1,88 @@
+// The list of schedulers.
+#include "vivace/scheduler.h"
+
+#include "base/log.h"
+#include "schedulers/scheduler_base.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+struct Entry {
+  const char* class_name;
+  std::unique_ptr<Scheduler> (*make)(SchedulerConfig);
+};
+constexpr Entry kSchedulers[] = {
+    {"EulerDiscreteScheduler", make_euler_discrete},
+    {"EulerAncestralDiscreteScheduler", make_euler_ancestral_discrete},
+    {"DDIMScheduler", make_ddim},
+    {"DPMSolverMultistepScheduler", make_dpmsolver_multistep},
+    {"UniPCMultistepScheduler", make_unipc_multistep},
+    {"PNDMScheduler", make_pndm},
+    {"HeunDiscreteScheduler", make_heun_discrete},
+    {"LCMScheduler", make_lcm},
+    {"FlowMatchEulerDiscreteScheduler", make_flow_match_euler_discrete},
+};
+
+struct ShortName {
+  const char *name, *class_name;
+  const char* overrides = "{}";
+};
+constexpr ShortName kShortNames[] = {
+    {"euler", "EulerDiscreteScheduler"},
+    {"euler_a", "EulerAncestralDiscreteScheduler"},
+    {"ddim", "DDIMScheduler"},
+    {"dpmsolver++", "DPMSolverMultistepScheduler"},
+    {"dpmpp_2m", "DPMSolverMultistepScheduler"},
+    {"dpmpp_2m_sde", "DPMSolverMultistepScheduler", R"({"algorithm_type": "sde-dpmsolver++"})"},
+    {"unipc", "UniPCMultistepScheduler"},
+    {"pndm", "PNDMScheduler"},
+    {"heun", "HeunDiscreteScheduler"},
+    {"lcm", "LCMScheduler"},
+    {"flow_match_euler", "FlowMatchEulerDiscreteScheduler"},
+};
+
+}  // namespace
+
+std::unique_ptr<Scheduler> make_scheduler(std::string_view name, const std::string& config, const std::string& overrides) {
+  std::string_view class_name = name;
+  std::string all_overrides = overrides;
+  for (const ShortName& s : kShortNames) {
+    if (name != s.name) continue;
+    class_name = s.class_name;
+    nlohmann::json fields = nlohmann::json::parse(s.overrides);
+    const nlohmann::json given = parse_json(overrides, cat(class_name, " config overrides"));
+    if (!given.is_object()) throw UserError(cat(class_name, " config overrides: expected a JSON object at the top, got ", given.type_name()));
+    fields.update(given);
+    all_overrides = fields.dump();
+  }
+  for (const Entry& entry : kSchedulers)
+    if (class_name == entry.class_name) return entry.make(SchedulerConfig(entry.class_name, config, all_overrides));
+  std::string known;
+  for (const Entry& entry : kSchedulers) known += cat(known.empty() ? "" : ", ", entry.class_name);
+  for (const ShortName& s : kShortNames) known += cat(", ", s.name);
+  throw UsageError(cat("unknown scheduler \"", name, "\": expected one of ", known));
+}
+
+std::vector<std::string> list_schedulers() {
+  std::vector<std::string> names;
+  for (const Entry& entry : kSchedulers) names.emplace_back(entry.class_name);
+  return names;
+}
+
+#define VIVACE_SCHEDULER(name)                                                                            \
+  std::unique_ptr<Scheduler> name::from_config(const std::string& config, const std::string& overrides) { \
+    return make_scheduler(#name, config, overrides);                                                      \
+  }
+VIVACE_SCHEDULER(EulerDiscreteScheduler)
+VIVACE_SCHEDULER(EulerAncestralDiscreteScheduler)
+VIVACE_SCHEDULER(DDIMScheduler)
+VIVACE_SCHEDULER(DPMSolverMultistepScheduler)
+VIVACE_SCHEDULER(UniPCMultistepScheduler)
+VIVACE_SCHEDULER(PNDMScheduler)
+VIVACE_SCHEDULER(HeunDiscreteScheduler)
+VIVACE_SCHEDULER(LCMScheduler)
+VIVACE_SCHEDULER(FlowMatchEulerDiscreteScheduler)
+#undef VIVACE_SCHEDULER
+
+}  // namespace vivace

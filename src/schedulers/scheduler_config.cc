@@ -1,0 +1,105 @@
+#include "schedulers/scheduler_config.h"
+
+#include <cmath>
+
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+using Json = nlohmann::json;
+
+Json object(const std::string& text, const std::string& name) {
+  Json value = parse_json(text, name);
+  if (!value.is_object()) throw UserError(cat(name, ": expected a JSON object at the top, got ", value.type_name()));
+  return value;
+}
+
+Json merge(const std::string& name, const std::string& config, const std::string& overrides) {
+  Json values = object(config, name);
+  if (const auto unused = values.find("_use_default_values"); unused != values.end()) {
+    if (!unused->is_array()) throw UserError(cat(name, ": field \"_use_default_values\": expected a list of strings, got ", unused->type_name()));
+    const Json names = *unused;
+    values.erase("_use_default_values");
+    for (const Json& key : names) {
+      if (!key.is_string())
+        throw UserError(cat(name, ": field \"_use_default_values\": expected a list of strings, got a ", key.type_name(), " in it"));
+      values.erase(key.get_ref<const std::string&>());
+    }
+  }
+  values.update(object(overrides, name + " overrides"));
+  for (const auto& [key, value] : values.items()) {
+    // Written as null, which reads as the default: right for the one field that may be -infinity, whose default it is, and for no other.
+    if (value.is_number_float() && !std::isfinite(value.get<double>()) && !(key == "lambda_min_clipped" && value.get<double>() < 0))
+      throw UserError(cat(name, ": field \"", key, "\": expected a finite number"));
+  }
+  return values;
+}
+
+}  // namespace
+
+SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides)
+    : class_name_(std::move(class_name)),
+      values_(merge(class_name_ + " config", config, overrides)),
+      fields_(Config::parse(values_.dump(), class_name_ + " config")) {
+  values_["_class_name"] = class_name_;
+}
+
+template <class T>
+void SchedulerConfig::record(std::string_view key, const T& value) {
+  if (fields_.has(key)) return;
+  values_[std::string(key)] = value;
+  defaults_.emplace_back(key);
+}
+
+bool SchedulerConfig::flag(std::string_view key, bool fallback) {
+  record(key, fallback);
+  return fields_.get_or<bool>(key, fallback);
+}
+
+int SchedulerConfig::integer(std::string_view key, int fallback, int least, int most) {
+  record(key, fallback);
+  const int value = fields_.get_or<int>(key, fallback);
+  if (value < least || value > most) unsupported(key, cat("an integer from ", least, " to ", most));
+  return value;
+}
+
+double SchedulerConfig::number(std::string_view key, double fallback) {
+  record(key, fallback);
+  return fields_.get_or<double>(key, fallback);
+}
+
+std::optional<double> SchedulerConfig::optional_number(std::string_view key, std::optional<double> fallback) {
+  record(key, fallback ? Json(*fallback) : Json());
+  const std::optional<double> value = fields_.get_optional<double>(key);
+  return value || fields_.has(key) ? value : fallback;
+}
+
+std::string SchedulerConfig::choice(std::string_view key, std::initializer_list<std::string_view> allowed, std::string_view fallback) {
+  record(key, std::string(fallback));
+  return fields_.one_of(key, allowed, fallback);
+}
+
+std::vector<double> SchedulerConfig::numbers(std::string_view key) {
+  record(key, Json());
+  return fields_.get_or<std::vector<double>>(key, {});
+}
+
+std::vector<int64_t> SchedulerConfig::integers(std::string_view key) {
+  record(key, Json::array());
+  return fields_.get_or<std::vector<int64_t>>(key, {});
+}
+
+void SchedulerConfig::only_null(std::string_view key) {
+  record(key, Json());
+  if (fields_.has(key) && !fields_.is_null(key)) unsupported(key, "null");
+}
+
+std::string SchedulerConfig::json() const {
+  Json out = values_;
+  if (!defaults_.empty()) out["_use_default_values"] = defaults_;
+  return out.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace vivace

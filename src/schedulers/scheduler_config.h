@@ -1,0 +1,52 @@
+// A scheduler's config while it is being read: each read names the field, its default and what it may be, and is recorded for config_json.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+
+namespace vivace {
+
+class SchedulerConfig {
+ public:
+  // Fields that `config` lists in "_use_default_values" are dropped, then `overrides` are laid over it (Diffusers' from_config).
+  // Throws UserError when either is no JSON object.
+  SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides);
+
+  // All throw UserError for a value of the wrong type or out of range. A null counts as missing.
+  bool flag(std::string_view key, bool fallback);
+  int integer(std::string_view key, int fallback, int least, int most);
+  double number(std::string_view key, double fallback);  // NaN and +infinity are refused
+  std::optional<double> optional_number(std::string_view key, std::optional<double> fallback = std::nullopt);
+  std::string choice(std::string_view key, std::initializer_list<std::string_view> allowed, std::string_view fallback);
+  std::vector<double> numbers(std::string_view key);    // empty when missing
+  std::vector<int64_t> integers(std::string_view key);  // empty when missing
+  // A field that only another class declares, which Diffusers nevertheless looks at when the config carries it.
+  std::optional<double> hidden_number(std::string_view key) const { return fields_.get_optional<double>(key); }
+  // A field of which only null is supported.
+  void only_null(std::string_view key);
+  // Diffusers replaces some values by ones it can handle.
+  void replace(std::string_view key, std::string_view value) { values_[std::string(key)] = std::string(value); }
+
+  // field "...": value ... is not supported: expected ...
+  [[noreturn]] void unsupported(std::string_view key, std::string_view expected) const { fields_.unsupported(key, expected); }
+  const std::string& class_name() const { return class_name_; }
+  std::string json() const;
+
+ private:
+  template <class T>
+  void record(std::string_view key, const T& value);
+
+  std::string class_name_;
+  nlohmann::json values_;  // all fields: given, hidden and default
+  Config fields_;          // those given
+  std::vector<std::string> defaults_;
+};
+
+}  // namespace vivace

@@ -1,0 +1,272 @@
+// Configs: names, defaults, what moves between classes, and what is refused.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "vivace/error.h"
+#include "vivace/scheduler.h"
+
+namespace vivace {
+namespace {
+
+using Json = nlohmann::json;
+
+Json fields(const Scheduler& scheduler) { return Json::parse(scheduler.config_json()); }
+
+// The call throws exactly E, and its message is one line that holds each of `parts`.
+template <class E>
+void expect_error(const std::function<void()>& call, std::initializer_list<std::string_view> parts) {
+  try {
+    call();
+    ADD_FAILURE() << "no error";
+  } catch (const E& error) {
+    const std::string what = error.what();
+    EXPECT_EQ(typeid(error), typeid(E)) << what;
+    EXPECT_EQ(what.find('\n'), std::string::npos) << what;
+    for (std::string_view part : parts) EXPECT_NE(what.find(part), std::string::npos) << part << " in: " << what;
+  }
+}
+
+TEST(SchedulerNames, ClassAndShortNames) {
+  EXPECT_EQ(list_schedulers().size(), 9u);
+  for (const std::string& name : list_schedulers()) EXPECT_EQ(make_scheduler(name)->class_name(), name);
+  const std::pair<const char*, const char*> names[] = {{"euler", "EulerDiscreteScheduler"},
+                                                       {"euler_a", "EulerAncestralDiscreteScheduler"},
+                                                       {"ddim", "DDIMScheduler"},
+                                                       {"dpmsolver++", "DPMSolverMultistepScheduler"},
+                                                       {"dpmpp_2m", "DPMSolverMultistepScheduler"},
+                                                       {"unipc", "UniPCMultistepScheduler"},
+                                                       {"pndm", "PNDMScheduler"},
+                                                       {"heun", "HeunDiscreteScheduler"},
+                                                       {"lcm", "LCMScheduler"},
+                                                       {"flow_match_euler", "FlowMatchEulerDiscreteScheduler"}};
+  for (const auto& [short_name, class_name] : names) EXPECT_EQ(make_scheduler(short_name)->class_name(), class_name);
+  EXPECT_EQ(fields(*make_scheduler("dpmpp_2m_sde"))["algorithm_type"], "sde-dpmsolver++");
+  EXPECT_EQ(fields(*make_scheduler("dpmpp_2m_sde", "{}", R"({"algorithm_type": "dpmsolver++"})"))["algorithm_type"], "dpmsolver++");
+  expect_error<UsageError>([] { make_scheduler("dpm++"); }, {"\"dpm++\"", "EulerDiscreteScheduler", "flow_match_euler"});
+}
+
+TEST(SchedulerConfigs, KeepsSharedFieldsIgnoresOthersAndCarriesThemOn) {
+  const auto dpm = DPMSolverMultistepScheduler::from_config(
+      R"({"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "solver_order": 3, "timestep_spacing": "trailing"})");
+  const auto euler = EulerDiscreteScheduler::from_config(dpm->config());
+  EXPECT_EQ(fields(*euler)["_class_name"], "EulerDiscreteScheduler");
+  EXPECT_EQ(fields(*euler)["timestep_spacing"], "trailing");
+  EXPECT_EQ(fields(*euler)["beta_start"], 0.00085);
+  const auto back = DPMSolverMultistepScheduler::from_config(euler->config());
+  EXPECT_EQ(fields(*back)["solver_order"], 3);
+}
+
+TEST(SchedulerConfigs, DefaultsDoNotTravel) {
+  // DDIM's default spacing is "leading", Euler's "linspace": neither was chosen by anyone.
+  const auto ddim = DDIMScheduler::from_config(R"({"beta_end": 0.012})");
+  EXPECT_EQ(fields(*ddim)["timestep_spacing"], "leading");
+  const auto euler = EulerDiscreteScheduler::from_config(ddim->config());
+  EXPECT_EQ(fields(*euler)["timestep_spacing"], "linspace");
+  EXPECT_EQ(fields(*euler)["beta_end"], 0.012);
+  const auto chosen = EulerDiscreteScheduler::from_config(DDIMScheduler::from_config(R"({"timestep_spacing": "leading"})")->config());
+  EXPECT_EQ(fields(*chosen)["timestep_spacing"], "leading");
+}
+
+TEST(SchedulerConfigs, OverridesWin) {
+  const auto dpm = DPMSolverMultistepScheduler::from_config(R"({"use_karras_sigmas": false})", R"({"use_karras_sigmas": true})");
+  EXPECT_EQ(fields(*dpm)["use_karras_sigmas"], true);
+}
+
+TEST(SchedulerConfigs, ReadsWhatPythonWrites) {
+  EXPECT_NO_THROW(make_scheduler(
+      "dpmsolver++", R"({"lambda_min_clipped": -Infinity, "trained_betas": null, "variance_type": null, "_diffusers_version": "0.42.1"})"));
+  EXPECT_NO_THROW(make_scheduler("unipc", R"({"solver_p": null, "disable_corrector": [], "sigma_min": null, "use_karras_sigmas": null})"));
+  const auto dpm = make_scheduler("dpmsolver++", R"({"lambda_min_clipped": -Infinity})");
+  EXPECT_NO_THROW(make_scheduler("dpmsolver++", dpm->config()));
+}
+
+TEST(SchedulerConfigs, ReplacesSolverTypesOfOtherClassesAsDiffusersDoes) {
+  EXPECT_EQ(fields(*make_scheduler("dpmsolver++", R"({"solver_type": "bh2"})"))["solver_type"], "midpoint");
+  EXPECT_EQ(fields(*make_scheduler("unipc", R"({"solver_type": "midpoint"})"))["solver_type"], "bh2");
+  EXPECT_EQ(fields(*make_scheduler("dpmsolver++", R"({"algorithm_type": "deis", "final_sigmas_type": "sigma_min"})"))["algorithm_type"],
+            "dpmsolver++");
+}
+
+TEST(SchedulerConfigs, RefusesValuesByName) {
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"euler", R"({"prediction_type": "noise"})", "prediction_type"},
+      {"euler_a", R"({"prediction_type": "sample"})", "prediction_type"},
+      {"pndm", R"({"prediction_type": "sample"})", "prediction_type"},
+      {"unipc", R"({"prediction_type": "flow_prediction", "predict_x0": false})", "prediction_type"},
+      {"dpmsolver++", R"({"prediction_type": "flow_prediction", "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"})",
+       "prediction_type"},
+      {"euler", R"({"beta_schedule": "sigmoid"})", "beta_schedule"},
+      {"ddim", R"({"beta_schedule": "exp"})", "beta_schedule"},
+      {"heun", R"({"timestep_spacing": "random"})", "timestep_spacing"},
+      {"euler", R"({"interpolation_type": "cubic"})", "interpolation_type"},
+      {"euler", R"({"timestep_type": "half"})", "timestep_type"},
+      {"euler", R"({"final_sigmas_type": "one"})", "final_sigmas_type"},
+      {"euler", R"({"use_karras_sigmas": true, "use_beta_sigmas": true})", "use_karras_sigmas"},
+      {"euler", R"({"sigma_min": 0})", "sigma_min"},
+      {"euler", R"({"num_train_timesteps": 0})", "num_train_timesteps"},
+      {"euler", R"({"num_train_timesteps": 100000000})", "num_train_timesteps"},
+      {"euler", R"({"beta_start": -1})", "beta_start"},
+      {"euler", R"({"beta_end": 1.5})", "beta_end"},
+      {"euler", R"({"beta_end": NaN})", "beta_end"},
+      {"euler", R"({"trained_betas": [0.1, 0.2]})", "trained_betas"},
+      {"euler", R"({"trained_betas": [0.1, 2.0], "num_train_timesteps": 2})", "trained_betas"},
+      {"euler", R"({"steps_offset": -1})", "steps_offset"},
+      {"dpmsolver++", R"({"algorithm_type": "dpmsolver+++"})", "algorithm_type"},
+      {"dpmsolver++", R"({"algorithm_type": "dpmsolver"})", "final_sigmas_type"},
+      {"dpmsolver++", R"({"solver_order": 4})", "solver_order"},
+      {"dpmsolver++", R"({"solver_type": "rk4"})", "solver_type"},
+      {"dpmsolver++", R"({"variance_type": "learned"})", "variance_type"},
+      {"dpmsolver++", R"({"time_shift_type": "linear"})", "time_shift_type"},
+      {"unipc", R"({"solver_order": 0})", "solver_order"},
+      {"unipc", R"({"solver_p": {"x": 1}})", "solver_p"},
+      {"unipc", R"({"shift_terminal": 0.1})", "shift_terminal"},
+      {"ddim", R"({"dynamic_thresholding_ratio": 1.5})", "dynamic_thresholding_ratio"},
+      {"ddim", R"({"clip_sample_range": -1})", "clip_sample_range"},
+      {"lcm", R"({"original_inference_steps": 2000})", "original_inference_steps"},
+      {"flow_match_euler", R"({"time_shift_type": "cubic"})", "time_shift_type"},
+      {"flow_match_euler", R"({"shift": 0})", "shift"},
+  };
+  for (const auto& [name, config, field] : cases) {
+    SCOPED_TRACE(cat(name, " ", config));
+    expect_error<UserError>([&] { make_scheduler(name, config); }, {field});
+  }
+}
+
+TEST(SchedulerConfigs, RefusesWrongTypesByName) {
+  const std::pair<const char*, const char*> cases[] = {{R"({"num_train_timesteps": "1000"})", "num_train_timesteps"},
+                                                       {R"({"num_train_timesteps": 1000.5})", "num_train_timesteps"},
+                                                       {R"({"beta_start": "0.1"})", "beta_start"},
+                                                       {R"({"beta_schedule": 3})", "beta_schedule"},
+                                                       {R"({"use_karras_sigmas": 1})", "use_karras_sigmas"},
+                                                       {R"({"use_karras_sigmas": "true"})", "use_karras_sigmas"},
+                                                       {R"({"trained_betas": 0.1})", "trained_betas"},
+                                                       {R"({"trained_betas": ["a"]})", "trained_betas"},
+                                                       {R"({"sigma_max": [1]})", "sigma_max"},
+                                                       {R"({"prediction_type": null, "steps_offset": true})", "steps_offset"},
+                                                       {R"({"_use_default_values": "beta_end"})", "_use_default_values"}};
+  for (const auto& [config, field] : cases) {
+    SCOPED_TRACE(config);
+    expect_error<UserError>([&] { make_scheduler("unipc", config); }, {field, "expected"});
+  }
+  for (const char* config : {"", "[]", "3", "{\"a\":", "null"}) {
+    SCOPED_TRACE(config);
+    expect_error<UserError>([&] { make_scheduler("euler", config); }, {"EulerDiscreteScheduler config"});
+    expect_error<UserError>([&] { make_scheduler("euler", "{}", config); }, {"EulerDiscreteScheduler config overrides"});
+  }
+}
+
+TEST(SetTimesteps, RefusesTheNumberOfSteps) {
+  for (const std::string& name : list_schedulers()) {
+    SCOPED_TRACE(name);
+    const auto scheduler = make_scheduler(name);
+    for (int steps : {0, -5, 1001})
+      expect_error<UsageError>([&] { scheduler->set_timesteps(steps); }, {name, "num_inference_steps", std::to_string(steps)});
+    expect_error<UsageError>([&] { scheduler->set_timesteps(SchedulerTimesteps{}); }, {name, "num_inference_steps"});
+  }
+  expect_error<UsageError>([] { make_scheduler("lcm")->set_timesteps(51); }, {"num_inference_steps", "50"});
+  expect_error<UsageError>([] { make_scheduler("pndm")->set_timesteps(3); }, {"num_inference_steps", "skip_prk_steps"});
+}
+
+TEST(SetTimesteps, RefusesWhatAClassDoesNotTake) {
+  const auto with = [](auto set) {
+    SchedulerTimesteps request;
+    set(request);
+    return request;
+  };
+  const SchedulerTimesteps timesteps = with([](auto& r) { r.timesteps = {900, 500, 100}; });
+  const SchedulerTimesteps sigmas = with([](auto& r) { r.sigmas = {10, 1, 0}; });
+  const SchedulerTimesteps mu = with([](auto& r) { r.num_inference_steps = 5, r.mu = 1; });
+  for (const char* name : {"euler_a", "ddim", "pndm", "unipc"})
+    expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(timesteps); }, {"timesteps", "not supported"});
+  for (const char* name : {"euler_a", "ddim", "pndm", "unipc", "dpmsolver++", "heun", "lcm"})
+    expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(sigmas); }, {"sigmas", "not supported"});
+  for (const char* name : {"euler", "euler_a", "ddim", "pndm", "heun", "lcm"})
+    expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(mu); }, {"mu"});
+  expect_error<UsageError>([&] { make_scheduler("dpmsolver++")->set_timesteps(mu); }, {"use_dynamic_shifting"});
+  for (const char* name : {"flow_match_euler", "unipc"})
+    expect_error<UsageError>([&] { make_scheduler(name, R"({"use_dynamic_shifting": true})")->set_timesteps(5); }, {"mu"});
+  for (const char* name : {"euler", "dpmsolver++", "heun"})
+    expect_error<UsageError>([&] { make_scheduler(name, R"({"use_karras_sigmas": true})")->set_timesteps(timesteps); }, {"timesteps", "karras"});
+
+  const auto refuse = [&](const char* name, auto set, std::string_view part) {
+    expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(with(set)); }, {part});
+  };
+  refuse(
+      "euler",
+      [](auto& r) {
+        r.timesteps = {900}, r.sigmas = {10, 0};
+      },
+      "only one of");
+  refuse(
+      "euler",
+      [](auto& r) {
+        r.timesteps = {900, 100}, r.num_inference_steps = 3;
+      },
+      "2 steps");
+  refuse(
+      "euler", [](auto& r) { r.sigmas = {1}; }, "no step");
+  refuse(
+      "euler",
+      [](auto& r) {
+        r.sigmas = {1, NAN, 0};
+      },
+      "finite");
+  refuse(
+      "euler", [](auto& r) { r.timesteps = {-1}; }, "negative");
+  refuse(
+      "flow_match_euler",
+      [](auto& r) {
+        r.sigmas = {1, 0.5}, r.timesteps = {1000};
+      },
+      "as many");
+  refuse(
+      "lcm",
+      [](auto& r) {
+        r.timesteps = {500, 500};
+      },
+      "descending");
+  refuse(
+      "lcm",
+      [](auto& r) {
+        r.timesteps = {1000, 500};
+      },
+      "num_train_timesteps");
+  refuse(
+      "lcm", [](auto& r) { r.num_inference_steps = 4, r.strength = 0; }, "strength");
+  refuse(
+      "lcm", [](auto& r) { r.num_inference_steps = 4, r.original_inference_steps = 0; }, "original_inference_steps");
+}
+
+TEST(SetTimesteps, NamesTheStepThatHasNoFiniteFormula) {
+  // No signal is left at the last training timestep, so epsilon says nothing about the original there.
+  const auto ddim = make_scheduler("ddim", R"({"rescale_betas_zero_snr": true, "timestep_spacing": "trailing", "clip_sample": false})");
+  ddim->set_timesteps(10);
+  expect_error<UserError>([&] { ddim->input_scale(0); }, {"DDIMScheduler: step 0", "prediction_type"});
+  EXPECT_NO_THROW(ddim->input_scale(1));
+  const Tensor x = Tensor::zeros({1, 4});
+  expect_error<UserError>([&] { ddim->step(x, 0, x); }, {"step 0"});
+  expect_error<UserError>(
+      [] {
+        make_scheduler("dpmsolver++", R"({"algorithm_type": "sde-dpmsolver", "solver_order": 3, "final_sigmas_type": "sigma_min"})")
+            ->set_timesteps(20);
+      },
+      {"solver_order 3", "sde-dpmsolver"});
+  expect_error<UserError>([] { make_scheduler("ddim", R"({"steps_offset": 1})")->set_timesteps(1000); }, {"timestep 1000", "steps_offset"});
+}
+
+TEST(SetTimesteps, AFailureLeavesNothingToRun) {
+  const auto scheduler = make_scheduler("pndm");
+  scheduler->set_timesteps(10);
+  EXPECT_FALSE(scheduler->timesteps().empty());
+  EXPECT_THROW(scheduler->set_timesteps(2), UsageError);
+  EXPECT_TRUE(scheduler->timesteps().empty());
+  expect_error<UsageError>([&] { scheduler->input_scale(0); }, {"set_timesteps"});
+  expect_error<UsageError>([&] { make_scheduler("euler")->init_noise_sigma(); }, {"set_timesteps"});
+}
+
+}  // namespace
+}  // namespace vivace

@@ -1,0 +1,103 @@
+// The NumPy, PyTorch and SciPy functions the tables are made with.
+#include "schedulers/numeric.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "schedulers/spacing.h"
+
+namespace vivace {
+namespace {
+
+constexpr double kEps = std::numeric_limits<double>::epsilon();
+
+TEST(Numeric, Linspace) {
+  EXPECT_EQ(linspace(0, 1, 5), (std::vector<double>{0, 0.25, 0.5, 0.75, 1}));
+  EXPECT_EQ(linspace(0, 4, 4, false), (std::vector<double>{0, 1, 2, 3}));
+  EXPECT_EQ(linspace(3, 9, 1), std::vector<double>{3});
+  EXPECT_TRUE(linspace(0, 1, 0).empty());
+  EXPECT_EQ(linspace(0, 0.1, 7).back(), 0.1);
+  EXPECT_EQ(linspace_float(1, 2, 3), (std::vector<float>{1, 1.5f, 2}));
+  EXPECT_EQ(linspace_float(0.1f, 0.7f, 100).back(), 0.7f);
+  EXPECT_EQ(linspace_float(5, 6, 1), std::vector<float>{5});
+}
+
+TEST(Numeric, ArangeHasNumPysLength) {
+  EXPECT_EQ(arange(1000, 0, -250), (std::vector<double>{1000, 750, 500, 250}));
+  for (int n = 1; n <= 1000; ++n) {
+    const double step = -1000.0 / n;
+    EXPECT_EQ(arange(1000, 0, step).size(), static_cast<size_t>(std::ceil((0.0 - 1000) / step)));
+  }
+}
+
+TEST(Numeric, InterpolateClampsAndMeetsThePoints) {
+  const std::vector<float> values{1, 3, 7};
+  EXPECT_EQ(interpolate(-1, values), 1);
+  EXPECT_EQ(interpolate(0.5, values), 2);
+  EXPECT_EQ(interpolate(1, values), 3);
+  EXPECT_EQ(interpolate(2, values), 7);
+  EXPECT_EQ(interpolate(9, values), 7);
+  EXPECT_EQ(interpolate(0, std::vector<float>{4}), 4);
+}
+
+TEST(Numeric, LogarithmOfNumPyIsWithinFourUnits) {
+  for (float x = 1e-6f; x < 1e6f; x *= 1.0137f) {
+    const double exact = std::log(static_cast<double>(x));
+    EXPECT_NEAR(numpy_log(x), exact, 4 * std::numeric_limits<float>::epsilon() * std::max(std::abs(exact), 1e-3)) << x;
+  }
+  EXPECT_EQ(numpy_log(1.f), 0.f);
+  EXPECT_EQ(numpy_log(0.f), -std::numeric_limits<float>::infinity());
+}
+
+TEST(Numeric, BetaQuantiles) {
+  EXPECT_EQ(beta_ppf(0, 0.6, 0.6), 0);
+  EXPECT_EQ(beta_ppf(1, 0.6, 0.6), 1);
+  EXPECT_NEAR(beta_ppf(0.5, 0.6, 0.6), 0.5, 4 * kEps);
+  // Closed forms: uniform, x^a, 1 - (1 - x)^b, and the arcsine distribution.
+  for (double p : {1e-12, 1e-6, 0.003, 0.1, 0.25, 0.49, 0.6, 0.9, 0.999, 1 - 1e-9}) {
+    EXPECT_NEAR(beta_ppf(p, 1, 1), p, 16 * kEps);
+    EXPECT_NEAR(beta_ppf(p, 3, 1), std::cbrt(p), 64 * kEps);
+    EXPECT_NEAR(beta_ppf(p, 1, 2), 1 - std::sqrt(1 - p), 64 * kEps);
+    EXPECT_NEAR(beta_ppf(p, 0.5, 0.5), std::pow(std::sin(p * std::acos(-1.0) / 2), 2), 64 * kEps);
+    EXPECT_NEAR(beta_ppf(p, 0.6, 0.6), 1 - beta_ppf(1 - p, 0.6, 0.6), 64 * kEps + 1e-10 * (p < 1e-9));  // 1 - p loses p's digits
+  }
+  EXPECT_NEAR(beta_ppf(0.98, 0.6, 0.6), 0.9972670179754229, 16 * kEps);  // SciPy 1.17
+}
+
+TEST(Numeric, SolvesWithPivoting) {
+  // The first pivot is zero. x = (1, 2, 3).
+  const std::vector<float> x = solve({0, 2, 1, 1, 1, 1, 4, -1, 2}, {7, 6, 8});
+  for (int i = 0; i < 3; ++i) EXPECT_NEAR(x[i], i + 1, 16 * std::numeric_limits<float>::epsilon());
+  EXPECT_EQ(solve({2}, {3}), std::vector<float>{1.5f});
+}
+
+TEST(Spacing, SigmaToTInvertsTheTable) {
+  std::vector<float> sigmas;
+  for (int i = 0; i < 50; ++i) sigmas.push_back(0.03f * std::pow(1.13f, static_cast<float>(i)));
+  const std::vector<float> logs = log_sigmas(sigmas);
+  // The logarithms are float32 values below 4, 0.12 apart.
+  for (int i = 0; i < 50; ++i) EXPECT_NEAR(sigma_to_t(sigmas[i], logs), i, 4 * 4 * std::numeric_limits<float>::epsilon() / 0.12);
+  EXPECT_EQ(sigma_to_t(1e-3, logs), 0);
+  EXPECT_EQ(sigma_to_t(1e3, logs), 49);
+  EXPECT_EQ(sigma_to_t_float(1e3f, logs), 49.f);
+  EXPECT_EQ(sigma_to_t(1.0, std::vector<float>{0.5f}), 0);
+}
+
+TEST(Spacing, SigmaSpacingsMeetTheirEnds) {
+  for (const SigmaSpacing spacing : {SigmaSpacing::karras, SigmaSpacing::exponential, SigmaSpacing::beta}) {
+    const std::vector<double> sigmas = space_sigmas(spacing, 14.6, 0.03, {}, 12);
+    ASSERT_EQ(sigmas.size(), 12u);
+    EXPECT_NEAR(sigmas.front(), 14.6, 14.6 * 16 * kEps);
+    EXPECT_NEAR(sigmas.back(), 0.03, 14.6 * 16 * kEps);
+    for (size_t i = 1; i < sigmas.size(); ++i) EXPECT_LT(sigmas[i], sigmas[i - 1]);
+    const std::vector<double> given = space_sigmas(spacing, 14.6, 0.03, {.min = 0.1, .max = 5.0}, 3);
+    EXPECT_NEAR(given.front(), 5, 5 * 16 * kEps);
+    EXPECT_NEAR(given.back(), 0.1, 5 * 16 * kEps);
+    EXPECT_EQ(space_sigmas(spacing, 14.6, 0.03, {}, 1).size(), 1u);
+  }
+}
+
+}  // namespace
+}  // namespace vivace
