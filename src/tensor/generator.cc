@@ -157,7 +157,8 @@ Tensor randn_tensor(const Shape& shape, std::span<Generator* const> generators) 
     if (!generator) throw UsageError("a generator is null: pass one generator, or one per image of the batch");
   if (generators.size() == 1) return generators[0]->randn(shape);
   if (shape.empty() || shape[0] != static_cast<int64_t>(generators.size()))
-    throw UsageError(cat("got ", generators.size(), " generators for noise of shape ", to_string(shape), ": pass one, or one per image of the batch"));
+    throw UsageError(
+        cat("got ", generators.size(), " generators for noise of shape ", to_string(shape), ": pass one, or one per image of the batch"));
   Tensor out(shape, DType::float32);
   Shape row = shape;
   row[0] = 1;

@@ -121,8 +121,7 @@ TEST(Tensor, LayoutsSwapChannels) {
   for (int n = 0; n < 2; ++n)
     for (int c = 0; c < 3; ++c)
       for (int h = 0; h < 2; ++h)
-        for (int w = 0; w < 5; ++w)
-          EXPECT_EQ(nhwc.as<float>()[((n * 2 + h) * 5 + w) * 3 + c], nchw.as<float>()[((n * 3 + c) * 2 + h) * 5 + w]);
+        for (int w = 0; w < 5; ++w) EXPECT_EQ(nhwc.as<float>()[((n * 2 + h) * 5 + w) * 3 + c], nchw.as<float>()[((n * 3 + c) * 2 + h) * 5 + w]);
   const Tensor back = nhwc_to_nchw(nhwc);
   EXPECT_EQ(back.shape(), nchw.shape());
   EXPECT_EQ(std::memcmp(back.data(), nchw.data(), nchw.bytes()), 0);
