@@ -18,6 +18,10 @@ class Lowering {
   Plan run() {
     plan_.backend = backend_.name;
     make_values();
+    choices_.resize(graph_.nodes.size());
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (!is_source(graph_[id].op) && !is_free_view(graph_[id])) choices_[static_cast<size_t>(id)] = choose(graph_[id], call_of(graph_[id]));
+    find_strided_slices();
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op)) lower(id);
     for (NodeId id = 0; id < graph_.size(); ++id)
@@ -61,23 +65,57 @@ class Lowering {
     return entry.name.find(names[static_cast<size_t>(options_.sdpa)]) == std::string_view::npos;
   }
 
-  const KernelEntry& choose(const Node& node, const KernelCall& call, PlanStep& step) {
+  struct Choice {
+    const KernelEntry* entry = nullptr;
+    std::vector<std::pair<std::string, std::string>> refused;
+    bool strided_slice = false;  // no kernel: the readers look at the sliced value with a pitch
+  };
+
+  Choice choose(const Node& node, const KernelCall& call) const {
+    Choice choice;
     for (const KernelEntry& entry : backend_.kernels) {
       if (entry.op != node.op) continue;
       if (excluded_by_user(entry)) {
-        step.refused.emplace_back(entry.name, "another attention backend was asked for");
+        choice.refused.emplace_back(entry.name, "another attention backend was asked for");
         continue;
       }
-      if (Refusal reason = entry.refuse ? entry.refuse(call) : std::nullopt)
-        step.refused.emplace_back(entry.name, *reason);
-      else
-        return entry;
+      if (Refusal reason = entry.refuse ? entry.refuse(call) : std::nullopt) {
+        choice.refused.emplace_back(entry.name, *reason);
+      } else {
+        choice.entry = &entry;
+        return choice;
+      }
     }
     std::string reasons;
-    for (const auto& [kernel, reason] : step.refused) reasons += cat("; ", kernel, ": ", reason);
+    for (const auto& [kernel, reason] : choice.refused) reasons += cat("; ", kernel, ": ", reason);
     if (node.op == Op::attention && options_.sdpa != SDPBackend::automatic)
       throw UserError(cat("the attention in ", node.scope, " cannot run on the backend that was asked for", reasons));
     throw InternalError(cat("no kernel for ", op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, " (line ", node.line, ")", reasons));
+  }
+
+  // A slice of the last axis needs no copy when every reader can skip over the rest of the row.
+  void find_strided_slices() {
+    std::vector<uint8_t> needs_dense(graph_.nodes.size());
+    for (const auto& [name, id] : graph_.outputs) needs_dense[static_cast<size_t>(id)] = 1;
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const KernelEntry* entry = choices_[static_cast<size_t>(id)].entry;
+      for (NodeId in : graph_[id].inputs)
+        if (in != kNone && (!entry || !entry->strided_in)) needs_dense[static_cast<size_t>(in)] = 1;
+    }
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const Node& node = graph_[id];
+      if (node.op != Op::slice || node.phase == Phase::prepare || needs_dense[static_cast<size_t>(id)]) continue;
+      const Node& whole = graph_[node.inputs[0]];
+      const int64_t axis = node.attrs.integer("axis"), rank = static_cast<int64_t>(whole.shape.size());
+      // An input's buffer is the caller's to fill; a slice of a slice would need two pitches.
+      if ((axis != -1 && axis != rank - 1) || whole.op == Op::slice || is_source(whole.op) || is_view(whole.op)) continue;
+      const int64_t begin = node.attrs.integer("begin");
+      choices_[static_cast<size_t>(id)].strided_slice = true;
+      PlanValue& value = plan_.values[static_cast<size_t>(id)];
+      value.inside = node.inputs[0];
+      value.pitch = whole.shape.back();
+      value.shift = (begin < 0 ? begin + whole.shape.back() : begin) * static_cast<int64_t>(dtype_size(node.dtype));
+    }
   }
 
   void lower(NodeId id) {
@@ -86,10 +124,14 @@ class Lowering {
       plan_.values[static_cast<size_t>(id)].inside = node.inputs[0];
       return;
     }
+    Choice& choice = choices_[static_cast<size_t>(id)];
+    if (choice.strided_slice) return;
     PlanStep step{.op = node.op, .attrs = node.attrs, .in = {node.inputs.begin(), node.inputs.end()}, .out = id, .scope = node.scope, .line = node.line};
-    KernelCall call = call_of(node);
-    const KernelEntry& entry = choose(node, call, step);
+    const KernelCall call = call_of(node);
+    const KernelEntry& entry = *choice.entry;
     step.kernel = entry.name;
+    step.refused = std::move(choice.refused);
+    if (entry.name.starts_with("ref_")) plan_.graph_breaks.push_back(cat(op_name(node.op), " in ", node.scope, " (line ", node.line, "): no kernel but the oracle's"));
     std::vector<PlanStep>& program = node.phase == Phase::prepare ? plan_.prepare : node.phase == Phase::setup ? plan_.setup : plan_.step;
     const auto packed = static_cast<size_t>(entry.packed_input);
     if (entry.packed_input >= 0 && call.has(packed) && call.in[packed]->constant)
@@ -117,6 +159,7 @@ class Lowering {
   const Backend& backend_;
   const CompileOptions& options_;
   Plan plan_;
+  std::vector<Choice> choices_;  // by node
 };
 
 }  // namespace
@@ -128,6 +171,7 @@ Plan compile(Graph graph, const Backend& backend, const CompileOptions& options)
   graph = run_passes(std::move(graph), options, &seconds);
   Plan plan = lower(graph, backend, options);
   plan.pass_seconds = std::move(seconds);
+  if (options.fullgraph && !plan.graph_breaks.empty()) throw UserError(cat("fullgraph: ", plan.graph_breaks.size(), " graph breaks, the first: ", plan.graph_breaks[0]));
   return plan;
 }
 

@@ -20,8 +20,14 @@ struct Pass {
 const std::vector<Pass>& passes() {
   constexpr bool kRequired = false, kOptional = true;
   static const std::vector<Pass> list{
-      {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
       {{"cse", "equal nodes become one", kRequired}, eliminate_common_subexpressions},
+      {{"fuse_projections", "Q, K, V (and K, V) are one GEMM", kOptional}, fuse_projections},
+      {{"fuse_geglu", "the gate of GEGLU in the GEMM's epilogue", kOptional}, fuse_geglu},
+      {{"fuse_upsample_convolution", "nearest 2x + 3x3 convolution with less arithmetic", kOptional}, fuse_upsample_convolution},
+      {{"fuse_norm_activation", "GroupNorm and SiLU in one trip", kOptional}, fuse_norm_activation},
+      {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional}, fuse_epilogues},
+      {{"fuse_elementwise", "chains of elementwise ops are one loop", kOptional}, fuse_elementwise},
+      {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
       {{"assign_phases", "what depends on weights alone is prepared", kRequired}, assign_phases},
       {{"hoist_step_invariant", "what depends on no step input runs once a prompt", kOptional}, hoist_step_invariant},
   };

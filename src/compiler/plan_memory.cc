@@ -27,7 +27,11 @@ class MemoryPlanner {
     place();
     for (size_t v = 0; v < plan_.values.size(); ++v) {
       PlanValue& value = plan_.values[v];
-      if (value.where == PlanValue::Where::arena) value.offset = buffers_[static_cast<size_t>(root(static_cast<int32_t>(v)))].offset;
+      if (value.where != PlanValue::Where::arena) continue;
+      auto at = static_cast<int32_t>(v);
+      for (value.offset = 0; plan_.values[static_cast<size_t>(at)].inside >= 0; at = plan_.values[static_cast<size_t>(at)].inside)
+        value.offset += plan_.values[static_cast<size_t>(at)].shift;
+      value.offset += buffers_[static_cast<size_t>(at)].offset;
     }
     count_constants();
   }
@@ -92,7 +96,7 @@ class MemoryPlanner {
         const PlanValue &from = plan_.values[static_cast<size_t>(step.in[0])], &to = plan_.values[static_cast<size_t>(step.out)];
         const bool read_elsewhere = std::count(step.in.begin() + 1, step.in.end(), step.in[0]) > 0 ||
                                     std::any_of(step.in.begin() + 1, step.in.end(), [&](int32_t in) { return in_arena(in) && root(in) == source; });
-        if (!(from.type == to.type) || lives_[static_cast<size_t>(source)].last != now || read_elsewhere) continue;
+        if (!(from.type == to.type) || from.pitch || lives_[static_cast<size_t>(source)].last != now || read_elsewhere) continue;
         plan_.values[static_cast<size_t>(step.out)].inside = step.in[0];
         lend(step.out, source);
       }

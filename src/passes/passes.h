@@ -14,4 +14,20 @@ void assign_phases(Graph& graph);
 // What depends on no input of the step moves into setup. After assign_phases, which it refines.
 void hoist_step_invariant(Graph& graph);
 
+// silu(group_norm(x)): one trip through memory.
+void fuse_norm_activation(Graph& graph);
+// geglu(linear(x)): the gate in the GEMM's epilogue; the wide activation is never stored. Before fuse_epilogues.
+void fuse_geglu(Graph& graph);
+// A 3x3 convolution of a doubled image becomes upsample_conv2d, which has kernels with less arithmetic. Before fuse_epilogues.
+void fuse_upsample_convolution(Graph& graph);
+// What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a residual.
+// After the passes that look for bare linears and convolutions.
+void fuse_epilogues(Graph& graph);
+// Linears without epilogue that read the same value become one, with slices of its result (Q, K, V; K, V). Before fuse_epilogues.
+void fuse_projections(Graph& graph);
+// group_norm before a convolution that alone reads it: applied while the convolution reads. After fuse_epilogues.
+void fuse_norm_convolution(Graph& graph);
+// Chains of elementwise ops become one tile program. After every other fusion.
+void fuse_elementwise(Graph& graph);
+
 }  // namespace vivace

@@ -1,7 +1,7 @@
 // A checkpoint folder in Diffusers layout -> a pipeline.
 #include <algorithm>
-#include <future>
 
+#include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "pipelines/parts.h"
@@ -26,11 +26,6 @@ void expect_class(const Config& index, const char* component, std::initializer_l
   std::string expected;
   for (std::string_view name : known) expected += (expected.empty() ? "" : " or ") + std::string(name);
   index.unsupported(component, expected);
-}
-
-std::string read_text(const std::filesystem::path& path) {
-  const auto map = FileMap::open(path);
-  return {reinterpret_cast<const char*>(map->data()), map->size()};
 }
 
 std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path, const PretrainedOptions& options) {
@@ -66,7 +61,7 @@ std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path
   const Config scheduler = Config::read(path / "scheduler" / "scheduler_config.json");
   // The class in the config wins over the one in the index only when the index is silent, as in Diffusers.
   const auto entry = index.get<std::vector<std::optional<std::string>>>("scheduler");
-  parts->scheduler = make_scheduler(entry.size() == 2 && entry[1] ? *entry[1] : scheduler.get<std::string>("_class_name"), read_text(path / "scheduler" / "scheduler_config.json"));
+  parts->scheduler = make_scheduler(entry.size() == 2 && entry[1] ? *entry[1] : scheduler.get<std::string>("_class_name"), read_file(path / "scheduler" / "scheduler_config.json"));
   return parts;
 }
 

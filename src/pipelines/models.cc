@@ -26,23 +26,15 @@ Tensor image_output(Session& session, const std::string& name) { return nhwc_to_
 
 UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_unet_config(read_config(path))) {
-  if (config_.addition_embed_type == "text_time") {
-    // text_embeds and the embedded time_ids share projection_class_embeddings_input_dim; SDXL has 6 ids, its refiner 5.
-    const int64_t total = config_.projection_class_embeddings_input_dim, one = config_.addition_time_embed_dim;
-    time_id_count_ = total - 5 * one == config_.cross_attention_dim && total - 6 * one != config_.cross_attention_dim ? 5 : 6;
-    pooled_dim_ = total - time_id_count_ * one;
-    if (pooled_dim_ <= 0)
-      throw UserError(cat(name(), "/config.json: field \"projection_class_embeddings_input_dim\" is ", total, ": expected more than ", time_id_count_, " times addition_time_embed_dim (", one, ")"));
-  }
   check_weights({graph(options.dtype, builder({1, 8, 8, 1}))});
 }
 
 Component::BuildGraph UNetComponent::builder(const UNetShape& shape) const {
-  return [this, shape](Builder b) { return build_unet(config_, shape, std::move(b), pooled_dim_, time_id_count_); };
+  return [this, shape](Builder b) { return build_unet(config_, shape, std::move(b)); };
 }
 
-Session& UNetComponent::session_for(int64_t batch, int64_t height, int64_t width, int64_t tokens) {
-  return session(cat(batch, 'x', height, 'x', width, 'x', tokens), dtype(), builder({batch, height, width, tokens}));
+Session& UNetComponent::session_for(const UNetShape& s) {
+  return session(cat(s.batch, 'x', s.height, 'x', s.width, 'x', s.tokens, 'x', s.timesteps, 'x', s.time_ids), dtype(), builder(s));
 }
 
 VAEComponent::VAEComponent(const std::filesystem::path& path, const ModelOptions& options)
@@ -98,7 +90,8 @@ Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, co
   auto& unet = static_cast<UNetComponent&>(*component_);
   need_rank(sample, 4, "sample", "[N, C, H, W]");
   need_rank(states, 3, "encoder_hidden_states", "[N, T, D]");
-  Session& session = unet.session_for(sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1));
+  const int64_t ids = added.time_ids.defined() ? added.time_ids.dim(-1) : 0;
+  Session& session = unet.session_for({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids});
   session.set_input("sample", nchw_to_nhwc(sample));
   session.set_input("timestep", Tensor::from({timestep}));
   session.set_input("encoder_hidden_states", states);

@@ -13,15 +13,11 @@ class UNetComponent : public Component {
  public:
   UNetComponent(const std::filesystem::path& path, const ModelOptions& options);
   const UNetConfig& config() const { return config_; }
-  int64_t pooled_dim() const { return pooled_dim_; }
-  int64_t time_id_count() const { return time_id_count_; }
   BuildGraph builder(const UNetShape& shape) const;
-  // tokens of the prompt, one timestep.
-  Session& session_for(int64_t batch, int64_t height, int64_t width, int64_t tokens);
+  Session& session_for(const UNetShape& shape);
 
  private:
   UNetConfig config_;
-  int64_t pooled_dim_ = 0, time_id_count_ = 0;
 };
 
 class VAEComponent : public Component {

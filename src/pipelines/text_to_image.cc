@@ -82,7 +82,7 @@ Tensor with_negative(const Tensor& negative, const Tensor& positive, bool guidan
 void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o) {
   session.set_input("encoder_hidden_states", with_negative(e.negative_prompt_embeds, e.prompt_embeds, c.guidance));
   if (session.has_input("text_embeds")) {
-    if (parts.unet_component().time_id_count() != 6)
+    if (parts.unet_component().config().time_id_count != 6)
       throw UserError(cat(parts.path, "/unet takes aesthetic scores (it is a refiner): it refines pictures and cannot begin one"));
     const Size size{c.height, c.width};
     const Tensor ids = time_ids(o.original_size.value_or(size), o.crops_coords_top_left, o.target_size.value_or(size), c.images);
@@ -185,7 +185,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   Tensor latents = options.latents.defined() ? options.latents.to(DType::float32).clone() : draw_latents(noise, shape);
   if (latents.shape() != shape) throw UsageError(cat("latents have shape ", to_string(latents.shape()), ": expected ", to_string(shape)));
   for (float& x : latents.floats()) x *= parts.scheduler->init_noise_sigma();
-  Session& session = parts.unet_component().session_for(call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1));
+  Session& session = parts.unet_component().session_for({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)});
   set_conditioning(session, parts, embeddings, call, options);
   out.timings.prepare = since(mark);
 

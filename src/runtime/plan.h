@@ -21,8 +21,9 @@ struct PlanValue {
   Where where = Where::arena;
   Phase phase = Phase::step;
   int64_t offset = 0;  // bytes
-  int64_t pitch = 0;   // elements between rows; 0: packed densely
-  int32_t inside = -1; // the value whose buffer this one lies in (a view or a slice); -1: its own
+  int64_t pitch = 0;    // elements between rows; 0: packed densely
+  int32_t inside = -1;  // the value whose buffer this one lies in (a view or a slice); -1: its own
+  int64_t shift = 0;    // bytes into that value
   std::string key;     // constants: what it is, as text; weights: the tensor's name
 };
 

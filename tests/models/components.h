@@ -29,9 +29,8 @@ inline Component make_component(const nlohmann::json& item, DType dtype, int64_t
   } else if (kind == "unet") {
     const UNetConfig unet = read_unet_config(config);
     const Tensor &sample = c.inputs.at("sample"), &states = c.inputs.at("encoder_hidden_states");
-    const bool added = c.inputs.contains("text_embeds");
-    c.graph = build_unet(unet, {sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), c.inputs.at("timestep").dim(0)}, std::move(b),
-                         added ? c.inputs.at("text_embeds").dim(1) : 0, added ? c.inputs.at("time_ids").dim(1) : 0);
+    const int64_t time_ids = c.inputs.contains("time_ids") ? c.inputs.at("time_ids").dim(1) : 0;
+    c.graph = build_unet(unet, {sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), c.inputs.at("timestep").dim(0), time_ids}, std::move(b));
   } else {
     const AutoencoderKLConfig vae = read_autoencoder_kl_config(config);
     const Tensor& x = c.inputs.at(kind == "vae_decode" ? "latents" : "sample");

@@ -101,6 +101,12 @@ UNetConfig read_unet_config(const Config& c) {
   u.conv_in_kernel = c.get_or<int64_t>("conv_in_kernel", 3);
   u.conv_out_kernel = c.get_or<int64_t>("conv_out_kernel", 3);
   if (u.addition_embed_type == "text_time" && u.addition_time_embed_dim <= 0) c.unsupported("addition_time_embed_dim", "a positive size, as addition_embed_type is \"text_time\"");
+  if (u.addition_embed_type == "text_time") {
+    const int64_t total = u.projection_class_embeddings_input_dim, one = u.addition_time_embed_dim;
+    // The refiner's only text encoder gives prompt and pooled prompt of one width.
+    u.time_id_count = total - 5 * one == u.cross_attention_dim && total - 6 * one != u.cross_attention_dim ? 5 : 6;
+    if (total - u.time_id_count * one <= 0) c.unsupported("projection_class_embeddings_input_dim", "more than 6 times addition_time_embed_dim");
+  }
   for (size_t i = 0; i < levels; ++i) {
     if (u.norm_num_groups <= 0 || u.block_out_channels[i] <= 0 || u.block_out_channels[i] % u.norm_num_groups) c.unsupported("norm_num_groups", "a divisor of every entry of block_out_channels");
     if (u.num_attention_heads[i] <= 0 || u.block_out_channels[i] % u.num_attention_heads[i]) c.unsupported("attention_head_dim", "head counts that divide block_out_channels");

@@ -31,6 +31,8 @@ struct UNetConfig {
   bool use_linear_projection = false;
   std::string addition_embed_type;  // "" or "text_time"
   int64_t addition_time_embed_dim = 0, projection_class_embeddings_input_dim = 0;
+  // SDXL has 6 time_ids, its refiner 5; which of them follows from the sizes.
+  int64_t time_id_count = 0;
   int64_t time_embedding_dim = 0, time_cond_proj_dim = 0;  // the second is 0 for none
   int64_t conv_in_kernel = 3, conv_out_kernel = 3;
 };

@@ -20,16 +20,16 @@ Value timestep_embedding(Builder& b, std::string_view name, Value x, Value cond,
   return b.activation(linear(b, "linear_2", b.activation(linear(b, "linear_1", x, dim), config.act_fn), dim), config.timestep_post_act);
 }
 
-Value embed_time(Builder& b, const UNetConfig& config, const UNetShape& shape, int64_t pooled_dim, int64_t time_id_count) {
+Value embed_time(Builder& b, const UNetConfig& config, const UNetShape& shape) {
   const int64_t batch = shape.batch;
   const Value t = b.input("timestep", DType::float32, {shape.timesteps});
   const Value cond = config.time_cond_proj_dim ? b.input("timestep_cond", b.dtype(), {batch, config.time_cond_proj_dim}, Phase::setup) : Value{};
   Value emb = timestep_embedding(b, "time_embedding", sinusoid(b, t, config.block_out_channels[0], config), cond, config.time_embedding_dim, config);
   if (config.addition_embed_type == "text_time") {
-    const Value text = b.input("text_embeds", b.dtype(), {batch, pooled_dim}, Phase::setup);
-    const Value ids = b.input("time_ids", DType::float32, {batch, time_id_count}, Phase::setup);
-    const int64_t dim = config.addition_time_embed_dim;
-    const Value times = b.reshape(sinusoid(b, b.reshape(ids, {-1}), dim, config), {-1, time_id_count * dim});
+    const int64_t dim = config.addition_time_embed_dim, count = shape.time_ids ? shape.time_ids : config.time_id_count;
+    const Value text = b.input("text_embeds", b.dtype(), {batch, config.projection_class_embeddings_input_dim - count * dim}, Phase::setup);
+    const Value ids = b.input("time_ids", DType::float32, {batch, count}, Phase::setup);
+    const Value times = b.reshape(sinusoid(b, b.reshape(ids, {-1}), dim, config), {-1, count * dim});
     UNetConfig plain = config;  // Diffusers builds this one with TimestepEmbedding's own defaults
     plain.timestep_post_act.clear();
     plain.act_fn = "silu";
@@ -40,12 +40,12 @@ Value embed_time(Builder& b, const UNetConfig& config, const UNetShape& shape, i
 
 }  // namespace
 
-Graph build_unet(const UNetConfig& config, const UNetShape& shape, Builder b, int64_t pooled_dim, int64_t time_id_count) {
+Graph build_unet(const UNetConfig& config, const UNetShape& shape, Builder b) {
   const size_t levels = config.block_out_channels.size();
   const Value sample = b.input("sample", b.dtype(), {shape.batch, shape.height, shape.width, config.in_channels});
   Conditioning c;
   c.encoder_hidden_states = b.input("encoder_hidden_states", b.dtype(), {shape.batch, shape.tokens, config.cross_attention_dim}, Phase::setup);
-  c.temb = embed_time(b, config, shape, pooled_dim, time_id_count);
+  c.temb = embed_time(b, config, shape);
 
   Value x = config.center_input_sample ? b.affine(sample, 2, -1) : sample;
   x = conv2d_same(b, "conv_in", x, config.block_out_channels[0], config.conv_in_kernel);

@@ -10,13 +10,14 @@ struct UNetShape {
   int64_t batch = 1, height = 128, width = 128;  // of the latents
   int64_t tokens = 77;                           // of the prompt
   int64_t timesteps = 1;                         // one for the whole batch, or one an image
+  int64_t time_ids = 0;                          // with "text_time": how many; 0: config.time_id_count
 };
 
 // Inputs:  sample [N, H, W, in], timestep float32 [timesteps];
 //          once a prompt: encoder_hidden_states [N, tokens, cross_attention_dim], and with addition_embed_type "text_time"
-//          text_embeds [N, P] and time_ids float32 [N, K], K * addition_time_embed_dim + P = projection_class_embeddings_input_dim;
+//          text_embeds [N, P] and time_ids float32 [N, time_ids], which share projection_class_embeddings_input_dim;
 //          with time_cond_proj_dim timestep_cond [N, time_cond_proj_dim].
 // Output:  sample [N, H, W, out].
-Graph build_unet(const UNetConfig& config, const UNetShape& shape, Builder builder, int64_t pooled_dim, int64_t time_id_count);
+Graph build_unet(const UNetConfig& config, const UNetShape& shape, Builder builder);
 
 }  // namespace vivace

@@ -1,0 +1,18 @@
+#include "passes/match.h"
+#include "passes/passes.h"
+
+namespace vivace {
+
+void fuse_norm_activation(Graph& graph) {
+  const auto counts = graph.use_counts();
+  for (Node& node : graph.nodes) {
+    if (node.op != Op::silu || !is_only_for_its_reader(graph, counts, node.inputs[0], Op::group_norm)) continue;
+    const Node norm = graph[node.inputs[0]];
+    if (norm.attrs.has("act")) continue;
+    take_over(node, norm);
+    node.attrs.set("act", "silu");
+  }
+  graph.normalize();
+}
+
+}  // namespace vivace

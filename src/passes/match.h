@@ -1,0 +1,33 @@
+// Small questions that fusions ask.
+#pragma once
+
+#include <initializer_list>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace vivace {
+
+// Whether `id` is `op` and nobody but one reader looks at it.
+inline bool is_only_for_its_reader(const Graph& graph, const std::vector<int>& use_counts, NodeId id, Op op) {
+  return id != kNone && graph[id].op == op && use_counts[static_cast<size_t>(id)] == 1;
+}
+
+inline NodeId input_or_none(const Node& node, size_t i) { return i < node.inputs.size() ? node.inputs[i] : kNone; }
+
+// Sets input i, with absent ones before it where needed.
+inline void set_input(Node& node, size_t i, NodeId value) {
+  if (node.inputs.size() <= i) node.inputs.resize(i + 1, kNone);
+  node.inputs[i] = value;
+}
+
+// `consumer` becomes what `producer` is, keeping its own name, type and phase.
+inline void take_over(Node& consumer, const Node& producer) {
+  consumer.op = producer.op;
+  consumer.inputs = producer.inputs;
+  consumer.attrs = producer.attrs;
+  consumer.scope = producer.scope;
+  consumer.line = producer.line;
+}
+
+}  // namespace vivace

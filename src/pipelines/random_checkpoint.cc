@@ -1,0 +1,95 @@
+#include "pipelines/random_checkpoint.h"
+
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "models/autoencoder_kl/model.h"
+#include "models/clip_text/model.h"
+#include "models/common/random_weights.h"
+#include "models/unet2d_condition/model.h"
+#include "pipelines/models.h"
+#include "vivace/error.h"
+#include "weights/safetensors.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Names and shapes of a component's tensors; the graphs are asked, so there is no second list of them.
+std::map<std::string, Shape> weights_of(const fs::path& folder) {
+  const Config config = Config::read(folder / "config.json");
+  std::vector<Graph> graphs;
+  const std::string name = folder.filename().string();
+  Builder b(DType::float32);
+  if (name == "unet") {
+    const UNetConfig unet = read_unet_config(config);
+    graphs.push_back(build_unet(unet, {1, 8, 8, 1}, std::move(b)));
+  } else if (name == "vae") {
+    const AutoencoderKLConfig vae = read_autoencoder_kl_config(config);
+    graphs.push_back(build_vae_decoder(vae, 1, 8, 8, Builder(DType::float32)));
+    graphs.push_back(build_vae_encoder(vae, 1, 8 * vae.scale(), 8 * vae.scale(), Builder(DType::float32)));
+  } else {
+    const CLIPTextConfig text = read_clip_text_config(config);
+    graphs.push_back(build_clip_text(text, 1, text.max_position_embeddings, 0, std::move(b)));
+  }
+  std::map<std::string, Shape> result;
+  for (const Graph& g : graphs)
+    for (const Node& node : g.nodes)
+      if (node.op == Op::weight) result[node.attrs.text("name")] = node.shape;
+  return result;
+}
+
+void write_weights(const fs::path& path, const std::vector<TensorSpec>& specs, uint32_t seed) {
+  write_safetensors(path, specs, {{"format", "pt"}}, [&](size_t i) { return random_weight(specs[i].name, specs[i].shape, seed).to(specs[i].dtype); });
+}
+
+void write_component(const fs::path& folder, const std::string& stem, const RandomCheckpointOptions& options) {
+  std::vector<std::vector<TensorSpec>> shards(1);
+  int64_t bytes = 0, total = 0;
+  for (const auto& [name, shape] : weights_of(folder)) {
+    const int64_t size = numel(shape) * static_cast<int64_t>(dtype_size(options.dtype));
+    if (options.max_shard_bytes > 0 && bytes > 0 && bytes + size > options.max_shard_bytes) {
+      shards.emplace_back();
+      bytes = 0;
+    }
+    shards.back().push_back({name, options.dtype, shape});
+    bytes += size;
+    total += size;
+  }
+  if (options.max_shard_bytes <= 0) return write_weights(folder / (stem + ".safetensors"), shards[0], options.seed);
+  nlohmann::json index{{"metadata", {{"total_size", total}}}, {"weight_map", nlohmann::json::object()}};
+  for (size_t i = 0; i < shards.size(); ++i) {
+    char suffix[48];
+    std::snprintf(suffix, sizeof suffix, "-%05zu-of-%05zu.safetensors", i + 1, shards.size());
+    write_weights(folder / (stem + suffix), shards[i], options.seed);
+    for (const TensorSpec& spec : shards[i]) index["weight_map"][spec.name] = stem + suffix;
+  }
+  write_file(folder / (stem + ".safetensors.index.json"), index.dump(2));
+}
+
+}  // namespace
+
+void make_random_checkpoint(const fs::path& configs, const fs::path& out, const RandomCheckpointOptions& options) {
+  Config::read(configs / "model_index.json");
+  std::error_code error;
+  fs::create_directories(out, error);
+  if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
+  for (const auto& entry : fs::recursive_directory_iterator(configs)) {
+    const fs::path to = out / fs::relative(entry.path(), configs);
+    if (entry.is_directory()) fs::create_directories(to, error);
+    else if (entry.path().extension() != ".safetensors" && entry.path().filename().string().find(".safetensors.index.") == std::string::npos)
+      fs::copy_file(entry.path(), to, fs::copy_options::overwrite_existing, error);
+    if (error) throw UserError(cat("cannot write ", to.string(), ": ", error.message()));
+  }
+  for (const char* name : {"text_encoder", "text_encoder_2", "unet", "vae"}) {
+    if (!fs::exists(out / name / "config.json")) continue;
+    write_component(out / name, std::string_view(name).starts_with("text") ? "model" : "diffusion_pytorch_model", options);
+  }
+}
+
+}  // namespace vivace
