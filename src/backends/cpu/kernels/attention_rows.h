@@ -22,7 +22,7 @@ struct ScratchSizes {
 template <class Op>
 ScratchSizes scratch_sizes(const AttentionLayout& l, AttentionKind kind) {
   ScratchSizes s;
-  s.q = round_up((l.block_rows + kRows - 1) / kRows * kRows * l.head_units, 16);
+  s.q = round_up((l.block_rows + kRows - 1) / kRows * kQueryStep * l.head_units, 16);
   s.weights = round_up(kRows * Op::kWeightStride, 16);
   s.out = round_up(l.block_rows * l.out_columns, 16);
   s.sums = l.block_rows * kLanes;
@@ -66,7 +66,7 @@ struct RowBlock {
   Unit *q, *weights;
   float *out, *sums, *references, *scores;
   float scale = s.scale * kLog2E;  // exponents are powers of two throughout
-  int64_t tiles = (task.rows + kRows - 1) / kRows;
+  int64_t tiles = (task.rows + kRows - 1) / kRows, tile_rows = task.rows / tiles, longer_tiles = task.rows % tiles;
 
   RowBlock(const AttentionTask& t, AttentionKind kind) : task(t) {
     const ScratchSizes sizes = scratch_sizes<Op>(l, kind);
@@ -80,8 +80,9 @@ struct RowBlock {
     load_queries();
   }
 
-  int64_t first(int64_t tile) const { return task.rows * tile / tiles; }
-  int64_t length(int64_t tile) const { return first(tile + 1) - first(tile); }
+  Unit* queries(int64_t tile) const { return q + tile * l.head_units * kQueryStep; }
+  int64_t first(int64_t tile) const { return tile * tile_rows + min64(tile, longer_tiles); }
+  int64_t length(int64_t tile) const { return tile_rows + (tile < longer_tiles); }
   // Keys that query row r of the block may see, by causality alone.
   int64_t visible(int64_t r) const { return s.causal ? min64(s.kv_len, task.row + r + 1) : s.kv_len; }
   int64_t tile_visible(int64_t tile) const { return visible(first(tile + 1) - 1); }
@@ -89,18 +90,32 @@ struct RowBlock {
   void load_queries() {
     const int64_t row_bytes = task.args->q_strides.token * static_cast<int64_t>(element_size(s.dtype));
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      Unit* to = q + tile * l.head_units * kRows;
+      Unit* to = queries(tile);
       const char* row = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile), s, task.head);
       for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
-        const int64_t units = min64(kLanes, l.head_units - unit);
-        for (int g = 0; g < kRows; g += kLanes) {
+        for (int g = 0; g < kQueryStep; g += kLanes) {
+          if (unit + kLanes <= l.head_units) {
+            transpose_units<Op>(s, row + g * row_bytes, row_bytes, length(tile) - g, unit, to + unit * kQueryStep + g, kQueryStep);
+            continue;
+          }
           alignas(64) Unit columns[kLanes * kLanes];
           transpose_units<Op>(s, row + g * row_bytes, row_bytes, length(tile) - g, unit, columns, kLanes);
-          constexpr int kLast = kRows % kLanes == 0 ? kLanes : kRows % kLanes;
-          for (int64_t u = 0; u < units; ++u) {
-            std::memcpy(to + (unit + u) * kRows + g, columns + u * kLanes, (g + kLanes <= kRows ? kLanes : kLast) * sizeof(Unit));
+          for (int64_t u = unit; u < l.head_units; ++u) {
+            std::memcpy(to + u * kQueryStep + g, columns + (u - unit) * kLanes, kLanes * sizeof(Unit));
           }
         }
+      }
+    }
+  }
+
+  // body(tile, first key, keys, whether they are the tile's last): every tile passes over a block of keys while it is in the cache.
+  template <class Body>
+  void for_blocks(const Body& body) {
+    const int64_t end = tile_visible(tiles - 1);
+    for (int64_t key0 = 0; key0 < end; key0 += l.block_keys) {
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t left = tile_visible(tile) - key0;
+        if (left > 0) body(tile, key0, min64(l.block_keys, left), left <= l.block_keys);
       }
     }
   }
@@ -108,7 +123,7 @@ struct RowBlock {
   // Unscaled scores of a tile over `keys` keys from a panel on. Half a panel is left out (and undefined in `to`) where no key is in it.
   void multiply_keys(int64_t tile, int64_t panel, int64_t keys, float* to, int64_t stride) {
     const int64_t rows = length(tile);
-    const Unit *a = q + tile * l.head_units * kRows, *b = k + panel * l.head_units * kPanel;
+    const Unit *a = queries(tile), *b = k + panel * l.head_units * kPanel;
     for (int64_t j = 0; j < keys; j += kPanel, b += l.head_units * kPanel) {
       if (keys - j > kLanes) {
         Tiles<Op>::template select_multiply<QueryRows, kPanel, 2>(rows)(a, b, l.head_units, to + j, stride, false);
@@ -133,24 +148,34 @@ struct RowBlock {
     }
   }
 
-  // Writes the block's row r, divided by its sum of weights; false if the row is not finite.
-  bool write_row(int64_t r, float sum) {
-    const Vec inverse = set1(sum == 0.f ? 0.f : 1.f / sum);
-    char* to = const_cast<char*>(token_row(task.args->out, task.args->out_strides, task.batch, task.row + r, s, task.head));
-    const float* from = out + r * l.out_columns;
-    Vec check = zero();
-    for (int64_t column = 0; column < s.head_dim; column += kLanes) {
-      const Vec x = mul(load(from + column), inverse);
-      check = fma(x, zero(), check);  // 0, or NaN once x is infinite or NaN
-      if (column + kLanes <= s.head_dim) {
-        store_from_float(s.dtype, to + column * element_size(s.dtype), x);
-      } else {
+  // Writes a tile's rows, each divided by its sum of weights. False where a sum or a result is not finite, or a sum is beyond `largest_sum`.
+  bool write_tile(int64_t tile, float largest_sum) {
+    const DType dtype = s.dtype;
+    const int64_t row0 = first(tile), rows = length(tile), head_dim = s.head_dim, columns = l.out_columns;
+    const int64_t element = static_cast<int64_t>(element_size(dtype)), stride = task.args->out_strides.token * element;
+    char* to = const_cast<char*>(token_row(task.args->out, task.args->out_strides, task.batch, task.row + row0, s, task.head));
+    const float *from = out + row0 * columns, *sum_of = sums + row0 * kLanes;
+    Vec check = zero();  // stays 0 until something infinite or NaN is multiplied by 0
+    bool within = true;
+    for (int64_t r = 0; r < rows; ++r, to += stride, from += columns, sum_of += kLanes) {
+      const float sum = reduce_add(load(sum_of));
+      within &= sum < largest_sum;
+      const Vec inverse = set1(sum == 0.f ? 0.f : 1.f / sum);
+      int64_t column = 0;
+      for (; column + kLanes <= head_dim; column += kLanes) {
+        const Vec x = mul(load(from + column), inverse);
+        check = fma(x, zero(), check);
+        store_from_float(dtype, to + column * element, x);
+      }
+      if (column < head_dim) {
+        const Vec x = mul(load(from + column), inverse);
+        check = fma(x, zero(), check);
         alignas(64) char buffer[4 * kLanes];
-        store_from_float(s.dtype, buffer, x);
-        std::memcpy(to + column * element_size(s.dtype), buffer, static_cast<size_t>(s.head_dim - column) * element_size(s.dtype));
+        store_from_float(dtype, buffer, x);
+        std::memcpy(to + column * element, buffer, static_cast<size_t>((head_dim - column) * element));
       }
     }
-    return reduce_add(check) == 0.f;
+    return within && reduce_add(check) == 0.f;
   }
 
   // ---- efficient: exact online softmax -----------------------------------------------------------------------------------------------------
@@ -211,14 +236,10 @@ struct RowBlock {
 
   template <bool Precise>
   void efficient() {
-    const int64_t end = tile_visible(tiles - 1);
-    for (int64_t key0 = 0; key0 < end; key0 += l.block_keys) {
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t keys = min64(l.block_keys, tile_visible(tile) - key0);
-        if (keys > 0) efficient_tile<Precise>(tile, key0, keys);
-      }
-    }
-    for (int64_t r = 0; r < task.rows; ++r) write_row(r, reduce_add(load(sums + r * kLanes)));
+    for_blocks([&](int64_t tile, int64_t key0, int64_t keys, bool last) {
+      efficient_tile<Precise>(tile, key0, keys);
+      if (last) write_tile(tile, kInfinity);
+    });
   }
 
   // ---- flash: the reference of a row is a guess --------------------------------------------------------------------------------------------
@@ -230,12 +251,13 @@ struct RowBlock {
 
   // Expects the scores of the tile's first `keys` keys.
   void guess_references(int64_t tile, int64_t keys) {
-    for (int64_t r = first(tile); r < first(tile + 1); ++r) {
-      const float* row = scores + (r - first(tile)) * kScoreStride;
+    const int64_t row0 = first(tile), end = row0 + length(tile);
+    for (int64_t r = row0; r < end; ++r) {
+      const float* row = scores + (r - row0) * kScoreStride;
+      const int64_t see = min64(keys, visible(r)), whole = see & ~int64_t{kLanes - 1};
       Vec largest = set1(-kInfinity);
-      for (int64_t j = 0; j < keys; j += kLanes) {
-        largest = max(largest, first_lanes(mul(load(row + j), set1(scale)), min64(keys, visible(r)) - j, -kInfinity));
-      }
+      for (int64_t j = 0; j < whole; j += kLanes) largest = max(largest, mul(load(row + j), set1(scale)));
+      if (whole < see) largest = max(largest, first_lanes(mul(load(row + whole), set1(scale)), see - whole, -kInfinity));
       references[r] = reduce_max(largest);
       store(sums + r * kLanes, zero());
     }
@@ -244,18 +266,28 @@ struct RowBlock {
   // The weights of `keys` keys from key0 + at on, whose scores are at hand; keys that a row may not see get 0.
   template <bool Precise>
   void weigh_scores(int64_t tile, int64_t key0, int64_t at, int64_t keys) {
-    for (int64_t r = 0; r < length(tile); ++r) {
-      const int64_t row0 = first(tile) + r, see = visible(row0) - key0 - at;
+    const int64_t row0 = first(tile), rows = length(tile);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t see = min64(keys, visible(row0 + r) - key0 - at);
       const float* row = scores + r * kScoreStride;
-      const Vec base = set1(-references[row0]);
-      Vec sum = load(sums + row0 * kLanes);
-      for (int64_t j = 0; j < keys; j += kPanel) {
-        const Vec x = first_lanes(exp2<Precise>(fma(load(row + j), set1(scale), base)), see - j, 0.f);
-        const Vec y = keys - j <= kLanes ? zero() : first_lanes(exp2<Precise>(fma(load(row + j + kLanes), set1(scale), base)), see - j - kLanes, 0.f);
+      const Vec base = set1(-references[row0 + r]);
+      const auto weight = [&](int64_t j) { return exp2<Precise>(fma(load(row + j), set1(scale), base)); };
+      Unit* to = weights + r * Op::kWeightStride + at / Op::kPair;
+      float* partial = sums + (row0 + r) * kLanes;
+      Vec sum = load(partial);
+      int64_t j = 0;
+      for (; j + kPanel <= see; j += kPanel) {
+        const Vec x = weight(j), y = weight(j + kLanes);
         sum = add(sum, add(x, y));
-        Op::store_weights(weights + r * Op::kWeightStride + (at + j) / Op::kPair, x, y);
+        Op::store_weights(to + j / Op::kPair, x, y);
       }
-      store(sums + row0 * kLanes, sum);
+      for (; j < keys; j += kPanel) {
+        const Vec x = see > j ? first_lanes(weight(j), see - j, 0.f) : zero();
+        const Vec y = see > j + kLanes ? first_lanes(weight(j + kLanes), see - j - kLanes, 0.f) : zero();
+        sum = add(sum, add(x, y));
+        Op::store_weights(to + j / Op::kPair, x, y);
+      }
+      store(partial, sum);
     }
   }
 
@@ -273,8 +305,8 @@ struct RowBlock {
     // Panels that every row of the tile sees whole, then those at the end of the keys or on the diagonal.
     const int64_t row0 = first(tile), whole = (min64(visible(row0) - key0, keys) - done) / kPanel;
     if (whole > 0) {
-      Tiles<Op>::template select_weights<Precise>(length(tile))(q + tile * l.head_units * kRows, k + (key0 + done) * l.head_units, l.head_units,
-                                                                whole, scale, references + row0, sums + row0 * kLanes, weights + done / Op::kPair);
+      Tiles<Op>::template select_weights<Precise>(length(tile))(queries(tile), k + (key0 + done) * l.head_units, l.head_units, whole, scale,
+                                                                references + row0, sums + row0 * kLanes, weights + done / Op::kPair);
       done += whole * kPanel;
     }
     if (done < keys) {
@@ -286,25 +318,14 @@ struct RowBlock {
 
   template <bool Precise>
   void flash() {
-    const int64_t end = tile_visible(tiles - 1);
-    for (int64_t key0 = 0; key0 < end; key0 += l.block_keys) {
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t keys = min64(l.block_keys, tile_visible(tile) - key0);
-        if (keys > 0) flash_tile<Precise>(tile, key0, keys);
+    for_blocks([&](int64_t tile, int64_t key0, int64_t keys, bool last) {
+      flash_tile<Precise>(tile, key0, keys);
+      if (!last || write_tile(tile, kLargestSum)) return;
+      for (int64_t key = 0; key < tile_visible(tile); key += l.block_keys) {
+        efficient_tile<Precise>(tile, key, min64(l.block_keys, tile_visible(tile) - key));
       }
-    }
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      bool good = true;
-      for (int64_t r = first(tile); r < first(tile + 1); ++r) {
-        const float sum = reduce_add(load(sums + r * kLanes));
-        good = write_row(r, sum) && sum < kLargestSum && good;
-      }
-      if (good) continue;
-      for (int64_t key0 = 0; key0 < tile_visible(tile); key0 += l.block_keys) {
-        efficient_tile<Precise>(tile, key0, min64(l.block_keys, tile_visible(tile) - key0));
-      }
-      for (int64_t r = first(tile); r < first(tile + 1); ++r) write_row(r, reduce_add(load(sums + r * kLanes)));
-    }
+      write_tile(tile, kInfinity);
+    });
   }
 
   // ---- math: Q K^T, softmax, P V -----------------------------------------------------------------------------------------------------------
@@ -338,7 +359,7 @@ struct RowBlock {
         multiply_values(tile, key0, keys, key0 != 0);
       }
     }
-    for (int64_t r = 0; r < task.rows; ++r) write_row(r, reduce_add(load(sums + r * kLanes)));
+    for (int64_t tile = 0; tile < tiles; ++tile) write_tile(tile, kInfinity);
   }
 };
 

@@ -75,27 +75,32 @@ inline Vec exp2_line(Vec t) {
   return _mm512_scalef_ps(p, t);
 }
 
-// Transposes kLanes rows of kLanes units; source rows lie ls bytes apart, the result's ld units.
+// Transposes kLanes rows of kLanes units, those from `rows` on taken as zero. Source rows lie ls bytes apart, the result's ld units.
 template <class Unit>
-inline void transpose(const void* s, int64_t ls, Unit* d, int64_t ld) {
+inline void transpose(const void* s, int64_t ls, int64_t rows, Unit* d, int64_t ld) {
   __m512i r[16], t[16];
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(static_cast<const char*>(s) + i * ls);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = i < rows ? _mm512_loadu_si512(static_cast<const char*>(s) + i * ls) : _mm512_setzero_si512();
+#pragma GCC unroll 16
   for (int i = 0; i < 8; ++i) {
     t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
     t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
   }
+#pragma GCC unroll 16
   for (int i = 0; i < 4; ++i) {
     r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
     r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
     r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
     r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
   }
+#pragma GCC unroll 16
   for (int i = 0; i < 4; ++i) {
     t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
     t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
     t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
     t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
   }
+#pragma GCC unroll 16
   for (int i = 0; i < 4; ++i) {
     _mm512_storeu_si512(d + i * ld, _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88));
     _mm512_storeu_si512(d + (8 + i) * ld, _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd));
@@ -161,10 +166,10 @@ inline Vec exp2_scale(Vec p, Vec floor) {
 }
 
 template <class Unit>
-inline void transpose(const void* s, int64_t ls, Unit* d, int64_t ld) {
+inline void transpose(const void* s, int64_t ls, int64_t rows, Unit* d, int64_t ld) {
   for (int i = 0; i < 8; ++i) {
-    Unit row[8];
-    std::memcpy(row, static_cast<const char*>(s) + i * ls, sizeof(row));
+    Unit row[8] = {};
+    if (i < rows) std::memcpy(row, static_cast<const char*>(s) + i * ls, sizeof(row));
     for (int j = 0; j < 8; ++j) d[j * ld + i] = row[j];
   }
 }
@@ -250,10 +255,10 @@ inline Vec exp2_scale(Vec p, Vec floor) {
 }
 
 template <class Unit>
-inline void transpose(const void* s, int64_t ls, Unit* d, int64_t ld) {
+inline void transpose(const void* s, int64_t ls, int64_t rows, Unit* d, int64_t ld) {
   for (int i = 0; i < 4; ++i) {
-    Unit row[4];
-    std::memcpy(row, static_cast<const char*>(s) + i * ls, sizeof(row));
+    Unit row[4] = {};
+    if (i < rows) std::memcpy(row, static_cast<const char*>(s) + i * ls, sizeof(row));
     for (int j = 0; j < 4; ++j) d[j * ld + i] = row[j];
   }
 }

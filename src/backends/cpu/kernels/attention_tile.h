@@ -3,7 +3,7 @@
 //
 // Everything is counted in units of 4 bytes along the reduction, one float32 or a pair of bfloat16, so the two arithmetics share all of this code
 // and differ in one instruction. Layouts:
-//   Q   tile of kRows rows: [head_units][kRows], so that one pointer reaches every row
+//   Q   tile of kRows rows: [head_units][kQueryStep], so that one pointer reaches every row
 //   K   panel of kPanel keys: [head_units][kPanel]
 //   V   column groups of kPanel (the last may be kLanes wide): [kv_padded / Op::kPair][width]
 //   P   the softmax weights of a row tile over a block of keys: kRows rows, Op::kWeightStride apart
@@ -18,6 +18,7 @@ namespace {
 constexpr int kPanel = 2 * kLanes;
 // Accumulators of the tile plus two vectors of the panel and one of the rows fill the registers: 32 with AVX-512, 16 below.
 constexpr int kRows = kLanes == 16 ? 14 : 6;
+constexpr int kQueryStep = (kRows + kLanes - 1) / kLanes * kLanes;
 constexpr int64_t kMaxBlockKeys = 512;
 constexpr int64_t kScoreStride = kMaxBlockKeys + 16;  // the 16 keep the rows of a tile out of each other's cache sets
 
@@ -100,14 +101,14 @@ inline const char* token_row(const void* base, const TokenStrides& strides, int6
 
 // kLanes units of up to kLanes rows, zero beyond the row count and the head's end, transposed.
 template <class Op>
-void transpose_units(const AttentionShape& s, const void* row, int64_t row_bytes, int64_t rows, int64_t unit, typename Op::Unit* to, int64_t stride) {
-  const char* from = static_cast<const char*>(row);
-  if (rows >= kLanes && (unit + kLanes) * Op::kPair <= s.head_dim && Op::stores_units(s.dtype)) {
-    return transpose(from + unit * sizeof(typename Op::Unit), row_bytes, to, stride);
+void transpose_units(const AttentionShape& s, const char* from, int64_t row_bytes, int64_t rows, int64_t unit, typename Op::Unit* to,
+                     int64_t stride) {
+  if ((unit + kLanes) * Op::kPair <= s.head_dim && Op::stores_units(s.dtype)) {
+    return transpose(from + unit * sizeof(typename Op::Unit), row_bytes, rows, to, stride);
   }
-  alignas(64) typename Op::Unit lines[kLanes * kLanes] = {};
+  alignas(64) typename Op::Unit lines[kLanes * kLanes];
   for (int64_t i = 0; i < rows && i < kLanes; ++i) Op::load_units(s.dtype, from + i * row_bytes, unit, s.head_dim, lines + i * kLanes);
-  transpose(lines, kLanes * sizeof(typename Op::Unit), to, stride);
+  transpose(lines, kLanes * sizeof(typename Op::Unit), rows, to, stride);
 }
 
 template <class Op>
@@ -144,7 +145,7 @@ void pack_panel(const AttentionShape& s, const AttentionArgs& args, const Attent
 
 // Where a tile's rows lie: Q tiles are stored unit by unit, weights row by row.
 struct QueryRows {
-  static constexpr int64_t kRow = 1, kStep = kRows;
+  static constexpr int64_t kRow = 1, kStep = kQueryStep;
 };
 template <class Op>
 struct WeightRows {
