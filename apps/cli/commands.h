@@ -15,14 +15,21 @@ struct Common {
   bool quiet = false, verbose = false, json = false;
 };
 
-// A subcommand's body; returns the exit code. Errors are thrown.
-using Body = std::function<int()>;
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;  // returns the exit code; errors are thrown
+};
 
-Body add_generate(CLI::App& app, const Common& common);
+Command add_generate(CLI::App& app, const Common& common);
+Command add_sheet(CLI::App& app, const Common& common);
+Command add_info(CLI::App& app, const Common& common);
+Command add_tokenize(CLI::App& app, const Common& common);
+Command add_explain(CLI::App& app, const Common& common);
+Command add_profile(CLI::App& app, const Common& common);
+Command add_bench_component(CLI::App& app, const Common& common);
+Command add_make_random(CLI::App& app, const Common& common);
 
 // The folder of the model that comes with Vivace: beside the installed program, or in the source tree it was built from.
 std::string default_model();
-// Set by SIGINT and SIGTERM; a run that sees it stops with Interrupted.
-bool interrupted();
 
 }  // namespace vivace::cli

@@ -1,27 +1,43 @@
 // The command line: options, errors and exit codes. 0 done, 1 failure, 2 wrong use, 130 interrupted.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/log.h"
 #include "base/parallel.h"
 #include "commands.h"
+#include "interrupt.h"
+#include "output.h"
 
 namespace vivace::cli {
 namespace {
 
-volatile std::sig_atomic_t g_interrupted = 0;
-
-void on_signal(int signal) {
-  // A second one does not wait for the step to end.
-  if (g_interrupted) std::_Exit(128 + signal);
-  g_interrupted = 1;
+// One line, whatever a library wrote.
+int fail(int code, std::string what) {
+  std::ranges::replace(what, '\n', ' ');
+  std::fprintf(stderr, "vivace: %s\n", what.c_str());
+  return code;
 }
 
-int fail(int code, const char* what) {
-  std::fprintf(stderr, "vivace: %s\n", what);
-  return code;
+// A closed standard stream would give its number to the next file opened, and a message would end up in a picture.
+void hold_standard_streams() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    // Opened the wrong way round, so that using a stream that was closed still fails.
+    if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+int parse_failed(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_name() == "CallForHelp") print(app.help());
+  if (error.get_name() == "CallForAllHelp") print(app.help("", CLI::AppFormatMode::All));
+  if (error.get_name() == "CallForVersion") print(std::string(error.what()) + "\n");
+  if (error.get_exit_code() == 0) return 0;
+  std::string command = "vivace";
+  for (const CLI::App* chosen : app.get_subcommands()) command += ' ' + chosen->get_name();
+  return fail(2, cat(error.what(), " (see ", command, " --help)"));
 }
 
 int run(int argc, char** argv) {
@@ -31,32 +47,27 @@ int run(int argc, char** argv) {
   app.fallthrough();
   Common common;
   app.add_option("--threads", common.threads, "Threads; default: all cores this process may use");
-  app.add_flag("--quiet,-q", common.quiet, "Print nothing but errors");
-  app.add_flag("--verbose,-v", common.verbose, "Say what each phase took");
+  app.add_flag("--quiet,-q", common.quiet, "Print nothing but results and errors");
+  app.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory");
   app.add_flag("--json", common.json, "Print figures as JSON");
-  std::vector<std::pair<CLI::App*, Body>> commands;
-  for (const auto add : {add_generate}) {
-    Body body = add(app, common);
-    commands.emplace_back(app.get_subcommands([](CLI::App*) { return true; }).back(), std::move(body));
-  }
+  std::vector<Command> commands;
+  for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_bench_component, add_make_random})
+    commands.push_back(add(app, common));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : 2;
+    return parse_failed(app, error);
   }
-  if (common.threads < 0) throw UsageError("--threads must not be negative");
+  if (common.threads < 0 || common.threads > 4096) throw UsageError(cat("--threads is ", common.threads, ": expected 1 to 4096, or 0 for all cores"));
   set_num_threads(common.threads);
   if (common.verbose) set_log_level(LogLevel::info);
   if (common.quiet) set_log_level(LogLevel::error);
-  for (const auto& [command, body] : commands)
-    if (command->parsed()) return body();
+  for (const Command& command : commands)
+    if (command.app->parsed()) return command.run();
   return 2;
 }
 
 }  // namespace
-
-bool interrupted() { return g_interrupted != 0; }
 
 std::string default_model() {
   std::error_code ignored;
@@ -69,19 +80,19 @@ std::string default_model() {
 
 int main(int argc, char** argv) {
   using namespace vivace;
-  std::signal(SIGINT, cli::on_signal);
-  std::signal(SIGTERM, cli::on_signal);
+  cli::hold_standard_streams();
+  cli::handle_interrupts();
   // A limit on file sizes or a closed pipe is reported by the write that meets it.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
   try {
     return cli::run(argc, argv);
-  } catch (const Interrupted& error) {
+  } catch (const Interrupted&) {
     return cli::fail(130, "interrupted; nothing was written");
   } catch (const UsageError& error) {
     return cli::fail(2, error.what());
-  } catch (const UserError& error) {
-    return cli::fail(1, error.what());
+  } catch (const InternalError& error) {
+    return cli::fail(1, cat("internal error: ", error.what(), " (this is a bug in Vivace)"));
   } catch (const std::bad_alloc&) {
     return cli::fail(1, "out of memory: use a smaller size, batch or dtype");
   } catch (const std::exception& error) {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <string>
 
 namespace vivace::cli {
 namespace {
@@ -12,31 +11,36 @@ namespace {
 std::string clock_text(double seconds) {
   char text[32];
   const int s = static_cast<int>(seconds + 0.5);
-  std::snprintf(text, sizeof text, s >= 3600 ? "%d:%02d:%02d" : "%.0d%02d:%02d", s / 3600, s / 60 % 60, s % 60);
+  if (s >= 3600)
+    std::snprintf(text, sizeof text, "%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
+  else
+    std::snprintf(text, sizeof text, "%02d:%02d", s / 60, s % 60);
   return text;
 }
 
 }  // namespace
 
-Progress::Progress(int steps, bool shown) : steps_(steps), shown_(shown), terminal_(isatty(STDERR_FILENO)), begin_(std::chrono::steady_clock::now()) {}
+Progress::Progress(bool shown) : shown_(shown), terminal_(isatty(STDERR_FILENO)) {}
 
-void Progress::step() {
-  ++done_;
-  if (!shown_) return;
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(), each = elapsed / done_;
+void Progress::step(int done, int steps, double seconds) {
+  seconds_ += seconds;
+  if (!shown_ || done < 1 || steps < 1) return;
+  const double each = seconds_ / done;
   if (terminal_) {
     constexpr int kWidth = 30;
-    const int filled = kWidth * std::min(done_, steps_) / std::max(1, steps_);
-    std::fprintf(stderr, "\r%3d%% |%s%s| %d/%d  %.3g s/step, %s left ", 100 * done_ / std::max(1, steps_), std::string(static_cast<size_t>(filled), '#').c_str(),
-                 std::string(static_cast<size_t>(kWidth - filled), ' ').c_str(), done_, steps_, each, clock_text(each * (steps_ - done_)).c_str());
+    const int filled = kWidth * std::min(done, steps) / steps;
+    std::fprintf(stderr, "\r%3d%% |%s%s| %d/%d  %.3g s/step, %s left ", 100 * done / steps, std::string(static_cast<size_t>(filled), '#').c_str(),
+                 std::string(static_cast<size_t>(kWidth - filled), ' ').c_str(), done, steps, each, clock_text(each * (steps - done)).c_str());
     std::fflush(stderr);
-  } else if (done_ == 1 || done_ == steps_ || done_ % std::max(1, steps_ / 5) == 0) {
-    std::fprintf(stderr, "step %d/%d, %.3g s a step\n", done_, steps_, each);
+    open_ = true;
+  } else if (done == 1 || done == steps || done % std::max(1, steps / 5) == 0) {
+    std::fprintf(stderr, "step %d/%d, %.3g s/step, %s left\n", done, steps, each, clock_text(each * (steps - done)).c_str());
   }
 }
 
-Progress::~Progress() {
-  if (shown_ && terminal_ && done_ > 0) std::fprintf(stderr, "\n");
+void Progress::end() {
+  if (open_) std::fprintf(stderr, "\n");
+  open_ = false;
 }
 
 }  // namespace vivace::cli

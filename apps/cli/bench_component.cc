@@ -1,0 +1,84 @@
+// vivace bench-component: seconds a forward of one component. The contestant of bench/compare_torch.py.
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+
+#include "base/log.h"
+#include "base/parallel.h"
+#include "commands.h"
+#include "component_target.h"
+#include "output.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+struct Options : TargetOptions {
+  int runs = 5;
+  bool worker = false;
+};
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// A forward, as a caller of the component pays for it: what depends on the prompt included.
+double timed_run(Session& session) {
+  const auto begin = Clock::now();
+  session.run(Phase::setup);
+  session.run(Phase::step);
+  return seconds_since(begin);
+}
+
+void print_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
+
+// Answers each line of the input with the seconds of one run.
+int serve(Session& session, Clock::time_point begin) {
+  print_line({{"ready", seconds_since(begin)}});
+  for (std::string line; std::getline(std::cin, line);) print_line({{"seconds", timed_run(session)}});
+  return 0;
+}
+
+int run(const Options& o, const Common& common) {
+  if (o.runs < 1) throw UsageError(cat("--runs is ", o.runs, ": expected 1 or more"));
+  const auto begin = Clock::now();
+  ComponentTarget target(o);
+  const double loading = seconds_since(begin);
+  Session& session = target.session();
+  const double first = timed_run(session);
+  if (o.worker) return serve(session, begin);
+  std::vector<double> seconds;
+  for (int i = 0; i < o.runs; ++i) seconds.push_back(timed_run(session));
+  std::vector<double> sorted = seconds;
+  std::ranges::sort(sorted);
+  const size_t n = sorted.size();
+  const double median = n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+  const Plan& plan = session.plan();
+  const double compiling = target.component().seconds_compiling(), preparing = target.component().seconds_preparing();
+  const int64_t resident = peak_resident_bytes();
+  if (common.json) {
+    print_line({{"component", target.name()}, {"model", o.model}, {"dtype", dtype_name(target.dtype())}, {"height", target.height()}, {"width", target.width()},
+                {"batch", o.batch}, {"threads", num_threads()}, {"compile", o.compile.mode}, {"load_seconds", loading}, {"compile_seconds", compiling},
+                {"prepare_seconds", preparing}, {"first_seconds", first}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes},
+                {"peak_resident_bytes", resident}, {"min", sorted[0]}, {"median", median}, {"seconds", seconds}});
+    return 0;
+  }
+  print(cat(target.name(), " ", dtype_name(target.dtype()), " ", target.height(), "x", target.width(), " batch ", o.batch, ", ", num_threads(), " threads: min ",
+            fixed(sorted[0], 4), " s, median ", fixed(median, 4), " s of ", n, " (the first took ", fixed(first, 4), " s)\nloading ", fixed(loading, 3), " s, compiling ",
+            fixed(compiling, 3), " s, preparing ", fixed(preparing, 3), " s; planned ", bytes_text(static_cast<double>(plan.arena_bytes)), " activations and ",
+            bytes_text(static_cast<double>(plan.constant_bytes)), " weights, measured peak ", bytes_text(static_cast<double>(resident)), " resident\n"));
+  return 0;
+}
+
+}  // namespace
+
+Command add_bench_component(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("bench-component", "Seconds a forward of one component, with made-up inputs");
+  c->add_option("component", o->component, "unet, vae.decode, vae.encode, text_encoder or text_encoder_2")->required();
+  c->add_option("--runs", o->runs, "Timed forwards, after one that is not")->capture_default_str();
+  c->add_flag("--worker", o->worker, "Stay: print {\"ready\": s}, then answer each line of input with {\"seconds\": s} (bench/compare_torch.py)");
+  o->add(*c);
+  return {c, [o, &common] { return run(*o, common); }};
+}
+
+}  // namespace vivace::cli

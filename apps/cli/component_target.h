@@ -1,0 +1,56 @@
+// One component of a checkpoint for one size, for the tools that look inside: explain, profile, bench-component, info.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "options.h"
+#include "pipelines/component.h"
+
+namespace vivace::cli {
+
+struct TargetOptions {
+  std::string model, component = "unet", dtype = "fp32", variant;
+  std::optional<int64_t> height, width;  // of the picture; default: the model's size
+  int64_t batch = 1;
+  CompileFlags compile;
+
+  // Everything but the component, which is an option to some tools and an argument to others.
+  void add(CLI::App& app);
+};
+
+class ComponentTarget {
+ public:
+  // Reads configs and, where there are any, the headers of weight files: a folder of configs alone can be explained, but not run.
+  // Throws UsageError for an unknown component or a size that the VAE's scale does not divide, UserError for what cannot be read.
+  explicit ComponentTarget(const TargetOptions& options);
+
+  // "unet", "vae.decode", "vae.encode", "text_encoder" or "text_encoder_2".
+  static const std::vector<std::string>& names();
+
+  const std::string& name() const { return options_.component; }
+  DType dtype() const { return dtype_; }  // what it runs in; differs from the one asked for where the config says force_upcast
+  int64_t height() const { return height_; }
+  int64_t width() const { return width_; }
+  // nullptr where the folder has none.
+  const WeightMap* weights() const { return weights_ ? &*weights_ : nullptr; }
+  // Before any pass, and compiled.
+  Graph graph() const;
+  Plan plan() const;
+  // Compiled, prepared, bound, and given inputs: normal noise, random token ids, timestep 500, time_ids of the size. Throws UserError without weights.
+  Session& session();
+  const Component& component() const { return *component_; }
+
+ private:
+  TargetOptions options_;
+  DType dtype_ = DType::float32;
+  int64_t height_ = 0, width_ = 0;
+  Component::BuildGraph build_;
+  int64_t vocabulary_ = 0;
+  std::optional<WeightMap> weights_;
+  std::unique_ptr<Component> component_;
+};
+
+}  // namespace vivace::cli

@@ -1,0 +1,144 @@
+// vivace explain: the plan of a component, step by step: which kernel runs, on what, and why the ones before it were refused.
+#include <map>
+
+#include "backends/cpu/isa.h"
+#include "base/log.h"
+#include "commands.h"
+#include "compiler/compile.h"
+#include "component_target.h"
+#include "output.h"
+#include "plan_text.h"
+
+namespace vivace::cli {
+namespace {
+
+struct Options : TargetOptions {
+  bool passes = false, graph = false;
+};
+
+int list_passes(const Common& common) {
+  nlohmann::json list = nlohmann::json::array();
+  Table table({"pass", "runs", "what"});
+  for (const PassInfo& pass : pass_list()) {
+    list.push_back({{"name", pass.name}, {"what", pass.what}, {"optional", pass.optional}});
+    table.add({std::string(pass.name), pass.optional ? "when compiling" : "always", std::string(pass.what)});
+  }
+  if (common.json)
+    print_json(list);
+  else
+    print(table.text());
+  return 0;
+}
+
+// How a dtype is computed with on this machine.
+std::string arithmetic(DType dtype) {
+  const bool bf16 = cpu::isa() >= cpu::Isa::avx512_bf16;
+  switch (dtype) {
+    case DType::float16: return "float16 storage, float32 arithmetic";
+    case DType::bfloat16: return bf16 ? "bfloat16 storage, bfloat16 products summed in float32" : "bfloat16 storage, float32 arithmetic (no AVX-512 BF16 here)";
+    default: return "float32 storage and arithmetic";
+  }
+}
+
+struct Totals {
+  int steps = 0, graph_breaks = 0;
+  double flops = 0;
+  std::map<std::string, std::pair<int, double>> kernels;  // steps and operations
+};
+
+Totals count(const Plan& plan) {
+  Totals totals;
+  for (const auto* program : {&plan.setup, &plan.step})
+    for (const PlanStep& step : *program) {
+      ++totals.steps;
+      totals.graph_breaks += is_graph_break(step);
+      totals.flops += flops(plan, step);
+      auto& [steps, operations] = totals.kernels[step.kernel];
+      ++steps;
+      operations += flops(plan, step);
+    }
+  return totals;
+}
+
+nlohmann::json to_json(const Plan& plan, const std::vector<PlanStep>& program) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const PlanStep& step : program) {
+    nlohmann::json in = nlohmann::json::array(), refused = nlohmann::json::array();
+    for (int32_t value : step.in) in.push_back(value < 0 ? nlohmann::json() : nlohmann::json(type_text(plan, value)));
+    for (const auto& [kernel, reason] : step.refused) refused.push_back({{"kernel", kernel}, {"reason", reason}});
+    list.push_back({{"op", op_name(step.op)}, {"kernel", step.kernel}, {"scope", step.scope}, {"attributes", print_attrs(step.attrs)}, {"in", in},
+                    {"out", type_text(plan, step.out)}, {"flops", flops(plan, step)}, {"refused", refused}, {"pack", step.pack}});
+  }
+  return list;
+}
+
+nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const Totals& totals) {
+  nlohmann::json kernels = nlohmann::json::object(), passes = nlohmann::json::object();
+  for (const auto& [name, entry] : totals.kernels) kernels[name] = {{"steps", entry.first}, {"flops", entry.second}};
+  for (const auto& [name, seconds] : plan.pass_seconds) passes[name] = seconds;
+  return {{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"arithmetic", arithmetic(target.dtype())}, {"isa", cpu::isa_name(cpu::isa())},
+          {"prepare", to_json(plan, plan.prepare)}, {"setup", to_json(plan, plan.setup)}, {"step", to_json(plan, plan.step)}, {"kernels", kernels},
+          {"flops", totals.flops}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes}, {"pass_seconds", passes},
+          {"graph_breaks", totals.graph_breaks}};
+}
+
+std::string program_text(const Plan& plan, const std::vector<PlanStep>& program, std::string_view name) {
+  if (program.empty()) return "";
+  std::string text = cat(name, ", ", program.size(), program.size() == 1 ? " step\n" : " steps\n");
+  for (size_t i = 0; i < program.size(); ++i) {
+    const PlanStep& step = program[i];
+    const std::string attrs = print_attrs(step.attrs);
+    text += cat("  ", i, "  ", op_name(step.op), attrs.empty() ? "" : "(" + attrs + ")", step.pack ? " packed for " : " by ", step.kernel,
+                step.scope.empty() ? "" : "  in " + step.scope, "\n     ", signature(plan, step), '\n');
+    for (const auto& [kernel, reason] : step.refused) text += cat("     not ", kernel, ": ", reason, '\n');
+  }
+  return text + '\n';
+}
+
+std::string totals_text(const ComponentTarget& target, const Plan& plan, const Totals& totals) {
+  Table table({"kernel", "steps", "GFLOP"});
+  for (const auto& [name, entry] : totals.kernels) table.add({name, std::to_string(entry.first), entry.second > 0 ? fixed(entry.second / 1e9, 3) : ""});
+  std::string text = table.text() + '\n';
+  text += cat(target.name(), ": ", arithmetic(target.dtype()), " on ", cpu::isa_name(cpu::isa()), "; ", totals.steps, " steps, ",
+              fixed(totals.flops / 1e9, 2), " GFLOP\n");
+  text += cat("activations ", bytes_text(static_cast<double>(plan.arena_bytes)), " at their peak, weights ", bytes_text(static_cast<double>(plan.constant_bytes)), " as prepared\n");
+  text += cat("graph breaks: ", totals.graph_breaks, totals.graph_breaks ? " (steps by kernels named ref_*)\n" : "\n");
+  text += "passes:";
+  for (const auto& [name, seconds] : plan.pass_seconds) text += cat(' ', name, ' ', fixed(seconds * 1e3, 2), " ms;");
+  text.back() = '\n';
+  return text;
+}
+
+int run(const Options& o, const Common& common) {
+  if (o.passes) return list_passes(common);
+  const ComponentTarget target(o);
+  if (o.graph) {
+    print(print(run_passes(target.graph(), o.compile.options()), true));
+    return 0;
+  }
+  const Plan plan = target.plan();
+  const Totals totals = count(plan);
+  if (common.json) {
+    print_json(to_json(target, plan, totals));
+    return 0;
+  }
+  if (!common.quiet)
+    print(program_text(plan, plan.prepare, "prepare: once for a set of weights") + program_text(plan, plan.setup, "setup: once a prompt") +
+          program_text(plan, plan.step, "step: every call"));
+  print(totals_text(target, plan, totals));
+  return 0;
+}
+
+}  // namespace
+
+Command add_explain(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("explain", "The plan of a component: each step, its kernel, and why others were refused");
+  c->add_option("--component", o->component, "unet, vae.decode, vae.encode, text_encoder or text_encoder_2")->capture_default_str();
+  c->add_flag("--passes", o->passes, "List the passes instead");
+  c->add_flag("--graph", o->graph, "Print the graph behind the passes instead");
+  o->add(*c);
+  return {c, [o, &common] { return run(*o, common); }};
+}
+
+}  // namespace vivace::cli

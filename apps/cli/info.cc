@@ -1,0 +1,148 @@
+// vivace info: what a checkpoint holds, and what running it will take.
+#include <filesystem>
+#include <map>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "blocks.h"
+#include "commands.h"
+#include "component_target.h"
+#include "output.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What is known of one component folder.
+struct Listing {
+  std::string name, class_name;
+  int64_t parameters = 0, file_bytes = 0;
+  int files = 0;
+  std::map<std::string, int> dtypes;  // of the stored tensors
+  std::vector<RepeatedBlock> blocks;
+  int64_t arena_bytes = 0, constant_bytes = 0;
+};
+
+// The plans a component's weights serve: a VAE decodes and encodes.
+std::vector<std::string> targets_of(const std::string& component) {
+  return component == "vae" ? std::vector<std::string>{"vae.decode", "vae.encode"} : std::vector<std::string>{component};
+}
+
+Listing examine(const TargetOptions& options, const std::string& component, const std::string& class_name) {
+  Listing listing{.name = component, .class_name = class_name};
+  std::map<std::string, int64_t> parameters;
+  for (const std::string& target : targets_of(component)) {
+    TargetOptions one = options;
+    one.component = target;
+    if (component != "unet") one.batch = 1;  // as the pipeline runs them
+    const ComponentTarget t(one);
+    const Graph graph = t.graph();
+    for (const Node& node : graph.nodes)
+      if (node.op == Op::weight) parameters[node.attrs.text("name")] = numel(node.shape);
+    const Plan plan = t.plan();
+    if (listing.arena_bytes == 0) {
+      listing.arena_bytes = plan.arena_bytes;
+      listing.constant_bytes = plan.constant_bytes;
+    }
+    const auto blocks = repeated_blocks(graph);
+    listing.blocks.insert(listing.blocks.end(), blocks.begin(), blocks.end());
+    if (const WeightMap* weights = t.weights(); weights && listing.files == 0) {
+      for (const auto& file : weights->files()) {
+        listing.file_bytes += static_cast<int64_t>(file->map().size());
+        ++listing.files;
+      }
+      for (const WeightInfo& weight : weights->weights()) ++listing.dtypes[std::string(dtype_name(weight.dtype))];
+    }
+  }
+  for (const auto& [name, count] : parameters) listing.parameters += count;
+  return listing;
+}
+
+std::string blocks_text(const std::vector<RepeatedBlock>& blocks) {
+  std::map<std::string, std::pair<int, int>> joined;
+  for (const RepeatedBlock& b : blocks) {
+    joined[b.class_name].first += b.count;
+    joined[b.class_name].second += b.kinds;
+  }
+  std::string text;
+  for (const auto& [name, counts] : joined)
+    text += cat(text.empty() ? "" : ", ", counts.first, " ", name, " (", counts.second, counts.second == 1 ? " kind)" : " kinds)");
+  return text;
+}
+
+std::string dtypes_text(const Listing& l) {
+  std::string text;
+  for (const auto& [name, count] : l.dtypes) text += (text.empty() ? "" : ", ") + name;
+  return l.files == 0 ? "no weights" : text;
+}
+
+nlohmann::json to_json(const Listing& l) {
+  nlohmann::json blocks = nlohmann::json::array();
+  for (const RepeatedBlock& b : l.blocks) blocks.push_back({{"class", b.class_name}, {"count", b.count}, {"kinds", b.kinds}});
+  return {{"class", l.class_name}, {"parameters", l.parameters}, {"files", l.files}, {"file_bytes", l.file_bytes}, {"dtypes", l.dtypes},
+          {"repeated_blocks", blocks}, {"arena_bytes", l.arena_bytes}, {"constant_bytes", l.constant_bytes}};
+}
+
+// "CLIPTextModel" of ["transformers", "CLIPTextModel"]; empty for a component that is left out.
+std::string class_of(const Config& index, const std::string& name) {
+  if (!index.is_list(name)) return "";
+  const auto entry = index.get<std::vector<std::optional<std::string>>>(name);
+  return entry.size() == 2 && entry[1] ? *entry[1] : "";
+}
+
+int run(TargetOptions o, const Common& common) {
+  if (!fs::is_directory(o.model)) throw UserError(cat("no model folder at ", o.model, ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
+  const Config index = Config::read(fs::path(o.model) / "model_index.json");
+  const std::string pipeline = index.get<std::string>("_class_name");
+  std::vector<Listing> listings;
+  nlohmann::json others = nlohmann::json::object();
+  for (const std::string& name : index.keys()) {
+    const std::string class_name = class_of(index, name);
+    if (class_name.empty()) continue;
+    if (name == "unet" || name == "vae" || name == "text_encoder" || name == "text_encoder_2")
+      listings.push_back(examine(o, name, class_name));
+    else
+      others[name] = class_name;
+  }
+  o.component = "unet";
+  const ComponentTarget unet(o);
+  if (common.json) {
+    nlohmann::json components = nlohmann::json::object();
+    for (const Listing& l : listings) components[l.name] = to_json(l);
+    print_json({{"model", o.model}, {"class", pipeline}, {"height", unet.height()}, {"width", unet.width()}, {"batch", o.batch}, {"dtype", dtype_name(unet.dtype())},
+                {"components", components}, {"others", others}});
+    return 0;
+  }
+  print(cat(o.model, ": ", pipeline, "\n\n"));
+  Table table({"component", "class", "parameters", "on disk", "files", "stored as", "activations", "weights"});
+  double parameters = 0, disk = 0, weights = 0;
+  for (const Listing& l : listings) {
+    table.add({l.name, l.class_name, count_text(static_cast<double>(l.parameters)), bytes_text(static_cast<double>(l.file_bytes)), std::to_string(l.files), dtypes_text(l),
+               bytes_text(static_cast<double>(l.arena_bytes)), bytes_text(static_cast<double>(l.constant_bytes))});
+    parameters += static_cast<double>(l.parameters);
+    disk += static_cast<double>(l.file_bytes);
+    weights += static_cast<double>(l.constant_bytes);
+  }
+  print(table.text());
+  print(cat("\nIn all ", count_text(parameters), " parameters, ", bytes_text(disk), " on disk. Activations (at their peak) and weights (as prepared: ", bytes_text(weights),
+            " in all) are what the plans of a ", unet.height(), " x ", unet.width(), " picture in ", o.dtype, " take, at batch ", o.batch, " of the UNet.\n"));
+  for (const Listing& l : listings)
+    if (const std::string blocks = blocks_text(l.blocks); !blocks.empty()) print(cat(l.name, " repeats ", blocks, "\n"));
+  for (const auto& [name, class_name] : others.items()) print(cat(name, ": ", class_name.get<std::string>(), "\n"));
+  return 0;
+}
+
+}  // namespace
+
+Command add_info(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<TargetOptions>();
+  CLI::App* c = app.add_subcommand("info", "What a checkpoint holds, and the memory its plans take");
+  o->batch = 2;  // with guidance
+  o->add(*c);
+  c->add_option("folder", o->model, "Checkpoint folder, as --model");
+  return {c, [o, &common] { return run(*o, common); }};
+}
+
+}  // namespace vivace::cli

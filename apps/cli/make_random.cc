@@ -1,0 +1,68 @@
+// vivace make-random: a checkpoint with random weights from a folder of configs.
+#include <cctype>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "commands.h"
+#include "output.h"
+#include "pipelines/random_checkpoint.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string configs, out, dtype = "fp32", max_shard_size, tokenizers = default_model();
+  uint32_t seed = 0;
+};
+
+// "5GB", "200MB", "1000000": as save_pretrained's max_shard_size.
+int64_t parse_size(const std::string& text) {
+  if (text.empty()) return 0;
+  size_t digits = 0;
+  while (digits < text.size() && (std::isdigit(static_cast<unsigned char>(text[digits])) || text[digits] == '.')) ++digits;
+  constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.}, {"MiB", 1048576.}, {"GiB", 1073741824.}};
+  double bytes = 0;
+  for (const auto& [unit, scale] : kUnits)
+    if (digits > 0 && digits < 16 && text.substr(digits) == unit) bytes = std::strtod(text.c_str(), nullptr) * scale;
+  if (!(bytes >= 1)) throw UsageError(cat("--max-shard-size is \"", text, "\": expected a size such as 200MB or 5GB"));
+  return static_cast<int64_t>(bytes);
+}
+
+// Tokenizers that model_index.json names and the configs lack come from another checkpoint, so that the result can take a prompt.
+void borrow_tokenizers(const Options& o, const Common& common) {
+  const Config index = Config::read(fs::path(o.out) / "model_index.json");
+  for (const char* name : {"tokenizer", "tokenizer_2"}) {
+    const fs::path from = fs::path(o.tokenizers) / name, to = fs::path(o.out) / name;
+    std::error_code error;
+    if (!index.is_list(name) || fs::exists(to) || !fs::is_directory(from)) continue;
+    fs::copy(from, to, error);
+    if (error) throw UserError(cat("cannot write ", to.string(), ": ", error.message()));
+    if (!common.quiet) std::fprintf(stderr, "%s has no %s: %s was copied; its vocabulary is its own\n", o.configs.c_str(), name, from.c_str());
+  }
+}
+
+}  // namespace
+
+Command add_make_random(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("make-random", "Write a checkpoint with random weights from a folder of configs");
+  c->add_option("configs", o->configs, "Folder with model_index.json and the components' configs, such as assets/configs/sdxl-base")->required();
+  c->add_option("out", o->out, "Folder to write; weights already there are replaced")->required();
+  c->add_option("--dtype", o->dtype, "Of the stored weights: fp32, bf16 or fp16")->capture_default_str();
+  c->add_option("--seed", o->seed, "Of the weights")->capture_default_str();
+  c->add_option("--max-shard-size", o->max_shard_size, "Split a component's weights into files of at most this size, such as 2GB");
+  c->add_option("--tokenizers", o->tokenizers, "Checkpoint to copy tokenizers from where the configs have none")->capture_default_str();
+  return {c, [o, &common] {
+            make_random_checkpoint(o->configs, o->out, {.dtype = parse_dtype(o->dtype), .seed = o->seed, .max_shard_bytes = parse_size(o->max_shard_size)});
+            borrow_tokenizers(*o, common);
+            if (!common.quiet) std::fprintf(stderr, "%s\n", o->out.c_str());
+            return 0;
+          }};
+}
+
+}  // namespace vivace::cli

@@ -1,0 +1,43 @@
+#include "memory_report.h"
+
+#include <optional>
+
+#include "base/log.h"
+#include "output.h"
+#include "pipelines/component.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+
+std::vector<ComponentFigures> component_figures(DiffusionPipeline& pipe) {
+  std::vector<ComponentFigures> result;
+  const auto add = [&](Model& model) {
+    const Component& c = model.component();
+    if (c.seconds_compiling() > 0)
+      result.push_back({c.name(), c.seconds_compiling(), c.seconds_preparing(), static_cast<int64_t>(c.arena_bytes()), static_cast<int64_t>(c.constant_bytes())});
+  };
+  for (auto get : {&DiffusionPipeline::text_encoder, &DiffusionPipeline::text_encoder_2}) {
+    try {
+      add((pipe.*get)());
+    } catch (const UsageError&) {  // the checkpoint has none
+    }
+  }
+  add(pipe.unet());
+  add(pipe.vae());
+  return result;
+}
+
+std::string memory_table(const std::vector<ComponentFigures>& components) {
+  Table table({"component", "compiling", "preparing weights", "activations (planned)", "weights (prepared)"});
+  double activations = 0, weights = 0;
+  for (const ComponentFigures& c : components) {
+    table.add({c.name, fixed(c.seconds_compiling, 3) + " s", fixed(c.seconds_preparing, 3) + " s", bytes_text(static_cast<double>(c.arena_bytes)),
+               bytes_text(static_cast<double>(c.constant_bytes))});
+    activations += static_cast<double>(c.arena_bytes);
+    weights += static_cast<double>(c.constant_bytes);
+  }
+  return table.text() + cat("planned ", bytes_text(activations + weights), " (", bytes_text(activations), " activations, ", bytes_text(weights),
+                            " weights), measured peak ", bytes_text(static_cast<double>(peak_resident_bytes())), " resident\n");
+}
+
+}  // namespace vivace::cli

@@ -1,0 +1,105 @@
+#include "options.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "commands.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+std::optional<Size> size_of(const std::vector<int64_t>& values) {
+  return values.empty() ? std::nullopt : std::optional(Size{values[0], values[1]});
+}
+
+int64_t given_size(std::optional<int64_t> value, const char* name) {
+  if (value && *value <= 0) throw UsageError(cat("--", name, " is ", *value, ": expected a positive number of pixels, a multiple of the VAE's scale (8 for SDXL)"));
+  return value.value_or(0);
+}
+
+}  // namespace
+
+void CompileFlags::add(CLI::App& app) {
+  app.add_option("--compile", mode, "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs")->capture_default_str();
+  app.add_flag("--fullgraph", fullgraph, "A graph break is an error");
+  app.add_flag("--exact", exact, "No kernel whose error is above the plain one's");
+  app.add_option("--disable-pass", disable_passes, "Leave out an optional pass (see explain --passes); may be given several times")->allow_extra_args(false);
+  app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math")->capture_default_str();
+}
+
+CompileOptions CompileFlags::options() const {
+  return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backend(sdpa), .exact = exact};
+}
+
+void PictureOptions::add(CLI::App& app) {
+  model = default_model();
+  app.add_option("--model", model, "Checkpoint folder in Diffusers layout")->capture_default_str();
+  app.add_option("--num-inference-steps", steps, "Denoising steps")->capture_default_str();
+  app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance, 5 for SDXL and 7.5 else; 1 or less switches it off");
+  app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
+  app.add_option("--height", height, "Pixels; default: the model's size");
+  app.add_option("--width", width, "Pixels; default: the model's size");
+  app.add_option("--dtype", dtype, "fp32, bf16 or fp16")->capture_default_str();
+  app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
+  app.add_option("--scheduler", scheduler, "Another scheduler: euler, euler_a, ddim, dpmpp_2m, unipc, pndm, heun, lcm, ... or a class name");
+  app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499")->delimiter(',');
+  app.add_option("--sigmas", sigmas, "Custom sigmas")->delimiter(',');
+  app.add_option("--denoising-end", denoising_end, "Stop after this fraction of the steps");
+  app.add_option("--eta", eta, "DDIM's eta");
+  app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
+  app.add_option("--original-size", original_size, "Height and width for SDXL's size conditioning")->expected(2);
+  app.add_option("--target-size", target_size, "Height and width")->expected(2);
+  app.add_option("--crops-coords-top-left", crop, "Top and left")->expected(2);
+  app.add_option("--negative-original-size", negative_original_size, "Height and width")->expected(2);
+  app.add_option("--negative-target-size", negative_target_size, "Height and width")->expected(2);
+  app.add_option("--negative-crops-coords-top-left", negative_crop, "Top and left")->expected(2);
+  compile.add(app);
+}
+
+CallOptions PictureOptions::call() const {
+  CallOptions call;
+  call.height = given_size(height, "height");
+  call.width = given_size(width, "width");
+  call.num_inference_steps = steps;
+  call.timesteps = timesteps;
+  call.sigmas = sigmas;
+  call.guidance_scale = guidance_scale;
+  call.denoising_end = denoising_end;
+  call.guidance_rescale = guidance_rescale;
+  call.eta = eta;
+  call.original_size = size_of(original_size);
+  call.target_size = size_of(target_size);
+  call.negative_original_size = size_of(negative_original_size);
+  call.negative_target_size = size_of(negative_target_size);
+  call.crops_coords_top_left = size_of(crop).value_or(Size{0, 0});
+  call.negative_crops_coords_top_left = size_of(negative_crop).value_or(Size{0, 0});
+  call.clip_skip = clip_skip;
+  return call;
+}
+
+DiffusionPipeline PictureOptions::load() const {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, {.dtype = parse_dtype(dtype), .variant = variant, .compile = compile.options()});
+  if (!scheduler.empty()) pipe.set_scheduler(make_scheduler(scheduler, pipe.scheduler().config()));
+  return pipe;
+}
+
+std::string settings_text(const CLI::App& app, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image) {
+  const double guidance = o.guidance_scale.value_or(pipe.class_name() == "StableDiffusionXLPipeline" ? 5.0 : 7.5);
+  std::string text = cat("model=", o.model, " num_inference_steps=", o.steps, " guidance_scale=", guidance, " scheduler=", pipe.scheduler().class_name(), " dtype=", o.dtype,
+                         " height=", image.height(), " width=", image.width());
+  // The rest as it was given.
+  for (const CLI::Option* option : app.get_options()) {
+    const auto& names = option->get_lnames();
+    if (names.empty() || option->count() == 0) continue;
+    std::string key = names[0], value;
+    std::ranges::replace(key, '-', '_');
+    static constexpr const char* kElsewhere[] = {"prompt", "negative_prompt", "seed", "output"};
+    if (key == "model" || text.find(' ' + key + '=') != std::string::npos || std::ranges::count(kElsewhere, key)) continue;
+    for (const std::string& part : option->results()) value += (value.empty() ? "" : ",") + part;
+    text += ' ' + key + '=' + value;
+  }
+  return text;
+}
+
+}  // namespace vivace::cli

@@ -1,0 +1,46 @@
+// Options that several subcommands share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vivace/vivace.h"
+
+namespace vivace::cli {
+
+// How components are compiled.
+struct CompileFlags {
+  std::string mode = "off", sdpa = "auto";
+  bool fullgraph = false, exact = false;
+  std::vector<std::string> disable_passes;
+
+  void add(CLI::App& app);
+  // Throws UsageError for an unknown name.
+  CompileOptions options() const;
+};
+
+// Everything that makes a picture but the prompt, the seed and the file.
+struct PictureOptions {
+  std::string model, dtype = "fp32", variant, scheduler;
+  CompileFlags compile;
+  std::optional<int64_t> height, width;
+  int steps = 50;
+  std::optional<double> guidance_scale, denoising_end;
+  double guidance_rescale = 0, eta = 0;
+  std::vector<double> timesteps, sigmas;
+  std::vector<int64_t> original_size, target_size, crop, negative_original_size, negative_target_size, negative_crop;
+  std::optional<int> clip_skip;
+
+  void add(CLI::App& app);
+  // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".
+  CallOptions call() const;
+  // The pipeline, with the scheduler that was asked for.
+  DiffusionPipeline load() const;
+};
+
+// "model=... num_inference_steps=... guidance_scale=...": what makes `image` again, with prompt and seed. `app` is the subcommand, after parsing.
+std::string settings_text(const CLI::App& app, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image);
+
+}  // namespace vivace::cli

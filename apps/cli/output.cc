@@ -1,0 +1,92 @@
+#include "output.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+std::string scaled(double value, const char* const* units, size_t count, double base) {
+  size_t i = 0;
+  while (value >= base && i + 1 < count) {
+    value /= base;
+    ++i;
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, i == 0 ? "%.0f%s" : value < 10 ? "%.2f%s" : value < 100 ? "%.1f%s" : "%.0f%s", value, units[i]);
+  return text;
+}
+
+bool is_number(const std::string& cell) { return !cell.empty() && std::isdigit(static_cast<unsigned char>(cell[0])); }
+
+// Bytes of UTF-8 that begin a character: how wide a cell looks.
+size_t width(const std::string& cell) {
+  return static_cast<size_t>(std::ranges::count_if(cell, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+}  // namespace
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  if (errno == EPIPE) ::_exit(141);  // the reader has seen enough (| head): as a signal would have ended it
+  throw UserError(cat("cannot write to standard output: ", std::strerror(errno)));
+}
+
+void print_json(const nlohmann::json& value) { print(value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"); }
+
+std::string Table::text(int indent) const {
+  std::vector<size_t> widths;
+  for (const auto& row : rows_)
+    for (size_t i = 0; i < row.size(); ++i) {
+      if (i >= widths.size()) widths.push_back(0);
+      widths[i] = std::max(widths[i], width(row[i]));
+    }
+  std::string out;
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    std::string line(static_cast<size_t>(indent), ' ');
+    for (size_t i = 0; i < rows_[r].size(); ++i) {
+      const std::string& cell = rows_[r][i];
+      const std::string space(widths[i] - width(cell), ' ');
+      // A heading stands over its column's numbers.
+      const bool right = is_number(r == 0 && rows_.size() > 1 && i < rows_[1].size() ? rows_[1][i] : cell);
+      line += (right ? space + cell : cell + space) + (i + 1 < rows_[r].size() ? "  " : "");
+    }
+    while (!line.empty() && line.back() == ' ') line.pop_back();
+    out += line + '\n';
+  }
+  return out;
+}
+
+std::string bytes_text(double bytes) {
+  static constexpr const char* kUnits[] = {" B", " kB", " MB", " GB", " TB"};
+  return scaled(bytes, kUnits, 5, 1000);
+}
+
+std::string count_text(double count) {
+  static constexpr const char* kUnits[] = {"", " k", " M", " B"};
+  return scaled(count, kUnits, 4, 1000);
+}
+
+std::string fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+int64_t peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
+  return 0;
+}
+
+}  // namespace vivace::cli

@@ -1,0 +1,61 @@
+#include "plan_text.h"
+
+#include <cctype>
+
+#include "base/log.h"
+
+namespace vivace::cli {
+namespace {
+
+const Shape& shape_of(const Plan& plan, int32_t value) { return plan.values[static_cast<size_t>(value)].type.shape; }
+
+// Of a convolution with weights [O, I, kh, kw] whose output is [N, H, W, O].
+double conv_flops(const Shape& w, const Shape& out) {
+  return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(w[1] * w[2] * w[3]);
+}
+
+}  // namespace
+
+double flops(const Plan& plan, const PlanStep& step) {
+  const Shape& out = shape_of(plan, step.out);
+  const auto in = [&](size_t i) -> const Shape& { return shape_of(plan, step.in[i]); };
+  const auto product = [](const Shape& x, const Shape& w) { return 2.0 * static_cast<double>(numel(x)) * static_cast<double>(w[0]); };
+  switch (step.op) {
+    case Op::linear:
+    case Op::geglu_linear: return product(in(0), in(1));
+    case Op::matmul: return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(in(0).back());
+    case Op::conv2d: return conv_flops(in(1), out);
+    case Op::upsample_conv2d: return conv_flops(in(1), out);
+    case Op::norm_conv2d: return conv_flops(in(3), out);
+    case Op::attention: return 2.0 * static_cast<double>(in(0)[0] * in(0)[1] * in(1)[1]) * static_cast<double>(in(0)[2] + in(2)[2]);
+    default: return 0;
+  }
+}
+
+std::string type_text(const Plan& plan, int32_t value) {
+  if (value < 0) return "_";
+  const TensorType& type = plan.values[static_cast<size_t>(value)].type;
+  return cat(dtype_name(type.dtype), to_string(type.shape));
+}
+
+std::string signature(const Plan& plan, const PlanStep& step) {
+  std::string text;
+  for (int32_t in : step.in) text += (text.empty() ? "" : ", ") + type_text(plan, in);
+  return text + " -> " + type_text(plan, step.out);
+}
+
+bool is_graph_break(const PlanStep& step) { return step.kernel.starts_with("ref_"); }
+
+std::string block_of(const std::string& scope) {
+  if (scope.empty()) return "(outside)";
+  size_t end = 0;
+  for (int parts = 0; parts < 4 && end != std::string::npos; ++parts) {
+    const size_t begin = parts == 0 ? 0 : end + 1;
+    const bool number = std::isdigit(static_cast<unsigned char>(scope[begin]));
+    end = scope.find('.', begin);
+    if (number || scope.compare(begin, 4, "mid_") == 0) return scope.substr(0, end);
+  }
+  return scope.substr(0, scope.find('.'));
+}
+
+}  // namespace vivace::cli

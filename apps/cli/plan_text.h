@@ -1,0 +1,21 @@
+// What a plan's steps are, in words and in arithmetic.
+#pragma once
+
+#include <string>
+
+#include "runtime/plan.h"
+
+namespace vivace::cli {
+
+// Floating-point operations (2 a multiply-add) of matrix products, convolutions and attention, by the shapes; 0 for other ops.
+double flops(const Plan& plan, const PlanStep& step);
+// "float32[2, 16, 16, 64]".
+std::string type_text(const Plan& plan, int32_t value);
+// "float32[2, 16, 16, 64], float32[64, 64, 3, 3], _ -> float32[2, 16, 16, 64]".
+std::string signature(const Plan& plan, const PlanStep& step);
+// The kernels that run below the compiled ones (those of the oracle): a graph break, as torch.compile calls it.
+bool is_graph_break(const PlanStep& step);
+// The first parts of a scope, down to an entry of a list: "down_blocks.1", "mid_block", "conv_in"; "(outside)" for none.
+std::string block_of(const std::string& scope);
+
+}  // namespace vivace::cli

@@ -1,0 +1,201 @@
+// vivace profile: where a component's time goes: by kernel, by op, by block, and step by step as a trace for Perfetto.
+#include <algorithm>
+#include <map>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "commands.h"
+#include "component_target.h"
+#include "output.h"
+#include "plan_text.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+struct Options : TargetOptions {
+  int runs = 5, top = 15;
+  std::string trace;
+};
+
+struct Share {
+  int steps = 0;
+  double seconds = 0, flops = 0;
+};
+using Shares = std::map<std::string, Share>;
+
+// One program's steps with what each took in the fastest run.
+struct Timed {
+  const Plan& plan;
+  const std::vector<PlanStep>& steps;
+  std::vector<double> seconds;
+
+  double total() const {
+    double sum = 0;
+    for (double s : seconds) sum += s;
+    return sum;
+  }
+  template <class Key>
+  Shares by(const Key& key) const {
+    Shares shares;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      Share& share = shares[key(steps[i])];
+      ++share.steps;
+      share.seconds += seconds[i];
+      share.flops += flops(plan, steps[i]);
+    }
+    return shares;
+  }
+};
+
+std::vector<std::pair<std::string, Share>> largest_first(const Shares& shares) {
+  std::vector<std::pair<std::string, Share>> sorted(shares.begin(), shares.end());
+  std::ranges::stable_sort(sorted, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  return sorted;
+}
+
+std::vector<std::string> cells(const std::string& name, const Share& s, double total) {
+  std::vector<std::string> row{name, std::to_string(s.steps), fixed(s.seconds * 1e3, 3), fixed(100 * s.seconds / std::max(total, 1e-12), 1)};
+  if (s.flops > 0) {
+    row.push_back(fixed(s.flops / 1e9, 3));
+    row.push_back(fixed(s.flops / 1e9 / std::max(s.seconds, 1e-12), 1));
+  }
+  return row;
+}
+
+std::string share_table(const char* what, const Shares& shares, double total) {
+  Table table({what, "steps", "ms", "%", "GFLOP", "GFLOP/s"});
+  for (const auto& [name, share] : largest_first(shares)) table.add(cells(name, share, total));
+  return table.text() + '\n';
+}
+
+std::string slowest_table(const Timed& t, int top) {
+  std::vector<size_t> order(t.steps.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return t.seconds[a] > t.seconds[b]; });
+  Table table({"slowest", "step", "ms", "%", "GFLOP", "GFLOP/s"});
+  for (size_t i = 0; i < std::min(order.size(), static_cast<size_t>(top)); ++i) {
+    const PlanStep& step = t.steps[order[i]];
+    auto row = cells(cat(step.kernel, " ", step.scope, " ", type_text(t.plan, step.out)), {static_cast<int>(order[i]), t.seconds[order[i]], flops(t.plan, step)}, t.total());
+    table.add(std::move(row));
+  }
+  return table.text() + '\n';
+}
+
+nlohmann::json to_json(const Shares& shares) {
+  nlohmann::json result = nlohmann::json::object();
+  for (const auto& [name, s] : shares) result[name] = {{"steps", s.steps}, {"seconds", s.seconds}, {"flops", s.flops}};
+  return result;
+}
+
+// Complete events ("X") of Chrome's trace format, times in microseconds; a step lies inside the slices of its scope's parts.
+class Trace {
+ public:
+  void add(const Timed& t) {
+    for (size_t i = 0; i < t.steps.size(); ++i) {
+      const PlanStep& step = t.steps[i];
+      enter(step.scope);
+      nlohmann::json args{{"kernel", step.kernel}, {"types", signature(t.plan, step)}};
+      if (const double f = flops(t.plan, step); f > 0) args["GFLOP/s"] = f / 1e9 / std::max(t.seconds[i], 1e-12);
+      event(std::string(op_name(step.op)), now_, t.seconds[i] * 1e6, std::move(args));
+      now_ += t.seconds[i] * 1e6;
+    }
+    enter("");
+  }
+  std::string text() const { return nlohmann::json{{"traceEvents", events_}, {"displayTimeUnit", "ms"}}.dump(); }
+
+ private:
+  struct Open {
+    std::string name;
+    double begin;
+  };
+  void event(const std::string& name, double begin, double duration, nlohmann::json args) {
+    events_.push_back({{"name", name}, {"ph", "X"}, {"ts", begin}, {"dur", duration}, {"pid", 1}, {"tid", 1}, {"args", std::move(args)}});
+  }
+  // Closes the slices that `scope` is not inside of, opens those it is.
+  void enter(const std::string& scope) {
+    std::vector<std::string> parts;
+    for (size_t begin = 0; begin < scope.size();) {
+      const size_t end = std::min(scope.find('.', begin), scope.size());
+      parts.push_back(scope.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    size_t same = 0;
+    while (same < open_.size() && same < parts.size() && open_[same].name == parts[same]) ++same;
+    while (open_.size() > same) {
+      event(open_.back().name, open_.back().begin, now_ - open_.back().begin, nlohmann::json::object());
+      open_.pop_back();
+    }
+    for (size_t i = same; i < parts.size(); ++i) open_.push_back({parts[i], now_});
+  }
+
+  nlohmann::json events_ = nlohmann::json::array();
+  std::vector<Open> open_;
+  double now_ = 0;
+};
+
+std::vector<double> fastest_run(Session& session, Phase phase, size_t steps, int runs) {
+  std::vector<double> best;
+  double least = 0;
+  for (int r = 0; r < runs; ++r) {
+    std::vector<double> seconds(steps);
+    session.run_timed(phase, seconds);
+    double total = 0;
+    for (double s : seconds) total += s;
+    if (!best.empty() && total >= least) continue;
+    best = std::move(seconds);
+    least = total;
+  }
+  return best;
+}
+
+int run(const Options& o, const Common& common) {
+  if (o.runs < 1 || o.top < 0) throw UsageError("--runs must be 1 or more and --top not negative");
+  if (!o.trace.empty()) check_writable(o.trace);
+  ComponentTarget target(o);
+  Session& session = target.session();
+  session.run(Phase::setup);
+  session.run(Phase::step);  // first touches and a cold cache are nobody's cost
+  const Plan& plan = session.plan();
+  const Timed setup{plan, plan.setup, fastest_run(session, Phase::setup, plan.setup.size(), o.runs)};
+  const Timed step{plan, plan.step, fastest_run(session, Phase::step, plan.step.size(), o.runs)};
+  if (!o.trace.empty()) {
+    Trace trace;
+    trace.add(setup);
+    trace.add(step);
+    write_file(o.trace, trace.text());
+  }
+  const auto by_kernel = step.by([](const PlanStep& s) { return s.kernel; });
+  const auto by_op = step.by([](const PlanStep& s) { return std::string(op_name(s.op)); });
+  const auto by_block = step.by([](const PlanStep& s) { return block_of(s.scope); });
+  double total_flops = 0;
+  for (const auto& [name, share] : by_op) total_flops += share.flops;
+  if (common.json) {
+    print_json({{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"height", target.height()}, {"width", target.width()}, {"batch", o.batch},
+                {"threads", num_threads()}, {"runs", o.runs}, {"setup_seconds", setup.total()}, {"step_seconds", step.total()}, {"flops", total_flops},
+                {"by_kernel", to_json(by_kernel)}, {"by_op", to_json(by_op)}, {"by_block", to_json(by_block)}});
+    return 0;
+  }
+  print(share_table("kernel", by_kernel, step.total()) + share_table("op", by_op, step.total()) + share_table("block", by_block, step.total()));
+  if (o.top > 0) print(slowest_table(step, o.top));
+  print(cat(target.name(), " in ", dtype_name(target.dtype()), " on ", num_threads(), " threads: ", fixed(step.total() * 1e3, 2), " ms a call (fastest of ", o.runs, "), ",
+            fixed(total_flops / 1e9, 2), " GFLOP, ", fixed(total_flops / 1e9 / std::max(step.total(), 1e-12), 1), " GFLOP/s"));
+  print(plan.setup.empty() ? std::string("\n") : cat("; setup ", fixed(setup.total() * 1e3, 2), " ms\n"));
+  return 0;
+}
+
+}  // namespace
+
+Command add_profile(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("profile", "Where a component's time goes, by kernel, op and block");
+  c->add_option("--component", o->component, "unet, vae.decode, vae.encode, text_encoder or text_encoder_2")->capture_default_str();
+  c->add_option("--runs", o->runs, "Timed calls; the fastest is shown")->capture_default_str();
+  c->add_option("--top", o->top, "How many of the slowest steps to list")->capture_default_str();
+  c->add_option("--trace", o->trace, "File for a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open");
+  o->add(*c);
+  return {c, [o, &common] { return run(*o, common); }};
+}
+
+}  // namespace vivace::cli

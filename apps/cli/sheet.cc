@@ -1,0 +1,92 @@
+// vivace sheet: a contact sheet, a picture for each prompt. Picture i is what `generate` draws with seed + i.
+#include <filesystem>
+#include <sstream>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "commands.h"
+#include "interrupt.h"
+#include "options.h"
+#include "output.h"
+#include "progress.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+struct Options : PictureOptions {
+  std::vector<std::string> text;
+  std::string from, output = "sheet.png";
+  uint64_t seed = 0;
+  int columns = 0, padding = 4;
+};
+
+std::vector<std::string> read_prompts(const Options& o) {
+  std::vector<std::string> prompts = o.text;
+  if (!o.from.empty()) {
+    std::istringstream lines(read_file(o.from));
+    for (std::string line; std::getline(lines, line);) prompts.push_back(line);
+  }
+  if (prompts.empty()) throw UsageError("no prompts: expected texts, or --from FILE with one a line");
+  return prompts;
+}
+
+// The nearest to a square, for pictures that are about square.
+int default_columns(size_t count) {
+  int columns = 1;
+  while (static_cast<size_t>(columns * columns) < count) ++columns;
+  return columns;
+}
+
+int run(const CLI::App& app, const Options& o, const Common& common) {
+  const std::vector<std::string> prompts = read_prompts(o);
+  if (o.columns < 0 || o.padding < 0 || o.padding > 1024) throw UsageError("--columns and --padding must not be negative, and --padding is at most 1024 pixels");
+  Image::check_save_path(o.output);
+  CallOptions call = o.call();
+  DiffusionPipeline pipe = o.load();
+  Progress progress(!common.quiet && !common.json);
+  std::vector<Image> images;
+  std::vector<double> seconds;
+  const int count = static_cast<int>(prompts.size());
+  call.callback_on_step_end = [&](DiffusionPipeline& p, int step, float, StepState& state) {
+    const int steps = static_cast<int>(p.scheduler().timesteps().size());
+    progress.step(static_cast<int>(images.size()) * steps + step + 1, count * steps, state.seconds);
+  };
+  std::string listing;
+  for (const std::string& prompt : prompts) {
+    call.seed = o.seed + images.size();
+    const PipelineOutput out = pipe(prompt, call);
+    images.push_back(out.images[0]);
+    seconds.push_back(out.timings.total);
+    listing += prompt + '\n';
+  }
+  progress.end();
+  const Uninterrupted saving;
+  contact_sheet(images, o.columns ? o.columns : default_columns(images.size()), o.padding)
+      .save(o.output, {{"Software", std::string("Vivace ") + VIVACE_VERSION},
+                       {"prompt", listing},
+                       {"seed", cat(o.seed, " and up, one a picture")},
+                       {"settings", settings_text(app, o, pipe, images[0])}});
+  if (common.json)
+    print_json({{"files", {o.output}}, {"seconds", seconds}});
+  else if (!common.quiet)
+    std::fprintf(stderr, "%s (%d pictures)\n", o.output.c_str(), count);
+  return 0;
+}
+
+}  // namespace
+
+Command add_sheet(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("sheet", "Make a contact sheet, a picture for each prompt");
+  c->add_option("text", o->text, "Prompts");
+  c->add_option("--from", o->from, "File of prompts, one a line");
+  c->add_option("--output,-o", o->output, "Sheet to write: .png or .npy")->capture_default_str();
+  c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next")->capture_default_str();
+  c->add_option("--columns", o->columns, "Pictures in a row; default: about as many as rows");
+  c->add_option("--padding", o->padding, "White pixels around each picture")->capture_default_str();
+  o->add(*c);
+  return {c, [o, c, &common] { return run(*c, *o, common); }};
+}
+
+}  // namespace vivace::cli

@@ -1,0 +1,49 @@
+// vivace tokenize: a text's token ids and tokens.
+#include <filesystem>
+
+#include "base/log.h"
+#include "commands.h"
+#include "output.h"
+#include "tokenizers/clip_tokenizer.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+struct Options {
+  std::string model = default_model(), text;
+  int tokenizer = 1;
+  bool padded = false;
+};
+
+int run(const Options& o, const Common& common) {
+  if (o.tokenizer != 1 && o.tokenizer != 2) throw UsageError(cat("--tokenizer is ", o.tokenizer, ": expected 1 or 2"));
+  const CLIPTokenizer tokenizer = CLIPTokenizer::from_pretrained(std::filesystem::path(o.model) / (o.tokenizer == 2 ? "tokenizer_2" : "tokenizer"));
+  CLIPTokenizer::Encoding encoding = tokenizer.encode(o.text);
+  if (!encoding.truncated.empty()) warn("the prompt is longer than ", tokenizer.model_max_length(), " tokens; this was cut: \"", encoding.truncated, '"');
+  if (!o.padded) encoding.ids.resize(static_cast<size_t>(encoding.length));
+  std::vector<std::string> tokens;
+  for (int32_t id : encoding.ids) tokens.push_back(tokenizer.token(id));
+  if (common.json) {
+    print_json({{"ids", encoding.ids}, {"tokens", tokens}, {"length", encoding.length}, {"truncated", encoding.truncated}});
+    return 0;
+  }
+  Table table({"id", "token"});
+  for (size_t i = 0; i < tokens.size(); ++i) table.add({std::to_string(encoding.ids[i]), tokens[i]});
+  print(table.text());
+  return 0;
+}
+
+}  // namespace
+
+Command add_tokenize(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("tokenize", "A text's token ids and tokens");
+  c->add_option("text", o->text, "The text")->required();
+  c->add_option("--model", o->model, "Checkpoint folder in Diffusers layout")->capture_default_str();
+  c->add_option("--tokenizer", o->tokenizer, "1 or 2")->capture_default_str();
+  c->add_flag("--padded", o->padded, "With the padding up to the model's length");
+  return {c, [o, &common] { return run(*o, common); }};
+}
+
+}  // namespace vivace::cli
