@@ -17,13 +17,11 @@ const ConvIsaKernels& kernels_for(DType compute, Isa isa) {
   return isa >= Isa::avx512 ? kConvAvx512F32 : kConvAvx2F32;
 }
 
-constexpr const WinogradShape* winograd_shape(Algorithm algorithm) {
-  switch (algorithm) {
-    case Algorithm::winograd_f2: return &kWinogradF2;
-    case Algorithm::winograd_f4: return &kWinogradF4;
-    case Algorithm::winograd_upsample: return &kWinogradUpsample;
-    default: return nullptr;
-  }
+constexpr bool is_winograd(Algorithm algorithm) { return algorithm >= Algorithm::winograd_f2; }
+
+// Of the Winograd algorithms.
+constexpr const WinogradShape& winograd_shape(Algorithm algorithm) {
+  return algorithm == Algorithm::winograd_f2 ? kWinogradF2 : algorithm == Algorithm::winograd_f4 ? kWinogradF4 : kWinogradUpsample;
 }
 
 // Every slot of the packed weights as a combination of the kernel's taps.
@@ -41,8 +39,9 @@ void append_products(Slots& slots, const double (*row_of)[3], const double (*col
 
 Slots make_slots(Algorithm algorithm, const ConvSpec& spec) {
   Slots slots;
-  if (const WinogradShape* shape = winograd_shape(algorithm)) {
-    append_products(slots, shape->weight_transform, shape->weight_transform, shape->pos);
+  if (is_winograd(algorithm)) {
+    const WinogradShape& shape = winograd_shape(algorithm);
+    append_products(slots, shape.weight_transform, shape.weight_transform, shape.pos);
   } else if (algorithm == Algorithm::phases) {
     // Even output pixels see their left neighbour once and their own pixel twice, odd ones the reverse.
     constexpr double sums[2][2][3] = {{{1, 0, 0}, {0, 1, 1}}, {{1, 1, 0}, {0, 0, 1}}};
@@ -67,7 +66,7 @@ std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
     return "activations of " + std::string(dtype_name(spec.act));
   if (spec.in_channels < 1 || spec.out_channels < 1) return "no channels";
   if (spec.upsample2x != upsamples) return upsamples ? "only for a convolution after nearest 2x upsampling" : "does not upsample";
-  if (upsamples || winograd_shape(algorithm)) {
+  if (upsamples || is_winograd(algorithm)) {
     if (spec.kernel != 3) return "kernel " + text(spec.kernel) + ", not 3";
     if (spec.stride != 1) return "stride " + text(spec.stride) + ", not 1";
   }
@@ -82,9 +81,8 @@ std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
 template <Algorithm algorithm>
 size_t packed_bytes(const ConvSpec& spec, Isa isa) {
   const ConvFormat& format = kernels_for(spec.compute, isa).format;
-  const int slots = winograd_shape(algorithm) ? winograd_shape(algorithm)->pos * winograd_shape(algorithm)->pos
-                    : algorithm == Algorithm::phases ? 16
-                                                     : spec.kernel * spec.kernel;
+  const int winograd = winograd_shape(algorithm).pos * winograd_shape(algorithm).pos;
+  const int slots = is_winograd(algorithm) ? winograd : algorithm == Algorithm::phases ? 16 : spec.kernel * spec.kernel;
   return static_cast<size_t>(format.panels(spec.out_channels) * format.panel * slots * format.units(spec.in_channels)) * 4;
 }
 
@@ -118,7 +116,7 @@ bool is_flat(const ConvSpec& spec) {
 template <Algorithm algorithm>
 ConvPlan make_plan(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
   const ConvFormat& format = kernels_for(spec.compute, isa).format;
-  if constexpr (winograd_shape(algorithm) != nullptr) return plan_winograd(*winograd_shape(algorithm), format, spec, n, h, w, threads);
+  if (is_winograd(algorithm)) return plan_winograd(winograd_shape(algorithm), format, spec, n, h, w, threads);
   return is_flat(spec) ? plan_direct(format, spec, n, 1, h * w, threads) : plan_direct(format, spec, n, h, w, threads);
 }
 

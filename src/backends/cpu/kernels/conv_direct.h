@@ -12,8 +12,8 @@ void direct_prepare(const ConvJob& job, int64_t index, int64_t chunk_begin, int6
   const BlockGrid::Block block = plan.grid.block(index);
   const int stride = job.spec.stride, kernel = job.spec.kernel;
   // An upsampled image's padding is one large pixel, of which the small image sees the same one pixel.
-  const Patch patch{block.image, block.row * stride - job.spec.pad.top, block.col * stride - job.spec.pad.left,
-                    (block.rows - 1) * stride + kernel, (block.cols - 1) * stride + kernel};
+  const Patch patch{block.image, block.row * stride - job.spec.pad.top, block.col * stride - job.spec.pad.left, (block.rows - 1) * stride + kernel,
+                    (block.cols - 1) * stride + kernel};
   const ptrdiff_t pixel_stride = plan.pixel_units * kElementsPerUnit;
   for (int64_t chunk = chunk_begin; chunk < chunk_end; ++chunk)
     load_patch(job, patch, chunk * kPanel, static_cast<Element*>(input) + chunk * kPanel, plan.patch_cols * pixel_stride, pixel_stride);

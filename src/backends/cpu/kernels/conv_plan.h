@@ -52,7 +52,11 @@ struct WinogradShape {
 };
 inline constexpr WinogradShape kWinogradF2{4, 4, 2, 2, {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}}};
 inline constexpr WinogradShape kWinogradF4{
-    6, 6, 4, 4, {{1. / 4, 0, 0}, {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6}, {1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1}}};
+    6,
+    6,
+    4,
+    4,
+    {{1. / 4, 0, 0}, {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6}, {1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1}}};
 // F(2, 3) on pixels a, b, b, c: one of its four products is (b - b) times a weight; what is left is a - b, b and b - c, with the 2 of 2b in G.
 inline constexpr WinogradShape kWinogradUpsample{3, 3, 1, 2, {{1, 0, 0}, {1, 1, 1}, {0, 0, 1}}};
 
@@ -70,8 +74,9 @@ struct ConvPlan {
 
   // Winograd: transformed input is [position][tile][unit].
   int64_t tile_units = 0, position_units = 0;
-  int64_t patch_cols = 0;    // between the rows of a patch, in pixels
-  size_t patch_bytes = 0;    // of the scratch, before the sums
+  int64_t patch_cols = 0;  // between the rows of a patch, in pixels
+  size_t patch_bytes = 0;  // of the scratch, before the sums [position][tile][channel of the panel]
+  int64_t sum_stride = 0;  // floats between their positions
 
   // Direct: input is [patch row][patch col][unit].
   int64_t pixel_units = 0;

@@ -51,12 +51,18 @@ VIVACE_INLINE void store_row(VF v, void* array, DType dtype, int64_t i, int64_t 
 
 VIVACE_INLINE VF activate(VF x, Act act) {
   switch (act) {
-    case Act::none: return x;
-    case Act::silu: return vsilu(x);
-    case Act::gelu: return vgelu(x);
-    case Act::gelu_tanh: return vgelu_tanh(x);
-    case Act::quick_gelu: return vquick_gelu(x);
-    case Act::relu: return vrelu(x);
+    case Act::none:
+      return x;
+    case Act::silu:
+      return vsilu(x);
+    case Act::gelu:
+      return vgelu(x);
+    case Act::gelu_tanh:
+      return vgelu_tanh(x);
+    case Act::quick_gelu:
+      return vquick_gelu(x);
+    case Act::relu:
+      return vrelu(x);
   }
   return x;
 }

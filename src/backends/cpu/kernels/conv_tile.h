@@ -13,9 +13,7 @@ namespace {
 using Element = uint16_t;
 inline constexpr int kElementsPerUnit = 2;
 inline constexpr int kMaxRows = 14;  // 28 accumulators, 2 vectors of weights, 1 of input: 31 of 32 registers
-VIVACE_INLINE VF multiply_units(VF sum, VF a, VF b) {
-  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
-}
+VIVACE_INLINE VF multiply_units(VF sum, VF a, VF b) { return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)); }
 VIVACE_INLINE void store_elements(VF v, Element* p) { narrow_bf16(v, p); }
 #else
 using Element = float;

@@ -110,13 +110,13 @@ void winograd_multiply(const ConvJob& job, int64_t index, int64_t panel, const v
   for (int p = 0; p < positions; ++p) {
     const Unit* a = static_cast<const Unit*>(input) + p * plan.position_units;
     for (int64_t tile = 0; tile < split.count; ++tile) {
-      multiply_tile(split.size(tile), {a + split.begin(tile) * plan.tile_units, plan.tile_units, &no_offset, 1, units,
-                                       weights + p * units * kPanel, sums + (p * cells + split.begin(tile)) * kPanel, false});
+      multiply_tile(split.size(tile), {a + split.begin(tile) * plan.tile_units, plan.tile_units, &no_offset, 1, units, weights + p * units * kPanel,
+                                       sums + p * plan.sum_stride + split.begin(tile) * kPanel, false});
     }
   }
 
   const Finisher finisher(job, block.image, panel);
-  const int64_t out_rows = conv_out_h(job.spec, job.args.h), out_cols = conv_out_w(job.spec, job.args.w), position_stride = cells * kPanel;
+  const int64_t out_rows = conv_out_h(job.spec, job.args.h), out_cols = conv_out_w(job.spec, job.args.w);
   for (int64_t cell = 0; cell < cells; ++cell) {
     const int64_t row = (block.row + cell / block.cols) * shape.out, col = (block.col + cell % block.cols) * shape.out;
     const int64_t pixel = (block.image * out_rows + row) * out_cols + col;
@@ -127,7 +127,7 @@ void winograd_multiply(const ConvJob& job, int64_t index, int64_t panel, const v
       for (int j = 0; j < shape.pos; ++j) {
         VF m[shape.pos];
 #pragma GCC unroll 6
-        for (int i = 0; i < shape.pos; ++i) m[i] = load_f32(products + (i * shape.pos + j) * position_stride);
+        for (int i = 0; i < shape.pos; ++i) m[i] = load_f32(products + (i * shape.pos + j) * plan.sum_stride);
         Transform::output(m, half[j]);
       }
 #pragma GCC unroll 4

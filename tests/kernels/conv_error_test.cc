@@ -1,0 +1,157 @@
+// Rounding errors on real numbers: bounded, and as large as rounding the factors makes them.
+#include <array>
+
+#include "conv_problem.h"
+
+namespace vivace::cpu::conv_test {
+namespace {
+
+// The one-dimensional transforms as matrices: V = B d, U = G g, y = A (U * V). `in_step` is how far the next tile's input is.
+struct Matrices {
+  int in, pos, out, in_step;
+  std::vector<double> input, weight, output;  // B [pos][in], G [pos][3], A [out][pos]
+};
+Matrices matrices_of(std::string_view kernel) {
+  if (kernel.starts_with("winograd_f4"))
+    return {6,
+            6,
+            4,
+            4,
+            {4, 0, -5, 0, 1, 0, 0, -4, -4, 1, 1, 0, 0, 4, -4, -1, 1, 0, 0, -2, -1, 2, 1, 0, 0, 2, -1, -2, 1, 0, 0, 4, 0, -5, 0, 1},
+            {.25, 0, 0, -1. / 6, -1. / 6, -1. / 6, -1. / 6, 1. / 6, -1. / 6, 1. / 24, 1. / 12, 1. / 6, 1. / 24, -1. / 12, 1. / 6, 0, 0, 1},
+            {1, 1, 1, 1, 1, 0, 0, 1, -1, 2, -2, 0, 0, 1, 1, 4, 4, 0, 0, 1, -1, 8, -8, 1}};
+  if (kernel.starts_with("winograd_f2"))
+    return {4, 4, 2, 2, {1, 0, -1, 0, 0, 1, 1, 0, 0, -1, 1, 0, 0, 1, 0, -1}, {1, 0, 0, .5, .5, .5, .5, -.5, .5, 0, 0, 1}, {1, 1, 1, 0, 0, 1, -1, -1}};
+  // On the upsampled image, a tile starts at an odd row: pixels a, b, b, c. The middle ones are read as halves of their sum.
+  if (kernel.starts_with("winograd_upsample"))
+    return {4, 3, 2, 2, {1, -.5, -.5, 0, 0, .5, .5, 0, 0, .5, .5, -1}, {1, 0, 0, 1, 1, 1, 0, 0, 1}, {1, 1, 0, 0, 1, -1}};
+  if (kernel.starts_with("upsample_phases"))
+    return {4, 4, 2, 2, {1, 0, 0, 0, 0, .5, .5, 0, 0, .5, .5, 0, 0, 0, 0, 1}, {1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1}, {1, 1, 0, 0, 0, 0, 1, 1}};
+  return {3, 3, 1, 1, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 1, 1}};
+}
+
+// What one output's error can be (`most`) and is likely to be (`variance`), from the operands themselves.
+struct ErrorBound {
+  std::vector<double> most, variance;
+};
+
+// Every product's two factors carry a relative error of at most u each, uniform and independent (variance u^2 / 3 each); float32 sums of k terms
+// add at most k and, as a random walk whose steps are half of a partial sum's unit, about sqrt(k) roundings. Linear transforms carry absolute
+// values to bounds and squares to variances.
+ErrorBound bound_of(std::string_view kernel, const Problem& p) {
+  const Matrices m = matrices_of(kernel);
+  const ConvSpec& s = p.c.spec;
+  const int64_t ci = s.in_channels, co = s.out_channels, up = s.upsample2x ? 2 : 1, ih = p.c.h * up, iw = p.c.w * up;
+  const int positions = m.pos * m.pos;
+  const double u = unit_roundoff(s.compute), u32 = unit_roundoff(DType::float32);
+  const double transforms = 2.0 * m.in + 2.0 * m.pos;  // float32 operations before and after
+  const double worst = 2 * u + u * u + u32 * (static_cast<double>(ci) + transforms + 4),
+               likely = 2 * u * u / 3 + u32 * u32 * (static_cast<double>(ci) + transforms);
+  std::vector<double> weights(static_cast<size_t>(co * ci * positions));
+  for (int64_t i = 0; i < co * ci; ++i)
+    for (int a = 0; a < m.pos; ++a)
+      for (int b = 0; b < m.pos; ++b)
+        for (int t = 0; t < 9; ++t) weights[i * positions + a * m.pos + b] += m.weight[a * 3 + t / 3] * m.weight[b * 3 + t % 3] * p.weight[i * 9 + t];
+  ErrorBound bound{std::vector<double>(p.expected.size()), std::vector<double>(p.expected.size())};
+  std::vector<double> inputs(static_cast<size_t>(ci * positions)), magnitudes(inputs.size());
+  for (int64_t n = 0; n < p.c.n; ++n)
+    for (int64_t ty = 0; ty < p.oh; ty += m.out)
+      for (int64_t tx = 0; tx < p.ow; tx += m.out) {
+        for (int64_t k = 0; k < ci; ++k)
+          for (int a = 0; a < m.pos; ++a)
+            for (int b = 0; b < m.pos; ++b) {
+              double v = 0, magnitude = 0;
+              for (int i = 0; i < m.in; ++i)
+                for (int j = 0; j < m.in; ++j) {
+                  const int64_t y = ty - 1 + i, x = tx - 1 + j;
+                  if (y < 0 || x < 0 || y >= ih || x >= iw) continue;
+                  const double term = m.input[a * m.in + i] * m.input[b * m.in + j] * p.input[((n * ih + y) * iw + x) * ci + k];
+                  v += term, magnitude += std::abs(term);
+                }
+              inputs[k * positions + a * m.pos + b] = v, magnitudes[k * positions + a * m.pos + b] = magnitude;
+            }
+        for (int64_t o = 0; o < co; ++o) {
+          std::array<double, 36> most{}, squares{};
+          for (int64_t k = 0; k < ci; ++k)
+            for (int q = 0; q < positions; ++q) {
+              const double weight = weights[(o * ci + k) * positions + q];
+              most[q] += std::abs(weight) * magnitudes[k * positions + q];
+              squares[q] += weight * weight * inputs[k * positions + q] * inputs[k * positions + q];
+            }
+          for (int i = 0; i < m.out && ty + i < p.oh; ++i)
+            for (int j = 0; j < m.out && tx + j < p.ow; ++j) {
+              const size_t at = ((n * p.oh + ty + i) * p.ow + tx + j) * co + o;
+              for (int q = 0; q < positions; ++q) {
+                const double a = m.output[i * m.pos + q / m.pos] * m.output[j * m.pos + q % m.pos];
+                bound.most[at] += std::abs(a) * most[q] * worst;
+                bound.variance[at] += a * a * squares[q] * likely;
+              }
+              const double out = unit_roundoff(s.act) * std::abs(p.expected[at]), sums = 4 * u32 * (1 + std::abs(p.expected[at]));
+              bound.most[at] += out * (1 + bound.most[at]) + sums;
+              bound.variance[at] += out * out / 3 + sums * sums;
+            }
+        }
+      }
+  return bound;
+}
+
+void expect_bounded(const Case& c, bool report = false) {
+  const Problem problem = make_problem(c, Values::uniform, 7);
+  each_kernel(c.spec, [&](const ConvKernel& kernel, Isa level) {
+    Problem p = problem;
+    const std::vector<double> got = run(kernel, level, p);
+    const ErrorBound bound = bound_of(kernel.name, p);
+    double error = 0, likely = 0, power = 0;
+    for (size_t i = 0; i < got.size(); ++i) {
+      const double e = got[i] - p.expected[i];
+      ASSERT_LE(std::abs(e), bound.most[i]) << "at " << i;
+      error += e * e, likely += bound.variance[i], power += p.expected[i] * p.expected[i];
+    }
+    // The prediction is an expectation; twice it leaves room for chance and for what the model of the sums leaves out, and none for a lost tap.
+    EXPECT_LE(std::sqrt(error), 2 * std::sqrt(likely));
+    if (report)
+      std::printf("  %-24s %-12s relative RMS error %.2e, predicted %.2e\n", kernel.name.data(), isa_name(level).data(), std::sqrt(error / power),
+                  std::sqrt(likely / power));
+  });
+}
+
+TEST(Conv, ErrorsAreThoseOfRoundingTheFactors) {
+  for (DType compute : kComputes)
+    for (bool upsample : {false, true})
+      expect_bounded({.spec = {.in_channels = 96, .out_channels = 33, .pad = kSame, .compute = compute, .upsample2x = upsample},
+                      .h = 11,
+                      .w = 13,
+                      .bias = false},
+                     true);
+}
+
+TEST(Conv, FusedNormAndSiluRoundLikeTheirResult) {
+  for (DType compute : kComputes)
+    for (DType act : {DType::float32, DType::bfloat16, DType::float16})
+      expect_bounded({.spec = {.in_channels = 45, .out_channels = 33, .pad = kSame, .act = act, .compute = compute},
+                      .n = 2,
+                      .h = 7,
+                      .w = 9,
+                      .norm = true,
+                      .silu = true});
+}
+
+// Activations are Lipschitz with a constant below 1.13 (gelu's largest slope), and good to a few units of float32.
+TEST(Conv, ActivationsInTheEpilogue) {
+  for (Act act : {Act::silu, Act::gelu, Act::gelu_tanh, Act::quick_gelu, Act::relu}) {
+    Case c{.spec = {.in_channels = 8, .out_channels = 20, .pad = kSame}, .h = 6, .w = 5};
+    each_kernel(c.spec, [&](const ConvKernel& kernel, Isa level) {
+      Problem plain = make_problem(c, Values::uniform, 5);
+      const ErrorBound bound = bound_of(kernel.name, plain);
+      Case with = c;
+      with.act = act;
+      Problem p = make_problem(with, Values::uniform, 5);
+      const std::vector<double> got = run(kernel, level, p);
+      for (size_t i = 0; i < got.size(); ++i)
+        ASSERT_LE(std::abs(got[i] - p.expected[i]), 1.13 * bound.most[i] + 8 * unit_roundoff(DType::float32) * (1 + std::abs(plain.expected[i])));
+    });
+  }
+}
+
+}  // namespace
+}  // namespace vivace::cpu::conv_test
