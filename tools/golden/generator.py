@@ -40,7 +40,8 @@ def main():
     sizes = [1, 2, 3, 4, 5, 8, 15, 16, 17, 18, 23, 31, 32, 33, 47, 48, 63, 64, 100, 255, 1000, 4097]
     streams = [stream(7, ("randn", n)) for n in sizes]
     streams += [stream(seed, ("randn", 4 * 16 * 16)) for seed in (0, 1, 42, 2147483647, 4294967295, 4294967303, 67280421310721)]
-    streams += [stream(seed, ("randn", 3), ("randn", 16), ("rand", 5), ("randn", 4), ("randn", 2), ("randn", 50), ("randn", 1), ("rand", 700)) for seed in (3, 99)]
+    mixed = [("randn", 3), ("randn", 16), ("rand", 5), ("randn", 4), ("randn", 2), ("randn", 50), ("randn", 1), ("rand", 700)]
+    streams += [stream(seed, *mixed) for seed in (3, 99)]
     # Long enough that the state is refilled many times.
     streams += [stream(5, ("rand", 10000), ("randn", 20000))]
     os.makedirs(os.path.dirname(OUT), exist_ok=True)
