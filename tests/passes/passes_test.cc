@@ -1,0 +1,64 @@
+// Each pass on text, before and after: tests/passes/data/*.ir holds "# pass: name", a graph, "---", the graph that must come out.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "ops/infer.h"
+#include "passes/passes.h"
+
+namespace vivace {
+namespace {
+
+struct NamedPass {
+  const char* name;
+  void (*run)(Graph&);
+};
+constexpr NamedPass kPasses[] = {
+    {"cse", eliminate_common_subexpressions},
+    {"fuse_projections", fuse_projections},
+    {"fuse_geglu", fuse_geglu},
+    {"fuse_upsample_convolution", fuse_upsample_convolution},
+    {"fuse_norm_activation", fuse_norm_activation},
+    {"fuse_epilogues", fuse_epilogues},
+    {"fuse_norm_convolution", fuse_norm_convolution},
+    {"fuse_elementwise", fuse_elementwise},
+    {"float32_operands", float32_operands},
+    {"assign_phases", assign_phases},
+    {"hoist_step_invariant", hoist_step_invariant},
+};
+
+std::vector<std::string> files() {
+  std::vector<std::string> result;
+  for (const auto& entry : std::filesystem::directory_iterator(VIVACE_TEST_DATA)) result.push_back(entry.path().stem().string());
+  std::ranges::sort(result);
+  return result;
+}
+
+class Passes : public testing::TestWithParam<std::string> {};
+
+TEST_P(Passes, BeforeAndAfter) {
+  std::ifstream file(std::string(VIVACE_TEST_DATA) + "/" + GetParam() + ".ir");
+  std::stringstream whole;
+  whole << file.rdbuf();
+  const std::string text = whole.str(), first_line = text.substr(0, text.find('\n')), name = first_line.substr(std::string("# pass: ").size());
+  const size_t middle = text.find("\n---\n");
+  ASSERT_NE(middle, std::string::npos);
+  const auto pass = std::ranges::find(kPasses, name, [](const NamedPass& p) { return std::string(p.name); });
+  ASSERT_NE(pass, std::end(kPasses)) << name;
+  Graph graph = parse_graph(text.substr(0, middle + 1));
+  ASSERT_NO_THROW(verify(graph));
+  pass->run(graph);
+  EXPECT_NO_THROW(verify(graph));
+  EXPECT_EQ(print(graph), print(parse_graph(text.substr(middle + 5))));
+  const std::string once = print(graph);
+  pass->run(graph);
+  EXPECT_EQ(print(graph), once) << "a second run changes more";
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, Passes, testing::ValuesIn(files()), [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace vivace
