@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "commands.h"
+#include "interrupt.h"
 #include "output.h"
 #include "pipelines/random_checkpoint.h"
 #include "vivace/error.h"
@@ -46,6 +47,26 @@ void borrow_tokenizers(const Options& o, const Common& common) {
   }
 }
 
+int run(const Options& o, const Common& common) {
+  RandomCheckpointOptions options{.dtype = parse_dtype(o.dtype), .seed = o.seed, .max_shard_bytes = parse_size(o.max_shard_size), .on_tensor = nullptr};
+  options.on_tensor = [](const std::string& component, const std::string& tensor) {
+    if (interrupted()) throw Interrupted("stopped");
+    info(component, ": ", tensor);
+  };
+  const Uninterrupted writing;
+  const bool existed = fs::exists(o.out);
+  try {
+    make_random_checkpoint(o.configs, o.out, options);
+    borrow_tokenizers(o, common);
+  } catch (...) {
+    std::error_code ignored;
+    if (!existed) fs::remove_all(o.out, ignored);
+    throw;
+  }
+  if (!common.quiet) std::fprintf(stderr, "%s\n", o.out.c_str());
+  return 0;
+}
+
 }  // namespace
 
 Command add_make_random(CLI::App& app, const Common& common) {
@@ -57,12 +78,7 @@ Command add_make_random(CLI::App& app, const Common& common) {
   c->add_option("--seed", o->seed, "Of the weights")->capture_default_str();
   c->add_option("--max-shard-size", o->max_shard_size, "Split a component's weights into files of at most this size, such as 2GB");
   c->add_option("--tokenizers", o->tokenizers, "Checkpoint to copy tokenizers from where the configs have none")->capture_default_str();
-  return {c, [o, &common] {
-            make_random_checkpoint(o->configs, o->out, {.dtype = parse_dtype(o->dtype), .seed = o->seed, .max_shard_bytes = parse_size(o->max_shard_size)});
-            borrow_tokenizers(*o, common);
-            if (!common.quiet) std::fprintf(stderr, "%s\n", o->out.c_str());
-            return 0;
-          }};
+  return {c, [o, &common] { return run(*o, common); }};
 }
 
 }  // namespace vivace::cli
