@@ -12,10 +12,22 @@
 namespace vivace {
 namespace {
 
+// When an optional pass runs: in every mode but off, or only where more rounding error is allowed (max-autotune without exact).
+enum class When { compiled, inexact };
+
 struct Pass {
   PassInfo info;
   void (*run)(Graph&);
+  When when = When::compiled;
 };
+
+bool is_max_autotune(CompileMode mode) { return mode == CompileMode::max_autotune || mode == CompileMode::max_autotune_no_cudagraphs; }
+
+bool applies(const Pass& pass, const CompileOptions& options) {
+  if (!pass.info.optional) return true;
+  if (options.mode == CompileMode::off || std::ranges::count(options.disable_passes, pass.info.name)) return false;
+  return pass.when != When::inexact || (is_max_autotune(options.mode) && !options.exact);
+}
 
 const std::vector<Pass>& passes() {
   constexpr bool kRequired = false, kOptional = true;
@@ -26,6 +38,7 @@ const std::vector<Pass>& passes() {
       {{"fuse_upsample_convolution", "nearest 2x + 3x3 convolution with less arithmetic", kOptional}, fuse_upsample_convolution},
       {{"fuse_norm_activation", "GroupNorm and SiLU in one trip", kOptional}, fuse_norm_activation},
       {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional}, fuse_epilogues},
+      {{"allow_winograd", "3x3 convolutions may run as Winograd (max-autotune without --exact)", kOptional}, allow_winograd, When::inexact},
       {{"fuse_elementwise", "chains of elementwise ops are one loop", kOptional}, fuse_elementwise},
       {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
       {{"assign_phases", "what depends on weights alone is prepared", kRequired}, assign_phases},
@@ -52,7 +65,7 @@ Graph run_passes(Graph graph, const CompileOptions& options, std::vector<std::pa
       throw UsageError("no optional pass is called \"" + name + "\": see `vivace explain --passes`");
   verify(graph);
   for (const Pass& pass : passes()) {
-    if (pass.info.optional && (options.mode == CompileMode::off || std::ranges::count(options.disable_passes, pass.info.name))) continue;
+    if (!applies(pass, options)) continue;
     const auto before = std::chrono::steady_clock::now();
     pass.run(graph);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - before;

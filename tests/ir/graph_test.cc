@@ -30,7 +30,9 @@ TEST(Graph, TextErrorsNameTheLine) {
       parse_graph(std::string("# a comment\n") + bad);
       ADD_FAILURE() << bad;
     } catch (const UserError& error) {
-      if (std::string(bad).find("float99") == std::string::npos) EXPECT_NE(std::string(error.what()).find("line 2"), std::string::npos) << error.what();
+      if (std::string(bad).find("float99") == std::string::npos) {
+        EXPECT_NE(std::string(error.what()).find("line 2"), std::string::npos) << error.what();
+      }
     }
   }
 }

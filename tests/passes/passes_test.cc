@@ -24,6 +24,7 @@ constexpr NamedPass kPasses[] = {
     {"fuse_norm_activation", fuse_norm_activation},
     {"fuse_epilogues", fuse_epilogues},
     {"fuse_norm_convolution", fuse_norm_convolution},
+    {"allow_winograd", allow_winograd},
     {"fuse_elementwise", fuse_elementwise},
     {"float32_operands", float32_operands},
     {"assign_phases", assign_phases},
