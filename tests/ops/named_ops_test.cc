@@ -1,0 +1,103 @@
+// Every kernel the CPU chooses for an op against the op's own meaning: decomposed into plain ops and run by the oracle in float64,
+// from the same inputs, already rounded to the dtype.
+#include "../models/golden.h"
+
+#include "backends/cpu/backend.h"
+#include "backends/ref/backend.h"
+#include "ops/decompose.h"
+
+namespace vivace {
+namespace {
+
+struct OpCase {
+  const char* name;
+  Value (*build)(Builder&);
+  double terms;  // of the longest sum behind one output value
+  friend void PrintTo(const OpCase& c, std::ostream* out) { *out << c.name; }
+};
+
+Value x4(Builder& b, int64_t c, int64_t h = 6, int64_t w = 5) { return b.input("x", b.dtype(), {2, h, w, c}); }
+Value x3(Builder& b, int64_t tokens, int64_t c, const char* name = "x") { return b.input(name, b.dtype(), {2, tokens, c}); }
+Value vec(Builder& b, const char* name, int64_t n) { return b.weight(name, {n}); }
+const std::vector<int64_t> kSame{1, 1, 1, 1};
+
+const OpCase kCases[] = {
+    {"linear", [](Builder& b) { return b.emit(Op::linear, {x3(b, 7, 48), b.weight("w", {40, 48}), vec(b, "b", 40)}); }, 48},
+    {"linear_act_residual",
+     [](Builder& b) { return b.emit(Op::linear, {x3(b, 7, 33), b.weight("w", {24, 33}), vec(b, "b", 24), x3(b, 7, 24, "r")}, {{"act", "quick_gelu"}}); }, 33},
+    {"geglu_linear", [](Builder& b) { return b.emit(Op::geglu_linear, {x3(b, 9, 32), b.weight("w", {64, 32}), vec(b, "b", 64)}); }, 32},
+    {"geglu", [](Builder& b) { return b.emit(Op::geglu, {x3(b, 5, 64)}); }, 1},
+    {"conv3x3", [](Builder& b) { return b.conv2d(x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), 1, kSame); }, 144},
+    {"conv3x3_stride2", [](Builder& b) { return b.conv2d(x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), 2, {0, 0, 1, 1}); }, 144},
+    {"conv1x1", [](Builder& b) { return b.conv2d(x4(b, 20), b.weight("w", {12, 20, 1, 1}), vec(b, "b", 12), 1, {0, 0, 0, 0}); }, 20},
+    {"conv5x5", [](Builder& b) { return b.conv2d(x4(b, 8), b.weight("w", {8, 8, 5, 5}), vec(b, "b", 8), 1, {2, 2, 2, 2}); }, 200},
+    {"conv_all",
+     [](Builder& b) {
+       const Value t = b.input("t", DType::float32, {2, 24});
+       return b.emit(Op::conv2d, {x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), t, b.input("r", b.dtype(), {2, 6, 5, 24})},
+                     {{"stride", int64_t{1}}, {"padding", kSame}, {"act", "silu"}});
+     },
+     144},
+    {"upsample_conv2d", [](Builder& b) { return b.emit(Op::upsample_conv2d, {x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24)}); }, 144},
+    {"norm_conv2d",
+     [](Builder& b) {
+       return b.emit(Op::norm_conv2d, {x4(b, 16), vec(b, "g.weight", 16), vec(b, "g.bias", 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24)},
+                     {{"stride", int64_t{1}}, {"padding", kSame}, {"groups", int64_t{4}}, {"eps", 1e-5}, {"norm_act", "silu"}});
+     },
+     144 * 120},
+    {"group_norm",
+     [](Builder& b) { return b.emit(Op::group_norm, {x4(b, 24), vec(b, "g.weight", 24), vec(b, "g.bias", 24)}, {{"groups", int64_t{8}}, {"eps", 1e-5}, {"act", "silu"}}); }, 90},
+    {"layer_norm", [](Builder& b) { return b.emit(Op::layer_norm, {x3(b, 7, 40), vec(b, "g.weight", 40), vec(b, "g.bias", 40)}, {{"eps", 1e-5}}); }, 40},
+    {"softmax", [](Builder& b) { return b.emit(Op::softmax, {x3(b, 7, 33)}); }, 33},
+    {"attention_self", [](Builder& b) { const Value x = x3(b, 20, 64); return b.attention(x, x, x, {}, 2, 0.18, false); }, 64},
+    {"attention_causal", [](Builder& b) { const Value x = x3(b, 19, 48); return b.attention(x, x, x, {}, 2, 0.2, true); }, 48},
+    {"attention_mask",
+     [](Builder& b) { return b.attention(x3(b, 6, 80), x3(b, 13, 80, "k"), x3(b, 13, 80, "v"), b.input("m", DType::float32, {6, 13}), 2, 0.16, false); }, 80},
+    {"upsample_nearest", [](Builder& b) { return b.emit(Op::upsample_nearest, {x4(b, 8), b.input("like", b.dtype(), {2, 11, 10, 3})}); }, 1},
+    {"concat", [](Builder& b) { return b.concat({x3(b, 5, 8), x3(b, 5, 3, "k")}, -1); }, 1},
+    {"slice_rows", [](Builder& b) { return b.slice(x3(b, 5, 8), 1, 1, -1); }, 1},
+    {"tile",
+     [](Builder& b) {
+       return b.emit(Op::tile, {x3(b, 5, 24), b.input("k", b.dtype(), {2, 1, 24}), b.input("s", b.dtype(), {24})},
+                     {{"program", "t0=affine i0 scale=0.5 shift=1;t1=mul t0 i1;t2=add t1 i2;t3=silu t2"}, {"to", std::string(dtype_name(b.dtype()))}});
+     },
+     4},
+    {"broadcast_positions", [](Builder& b) { return b.add(x3(b, 7, 16), b.input("p", b.dtype(), {7, 16})); }, 1},
+};
+
+class NamedOps : public testing::TestWithParam<std::tuple<OpCase, DType>> {};
+
+TEST_P(NamedOps, CpuMatchesTheMeaning) {
+  const auto& [item, dtype] = GetParam();
+  const auto build = [&, d = dtype] {
+    Builder b(d);
+    b.output("y", item.build(b));
+    return b.take();
+  };
+  const Graph graph = build();
+  golden::Tensors inputs;
+  uint64_t seed = 1;
+  for (const Node& node : graph.nodes) {
+    if (node.op != Op::input) continue;
+    Tensor t = Generator(seed++).randn(node.shape).to(node.dtype).to(DType::float32);
+    inputs[node.attrs.text("name")] = t.rank() == 4 ? nhwc_to_nchw(t) : t;
+  }
+  const Tensor got = golden::run(build(), cpu::backend(), {}, inputs, "", 0).at("y");
+  const Tensor want = golden::run(decompose_all(graph), ref::backend(), {}, inputs, "", 0).at("y");
+  double rms = 0;
+  for (float v : want.floats()) rms += static_cast<double>(v) * v;
+  rms = std::sqrt(rms / static_cast<double>(want.numel()));
+  // One rounding of each narrow factor and of the result, plus float32 sums; five deviations of a random walk over the terms.
+  const double unit = dtype == DType::float32 ? 0x1p-24 : dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
+  const double tolerance = 5 * (3 * unit + std::sqrt(item.terms) * 0x1p-24);
+  for (int64_t i = 0; i < want.numel(); ++i) {
+    const double w = want.floats()[i];
+    ASSERT_NEAR(got.floats()[i], w, tolerance * std::max(rms, std::abs(w))) << "element " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, NamedOps, testing::Combine(testing::ValuesIn(kCases), testing::Values(DType::float32, DType::bfloat16, DType::float16)),
+                         [](const auto& info) { return std::string(std::get<0>(info.param).name) + "_" + std::string(dtype_name(std::get<1>(info.param))); });
+
+}  // namespace
+}  // namespace vivace
