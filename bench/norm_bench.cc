@@ -76,15 +76,19 @@ void run(const dnnl::primitive& primitive, const std::unordered_map<int, dnnl::m
 
 std::string title(const char* what, const Buffer& x, const Buffer& y) {
   char text[160];
-  std::snprintf(text, sizeof text, "%s %s->%s %lldx%lld", what, dtype_name(x.dtype).data(), dtype_name(y.dtype).data(), static_cast<long long>(x.rows),
-                static_cast<long long>(x.channels));
+  std::snprintf(text, sizeof text, "%s %s->%s %lldx%lld", what, dtype_name(x.dtype).data(), dtype_name(y.dtype).data(),
+                static_cast<long long>(x.rows), static_cast<long long>(x.channels));
   return text;
 }
 
 Case group_norm_case(DType in, DType out, int64_t pixels, int64_t channels, Act act) {
   const Buffer x(in, pixels, channels), y(out, pixels, channels), gamma(float32, 1, channels), beta(float32, 1, channels);
-  return {title(act == Act::silu ? "group_norm+silu" : "group_norm", x, y), 2 * x.bytes() + y.bytes(),
-          [=] { group_norm({x.in(), 1, pixels, channels, 32, gamma.floats(), beta.floats(), 1e-5f}, act, y.out()); }, {}};
+  return {title(act == Act::silu ? "group_norm+silu" : "group_norm", x, y),
+          2 * x.bytes() + y.bytes(),
+          [=] {
+            group_norm({x.in(), 1, pixels, channels, 32, gamma.floats(), beta.floats(), 1e-5f}, act, y.out());
+          },
+          {}};
 }
 
 Case layer_norm_case(DType dtype, int64_t rows, int64_t channels) {
@@ -96,15 +100,22 @@ Case layer_norm_case(DType dtype, int64_t rows, int64_t channels) {
   const dnnl::memory::desc affine({channels}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::a);
   const dnnl::memory mg(affine, engine(), gamma.p.get()), mb(affine, engine(), beta.p.get());
   return {title("layer_norm", x, y), x.bytes() + y.bytes(),
-          [=] { layer_norm({x.in(), {}, {}, rows, channels, gamma.floats(), beta.floats(), 1e-5f}, y.out()); },
-          [=, keep = std::vector<Buffer>{x, y, gamma, beta}] { run(norm, {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DST, my}, {DNNL_ARG_SCALE, mg}, {DNNL_ARG_SHIFT, mb}}); }};
+          [=] {
+            layer_norm({x.in(), {}, {}, rows, channels, gamma.floats(), beta.floats(), 1e-5f}, y.out());
+          },
+          [=, keep = std::vector<Buffer>{x, y, gamma, beta}] {
+            run(norm, {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DST, my}, {DNNL_ARG_SCALE, mg}, {DNNL_ARG_SHIFT, mb}});
+          }};
 }
 
 Case layer_norm_int8_case(int64_t rows, int64_t channels) {
   const Buffer x(bfloat16, rows, channels), q(bfloat16, rows, channels / 2), gamma(float32, 1, channels), scale(float32, 1, rows);
-  return {title("layer_norm to int8,", x, q), x.bytes() + q.bytes(), [=] {
+  return {title("layer_norm to int8,", x, q),
+          x.bytes() + q.bytes(),
+          [=] {
             layer_norm({x.in(), {}, {}, rows, channels, gamma.floats(), nullptr, 1e-5f}, {q.p.get(), DType::int8, channels, scale.floats()});
-          }, {}};
+          },
+          {}};
 }
 
 Case softmax_case(DType dtype, int64_t rows, int64_t channels) {
@@ -113,7 +124,9 @@ Case softmax_case(DType dtype, int64_t rows, int64_t channels) {
   const dnnl::softmax_v2_forward::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::softmax_accurate, mx.get_desc(), my.get_desc(), 1);
   const dnnl::softmax_v2_forward softmax({desc, engine()});
   return {title("softmax", x, y), x.bytes() + y.bytes(), [=] { softmax_rows(x.in(), rows, channels, 1.f, y.out()); },
-          [=, keep = std::vector<Buffer>{x, y}] { run(softmax, {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DST, my}}); }};
+          [=, keep = std::vector<Buffer>{x, y}] {
+            run(softmax, {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DST, my}});
+          }};
 }
 
 Case cast_case(DType in, DType out, int64_t count) {
@@ -143,7 +156,9 @@ Case unary_case(const char* name, TileOp op, dnnl::algorithm algorithm, float al
   const dnnl::eltwise_forward eltwise({{dnnl::prop_kind::forward_inference, algorithm, mx.get_desc(), alpha}, engine()});
   const std::vector<Buffer> keep = {x, y};
   return {title(name, x, y), x.bytes() + y.bytes(), [=] { (void)keep, tile_run(p, a); },
-          [=] { (void)keep, run(eltwise, {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DST, my}}); }};
+          [=] {
+            (void)keep, run(eltwise, {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DST, my}});
+          }};
 }
 
 // (x + residual) * gate[channel], rounded.
@@ -182,20 +197,30 @@ Case transpose_case(DType dtype, int64_t rows, int64_t columns) {
   const dnnl::memory my({{rows, columns}, mx.get_desc().data_type(), dnnl::memory::format_tag::ba}, engine(), y.p.get());
   const dnnl::reorder reorder(mx, my);
   return {title("transpose", x, y), x.bytes() + y.bytes(), [=] { transpose(x.in(), 1, rows, columns, y.out()); },
-          [=, keep = std::vector<Buffer>{x, y}] { run(reorder, {{DNNL_ARG_FROM, mx}, {DNNL_ARG_TO, my}}); }};
+          [=, keep = std::vector<Buffer>{x, y}] {
+            run(reorder, {{DNNL_ARG_FROM, mx}, {DNNL_ARG_TO, my}});
+          }};
 }
 
 Case upsample_case(DType dtype, int64_t side, int64_t channels) {
   const Buffer x(dtype, side * side, channels), y(dtype, 4 * side * side, channels);
-  return {title("upsample 2x", x, y), x.bytes() + y.bytes(), [=] { upsample_nearest({x.in(), 1, side, side, channels, 2 * side, 2 * side}, y.out()); }, {}};
+  return {title("upsample 2x", x, y),
+          x.bytes() + y.bytes(),
+          [=] {
+            upsample_nearest({x.in(), 1, side, side, channels, 2 * side, 2 * side}, y.out());
+          },
+          {}};
 }
 
 Case concat_case(DType dtype, int64_t rows, int64_t channels) {
   const Buffer a(dtype, rows, channels), b(dtype, rows, channels), y(dtype, rows, 2 * channels);
-  return {title("concat 2", a, y), 2 * y.bytes(), [=] {
+  return {title("concat 2", a, y),
+          2 * y.bytes(),
+          [=] {
             copy_rows(a.in(), rows, channels, y.out());
             copy_rows(b.in(), rows, channels, {y.p.get() + channels * static_cast<int64_t>(dtype_size(dtype)), dtype, 2 * channels});
-          }, {}};
+          },
+          {}};
 }
 
 bool g_cpu_time = false;
@@ -216,9 +241,8 @@ void measure(const Case& k, int rounds) {
   const auto half = static_cast<int64_t>(k.bytes / 2);
   const Buffer source(float32, 1, half / 4 + 1), target(float32, 1, half / 4 + 1);
   const auto copy = [&] {
-    parallel_for(half, 65536, [&](int64_t begin, int64_t end) {
-      std::memcpy(target.p.get() + begin, source.p.get() + begin, static_cast<size_t>(end - begin));
-    });
+    parallel_for(half, 65536,
+                 [&](int64_t begin, int64_t end) { std::memcpy(target.p.get() + begin, source.p.get() + begin, static_cast<size_t>(end - begin)); });
   };
   std::vector<std::function<void()>> contestants = {copy, k.ours};
   if (k.onednn) contestants.push_back(k.onednn);
@@ -295,7 +319,8 @@ int main(int argc, char** argv) {
       {"concat", [] { return concat_case(bfloat16, 4096, 1280); }},
   };
   for (const auto& [name, make_case] : cases) {
-    const bool wanted = words.empty() || std::any_of(words.begin(), words.end(), [&](const std::string& w) { return std::strstr(name, w.c_str()) != nullptr; });
+    const bool wanted =
+        words.empty() || std::any_of(words.begin(), words.end(), [&](const std::string& w) { return std::strstr(name, w.c_str()) != nullptr; });
     if (wanted) measure(make_case(), rounds);
   }
 }

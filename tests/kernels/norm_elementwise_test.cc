@@ -1,7 +1,6 @@
-#include "backends/cpu/kernels/elementwise.h"
-
 #include <numeric>
 
+#include "backends/cpu/kernels/elementwise.h"
 #include "backends/cpu/kernels/elementwise_tile.h"
 #include "base/parallel.h"
 #include "norm_testing.h"
@@ -30,7 +29,7 @@ TEST(CopyRows, concatenates_and_casts) {
 }
 
 TEST(Upsample, takes_the_pixels_that_pytorch_takes) {
-  // torch.arange(7.), size 9 and 20; torch.arange(49), size 98 (2x); 41 -> 49 is a pair where floor(i * in / out) in integers differs.
+  // torch.nn.functional.interpolate(torch.arange(in), size=out, mode="nearest"). From 26 to 22 the float32 ratio decides: 11 * 26 / 22 is 13.
   const auto indices = [](int64_t in, int64_t out) {
     std::vector<int64_t> v;
     for (int64_t i = 0; i < out; ++i) v.push_back(nearest_index(i, in, out));
@@ -38,6 +37,8 @@ TEST(Upsample, takes_the_pixels_that_pytorch_takes) {
   };
   EXPECT_EQ(indices(7, 9), (std::vector<int64_t>{0, 0, 1, 2, 3, 3, 4, 5, 6}));
   EXPECT_EQ(indices(3, 7), (std::vector<int64_t>{0, 0, 0, 1, 1, 2, 2}));
+  EXPECT_EQ(nearest_index(11, 26, 22), 12);
+  EXPECT_EQ(nearest_index(23, 14, 46), 6);
   for (int64_t i = 0; i < 98; ++i) EXPECT_EQ(nearest_index(i, 49, 98), i / 2);
   for (DType dtype : kFloats) {
     const Rows x = Rows(dtype, 2 * 5 * 3, 6, 2).random(1);
@@ -47,8 +48,7 @@ TEST(Upsample, takes_the_pixels_that_pytorch_takes) {
     for (int64_t n = 0; n < 2; ++n)
       for (int64_t h = 0; h < 11; ++h)
         for (int64_t w = 0; w < 6; ++w)
-          for (int64_t c = 0; c < 6; ++c)
-            ASSERT_EQ(y((n * 11 + h) * 6 + w, c), x((n * 5 + nearest_index(h, 5, 11)) * 3 + w / 2, c));
+          for (int64_t c = 0; c < 6; ++c) ASSERT_EQ(y((n * 11 + h) * 6 + w, c), x((n * 5 + nearest_index(h, 5, 11)) * 3 + w / 2, c));
   }
 }
 
@@ -188,13 +188,14 @@ TileProgram program(std::vector<TileInput> inputs, std::vector<TileInstruction> 
 
 TEST(Tile, every_broadcast_over_every_shape) {
   using B = TileBroadcast;
-  const int64_t shapes[][3] = {{1, 5000, 1}, {6, 1, 3}, {70, 3, 10}, {50, 64, 25}, {12, 700, 4}, {9, 1500, 3}, {2000, 40, 1000}, {1, 70000, 1}, {3, 40000, 1}};
+  const int64_t shapes[][3] = {{1, 5000, 1}, {6, 1, 3}, {70, 3, 10}, {50, 64, 25}, {12, 700, 4}, {9, 1500, 3}, {700, 40, 350}, {1, 40000, 1}};
   at_every_isa([&] {
     for_dtype_pairs([&](DType in, DType out) {
       // ((full + row) * channel - image_channel) * scalar + full, and the sum of the first two
-      const TileProgram p = program({{in, B::full}, {float32, B::row}, {in, B::channel}, {float32, B::image_channel}, {in, B::scalar}, {float32, B::full}},
-                                    {{TileOp::add, 6, 0, 1}, {TileOp::mul, 7, 6, 2}, {TileOp::sub, 7, 7, 3}, {TileOp::mul, 7, 7, 4}, {TileOp::add, 7, 7, 5}},
-                                    {{out, 7}, {float32, 6}});
+      const TileProgram p =
+          program({{in, B::full}, {float32, B::row}, {in, B::channel}, {float32, B::image_channel}, {in, B::scalar}, {float32, B::full}},
+                  {{TileOp::add, 6, 0, 1}, {TileOp::mul, 7, 6, 2}, {TileOp::sub, 7, 7, 3}, {TileOp::mul, 7, 7, 4}, {TileOp::add, 7, 7, 5}},
+                  {{out, 7}, {float32, 6}});
       ASSERT_EQ(tile_program_error(p), nullptr);
       for (const auto& [rows, channels, per_image] : shapes) {
         SCOPED_TRACE(testing::Message() << rows << " x " << channels);
@@ -312,14 +313,14 @@ TEST(Tile, runs_in_place) {
 }
 
 TEST(Tile, bad_programs_are_named) {
-  EXPECT_NE(tile_program_error(TileProgram{}), nullptr);                                                            // no output
-  EXPECT_NE(tile_program_error(program({{}}, {}, {{float32, 3}})), nullptr);                                        // never written
-  EXPECT_NE(tile_program_error(program({{}}, {{TileOp::add, 1, 0, 5}}, {{float32, 1}})), nullptr);                  // b never written
-  EXPECT_NE(tile_program_error(program({{}}, {{TileOp::exp, 0, 0, 0}}, {{float32, 0}})), nullptr);                  // writes an input
-  EXPECT_NE(tile_program_error(program({{}}, {{TileOp::exp, 16, 0, 0}}, {{float32, 0}})), nullptr);                 // no such register
-  EXPECT_NE(tile_program_error(program({{DType::int8}}, {}, {{float32, 0}})), nullptr);                             // dtype
-  EXPECT_NE(tile_program_error(program({{}}, {{static_cast<TileOp>(99), 1, 0, 0}}, {{float32, 1}})), nullptr);      // operation
-  EXPECT_NE(tile_program_error(program({{}}, {{TileOp::cast, 1, 0, 0, DType::int64}}, {{float32, 1}})), nullptr);   // cast
+  EXPECT_NE(tile_program_error(TileProgram{}), nullptr);                                                           // no output
+  EXPECT_NE(tile_program_error(program({{}}, {}, {{float32, 3}})), nullptr);                                       // never written
+  EXPECT_NE(tile_program_error(program({{}}, {{TileOp::add, 1, 0, 5}}, {{float32, 1}})), nullptr);                 // b never written
+  EXPECT_NE(tile_program_error(program({{}}, {{TileOp::exp, 0, 0, 0}}, {{float32, 0}})), nullptr);                 // writes an input
+  EXPECT_NE(tile_program_error(program({{}}, {{TileOp::exp, 16, 0, 0}}, {{float32, 0}})), nullptr);                // no such register
+  EXPECT_NE(tile_program_error(program({{DType::int8}}, {}, {{float32, 0}})), nullptr);                            // dtype
+  EXPECT_NE(tile_program_error(program({{}}, {{static_cast<TileOp>(99), 1, 0, 0}}, {{float32, 1}})), nullptr);     // operation
+  EXPECT_NE(tile_program_error(program({{}}, {{TileOp::cast, 1, 0, 0, DType::int64}}, {{float32, 1}})), nullptr);  // cast
   TileProgram many = program({{}}, {}, {{float32, 0}});
   many.instruction_count = 200;
   EXPECT_NE(tile_program_error(many), nullptr);

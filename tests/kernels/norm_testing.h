@@ -45,7 +45,8 @@ struct Rows {
   int64_t rows, channels, stride;
   std::vector<char> bytes;
 
-  Rows(DType d, int64_t r, int64_t c, int64_t gap = 0) : dtype(d), rows(r), channels(c), stride(c + gap), bytes(static_cast<size_t>(r * (c + gap)) * dtype_size(d), '\x55') {}
+  Rows(DType d, int64_t r, int64_t c, int64_t gap = 0)
+      : dtype(d), rows(r), channels(c), stride(c + gap), bytes(static_cast<size_t>(r * (c + gap)) * dtype_size(d), '\x55') {}
 
   Rows& random(uint32_t seed, double mean = 0, double deviation = 1) {
     std::mt19937 engine(seed);

@@ -36,7 +36,11 @@ extern const ElementwiseKernels kElementwiseKernels;
 extern const TileKernels kTileKernels;
 }  // namespace avx512_bf16
 
-inline const ElementwiseKernels& elementwise_kernels() { return of_isa(baseline::kElementwiseKernels, avx2::kElementwiseKernels, avx512::kElementwiseKernels, avx512_bf16::kElementwiseKernels); }
-inline const TileKernels& tile_kernels() { return of_isa(baseline::kTileKernels, avx2::kTileKernels, avx512::kTileKernels, avx512_bf16::kTileKernels); }
+inline const ElementwiseKernels& elementwise_kernels() {
+  return of_isa(baseline::kElementwiseKernels, avx2::kElementwiseKernels, avx512::kElementwiseKernels, avx512_bf16::kElementwiseKernels);
+}
+inline const TileKernels& tile_kernels() {
+  return of_isa(baseline::kTileKernels, avx2::kTileKernels, avx512::kTileKernels, avx512_bf16::kTileKernels);
+}
 
 }  // namespace vivace::cpu

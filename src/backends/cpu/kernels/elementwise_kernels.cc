@@ -5,9 +5,7 @@ namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 void convert(const void* x, DType x_dtype, void* y, DType y_dtype, int64_t count) {
-  with_type(x_dtype, [&](auto x_type) {
-    with_type(y_dtype, [&](auto y_type) { convert_span<decltype(x_type), decltype(y_type)>(x, y, count); });
-  });
+  with_type(x_dtype, [&](auto x_type) { with_type(y_dtype, [&](auto y_type) { convert_span<decltype(x_type), decltype(y_type)>(x, y, count); }); });
 }
 
 VIVACE_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }

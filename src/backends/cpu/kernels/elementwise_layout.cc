@@ -53,8 +53,8 @@ void embedding_rows(const RowInput& table, int64_t channels, const void* ids, DT
   parallel_for(count, grain_rows(channels), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t id = ids_dtype == DType::int64 ? static_cast<const int64_t*>(ids)[i] : static_cast<const int32_t*>(ids)[i];
-      convert(static_cast<const char*>(table.data) + id * table.stride * x_width, table.dtype,
-              static_cast<char*>(y.data) + i * y.stride * y_width, y.dtype, channels);
+      convert(static_cast<const char*>(table.data) + id * table.stride * x_width, table.dtype, static_cast<char*>(y.data) + i * y.stride * y_width,
+              y.dtype, channels);
     }
   });
 }

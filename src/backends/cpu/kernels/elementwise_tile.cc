@@ -6,9 +6,9 @@
 namespace vivace::cpu {
 namespace {
 
-constexpr std::string_view kNames[] = {"copy", "add", "sub", "mul", "div", "minimum", "maximum", "add_const", "mul_const", "affine",
-                                       "clamp", "neg", "abs", "exp", "log", "sqrt", "rsqrt", "reciprocal", "sin", "cos",
-                                       "tanh", "sigmoid", "silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "cast"};
+constexpr std::string_view kNames[] = {"copy",  "add",     "sub",  "mul",  "div",       "minimum",    "maximum", "add_const",  "mul_const", "affine",
+                                       "clamp", "neg",     "abs",  "exp",  "log",       "sqrt",       "rsqrt",   "reciprocal", "sin",       "cos",
+                                       "tanh",  "sigmoid", "silu", "gelu", "gelu_tanh", "quick_gelu", "relu",    "cast"};
 static_assert(std::size(kNames) == kTileOpCount);
 
 bool is_tile_float(DType dtype) { return dtype == DType::float32 || dtype == DType::bfloat16 || dtype == DType::float16; }
@@ -67,9 +67,8 @@ void tile_run(const TileProgram& program, const TileArguments& arguments) noexce
   } else if (arguments.rows < num_threads() && arguments.channels >= 2 * kElementGrain) {
     parallel_for(arguments.channels, kElementGrain, [&](int64_t begin, int64_t end) { run(program, arguments, 0, arguments.rows, begin, end); });
   } else {
-    parallel_for(arguments.rows, grain_rows(arguments.channels), [&](int64_t begin, int64_t end) {
-      run(program, arguments, begin, end, 0, arguments.channels);
-    });
+    parallel_for(arguments.rows, grain_rows(arguments.channels),
+                 [&](int64_t begin, int64_t end) { run(program, arguments, begin, end, 0, arguments.channels); });
   }
 }
 

@@ -14,19 +14,19 @@ inline constexpr int kTileInputs = 8, kTileOutputs = 4, kTileInstructions = 32, 
 
 // All on float32 registers. a, b: registers; p, q: constants of the instruction.
 enum class TileOp : uint8_t {
-  copy,        // a
-  add,         // a + b
-  sub,         // a - b
-  mul,         // a * b
-  div,         // a / b
-  minimum,     // the smaller; NaN if either is
-  maximum,     // the larger; NaN if either is
-  add_const,   // a + p
-  mul_const,   // a * p
-  affine,      // a * p + q
-  clamp,       // to [p, q], a NaN kept
-  neg,         // -a
-  abs,         // |a|
+  copy,       // a
+  add,        // a + b
+  sub,        // a - b
+  mul,        // a * b
+  div,        // a / b
+  minimum,    // the smaller; NaN if either is
+  maximum,    // the larger; NaN if either is
+  add_const,  // a + p
+  mul_const,  // a * p
+  affine,     // a * p + q
+  clamp,      // to [p, q], a NaN kept
+  neg,        // -a
+  abs,        // |a|
   exp,
   log,
   sqrt,
@@ -96,7 +96,8 @@ struct TileArguments {
   int64_t output_strides[kTileOutputs] = {};  // elements between rows
 };
 
-// Runs the program over [rows, channels]. An output may be the memory of a full input with the same dtype and stride; no other overlap.
+// Runs the program over [rows, channels]. An output may be the memory of a full input with the same dtype and stride, unless a later output is
+// that input itself; no other overlap.
 void tile_run(const TileProgram& program, const TileArguments& arguments) noexcept;
 
 }  // namespace vivace::cpu

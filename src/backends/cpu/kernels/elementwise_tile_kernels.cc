@@ -30,33 +30,87 @@ VIVACE_INLINE VF round_to(VF v) {
 void run_instruction(const TileInstruction& in, const float* a, const float* b, float* d, int64_t n) {
   const VF p = splat(in.p), q = splat(in.q), one = splat(1.f);
   switch (in.op) {
-    case TileOp::copy: map(a, d, n, [](VF x) { return x; }); break;
-    case TileOp::add: map(a, b, d, n, [](VF x, VF y) { return x + y; }); break;
-    case TileOp::sub: map(a, b, d, n, [](VF x, VF y) { return x - y; }); break;
-    case TileOp::mul: map(a, b, d, n, [](VF x, VF y) { return x * y; }); break;
-    case TileOp::div: map(a, b, d, n, [](VF x, VF y) { return x / y; }); break;
-    case TileOp::minimum: map(a, b, d, n, [](VF x, VF y) { return keep_nan(x, y, min_or_b(x, y)); }); break;
-    case TileOp::maximum: map(a, b, d, n, [](VF x, VF y) { return keep_nan(x, y, max_or_b(x, y)); }); break;
-    case TileOp::add_const: map(a, d, n, [&](VF x) { return x + p; }); break;
-    case TileOp::mul_const: map(a, d, n, [&](VF x) { return x * p; }); break;
-    case TileOp::affine: map(a, d, n, [&](VF x) { return fma(x, p, q); }); break;
-    case TileOp::clamp: map(a, d, n, [&](VF x) { return min_or_b(q, max_or_b(p, x)); }); break;
-    case TileOp::neg: map(a, d, n, [](VF x) { return negate(x); }); break;
-    case TileOp::abs: map(a, d, n, [](VF x) { return magnitude(x); }); break;
-    case TileOp::exp: map(a, d, n, [](VF x) { return vexp(x); }); break;
-    case TileOp::log: map(a, d, n, [](VF x) { return vlog(x); }); break;
-    case TileOp::sqrt: map(a, d, n, [](VF x) { return square_root(x); }); break;
-    case TileOp::rsqrt: map(a, d, n, [&](VF x) { return one / square_root(x); }); break;
-    case TileOp::reciprocal: map(a, d, n, [&](VF x) { return one / x; }); break;
-    case TileOp::sin: map(a, d, n, [](VF x) { return vsin(x); }); break;
-    case TileOp::cos: map(a, d, n, [](VF x) { return vcos(x); }); break;
-    case TileOp::tanh: map(a, d, n, [](VF x) { return vtanh(x); }); break;
-    case TileOp::sigmoid: map(a, d, n, [](VF x) { return vsigmoid(x); }); break;
-    case TileOp::silu: map(a, d, n, [](VF x) { return vsilu(x); }); break;
-    case TileOp::gelu: map(a, d, n, [](VF x) { return vgelu(x); }); break;
-    case TileOp::gelu_tanh: map(a, d, n, [](VF x) { return vgelu_tanh(x); }); break;
-    case TileOp::quick_gelu: map(a, d, n, [](VF x) { return vquick_gelu(x); }); break;
-    case TileOp::relu: map(a, d, n, [](VF x) { return vrelu(x); }); break;
+    case TileOp::copy:
+      map(a, d, n, [](VF x) { return x; });
+      break;
+    case TileOp::add:
+      map(a, b, d, n, [](VF x, VF y) { return x + y; });
+      break;
+    case TileOp::sub:
+      map(a, b, d, n, [](VF x, VF y) { return x - y; });
+      break;
+    case TileOp::mul:
+      map(a, b, d, n, [](VF x, VF y) { return x * y; });
+      break;
+    case TileOp::div:
+      map(a, b, d, n, [](VF x, VF y) { return x / y; });
+      break;
+    case TileOp::minimum:
+      map(a, b, d, n, [](VF x, VF y) { return keep_nan(x, y, min_or_b(x, y)); });
+      break;
+    case TileOp::maximum:
+      map(a, b, d, n, [](VF x, VF y) { return keep_nan(x, y, max_or_b(x, y)); });
+      break;
+    case TileOp::add_const:
+      map(a, d, n, [&](VF x) { return x + p; });
+      break;
+    case TileOp::mul_const:
+      map(a, d, n, [&](VF x) { return x * p; });
+      break;
+    case TileOp::affine:
+      map(a, d, n, [&](VF x) { return fma(x, p, q); });
+      break;
+    case TileOp::clamp:
+      map(a, d, n, [&](VF x) { return min_or_b(q, max_or_b(p, x)); });
+      break;
+    case TileOp::neg:
+      map(a, d, n, [](VF x) { return negate(x); });
+      break;
+    case TileOp::abs:
+      map(a, d, n, [](VF x) { return magnitude(x); });
+      break;
+    case TileOp::exp:
+      map(a, d, n, [](VF x) { return vexp(x); });
+      break;
+    case TileOp::log:
+      map(a, d, n, [](VF x) { return vlog(x); });
+      break;
+    case TileOp::sqrt:
+      map(a, d, n, [](VF x) { return square_root(x); });
+      break;
+    case TileOp::rsqrt:
+      map(a, d, n, [&](VF x) { return one / square_root(x); });
+      break;
+    case TileOp::reciprocal:
+      map(a, d, n, [&](VF x) { return one / x; });
+      break;
+    case TileOp::sin:
+      map(a, d, n, [](VF x) { return vsin(x); });
+      break;
+    case TileOp::cos:
+      map(a, d, n, [](VF x) { return vcos(x); });
+      break;
+    case TileOp::tanh:
+      map(a, d, n, [](VF x) { return vtanh(x); });
+      break;
+    case TileOp::sigmoid:
+      map(a, d, n, [](VF x) { return vsigmoid(x); });
+      break;
+    case TileOp::silu:
+      map(a, d, n, [](VF x) { return vsilu(x); });
+      break;
+    case TileOp::gelu:
+      map(a, d, n, [](VF x) { return vgelu(x); });
+      break;
+    case TileOp::gelu_tanh:
+      map(a, d, n, [](VF x) { return vgelu_tanh(x); });
+      break;
+    case TileOp::quick_gelu:
+      map(a, d, n, [](VF x) { return vquick_gelu(x); });
+      break;
+    case TileOp::relu:
+      map(a, d, n, [](VF x) { return vrelu(x); });
+      break;
     case TileOp::cast:
       with_type(in.dtype, [&](auto type) { map(a, d, n, [](VF x) { return round_to<decltype(type)>(x); }); });
       break;
@@ -123,11 +177,21 @@ struct Machine {
     }
   }
 
-  void execute(int64_t count) {
+  // Where the tile's only output lies if the last instruction can write it there: float32 without gaps. Null: store_rows has to.
+  float* direct_output(int64_t row, int64_t rows, int64_t channel, int64_t n) const {
+    const TileOutput& out = program.outputs[0];
+    const int64_t stride = arguments.output_strides[0];
+    const bool possible = program.output_count == 1 && program.instruction_count > 0 && out.dtype == DType::float32 && (rows == 1 || stride == n) &&
+                          program.instructions[program.instruction_count - 1].dst == out.source;
+    return possible ? static_cast<float*>(arguments.outputs[0]) + row * stride + channel : nullptr;
+  }
+
+  void execute(int64_t count, float* direct) {
     for (int i = 0; i < program.instruction_count; ++i) {
       const TileInstruction& in = program.instructions[i];
-      run_instruction(in, values[in.a], values[in.b], storage[in.dst], count);
-      values[in.dst] = storage[in.dst];
+      float* target = direct != nullptr && i + 1 == program.instruction_count ? direct : storage[in.dst];
+      run_instruction(in, values[in.a], values[in.b], target, count);
+      values[in.dst] = target;
     }
   }
 
@@ -159,8 +223,9 @@ void run(const TileProgram& program, const TileArguments& arguments, int64_t row
       for (; r < image_end; r += step) {
         const int64_t rows = min64(step, image_end - r);
         machine.load_rows(r, rows, c, n);
-        machine.execute(rows * n);
-        machine.store_rows(r, rows, c, n);
+        float* direct = machine.direct_output(r, rows, c, n);
+        machine.execute(rows * n, direct);
+        if (direct == nullptr) machine.store_rows(r, rows, c, n);
       }
       r = image_end;
     }

@@ -141,7 +141,8 @@ void group_norm_stats(const GroupNorm& norm, float* scale, float* shift) noexcep
         group.gamma = norm.gamma ? norm.gamma + g * size : nullptr;
         group.beta = norm.beta ? norm.beta + g * size : nullptr;
         const int64_t first = image * norm.channels + g * size;
-        affine_map(group, 0, size, [&](int64_t) -> const Moments& { return m; }, scale + first, shift + first);
+        affine_map(
+            group, 0, size, [&](int64_t) -> const Moments& { return m; }, scale + first, shift + first);
       });
     }
   });

@@ -28,8 +28,8 @@ void scale_shift(const RowInput& x, int64_t images, int64_t pixels, int64_t chan
 // Norm of each row of [rows, channels].
 struct RowNorm {
   RowInput x;
-  RowInput residual;             // data null: none; else x + residual is normalised (the float32 sum, not `sum` after its rounding)
-  RowOutput sum;                 // data null: not wanted; else x + residual goes here, in a float dtype
+  RowInput residual;  // data null: none; else x + residual is normalised (the float32 sum, not `sum` after its rounding)
+  RowOutput sum;      // data null: not wanted; else x + residual goes here, in a float dtype
   int64_t rows = 0, channels = 0;
   const float* gamma = nullptr;  // [channels]; null: 1
   const float* beta = nullptr;   // [channels]; null: 0

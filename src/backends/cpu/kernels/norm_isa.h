@@ -43,7 +43,9 @@ extern const NormKernels kNormKernels;
 extern const RowKernels kRowKernels;
 }  // namespace avx512_bf16
 
-inline const NormKernels& norm_kernels() { return of_isa(baseline::kNormKernels, avx2::kNormKernels, avx512::kNormKernels, avx512_bf16::kNormKernels); }
+inline const NormKernels& norm_kernels() {
+  return of_isa(baseline::kNormKernels, avx2::kNormKernels, avx512::kNormKernels, avx512_bf16::kNormKernels);
+}
 inline const RowKernels& row_kernels() { return of_isa(baseline::kRowKernels, avx2::kRowKernels, avx512::kRowKernels, avx512_bf16::kRowKernels); }
 
 }  // namespace vivace::cpu

@@ -121,18 +121,23 @@ float load_row(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buff
   return sum;
 }
 
-// (v - mean) * factor * gamma + beta.
-struct RowMap {
-  VF mean, factor;
-  const float* gamma;
-  const float* beta;
-
-  template <class Lanes>
-  VIVACE_INLINE VF operator()(VF v, int64_t c, Lanes lanes) const {
-    const VF scaled = (v - mean) * factor;
-    return fma(scaled, gamma != nullptr ? Float32::load(gamma + c, lanes) : splat(1.f), beta != nullptr ? Float32::load(beta + c, lanes) : splat(0.f));
+// y = (v - mean) * factor * gamma + beta.
+template <class Y>
+inline void normalize_span(const float* v, int64_t n, float mean, float factor, const float* gamma, const float* beta, typename Y::T* y) {
+  const VF m = splat(mean), f = splat(factor);
+  const auto run = [&](const auto& finish) {
+    each_vector(n, [&](int64_t i, auto lanes) { Y::store(finish((Float32::load(v + i, lanes) - m) * f, i, lanes), y + i, lanes); });
+  };
+  if (gamma != nullptr && beta != nullptr) {
+    run([&](VF x, int64_t i, auto lanes) { return fma(x, Float32::load(gamma + i, lanes), Float32::load(beta + i, lanes)); });
+  } else if (gamma != nullptr) {
+    run([&](VF x, int64_t i, auto lanes) { return x * Float32::load(gamma + i, lanes); });
+  } else if (beta != nullptr) {
+    run([&](VF x, int64_t i, auto lanes) { return x + Float32::load(beta + i, lanes); });
+  } else {
+    run([](VF x, int64_t, auto) { return x; });
   }
-};
+}
 
 int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end) {
   alignas(64) float buffer[kRowBuffer], normalized[kRowBuffer];
@@ -147,25 +152,26 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
   const auto write_sum = [&](int64_t r, int64_t c, int64_t n) {
     if (norm.sum.data != nullptr) store_span(buffer, row_of(norm.sum, r, c), norm.sum.dtype, n);
   };
+  const double share = 1.0 / static_cast<double>(channels);
   int64_t bad = kNoBadRow;
   for (int64_t r = begin; r < end; ++r) {
     double sum = 0, squares = 0;
     for (int64_t c = 0; c < channels; c += kRowBuffer) sum += load_row(norm, r, c, min64(kRowBuffer, channels - c), buffer);
-    const VF mean = splat(rms ? 0.f : static_cast<float>(sum / static_cast<double>(channels)));
+    const float mean = rms ? 0.f : static_cast<float>(sum * share);
     for (int64_t c = 0; c < channels; c += kRowBuffer) {
       const int64_t n = min64(kRowBuffer, channels - c);
       reload(r, c, n);
       squares += sum_span(n, [&](int64_t i, auto lanes) {
-        const VF d = zero_unused(Float32::load(buffer + i, lanes) - mean, lanes);
+        const VF d = zero_unused(Float32::load(buffer + i, lanes) - splat(mean), lanes);
         return d * d;
       });
     }
-    const auto factor = static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(channels) + norm.eps));
-    const RowMap map = {mean, splat(factor), norm.gamma, norm.beta};
+    const float factor = 1.f / __builtin_sqrtf(static_cast<float>(squares * share) + norm.eps);
+    const auto from = [&](const float* p, int64_t c) { return p != nullptr ? p + c : nullptr; };
     if (is_quantized(y)) {
       const bool row_bad = quantize_row(y, r, channels, [&](int64_t c, int64_t n) {
         reload(r, c, n);
-        each_vector(n, [&](int64_t i, auto lanes) { Float32::store(map(Float32::load(buffer + i, lanes), c + i, lanes), normalized + i, lanes); });
+        normalize_span<Float32>(buffer, n, mean, factor, from(norm.gamma, c), from(norm.beta, c), normalized);
         return static_cast<const float*>(normalized);
       });
       if (row_bad && bad == kNoBadRow) bad = r;
@@ -177,7 +183,7 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
         with_type(y.dtype, [&](auto type) {
           using Y = decltype(type);
           auto* out = static_cast<typename Y::T*>(row_of(y, r, c));
-          each_vector(n, [&](int64_t i, auto lanes) { Y::store(map(Float32::load(buffer + i, lanes), c + i, lanes), out + i, lanes); });
+          normalize_span<Y>(buffer, n, mean, factor, from(norm.gamma, c), from(norm.beta, c), out);
         });
       }
     }

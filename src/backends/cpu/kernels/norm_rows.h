@@ -20,53 +20,41 @@ VIVACE_INLINE void* row_of(const RowOutput& y, int64_t r, int64_t c = 0) {
 }
 VIVACE_INLINE const void* row_of(const RowInput& x, int64_t r, int64_t c = 0) { return at(x.data, x.dtype, r * x.stride + c); }
 
-// The largest magnitude seen so far, and whether any value was not finite.
-struct Absmax {
-  VF largest = splat(0.f);
-  VF poison = splat(0.f);  // 0 * value: NaN from a NaN or an infinity on
-
-  void see(const float* v, int64_t n) {
-    VF m = largest, p = poison;
-    each_vector(n, [&](int64_t i, auto lanes) {
-      const VF x = Float32::load(v + i, lanes);
-      m = max_or_b(m, magnitude(x));
-      p = p + x * splat(0.f);
-    });
-    largest = m;
-    poison = p;
-  }
-};
+// The largest magnitude of some floats, by its bits: their order as integers is that of the magnitudes, with infinity and NaN above all others.
+inline VI largest_magnitude(VI largest, const float* v, int64_t n) {
+  each_vector(n, [&](int64_t i, auto lanes) { largest = max_int(largest, bits(magnitude(Float32::load(v + i, lanes)))); });
+  return largest;
+}
 
 struct RowScale {
   float scale, inverse;
   bool bad;
 };
 
-inline RowScale row_scale(const Absmax& seen) {
-  if (any(is_nan(seen.poison))) return {__builtin_nanf(""), 0.f, true};
-  const float absmax = reduce_max(seen.largest), inverse = 127.f / absmax;
+inline RowScale row_scale(VI largest) {
+  constexpr int32_t kInfinity = 0x7f800000;
+  const int32_t top = reduce_max_int(largest);
+  if (top >= kInfinity) return {__builtin_nanf(""), 0.f, true};
+  float absmax;
+  memcpy(&absmax, &top, sizeof absmax);
+  const float inverse = 127.f / absmax;
   // A row so small that the inverse overflows counts as zero.
-  return absmax > 0.f && inverse <= __FLT_MAX__ ? RowScale{absmax / 127.f, inverse, false} : RowScale{0.f, 0.f, false};
+  return inverse <= __FLT_MAX__ ? RowScale{absmax / 127.f, inverse, false} : RowScale{0.f, 0.f, false};
 }
 
 inline void quantize_span(const float* v, const RowScale& scale, void* q, DType dtype, int64_t n) {
-  const VI flip = splat_int(dtype == DType::uint8 ? 0x80 : 0);  // + 128 on a byte is a flipped top bit
-  const auto store = [&](VF x, int8_t* p) {
-    const VI rounded = to_int(round_even(x * splat(scale.inverse)));
-    // Sign-extended from the byte again, for the saturating store.
-    const VI wrapped = shift_right_signed<24>(shift_left<24>(xor_int(rounded, flip)));
-    store_int8(wrapped, p);
-  };
   auto* out = static_cast<int8_t*>(q);
+  const auto flip = static_cast<uint8_t>(dtype == DType::uint8 ? 0x80 : 0);  // + 128 on a byte is a flipped top bit
   if (scale.bad) {
-    memset(out, dtype == DType::uint8 ? 128 : 0, static_cast<size_t>(n));
+    memset(out, flip, static_cast<size_t>(n));
     return;
   }
+  const VF inverse = splat(scale.inverse);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(load_f32(v + i), out + i);
+  for (; i + kLanes <= n; i += kLanes) store_bytes(to_int(load_f32(v + i) * inverse), flip, out + i);
   if (i < n) {
     int8_t rest[kLanes];
-    store(load_f32(v + i, n - i), rest);
+    store_bytes(to_int(load_f32(v + i, n - i) * inverse), flip, rest);
     for (int64_t k = 0; i + k < n; ++k) out[i + k] = rest[k];
   }
 }
@@ -75,14 +63,14 @@ inline void quantize_span(const float* v, const RowScale& scale, void* q, DType 
 // row was bad.
 template <class Piece>
 VIVACE_INLINE bool quantize_row(const RowOutput& y, int64_t r, int64_t channels, const Piece& piece) {
-  Absmax seen;
+  VI largest = splat_int(0);
   const float* values = nullptr;
   for (int64_t c = 0; c < channels; c += kRowBuffer) {
     const int64_t n = min64(kRowBuffer, channels - c);
     values = piece(c, n);
-    seen.see(values, n);
+    largest = largest_magnitude(largest, values, n);
   }
-  const RowScale scale = row_scale(seen);
+  const RowScale scale = row_scale(largest);
   y.scale[r] = scale.scale;
   for (int64_t c = 0; c < channels; c += kRowBuffer) {
     const int64_t n = min64(kRowBuffer, channels - c);

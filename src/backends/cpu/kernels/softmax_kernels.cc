@@ -26,12 +26,24 @@ void gate_span(const void* hidden, const void* gate, DType dtype, Act act, float
   with_type(dtype, [&](auto type) {
     using X = decltype(type);
     switch (act) {
-      case Act::none: gate_span<X>(hidden, gate, v, n, [](VF x) { return x; }); break;
-      case Act::silu: gate_span<X>(hidden, gate, v, n, [](VF x) { return vsilu(x); }); break;
-      case Act::gelu: gate_span<X>(hidden, gate, v, n, [](VF x) { return vgelu(x); }); break;
-      case Act::gelu_tanh: gate_span<X>(hidden, gate, v, n, [](VF x) { return vgelu_tanh(x); }); break;
-      case Act::quick_gelu: gate_span<X>(hidden, gate, v, n, [](VF x) { return vquick_gelu(x); }); break;
-      case Act::relu: gate_span<X>(hidden, gate, v, n, [](VF x) { return vrelu(x); }); break;
+      case Act::none:
+        gate_span<X>(hidden, gate, v, n, [](VF x) { return x; });
+        break;
+      case Act::silu:
+        gate_span<X>(hidden, gate, v, n, [](VF x) { return vsilu(x); });
+        break;
+      case Act::gelu:
+        gate_span<X>(hidden, gate, v, n, [](VF x) { return vgelu(x); });
+        break;
+      case Act::gelu_tanh:
+        gate_span<X>(hidden, gate, v, n, [](VF x) { return vgelu_tanh(x); });
+        break;
+      case Act::quick_gelu:
+        gate_span<X>(hidden, gate, v, n, [](VF x) { return vquick_gelu(x); });
+        break;
+      case Act::relu:
+        gate_span<X>(hidden, gate, v, n, [](VF x) { return vrelu(x); });
+        break;
     }
   });
 }

@@ -16,8 +16,6 @@ namespace avx512_bf16 {
 extern const VectorMath kVectorMath;
 }  // namespace avx512_bf16
 
-const VectorMath& vector_math() noexcept {
-  return of_isa(baseline::kVectorMath, avx2::kVectorMath, avx512::kVectorMath, avx512_bf16::kVectorMath);
-}
+const VectorMath& vector_math() noexcept { return of_isa(baseline::kVectorMath, avx2::kVectorMath, avx512::kVectorMath, avx512_bf16::kVectorMath); }
 
 }  // namespace vivace::cpu

@@ -26,16 +26,30 @@ VIVACE_INLINE VI bits(VF a) { return _mm256_castps_si256(a); }
 VIVACE_INLINE VF from_bits(VI a) { return _mm256_castsi256_ps(a); }
 
 VIVACE_INLINE VI add_int(VI a, VI b) { return _mm256_add_epi32(a, b); }
+VIVACE_INLINE VI max_int(VI a, VI b) { return _mm256_max_epi32(a, b); }
+VIVACE_INLINE int32_t reduce_max_int(VI a) {
+  alignas(32) int32_t lanes[kLanes];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), a);
+  int32_t best = lanes[0];
+  for (int32_t lane : lanes) best = lane > best ? lane : best;
+  return best;
+}
 VIVACE_INLINE VI sub_int(VI a, VI b) { return _mm256_sub_epi32(a, b); }
 VIVACE_INLINE VI and_int(VI a, VI b) { return _mm256_and_si256(a, b); }
 VIVACE_INLINE VI or_int(VI a, VI b) { return _mm256_or_si256(a, b); }
 VIVACE_INLINE VI xor_int(VI a, VI b) { return _mm256_xor_si256(a, b); }
 template <int k>
-VIVACE_INLINE VI shift_left(VI a) { return _mm256_slli_epi32(a, k); }
+VIVACE_INLINE VI shift_left(VI a) {
+  return _mm256_slli_epi32(a, k);
+}
 template <int k>
-VIVACE_INLINE VI shift_right(VI a) { return _mm256_srli_epi32(a, k); }
+VIVACE_INLINE VI shift_right(VI a) {
+  return _mm256_srli_epi32(a, k);
+}
 template <int k>
-VIVACE_INLINE VI shift_right_signed(VI a) { return _mm256_srai_epi32(a, k); }
+VIVACE_INLINE VI shift_right_signed(VI a) {
+  return _mm256_srai_epi32(a, k);
+}
 VIVACE_INLINE VF times_power_of_two(VF e, VF n) {
   const VI whole = to_int(n), half = shift_right_signed<1>(whole), bias = splat_int(127);
   return e * from_bits(shift_left<23>(add_int(half, bias))) * from_bits(shift_left<23>(add_int(sub_int(whole, half), bias)));
@@ -57,9 +71,7 @@ VIVACE_INLINE float reduce_max(VF v) {
 
 VIVACE_INLINE Mask less(VF a, VF b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 VIVACE_INLINE Mask is_nan(VF a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
-VIVACE_INLINE Mask is_set(VI a) {
-  return from_bits(_mm256_xor_si256(_mm256_cmpeq_epi32(a, _mm256_setzero_si256()), _mm256_set1_epi32(-1)));
-}
+VIVACE_INLINE Mask is_set(VI a) { return from_bits(_mm256_xor_si256(_mm256_cmpeq_epi32(a, _mm256_setzero_si256()), _mm256_set1_epi32(-1))); }
 VIVACE_INLINE VF select(Mask m, VF a, VF b) { return _mm256_blendv_ps(b, a, m); }
 VIVACE_INLINE VI select_int(Mask m, VI a, VI b) { return bits(select(m, from_bits(a), from_bits(b))); }
 VIVACE_INLINE bool any(Mask m) { return _mm256_movemask_ps(m) != 0; }
@@ -84,12 +96,11 @@ VIVACE_INLINE void store_bf16(VF v, uint16_t* p) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
 }
 VIVACE_INLINE VF load_f16(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-VIVACE_INLINE void store_f16(VF v, uint16_t* p) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-}
-VIVACE_INLINE void store_int8(VI v, int8_t* p) {
+VIVACE_INLINE void store_f16(VF v, uint16_t* p) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
+VIVACE_INLINE void store_bytes(VI v, uint8_t flip, int8_t* p) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+  const __m128i bytes = _mm_packs_epi16(words, words);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(flip))));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The vector of vecmath_simd.h on AVX-512 (F, BW, DQ, VL), with BF16 where it is compiled in. Names and meanings are those of vecmath_simd_baseline.h.
+// The vector of vecmath_simd.h on AVX-512 (F, BW, DQ, VL), with BF16 where it is compiled in. Names and meanings are those of
+// vecmath_simd_baseline.h.
 #pragma once
 
 namespace vivace::cpu::VIVACE_SIMD {
@@ -31,16 +32,24 @@ VIVACE_INLINE float reduce_sum(VF v) { return _mm512_reduce_add_ps(v); }
 VIVACE_INLINE float reduce_max(VF v) { return _mm512_reduce_max_ps(v); }
 
 VIVACE_INLINE VI add_int(VI a, VI b) { return _mm512_add_epi32(a, b); }
+VIVACE_INLINE VI max_int(VI a, VI b) { return _mm512_max_epi32(a, b); }
+VIVACE_INLINE int32_t reduce_max_int(VI a) { return _mm512_reduce_max_epi32(a); }
 VIVACE_INLINE VI sub_int(VI a, VI b) { return _mm512_sub_epi32(a, b); }
 VIVACE_INLINE VI and_int(VI a, VI b) { return _mm512_and_si512(a, b); }
 VIVACE_INLINE VI or_int(VI a, VI b) { return _mm512_or_si512(a, b); }
 VIVACE_INLINE VI xor_int(VI a, VI b) { return _mm512_xor_si512(a, b); }
 template <int k>
-VIVACE_INLINE VI shift_left(VI a) { return _mm512_slli_epi32(a, k); }
+VIVACE_INLINE VI shift_left(VI a) {
+  return _mm512_slli_epi32(a, k);
+}
 template <int k>
-VIVACE_INLINE VI shift_right(VI a) { return _mm512_srli_epi32(a, k); }
+VIVACE_INLINE VI shift_right(VI a) {
+  return _mm512_srli_epi32(a, k);
+}
 template <int k>
-VIVACE_INLINE VI shift_right_signed(VI a) { return _mm512_srai_epi32(a, k); }
+VIVACE_INLINE VI shift_right_signed(VI a) {
+  return _mm512_srai_epi32(a, k);
+}
 
 VIVACE_INLINE Mask less(VF a, VF b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 VIVACE_INLINE Mask is_nan(VF a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
@@ -75,10 +84,10 @@ VIVACE_INLINE void store_bf16(VF v, uint16_t* p) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(shift_right<16>(kept)));
 }
 VIVACE_INLINE VF load_f16(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-VIVACE_INLINE void store_f16(VF v, uint16_t* p) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+VIVACE_INLINE void store_f16(VF v, uint16_t* p) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
+VIVACE_INLINE void store_bytes(VI v, uint8_t flip, int8_t* p) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(_mm512_cvtsepi32_epi8(v), _mm_set1_epi8(static_cast<char>(flip))));
 }
-VIVACE_INLINE void store_int8(VI v, int8_t* p) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(v)); }
 
 }  // namespace
 }  // namespace vivace::cpu::VIVACE_SIMD

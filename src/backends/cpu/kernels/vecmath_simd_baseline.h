@@ -28,11 +28,17 @@ VIVACE_INLINE VI and_int(VI a, VI b) { return _mm_and_si128(a, b); }
 VIVACE_INLINE VI or_int(VI a, VI b) { return _mm_or_si128(a, b); }
 VIVACE_INLINE VI xor_int(VI a, VI b) { return _mm_xor_si128(a, b); }
 template <int k>
-VIVACE_INLINE VI shift_left(VI a) { return _mm_slli_epi32(a, k); }
+VIVACE_INLINE VI shift_left(VI a) {
+  return _mm_slli_epi32(a, k);
+}
 template <int k>
-VIVACE_INLINE VI shift_right(VI a) { return _mm_srli_epi32(a, k); }
+VIVACE_INLINE VI shift_right(VI a) {
+  return _mm_srli_epi32(a, k);
+}
 template <int k>
-VIVACE_INLINE VI shift_right_signed(VI a) { return _mm_srai_epi32(a, k); }
+VIVACE_INLINE VI shift_right_signed(VI a) {
+  return _mm_srai_epi32(a, k);
+}
 // e * 2^n for whole n, |n| <= 160 and e near 1. Two factors, since 2^n itself may be out of range where the product is not (subnormal results,
 // and those above 2^127).
 VIVACE_INLINE VF times_power_of_two(VF e, VF n) {
@@ -46,7 +52,7 @@ VIVACE_INLINE void add_to_doubles(VF v, double* p) {
   _mm_storeu_pd(p + 2, _mm_add_pd(_mm_loadu_pd(p + 2), _mm_cvtps_pd(_mm_movehl_ps(v, v))));
 }
 
-// Of all lanes; no NaN for the maximum.
+// Of all lanes; the maximum passes over no NaN.
 VIVACE_INLINE float reduce_sum(VF v) {
   const VF pairs = v + _mm_movehl_ps(v, v);
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
@@ -69,6 +75,15 @@ VIVACE_INLINE bool any(Mask m) { return _mm_movemask_ps(m) != 0; }
 VIVACE_INLINE VF round_even(VF a) {
   const VF magnitude = from_bits(and_int(bits(a), splat_int(0x7fffffff)));
   return select(less(magnitude, splat(8388608.f)), to_float(to_int(a)), a);
+}
+
+VIVACE_INLINE VI max_int(VI a, VI b) { return select_int(from_bits(_mm_cmpgt_epi32(a, b)), a, b); }
+VIVACE_INLINE int32_t reduce_max_int(VI a) {
+  alignas(16) int32_t lanes[kLanes];
+  _mm_store_si128(reinterpret_cast<__m128i*>(lanes), a);
+  int32_t best = lanes[0];
+  for (int32_t lane : lanes) best = lane > best ? lane : best;
+  return best;
 }
 
 // n lanes, the others zero; nothing beyond them is touched.
@@ -129,10 +144,10 @@ VIVACE_INLINE void store_f16(VF v, uint16_t* p) {
   const VI payload = or_int(and_int(shift_right<13>(magnitude), splat_int(0x3ff)), splat_int(0x7e00));
   store_words(or_int(sign, select_int(is_nan(v), payload, h)), p);
 }
-// Saturating.
-VIVACE_INLINE void store_int8(VI v, int8_t* p) {
+// Each lane saturated to a signed byte, then the bits of flip inverted.
+VIVACE_INLINE void store_bytes(VI v, uint8_t flip, int8_t* p) {
   const VI words = _mm_packs_epi32(v, v), bytes = _mm_packs_epi16(words, words);
-  const int32_t four = _mm_cvtsi128_si32(bytes);
+  const int32_t four = _mm_cvtsi128_si32(_mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(flip))));
   memcpy(p, &four, 4);
 }
 

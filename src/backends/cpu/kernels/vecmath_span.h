@@ -11,9 +11,15 @@ namespace {
 template <class Call>
 VIVACE_INLINE void with_type(DType dtype, const Call& call) {
   switch (dtype) {
-    case DType::bfloat16: call(Bfloat16{}); break;
-    case DType::float16: call(Float16{}); break;
-    default: call(Float32{}); break;
+    case DType::bfloat16:
+      call(Bfloat16{});
+      break;
+    case DType::float16:
+      call(Float16{});
+      break;
+    default:
+      call(Float32{});
+      break;
   }
 }
 
