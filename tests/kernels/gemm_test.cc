@@ -285,6 +285,7 @@ class Gemm : public testing::TestWithParam<Isa> {
   void SetUp() override {
     limit_isa(GetParam());
     if (isa() != GetParam()) GTEST_SKIP() << "this machine lacks " << isa_name(GetParam());
+    set_num_threads(1);  // thousands of tiny layers: waking threads would take most of the time; EveryNumberOfThreads has its own
   }
   void TearDown() override {
     limit_isa(Isa::avx512_bf16);
@@ -415,6 +416,7 @@ TEST_P(Gemm, EveryNumberOfThreads) {
     for (DType a : {float32, DType::uint8}) {
       check({.spec = make(96, 64, Compute::int8_dynamic, a, DType::int8, float32), .m = 55, .bias = true});
       check({.spec = make(96, 64, Compute::bf16, bfloat16, float16, float32), .m = 55, .bias = true});
+      check({.spec = make(640, 40, Compute::f32, bfloat16, float32, bfloat16), .m = 200, .bias = true, .residual = true, .in_place = true});
     }
   }
 }
@@ -470,6 +472,7 @@ TEST_P(Gemm, ActivationsOfExtremeArguments) {
 TEST_P(Gemm, QuantizationFindsTheFirstBadRow) {
   for (DType dtype : {float32, bfloat16, float16}) {
     for (float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+      set_num_threads(2);
       GemmSpec spec = make(33, 37, Compute::int8_dynamic, dtype, DType::int8, float32);
       Buffer a(dtype, 600 * 37), w(float32, 33 * 37), c(float32, 600 * 33);
       for (int64_t i = 0; i < a.size; ++i) a.set(i, 1);

@@ -57,7 +57,7 @@ struct GemmBlocking {
   int tiles = 0;            // tiles of one task
   int panels = 0;           // panels of one task
   int units = 0;            // units of K between two visits of the accumulators
-  bool tile_outer = false;  // false: a panel stays while the tiles pass; true: the other way round (not with a decoded W)
+  bool tile_outer = false;  // false: a panel stays while the tiles pass; true: the other way round (the default, but not with a decoded W)
   bool pack_a = false;      // copy A's block first, even when the product could read it in place
   bool operator==(const GemmBlocking&) const = default;
 };

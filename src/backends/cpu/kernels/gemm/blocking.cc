@@ -16,9 +16,17 @@ int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& wanted) {
   const int64_t tiles = std::max<int64_t>(1, RowTiles(m, plan.level->tile_rows).count);
   Blocking b{};
-  b.tiles = std::clamp<int64_t>(wanted.tiles > 0 ? wanted.tiles : 8, 1, tiles);
-  b.panels = std::clamp<int64_t>(wanted.panels > 0 ? wanted.panels : 20, 1, plan.panels);
+  const bool readable = plan.a_given == plan.a_used && plan.parts == 1 && (plan.quantize_a || spec.k % plan.per_unit == 0);
+  // Rows a multiple of 4 KiB apart share one set of the first cache (8 ways): a tile of 14 of them evicts itself.
+  const bool conflicting = spec.k * elem_size(plan.a_given) % 4096 == 0 && plan.level->tile_rows > 8 && m > 8;
+  b.pack_a = wanted.pack_a || !readable || conflicting;
+  // A's block and a panel share the second cache. The more panels, the less often A is packed; the more tiles, the less often W is decoded.
+  b.tiles = std::clamp<int64_t>(wanted.tiles > 0 ? wanted.tiles : plan.decodes() ? 16 : 8, 1, tiles);
+  b.panels = std::clamp<int64_t>(wanted.panels > 0 ? wanted.panels : b.pack_a ? 20 : 8, 1, plan.panels);
+  b.tile_outer = wanted.tile_outer;
   if (wanted.tiles <= 0 && wanted.panels <= 0) {
+    // C and the residual are then met a row of panels at a time, which their memory likes better than a column of tiles.
+    b.tile_outer = true;
     // Several tasks a thread, so that the last one to finish keeps nobody waiting for long.
     while (div_up(tiles, b.tiles) * div_up(plan.panels, b.panels) < 6 * threads && (b.panels > 2 || b.tiles > 1)) {
       if (b.panels > 2 && b.panels >= b.tiles) {
@@ -27,13 +35,14 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
         b.tiles = div_up(b.tiles, 2);
       }
     }
+    // Tasks of nearly equal size.
+    b.tiles = div_up(tiles, div_up(tiles, b.tiles)), b.panels = div_up(plan.panels, div_up(plan.panels, b.panels));
   }
-  // Blocks of K of nearly equal length, each a multiple of the 8 units that a cache line of the packed A and the prefetch distance suggest.
-  const int64_t wanted_units = wanted.units > 0 ? wanted.units : 320;
-  b.units = std::min(plan.units, round_up(div_up(plan.units, div_up(plan.units, wanted_units)), 8));
-  b.tile_outer = wanted.tile_outer && !plan.decodes();
-  const bool readable = plan.a_given == plan.a_used && plan.parts == 1 && (plan.quantize_a || spec.k % plan.per_unit == 0);
-  b.pack_a = wanted.pack_a || !readable;
+  // Blocks of K of nearly equal length, multiples of a cache line of the packed A. 1280 units of a panel are 160 KiB: a second visit of the
+  // accumulators costs more than a panel that comes from the second cache.
+  const int64_t wanted_units = wanted.units > 0 ? wanted.units : 1280;
+  b.units = std::min(plan.units, round_up(div_up(plan.units, div_up(plan.units, wanted_units)), 16));
+  b.tile_outer = b.tile_outer && !plan.decodes();
   return b;
 }
 
