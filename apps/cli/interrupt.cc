@@ -12,7 +12,7 @@ namespace {
 volatile std::sig_atomic_t g_uninterrupted = 0, g_interrupted = 0;
 bool g_terminal = false;
 
-void on_signal(int) {
+void on_signal(int signal) {
   // A second signal does not wait.
   if (g_uninterrupted && !g_interrupted) {
     g_interrupted = 1;
@@ -22,7 +22,7 @@ void on_signal(int) {
   const char* message = g_terminal ? "\nvivace: interrupted; nothing was written\n" : "vivace: interrupted; nothing was written\n";
   if (g_interrupted) message = "\nvivace: interrupted\n";
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, message, std::strlen(message));
-  ::_exit(130);
+  ::_exit(128 + signal);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 namespace vivace::cli {
 
-// SIGINT and SIGTERM from now on; exit code 130.
+// SIGINT and SIGTERM from now on; exit codes 130 and 143.
 void handle_interrupts();
 // A signal has come while an Uninterrupted lived.
 bool interrupted();

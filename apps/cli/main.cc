@@ -30,11 +30,23 @@ void hold_standard_streams() {
     if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-int parse_failed(const CLI::App& app, const CLI::ParseError& error) {
+// The first argument, when it is no option and no subcommand.
+std::string unknown_command(const CLI::App& app, const std::string& first) {
+  if (first.empty() || first[0] == '-') return "";
+  std::string known;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == first) return "";
+    known += (known.empty() ? "" : ", ") + command->get_name();
+  }
+  return cat("unknown subcommand \"", first, "\": expected one of ", known);
+}
+
+int parse_failed(const CLI::App& app, const CLI::ParseError& error, const std::string& first) {
   if (error.get_name() == "CallForHelp") print(app.help());
   if (error.get_name() == "CallForAllHelp") print(app.help("", CLI::AppFormatMode::All));
   if (error.get_name() == "CallForVersion") print(std::string(error.what()) + "\n");
   if (error.get_exit_code() == 0) return 0;
+  if (const std::string unknown = unknown_command(app, first); !unknown.empty()) return fail(2, unknown);
   std::string command = "vivace";
   for (const CLI::App* chosen : app.get_subcommands()) command += ' ' + chosen->get_name();
   return fail(2, cat(error.what(), " (see ", command, " --help)"));
@@ -56,7 +68,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return parse_failed(app, error);
+    return parse_failed(app, error, argc > 1 ? argv[1] : "");
   }
   if (common.threads < 0 || common.threads > 4096) throw UsageError(cat("--threads is ", common.threads, ": expected 1 to 4096, or 0 for all cores"));
   set_num_threads(common.threads);

@@ -17,6 +17,7 @@ double conv_flops(const Shape& w, const Shape& out) {
 }  // namespace
 
 double flops(const Plan& plan, const PlanStep& step) {
+  if (step.pack) return 0;  // has the op of the step that it packs for, but one input
   const Shape& out = shape_of(plan, step.out);
   const auto in = [&](size_t i) -> const Shape& { return shape_of(plan, step.in[i]); };
   const auto product = [](const Shape& x, const Shape& w) { return 2.0 * static_cast<double>(numel(x)) * static_cast<double>(w[0]); };

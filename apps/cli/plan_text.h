@@ -7,7 +7,8 @@
 
 namespace vivace::cli {
 
-// Floating-point operations (2 a multiply-add) of matrix products, convolutions and attention, by the shapes; 0 for other ops.
+// Floating-point operations (2 a multiply-add) of matrix products, convolutions and attention, by the shapes; 0 for other ops
+// and for packing.
 double flops(const Plan& plan, const PlanStep& step);
 // "float32[2, 16, 16, 64]".
 std::string type_text(const Plan& plan, int32_t value);

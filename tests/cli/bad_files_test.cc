@@ -1,0 +1,175 @@
+// Damaged checkpoints: exit code 1, one line that names file, field or tensor, no picture.
+#include <cstring>
+#include <limits>
+
+#include "program.h"
+#include "weights/safetensors.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kUNet = "unet/diffusion_pytorch_model.safetensors";
+constexpr const char* kVae = "vae/diffusion_pytorch_model.safetensors";
+
+// A checkpoint to damage.
+class BadFiles : public testing::Test {
+ protected:
+  TempFolder folder_;
+  fs::path model_ = copy_tiny(folder_);
+
+  void replace(const std::string& file, const std::string& from, const std::string& to) {
+    std::string text = read_text(model_ / file);
+    const size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << file << " lacks " << from;
+    text.replace(at, from.size(), to);
+    write_text(model_ / file, text);
+  }
+
+  // The JSON header of a safetensors file.
+  std::string header(const std::string& file) {
+    const std::string bytes = read_text(model_ / file);
+    uint64_t size = 0;
+    std::memcpy(&size, bytes.data(), 8);
+    return bytes.substr(8, size);
+  }
+  void set_header(const std::string& file, const std::string& json) {
+    const std::string bytes = read_text(model_ / file);
+    const uint64_t size = json.size();
+    std::string changed(reinterpret_cast<const char*>(&size), 8);
+    write_text(model_ / file, changed + json + bytes.substr(8 + header(file).size()));
+  }
+  // Overwrites a tensor's first element.
+  void poke(const std::string& file, const std::string& tensor, float value) {
+    std::string bytes = read_text(model_ / file);
+    const SafetensorsHeader parsed = parse_safetensors(std::as_bytes(std::span(bytes.data(), bytes.size())), file);
+    for (const auto& entry : parsed.entries)
+      if (entry.name == tensor) std::memcpy(bytes.data() + parsed.data_offset + entry.begin, &value, sizeof value);
+    write_text(model_ / file, bytes);
+  }
+};
+
+TEST_F(BadFiles, ModelFolder) {
+  expect_no_picture(folder_ / "nowhere", 1, {"nowhere", "model_index.json"});
+  expect_no_picture(model_ / "model_index.json", 1, {"model_index.json"});
+  fs::remove(model_ / "model_index.json");
+  expect_no_picture(model_, 1, {"model_index.json"});
+  expect_refused(vivace({"info", (folder_ / "nowhere").string()}), 1, {"nowhere"});
+}
+
+TEST_F(BadFiles, MissingComponents) {
+  for (const char* name : {"unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"}) {
+    fs::rename(model_ / name, folder_ / "aside");
+    expect_no_picture(model_, 1, {name});
+    fs::rename(folder_ / "aside", model_ / name);
+  }
+  for (const char* file : {"unet/config.json", "scheduler/scheduler_config.json", "tokenizer/merges.txt"}) {
+    fs::rename(model_ / file, folder_ / "aside");
+    expect_no_picture(model_, 1, {file});
+    fs::rename(folder_ / "aside", model_ / file);
+  }
+  fs::remove(model_ / kUNet);
+  expect_no_picture(model_, 1, {"unet", "safetensors"});
+}
+
+TEST_F(BadFiles, UnreadableFile) {
+  // Root reads everything, so a folder stands in the file's place.
+  fs::remove(model_ / kUNet);
+  fs::create_directory(model_ / kUNet);
+  expect_no_picture(model_, 1, {kUNet});
+}
+
+TEST_F(BadFiles, JsonThatDoesNotParse) {
+  for (const char* file : {"model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json"}) {
+    const std::string before = read_text(model_ / file);
+    for (const std::string& damaged : {before.substr(0, before.size() / 2), std::string(), std::string("[1, 2]"), std::string(100000, '[')}) {
+      write_text(model_ / file, damaged);
+      expect_no_picture(model_, 1, {file});
+    }
+    write_text(model_ / file, before);
+  }
+}
+
+TEST_F(BadFiles, FieldsOfAWrongTypeOrValue) {
+  replace("unet/config.json", "\"layers_per_block\": 1", "\"layers_per_block\": \"one\"");
+  expect_no_picture(model_, 1, {"unet/config.json", "layers_per_block"});
+  replace("unet/config.json", "\"layers_per_block\": \"one\"", "\"layers_per_block\": 1");
+  replace("unet/config.json", "\"act_fn\": \"silu\"", "\"act_fn\": \"tanh\"");
+  expect_no_picture(model_, 1, {"unet/config.json", "act_fn", "tanh"});
+  replace("unet/config.json", "\"act_fn\": \"tanh\"", "\"act_fn\": \"silu\"");
+  replace("scheduler/scheduler_config.json", "\"beta_end\": 0.012", "\"beta_end\": \"high\"");
+  expect_no_picture(model_, 1, {"EulerDiscreteScheduler", "beta_end"});
+  replace("scheduler/scheduler_config.json", "\"beta_end\": \"high\"", "\"beta_end\": 0.012");
+  replace("model_index.json", "\"StableDiffusionXLPipeline\"", "\"SomeOtherPipeline\"");
+  expect_no_picture(model_, 1, {"model_index.json", "SomeOtherPipeline"});
+}
+
+TEST_F(BadFiles, TruncatedSafetensors) {
+  const std::string bytes = read_text(model_ / kUNet);
+  for (size_t size : {bytes.size() - 1, bytes.size() / 2, size_t{20}, size_t{8}, size_t{3}, size_t{0}}) {
+    write_text(model_ / kUNet, bytes.substr(0, size));
+    expect_no_picture(model_, 1, {kUNet});
+  }
+}
+
+TEST_F(BadFiles, OversizedHeader) {
+  std::string bytes = read_text(model_ / kVae);
+  for (uint64_t size : {uint64_t{1} << 40, ~uint64_t{0}, uint64_t{bytes.size()}, uint64_t{200} << 20}) {
+    std::memcpy(bytes.data(), &size, 8);
+    write_text(model_ / kVae, bytes);
+    expect_no_picture(model_, 1, {kVae, "header"});
+  }
+}
+
+TEST_F(BadFiles, OverlappingOffsets) {
+  std::string json = header(kUNet);
+  const size_t first = json.find("\"data_offsets\":["), second = json.find("\"data_offsets\":[", first + 1);
+  ASSERT_NE(second, std::string::npos);
+  const auto range = [&](size_t at) { return json.substr(at, json.find(']', at) - at); };
+  json.replace(second, range(second).size(), range(first));
+  set_header(kUNet, json);
+  expect_no_picture(model_, 1, {kUNet});
+}
+
+TEST_F(BadFiles, WrongDtype) {
+  const std::string json = header(kUNet);
+  for (const char* dtype : {"F99", "BOOL"}) {
+    std::string changed = json;
+    changed.replace(changed.find("\"F32\""), 5, std::string("\"") + dtype + "\"");
+    set_header(kUNet, changed);
+    expect_no_picture(model_, 1, {"unet"});
+  }
+}
+
+TEST_F(BadFiles, MissingExtraAndMisshapenTensorsAreAllNamed) {
+  std::string json = header(kUNet);
+  const auto rename = [&](const std::string& from, const std::string& to) { json.replace(json.find('"' + from + '"'), from.size() + 2, '"' + to + '"'); };
+  rename("conv_in.bias", "conv_in.bogus");
+  rename("conv_out.bias", "conv_out.bogus");
+  set_header(kUNet, json);
+  expect_no_picture(model_, 1, {"unet", "conv_in.bias", "conv_in.bogus", "conv_out.bias", "conv_out.bogus"});
+}
+
+TEST_F(BadFiles, NaNWeights) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  poke(kUNet, "conv_in.weight", nan);
+  expect_no_picture(model_, 1, {"unet", "conv_in.weight"});
+  for (const char* dtype : {"bf16", "fp16"}) expect_no_picture(model_, 1, {"unet", "conv_in.weight"}, {"--dtype", dtype});
+  poke(kUNet, "conv_in.weight", 0);
+  poke(kVae, "decoder.conv_out.weight", std::numeric_limits<float>::infinity());
+  expect_no_picture(model_, 1, {"vae"});
+  poke(kVae, "decoder.conv_out.weight", 0);
+  poke("text_encoder_2/model.safetensors", "text_projection.weight", nan);
+  expect_no_picture(model_, 1, {"NaN"});
+}
+
+TEST_F(BadFiles, VocabularyWithoutSpecialTokens) {
+  // The other files could name it, and its id.
+  for (const char* file : {"tokenizer_config.json", "special_tokens_map.json"}) fs::remove(model_ / "tokenizer" / file);
+  replace("tokenizer/vocab.json", "<|startoftext|>", "<|beginoftext|>");
+  expect_no_picture(model_, 1, {"tokenizer/vocab.json", "<|startoftext|>"});
+}
+
+}  // namespace
+}  // namespace vivace

@@ -1,0 +1,105 @@
+// Wrong use: exit code 2, one line that names the option, nothing written.
+#include "program.h"
+
+namespace vivace {
+namespace {
+
+TEST(BadUse, NoSubcommandAndUnknownOnes) {
+  expect_refused(vivace({}), 2, {"subcommand"});
+  expect_refused(vivace({"paint"}), 2, {"paint"});
+  expect_refused(vivace({"generate", "x", "--no-such-option"}), 2, {"--no-such-option", "generate --help"});
+  expect_refused(vivace({"generate"}), 2, {"prompt"});
+  expect_refused(vivace({"generate", "x", "--seed", "seven"}), 2, {"--seed", "seven"});
+  expect_refused(vivace({"generate", "x", "--height", "tall"}), 2, {"--height", "tall"});
+  expect_refused(vivace({"info", "--threads", "-2"}), 2, {"--threads"});
+}
+
+TEST(BadUse, Sizes) {
+  for (const char* size : {"0", "-8", "-2147483648", "30", "33", "1000000", "9223372036854775804"}) {
+    expect_no_picture(tiny_model(), 2, {"height", size}, {"--height", size});
+    expect_no_picture(tiny_model(), 2, {"width", size}, {"--width", size});
+  }
+  expect_no_picture(tiny_model(), 2, {"height"}, {"--height", "99999999999999999999"});
+}
+
+TEST(BadUse, Steps) {
+  for (const char* steps : {"0", "-1", "1001", "2147483647"}) expect_no_picture(tiny_model(), 2, {"num_inference_steps", steps}, {"--num-inference-steps", steps});
+}
+
+TEST(BadUse, NumbersOutOfRange) {
+  expect_no_picture(tiny_model(), 2, {"guidance_scale"}, {"--guidance-scale", "nan"});
+  expect_no_picture(tiny_model(), 2, {"guidance_rescale"}, {"--guidance-rescale", "2"});
+  expect_no_picture(tiny_model(), 2, {"denoising_end"}, {"--denoising-end", "1.5"});
+  expect_no_picture(tiny_model(), 2, {"num_images_per_prompt"}, {"--num-images-per-prompt", "0"});
+  expect_no_picture(tiny_model(), 2, {"clip_skip"}, {"--clip-skip", "50"});
+  expect_no_picture(tiny_model(), 2, {"timesteps", "sigmas"}, {"--timesteps", "999,500", "--sigmas", "10,1,0"});
+}
+
+TEST(BadUse, UnknownNames) {
+  expect_no_picture(tiny_model(), 2, {"eulerr", "euler"}, {"--scheduler", "eulerr"});
+  expect_no_picture(tiny_model(), 2, {"fp33"}, {"--dtype", "fp33"});
+  expect_no_picture(tiny_model(), 2, {"int8"}, {"--dtype", "int8"});
+  expect_no_picture(tiny_model(), 2, {"fastest", "max-autotune"}, {"--compile", "fastest"});
+  expect_no_picture(tiny_model(), 2, {"xformers", "flash"}, {"--sdpa", "xformers"});
+  expect_no_picture(tiny_model(), 2, {"no_such_pass"}, {"--disable-pass", "no_such_pass"});
+  expect_refused(vivace({"explain", "--component", "vae"}), 2, {"vae", "vae.decode"});
+  expect_refused(vivace({"make-random", "a", "b", "--max-shard-size", "huge"}), 2, {"huge"});
+  expect_refused(vivace({"tokenize", "x", "--tokenizer", "3"}), 2, {"3", "1 or 2"});
+}
+
+TEST(BadUse, Output) {
+  const TempFolder folder;
+  const auto generate = [&](const std::string& output) { return vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "-q", "-o", output}); };
+  expect_refused(generate((folder / "x.bmp").string()), 2, {"x.bmp", ".png"});
+  expect_refused(generate((folder / "no/such/x.png").string()), 1, {"no/such"});
+  std::filesystem::create_directory(folder / "folder.png");
+  expect_refused(generate((folder / "folder.png").string()), 1, {"folder.png"});
+  EXPECT_EQ(folder.files(), 1u);
+}
+
+TEST(BadUse, FullDisk) {
+  const TempFolder folder;
+  const std::vector<std::string> arguments{"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "-q", "-o", (folder / "x.npy").string()};
+  expect_refused(vivace(arguments, {.file_size_limit = 1000}), 1, {"x.npy"});
+  EXPECT_EQ(folder.files(), 0u);
+  write_text(folder / "x.npy", "what was there before");
+  expect_refused(vivace(arguments, {.file_size_limit = 1000}), 1, {"x.npy"});
+  EXPECT_EQ(read_text(folder / "x.npy"), "what was there before");
+  std::filesystem::remove(folder / "x.npy");
+  std::filesystem::create_symlink("/dev/full", folder / "x.npy");
+  expect_refused(vivace(arguments), 1, {"x.npy", "disk is full"});
+  expect_refused(vivace({"make-random", VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels", (folder / "random").string(), "-q"}, {.file_size_limit = 1000}), 1,
+                 {"random"});
+  EXPECT_FALSE(std::filesystem::exists(folder / "random"));
+}
+
+TEST(BadUse, StandardOutput) {
+  expect_refused(vivace({"tokenize", "x"}, {.stdout_path = ""}), 1, {"standard output"});
+  expect_refused(vivace({"tokenize", "x"}, {.stdout_path = "/dev/full"}), 1, {"standard output", "No space left"});
+}
+
+TEST(BadUse, ClosedStandardOutputDoesNotEndInThePicture) {
+  const TempFolder folder;
+  const Finished done = vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "--json", "-o", (folder / "x.npy").string()}, {.stdout_path = ""});
+  expect_refused(done, 1, {"standard output"});
+  EXPECT_EQ(read_text(folder / "x.npy").size(), 128u + 32 * 32 * 3 * 4);
+}
+
+TEST(Interrupt, EndsTheLoopWithoutAFile) {
+  const TempFolder folder;
+  const Finished done = vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1000", "-o", (folder / "x.png").string()}, {.interrupt_at = "step 1/1000"});
+  EXPECT_EQ(done.code, 130) << done.err;
+  EXPECT_NE(done.err.find("interrupted"), std::string::npos) << done.err;
+  EXPECT_EQ(done.err.find("1000/1000"), std::string::npos) << done.err;
+  EXPECT_EQ(folder.files(), 0u);
+}
+
+TEST(Interrupt, MakeRandomLeavesNothing) {
+  const TempFolder folder;
+  const Finished done = vivace({"make-random", VIVACE_SOURCE_DIR "/assets/configs/sdxl-base", (folder / "sdxl").string(), "-v"}, {.interrupt_at = "text_encoder: "});
+  EXPECT_EQ(done.code, 130) << done.err;
+  EXPECT_EQ(folder.files(), 0u);
+}
+
+}  // namespace
+}  // namespace vivace

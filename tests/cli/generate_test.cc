@@ -1,0 +1,147 @@
+// generate and sheet: what they write, and what they say.
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+#include "vivace/image.h"
+
+namespace vivace {
+namespace {
+
+std::vector<std::string> generate(const std::string& output, std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments{"generate", "a red apple", "--model", tiny_model(), "--num-inference-steps", "3", "--seed", "7", "--threads", "1", "-o", output};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+TEST(Generate, PngCarriesPromptSeedAndSettings) {
+  const TempFolder folder;
+  const std::string path = (folder / "x.png").string();
+  const Finished done = vivace(generate(path, {"--negative-prompt", "blurry", "--height", "24", "--sdpa", "math"}));
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(done.out, "");
+  EXPECT_NE(done.err.find("step 3/3"), std::string::npos) << done.err;
+  EXPECT_NE(done.err.find("seed 7"), std::string::npos) << done.err;
+  const Image image = Image::load(path);
+  EXPECT_EQ(image.height(), 24);
+  EXPECT_EQ(image.width(), 32);
+  const std::string bytes = read_text(path);
+  for (const char* text : {"a red apple", "blurry", "num_inference_steps=3", "guidance_scale=5", "scheduler=EulerDiscreteScheduler", "dtype=fp32", "height=24", "sdpa=math"})
+    EXPECT_NE(bytes.find(text), std::string::npos) << text;
+  EXPECT_EQ(folder.files(), 1u);
+}
+
+TEST(Generate, NpyHasFloatsOfThePicture) {
+  const TempFolder folder;
+  EXPECT_EQ(vivace(generate((folder / "x.npy").string())).code, 0);
+  const std::string bytes = read_text(folder / "x.npy");
+  EXPECT_NE(bytes.find("'descr': '<f4'"), std::string::npos);
+  EXPECT_NE(bytes.find("(32, 32, 3)"), std::string::npos);
+  ASSERT_EQ(bytes.size() % 4, 0u);
+  const size_t floats = 32 * 32 * 3, begin = bytes.size() - floats * 4;
+  for (size_t i = 0; i < floats; ++i) {
+    float x = 0;
+    std::memcpy(&x, bytes.data() + begin + i * 4, 4);
+    ASSERT_TRUE(x >= 0 && x <= 1) << x;
+  }
+}
+
+TEST(Generate, SameSeedSameBytes) {
+  const TempFolder folder;
+  for (const char* name : {"a.png", "b.png"}) EXPECT_EQ(vivace(generate((folder / name).string(), {"-q"})).code, 0);
+  EXPECT_EQ(read_text(folder / "a.png"), read_text(folder / "b.png"));
+  EXPECT_EQ(vivace(generate((folder / "c.png").string(), {"-q", "--guidance-scale", "3"})).code, 0);
+  EXPECT_NE(Image::load(folder / "a.png").pixels(), Image::load(folder / "c.png").pixels());
+}
+
+TEST(Generate, ARandomSeedIsToldAndDrawsTheSameAgain) {
+  const TempFolder folder;
+  const auto draw = [&](const char* name, std::vector<std::string> more) {
+    std::vector<std::string> arguments{"generate", "x", "--model", tiny_model(), "--num-inference-steps", "2", "--json", "-o", (folder / name).string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return vivace(arguments);
+  };
+  const auto figures = nlohmann::json::parse(draw("a.png", {}).out);
+  EXPECT_EQ(draw("b.png", {"--seed", std::to_string(figures["seeds"][0].get<uint64_t>())}).code, 0);
+  EXPECT_EQ(Image::load(folder / "a.png").pixels(), Image::load(folder / "b.png").pixels());
+}
+
+TEST(Generate, JsonFigures) {
+  const TempFolder folder;
+  const Finished done = vivace(generate((folder / "x.png").string(), {"--json"}));
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(done.err, "");
+  const auto figures = nlohmann::json::parse(done.out);
+  EXPECT_EQ(figures["files"], nlohmann::json::array({(folder / "x.png").string()}));
+  EXPECT_EQ(figures["seeds"][0], 7);
+  EXPECT_EQ(figures["seconds"]["steps"].size(), 3u);
+  EXPECT_GT(figures["seconds"]["total"].get<double>(), figures["seconds"]["decode"].get<double>());
+  EXPECT_GT(figures["bytes"]["plans"]["unet"]["weights"].get<int64_t>(), 0);
+  EXPECT_GT(figures["bytes"]["peak_resident"].get<int64_t>(), figures["bytes"]["plans"]["unet"]["activations"].get<int64_t>());
+}
+
+TEST(Generate, QuietAndVerbose) {
+  const TempFolder folder;
+  const Finished quiet = vivace(generate((folder / "x.png").string(), {"--quiet"}));
+  EXPECT_EQ(quiet.out + quiet.err, "");
+  const Finished verbose = vivace(generate((folder / "x.png").string(), {"-v"}));
+  for (const char* text : {"loading", "prompt", "compiling", "preparing weights", "decoding", "activations (planned)", "measured peak"})
+    EXPECT_NE(verbose.err.find(text), std::string::npos) << text << " in " << verbose.err;
+}
+
+TEST(Generate, SeveralPicturesAreNumbered) {
+  const TempFolder folder;
+  const Finished done = vivace(generate((folder / "x.png").string(), {"a dog", "--prompt", "a cat", "--num-images-per-prompt", "2", "--negative-prompt", "a", "--negative-prompt",
+                                                                      "b", "--negative-prompt", "c"}));
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(folder.files(), 6u);
+  EXPECT_NE(read_text(folder / "x-6.png").find("a cat"), std::string::npos);
+  EXPECT_NE(read_text(folder / "x-3.png").find("a dog"), std::string::npos);
+  EXPECT_NE(Image::load(folder / "x-1.png").pixels(), Image::load(folder / "x-2.png").pixels());
+}
+
+TEST(Generate, TakesEveryOptionOfThePipelineCall) {
+  const TempFolder folder;
+  for (const std::vector<std::string>& options : std::vector<std::vector<std::string>>{
+           {"--scheduler", "ddim", "--eta", "0.5"},
+           {"--scheduler", "DPMSolverMultistepScheduler", "--guidance-rescale", "0.7"},
+           {"--timesteps", "999,500,20"},
+           {"--sigmas", "10,3,1,0"},
+           {"--denoising-end", "0.8", "--prompt-2", "a dog", "--negative-prompt-2", "x", "--clip-skip", "1"},
+           {"--original-size", "64", "64", "--target-size", "32", "32", "--crops-coords-top-left", "1", "2", "--negative-original-size", "8", "8", "--negative-target-size", "8",
+            "8", "--negative-crops-coords-top-left", "0", "0"},
+           {"--guidance-scale", "0", "--dtype", "bf16", "--compile", "default"},
+           {"--dtype", "fp16", "--exact"},
+       }) {
+    const Finished done = vivace(generate((folder / "x.png").string(), options));
+    EXPECT_EQ(done.code, 0) << options[0] << ": " << done.err;
+  }
+}
+
+TEST(Generate, LongPromptsWarnWithWhatWasCut) {
+  const TempFolder folder;
+  std::string prompt;
+  for (int i = 0; i < 90; ++i) prompt += "a ";
+  const Finished done = vivace({"generate", prompt + "zebra", "--model", tiny_model(), "--num-inference-steps", "1", "-o", (folder / "x.png").string()});
+  EXPECT_EQ(done.code, 0);
+  EXPECT_NE(done.err.find("warning: "), std::string::npos);
+  EXPECT_NE(done.err.find("zebra"), std::string::npos);
+}
+
+TEST(Sheet, HoldsThePicturesThatGenerateDraws) {
+  const TempFolder folder;
+  write_text(folder / "prompts.txt", "a cat\na bird\n");
+  const Finished done = vivace({"sheet", "a dog", "--from", (folder / "prompts.txt").string(), "--model", tiny_model(), "--num-inference-steps", "2", "--seed", "5", "--columns",
+                                "2", "--padding", "3", "-o", (folder / "sheet.png").string()});
+  EXPECT_EQ(done.code, 0) << done.err;
+  const Image sheet = Image::load(folder / "sheet.png");
+  ASSERT_EQ(sheet.width(), 2 * 32 + 3 * 3);
+  ASSERT_EQ(sheet.height(), 2 * 32 + 3 * 3);
+  EXPECT_EQ(vivace({"generate", "a bird", "--model", tiny_model(), "--num-inference-steps", "2", "--seed", "7", "-q", "-o", (folder / "one.png").string()}).code, 0);
+  const auto whole = sheet.pixels(), one = Image::load(folder / "one.png").pixels();
+  for (int y = 0; y < 32; ++y) EXPECT_EQ(std::memcmp(&whole[static_cast<size_t>((38 + y) * 73 + 3) * 3], &one[static_cast<size_t>(y) * 32 * 3], 32 * 3), 0) << "row " << y;
+  expect_refused(vivace({"sheet", "-o", (folder / "y.png").string()}), 2, {"prompts"});
+}
+
+}  // namespace
+}  // namespace vivace

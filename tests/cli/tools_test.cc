@@ -1,0 +1,154 @@
+// The subcommands that look inside.
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+
+namespace vivace {
+namespace {
+
+constexpr const char* kEmoji = VIVACE_SOURCE_DIR "/assets/emoji-xl";
+constexpr const char* kFullSize = VIVACE_SOURCE_DIR "/assets/configs/sdxl-base";
+
+nlohmann::json json_of(std::vector<std::string> arguments) {
+  arguments.push_back("--json");
+  const Finished done = vivace(arguments);
+  EXPECT_EQ(done.code, 0) << done.err;
+  return nlohmann::json::parse(done.out, nullptr, false);
+}
+
+TEST(Program, HelpAndVersion) {
+  EXPECT_EQ(vivace({"--help"}).code, 0);
+  EXPECT_TRUE(vivace({"--version"}).out.starts_with("vivace "));
+  for (const char* name : {"generate", "sheet", "info", "tokenize", "explain", "profile", "bench-component", "make-random"}) {
+    EXPECT_EQ(vivace({name, "--help"}).code, 0);
+    EXPECT_NE(vivace({"--help"}).out.find(name), std::string::npos);
+  }
+}
+
+TEST(Info, TheModelInTheRepository) {
+  const auto info = json_of({"info"});
+  EXPECT_EQ(info["class"], "StableDiffusionXLPipeline");
+  EXPECT_EQ(info["height"], 128);
+  const auto& unet = info["components"]["unet"];
+  EXPECT_EQ(unet["class"], "UNet2DConditionModel");
+  EXPECT_EQ(unet["dtypes"].size(), 1u);
+  EXPECT_TRUE(unet["dtypes"].contains("float16"));
+  EXPECT_GT(unet["file_bytes"].get<int64_t>(), 2 * unet["parameters"].get<int64_t>());
+  EXPECT_GT(unet["arena_bytes"].get<int64_t>(), 0);
+  EXPECT_EQ(info["others"]["scheduler"], "EulerDiscreteScheduler");
+  const std::string text = vivace({"info", kEmoji}).out;
+  for (const char* word : {"text_encoder_2", "CLIPTextModelWithProjection", "float16", "BasicTransformerBlock"}) EXPECT_NE(text.find(word), std::string::npos) << word;
+}
+
+TEST(Info, FullSizeConfigsWithoutWeights) {
+  const auto info = json_of({"info", kFullSize, "--dtype", "bf16"});
+  const auto& unet = info["components"]["unet"];
+  EXPECT_EQ(unet["parameters"], 2567463684);  // as Diffusers counts them
+  EXPECT_EQ(unet["files"], 0);
+  std::map<std::string, int> counts;
+  for (const auto& block : unet["repeated_blocks"]) {
+    counts[block["class"]] = block["count"];
+  }
+  EXPECT_EQ(counts["BasicTransformerBlock"], 70);
+  EXPECT_EQ(counts["ResnetBlock2D"], 17);
+  EXPECT_EQ(info["components"]["vae"]["parameters"], 83653863);
+}
+
+TEST(Tokenize, IdsAndTokens) {
+  const auto one = json_of({"tokenize", "a red apple"}), two = json_of({"tokenize", "a red apple", "--tokenizer", "2", "--padded"});
+  EXPECT_EQ(one["length"], 5);
+  EXPECT_EQ(one["tokens"], (nlohmann::json{"<|startoftext|>", "a</w>", "red</w>", "apple</w>", "<|endoftext|>"}));
+  EXPECT_EQ(two["ids"].size(), 77u);
+  EXPECT_EQ(two["ids"][76], 0);
+  EXPECT_NE(vivace({"tokenize", "a red apple"}).out.find("apple</w>"), std::string::npos);
+}
+
+TEST(Explain, EachStepHasAKernelAndReasons) {
+  const auto plan = json_of({"explain", "--model", tiny_model(), "--batch", "2"});
+  EXPECT_EQ(plan["graph_breaks"], 0);
+  EXPECT_GT(plan["step"].size(), 50u);
+  bool refused = false;
+  for (const auto& step : plan["step"]) {
+    EXPECT_FALSE(step["kernel"].get<std::string>().empty());
+    EXPECT_FALSE(step["out"].get<std::string>().empty());
+    for (const auto& other : step["refused"]) refused = refused || !other["reason"].get<std::string>().empty();
+  }
+  EXPECT_GT(plan["arena_bytes"].get<int64_t>(), 0);
+  EXPECT_GT(plan["constant_bytes"].get<int64_t>(), 0);
+  const auto other = json_of({"explain", "--model", tiny_model(), "--sdpa", "math"});
+  for (const auto& step : other["step"])
+    if (step["op"] == "attention") refused = refused || !step["refused"].empty();
+  EXPECT_TRUE(refused);
+}
+
+TEST(Explain, EveryComponentAndDtype) {
+  for (const char* component : {"unet", "vae.decode", "vae.encode", "text_encoder", "text_encoder_2"})
+    for (const char* dtype : {"fp32", "bf16", "fp16"}) {
+      const Finished done = vivace({"explain", "--model", tiny_model(), "--component", component, "--dtype", dtype});
+      EXPECT_EQ(done.code, 0) << component << ' ' << dtype << ": " << done.err;
+      if (std::string(component) + dtype == "unetfp16") {
+        EXPECT_NE(done.out.find("float16 storage, float32 arithmetic"), std::string::npos);
+      }
+    }
+}
+
+TEST(Explain, FullSizeArithmetic) {
+  // REFERENCE: 6.76 TFLOP a forward of the UNet at 1024 x 1024, 10.47 of the VAE's decoder. Passes may take arithmetic away, never add to it.
+  const auto unet = json_of({"explain", "--model", kFullSize, "--dtype", "bf16"}), vae = json_of({"explain", "--model", kFullSize, "--dtype", "bf16", "--component", "vae.decode"});
+  EXPECT_NEAR(unet["flops"].get<double>() / 1e12, 6.76, 0.005);
+  EXPECT_NEAR(vae["flops"].get<double>() / 1e12, 10.47, 0.005);
+}
+
+TEST(Explain, ListsPassesAndPrintsGraphs) {
+  const auto passes = json_of({"explain", "--passes"});
+  std::string optional;
+  for (const auto& pass : passes)
+    if (pass["optional"].get<bool>()) optional = pass["name"];
+  ASSERT_FALSE(optional.empty());
+  EXPECT_EQ(vivace({"explain", "--model", tiny_model(), "--compile", "default", "--disable-pass", optional, "-q"}).code, 0);
+  EXPECT_NE(vivace({"explain", "--model", tiny_model(), "--graph"}).out.find("return sample=%"), std::string::npos);
+}
+
+TEST(Profile, SharesAndATrace) {
+  const TempFolder folder;
+  const auto profile = json_of({"profile", "--model", tiny_model(), "--runs", "1", "--trace", (folder / "trace.json").string()});
+  EXPECT_GT(profile["step_seconds"].get<double>(), 0);
+  EXPECT_GT(profile["flops"].get<double>(), 0);
+  double by_kernel = 0;
+  for (const auto& share : profile["by_kernel"]) by_kernel += share["seconds"].get<double>();
+  EXPECT_NEAR(by_kernel, profile["step_seconds"].get<double>(), 1e-9);
+  const auto trace = nlohmann::json::parse(read_text(folder / "trace.json"));
+  EXPECT_GT(trace["traceEvents"].size(), 100u);
+  for (const auto& event : trace["traceEvents"]) EXPECT_TRUE(event["ph"] == "X" && event["dur"].get<double>() >= 0);
+  EXPECT_NE(vivace({"profile", "--model", tiny_model(), "--component", "vae.decode", "--runs", "1"}).out.find("GFLOP/s"), std::string::npos);
+}
+
+TEST(BenchComponent, FiguresOnOneLineAndTheWorkersProtocol) {
+  const Finished once = vivace({"bench-component", "vae.decode", "--model", tiny_model(), "--runs", "3", "--json"});
+  EXPECT_EQ(once.code, 0) << once.err;
+  EXPECT_EQ(std::ranges::count(once.out, '\n'), 1);
+  const auto figures = nlohmann::json::parse(once.out);
+  EXPECT_EQ(figures["seconds"].size(), 3u);
+  EXPECT_LE(figures["min"].get<double>(), figures["median"].get<double>());
+  const Finished worker = vivace({"bench-component", "unet", "--model", tiny_model(), "--worker"}, {.input = "run\nrun\n"});
+  EXPECT_EQ(worker.code, 0) << worker.err;
+  EXPECT_TRUE(worker.out.starts_with("{\"ready\":")) << worker.out;
+  EXPECT_EQ(std::ranges::count(worker.out, '\n'), 3);
+  expect_refused(vivace({"bench-component", "unet", "--model", kFullSize}), 1, {"unet", "make-random"});
+}
+
+TEST(MakeRandom, SameSeedSameCheckpointAndShards) {
+  const TempFolder folder;
+  const char* configs = VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels";
+  EXPECT_EQ(vivace({"make-random", configs, (folder / "a").string(), "-q"}).code, 0);
+  constexpr const char* kFile = "unet/diffusion_pytorch_model.safetensors";
+  EXPECT_EQ(read_text(folder / "a" / kFile), read_text(tiny_model() / kFile));
+  EXPECT_EQ(vivace({"make-random", configs, (folder / "b").string(), "-q", "--dtype", "fp16", "--seed", "3", "--max-shard-size", "200KB"}).code, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder / "b" / "unet/diffusion_pytorch_model.safetensors.index.json"));
+  EXPECT_GT(json_of({"info", (folder / "b").string()})["components"]["unet"]["files"].get<int>(), 1);
+  EXPECT_EQ(vivace({"generate", "x", "--model", (folder / "b").string(), "--num-inference-steps", "1", "-q", "-o", (folder / "x.png").string()}).code, 0);
+}
+
+}  // namespace
+}  // namespace vivace
