@@ -22,8 +22,9 @@ asan: packages
 	@cmake --build build-asan -j $(JOBS)
 	@cd build-asan && ctest -j $(JOBS) --output-on-failure --no-tests=error
 
-fuzz: packages
-	@cmake -S . -B build-fuzz -G Ninja -DVIVACE_FUZZ=ON -DVIVACE_TESTS=OFF -DCMAKE_CXX_COMPILER=clang++
+fuzz:
+	@tools/install_packages clang libomp-dev
+	@cmake -S . -B build-fuzz -G Ninja -DVIVACE_FUZZ=ON -DVIVACE_TESTS=OFF -DVIVACE_SANITIZE=ON -DCMAKE_CXX_COMPILER=clang++
 	@cmake --build build-fuzz -j $(JOBS) --target fuzz
 
 install: build
