@@ -1,0 +1,13 @@
+// torch.compile
+#include <vivace/vivace.h>
+using namespace vivace;
+
+int main() {
+  auto pipeline = StableDiffusionXLPipeline::from_pretrained("stable-diffusion-xl-base-1.0", {.dtype = float16});
+  pipeline.unet().compile({.mode = CompileMode::max_autotune, .fullgraph = true});
+  pipeline.vae().compile({.mode = CompileMode::max_autotune, .fullgraph = true});
+
+  auto prompt = "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k";
+  auto image = pipeline(prompt, {.num_inference_steps = 30}).images[0];
+  image.save("astronaut.png");
+}

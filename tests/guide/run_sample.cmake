@@ -1,0 +1,12 @@
+# Runs PROGRAM in the folder WORK, where MODEL has the name the samples use, and expects the picture they save.
+file(REMOVE_RECURSE ${WORK})
+file(MAKE_DIRECTORY ${WORK})
+file(CREATE_LINK ${MODEL} ${WORK}/stable-diffusion-xl-base-1.0 SYMBOLIC)
+execute_process(COMMAND ${PROGRAM} WORKING_DIRECTORY ${WORK} RESULT_VARIABLE code ERROR_VARIABLE message)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "${PROGRAM}: ${code}\n${message}")
+endif()
+if(NOT EXISTS ${WORK}/astronaut.png)
+  message(FATAL_ERROR "${PROGRAM} saved no picture")
+endif()
+file(REMOVE_RECURSE ${WORK})
