@@ -8,5 +8,6 @@
 #include "vivace/image.h"
 #include "vivace/models.h"
 #include "vivace/pipeline.h"
+#include "vivace/quality.h"
 #include "vivace/scheduler.h"
 #include "vivace/tensor.h"
