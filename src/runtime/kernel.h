@@ -10,6 +10,7 @@
 
 #include "ir/graph.h"
 #include "ops/infer.h"
+#include "runtime/tuning.h"
 
 namespace vivace {
 
@@ -30,6 +31,7 @@ struct KernelCall {
   const Attrs* attrs = nullptr;
   std::vector<std::optional<Operand>> in;
   Operand out;
+  std::string_view tuning{};  // the kernel's parameters (tuning.h), found by autotuning; what is packed does not depend on them
 
   bool has(size_t i) const { return i < in.size() && in[i].has_value(); }
 };
@@ -64,6 +66,10 @@ struct KernelEntry {
   bool strided_in = false;   // reads inputs with a pitch
   bool strided_out = false;  // writes an output with a pitch
   bool in_place = false;     // the output may be input 0's memory (same type)
+  bool plain = false;        // right but slow: autotuning does not try it
+  // The parameters of a call, and settings of them that autotuning tries (tuning texts) beside the default.
+  std::vector<TuningParameter> (*parameters)(const KernelCall&) = nullptr;
+  std::vector<std::string> (*variants)(const KernelCall&) = nullptr;
 };
 
 struct Backend {

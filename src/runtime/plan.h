@@ -27,8 +27,15 @@ struct PlanValue {
   std::string key;     // constants: what it is, as text; weights: the tensor's name
 };
 
+// What autotuning timed for a step.
+struct PlanCandidate {
+  std::string kernel, tuning;
+  double seconds = 0;
+};
+
 struct PlanStep {
   std::string kernel;
+  std::string tuning;  // the kernel's parameters (tuning.h); "" for its defaults
   Op op{};
   Attrs attrs;
   std::vector<int32_t> in;  // values, -1 for an absent input
@@ -39,6 +46,7 @@ struct PlanStep {
   int32_t consumer = -1;
   Phase consumer_phase = Phase::step;
   std::vector<std::pair<std::string, std::string>> refused;  // kernels before the chosen one, with their reasons
+  std::vector<PlanCandidate> measured;                       // what autotuning timed, fastest first; the chosen one is among them
 };
 
 struct PlanPort {

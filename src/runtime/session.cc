@@ -44,7 +44,7 @@ KernelCall Session::call(const PlanStep& step) const {
     const PlanValue& v = plan_->values[static_cast<size_t>(value)];
     return Operand{v.type.dtype, v.type.shape, v.pitch, v.phase == Phase::prepare};
   };
-  KernelCall result{.op = step.op, .attrs = &step.attrs, .in = {}, .out = operand(step.out)};
+  KernelCall result{.op = step.op, .attrs = &step.attrs, .in = {}, .out = operand(step.out), .tuning = step.tuning};
   for (int32_t in : step.in) result.in.push_back(in < 0 ? std::nullopt : std::optional(operand(in)));
   return result;
 }

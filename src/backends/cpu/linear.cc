@@ -46,7 +46,27 @@ Refusal refuse(const KernelCall& call) {
   return gemm_refuse(spec_of(call), isa());
 }
 
-size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of(call), call.in[0]->rows(), num_threads()); }
+// The blocking that the tuning text names; 0 for what it leaves out.
+GemmBlocking blocking_of(const KernelCall& call) {
+  const auto value = [&](std::string_view name) { return tuning_value(call.tuning, name, 0); };
+  return {value("tiles"), value("panels"), value("units"), value("tile_outer") != 0, value("pack_a") != 0};
+}
+
+std::string tuning_of(const GemmBlocking& b) {
+  return cat("tiles=", b.tiles, " panels=", b.panels, " units=", b.units, " tile_outer=", static_cast<int>(b.tile_outer), " pack_a=", static_cast<int>(b.pack_a));
+}
+
+std::vector<std::string> variants(const KernelCall& call) {
+  std::vector<std::string> texts;
+  for (const GemmBlocking& b : gemm_blocking_candidates(spec_of(call), call.in[0]->rows())) texts.push_back(tuning_of(b));
+  return texts;
+}
+
+std::vector<TuningParameter> parameters(const KernelCall&) {
+  return {{"tiles", {1, 2, 4, 8, 16, 32, 64}}, {"panels", {1, 2, 4, 5, 8, 10, 16, 20, 40}}, {"units", {128, 192, 320, 640, 1280, 2560}}, {"tile_outer", {0, 1}}, {"pack_a", {0, 1}}};
+}
+
+size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of(call), call.in[0]->rows(), num_threads(), blocking_of(call)); }
 size_t packed_bytes(const KernelCall& call) { return gemm_packed_bytes(spec_of(call)); }
 void pack(const KernelCall& call, const void* source, void* packed) { gemm_pack(spec_of(call), source, call.in[1]->dtype, packed); }
 
@@ -57,7 +77,7 @@ std::string pack_key(const KernelCall& call) {
 
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
   GemmCall g{.packed = buffers.in[1], .a = buffers.in[0], .lda = call.in[0]->row_pitch(), .m = call.in[0]->rows(), .c = buffers.out,
-             .ldc = call.out.row_pitch(), .workspace = buffers.workspace};
+             .ldc = call.out.row_pitch(), .workspace = buffers.workspace, .blocking = blocking_of(call)};
   if (call.has(2)) g.epilogue.bias = static_cast<const float*>(buffers.in[2]);
   if (call.has(3)) {
     g.epilogue.residual = buffers.in[3];
@@ -68,7 +88,7 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 
 constexpr KernelEntry entry(std::string_view name, Op op) {
   return {.name = name, .op = op, .refuse = refuse, .bind = bind, .workspace_bytes = workspace_bytes, .packed_input = 1, .packed_bytes = packed_bytes,
-          .pack = pack, .pack_key = pack_key, .strided_in = true, .strided_out = true};
+          .pack = pack, .pack_key = pack_key, .strided_in = true, .strided_out = true, .parameters = parameters, .variants = variants};
 }
 
 constexpr std::array kEntries{entry("gemm", Op::linear), entry("gemm_geglu", Op::geglu_linear)};

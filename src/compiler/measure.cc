@@ -1,0 +1,92 @@
+#include "compiler/measure.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "runtime/constants.h"
+#include "vivace/generator.h"
+
+namespace vivace {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// More than a last-level cache holds; small weights are not copied without end, a model that small lives in the cache.
+constexpr size_t kBeyondCache = size_t{64} << 20, kMostCopies = 16;
+
+size_t operand_bytes(const Operand& o) { return static_cast<size_t>(std::max<int64_t>(1, o.rows() * o.row_pitch())) * dtype_size(o.dtype); }
+
+// Values of about 0.1, repeated every few thousand; 0 for integers, which are indices into tables.
+void fill(DType dtype, void* data, size_t bytes) {
+  if (!is_floating(dtype)) {
+    std::memset(data, 0, bytes);
+    return;
+  }
+  constexpr int64_t kPeriod = 4099;  // prime: rows differ
+  Tensor values = Generator(0).randn({kPeriod});
+  for (float& x : values.floats()) x *= 0.1f;
+  const Tensor block = values.to(dtype);
+  for (size_t at = 0; at < bytes; at += block.bytes()) std::memcpy(static_cast<char*>(data) + at, block.data(), std::min(block.bytes(), bytes - at));
+}
+
+std::shared_ptr<void> filled(const Operand& o) {
+  const size_t bytes = operand_bytes(o);
+  std::shared_ptr<void> data = allocate_pages(bytes);
+  fill(o.dtype, data.get(), bytes);
+  return data;
+}
+
+bool is_packed(const KernelEntry& entry, const KernelCall& call) {
+  const auto i = static_cast<size_t>(entry.packed_input);
+  return entry.packed_input >= 0 && call.has(i) && call.in[i]->constant;
+}
+
+}  // namespace
+
+KernelTimer::KernelTimer(const KernelCall& call) : call_(call), out_(allocate_pages(operand_bytes(call.out))) {
+  for (const std::optional<Operand>& operand : call.in) in_.push_back(operand ? filled(*operand) : nullptr);
+}
+
+KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
+  Packed& packed = packed_[std::string(entry.name) + ' ' + entry.pack_key(call_)];
+  if (!packed.copies.empty()) return packed;
+  const size_t bytes = entry.packed_bytes(call_), copies = std::clamp<size_t>(kBeyondCache / std::max<size_t>(1, bytes), 1, kMostCopies);
+  packed.copies.push_back(allocate_pages(bytes));
+  entry.pack(call_, in_[static_cast<size_t>(entry.packed_input)].get(), packed.copies[0].get());
+  while (packed.copies.size() < copies) {
+    packed.copies.push_back(allocate_pages(bytes));
+    std::memcpy(packed.copies.back().get(), packed.copies[0].get(), bytes);
+  }
+  return packed;
+}
+
+Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget) {
+  call_.tuning = tuning;
+  if (const size_t bytes = entry.workspace_bytes ? entry.workspace_bytes(call_) : 0; bytes > workspace_bytes_) {
+    workspace_ = allocate_pages(bytes);
+    workspace_bytes_ = bytes;
+  }
+  Buffers buffers{.in = {}, .out = out_.get(), .workspace = workspace_.get()};
+  for (const auto& in : in_) buffers.in.push_back(in.get());
+  Packed* weights = is_packed(entry, call_) ? &packed(entry) : nullptr;
+  const auto run = [&] {
+    if (weights) buffers.in[static_cast<size_t>(entry.packed_input)] = weights->copies[weights->next++ % weights->copies.size()].get();
+    const std::unique_ptr<BoundKernel> kernel = entry.bind(call_, buffers);
+    const auto begin = Clock::now();
+    kernel->run();
+    return seconds_since(begin);
+  };
+  if (budget.warm_up) run();
+  std::vector<double> seconds;
+  const auto begin = Clock::now();
+  do seconds.push_back(run());
+  while (static_cast<int>(seconds.size()) < budget.runs && seconds_since(begin) < budget.seconds);
+  std::ranges::sort(seconds);
+  return {seconds[0], seconds[seconds.size() / 2], static_cast<int>(seconds.size())};
+}
+
+Timing measure(const KernelEntry& entry, const KernelCall& call, const TimingBudget& budget) { return KernelTimer(call).time(entry, call.tuning, budget); }
+
+}  // namespace vivace

@@ -1,0 +1,53 @@
+// Times kernels alone, on buffers of their own: what autotuning compares.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/kernel.h"
+
+namespace vivace {
+
+// Seconds of single runs.
+struct Timing {
+  double min = 0, median = 0;
+  int runs = 0;
+};
+
+struct TimingBudget {
+  int runs = 5;
+  double seconds = 0.25;  // no further run once this has passed; one is always made
+  bool warm_up = true;    // a run before them that does not count
+};
+
+// The operands of one call, to time any kernel that accepts it. Inputs hold small random values (indices are 0) and stay in the caches as far as
+// they fit, as what a kernel reads mostly does in a plan; packed weights are kept several times over and taken in turn, so that they come from
+// where they come from there: memory. One timing runs on the pool of num_threads() at a time.
+class KernelTimer {
+ public:
+  // `call`'s attributes must outlive the timer. Takes memory for the operands; throws UserError when there is none.
+  explicit KernelTimer(const KernelCall& call);
+  // The kernel must have accepted the call. `tuning` as in KernelCall, instead of the call's own.
+  Timing time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget = {});
+
+ private:
+  struct Packed {
+    std::vector<std::shared_ptr<void>> copies;
+    size_t next = 0;
+  };
+  Packed& packed(const KernelEntry& entry);
+
+  KernelCall call_;
+  std::vector<std::shared_ptr<void>> in_;
+  std::shared_ptr<void> out_, workspace_;
+  size_t workspace_bytes_ = 0;
+  std::map<std::string, Packed> packed_;  // by kernel and pack_key
+};
+
+// One kernel for one call, with the call's own tuning.
+Timing measure(const KernelEntry& entry, const KernelCall& call, const TimingBudget& budget = {});
+
+}  // namespace vivace

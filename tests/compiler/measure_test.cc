@@ -1,0 +1,49 @@
+// Timing kernels alone: any kernel that accepts a call runs on the timer's buffers, with any of its tunings.
+#include "compiler/measure.h"
+
+#include <gtest/gtest.h>
+
+#include "backends/cpu/backend.h"
+
+namespace vivace {
+namespace {
+
+TEST(Tuning, TextNamesValues) {
+  const std::vector<TuningParameter> parameters{{"tiles", {1, 2}}, {"tile_outer", {0, 1}}};
+  const std::string text = tuning_text(parameters, {8, 1});
+  EXPECT_EQ(text, "tiles=8 tile_outer=1");
+  EXPECT_EQ(tuning_value(text, "tiles", 0), 8);
+  EXPECT_EQ(tuning_value(text, "tile_outer", 0), 1);
+  EXPECT_EQ(tuning_value(text, "tile", 7), 7) << "a name's beginning is not the name";
+  EXPECT_EQ(tuning_value("", "tiles", 3), 3);
+}
+
+TEST(Measure, EveryKernelThatAcceptsRunsWithEveryTuning) {
+  const Attrs attrs{{"act", std::string("silu")}};
+  const KernelCall linear{.op = Op::linear, .attrs = &attrs,
+                          .in = {Operand{DType::float32, {2, 9, 40}, 48}, Operand{DType::bfloat16, {24, 40}, 0, true}, Operand{DType::float32, {24}, 0, true}},
+                          .out = {DType::float32, {2, 9, 24}}};
+  const Attrs heads{{"heads", int64_t{2}}, {"scale", 0.25}, {"causal", int64_t{0}}};
+  const Operand tokens{DType::float32, {1, 20, 32}};
+  const KernelCall attention{.op = Op::attention, .attrs = &heads, .in = {tokens, tokens, tokens}, .out = tokens};
+  int timed = 0;
+  for (const KernelCall& call : {linear, attention})
+    for (const KernelEntry& entry : cpu::backend().kernels) {
+      if (entry.op != call.op || (entry.refuse && entry.refuse(call))) continue;
+      KernelTimer timer(call);
+      std::vector<std::string> tunings{""};
+      if (entry.variants)
+        for (std::string& text : entry.variants(call)) tunings.push_back(std::move(text));
+      for (const std::string& tuning : tunings) {
+        const Timing t = timer.time(entry, tuning, {.runs = 3, .seconds = 10});
+        EXPECT_EQ(t.runs, 3) << entry.name << ' ' << tuning;
+        EXPECT_GT(t.min, 0);
+        EXPECT_LE(t.min, t.median);
+        ++timed;
+      }
+    }
+  EXPECT_GT(timed, 3);
+}
+
+}  // namespace
+}  // namespace vivace
