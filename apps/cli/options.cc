@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/cache_folder.h"
 #include "base/log.h"
 #include "commands.h"
 #include "vivace/error.h"
@@ -30,6 +31,18 @@ void CompileFlags::add(CLI::App& app) {
 
 CompileOptions CompileFlags::options() const {
   return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backend(sdpa), .exact = exact};
+}
+
+void CacheFlags::add(CLI::App& app) {
+  app.add_flag("--no-cache", off, "Read and keep nothing on disk between runs");
+  app.add_option("--cache-dir", folder, "Folder of the cache; default: VIVACE_CACHE_DIR, XDG_CACHE_HOME/vivace or ~/.cache/vivace");
+  app.add_option("--cache-size", size, "What the cache may hold, as 500M or 20G; default: VIVACE_CACHE_SIZE or 20G");
+}
+
+CacheOptions CacheFlags::options() const {
+  CacheOptions options{.enabled = !off, .folder = folder, .max_bytes = std::nullopt};
+  if (!size.empty() && !(options.max_bytes = parse_bytes(size))) throw UsageError(cat("--cache-size is \"", size, "\": expected bytes, as 500M or 20G"));
+  return options;
 }
 
 void PictureOptions::add(CLI::App& app) {

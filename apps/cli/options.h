@@ -21,6 +21,16 @@ struct CompileFlags {
   CompileOptions options() const;
 };
 
+// Where the cache lies, if anywhere.
+struct CacheFlags {
+  bool off = false;
+  std::string folder, size;
+
+  void add(CLI::App& app);
+  // Throws UsageError for a size that is none.
+  CacheOptions options() const;
+};
+
 // Everything that makes a picture but the prompt, the seed and the file.
 struct PictureOptions {
   std::string model, dtype = "fp32", variant, scheduler;

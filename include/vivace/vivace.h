@@ -1,6 +1,7 @@
 // Everything.
 #pragma once
 
+#include "vivace/cache.h"
 #include "vivace/compile.h"
 #include "vivace/dtype.h"
 #include "vivace/error.h"
