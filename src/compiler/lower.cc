@@ -136,6 +136,7 @@ class Lowering {
     const auto packed = static_cast<size_t>(entry.packed_input);
     if (entry.packed_input >= 0 && call.has(packed) && call.in[packed]->constant)
       step.in[packed] = pack(entry, call, node, static_cast<int32_t>(program.size()));
+    if (const auto scales = static_cast<size_t>(entry.packed_scales); entry.packed_scales >= 0 && call.has(scales)) step.in[scales] = kNone;
     program.push_back(std::move(step));
   }
 
@@ -150,7 +151,9 @@ class Lowering {
     const auto id = static_cast<int32_t>(plan_.values.size());
     plan_.values.push_back(std::move(value));
     plan_.constant_bytes += static_cast<int64_t>(entry.packed_bytes(call));
-    plan_.prepare.push_back({.kernel = std::string(entry.name), .op = node.op, .attrs = node.attrs, .in = {source}, .out = id, .scope = node.scope,
+    std::vector<int32_t> sources{source};
+    if (entry.packed_scales >= 0 && call.has(static_cast<size_t>(entry.packed_scales))) sources.push_back(node.inputs[static_cast<size_t>(entry.packed_scales)]);
+    plan_.prepare.push_back({.kernel = std::string(entry.name), .op = node.op, .attrs = node.attrs, .in = std::move(sources), .out = id, .scope = node.scope,
                              .line = node.line, .pack = true, .consumer = consumer, .consumer_phase = node.phase});
     return id;
   }

@@ -54,7 +54,9 @@ KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
   if (!packed.copies.empty()) return packed;
   const size_t bytes = entry.packed_bytes(call_), copies = std::clamp<size_t>(kBeyondCache / std::max<size_t>(1, bytes), 1, kMostCopies);
   packed.copies.push_back(allocate_pages(bytes));
-  entry.pack(call_, in_[static_cast<size_t>(entry.packed_input)].get(), packed.copies[0].get());
+  const auto scales = static_cast<size_t>(entry.packed_scales);
+  const void* given = entry.packed_scales >= 0 && call_.has(scales) ? in_[scales].get() : nullptr;
+  entry.pack(call_, in_[static_cast<size_t>(entry.packed_input)].get(), given, packed.copies[0].get());
   while (packed.copies.size() < copies) {
     packed.copies.push_back(allocate_pages(bytes));
     std::memcpy(packed.copies.back().get(), packed.copies[0].get(), bytes);

@@ -57,7 +57,7 @@ struct Graph {
 };
 
 // Text, one node a line; parse(print(g)) prints the same again.
-//   %3 = linear(%0, %1, %2, _, act="silu") : bfloat16[2, 77, 64]
+//   %3 = linear(%0, %1, %2, _, act="silu") : bfloat16[2, 77, 64]  # scope
 //   return sample=%3
 std::string print(const Graph& graph, bool with_scopes = false);
 // Throws UserError with the line at fault.

@@ -139,6 +139,12 @@ class Parser {
       const std::string phase = word();
       node.phase = phase == "prepare" ? Phase::prepare : phase == "setup" ? Phase::setup : Phase::step;
     }
+    if (accept("#")) {
+      skip_space();
+      const size_t begin = pos_;
+      while (pos_ < text_.size() && text_[pos_] != '\n') ++pos_;
+      node.scope = text_.substr(begin, pos_ - begin);
+    }
     ids_[name] = graph_.add(std::move(node));
   }
   void outputs() {

@@ -62,7 +62,6 @@ class Builder {
   }
   // act is an op name ("silu", "gelu", "gelu_tanh", "quick_gelu", "relu") or "" for x itself.
   Value activation(Value x, std::string_view act, Here here = Here::current());
-  Value linear(Value x, Value w, Value bias, Here here = Here::current()) { return emit(Op::linear, {x, w, bias}, {}, here); }
   Value conv2d(Value x, Value w, Value bias, int64_t stride, std::vector<int64_t> padding, Here here = Here::current()) {
     return emit(Op::conv2d, {x, w, bias}, {{"stride", stride}, {"padding", std::move(padding)}}, here);
   }

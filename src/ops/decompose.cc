@@ -24,7 +24,9 @@ Value normalized(Builder& b, Value x, const std::vector<int64_t>& axes, double e
 }
 
 Value linear(Builder& b, const Node& n, const Inputs& in) {
-  Value y = b.emit(Op::matmul, {f32(b, in[0]), f32(b, in[1])}, {{"transpose_b", int64_t{1}}});
+  Value w = f32(b, in[1]);
+  if (const Value scale = input(in, 4)) w = b.mul(w, b.reshape(scale, {-1, 1}));
+  Value y = b.emit(Op::matmul, {f32(b, in[0]), w}, {{"transpose_b", int64_t{1}}});
   if (input(in, 2)) y = b.add(y, f32(b, in[2]));
   y = b.activation(y, n.attrs.text("act"));
   return input(in, 3) ? b.add(y, f32(b, in[3])) : y;
@@ -77,6 +79,7 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
     case Op::linear: y = linear(b, n, in); break;
     case Op::geglu_linear: y = geglu(b, linear(b, n, in)); break;
     case Op::geglu: y = geglu(b, f32(b, in[0])); break;
+    case Op::quantize_rows: y = f32(b, in[0]); break;
     case Op::group_norm: y = group_norm(b, in[0], in[1], in[2], n.attrs, n.attrs.text("act")); break;
     case Op::layer_norm: {
       const Value x = f32(b, in[0]);
@@ -96,7 +99,8 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
     case Op::tile: y = TileText(n.attrs.text("program")).emit(b, in); break;
     default: throw InternalError(std::string(op_name(n.op)) + " has no decomposition");
   }
-  return b.cast(y, n.dtype);
+  // Quantised rows mean the values before their rounding to 8 bits.
+  return n.dtype == DType::uint8 ? y : b.cast(y, n.dtype);
 }
 
 Graph decompose_all(const Graph& graph) {

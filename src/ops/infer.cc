@@ -117,11 +117,22 @@ struct Rule {
   }
   TensorType linear(int64_t parts) const {
     Shape s = shape(0);
-    require(!s.empty() && shape(1).size() == 2 && s.back() == shape(1)[1], "the features of x and w differ");
+    const bool quantized = in(0).dtype == DType::uint8;
+    require(!s.empty() && shape(1).size() == 2, "x [.., I] and w [O, I] are needed");
+    require(s.back() == (quantized ? quantized_columns(shape(1)[1]) : shape(1)[1]), "the features of x and w differ");
     require(shape(1)[0] % parts == 0, "an even number of rows is needed");
+    const DType stored = in(1).dtype;
+    require((stored == DType::int8 || stored == DType::float8_e4m3) == has(4), "a weight of 8 bits and its scales go together");
+    if (has(4)) require(in(4).dtype == DType::float32 && shape(4) == Shape{shape(1)[0]}, "a float32 scale for each row of w is needed");
     s.back() = shape(1)[0] / parts;
     if (has(3)) require(shape(3) == s, "the residual has another shape");
-    return like(s);
+    return {quantized ? parse_dtype(attrs.text("to")) : in(0).dtype, s};
+  }
+  // The same rows, quantised where the op says so.
+  TensorType maybe_quantized(TensorType type) const {
+    if (!attrs.integer("quantize")) return type;
+    type.shape.back() = quantized_columns(type.shape.back());
+    return {DType::uint8, type.shape};
   }
   TensorType attention() const {
     const Shape &q = shape(0), &k = shape(1), &v = shape(2);
@@ -203,12 +214,17 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       Shape s = r.shape(0);
       r.require(s.back() % 2 == 0, "an even number of features is needed");
       s.back() /= 2;
-      return r.like(s);
+      return r.maybe_quantized(r.like(s));
+    }
+    case Op::quantize_rows: {
+      Shape s = r.shape(0);
+      s.back() = quantized_columns(s.back());
+      return {DType::uint8, s};
     }
     case Op::group_norm:
       r.require(attrs.integer("groups") > 0 && r.shape(0).back() % attrs.integer("groups") == 0, "the groups do not divide the channels");
       return r.in(0);
-    case Op::layer_norm:
+    case Op::layer_norm: return r.maybe_quantized(r.in(0));
     case Op::softmax: return r.in(0);
     case Op::attention: return r.attention();
     default: return r.elementwise();

@@ -36,10 +36,20 @@ struct KernelCall {
   bool has(size_t i) const { return i < in.size() && in[i].has_value(); }
 };
 
+// Where a kernel says that an activation it had to quantise held a NaN or an infinity, which no 8 bits can pass on. The first of a run stays.
+struct BadValue {
+  int32_t* first = nullptr;  // nullptr: nobody asks
+  int32_t step = 0;          // this kernel's number
+  void report() const {
+    if (first && *first < 0) *first = step;
+  }
+};
+
 struct Buffers {
   std::vector<void*> in;  // nullptr for an absent input; the packed form for a packed one
   void* out = nullptr;
   void* workspace = nullptr;
+  BadValue bad_value{};
 };
 
 // A kernel with everything fixed: run() does no shape work, allocation or look-up.
@@ -61,8 +71,10 @@ struct KernelEntry {
   // together with the constant tells whether two packed forms are the same.
   int packed_input = -1;
   size_t (*packed_bytes)(const KernelCall&) = nullptr;
-  void (*pack)(const KernelCall&, const void* source, void* packed) = nullptr;
+  // `scales`: the constant input `packed_scales`, which the packed form holds too; nullptr where the call has none.
+  void (*pack)(const KernelCall&, const void* source, const void* scales, void* packed) = nullptr;
   std::string (*pack_key)(const KernelCall&) = nullptr;
+  int packed_scales = -1;
   bool strided_in = false;   // reads inputs with a pitch
   bool strided_out = false;  // writes an output with a pitch
   bool in_place = false;     // the output may be input 0's memory (same type)

@@ -42,7 +42,7 @@ struct PlanStep {
   int32_t out = -1;
   std::string scope;
   int line = 0;
-  bool pack = false;  // prepare only: makes the packed form of in[0] for the call of step `consumer` of `consumer_phase`
+  bool pack = false;  // prepare only: makes the packed form of in[0], with the scales in[1] if there are any, for the call of step `consumer` of `consumer_phase`
   int32_t consumer = -1;
   Phase consumer_phase = Phase::step;
   std::vector<std::pair<std::string, std::string>> refused;  // kernels before the chosen one, with their reasons

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
 #include "vivace/error.h"
@@ -35,8 +36,8 @@ Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, Const
     }
   workspace_ = allocate_pages(workspace_bytes_);
   runtime_counters().allocations += 2;
-  bind(backend, plan_->setup, setup_);
-  bind(backend, plan_->step, step_);
+  bind(backend, plan_->setup, 0, setup_);
+  bind(backend, plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
 }
 
 KernelCall Session::call(const PlanStep& step) const {
@@ -101,7 +102,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
       packed.in[static_cast<size_t>(entry.packed_input)] = Operand{source.type.dtype, source.type.shape, 0, true};
       const size_t bytes = entry.packed_bytes(packed);
       constants_[out] = allocate_pages(bytes);
-      entry.pack(packed, address(step.in[0]), constants_[out].get());
+      entry.pack(packed, address(step.in[0]), step.in.size() > 1 ? address(step.in[1]) : nullptr, constants_[out].get());
       store.put(values[out].key, constants_[out], bytes);
     } else {
       const size_t bytes = type_bytes(values[out].type);
@@ -123,10 +124,11 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
   }
 }
 
-void Session::bind(const Backend& backend, const std::vector<PlanStep>& steps, std::vector<std::unique_ptr<BoundKernel>>& bound) {
+void Session::bind(const Backend& backend, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound) {
   bound.reserve(steps.size());
   for (const PlanStep& step : steps) {
-    Buffers buffers{.in = {}, .out = address(step.out), .workspace = workspace_.get()};
+    const auto number = first_number + static_cast<int32_t>(bound.size());
+    Buffers buffers{.in = {}, .out = address(step.out), .workspace = workspace_.get(), .bad_value = {first_bad_.get(), number}};
     for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
     bound.push_back(entry_of(backend, step).bind(call(step), buffers));
   }
@@ -152,6 +154,13 @@ void Session::set_input(const std::string& name, const Tensor& value) {
   if (to.shape() != value.shape()) throw UsageError(cat("input \"", name, "\" has shape ", to_string(value.shape()), ", expected ", to_string(to.shape())));
   const Tensor converted = value.to(to.dtype());
   std::memcpy(to.data(), converted.data(), to.bytes());
+}
+
+void Session::check_quantized() {
+  if (*first_bad_ < 0) return;
+  const auto number = static_cast<size_t>(std::exchange(*first_bad_, -1)), setup = plan_->setup.size();
+  const PlanStep& step = number < setup ? plan_->setup[number] : plan_->step[number - setup];
+  throw UserError(cat("layer ", step.scope.empty() ? op_name(step.op) : step.scope, ": the activation to be quantised holds a NaN or an infinity"));
 }
 
 void Session::run(Phase phase) noexcept {

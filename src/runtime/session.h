@@ -46,6 +46,9 @@ class Session {
   // Converts to the input's dtype. Throws UsageError when the shape differs.
   void set_input(const std::string& name, const Tensor& value);
 
+  // Throws UserError with the layer's name when an activation that had to be quantised held a NaN or an infinity since the last call.
+  void check_quantized();
+
   void run(Phase phase) noexcept;
   // The same, adding each step's seconds to `seconds` (one entry a step).
   void run_timed(Phase phase, std::vector<double>& seconds) noexcept;
@@ -57,7 +60,8 @@ class Session {
   KernelCall call(const PlanStep& step) const;
   void* address(int32_t value) const;
   void prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights);
-  void bind(const Backend& backend, const std::vector<PlanStep>& steps, std::vector<std::unique_ptr<BoundKernel>>& bound);
+  // Kernels are numbered from `first_number` on, for the one that reports a bad value.
+  void bind(const Backend& backend, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound);
   Tensor port(const std::vector<PlanPort>& ports, const std::string& name);
 
   std::shared_ptr<const Plan> plan_;
@@ -65,6 +69,7 @@ class Session {
   std::shared_ptr<void> arena_, workspace_;
   size_t workspace_bytes_ = 0;
   std::vector<std::unique_ptr<BoundKernel>> setup_, step_;
+  std::unique_ptr<int32_t> first_bad_ = std::make_unique<int32_t>(-1);  // the number of the kernel; where it lies is known to all of them
 };
 
 }  // namespace vivace

@@ -78,7 +78,7 @@ size_t workspace_bytes(const KernelCall& call) {
 template <size_t index>
 size_t packed_bytes(const KernelCall& call) { return kernel<index>().packed_bytes(spec_of(call), isa()); }
 template <size_t index>
-void pack(const KernelCall& call, const void* source, void* packed) {
+void pack(const KernelCall& call, const void* source, const void*, void* packed) {
   kernel<index>().pack(spec_of(call), isa(), source, call.in[slots_of(call.op).weight]->dtype, packed);
 }
 std::string pack_key(const KernelCall& call) { return cat(isa_name(isa()), ' ', dtype_name(spec_of(call).compute)); }

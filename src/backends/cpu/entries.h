@@ -23,8 +23,9 @@ Act act_of(const std::string& name);
 bool is_activation_dtype(DType dtype);
 // Operand i of a call as rows, at `data`.
 RowInput row_input(const Operand& operand, const void* data);
+// uint8: quantised rows with their scales behind them.
 RowOutput row_output(const Operand& operand, void* data);
-// Refuses unless every present input listed and the output are activations.
+// Refuses unless every present input listed and the output are activations; the output may be quantised rows where the op says so.
 Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs);
 
 }  // namespace vivace::cpu

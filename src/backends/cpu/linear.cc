@@ -9,6 +9,8 @@
 namespace vivace::cpu {
 namespace {
 
+constexpr size_t kScale = 4;  // of a weight that the checkpoint stores in 8 bits
+
 Compute compute_of(const KernelCall& call) {
   const std::string& wanted = call.attrs->text("compute");
   if (wanted == "int8_dynamic") return Compute::int8_dynamic;
@@ -17,8 +19,11 @@ Compute compute_of(const KernelCall& call) {
   return call.in[0]->dtype == DType::bfloat16 ? Compute::bf16 : Compute::f32;
 }
 
-// How the weight is kept: as narrow as the activations unless the plan says otherwise.
+bool is_narrow(DType dtype) { return dtype == DType::int8 || dtype == DType::float8_e4m3; }
+
+// How the weight is kept: as narrow as the activations unless the checkpoint or the plan says otherwise.
 DType storage_of(const KernelCall& call, Compute compute) {
+  if (is_narrow(call.in[1]->dtype)) return call.in[1]->dtype;
   const std::string& wanted = call.attrs->text("weight_storage");
   if (!wanted.empty()) return parse_dtype(wanted);
   if (compute == Compute::int8_dynamic) return DType::int8;
@@ -34,13 +39,16 @@ GemmSpec spec_of(const KernelCall& call) {
   spec.w = storage_of(call, spec.compute);
   spec.act = act_of(call.attrs->text("act"));
   spec.geglu = call.op == Op::geglu_linear;
+  spec.separate_epilogue = call.attrs->text("epilogue") == "separate";
+  spec.separate_decode = call.attrs->text("decode") == "separate";
   return spec;
 }
 
 Refusal refuse(const KernelCall& call) {
-  if (Refusal reason = refuse_unless_activations(call, {0, 3})) return reason;
+  if (Refusal reason = refuse_unless_activations(call, {3})) return reason;
   if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
-  if (!is_floating(call.in[1]->dtype)) return "the weight is not floating point";
+  if (!is_floating(call.in[1]->dtype) && !call.has(kScale)) return "the weight is neither floating point nor int8 with scales";
+  if (call.has(kScale) && (!call.in[kScale]->constant || call.in[kScale]->dtype != DType::float32)) return "the weight's scales are not float32 constants";
   if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
   if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
   return gemm_refuse(spec_of(call), isa());
@@ -68,7 +76,9 @@ std::vector<TuningParameter> parameters(const KernelCall&) {
 
 size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of(call), call.in[0]->rows(), num_threads(), blocking_of(call)); }
 size_t packed_bytes(const KernelCall& call) { return gemm_packed_bytes(spec_of(call)); }
-void pack(const KernelCall& call, const void* source, void* packed) { gemm_pack(spec_of(call), source, call.in[1]->dtype, packed); }
+void pack(const KernelCall& call, const void* source, const void* scales, void* packed) {
+  gemm_pack(spec_of(call), source, call.in[1]->dtype, packed, static_cast<const float*>(scales));
+}
 
 std::string pack_key(const KernelCall& call) {
   const GemmSpec spec = spec_of(call);
@@ -78,17 +88,24 @@ std::string pack_key(const KernelCall& call) {
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
   GemmCall g{.packed = buffers.in[1], .a = buffers.in[0], .lda = call.in[0]->row_pitch(), .m = call.in[0]->rows(), .c = buffers.out,
              .ldc = call.out.row_pitch(), .workspace = buffers.workspace, .blocking = blocking_of(call)};
+  if (call.in[0]->dtype == DType::uint8) {
+    const RowOutput rows = row_output(*call.in[0], buffers.in[0]);
+    g.lda = rows.stride;
+    g.a_scale = rows.scale;
+  }
   if (call.has(2)) g.epilogue.bias = static_cast<const float*>(buffers.in[2]);
   if (call.has(3)) {
     g.epilogue.residual = buffers.in[3];
     g.epilogue.residual_stride = call.in[3]->row_pitch();
   }
-  return bound([spec = spec_of(call), g] { gemm(spec, g); });
+  return bound([spec = spec_of(call), g, bad = buffers.bad_value] {
+    if (gemm(spec, g) != kNoBadRow) bad.report();
+  });
 }
 
 constexpr KernelEntry entry(std::string_view name, Op op) {
   return {.name = name, .op = op, .refuse = refuse, .bind = bind, .workspace_bytes = workspace_bytes, .packed_input = 1, .packed_bytes = packed_bytes,
-          .pack = pack, .pack_key = pack_key, .strided_in = true, .strided_out = true, .parameters = parameters, .variants = variants};
+          .pack = pack, .pack_key = pack_key, .packed_scales = static_cast<int>(kScale), .strided_in = true, .strided_out = true, .parameters = parameters, .variants = variants};
 }
 
 constexpr std::array kEntries{entry("gemm", Op::linear), entry("gemm_geglu", Op::geglu_linear)};

@@ -122,9 +122,12 @@ std::unique_ptr<BoundKernel> bind_sinusoid(const KernelCall& call, const Buffers
 
 std::unique_ptr<BoundKernel> bind_geglu(const KernelCall& call, const Buffers& buffers) {
   RowInput hidden = row_input(*call.in[0], buffers.in[0]), gate = hidden;
-  gate.data = static_cast<const char*>(hidden.data) + static_cast<size_t>(call.out.columns()) * dtype_size(hidden.dtype);
-  const GatedRows rows{.hidden = hidden, .gate = gate, .rows = call.out.rows(), .channels = call.out.columns()};
-  return bound([rows, y = row_output(call.out, buffers.out)] { gated_rows(rows, y); });
+  const int64_t channels = call.in[0]->columns() / 2;
+  gate.data = static_cast<const char*>(hidden.data) + static_cast<size_t>(channels) * dtype_size(hidden.dtype);
+  const GatedRows rows{.hidden = hidden, .gate = gate, .rows = call.out.rows(), .channels = channels};
+  return bound([rows, y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
+    if (gated_rows(rows, y) != kNoBadRow) bad.report();
+  });
 }
 
 Refusal refuse_geglu(const KernelCall& call) { return refuse_unless_activations(call, {0}); }

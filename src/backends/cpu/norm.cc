@@ -1,4 +1,4 @@
-// group_norm, layer_norm and softmax.
+// group_norm, layer_norm, softmax, and the quantisation of rows.
 #include "backends/cpu/kernels/norm.h"
 
 #include <array>
@@ -18,6 +18,11 @@ Refusal refuse_norm(const KernelCall& call) {
   return std::nullopt;
 }
 
+Refusal refuse_quantize(const KernelCall& call) {
+  if (!is_activation_dtype(call.in[0]->dtype)) return "the input is not a float activation";
+  return std::nullopt;
+}
+
 Refusal refuse_softmax(const KernelCall& call) { return refuse_unless_activations(call, {0}); }
 
 std::unique_ptr<BoundKernel> bind_group_norm(const KernelCall& call, const Buffers& buffers) {
@@ -33,7 +38,16 @@ std::unique_ptr<BoundKernel> bind_layer_norm(const KernelCall& call, const Buffe
   const RowNorm norm{.x = row_input(*call.in[0], buffers.in[0]), .residual = {}, .sum = {}, .rows = call.in[0]->rows(),
                      .channels = call.in[0]->columns(), .gamma = static_cast<const float*>(buffers.in[1]),
                      .beta = static_cast<const float*>(buffers.in[2]), .eps = static_cast<float>(call.attrs->real("eps"))};
-  return bound([norm, y = row_output(call.out, buffers.out)] { layer_norm(norm, y); });
+  return bound([norm, y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
+    if (layer_norm(norm, y) != kNoBadRow) bad.report();
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_quantize_rows(const KernelCall& call, const Buffers& buffers) {
+  return bound([x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), columns = call.in[0]->columns(), y = row_output(call.out, buffers.out),
+                bad = buffers.bad_value] {
+    if (quantize_rows(x, rows, columns, y) != kNoBadRow) bad.report();
+  });
 }
 
 std::unique_ptr<BoundKernel> bind_softmax(const KernelCall& call, const Buffers& buffers) {
@@ -44,6 +58,7 @@ std::unique_ptr<BoundKernel> bind_softmax(const KernelCall& call, const Buffers&
 constexpr std::array kEntries{
     KernelEntry{.name = "group_norm", .op = Op::group_norm, .refuse = refuse_norm, .bind = bind_group_norm, .strided_in = true, .strided_out = true},
     KernelEntry{.name = "layer_norm", .op = Op::layer_norm, .refuse = refuse_norm, .bind = bind_layer_norm, .strided_in = true, .strided_out = true},
+    KernelEntry{.name = "quantize_rows", .op = Op::quantize_rows, .refuse = refuse_quantize, .bind = bind_quantize_rows, .strided_in = true},
     KernelEntry{.name = "softmax", .op = Op::softmax, .refuse = refuse_softmax, .bind = bind_softmax, .strided_in = true, .strided_out = true},
 };
 

@@ -104,7 +104,7 @@ template <Op op>
 size_t packed_bytes(const KernelCall& call) { return primitive(call, std::integral_constant<Op, op>()).weights_desc().get_size(); }
 
 template <Op op>
-void pack(const KernelCall& call, const void* source, void* packed) {
+void pack(const KernelCall& call, const void* source, const void*, void* packed) {
   const auto pd = primitive(call, std::integral_constant<Op, op>());
   const Operand& w = *call.in[1];
   // oneDNN reorders between float32 and what it computes in; anything else takes a detour through float32.

@@ -11,11 +11,15 @@ struct HW {
   int64_t height = 1, width = 1;
 };
 
-// name.weight [out, in], name.bias [out].
+// name.weight [out, in], name.bias [out]; name.weight_scale [out] where the weight is stored in 8 bits.
 inline Value linear(Builder& b, std::string_view name, Value x, int64_t out, bool bias = true) {
   const auto scope = b.scope(name);
-  const Value w = b.weight("weight", {out, b.channels(x)});
-  return b.linear(x, w, bias ? b.weight("bias", {out}) : Value{});
+  const Value w = b.weight("weight", {out, b.channels(x)}), no_residual;
+  const Value added = bias ? b.weight("bias", {out}) : Value{};
+  // A quantised checkpoint keeps a scale for each row beside a weight of 8 bits.
+  const DType stored = b.node(w).dtype;
+  const bool scaled = stored == DType::int8 || stored == DType::float8_e4m3;
+  return b.emit(Op::linear, {x, w, added, no_residual, scaled ? b.cast(b.weight("weight_scale", {out}), DType::float32) : Value{}});
 }
 
 // name.weight [out, in, k, k], name.bias [out]; padding [top, left, bottom, right].

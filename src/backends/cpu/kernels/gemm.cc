@@ -22,7 +22,8 @@ struct Run {
   RowTiles tiles;
   const char* a;  // quantised already, where the plan wants that
   int64_t lda;    // bytes
-  const char* panels;
+  const char* panels;  // decoded already, where the plan wants that
+  float* all_sums;     // of every tile, where the epilogue is a pass of its own; else null
   EpilogueArgs epilogue;
   EpilogueFn finish;
   const TileFn* tile;
@@ -84,12 +85,12 @@ void Run::task(int64_t index, char* scratch) const {
     if (blocking.pack_a) pack_a(t0, t1, u0, units, packed_a);
 
     auto b_at = [&](int64_t p, int part) {
-      return panels + (p * plan.parts + part) * plan.stored_part() + u0 * panel * plan.stored_unit();
+      return panels + (p * plan.parts + part) * plan.read_part() + u0 * panel * plan.read_unit();
     };
     auto one = [&](int64_t t, int64_t p) {
       const int rows = tiles.rows(t);
       const int64_t row = tiles.first(t);
-      float* sum = single ? sums : sums + ((t - t0) * (p1 - p0) + (p - p0)) * tile_floats;
+      float* sum = all_sums ? all_sums + (t * plan.panels + p) * tile_floats : single ? sums : sums + ((t - t0) * (p1 - p0) + (p - p0)) * tile_floats;
       if (last) prefetch(row, rows, p);
       for (int i = 0; i < products; ++i) {
         const auto [a_part, b_part] = kParts[i];
@@ -98,7 +99,7 @@ void Run::task(int64_t index, char* scratch) const {
         const char* b = plan.decodes() ? decoded : b_at(p, b_part);
         tile[rows](from, blocking.pack_a ? layout.a_stride : lda, units, b, sum, u0 > 0 || i > 0);
       }
-      if (last) finish(epilogue, sum, row, rows, p);
+      if (last && !all_sums) finish(epilogue, sum, row, rows, p);
     };
     if (blocking.tile_outer) {
       for (int64_t t = t0; t < t1; ++t) {
@@ -113,6 +114,24 @@ void Run::task(int64_t index, char* scratch) const {
       }
     }
   }
+}
+
+// All of W, in the product's element.
+void decode_panels(const GemmPlan& plan, const char* panels, char* decoded) {
+  const ConvertFn convert = plan.level->convert[static_cast<int>(plan.w_stored)][static_cast<int>(plan.w_used)];
+  parallel_for(plan.panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) convert(panels + p * plan.stored_part(), decoded + p * plan.used_part(), plan.units * plan.level->panel * plan.per_unit);
+  });
+}
+
+// The epilogue of every tile, from the stored sums.
+void finish_all(const Run& run) {
+  const int64_t tile_floats = run.plan.level->tile_rows * run.plan.level->panel;
+  parallel_for(run.tiles.count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t p = 0; p < run.plan.panels; ++p)
+        run.finish(run.epilogue, run.all_sums + (t * run.plan.panels + p) * tile_floats, run.tiles.first(t), run.tiles.rows(t), p);
+  });
 }
 
 }  // namespace
@@ -132,6 +151,12 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
     float* scales = reinterpret_cast<float*>(workspace + layout.quantized);
     bad_row = quantize_rows({call.a, spec.a, call.lda}, call.m, spec.k, {q, DType::uint8, quantized_stride(spec.k), scales});
     a = reinterpret_cast<const char*>(q), lda = quantized_stride(spec.k), a_scale = scales;
+  }
+  const char* panels = packed + plan.panels_at();
+  if (plan.decode_first) {
+    char* decoded = workspace + layout.quantized + layout.scales;
+    decode_panels(plan, panels, decoded);
+    panels = decoded;
   }
   const Epilogue& e = call.epilogue;
   const bool integers = spec.compute == Compute::int8_dynamic;
@@ -155,7 +180,8 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
                 RowTiles(call.m, plan.level->tile_rows),
                 a,
                 lda,
-                packed + plan.panels_at(),
+                panels,
+                spec.separate_epilogue ? reinterpret_cast<float*>(workspace + layout.shared() - layout.all_sums) : nullptr,
                 args,
                 plan.level->epilogue[integers][spec.geglu ? kActs : static_cast<int>(spec.act)],
                 plan.level->tile[static_cast<int>(plan.unit)]};
@@ -165,6 +191,7 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
     char* scratch = workspace + layout.shared() + thread * layout.per_thread();
     for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) run.task(t, scratch);
   });
+  if (run.all_sums) finish_all(run);
   return bad_row;
 }
 

@@ -37,6 +37,8 @@ struct GemmSpec {
   Act act = Act::none;
   // W's rows are [value: n/2 | gate: n/2], as Diffusers' GEGLU has them ("hidden, gate = chunk(2)"); C has n/2 columns.
   bool geglu = false;
+  // For measuring what fusion gains: all of W is decoded before the product, all sums are stored before the epilogue.
+  bool separate_decode = false, separate_epilogue = false;
 
   int64_t columns() const { return geglu ? n / 2 : n; }
   bool operator==(const GemmSpec&) const = default;
@@ -82,7 +84,7 @@ std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level);
 size_t gemm_packed_bytes(const GemmSpec& spec);
 // w: row-major [n, k] of any floating dtype; or int8 with w_scale [n] where spec.w is int8. `packed`: 64-byte aligned (huge pages help).
 // float8_e4m3 and int8 storage: scale = absmax / 448 or / 127 of the row; a W that is float8_e4m3 already keeps its bits, with w_scale or 1.
-// Parallel; allocates.
+// Parallel; allocates. The rule of the rounding is tensor/narrow_weight.h.
 void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale = nullptr);
 
 // Bytes of workspace for `threads` threads (at least num_threads() at the call) and that blocking.

@@ -50,6 +50,8 @@ WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int
   const int64_t tile_bytes = static_cast<int64_t>(plan.level->tile_rows) * plan.level->panel * 4;
   WorkspaceLayout layout{};
   if (plan.quantize_a) layout.quantized = round_up(m * quantized_stride(spec.k), 64), layout.scales = round_up(m * 4, 64);
+  if (plan.decode_first) layout.decoded = round_up(plan.panels * plan.used_part(), 64);
+  if (spec.separate_epilogue) layout.all_sums = RowTiles(m, plan.level->tile_rows).count * plan.panels * tile_bytes;
   // With one block of K a tile is finished at once; otherwise all tiles of the task wait for the next block.
   layout.sums = round_up(b.units < plan.units ? b.tiles * b.panels * tile_bytes : tile_bytes, 64);
   // 64 bytes more than a row needs: rows a power of two apart would share the sets of the cache.

@@ -1,14 +1,13 @@
 // Packing of W: rows are converted to the stored element, then the units of a panel's columns are laid side by side, in the order in which the
 // register tile reads them.
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <vector>
 
 #include "backends/cpu/kernels/gemm/plan.h"
 #include "base/parallel.h"
-#include "tensor/half.h"
+#include "tensor/narrow_weight.h"
 
 namespace vivace::cpu {
 namespace gemm_detail {
@@ -36,36 +35,31 @@ void load_floats(const Level& level, const Source& source, int64_t row, int64_t 
   }
 }
 
-// absmax / largest over the row; NaN where the row is not finite, so that it shows in the result.
-float row_scale(const Level& level, const Source& source, int64_t row, float largest) {
-  float values[kChunk], absmax = 0;
-  for (int64_t k0 = 0; k0 < source.k; k0 += kChunk) {
+// Of the whole row; NaN where it is not finite, so that it shows in the result.
+float row_absmax(const Level& level, const Source& source, int64_t row) {
+  float values[kChunk], largest = 0;
+  for (int64_t k0 = 0; k0 < source.k && !std::isnan(largest); k0 += kChunk) {
     const int64_t count = std::min(kChunk, source.k - k0);
     load_floats(level, source, row, k0, count, values);
-    for (int64_t i = 0; i < count; ++i) {
-      const float magnitude = std::fabs(values[i]);
-      if (!(magnitude <= FLT_MAX)) return std::numeric_limits<float>::quiet_NaN();
-      absmax = std::max(absmax, magnitude);
-    }
+    const float part = absmax(values, count);
+    largest = std::isnan(part) ? part : std::max(largest, part);
   }
-  return absmax / largest;
+  return largest;
 }
 
 // One row's elements [k0, k0 + count) in the stored form, `to` being the stored element of this part.
-void store_row(const Level& level, const Source& source, int64_t row, int64_t k0, int64_t count, Elem to, float scale, char* out) {
+void store_row(const Level& level, const Source& source, int64_t row, int64_t k0, int64_t count, Elem to, const NarrowRow& narrow, char* out) {
   const bool scaled = (to == Elem::s8 || to == Elem::fp8) && elem_of(source.dtype) != to;
   const ConvertFn direct = source.dtype == DType::float64 ? nullptr : level.convert[static_cast<int>(elem_of(source.dtype))][static_cast<int>(to)];
   if (direct && !scaled) return direct(source.at(row, k0), out, count);
   float values[kChunk];
   load_floats(level, source, row, k0, count, values);
   if (!scaled) return level.convert[static_cast<int>(Elem::f32)][static_cast<int>(to)](values, out, count);
-  // A scale whose inverse overflows belongs to a row of zeros.
-  const float inverse = scale > 1e-38f ? 1.f / scale : 0.f;
   for (int64_t i = 0; i < count; ++i) {
     if (to == Elem::fp8) {
-      reinterpret_cast<f8e4m3*>(out)[i] = f8e4m3(values[i] * inverse);
+      reinterpret_cast<f8e4m3*>(out)[i] = narrow.float8(values[i]);
     } else {
-      out[i] = static_cast<char>(std::clamp(std::nearbyintf(std::isnan(scale) ? 0.f : values[i] * inverse), -127.f, 127.f));
+      out[i] = static_cast<char>(narrow.int8(values[i]));
     }
   }
 }
@@ -90,6 +84,7 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
   const int columns = level.panel, half = columns / 2;
   int64_t row_of[kMaxPanel];  // -1: padding
   float scale[kMaxPanel];
+  std::vector<NarrowRow> narrow(static_cast<size_t>(columns), NarrowRow(spec.w, 0));
   for (int j = 0; j < columns; ++j) {
     if (spec.geglu) {
       const int64_t column = panel * half + j % half;
@@ -102,7 +97,8 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
     if (source.scale) {
       scale[j] = source.scale[row_of[j]];
     } else if (elem_of(source.dtype) != plan.w_stored) {
-      scale[j] = row_scale(level, source, row_of[j], plan.w_stored == Elem::fp8 ? 448.f : 127.f);
+      narrow[static_cast<size_t>(j)] = NarrowRow(spec.w, row_absmax(level, source, row_of[j]));
+      scale[j] = narrow[static_cast<size_t>(j)].scale();
     }
   }
   if (plan.has_scale) std::memcpy(packed + panel * columns * 4, scale, static_cast<size_t>(columns) * 4);
@@ -117,7 +113,7 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
       std::memset(rows, 0, sizeof rows);
       for (int j = 0; j < columns; ++j) {
         if (row_of[j] < 0) continue;
-        store_row(level, source, row_of[j], k0, count, to, scale[j], rows[j]);
+        store_row(level, source, row_of[j], k0, count, to, narrow[static_cast<size_t>(j)], rows[j]);
         for (int64_t i = 0; plan.has_offset && i < count; ++i) offset[j] += 128 * static_cast<int8_t>(rows[j][i]);
       }
       interleave(rows, columns, units, plan.stored_unit(), out);

@@ -43,6 +43,7 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   } else {
     plan.unit = Unit::f32, plan.per_unit = 1, plan.a_used = plan.w_used = Elem::f32;
   }
+  plan.decode_first = spec.separate_decode && plan.w_stored != plan.w_used;
   plan.units = (spec.k + plan.per_unit - 1) / plan.per_unit;
   const int64_t panel_columns = spec.geglu ? plan.level->panel / 2 : plan.level->panel;
   plan.panels = (spec.columns() + panel_columns - 1) / panel_columns;

@@ -16,16 +16,21 @@ struct GemmPlan {
   bool quantize_a;    // A comes as floats and int8 is wanted
   bool has_scale;     // W has a scale per output channel
   bool has_offset;    // the sums carry 128 times the sum of W's row, because A's zero point is 128
+  bool decode_first;  // all of W is decoded into the workspace, where the product then finds it
   int64_t units;      // of K, rounded up
   int64_t panels;     // of N, rounded up
 
-  bool decodes() const { return w_stored != w_used; }
+  // Whether panels are decoded one by one, between the products.
+  bool decodes() const { return w_stored != w_used && !decode_first; }
   int64_t padded_n() const { return panels * level->panel; }
   // Bytes of one unit of one column as stored.
   int64_t stored_unit() const;
   // One part of one panel, as stored and as used.
   int64_t stored_part() const { return units * level->panel * stored_unit(); }
   int64_t used_part() const { return units * level->panel * 4; }
+  // Bytes of a unit of a column, and of a part of a panel, where the product's loop finds W.
+  int64_t read_unit() const { return decode_first ? 4 : stored_unit(); }
+  int64_t read_part() const { return units * level->panel * read_unit(); }
   // The packed buffer: scales (float32), offsets (int32), then the panels.
   int64_t offset_at() const { return has_scale ? padded_n() * 4 : 0; }
   int64_t panels_at() const { return offset_at() + (has_offset ? padded_n() * 4 : 0); }
@@ -54,10 +59,10 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
 
 // Where things lie in the workspace, in bytes; all multiples of 64.
 struct WorkspaceLayout {
-  int64_t quantized, scales;  // sizes of the parts shared by the threads
+  int64_t quantized, scales, decoded, all_sums;  // sizes of the parts shared by the threads
   int64_t sums, a, b;         // sizes of each thread's parts
   int64_t a_stride;           // bytes between two rows of the packed A
-  int64_t shared() const { return quantized + scales; }
+  int64_t shared() const { return quantized + scales + decoded + all_sums; }
   int64_t per_thread() const { return sums + a + b; }
 };
 WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const Blocking& blocking);

@@ -1,0 +1,168 @@
+// Linears in 8 bits against their meaning in float64 (the decomposition, in which quantised rows are the values before their rounding). The tolerance
+// follows from the roundings: each is taken as uniform over its step, and errors of the terms add as a random walk.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+
+#include "backends/cpu/backend.h"
+#include "backends/ref/backend.h"
+#include "compiler/compile.h"
+#include "ops/decompose.h"
+#include "runtime/session.h"
+#include "tensor/narrow_weight.h"
+#include "vivace/generator.h"
+
+namespace vivace {
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+
+// What gives the linear its rows.
+enum class From { floats, quantize_rows, layer_norm, geglu };
+
+struct QuantizedCase {
+  const char* name;
+  From from;
+  Attrs attrs;                       // of the linear
+  DType stored = DType::float32;     // of its weight
+  bool geglu = false, residual = false;
+  friend void PrintTo(const QuantizedCase& c, std::ostream* out) { *out << c.name; }
+};
+
+const Attrs kDynamic{{"compute", "int8_dynamic"}}, kDynamicRows{{"compute", "int8_dynamic"}, {"to", "float32"}};
+const QuantizedCase kCases[] = {
+    {"dynamic", From::floats, kDynamic},
+    {"dynamic_separate_epilogue", From::floats, {{"compute", "int8_dynamic"}, {"epilogue", "separate"}, {"act", "silu"}}, DType::float32, false, true},
+    {"dynamic_stored_int8", From::floats, kDynamic, DType::int8},
+    {"dynamic_geglu", From::floats, kDynamic, DType::float32, true},
+    {"dynamic_geglu_separate_epilogue", From::floats, {{"compute", "int8_dynamic"}, {"epilogue", "separate"}}, DType::float32, true},
+    {"rows", From::quantize_rows, kDynamicRows, DType::float32, false, true},
+    {"rows_of_layer_norm", From::layer_norm, kDynamicRows},
+    {"rows_of_layer_norm_geglu", From::layer_norm, kDynamicRows, DType::int8, true},
+    {"rows_of_geglu", From::geglu, kDynamicRows},
+    {"int8_weights", From::floats, {{"weight_storage", "int8"}}},
+    {"int8_weights_decoded_first", From::floats, {{"weight_storage", "int8"}, {"decode", "separate"}}, DType::float32, false, true},
+    {"int8_weights_stored", From::floats, {}, DType::int8},
+    {"float8_weights", From::floats, {{"weight_storage", "float8_e4m3"}}},
+    {"float8_weights_geglu_decoded_first", From::floats, {{"weight_storage", "float8_e4m3"}, {"decode", "separate"}}, DType::float32, true},
+    {"float8_weights_stored", From::floats, {}, DType::float8_e4m3, true},
+};
+
+constexpr int64_t kRows = 13, kFeatures = 70, kOut = 36;  // 70: not a multiple of 4
+
+// The rows that the linear reads; `quantized`: as they are in the graph, else as floats.
+Value rows_of(Builder& b, const QuantizedCase& c, bool quantized) {
+  const Value x = b.input("x", b.dtype(), {1, kRows, c.from == From::geglu ? 2 * kFeatures : kFeatures});
+  Attrs attrs;
+  if (quantized) attrs.set("quantize", int64_t{1});
+  switch (c.from) {
+    case From::floats: return x;
+    case From::quantize_rows: return quantized ? b.emit(Op::quantize_rows, {x}) : x;
+    case From::geglu: return b.emit(Op::geglu, {x}, attrs);
+    case From::layer_norm: attrs.set("eps", 1e-5); return b.emit(Op::layer_norm, {x, b.weight("g", {kFeatures}), b.weight("h", {kFeatures})}, attrs);
+  }
+  return x;
+}
+
+Graph graph_of(const QuantizedCase& c) {
+  Builder b(DType::float32, [&](const std::string& name) { return name == "w" ? c.stored : DType::float32; });
+  const Value rows = rows_of(b, c, true), w = b.weight("w", {c.geglu ? 2 * kOut : kOut, kFeatures});
+  const Value scale = c.stored == DType::float32 ? Value{} : b.weight("s", {c.geglu ? 2 * kOut : kOut});
+  const Value residual = c.residual ? b.input("r", b.dtype(), {1, kRows, kOut}) : Value{};
+  b.output("y", b.emit(c.geglu ? Op::geglu_linear : Op::linear, {rows, w, b.weight("b", {c.geglu ? 2 * kOut : kOut}), residual, scale}, c.attrs));
+  return b.take();
+}
+
+Tensor run(Graph graph, const Backend& backend, const Tensors& values) {
+  const auto plan = std::make_shared<const Plan>(compile(std::move(graph), backend, {}));
+  ConstantStore store;
+  const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes { return {values.at(name).dtype(), values.at(name).data()}; },
+                             .release = [](const std::string&) {}};
+  Session session(plan, backend, store, weights);
+  for (const PlanPort& port : plan->inputs) session.set_input(port.name, values.at(port.name));
+  session.run(Phase::setup);
+  session.run(Phase::step);
+  session.check_quantized();
+  return session.output("y").to(DType::float32).clone();
+}
+
+Tensor normal(uint64_t seed, const Shape& shape, float scale = 1) {
+  Tensor t = Generator(seed).randn(shape);
+  for (float& x : t.floats()) x *= scale;
+  return t;
+}
+
+// w as the checkpoint stores it, with the scales; the floats that it stands for.
+void store_weight(const Tensor& floats, DType stored, Tensors& values, Tensor& meant) {
+  const int64_t n = floats.dim(0), k = floats.dim(1);
+  values["w"] = meant = floats;
+  if (stored == DType::float32) return;
+  Tensor w({n, k}, stored), s({n}, DType::float32);
+  meant = floats.clone();
+  for (int64_t r = 0; r < n; ++r) {
+    const NarrowRow row(stored, absmax(floats.as<float>() + r * k, k));
+    s.floats()[static_cast<size_t>(r)] = row.scale();
+    for (int64_t i = r * k; i < (r + 1) * k; ++i) {
+      const float x = floats.as<float>()[i];
+      if (stored == DType::int8) w.as<int8_t>()[i] = row.int8(x);
+      else w.as<f8e4m3>()[i] = row.float8(x);
+      meant.as<float>()[i] = row.scale() * (stored == DType::int8 ? static_cast<float>(w.as<int8_t>()[i]) : static_cast<float>(w.as<f8e4m3>()[i]));
+    }
+  }
+  values["w"] = w;
+  values["s"] = s;
+}
+
+// Variance of the error of one product of a row with a row of w.
+double variance(const QuantizedCase& c, const float* a, const float* w) {
+  const bool dynamic = c.attrs.text("compute") == "int8_dynamic", kept = c.stored != DType::float32;
+  const DType storage = dynamic || c.attrs.text("weight_storage") == "int8" ? DType::int8 : DType::float8_e4m3;
+  const double step_a = dynamic ? absmax(a, kFeatures) / 127.0 : 0, step_w = kept ? 0 : NarrowRow(storage, absmax(w, kFeatures)).scale();
+  double sum = 0;
+  for (int64_t i = 0; i < kFeatures; ++i) {
+    // int8: half a step at most. float8_e4m3: half of the last of three fraction bits, 2^-4 of the value.
+    const double error_w = storage == DType::int8 ? step_w / 2 : (kept ? 0 : std::max(std::abs(static_cast<double>(w[i])) * 0x1p-4, step_w * 0x1p-10));
+    sum += (static_cast<double>(w[i]) * w[i] * step_a * step_a / 4 + static_cast<double>(a[i]) * a[i] * error_w * error_w + step_a * step_a * error_w * error_w / 4) / 3;
+  }
+  return sum;
+}
+
+class QuantizedOps : public testing::TestWithParam<QuantizedCase> {};
+
+TEST_P(QuantizedOps, CpuMatchesTheMeaning) {
+  const QuantizedCase& c = GetParam();
+  const int64_t n = c.geglu ? 2 * kOut : kOut;
+  Tensors values{{"x", normal(1, {1, kRows, c.from == From::geglu ? 2 * kFeatures : kFeatures})}, {"b", normal(3, {n})}, {"r", normal(4, {1, kRows, kOut})},
+                 {"g", normal(5, {kFeatures})}, {"h", normal(6, {kFeatures})}};
+  Tensor w;
+  store_weight(normal(2, {n, kFeatures}, 0.1f), c.stored, values, w);
+  Builder b(DType::float32);
+  b.output("y", rows_of(b, c, false));
+  const Tensor rows = run(decompose_all(b.take()), ref::backend(), values);
+  const Tensor got = run(graph_of(c), cpu::backend(), values), want = run(decompose_all(graph_of(c)), ref::backend(), values);
+
+  // Inside a GEGLU an error of either half is multiplied by the other, and by GELU's slope, which is at most 1.13.
+  double largest = 1;
+  if (c.geglu)
+    for (int64_t r = 0; r < kRows; ++r)
+      for (int64_t j = 0; j < n; ++j) {
+        double y = values.at("b").floats()[static_cast<size_t>(j)];
+        for (int64_t i = 0; i < kFeatures; ++i) y += static_cast<double>(rows.as<float>()[r * kFeatures + i]) * w.as<float>()[j * kFeatures + i];
+        largest = std::max(largest, 2 * 1.13 * std::abs(y));
+      }
+  const double slope = c.attrs.has("act") ? 1.1 : largest;  // silu's slope is at most 1.1
+  for (int64_t r = 0; r < kRows; ++r)
+    for (int64_t j = 0; j < kOut; ++j) {
+      double error = variance(c, rows.as<float>() + r * kFeatures, w.as<float>() + j * kFeatures);
+      if (c.geglu) error = std::max(error, variance(c, rows.as<float>() + r * kFeatures, w.as<float>() + (j + kOut) * kFeatures));
+      const double y = want.as<float>()[r * kOut + j];
+      // Six deviations, and float32's rounding of sums of some tens of terms of about 1.
+      ASSERT_NEAR(got.as<float>()[r * kOut + j], y, slope * (6 * std::sqrt(error) + 1e-5)) << "row " << r << ", column " << j;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, QuantizedOps, testing::ValuesIn(kCases), [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace vivace
