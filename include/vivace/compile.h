@@ -1,6 +1,7 @@
 // How a component is compiled: the options of torch.compile and of torch._inductor.config, under their names.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,23 @@ std::string compile_mode_name(CompileMode mode);
 enum class SDPBackend { automatic, flash, efficient, math };
 SDPBackend parse_sdp_backend(const std::string& name);
 
+// torch._inductor.config's flags, under their names.
+struct CompilerFlags {
+  // The scales of an int8 GEMM are multiplied in its epilogue, with bias, activation and residual; false: its sums go through memory first.
+  bool force_fuse_int_mm_with_mul = true;
+  // Weights stored narrower than the activations are widened inside the GEMM; false: as a whole, before it.
+  bool use_mixed_mm = true;
+};
+// The process's defaults, as torch._inductor.config: what CompileOptions made from now on begin with.
+inline CompilerFlags config;
+
+// What a linear layer is computed with. int8_dynamic: weights int8 with a scale per output channel, activations int8 with a scale per token, found at
+// run time. weight_only: narrow weights with a scale per output channel, widened as they are read.
+enum class Quantization { none, int8_dynamic, int8_weight_only, float8_weight_only };
+// "int8-dynamic", "int8-weight-only", "float8-weight-only". Throws UsageError for another name.
+Quantization parse_quantization(const std::string& name);
+std::string quantization_name(Quantization kind);
+
 struct CompileOptions {
   CompileMode mode = CompileMode::off;
   // An op without a compiled kernel is an error that names it, instead of a graph break.
@@ -28,6 +46,9 @@ struct CompileOptions {
   SDPBackend sdpa = SDPBackend::automatic;
   // No kernel whose error is above that of the plain one (no Winograd).
   bool exact = false;
+  CompilerFlags flags = config;
+  // By layer, the module's name: "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q". quantize.h fills it.
+  std::map<std::string, Quantization> quantize;
 };
 
 }  // namespace vivace

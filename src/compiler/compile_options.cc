@@ -26,13 +26,23 @@ constexpr std::array<std::pair<const char*, CompileMode>, 5> kModes{{{"off", Com
 constexpr std::array<std::pair<const char*, SDPBackend>, 4> kBackends{
     {{"auto", SDPBackend::automatic}, {"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}}};
 
+constexpr std::array<std::pair<const char*, Quantization>, 3> kQuantizations{{{"int8-dynamic", Quantization::int8_dynamic},
+                                                                              {"int8-weight-only", Quantization::int8_weight_only},
+                                                                              {"float8-weight-only", Quantization::float8_weight_only}}};
+
 }  // namespace
 
 CompileMode parse_compile_mode(const std::string& name) { return find_name(kModes, name, "compile mode"); }
 SDPBackend parse_sdp_backend(const std::string& name) { return find_name(kBackends, name, "attention backend"); }
+Quantization parse_quantization(const std::string& name) { return find_name(kQuantizations, name, "quantization"); }
 
 std::string compile_mode_name(CompileMode mode) {
   return std::ranges::find(kModes, mode, &std::pair<const char*, CompileMode>::second)->first;
+}
+
+std::string quantization_name(Quantization kind) {
+  const auto found = std::ranges::find(kQuantizations, kind, &std::pair<const char*, Quantization>::second);
+  return found == kQuantizations.end() ? "none" : found->first;
 }
 
 }  // namespace vivace

@@ -15,9 +15,18 @@ namespace {
 // When an optional pass runs: in every mode but off, or only where more rounding error is allowed (max-autotune without exact).
 enum class When { compiled, inexact };
 
+// A pass, with or without a look at the options.
+struct PassFunction {
+  PassFunction(void (*f)(Graph&)) : plain(f) {}
+  PassFunction(void (*f)(Graph&, const CompileOptions&)) : configured(f) {}
+  void operator()(Graph& graph, const CompileOptions& options) const { plain ? plain(graph) : configured(graph, options); }
+  void (*plain)(Graph&) = nullptr;
+  void (*configured)(Graph&, const CompileOptions&) = nullptr;
+};
+
 struct Pass {
   PassInfo info;
-  void (*run)(Graph&);
+  PassFunction run;
   When when = When::compiled;
 };
 
@@ -33,6 +42,7 @@ const std::vector<Pass>& passes() {
   constexpr bool kRequired = false, kOptional = true;
   static const std::vector<Pass> list{
       {{"cse", "equal nodes become one", kRequired}, eliminate_common_subexpressions},
+      {{"quantize", "8-bit weights and products where options.quantize says so", kRequired}, quantize},
       {{"fuse_projections", "Q, K, V (and K, V) are one GEMM", kOptional}, fuse_projections},
       {{"fuse_geglu", "the gate of GEGLU in the GEMM's epilogue", kOptional}, fuse_geglu},
       {{"fuse_upsample_convolution", "nearest 2x + 3x3 convolution with less arithmetic", kOptional}, fuse_upsample_convolution},
@@ -40,6 +50,7 @@ const std::vector<Pass>& passes() {
       {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional}, fuse_epilogues},
       {{"allow_winograd", "3x3 convolutions may run as Winograd (max-autotune without --exact)", kOptional}, allow_winograd, When::inexact},
       {{"fuse_elementwise", "chains of elementwise ops are one loop", kOptional}, fuse_elementwise},
+      {{"fuse_quantize", "activations are quantised where they are made, or once for several readers", kOptional}, fuse_quantize},
       {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
       {{"assign_phases", "what depends on weights alone is prepared", kRequired}, assign_phases},
       {{"hoist_step_invariant", "what depends on no step input runs once a prompt", kOptional}, hoist_step_invariant},
@@ -67,7 +78,7 @@ Graph run_passes(Graph graph, const CompileOptions& options, std::vector<std::pa
   for (const Pass& pass : passes()) {
     if (!applies(pass, options)) continue;
     const auto before = std::chrono::steady_clock::now();
-    pass.run(graph);
+    pass.run(graph, options);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - before;
     if (seconds) seconds->emplace_back(pass.info.name, taken.count());
     try {

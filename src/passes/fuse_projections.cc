@@ -30,7 +30,8 @@ NodeId joined(Graph& graph, const std::vector<NodeId>& group, size_t input) {
 void merge(Graph& graph, const std::vector<NodeId>& group) {
   Node linear = graph[group[0]];
   linear.inputs[1] = joined(graph, group, 1);
-  if (input_or_none(linear, 2) != kNone) linear.inputs[2] = joined(graph, group, 2);
+  for (size_t i : {2, 4})  // biases, scales of 8-bit weights
+    if (input_or_none(linear, i) != kNone) linear.inputs[i] = joined(graph, group, i);
   linear.shape.back() = graph[linear.inputs[1]].shape[0];
   const NodeId all = graph.add(std::move(linear));
   int64_t begin = 0;

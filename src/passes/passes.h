@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ir/graph.h"
+#include "vivace/compile.h"
 
 namespace vivace {
 
@@ -20,6 +21,12 @@ void fuse_norm_activation(Graph& graph);
 void fuse_geglu(Graph& graph);
 // A 3x3 convolution of a doubled image becomes upsample_conv2d, which has kernels with less arithmetic. Before fuse_epilogues.
 void fuse_upsample_convolution(Graph& graph);
+// Linears that options.quantize names, by their scope, get the arithmetic and the weight storage asked for. Before fuse_projections, which joins
+// linears of one kind only.
+void quantize(Graph& graph, const CompileOptions& options);
+// The activation of int8 linears is quantised where it is made (layer_norm, geglu), or once for several readers. After the passes that look for
+// linears or for what comes before them, before assign_phases.
+void fuse_quantize(Graph& graph);
 // What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a residual.
 // After the passes that look for bare linears and convolutions.
 void fuse_epilogues(Graph& graph);

@@ -1,4 +1,5 @@
-// Each pass on text, before and after: tests/passes/data/*.ir holds "# pass: name", a graph, "---", the graph that must come out.
+// Each pass on text, before and after: tests/passes/data/*.ir holds "# pass: name", a graph, "---", the graph that must come out. A node's scope, where a
+// pass looks at it, follows it behind "#".
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,12 +13,28 @@
 namespace vivace {
 namespace {
 
+void quantize_as_asked(Graph& graph) {
+  CompileOptions options;
+  options.quantize = {{"dynamic", Quantization::int8_dynamic}, {"narrow", Quantization::int8_weight_only}, {"float8", Quantization::float8_weight_only},
+                      {"as_it_was", Quantization::none}};
+  quantize(graph, options);
+}
+void quantize_separately(Graph& graph) {
+  CompileOptions options;
+  options.quantize = {{"dynamic", Quantization::int8_dynamic}, {"narrow", Quantization::int8_weight_only}};
+  options.flags.force_fuse_int_mm_with_mul = options.flags.use_mixed_mm = false;
+  quantize(graph, options);
+}
+
 struct NamedPass {
   const char* name;
   void (*run)(Graph&);
 };
 constexpr NamedPass kPasses[] = {
     {"cse", eliminate_common_subexpressions},
+    {"quantize", quantize_as_asked},
+    {"quantize_separately", quantize_separately},
+    {"fuse_quantize", fuse_quantize},
     {"fuse_projections", fuse_projections},
     {"fuse_geglu", fuse_geglu},
     {"fuse_upsample_convolution", fuse_upsample_convolution},
