@@ -33,7 +33,9 @@ ConvSpec spec_of(const KernelCall& call) {
     spec.upsample2x = true;
     spec.pad = {1, 1, 1, 1};
   }
-  spec.compute = call.in[0]->dtype == DType::bfloat16 || call.attrs->text("compute") == "bf16" ? DType::bfloat16 : DType::float32;
+  // Where there are no bfloat16 products, bfloat16 is storage, as float16 always is.
+  const bool bf16 = isa() == Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("compute") == "bf16");
+  spec.compute = bf16 ? DType::bfloat16 : DType::float32;
   return spec;
 }
 
