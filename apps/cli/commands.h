@@ -29,6 +29,7 @@ Command add_profile(CLI::App& app, const Common& common);
 Command add_bench_component(CLI::App& app, const Common& common);
 Command add_cache(CLI::App& app, const Common& common);
 Command add_make_random(CLI::App& app, const Common& common);
+Command add_quantize(CLI::App& app, const Common& common);
 
 // The folder of the model that comes with Vivace: beside the installed program, or in the source tree it was built from.
 std::string default_model();

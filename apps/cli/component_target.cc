@@ -10,6 +10,7 @@
 #include "models/autoencoder_kl/model.h"
 #include "models/clip_text/model.h"
 #include "models/unet2d_condition/model.h"
+#include "pipelines/quantized_checkpoint.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
 
@@ -77,6 +78,10 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
     if (name().starts_with("vae") && vae.force_upcast && dtype_ == DType::float16) dtype_ = DType::float32;
   }
   weights_ = open_weights(folder, options_.variant);
+  compile_ = options_.compile.options();
+  const LayerQuantization stored = stored_quantization(json, graph());
+  if (!options_.compile.quantize.empty()) compile_.quantize = options_.compile.quantization(graph(), weights(), dtype_);
+  compile_.quantize.insert(stored.begin(), stored.end());
 }
 
 Graph ComponentTarget::graph() const {
@@ -86,12 +91,12 @@ Graph ComponentTarget::graph() const {
   }));
 }
 
-Plan ComponentTarget::plan() const { return compile(graph(), cpu::backend(), options_.compile.options()); }
+Plan ComponentTarget::plan() const { return compile(graph(), cpu::backend(), compile_); }
 
 Session& ComponentTarget::session() {
   if (!weights_)
     throw UserError(cat(options_.model, "/", name().substr(0, name().find('.')), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
-  if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, options_.compile.options());
+  if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_);
   Session& session = component_->session(name(), dtype_, build_);
   Generator noise(0);
   for (const PlanPort& port : session.plan().inputs) {

@@ -36,6 +36,8 @@ class ComponentTarget {
   int64_t width() const { return width_; }
   // nullptr where the folder has none.
   const WeightMap* weights() const { return weights_ ? &*weights_ : nullptr; }
+  // --compile and its relatives, with the layers to be quantised: those that --quantize names, and those that the unet's checkpoint holds in 8 bits.
+  const CompileOptions& compile_options() const { return compile_; }
   // Before any pass, and compiled.
   Graph graph() const;
   Plan plan() const;
@@ -48,6 +50,7 @@ class ComponentTarget {
   DType dtype_ = DType::float32;
   int64_t height_ = 0, width_ = 0;
   Component::BuildGraph build_;
+  CompileOptions compile_;
   int64_t vocabulary_ = 0;
   std::optional<WeightMap> weights_;
   std::unique_ptr<Component> component_;

@@ -113,7 +113,7 @@ int run(const Options& o, const Common& common) {
   if (o.passes) return list_passes(common);
   const ComponentTarget target(o);
   if (o.graph) {
-    print(print(run_passes(target.graph(), o.compile.options()), true));
+    print(print(run_passes(target.graph(), target.compile_options()), true));
     return 0;
   }
   const Plan plan = target.plan();

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "base/cache_folder.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "commands.h"
+#include "pipelines/models.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -27,9 +29,29 @@ void CompileFlags::add(CLI::App& app) {
   app.add_flag("--exact", exact, "No kernel whose error is above the plain one's");
   app.add_option("--disable-pass", disable_passes, "Leave out an optional pass (see explain --passes); may be given several times")->allow_extra_args(false);
   app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math")->capture_default_str();
+  add_quantize(app);
+}
+
+void CompileFlags::add_quantize(CLI::App& app) {
+  app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-weight-only, float8-weight-only");
+  app.add_option("--quantize-filter", quantize_filter,
+                 "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, a file of names, or terms such as in>=640,name~attn1");
+  app.add_option("--quantize-export", quantize_export, "File for the names of the layers chosen, which --quantize-filter takes");
+}
+
+LayerQuantization CompileFlags::quantization(const Graph& graph, const WeightMap* weights, DType dtype) const {
+  const Quantization kind = parse_quantization(quantize);
+  const std::string filter = !quantize_filter.empty() ? quantize_filter : kind == Quantization::int8_dynamic ? "measured" : "all";
+  const LayerQuantization layers = choose_layers(graph, kind, filter == "measured" ? measured_filter(graph, weights, dtype, kind) : parse_quantize_filter(filter));
+  if (quantize_export.empty()) return layers;
+  std::string text = cat("# ", quantize, ", filter ", filter, '\n');
+  for (const auto& [name, chosen] : layers) text += name + '\n';
+  write_file(quantize_export, text);
+  return layers;
 }
 
 CompileOptions CompileFlags::options() const {
+  if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty())) throw UsageError("--quantize-filter and --quantize-export need --quantize");
   return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backend(sdpa), .exact = exact};
 }
 
@@ -93,6 +115,12 @@ CallOptions PictureOptions::call() const {
 
 DiffusionPipeline PictureOptions::load() const {
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, {.dtype = parse_dtype(dtype), .variant = variant, .compile = compile.options()});
+  if (!compile.quantize.empty()) {
+    auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
+    const int64_t scale = pipe.vae().scale(), side = unet.config().sample_size;
+    const UNetShape shape{.batch = 2, .height = height ? *height / scale : side, .width = width ? *width / scale : side};
+    unet.quantize(compile.quantization(unet.graph(unet.dtype(), unet.builder(shape)), &unet.weights(), unet.dtype()));
+  }
   if (!scheduler.empty()) pipe.set_scheduler(make_scheduler(scheduler, pipe.scheduler().config()));
   return pipe;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "pipelines/quantization.h"
 #include "vivace/vivace.h"
 
 namespace vivace::cli {
@@ -15,8 +16,13 @@ struct CompileFlags {
   std::string mode = "off", sdpa = "auto";
   bool fullgraph = false, exact = false;
   std::vector<std::string> disable_passes;
+  std::string quantize, quantize_filter, quantize_export;
 
   void add(CLI::App& app);
+  void add_quantize(CLI::App& app);  // a part of add()
+  // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
+  // Throws UsageError for an unknown name, UserError for files.
+  LayerQuantization quantization(const Graph& graph, const WeightMap* weights, DType dtype) const;
   // Throws UsageError for an unknown name.
   CompileOptions options() const;
 };
@@ -46,7 +52,7 @@ struct PictureOptions {
   void add(CLI::App& app);
   // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".
   CallOptions call() const;
-  // The pipeline, with the scheduler that was asked for.
+  // The pipeline, with the scheduler and the quantisation of the unet that were asked for.
   DiffusionPipeline load() const;
 };
 

@@ -20,10 +20,9 @@ double flops(const Plan& plan, const PlanStep& step) {
   if (step.pack) return 0;  // has the op of the step that it packs for, but one input
   const Shape& out = shape_of(plan, step.out);
   const auto in = [&](size_t i) -> const Shape& { return shape_of(plan, step.in[i]); };
-  const auto product = [](const Shape& x, const Shape& w) { return 2.0 * static_cast<double>(numel(x)) * static_cast<double>(w[0]); };
   switch (step.op) {
-    case Op::linear:
-    case Op::geglu_linear: return product(in(0), in(1));
+    case Op::linear: return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(in(1)[1]);
+    case Op::geglu_linear: return 4.0 * static_cast<double>(numel(out)) * static_cast<double>(in(1)[1]);
     case Op::matmul: return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(in(0).back());
     case Op::conv2d: return conv_flops(in(1), out);
     case Op::upsample_conv2d: return conv_flops(in(1), out);

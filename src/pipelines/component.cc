@@ -52,7 +52,18 @@ Session& Component::session(const std::string& key, DType dtype, const BuildGrap
 
 void Component::compile(const CompileOptions& options) {
   options_ = options;
+  options_.quantize.insert(quantization_.begin(), quantization_.end());
   sessions_.clear();
+}
+
+void Component::quantize(const std::map<std::string, Quantization>& layers) {
+  for (const auto& [name, kind] : layers) quantization_[name] = options_.quantize[name] = kind;
+  sessions_.clear();
+}
+
+Graph Component::typical_graph() const {
+  if (!typical_) throw InternalError(cat(name_, " has no typical graph"));
+  return graph(dtype_, typical_);
 }
 
 void Component::check_weights(std::initializer_list<Graph> graphs) const {

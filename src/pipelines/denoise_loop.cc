@@ -62,6 +62,7 @@ Tensor denoise(const DenoiseRequest& request, std::vector<double>& seconds) {
     feed(*request.session, latents, request.scheduler->input_scale(i));
     request.session->set_input("timestep", Tensor::from({t}));
     request.session->run(Phase::step);
+    request.session->check_quantized();
     Tensor output = nhwc_to_nchw(request.session->output("sample").to(DType::float32));
     if (request.guidance) output = guide(output, request);
     if (!is_finite(output)) throw UserError(cat("the UNet gave a NaN or an infinity at step ", i + 1, " of ", request.steps, " (timestep ", t, ")"));

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "pipelines/quantized_checkpoint.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -26,7 +27,11 @@ Tensor image_output(Session& session, const std::string& name) { return nhwc_to_
 
 UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_unet_config(read_config(path))) {
-  check_weights({graph(options.dtype, builder({1, 8, 8, 1}))});
+  // Guidance makes a batch of 2; CLIP's 77 tokens.
+  set_typical(builder({2, config_.sample_size, config_.sample_size, 77}));
+  const Graph small = graph(options.dtype, builder({1, 8, 8, 1}));
+  quantize(stored_quantization(read_config(path), small));
+  check_weights({small});
 }
 
 Component::BuildGraph UNetComponent::builder(const UNetShape& shape) const {
@@ -41,6 +46,7 @@ VAEComponent::VAEComponent(const std::filesystem::path& path, const ModelOptions
     : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile),
       config_(read_autoencoder_kl_config(read_config(path))) {
   const int64_t side = 8 * config_.scale();
+  set_typical(decoder(1, 64, 64));
   check_weights({graph(options.dtype, decoder(1, 8, 8)), graph(options.dtype, [&](Builder b) { return build_vae_encoder(config_, 1, side, side, std::move(b)); })});
 }
 
@@ -59,6 +65,7 @@ Session& VAEComponent::encoder_session(int64_t batch, int64_t height, int64_t wi
 CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_clip_text_config(read_config(path))) {
   config_.with_projection = config_.with_projection || weights().find("text_projection.weight");
+  set_typical(builder(1, config_.max_position_embeddings, 0));
   check_weights({graph(options.dtype, builder(1, config_.max_position_embeddings, 0))});
 }
 
@@ -107,6 +114,7 @@ Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, co
   }
   session.run(Phase::setup);
   session.run(Phase::step);
+  session.check_quantized();
   return image_output(session, "sample");
 }
 
@@ -124,6 +132,7 @@ Tensor AutoencoderKL::decode(const Tensor& latents) {
     Session& session = vae.decoder_session(latents.dim(0), latents.dim(2), latents.dim(3), dtype);
     session.set_input("latents", nchw_to_nhwc(latents));
     session.run(Phase::step);
+    if (dtype == DType::float32) session.check_quantized();  // otherwise there is a second try
     return image_output(session, "sample");
   };
   const auto finite = [](const Tensor& t) {
@@ -145,6 +154,7 @@ AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) {
   Session& session = vae.encoder_session(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype());
   session.set_input("sample", nchw_to_nhwc(sample));
   session.run(Phase::step);
+  session.check_quantized();
   const Tensor moments = image_output(session, "moments");
   const int64_t half = moments.dim(1) / 2, plane = half * moments.dim(2) * moments.dim(3);
   Posterior p;
@@ -169,6 +179,7 @@ CLIPTextModelOutput CLIPTextModel::operator()(const Tensor& input_ids, int skip)
   Session& session = text.session_for(input_ids.dim(0), input_ids.dim(1), skip);
   session.set_input("input_ids", input_ids);
   session.run(Phase::step);
+  session.check_quantized();
   const auto get = [&](const char* name) { return session.has_output(name) ? session.output(name).to(DType::float32).clone() : Tensor(); };
   return {get("last_hidden_state"), get("hidden_state"), get("hidden_state_normed"), get("pooler_output"), get("text_embeds")};
 }

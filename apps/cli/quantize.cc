@@ -1,0 +1,57 @@
+// vivace quantize: a checkpoint whose unet holds 8-bit weights.
+#include <cstdio>
+#include <filesystem>
+
+#include "base/log.h"
+#include "commands.h"
+#include "component_target.h"
+#include "interrupt.h"
+#include "pipelines/quantized_checkpoint.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options : TargetOptions {
+  std::string out;
+};
+
+int run(const Options& o, const Common& common) {
+  // The layers are chosen as for running the model; what is stored serves any machine, so all of them are the default.
+  const ComponentTarget target(o);
+  if (!target.weights()) throw UserError(cat(o.model, "/unet has no weights (.safetensors): expected a checkpoint"));
+  QuantizedCheckpointOptions options{.kind = parse_quantization(o.compile.quantize), .layers = target.compile_options().quantize, .variant = o.variant, .on_tensor = nullptr};
+  options.on_tensor = [](const std::string& tensor) {
+    if (interrupted()) throw Interrupted("stopped");
+    info("unet: ", tensor);
+  };
+  const Uninterrupted writing;
+  const bool existed = fs::exists(o.out);
+  try {
+    write_quantized_checkpoint(o.model, o.out, options);
+  } catch (...) {
+    std::error_code ignored;
+    if (!existed) fs::remove_all(o.out, ignored);
+    throw;
+  }
+  if (!common.quiet) std::fprintf(stderr, "%s (%zu layers in 8 bits)\n", o.out.c_str(), options.layers.size());
+  return 0;
+}
+
+}  // namespace
+
+Command add_quantize(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("quantize", "Write a checkpoint whose unet holds 8-bit weights");
+  c->add_option("model", o->model, "Checkpoint folder in Diffusers layout")->required();
+  c->add_option("out", o->out, "Folder to write")->required();
+  c->add_option("--variant", o->variant, "Weight files of this variant, such as fp16");
+  o->compile.quantize = "int8-dynamic";
+  o->compile.quantize_filter = "all";
+  o->compile.add_quantize(*c);
+  return {c, [o, &common] { return run(*o, common); }};
+}
+
+}  // namespace vivace::cli

@@ -1,0 +1,43 @@
+// Quantisation of a model's linear layers, as torchao does it for Diffusers' guide: apply_dynamic_quant with a filter, and narrow weights.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "vivace/models.h"
+
+namespace vivace {
+
+// A linear layer as a filter sees it.
+struct LinearInfo {
+  std::string name;  // of the module: "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+  int64_t in_features = 0, out_features = 0;
+  std::string block_class;  // Diffusers' class of the innermost block around it: "BasicTransformerBlock"; "" for none
+};
+
+// Whether to quantise a layer.
+using QuantizeFilter = std::function<bool(const LinearInfo&)>;
+
+bool quantize_all(const LinearInfo& layer);
+// The guide's filter: leaves out the sizes that did not gain on the GPU it was made for.
+bool dynamic_quant_filter_fn(const LinearInfo& layer);
+
+// A filter as text: "all"; "dynamic_quant_filter_fn"; the name of a file with a layer's name a line ("#" begins a comment); or terms that must all hold,
+// joined by commas: in>=640, out<=1280 (also =, <, >), name~attn1 (contains), class=BasicTransformerBlock.
+// Throws UsageError for anything else, UserError for a file that cannot be read.
+QuantizeFilter parse_quantize_filter(const std::string& text);
+
+// int8 weights with a scale per output channel, int8 activations with a scale per token, found at run time. Returns the layers' names; warns when the
+// filter matches none. Holds for later calls, whatever compile() is given. Throws UserError where the CPU has no AVX2, UsageError for a model whose
+// checkpoint is quantised already.
+std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter);
+// With the measured filter: a layer is quantised where its int8 product is the faster one on this machine, at the model's own picture size, and its
+// error small: at most kMaxDrift, the relative RMS error of the product with 16 rows of normal numbers (of up to 64 output channels).
+inline constexpr double kMaxDrift = 0.02;
+std::vector<std::string> apply_dynamic_quant(Model& model);
+
+// Weights stored as int8 or float8_e4m3 with a scale per output channel and widened inside the GEMM: for memory. Otherwise as above.
+std::vector<std::string> quantize_weight_only(Model& model, DType storage = DType::int8, const QuantizeFilter& filter = quantize_all);
+
+}  // namespace vivace

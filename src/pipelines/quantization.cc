@@ -1,0 +1,141 @@
+#include "pipelines/quantization.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <tuple>
+
+#include "backends/cpu/backend.h"
+#include "backends/cpu/isa.h"
+#include "backends/cpu/kernels/gemm.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "compiler/measure.h"
+#include "models/common/block_class.h"
+#include "pipelines/component.h"
+#include "vivace/error.h"
+#include "vivace/generator.h"
+#include "vivace/quality.h"
+
+namespace vivace {
+namespace {
+
+// x w^T by the GEMM, w prepared for `compute` and `storage`.
+Tensor product(const Tensor& x, const Tensor& w, cpu::Compute compute, DType storage) {
+  const cpu::GemmSpec spec{.n = w.dim(0), .k = w.dim(1), .a = DType::float32, .c = DType::float32, .compute = compute, .w = storage};
+  const auto bytes = [](size_t n) { return Tensor({static_cast<int64_t>(n)}, DType::uint8); };
+  Tensor packed = bytes(cpu::gemm_packed_bytes(spec)), workspace = bytes(cpu::gemm_workspace_bytes(spec, x.dim(0), num_threads())), y({x.dim(0), spec.n}, DType::float32);
+  cpu::gemm_pack(spec, w.data(), w.dtype(), packed.data());
+  cpu::gemm(spec, {.packed = packed.data(), .a = x.data(), .lda = spec.k, .m = x.dim(0), .c = y.data(), .ldc = spec.n, .workspace = workspace.data()});
+  return y;
+}
+
+// kMaxDrift's measure.
+double drift(const WeightInfo& weight, Quantization kind) {
+  constexpr int64_t kRows = 16, kChannels = 64;
+  const int64_t n = weight.shape[0], k = weight.shape[1], channels = std::min(n, kChannels), row_bytes = k * static_cast<int64_t>(dtype_size(weight.dtype));
+  std::vector<Tensor> rows;
+  for (int64_t i = 0; i < channels; ++i)
+    rows.push_back(Tensor::view({1, k}, weight.dtype, const_cast<char*>(static_cast<const char*>(weight.data)) + i * n / channels * row_bytes).to(DType::float32));
+  const Tensor w = concat_rows(rows), x = Generator(0).randn({kRows, k});
+  const DType storage = kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8;
+  const Tensor exact = product(x, w, cpu::Compute::f32, DType::float32);
+  return relative_rms(exact, product(x, w, kind == Quantization::int8_dynamic ? cpu::Compute::int8_dynamic : cpu::Compute::f32, storage));
+}
+
+struct Seconds {
+  double floating, int8;
+};
+
+// One layer's product both ways, in turns, so that a slow moment hits both alike.
+Seconds time_products(const LinearLayer& layer, DType dtype) {
+  const KernelEntry* gemm = cpu::backend().find("gemm");
+  const Attrs plain, int8{{"compute", "int8_dynamic"}};
+  const int64_t in = layer.info.in_features, out = layer.info.out_features;
+  KernelCall call{.op = Op::linear, .attrs = &plain, .in = {Operand{dtype, {layer.rows, in}}, Operand{DType::float32, {out, in}, 0, true}}, .out = {dtype, {layer.rows, out}}};
+  KernelTimer floating(call);
+  call.attrs = &int8;
+  KernelTimer quantized(call);
+  Seconds best{INFINITY, INFINITY};
+  for (int round = 0; round < 3; ++round) {
+    const TimingBudget budget{.runs = 3, .seconds = 0.05, .warm_up = round == 0};
+    best.floating = std::min(best.floating, floating.time(*gemm, "", budget).min);
+    best.int8 = std::min(best.int8, quantized.time(*gemm, "", budget).min);
+  }
+  return best;
+}
+
+Graph typical_graph(const Model& model) { return model.component().typical_graph(); }
+
+std::vector<std::string> quantize_model(Model& model, Quantization kind, const QuantizeFilter& filter) {
+  const LayerQuantization layers = choose_layers(typical_graph(model), kind, filter);
+  model.component().quantize(layers);
+  std::vector<std::string> names;
+  for (const auto& [name, chosen] : layers) names.push_back(name);
+  return names;
+}
+
+}  // namespace
+
+std::vector<LinearLayer> linear_layers(const Graph& graph) {
+  std::vector<LinearLayer> layers;
+  for (const Node& node : graph.nodes) {
+    if (node.op != Op::linear || graph[node.inputs[1]].op != Op::weight) continue;
+    const Shape &x = graph[node.inputs[0]].shape, &w = graph[node.inputs[1]].shape;
+    layers.push_back({{node.scope, w[1], w[0], block_class(node.scope)}, numel(x) / w[1], graph[node.inputs[1]].attrs.text("name"), graph[node.inputs[1]].dtype});
+  }
+  return layers;
+}
+
+LayerQuantization choose_layers(const Graph& graph, Quantization kind, const QuantizeFilter& filter) {
+  if (cpu::isa() == cpu::Isa::baseline) throw UserError("quantised layers need AVX2 and FMA, which this CPU lacks: run without quantisation");
+  LayerQuantization chosen;
+  int64_t count = 0;
+  for (const LinearLayer& layer : linear_layers(graph)) {
+    ++count;
+    const DType storage = kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8;
+    const bool narrow = layer.stored == DType::int8 || layer.stored == DType::float8_e4m3;
+    if ((!narrow || layer.stored == storage) && filter(layer.info)) chosen[layer.info.name] = kind;
+  }
+  if (chosen.empty()) warn("the quantisation filter matches none of the ", count, " linear layers: nothing is quantised");
+  info(quantization_name(kind), ": ", chosen.size(), " of ", count, " linear layers");
+  return chosen;
+}
+
+QuantizeFilter measured_filter(const Graph& graph, const WeightMap* weights, DType dtype, Quantization kind) {
+  if (cpu::isa() == cpu::Isa::baseline) return quantize_all;  // choose_layers refuses
+  std::map<std::tuple<int64_t, int64_t, int64_t>, Seconds> timed;
+  std::set<std::string> chosen;
+  for (const LinearLayer& layer : linear_layers(graph)) {
+    const auto& [name, in, out, where] = layer.info;
+    bool faster = true;
+    if (kind == Quantization::int8_dynamic) {
+      const auto [slot, is_new] = timed.try_emplace(std::tuple(layer.rows, in, out));
+      if (is_new) slot->second = time_products(layer, dtype);
+      const Seconds& s = slot->second;
+      faster = s.int8 < s.floating;
+      if (is_new)
+        info("measured ", layer.rows, " rows, ", in, " -> ", out, ": ", dtype_name(dtype), ' ', s.floating * 1e3, " ms, int8 ", s.int8 * 1e3, " ms: ", s.floating / s.int8, 'x');
+    }
+    const WeightInfo* weight = weights ? weights->find(layer.weight) : nullptr;
+    const double error = faster && weight ? drift(*weight, kind) : 0;
+    if (faster && error <= kMaxDrift) chosen.insert(name);
+    info(name, " (", in, " -> ", out, "): drift ", error, faster ? "" : ", int8 is not faster", error <= kMaxDrift ? "" : ", too large", chosen.contains(name) ? ": int8" : ": stays");
+  }
+  return [chosen](const LinearInfo& layer) { return chosen.contains(layer.name); };
+}
+
+std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter) { return quantize_model(model, Quantization::int8_dynamic, filter); }
+
+std::vector<std::string> apply_dynamic_quant(Model& model) {
+  const Quantization kind = Quantization::int8_dynamic;
+  return quantize_model(model, kind, measured_filter(typical_graph(model), &model.component().weights(), model.dtype(), kind));
+}
+
+std::vector<std::string> quantize_weight_only(Model& model, DType storage, const QuantizeFilter& filter) {
+  if (storage != DType::int8 && storage != DType::float8_e4m3)
+    throw UsageError(cat("quantize_weight_only: storage is ", dtype_name(storage), ": expected int8 or float8_e4m3"));
+  return quantize_model(model, storage == DType::int8 ? Quantization::int8_weight_only : Quantization::float8_weight_only, filter);
+}
+
+}  // namespace vivace

@@ -1,0 +1,72 @@
+// --quantize and its filters, and the quantize subcommand.
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The linears of the tiny model's unet plan that compute in int8.
+int int8_linears(std::vector<std::string> more) {
+  std::vector<std::string> arguments{"explain", "--json", "--compile", "default", "--model", tiny_model().string()};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  const Finished done = vivace(arguments);
+  EXPECT_EQ(done.code, 0) << done.err;
+  const auto plan = nlohmann::json::parse(done.out, nullptr, false);
+  int count = 0;
+  for (const char* program : {"setup", "step"})
+    for (const auto& step : plan[program]) count += step["attributes"].get<std::string>().find("int8_dynamic") != std::string::npos;
+  return count;
+}
+
+TEST(Quantize, ExplainShowsTheLayersChosen) {
+  EXPECT_EQ(int8_linears({}), 0);
+  const int all = int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", "all"}), some = int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", "name~attn1.to_out"});
+  EXPECT_GT(some, 0);
+  EXPECT_GT(all, some);
+}
+
+TEST(Quantize, ExportedFilterIsTakenAgain) {
+  const TempFolder folder;
+  const std::string file = folder / "layers.txt";
+  const int measured = int8_linears({"--quantize", "int8-dynamic", "--quantize-export", file});
+  EXPECT_TRUE(read_text(file).starts_with("# int8-dynamic, filter measured\n"));
+  if (measured > 0) EXPECT_EQ(int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", file}), measured);
+}
+
+TEST(Quantize, FilterThatMatchesNothingWarns) {
+  const Finished done = vivace({"explain", "--model", tiny_model().string(), "--quantize", "int8-dynamic", "--quantize-filter", "in>100000"});
+  EXPECT_EQ(done.code, 0);
+  EXPECT_NE(done.err.find("matches none of the"), std::string::npos) << done.err;
+}
+
+TEST(Quantize, WrongUseIsRefused) {
+  const std::string model = tiny_model().string();
+  expect_refused(vivace({"explain", "--model", model, "--quantize", "int4"}), 2, {"\"int4\"", "int8-dynamic"});
+  expect_refused(vivace({"explain", "--model", model, "--quantize", "int8-dynamic", "--quantize-filter", "width>5"}), 2, {"width>5", "in>=640"});
+  expect_refused(vivace({"explain", "--model", model, "--quantize-filter", "all"}), 2, {"--quantize"});
+  expect_refused(vivace({"quantize", model, model}), 2, {"is the model itself"});
+}
+
+TEST(Quantize, WrittenCheckpointDrawsAndIsNotQuantisedTwice) {
+  const TempFolder folder;
+  const std::string out = folder / "int8", again = folder / "again", loaded = folder / "loaded.npy", quantised = folder / "quantised.npy";
+  ASSERT_EQ(vivace({"quantize", tiny_model().string(), out, "--quiet"}).code, 0);
+  const std::vector<std::string> common{"generate", "a red apple", "--seed", "1", "--num-inference-steps", "2", "--quiet"};
+  const auto draw = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), common.begin(), common.end());
+    const Finished done = vivace(more);
+    EXPECT_EQ(done.code, 0) << done.err;
+  };
+  draw({"--model", out, "-o", loaded});
+  draw({"--model", tiny_model().string(), "--quantize", "int8-dynamic", "--quantize-filter", "all", "-o", quantised});
+  EXPECT_EQ(read_text(loaded), read_text(quantised));
+  expect_refused(vivace({"quantize", out, again}), 1, {"quantization_config", "already"});
+  EXPECT_FALSE(fs::exists(again));
+}
+
+}  // namespace
+}  // namespace vivace
