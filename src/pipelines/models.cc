@@ -29,9 +29,9 @@ UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptio
     : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_unet_config(read_config(path))) {
   // Guidance makes a batch of 2; CLIP's 77 tokens.
   set_typical(builder({2, config_.sample_size, config_.sample_size, 77}));
-  const Graph small = graph(options.dtype, builder({1, 8, 8, 1}));
-  quantize(stored_quantization(read_config(path), small));
-  check_weights({small});
+  const auto small = [&] { return graph(options.dtype, builder({1, 8, 8, 1})); };
+  quantize(stored_quantization(read_config(path), weights(), small));
+  check_weights({small()});
 }
 
 Component::BuildGraph UNetComponent::builder(const UNetShape& shape) const {

@@ -1,5 +1,6 @@
 #include "pipelines/quantized_checkpoint.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
@@ -115,9 +116,11 @@ void write_weights(const fs::path& path, const WeightMap& weights, const Quantiz
 
 }  // namespace
 
-LayerQuantization stored_quantization(const Config& config, const Graph& graph) {
-  const std::map<std::string, DType> layers = narrow_layers(graph, config.name());
-  if (!config.has(kField) || config.is_null(kField)) {
+LayerQuantization stored_quantization(const Config& config, const WeightMap& weights, const std::function<Graph()>& graph) {
+  const bool says_so = config.has(kField) && !config.is_null(kField);
+  if (!says_so && std::ranges::none_of(weights.weights(), [](const WeightInfo& w) { return is_narrow(w.dtype); })) return {};
+  const std::map<std::string, DType> layers = narrow_layers(graph(), config.name());
+  if (!says_so) {
     if (layers.empty()) return {};
     throw UserError(cat(config.name(), ": field \"", kField, "\" is missing, but tensor \"", layers.begin()->first, ".weight\" is stored as ", dtype_name(layers.begin()->second),
                         ": a folder that vivace quantize wrote has it"));
