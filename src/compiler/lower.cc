@@ -136,7 +136,6 @@ class Lowering {
     const auto packed = static_cast<size_t>(entry.packed_input);
     if (entry.packed_input >= 0 && call.has(packed) && call.in[packed]->constant)
       step.in[packed] = pack(entry, call, node, static_cast<int32_t>(program.size()));
-    if (const auto scales = static_cast<size_t>(entry.packed_scales); entry.packed_scales >= 0 && call.has(scales)) step.in[scales] = kNone;
     program.push_back(std::move(step));
   }
 

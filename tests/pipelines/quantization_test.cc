@@ -25,7 +25,7 @@ TEST(QuantizeFilter, Terms) {
     EXPECT_TRUE(parse_quantize_filter(yes)(kQuery)) << yes;
   for (const char* no : {"in>640", "in=640,out=640", "out<1280", "name~attn2", "class=ResnetBlock2D", "dynamic_quant_filter_fn"})
     EXPECT_FALSE(parse_quantize_filter(no)(kQuery)) << no;
-  for (const char* bad : {"", "in", "in>=", "in>=x", "in~5", "name=x", "width>5", "in>=5,", ">=5", "in=>5", "everything"})
+  for (const char* bad : {"", "in", "in>=", "in>=x", "in~5", "name=x", "width>5", "in>=5,,out>=5", ">=5", "in=>5", "everything"})
     EXPECT_THROW(parse_quantize_filter(bad), UsageError) << bad;
 }
 
