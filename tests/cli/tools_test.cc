@@ -20,7 +20,7 @@ nlohmann::json json_of(std::vector<std::string> arguments) {
 TEST(Program, HelpAndVersion) {
   EXPECT_EQ(vivace({"--help"}).code, 0);
   EXPECT_TRUE(vivace({"--version"}).out.starts_with("vivace "));
-  for (const char* name : {"generate", "sheet", "info", "tokenize", "explain", "profile", "bench-component", "make-random", "quantize"}) {
+  for (const char* name : {"generate", "sheet", "info", "tokenize", "explain", "profile", "bench", "bench-component", "make-random", "quantize"}) {
     EXPECT_EQ(vivace({name, "--help"}).code, 0);
     EXPECT_NE(vivace({"--help"}).out.find(name), std::string::npos);
   }
@@ -87,6 +87,7 @@ TEST(Explain, EveryComponentAndDtype) {
     for (const char* dtype : {"fp32", "bf16", "fp16"}) {
       const Finished done = vivace({"explain", "--model", tiny_model(), "--component", component, "--dtype", dtype});
       EXPECT_EQ(done.code, 0) << component << ' ' << dtype << ": " << done.err;
+      EXPECT_EQ(done.out.find("ref_"), std::string::npos) << component << " in " << dtype << " runs an op on the oracle";
       if (std::string(component) + dtype == "unetfp16") {
         EXPECT_NE(done.out.find("float16 storage, float32 arithmetic"), std::string::npos);
       }
