@@ -26,6 +26,7 @@ Command add_info(CLI::App& app, const Common& common);
 Command add_tokenize(CLI::App& app, const Common& common);
 Command add_explain(CLI::App& app, const Common& common);
 Command add_profile(CLI::App& app, const Common& common);
+Command add_bench(CLI::App& app, const Common& common);
 Command add_bench_component(CLI::App& app, const Common& common);
 Command add_cache(CLI::App& app, const Common& common);
 Command add_make_random(CLI::App& app, const Common& common);

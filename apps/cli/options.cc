@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <algorithm>
+#include <sstream>
 
 #include "base/cache_folder.h"
 #include "base/files.h"
@@ -123,6 +124,14 @@ DiffusionPipeline PictureOptions::load() const {
   }
   if (!scheduler.empty()) pipe.set_scheduler(make_scheduler(scheduler, pipe.scheduler().config()));
   return pipe;
+}
+
+std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file) {
+  std::vector<std::string> prompts = texts;
+  if (file.empty()) return prompts;
+  std::istringstream lines(read_file(file));
+  for (std::string line; std::getline(lines, line);) prompts.push_back(line);
+  return prompts;
 }
 
 std::string settings_text(const CLI::App& app, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image) {

@@ -56,6 +56,9 @@ struct PictureOptions {
   DiffusionPipeline load() const;
 };
 
+// `texts`, and the lines of `file` where one is named.
+std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file);
+
 // "model=... num_inference_steps=... guidance_scale=...": what makes `image` again, with prompt and seed. `app` is the subcommand, after parsing.
 std::string settings_text(const CLI::App& app, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image);
 

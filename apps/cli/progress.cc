@@ -20,7 +20,7 @@ std::string clock_text(double seconds) {
 
 }  // namespace
 
-Progress::Progress(bool shown) : shown_(shown), terminal_(isatty(STDERR_FILENO)) {}
+Progress::Progress(bool shown, std::string noun) : noun_(std::move(noun)), shown_(shown), terminal_(isatty(STDERR_FILENO)) {}
 
 void Progress::step(int done, int steps, double seconds) {
   seconds_ += seconds;
@@ -29,12 +29,12 @@ void Progress::step(int done, int steps, double seconds) {
   if (terminal_) {
     constexpr int kWidth = 30;
     const int filled = kWidth * std::min(done, steps) / steps;
-    std::fprintf(stderr, "\r%3d%% |%s%s| %d/%d  %.3g s/step, %s left ", 100 * done / steps, std::string(static_cast<size_t>(filled), '#').c_str(),
-                 std::string(static_cast<size_t>(kWidth - filled), ' ').c_str(), done, steps, each, clock_text(each * (steps - done)).c_str());
+    std::fprintf(stderr, "\r%3d%% |%s%s| %d/%d  %.3g s/%s, %s left ", 100 * done / steps, std::string(static_cast<size_t>(filled), '#').c_str(),
+                 std::string(static_cast<size_t>(kWidth - filled), ' ').c_str(), done, steps, each, noun_.c_str(), clock_text(each * (steps - done)).c_str());
     std::fflush(stderr);
     open_ = true;
   } else if (done == 1 || done == steps || done % std::max(1, steps / 5) == 0) {
-    std::fprintf(stderr, "step %d/%d, %.3g s/step, %s left\n", done, steps, each, clock_text(each * (steps - done)).c_str());
+    std::fprintf(stderr, "%s %d/%d, %.3g s/%s, %s left\n", noun_.c_str(), done, steps, each, noun_.c_str(), clock_text(each * (steps - done)).c_str());
   }
 }
 

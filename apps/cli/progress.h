@@ -7,8 +7,8 @@ namespace vivace::cli {
 
 class Progress {
  public:
-  // `shown` false: nothing is printed.
-  explicit Progress(bool shown);
+  // `shown` false: nothing is printed. `noun`: what is counted.
+  explicit Progress(bool shown, std::string noun = "step");
   ~Progress() { end(); }
   // A step of `steps` is done and took `seconds`.
   void step(int done, int steps, double seconds);
@@ -16,6 +16,7 @@ class Progress {
   void end();
 
  private:
+  std::string noun_;
   bool shown_, terminal_, open_ = false;
   double seconds_ = 0;
 };

@@ -1,8 +1,6 @@
 // vivace sheet: a contact sheet, a picture for each prompt. Picture i is what `generate` draws with seed + i.
 #include <filesystem>
-#include <sstream>
 
-#include "base/files.h"
 #include "base/log.h"
 #include "commands.h"
 #include "interrupt.h"
@@ -21,16 +19,6 @@ struct Options : PictureOptions {
   int columns = 0, padding = 4;
 };
 
-std::vector<std::string> read_prompts(const Options& o) {
-  std::vector<std::string> prompts = o.text;
-  if (!o.from.empty()) {
-    std::istringstream lines(read_file(o.from));
-    for (std::string line; std::getline(lines, line);) prompts.push_back(line);
-  }
-  if (prompts.empty()) throw UsageError("no prompts: expected texts, or --from FILE with one a line");
-  return prompts;
-}
-
 // The nearest to a square, for pictures that are about square.
 int default_columns(size_t count) {
   int columns = 1;
@@ -39,7 +27,8 @@ int default_columns(size_t count) {
 }
 
 int run(const CLI::App& app, const Options& o, const Common& common) {
-  const std::vector<std::string> prompts = read_prompts(o);
+  const std::vector<std::string> prompts = read_prompts(o.text, o.from);
+  if (prompts.empty()) throw UsageError("no prompts: expected texts, or --from FILE with one a line");
   if (o.columns < 0 || o.padding < 0 || o.padding > 1024) throw UsageError("--columns and --padding must not be negative, and --padding is at most 1024 pixels");
   Image::check_save_path(o.output);
   CallOptions call = o.call();

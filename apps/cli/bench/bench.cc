@@ -1,0 +1,131 @@
+// vivace bench: seconds, memory and drift of one setting or of the whole ladder; two reports side by side.
+#include <ctime>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "bench/measure.h"
+#include "bench/report_html.h"
+#include "bench/report_text.h"
+#include "bench/worker.h"
+#include "commands.h"
+#include "interrupt.h"
+#include "output.h"
+#include "progress.h"
+#include "vivace/error.h"
+
+namespace vivace::cli {
+namespace {
+
+struct Options : PictureOptions {
+  std::vector<std::string> text, prompt, compare;
+  std::string prompts, json, html;
+  uint64_t seed = 0;
+  int runs = 3;
+  bool ladder = false, reference = false, worker = false, send_pictures = false;
+};
+
+// Options of `bench` itself; every other one given is the contestants'.
+constexpr const char* kOwn[] = {"help", "prompt", "prompts", "compare", "json", "html", "seed", "runs", "ladder", "reference", "worker", "send-pictures"};
+
+bool is_one_of(const std::string& name, const auto& names) { return std::ranges::find(names, name) != std::end(names); }
+
+// Options as they were given, to be given again.
+std::vector<std::string> given(const CLI::App& app, const std::function<bool(const std::string& name)>& wanted) {
+  std::vector<std::string> arguments;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_lnames().empty() || option->count() == 0 || !wanted(option->get_lnames()[0])) continue;
+    const std::string name = "--" + option->get_lnames()[0];
+    const std::vector<std::string>& values = option->results();
+    if (option->get_delimiter() != '\0') {
+      std::string list;
+      for (const std::string& value : values) list += (list.empty() ? "" : ",") + value;
+      arguments.push_back(name + "=" + list);
+    } else if (option->get_expected_max() > 1 && option->get_expected_max() < 16) {  // two numbers
+      arguments.push_back(name);
+      arguments.insert(arguments.end(), values.begin(), values.end());
+    } else {
+      for (const std::string& value : values) arguments.push_back(name + "=" + value);
+    }
+  }
+  return arguments;
+}
+
+std::vector<Contestant> contestants(const CLI::App& app, const Options& o) {
+  const std::vector<std::string> accelerations = acceleration_options();
+  if (!o.ladder) {
+    std::vector<Contestant> list;
+    if (o.reference) list.push_back(plain_float32());
+    list.push_back({"this setting", given(app, [&](const std::string& name) { return is_one_of(name, accelerations); })});
+    return list;
+  }
+  for (const std::string& name : accelerations)
+    if (name != "dtype" && app.get_option("--" + name)->count() > 0) throw UsageError(cat("--", name, " is what the ladder climbs: leave it out"));
+  const std::string dtype = app.get_option("--dtype")->count() > 0 ? o.dtype : "bf16";
+  if (dtype != "bf16" && dtype != "fp16") throw UsageError(cat("--dtype is ", dtype, ": the ladder climbs from fp32 to bf16 or fp16"));
+  return ladder(dtype);
+}
+
+std::string now() {
+  const std::time_t time = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&time));
+  return text;
+}
+
+int compare(const Options& o) {
+  print(comparison_text(read_report(o.compare[0]), read_report(o.compare[1])));
+  return 0;
+}
+
+int run(const CLI::App& app, const Options& o, const Common& common) {
+  if (!o.compare.empty()) return compare(o);
+  std::vector<std::string> prompts = read_prompts(o.text, o.prompts);
+  prompts.insert(prompts.end(), o.prompt.begin(), o.prompt.end());
+  if (prompts.empty()) prompts.push_back("a red apple");
+  if (o.worker) return bench_worker(o, prompts, o.seed, o.send_pictures);
+  if (o.runs < 1 || o.runs > 1000) throw UsageError(cat("--runs is ", o.runs, ": expected 1 to 1000"));
+  for (const std::string& file : {o.json, o.html})
+    if (!file.empty()) check_writable(file);
+  const std::vector<std::string> accelerations = acceleration_options();
+  Progress progress(!common.quiet && !common.json, "run");
+  Report report = measure({.contestants = contestants(app, o),
+                           .arguments = given(app, [&](const std::string& name) { return !is_one_of(name, kOwn) && !is_one_of(name, accelerations); }),
+                           .prompts = prompts,
+                           .seed = o.seed,
+                           .runs = o.runs,
+                           .on_turn = [&](int done, int turns, double seconds) { progress.step(done, turns, seconds); }});
+  progress.end();
+  report.program = "vivace";
+  report.version = VIVACE_VERSION;
+  report.date = now();
+  report.settings.model = std::filesystem::path(o.model).lexically_normal().string();
+  const Uninterrupted saving;
+  if (!o.json.empty()) write_file(o.json, to_json(report).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  if (!o.html.empty()) write_file(o.html, report_html(report));
+  if (common.json) print_json(to_json(report));
+  else print(report_text(report));
+  return 0;
+}
+
+}  // namespace
+
+Command add_bench(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("bench", "Seconds, memory and drift of a setting, or of the whole ladder of optimisations");
+  c->add_option("text", o->text, "Prompts; the first one's picture is timed, all are compared with the reference's (default: a red apple)");
+  c->add_option("--prompt", o->prompt, "A prompt, as an option")->allow_extra_args(false);
+  c->add_option("--prompts", o->prompts, "File of prompts, one a line");
+  c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next")->capture_default_str();
+  c->add_option("--runs", o->runs, "Turns of each contestant, interleaved; each turn is a process of its own")->capture_default_str();
+  c->add_flag("--ladder", o->ladder, "Climb from fp32 with math attention to everything Vivace has, --dtype (bf16 or fp16) in between");
+  c->add_flag("--reference", o->reference, "Run plain fp32 beside the setting: how much faster, how far from its picture");
+  c->add_option("--json", o->json, "File for the report as JSON");
+  c->add_option("--html", o->html, "File for the report as a web page of its own");
+  c->add_option("--compare", o->compare, "Two reports in JSON, A and B: print ratios instead of measuring")->expected(2);
+  c->add_flag("--worker", o->worker)->group("");
+  c->add_flag("--send-pictures", o->send_pictures)->group("");
+  o->add(*c);
+  return {c, [o, c, &common] { return run(*c, *o, common); }};
+}
+
+}  // namespace vivace::cli

@@ -1,0 +1,22 @@
+// A benchmark's report for the terminal.
+#pragma once
+
+#include <string>
+
+#include "bench/report.h"
+
+namespace vivace::cli {
+
+// Machine, settings, a table of speed and, where there is a reference, one of quality.
+std::string report_text(const Report& report);
+// The rungs of `b` against those of the same name in `a`, with a note for each way in which machine and settings differ. Throws UserError when
+// no name is in both.
+std::string comparison_text(const Report& a, const Report& b);
+
+// "12.34 dB", "equal".
+std::string psnr_text(double psnr);
+// The worst picture's and the middle one's figure of a rung with quality.
+Quality worst_quality(const RungFigures& rung);
+Quality median_quality(const RungFigures& rung);
+
+}  // namespace vivace::cli

@@ -1,0 +1,30 @@
+#include "bench/rungs.h"
+
+#include "options.h"
+
+namespace vivace::cli {
+
+std::vector<Contestant> ladder(const std::string& dtype) {
+  const std::string half = "--dtype=" + dtype;
+  return {
+      {"fp32, math attention", {"--dtype=fp32", "--sdpa=math"}},
+      {"fp32", {"--dtype=fp32"}},
+      {dtype + ", math attention", {half, "--sdpa=math"}},
+      {dtype + ", SDPA", {half}},
+      {"+ compile", {half, "--compile=default"}},
+      {"+ Winograd (max-autotune)", {half, "--compile=max-autotune"}},
+  };
+}
+
+Contestant plain_float32() { return {"fp32", {"--dtype=fp32"}}; }
+
+std::vector<std::string> acceleration_options() {
+  CLI::App app;
+  CompileFlags().add(app);
+  std::vector<std::string> names{"dtype"};
+  for (const CLI::Option* option : app.get_options())
+    if (!option->get_lnames().empty() && option->get_lnames()[0] != "help") names.push_back(option->get_lnames()[0]);
+  return names;
+}
+
+}  // namespace vivace::cli

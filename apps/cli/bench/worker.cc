@@ -1,0 +1,46 @@
+#include "bench/worker.h"
+
+#include <cstdio>
+
+#include "output.h"
+
+namespace vivace::cli {
+namespace {
+
+void print_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
+
+void print_values(const Tensor& values) {
+  const std::span<const float> floats = values.floats();
+  print(std::string(reinterpret_cast<const char*>(floats.data()), floats.size_bytes()));
+}
+
+// A prompt's picture and its latents after each step.
+void send_picture(DiffusionPipeline& pipe, CallOptions call, const std::string& prompt, uint64_t seed) {
+  std::vector<Tensor> latents;
+  call.seed = seed;
+  call.callback_on_step_end = [&](DiffusionPipeline&, int, float, StepState& state) { latents.push_back(state.latents.reshape({1, state.latents.numel()}).clone()); };
+  const Image image = pipe(prompt, call).images[0];
+  const Tensor all = concat_rows(latents);
+  print_line({{"image", image.tensor().shape()}, {"latents", all.shape()}});
+  print_values(image.tensor());
+  print_values(all);
+}
+
+}  // namespace
+
+int bench_worker(const PictureOptions& options, const std::vector<std::string>& prompts, uint64_t seed, bool send) {
+  CallOptions call = options.call();
+  call.seed = seed;
+  DiffusionPipeline pipe = options.load();
+  pipe(prompts[0], call);
+  print_line({{"first", true}});
+  const PipelineOutput warm = pipe(prompts[0], call);
+  print_line({{"seconds", warm.timings.total}, {"steps", warm.timings.steps}, {"peak_resident_bytes", peak_resident_bytes()}, {"height", warm.images[0].height()},
+              {"width", warm.images[0].width()}, {"scheduler", pipe.scheduler().class_name()},
+              {"guidance_scale", call.guidance_scale.value_or(pipe.class_name() == "StableDiffusionXLPipeline" ? 5.0 : 7.5)}});
+  if (send)
+    for (size_t i = 0; i < prompts.size(); ++i) send_picture(pipe, call, prompts[i], seed + i);
+  return 0;
+}
+
+}  // namespace vivace::cli
