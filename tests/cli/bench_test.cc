@@ -45,9 +45,11 @@ void expect_balanced(const std::string& html) {
 TEST(Bench, TheShortestEmojiLadder) {
   const TempFolder folder;
   const std::string as_json = (folder / "ladder.json").string(), html = (folder / "ladder.html").string();
-  const Finished done = vivace({"bench", "--ladder", "rocket <&>", "--num-inference-steps", "2", "--runs", "1", "--threads", "2", "-q", "--json", as_json, "--html", html});
+  const Finished done = vivace(
+      {"bench", "--ladder", "rocket <&>", "--num-inference-steps", "2", "--runs", "1", "--threads", "2", "-q", "--json", as_json, "--html", html});
   ASSERT_EQ(done.code, 0) << done.err;
-  for (const char* word : {"fp32, math attention", "+ compile", "cold start", "PSNR", "MDSI"}) EXPECT_NE(done.out.find(word), std::string::npos) << word;
+  for (const char* word : {"fp32, math attention", "+ compile", "cold start", "PSNR", "MDSI"})
+    EXPECT_NE(done.out.find(word), std::string::npos) << word;
 
   const json report = read_json_file(as_json);
   EXPECT_EQ(report["settings"]["height"], 128);
@@ -83,7 +85,10 @@ TEST(Bench, TheShortestEmojiLadder) {
 TEST(Bench, OneSettingBesideItsReference) {
   const TempFolder folder;
   const std::string file = (folder / "a.json").string();
-  ASSERT_EQ(vivace(bench({"x", "y", "--reference", "--compile", "max-autotune", "--exact", "--original-size", "64", "48", "--runs", "2", "--json", file})).code, 0);
+  ASSERT_EQ(
+      vivace(bench({"x", "y", "--reference", "--compile", "max-autotune", "--exact", "--original-size", "64", "48", "--runs", "2", "--json", file}))
+          .code,
+      0);
   const json report = read_json_file(file);
   ASSERT_EQ(report["rungs"].size(), 2u);
   EXPECT_EQ(report["rungs"][1]["arguments"], (json{"--compile=max-autotune", "--exact=true"}));
@@ -101,7 +106,10 @@ TEST(Bench, ThePictureIsTheOneGenerateMakes) {
   const TempFolder folder;
   const std::string file = (folder / "a.json").string(), picture = (folder / "a.png").string();
   ASSERT_EQ(vivace(bench({"x", "--seed", "9", "--guidance-scale", "3", "--runs", "1", "--json", file})).code, 0);
-  ASSERT_EQ(vivace({"generate", "x", "--seed", "9", "--guidance-scale", "3", "--model", tiny_model(), "--num-inference-steps", "2", "--threads", "1", "-q", "-o", picture}).code, 0);
+  ASSERT_EQ(vivace({"generate", "x", "--seed", "9", "--guidance-scale", "3", "--model", tiny_model(), "--num-inference-steps", "2", "--threads", "1",
+                    "-q", "-o", picture})
+                .code,
+            0);
   // The page embeds the same bytes: decode by way of the page's own base64 alphabet.
   const std::string text = read_json_file(file)["rungs"][0]["pictures"][0];
   std::string bytes;
@@ -129,7 +137,8 @@ TEST(Bench, Compare) {
   write_text(b, report.dump());
   const Finished done = vivace({"bench", "--compare", a, b});
   EXPECT_EQ(done.code, 0) << done.err;
-  for (const char* word : {"4.00x", "the CPU differs", "Another", "number of steps differs: 2 and 3"}) EXPECT_NE(done.out.find(word), std::string::npos) << done.out;
+  for (const char* word : {"4.00x", "the CPU differs", "Another", "number of steps differs: 2 and 3"})
+    EXPECT_NE(done.out.find(word), std::string::npos) << done.out;
   EXPECT_EQ(vivace({"bench", "--compare", a, a}).out.find("note:"), std::string::npos);
 
   rung["name"] = "another";
@@ -178,7 +187,9 @@ TEST(Bench, BadUse) {
 
 TEST(Bench, InterruptedLeavesNoReport) {
   const TempFolder folder;
-  const Finished done = vivace({"bench", "--ladder", "--model", tiny_model(), "--num-inference-steps", "2", "--runs", "50", "--json", (folder / "a.json").string()}, {.interrupt_at = "run 1/"});
+  const Finished done =
+      vivace({"bench", "--ladder", "--model", tiny_model(), "--num-inference-steps", "2", "--runs", "50", "--json", (folder / "a.json").string()},
+             {.interrupt_at = "run 1/"});
   EXPECT_EQ(done.code, 130) << done.err;
   EXPECT_EQ(folder.files(), 0u);
 }

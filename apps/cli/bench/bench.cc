@@ -25,7 +25,8 @@ struct Options : PictureOptions {
 };
 
 // Options of `bench` itself; every other one given is the contestants'.
-constexpr const char* kOwn[] = {"help", "prompt", "prompts", "compare", "json", "html", "seed", "runs", "ladder", "reference", "worker", "send-pictures"};
+constexpr const char* kOwn[] = {"help", "prompt", "prompts", "compare",   "json",   "html",
+                                "seed", "runs",   "ladder",  "reference", "worker", "send-pictures"};
 
 bool is_one_of(const std::string& name, const auto& names) { return std::ranges::find(names, name) != std::end(names); }
 
@@ -88,12 +89,13 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
     if (!file.empty()) check_writable(file);
   const std::vector<std::string> accelerations = acceleration_options();
   Progress progress(!common.quiet && !common.json, "run");
-  Report report = measure({.contestants = contestants(app, o),
-                           .arguments = given(app, [&](const std::string& name) { return !is_one_of(name, kOwn) && !is_one_of(name, accelerations); }),
-                           .prompts = prompts,
-                           .seed = o.seed,
-                           .runs = o.runs,
-                           .on_turn = [&](int done, int turns, double seconds) { progress.step(done, turns, seconds); }});
+  Report report =
+      measure({.contestants = contestants(app, o),
+               .arguments = given(app, [&](const std::string& name) { return !is_one_of(name, kOwn) && !is_one_of(name, accelerations); }),
+               .prompts = prompts,
+               .seed = o.seed,
+               .runs = o.runs,
+               .on_turn = [&](int done, int turns, double seconds) { progress.step(done, turns, seconds); }});
   progress.end();
   report.program = "vivace";
   report.version = VIVACE_VERSION;
@@ -102,8 +104,10 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
   const Uninterrupted saving;
   if (!o.json.empty()) write_file(o.json, to_json(report).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   if (!o.html.empty()) write_file(o.html, report_html(report));
-  if (common.json) print_json(to_json(report));
-  else print(report_text(report));
+  if (common.json)
+    print_json(to_json(report));
+  else
+    print(report_text(report));
   return 0;
 }
 

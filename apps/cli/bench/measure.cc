@@ -79,8 +79,13 @@ void add_times(RungFigures& rung, const Turn& turn) {
 }
 
 void fill_settings(BenchSettings& settings, const Measurement& m, const Turn& turn) {
-  settings = {.scheduler = turn.figures.get<std::string>("scheduler"), .prompts = m.prompts, .seed = m.seed, .height = turn.figures.get<int64_t>("height"),
-              .width = turn.figures.get<int64_t>("width"), .steps = static_cast<int>(turn.steps.size()), .runs = m.runs,
+  settings = {.scheduler = turn.figures.get<std::string>("scheduler"),
+              .prompts = m.prompts,
+              .seed = m.seed,
+              .height = turn.figures.get<int64_t>("height"),
+              .width = turn.figures.get<int64_t>("width"),
+              .steps = static_cast<int>(turn.steps.size()),
+              .runs = m.runs,
               .guidance_scale = turn.figures.get<double>("guidance_scale")};
 }
 
@@ -112,7 +117,8 @@ Report measure(const Measurement& m) {
           rung.error = error.what();
         }
       }
-      if (m.on_turn) m.on_turn(++done, m.runs * static_cast<int>(count), std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      if (m.on_turn)
+        m.on_turn(++done, m.runs * static_cast<int>(count), std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     }
   return report;
 }

@@ -30,7 +30,10 @@ json samples(const std::vector<double>& values) {
 
 json to_json(const Quality& q) {
   // JSON has no infinity: null stands for equal pictures.
-  return {{"psnr", std::isinf(q.psnr) ? json(nullptr) : json(q.psnr)}, {"ssim", q.ssim}, {"mdsi", q.mdsi}, {"latent_cosine", q.latent_cosine},
+  return {{"psnr", std::isinf(q.psnr) ? json(nullptr) : json(q.psnr)},
+          {"ssim", q.ssim},
+          {"mdsi", q.mdsi},
+          {"latent_cosine", q.latent_cosine},
           {"latent_relative_rms", q.latent_rms}};
 }
 
@@ -61,7 +64,8 @@ Quality read_quality(const Config& c) {
 }
 
 RungFigures read_rung(const Config& c) {
-  RungFigures r{.name = c.get<std::string>("name"), .arguments = c.get<std::vector<std::string>>("arguments"), .error = c.get_or<std::string>("error", "")};
+  RungFigures r{
+      .name = c.get<std::string>("name"), .arguments = c.get<std::vector<std::string>>("arguments"), .error = c.get_or<std::string>("error", "")};
   if (!r.error.empty()) return r;
   r.seconds = read_samples(c, "seconds");
   if (r.seconds.empty()) throw UserError(cat(c.name(), ": rung \"", r.name, "\" has no \"seconds\""));
@@ -94,23 +98,45 @@ json to_json(const Report& r) {
           {"program", r.program},
           {"version", r.version},
           {"date", r.date},
-          {"machine", {{"cpu", r.machine.cpu}, {"isa", r.machine.isa}, {"system", r.machine.system}, {"threads", r.machine.threads}, {"memory_bytes", r.machine.memory_bytes}}},
+          {"machine",
+           {{"cpu", r.machine.cpu},
+            {"isa", r.machine.isa},
+            {"system", r.machine.system},
+            {"threads", r.machine.threads},
+            {"memory_bytes", r.machine.memory_bytes}}},
           {"settings",
-           {{"model", s.model}, {"scheduler", s.scheduler}, {"prompts", s.prompts}, {"seed", s.seed}, {"height", s.height}, {"width", s.width},
-            {"num_inference_steps", s.steps}, {"guidance_scale", s.guidance_scale}, {"runs", s.runs}}},
+           {{"model", s.model},
+            {"scheduler", s.scheduler},
+            {"prompts", s.prompts},
+            {"seed", s.seed},
+            {"height", s.height},
+            {"width", s.width},
+            {"num_inference_steps", s.steps},
+            {"guidance_scale", s.guidance_scale},
+            {"runs", s.runs}}},
           {"rungs", rungs}};
 }
 
 Report read_report(const std::filesystem::path& path) {
   const Config c = Config::read(path);
-  if (c.get_or<std::string>("format", "") != kFormat) throw UserError(cat(path.string(), " is no report of vivace bench: expected \"format\": \"", kFormat, "\""));
+  if (c.get_or<std::string>("format", "") != kFormat)
+    throw UserError(cat(path.string(), " is no report of vivace bench: expected \"format\": \"", kFormat, "\""));
   const Config m = c.object("machine"), s = c.object("settings");
   Report r{.program = c.get<std::string>("program"), .version = c.get<std::string>("version"), .date = c.get<std::string>("date")};
-  r.machine = {.cpu = m.get<std::string>("cpu"), .isa = m.get<std::string>("isa"), .system = m.get<std::string>("system"), .threads = m.get<int>("threads"),
+  r.machine = {.cpu = m.get<std::string>("cpu"),
+               .isa = m.get<std::string>("isa"),
+               .system = m.get<std::string>("system"),
+               .threads = m.get<int>("threads"),
                .memory_bytes = m.get<int64_t>("memory_bytes")};
-  r.settings = {.model = s.get<std::string>("model"), .scheduler = s.get<std::string>("scheduler"), .prompts = s.get<std::vector<std::string>>("prompts"),
-                .seed = static_cast<uint64_t>(s.get<int64_t>("seed")), .height = s.get<int64_t>("height"), .width = s.get<int64_t>("width"),
-                .steps = s.get<int>("num_inference_steps"), .runs = s.get<int>("runs"), .guidance_scale = s.get<double>("guidance_scale")};
+  r.settings = {.model = s.get<std::string>("model"),
+                .scheduler = s.get<std::string>("scheduler"),
+                .prompts = s.get<std::vector<std::string>>("prompts"),
+                .seed = static_cast<uint64_t>(s.get<int64_t>("seed")),
+                .height = s.get<int64_t>("height"),
+                .width = s.get<int64_t>("width"),
+                .steps = s.get<int>("num_inference_steps"),
+                .runs = s.get<int>("runs"),
+                .guidance_scale = s.get<double>("guidance_scale")};
   for (const Config& rung : c.objects("rungs")) r.rungs.push_back(read_rung(rung));
   if (r.rungs.empty()) throw UserError(cat(path.string(), ": field \"rungs\" is empty"));
   return r;
@@ -146,10 +172,9 @@ std::string from_base64(const std::string& text, const std::string& name) {
     padding += c == '=';
     group = group << 6 | static_cast<uint32_t>(digit - kDigits);
     if (++digits % 4 == 0)
-      for (int shift = 16; shift >= 0; shift -= 8) bytes += static_cast<char>(group >> shift & 255);
+      for (size_t i = 0; i + std::min<size_t>(padding, 2) < 3; ++i) bytes += static_cast<char>(group >> (16 - 8 * i) & 255);
   }
   if (digits % 4 || padding > 2) throw UserError(cat(name, ": a picture is not base64"));
-  bytes.resize(bytes.size() - padding);
   return bytes;
 }
 

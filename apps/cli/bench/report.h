@@ -29,19 +29,19 @@ struct BenchSettings {
 
 // One picture against the reference's.
 struct Quality {
-  double psnr = 0, ssim = 0, mdsi = 0;                // psnr: infinite for equal pictures
-  std::vector<double> latent_cosine, latent_rms;      // after each step; the last are the final latent's
+  double psnr = 0, ssim = 0, mdsi = 0;            // psnr: infinite for equal pictures
+  std::vector<double> latent_cosine, latent_rms;  // after each step; the last are the final latent's
 };
 
 struct RungFigures {
   std::string name;
   std::vector<std::string> arguments;
-  std::string error;                 // why there are no figures
+  std::string error;  // why there are no figures
   // One entry a run. A picture in a warm process and the median of its steps; from the start of a process to its first picture.
   std::vector<double> seconds, step_seconds, cold_seconds;
-  int64_t peak_resident_bytes = 0;   // of the process, at its largest
-  std::vector<Quality> quality;      // one entry a prompt; none for the reference
-  std::vector<std::string> pictures; // PNG files, of the first prompts
+  int64_t peak_resident_bytes = 0;    // of the process, at its largest
+  std::vector<Quality> quality;       // one entry a prompt; none for the reference
+  std::vector<std::string> pictures;  // PNG files, of the first prompts
 };
 
 struct Report {

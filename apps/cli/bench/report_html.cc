@@ -68,8 +68,8 @@ std::string seconds_plot(const Report& r) {
   for (const RungFigures& rung : r.rungs) {
     if (!has_figures(rung)) continue;
     const double s = median(rung.seconds), factor = ratio(r.rungs[0].seconds, rung.seconds);
-    bars.push_back({rung.name, seconds_text(s) + (r.rungs.size() > 1 ? cat(" · ", fixed(factor, 2), "x") : ""), s, *std::ranges::min_element(rung.seconds),
-                    *std::ranges::max_element(rung.seconds)});
+    bars.push_back({rung.name, seconds_text(s) + (r.rungs.size() > 1 ? cat(" · ", fixed(factor, 2), "x") : ""), s,
+                    *std::ranges::min_element(rung.seconds), *std::ranges::max_element(rung.seconds)});
   }
   return "<section><h2>Seconds a picture</h2>\n" + bar_chart(bars, "Seconds a picture by rung") +
          "<p class=\"soft\">Bars: medians; whiskers: fastest and slowest run.</p></section>\n";
@@ -85,7 +85,8 @@ std::string drift_plot(const Report& r) {
     legend += cat("<span><i style=\"--c:var(--c", color, ")\"></i>", escape_html(r.rungs[i].name), "</span>\n");
   }
   if (lines.empty()) return "";
-  return "<section><h2>Drift of the latent, step by step</h2>\n" + log_line_chart(lines, "Relative RMS of the latent after each step", "step") + "<div class=\"legend\">" + legend +
+  return "<section><h2>Drift of the latent, step by step</h2>\n" + log_line_chart(lines, "Relative RMS of the latent after each step", "step") +
+         "<div class=\"legend\">" + legend +
          "</div><p class=\"soft\">Root mean square of the difference to the first rung's latent over its own, first prompt.</p></section>\n";
 }
 
@@ -96,39 +97,51 @@ std::string row(const std::vector<std::string>& cells, const char* tag) {
 }
 
 std::string figures_table(const Report& r) {
-  std::string out = "<section><h2>All figures</h2><div class=\"scroll\"><table>\n" +
-                    row({"rung", "s a picture", "spread", "s a step", "ratio", "cold start", "peak memory", "PSNR", "worst", "SSIM", "worst", "MDSI", "worst"}, "th");
+  std::string out =
+      "<section><h2>All figures</h2><div class=\"scroll\"><table>\n" +
+      row({"rung", "s a picture", "spread", "s a step", "ratio", "cold start", "peak memory", "PSNR", "worst", "SSIM", "worst", "MDSI", "worst"},
+          "th");
   for (const RungFigures& rung : r.rungs) {
     if (!has_figures(rung)) {
       out += cat("<tr><td>", escape_html(rung.name), "</td><td class=\"text\" colspan=\"12\">", escape_html("failed: " + rung.error), "</td></tr>\n");
       continue;
     }
-    std::vector<std::string> cells{rung.name, seconds_text(median(rung.seconds)), fixed(100 * spread(rung.seconds), 1) + " %", seconds_text(median(rung.step_seconds)),
-                                   fixed(ratio(r.rungs[0].seconds, rung.seconds), 2) + "x", seconds_text(median(rung.cold_seconds)),
+    std::vector<std::string> cells{rung.name,
+                                   seconds_text(median(rung.seconds)),
+                                   fixed(100 * spread(rung.seconds), 1) + " %",
+                                   seconds_text(median(rung.step_seconds)),
+                                   fixed(ratio(r.rungs[0].seconds, rung.seconds), 2) + "x",
+                                   seconds_text(median(rung.cold_seconds)),
                                    bytes_text(static_cast<double>(rung.peak_resident_bytes))};
     if (rung.quality.empty()) {
       cells.resize(13);
     } else {
       const Quality middle = median_quality(rung), worst = worst_quality(rung);
-      for (const std::string& cell : {psnr_text(middle.psnr), psnr_text(worst.psnr), fixed(middle.ssim, 5), fixed(worst.ssim, 5), fixed(middle.mdsi, 4), fixed(worst.mdsi, 4)})
+      for (const std::string& cell :
+           {psnr_text(middle.psnr), psnr_text(worst.psnr), fixed(middle.ssim, 5), fixed(worst.ssim, 5), fixed(middle.mdsi, 4), fixed(worst.mdsi, 4)})
         cells.push_back(cell);
     }
     out += row(cells, "td");
   }
-  return out + "</table></div><p class=\"soft\">PSNR and SSIM: more is nearer to the first rung's picture. MDSI, a perceptual distance: less is nearer; below 0.2 a difference is hard "
-               "to see.</p></section>\n";
+  return out +
+         "</table></div><p class=\"soft\">PSNR and SSIM: more is nearer to the first rung's picture. MDSI, a perceptual distance: less is nearer; "
+         "below 0.2 a difference is hard "
+         "to see.</p></section>\n";
 }
 
 std::string image_tag(const std::string& png, const std::string& alt) {
   return cat("<img alt=\"", escape_html(alt), "\" src=\"data:image/png;base64,", base64(png), "\">");
 }
 
-Image decode(const std::string& png) { return Image::from_tensor(decode_png(std::as_bytes(std::span(png.data(), png.size())), "a report's picture")); }
+Image decode(const std::string& png) {
+  return Image::from_tensor(decode_png(std::as_bytes(std::span(png.data(), png.size())), "a report's picture"));
+}
 
 // |a - b|, amplified.
 std::string difference_png(const Image& a, const Image& b) {
   Tensor values = a.tensor().clone();
-  for (size_t i = 0; i < values.floats().size(); ++i) values.floats()[i] = std::min(1.f, kAmplify * std::fabs(values.floats()[i] - b.tensor().floats()[i]));
+  for (size_t i = 0; i < values.floats().size(); ++i)
+    values.floats()[i] = std::min(1.f, kAmplify * std::fabs(values.floats()[i] - b.tensor().floats()[i]));
   const std::vector<uint8_t> png = Image::from_tensor(values).png();
   return {png.begin(), png.end()};
 }
@@ -164,26 +177,32 @@ std::string how(const Report& r) {
   for (const RungFigures& rung : r.rungs) {
     std::string arguments;
     for (const std::string& argument : rung.arguments) arguments += (arguments.empty() ? "" : " ") + argument;
-    out += cat("<tr><td>", escape_html(rung.name), "</td><td class=\"text\"><code>", escape_html(arguments.empty() ? "(nothing)" : arguments), "</code></td></tr>\n");
+    out += cat("<tr><td>", escape_html(rung.name), "</td><td class=\"text\"><code>", escape_html(arguments.empty() ? "(nothing)" : arguments),
+               "</code></td></tr>\n");
   }
   return out + "</table></div></section>\n";
 }
 
 std::string heading(const Report& r) {
   const BenchSettings& s = r.settings;
-  return cat("<h1>", r.rungs.size() > 2 ? "The ladder" : "Benchmark", "</h1>\n<p class=\"soft\">", escape_html(cat(r.program, ' ', r.version, ", ", r.date)), "<br>",
-             escape_html(cat(r.machine.cpu, ", ", r.machine.isa, ", ", r.machine.threads, " threads, ", bytes_text(static_cast<double>(r.machine.memory_bytes)))), "<br>",
-             escape_html(cat(s.model, ", ", s.height, "x", s.width, ", ", s.steps, " steps, guidance ", s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed, ", ", s.runs,
-                             s.runs == 1 ? " run" : " interleaved runs")),
+  return cat("<h1>", r.rungs.size() > 2 ? "The ladder" : "Benchmark", "</h1>\n<p class=\"soft\">",
+             escape_html(cat(r.program, ' ', r.version, ", ", r.date)), "<br>",
+             escape_html(cat(r.machine.cpu, ", ", r.machine.isa, ", ", r.machine.threads, " threads, ",
+                             bytes_text(static_cast<double>(r.machine.memory_bytes)))),
+             "<br>",
+             escape_html(cat(s.model, ", ", s.height, "x", s.width, ", ", s.steps, " steps, guidance ", s.guidance_scale, ", ", s.scheduler,
+                             ", seed ", s.seed, ", ", s.runs, s.runs == 1 ? " run" : " interleaved runs")),
              "</p>\n");
 }
 
 }  // namespace
 
 std::string report_html(const Report& r) {
-  return cat("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>",
-             escape_html(r.program), " bench</title>\n<style>", kStyle, "</style></head>\n<body>\n", heading(r), tiles(r), "<div class=\"pair\">\n", seconds_plot(r), drift_plot(r),
-             "</div>\n", pictures(r), figures_table(r), how(r), "</body></html>\n");
+  return cat(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width,initial-scale=1\">\n<title>",
+      escape_html(r.program), " bench</title>\n<style>", kStyle, "</style></head>\n<body>\n", heading(r), tiles(r), "<div class=\"pair\">\n",
+      seconds_plot(r), drift_plot(r), "</div>\n", pictures(r), figures_table(r), how(r), "</body></html>\n");
 }
 
 }  // namespace vivace::cli

@@ -18,7 +18,8 @@ std::string number(double value) {
 }
 
 std::string open_svg(double height, const std::string& title) {
-  return cat("<svg viewBox=\"0 0 ", number(kWidth), ' ', number(height), "\" role=\"img\" aria-label=\"", escape_html(title), "\"><title>", escape_html(title), "</title>\n");
+  return cat("<svg viewBox=\"0 0 ", number(kWidth), ' ', number(height), "\" role=\"img\" aria-label=\"", escape_html(title), "\"><title>",
+             escape_html(title), "</title>\n");
 }
 
 std::string text_at(double x, double y, const char* anchor, const std::string& css, const std::string& text) {
@@ -58,11 +59,20 @@ std::string escape_html(const std::string& text) {
   std::string out;
   for (char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -78,7 +88,8 @@ std::string bar_chart(const std::vector<Bar>& bars, const std::string& title) {
   for (const Bar& bar : bars) {
     const double middle = y + kLabels + 4 + kBar / 2;
     svg += text_at(0, y + kLabels - 2, "start", "label", bar.label) + text_at(kWidth, y + kLabels - 2, "end", "value", bar.value_text);
-    svg += cat("<rect x=\"0\" y=\"", number(y + kLabels + 4), "\" width=\"", number(std::max(1.0, x(bar.value))), "\" height=\"", number(kBar), "\" rx=\"2\" class=\"bar\"/>\n");
+    svg += cat("<rect x=\"0\" y=\"", number(y + kLabels + 4), "\" width=\"", number(std::max(1.0, x(bar.value))), "\" height=\"", number(kBar),
+               "\" rx=\"2\" class=\"bar\"/>\n");
     if (bar.high > bar.low)
       svg += line_at(x(bar.low), middle, x(bar.high), middle, "whisker") + line_at(x(bar.low), middle - 3, x(bar.low), middle + 3, "whisker") +
              line_at(x(bar.high), middle - 3, x(bar.high), middle + 3, "whisker");
@@ -92,7 +103,9 @@ std::string log_line_chart(const std::vector<Line>& lines, const std::string& ti
   const LogScale scale = scale_for(lines, kTop, kBottom);
   size_t steps = 1;
   for (const Line& line : lines) steps = std::max(steps, line.values.size());
-  const auto x = [&](size_t step) { return steps == 1 ? (kLeft + kRight) / 2 : kLeft + static_cast<double>(step) / static_cast<double>(steps - 1) * (kRight - kLeft); };
+  const auto x = [&](size_t step) {
+    return steps == 1 ? (kLeft + kRight) / 2 : kLeft + static_cast<double>(step) / static_cast<double>(steps - 1) * (kRight - kLeft);
+  };
   std::string svg = open_svg(kHeight, title);
   const int every = 1 + (scale.high - scale.low) / 8;
   for (int power = scale.low; power <= scale.high; power += every) {
@@ -106,7 +119,8 @@ std::string log_line_chart(const std::vector<Line>& lines, const std::string& ti
     for (size_t i = 0; i < line.values.size(); ++i) points += cat(i ? " " : "", number(x(i)), ',', number(scale.at(line.values[i])));
     const std::string style = cat("style=\"--c:var(--c", line.color, ")\"");
     svg += cat("<polyline points=\"", points, "\" class=\"line\" ", style, "><title>", escape_html(line.label), "</title></polyline>\n");
-    svg += cat("<circle cx=\"", number(x(line.values.size() - 1)), "\" cy=\"", number(scale.at(line.values.back())), "\" r=\"3\" class=\"dot\" ", style, "/>\n");
+    svg += cat("<circle cx=\"", number(x(line.values.size() - 1)), "\" cy=\"", number(scale.at(line.values.back())), "\" r=\"3\" class=\"dot\" ",
+               style, "/>\n");
   }
   return svg + "</svg>\n";
 }

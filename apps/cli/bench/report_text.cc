@@ -21,9 +21,10 @@ std::string times(double factor) { return factor > 0 ? fixed(factor, 2) + "x" : 
 std::string header(const Report& r) {
   const BenchSettings& s = r.settings;
   const std::string prompts = s.prompts.size() == 1 ? cat('"', s.prompts[0], '"') : cat(s.prompts.size(), " prompts");
-  return cat(r.program, ' ', r.version, " on ", r.machine.cpu, " (", r.machine.isa, ", ", r.machine.threads, " threads, ", bytes_text(static_cast<double>(r.machine.memory_bytes)),
-             ")\n", s.model, ", ", prompts, ", ", s.height, "x", s.width, ", ", s.steps, " steps, guidance ", s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed, "; medians of ",
-             s.runs, s.runs == 1 ? " run\n\n" : " interleaved runs\n\n");
+  return cat(r.program, ' ', r.version, " on ", r.machine.cpu, " (", r.machine.isa, ", ", r.machine.threads, " threads, ",
+             bytes_text(static_cast<double>(r.machine.memory_bytes)), ")\n", s.model, ", ", prompts, ", ", s.height, "x", s.width, ", ", s.steps,
+             " steps, guidance ", s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed, "; medians of ", s.runs,
+             s.runs == 1 ? " run\n\n" : " interleaved runs\n\n");
 }
 
 // The last rung before `i` that has figures.
@@ -67,7 +68,8 @@ std::string scientific(double value) {
 std::string quality_table(const Report& r) {
   if (std::ranges::all_of(r.rungs, [](const RungFigures& rung) { return rung.quality.empty(); })) return "";
   const bool several = r.settings.prompts.size() > 1;
-  Table table(several ? std::vector<std::string>{"against the first rung", "PSNR", "worst", "SSIM", "worst", "MDSI", "worst", "1 - latent cosine", "latent relative RMS"}
+  Table table(several ? std::vector<std::string>{"against the first rung", "PSNR", "worst", "SSIM", "worst", "MDSI", "worst", "1 - latent cosine",
+                                                 "latent relative RMS"}
                       : std::vector<std::string>{"against the first rung", "PSNR", "SSIM", "MDSI", "1 - latent cosine", "latent relative RMS"});
   for (const RungFigures& rung : r.rungs) {
     if (rung.quality.empty()) continue;
@@ -137,8 +139,9 @@ std::string comparison_text(const Report& a, const Report& b) {
     for (const RungFigures& y : b.rungs) {
       if (x.name != y.name || !x.error.empty() || !y.error.empty()) continue;
       ++rows;
-      table.add({x.name, seconds_text(x.seconds), seconds_text(y.seconds), times(ratio(x.seconds, y.seconds)), seconds_text(x.step_seconds), seconds_text(y.step_seconds),
-                 times(ratio(x.step_seconds, y.step_seconds)), bytes_text(static_cast<double>(x.peak_resident_bytes)), bytes_text(static_cast<double>(y.peak_resident_bytes))});
+      table.add({x.name, seconds_text(x.seconds), seconds_text(y.seconds), times(ratio(x.seconds, y.seconds)), seconds_text(x.step_seconds),
+                 seconds_text(y.step_seconds), times(ratio(x.step_seconds, y.step_seconds)), bytes_text(static_cast<double>(x.peak_resident_bytes)),
+                 bytes_text(static_cast<double>(y.peak_resident_bytes))});
     }
   if (rows == 0) throw UserError("the two reports have no rung of the same name with figures");
   std::string text = cat("A: ", a.program, ' ', a.version, ", ", a.date, "\nB: ", b.program, ' ', b.version, ", ", b.date, "\n\n", table.text());

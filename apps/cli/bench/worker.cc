@@ -18,7 +18,9 @@ void print_values(const Tensor& values) {
 void send_picture(DiffusionPipeline& pipe, CallOptions call, const std::string& prompt, uint64_t seed) {
   std::vector<Tensor> latents;
   call.seed = seed;
-  call.callback_on_step_end = [&](DiffusionPipeline&, int, float, StepState& state) { latents.push_back(state.latents.reshape({1, state.latents.numel()}).clone()); };
+  call.callback_on_step_end = [&](DiffusionPipeline&, int, float, StepState& state) {
+    latents.push_back(state.latents.reshape({1, state.latents.numel()}).clone());
+  };
   const Image image = pipe(prompt, call).images[0];
   const Tensor all = concat_rows(latents);
   print_line({{"image", image.tensor().shape()}, {"latents", all.shape()}});
@@ -35,8 +37,12 @@ int bench_worker(const PictureOptions& options, const std::vector<std::string>& 
   pipe(prompts[0], call);
   print_line({{"first", true}});
   const PipelineOutput warm = pipe(prompts[0], call);
-  print_line({{"seconds", warm.timings.total}, {"steps", warm.timings.steps}, {"peak_resident_bytes", peak_resident_bytes()}, {"height", warm.images[0].height()},
-              {"width", warm.images[0].width()}, {"scheduler", pipe.scheduler().class_name()},
+  print_line({{"seconds", warm.timings.total},
+              {"steps", warm.timings.steps},
+              {"peak_resident_bytes", peak_resident_bytes()},
+              {"height", warm.images[0].height()},
+              {"width", warm.images[0].width()},
+              {"scheduler", pipe.scheduler().class_name()},
               {"guidance_scale", call.guidance_scale.value_or(pipe.class_name() == "StableDiffusionXLPipeline" ? 5.0 : 7.5)}});
   if (send)
     for (size_t i = 0; i < prompts.size(); ++i) send_picture(pipe, call, prompts[i], seed + i);
