@@ -12,7 +12,8 @@ std::vector<Contestant> ladder(const std::string& dtype) {
       {dtype + ", math attention", {half, "--sdpa=math"}},
       {dtype + ", SDPA", {half}},
       {"+ compile", {half, "--compile=default"}},
-      {"+ Winograd (max-autotune)", {half, "--compile=max-autotune"}},
+      {"+ int8 dynamic", {half, "--compile=default", "--quantize=int8-dynamic"}},
+      {"+ Winograd (max-autotune)", {half, "--compile=max-autotune", "--quantize=int8-dynamic"}},
   };
 }
 
