@@ -79,6 +79,9 @@ class Scheduler {
     Generator* const one = &generator;
     return step(model_output, i, sample, std::span<Generator* const>(&one, 1));
   }
+  // The same, with the result in `sample`: what it held becomes the memory of the next result, unless another Tensor shares it, so that a run
+  // takes no memory after its first step but for noise.
+  virtual void step_in_place(const Tensor& model_output, int i, Tensor& sample, std::span<Generator* const> generators = {}) = 0;
   // The original at the noise level of timesteps()[i] (add_noise; scale_noise for FlowMatchEuler).
   virtual Tensor add_noise(const Tensor& original, const Tensor& noise, int i) const = 0;
 

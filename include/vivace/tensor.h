@@ -34,6 +34,8 @@ class Tensor {
   static Tensor view(Shape shape, DType dtype, void* data, std::shared_ptr<void> owner = nullptr);
 
   bool defined() const { return data_ != nullptr; }
+  // Whether this is the only Tensor on its storage, which it then may reuse.
+  bool unique() const { return owner_.use_count() == 1; }
   const Shape& shape() const { return shape_; }
   int64_t dim(int i) const { return shape_[i < 0 ? i + static_cast<int>(shape_.size()) : i]; }
   int rank() const { return static_cast<int>(shape_.size()); }

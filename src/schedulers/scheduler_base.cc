@@ -107,6 +107,12 @@ float SchedulerBase::input_scale(int i) const {
 }
 
 Tensor SchedulerBase::step(const Tensor& model_output, int i, const Tensor& sample, std::span<Generator* const> generators) {
+  Tensor result = sample;
+  step_in_place(model_output, i, result, generators);
+  return result;
+}
+
+void SchedulerBase::step_in_place(const Tensor& model_output, int i, Tensor& sample, std::span<Generator* const> generators) {
   const StepProgram& program = this->program(i);
   if (sample.dtype() != DType::float32 || model_output.dtype() != DType::float32)
     refuse(
@@ -120,9 +126,8 @@ Tensor SchedulerBase::step(const Tensor& model_output, int i, const Tensor& samp
     refuse(cat("step ", next_, " is due, got step ", i, ": this scheduler builds on its earlier steps"));
   Tensor noise;
   if (program.draws_noise()) noise = randn_tensor(sample.shape(), generators);
-  Tensor prev_sample = runner_.run(program, bounds_, sample, model_output, noise);
+  sample = runner_.run(program, bounds_, std::move(sample), model_output, noise);
   next_ = i + 1;
-  return prev_sample;
 }
 
 Tensor SchedulerBase::add_noise(const Tensor& original, const Tensor& noise, int i) const {

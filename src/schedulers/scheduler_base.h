@@ -28,6 +28,7 @@ class SchedulerBase : public Scheduler {
   float input_scale(int i) const override;
   Tensor step(const Tensor& model_output, int i, const Tensor& sample, std::span<Generator* const> generators) final;
   using Scheduler::step;
+  void step_in_place(const Tensor& model_output, int i, Tensor& sample, std::span<Generator* const> generators) final;
   Tensor add_noise(const Tensor& original, const Tensor& noise, int i) const final;
 
  protected:

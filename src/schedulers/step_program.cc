@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/parallel.h"
 #include "vivace/error.h"
@@ -80,24 +81,26 @@ void combine(std::span<const Combination> combinations, const Bounds& bounds, st
 
 }  // namespace
 
-Tensor StepRunner::run(const StepProgram& program, const Bounds& bounds, const Tensor& sample, const Tensor& model_output, const Tensor& noise) {
-  slots_[kSample] = sample;
+Tensor StepRunner::run(const StepProgram& program, const Bounds& bounds, Tensor sample, const Tensor& model_output, const Tensor& noise) {
+  const Shape shape = sample.shape();
+  const int64_t n = sample.numel();
+  slots_[kSample] = std::move(sample);
   slots_[kModelOutput] = model_output;
   slots_[kNoise] = noise;
   const std::span<const Combination> all = program.combinations();
   for (const Combination& c : all)
-    if (!slots_[c.target].defined()) slots_[c.target] = Tensor(sample.shape(), DType::float32);
+    if (Tensor& target = slots_[c.target]; !target.unique() || target.shape() != shape) target = Tensor(shape, DType::float32);
   for (size_t begin = 0; begin < all.size();) {
     size_t end = begin;
     while (end < all.size() && all[end].bound != Bound::threshold) ++end;
     const bool threshold = end < all.size();
     if (threshold) ++end;
-    combine(all.subspan(begin, end - begin), bounds, slots_, sample.numel());
+    combine(all.subspan(begin, end - begin), bounds, slots_, n);
     if (threshold) apply_threshold(slots_[all[end - 1].target], bounds.threshold_ratio, bounds.threshold_max);
     begin = end;
   }
-  Tensor result = std::move(slots_[kPrevSample]);
-  for (int s = 0; s < kHistory; ++s) slots_[s] = Tensor();
+  Tensor result = std::exchange(slots_[kPrevSample], std::move(slots_[kSample]));
+  for (int s : {kSample, kModelOutput, kNoise}) slots_[s] = Tensor();
   return result;
 }
 

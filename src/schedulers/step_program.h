@@ -85,8 +85,9 @@ class StepRunner {
   StepRunner& operator=(const StepRunner&) = delete;
 
   void reset();
-  // Returns kPrevSample. All tensors have the sample's shape; noise may be undefined when the program does not draw any.
-  Tensor run(const StepProgram& program, const Bounds& bounds, const Tensor& sample, const Tensor& model_output, const Tensor& noise);
+  // Returns kPrevSample. All tensors have the sample's shape; noise may be undefined when the program does not draw any. The sample's memory is
+  // kept for the next result, if it is nobody else's by then.
+  Tensor run(const StepProgram& program, const Bounds& bounds, Tensor sample, const Tensor& model_output, const Tensor& noise);
 
  private:
   std::array<Tensor, kMaxSlots> slots_;
