@@ -86,7 +86,10 @@ struct Rule {
     Shape s = shape(0);
     const auto a = static_cast<size_t>(axis(s.size()));
     int64_t begin = attrs.integer("begin"), end = attrs.integer("end");
-    if (end < 0 || (end == 0 && begin < 0)) end += s[a];
+    if (has(1))
+      end = begin + shape(1).at(static_cast<size_t>(attrs.integer("like_axis")));
+    else if (end < 0 || (end == 0 && begin < 0))
+      end += s[a];
     if (begin < 0) begin += s[a];
     require(begin >= 0 && begin <= end && end <= s[a], "the range is outside the axis");
     s[a] = end - begin;
@@ -206,7 +209,14 @@ TensorType apply(const Rule& r, const TensorType& declared) {
     case Op::gather_rows: return r.like({r.shape(0).at(0), r.shape(0).at(2)});
     case Op::argmax:
     case Op::first_equal: return {DType::int32, {r.shape(0).at(0)}};
-    case Op::select_row: return r.like({r.shape(0).at(1), r.shape(0).at(2)});
+    case Op::select_row:
+      r.require(!r.shape(0).empty() && r.in(1).dtype == DType::int32, "a table of rows and an int32 index are needed");
+      return r.like({r.shape(0).begin() + 1, r.shape(0).end()});
+    case Op::expand_rows: {
+      const Shape &x = r.shape(0), &like = r.shape(1);
+      r.require(x.size() == 2 && !like.empty() && (x[0] == 1 || x[0] == like[0]), "one row, or one for each of like's, is needed");
+      return r.like({like[0], x[1]});
+    }
     case Op::sinusoid: return {DType::float32, {numel(r.shape(0)), attrs.integer("dim")}};
     case Op::linear: return r.linear(1);
     case Op::geglu_linear: return r.linear(2);

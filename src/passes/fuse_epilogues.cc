@@ -71,12 +71,12 @@ class EpilogueFusion {
       rows = append(cast);
     }
     if (s[0] != conv.shape[0]) {  // one row for all images
-      Node repeat = graph_[rows];
-      repeat.op = Op::concat;
-      repeat.inputs.assign(static_cast<size_t>(conv.shape[0]), rows);
-      repeat.attrs = {{"axis", int64_t{0}}};
-      repeat.shape[0] = conv.shape[0];
-      rows = append(repeat);
+      Node expand = graph_[rows];
+      expand.op = Op::expand_rows;
+      expand.inputs = {rows, conv.inputs[0]};
+      expand.attrs = {};
+      expand.shape[0] = conv.shape[0];
+      rows = append(expand);
     }
     take_over(graph_[id], conv);
     set_input(graph_[id], kImageBias, rows);

@@ -55,6 +55,9 @@ const OpCase kCases[] = {
      [](Builder& b) { return b.attention(x3(b, 6, 80), x3(b, 13, 80, "k"), x3(b, 13, 80, "v"), b.input("m", DType::float32, {6, 13}), 2, 0.16, false); }, 80},
     {"upsample_nearest", [](Builder& b) { return b.emit(Op::upsample_nearest, {x4(b, 8), b.input("like", b.dtype(), {2, 11, 10, 3})}); }, 1},
     {"concat", [](Builder& b) { return b.concat({x3(b, 5, 8), x3(b, 5, 3, "k")}, -1); }, 1},
+    {"expand_rows", [](Builder& b) { return b.emit(Op::expand_rows, {b.input("x", b.dtype(), {1, 24}), x3(b, 5, 8, "like")}); }, 1},
+    {"slice_like", [](Builder& b) { return b.emit(Op::slice, {x3(b, 5, 8), b.input("like", b.dtype(), {4, 3})}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}}); }, 1},
+    {"add_table_and_rows", [](Builder& b) { return b.add(b.input("t", b.dtype(), {5, 1, 24}), b.input("r", b.dtype(), {3, 24})); }, 1},
     {"slice_rows", [](Builder& b) { return b.slice(x3(b, 5, 8), 1, 1, -1); }, 1},
     {"tile",
      [](Builder& b) {

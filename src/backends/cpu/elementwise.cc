@@ -87,15 +87,10 @@ Refusal refuse(const KernelCall& call) {
   if (call.in.size() > kTileInputs) return "more inputs than a tile program takes";
   const auto instructions = instructions_of(call);
   if (static_cast<int>(instructions.size()) > kTileInstructions) return "more instructions than a tile program holds";
-  int64_t repeats = 1;
   for (size_t i = 0; i < call.in.size(); ++i) {
     if (Refusal reason = refuse_unless_activations(call, {i})) return reason;
-    const auto c = cover(call.out.shape, call.in[i]->shape);
-    if (!c) return cat("input ", i, " of shape ", to_string(call.in[i]->shape), " does not broadcast by rows or channels");
-    repeats = std::max(repeats, c->repeats);
+    if (!cover(call.out.shape, call.in[i]->shape)) return cat("input ", i, " of shape ", to_string(call.in[i]->shape), " does not broadcast by rows or channels");
   }
-  for (size_t i = 0; i < call.in.size() && repeats > 1; ++i)
-    if (cover(call.out.shape, call.in[i]->shape)->broadcast == TileBroadcast::image_channel) return "two kinds of broadcast over the batch";
   return std::nullopt;
 }
 
@@ -109,7 +104,11 @@ Tiling make_tiling(const KernelCall& call, const Buffers& buffers) {
   t.program.input_count = inputs;
   for (size_t i = 0; i < inputs; ++i) {
     const Operand& in = *call.in[i];
-    const Cover c = *cover(call.out.shape, in.shape);
+    Cover c = *cover(call.out.shape, in.shape);
+    if (c.broadcast == TileBroadcast::image_channel && t.repeats > 1) {  // a repeat is an image
+      c = {TileBroadcast::channel, 1};
+      t.input_step[i] = in.row_pitch() * static_cast<int64_t>(dtype_size(in.dtype));
+    }
     t.program.inputs[i] = {in.dtype, c.broadcast};
     t.arguments.inputs[i] = buffers.in[i];
     t.arguments.input_strides[i] = c.broadcast == TileBroadcast::row ? 1 : in.row_pitch();

@@ -114,6 +114,11 @@ std::unique_ptr<BoundKernel> bind_select_row(const KernelCall& call, const Buffe
   });
 }
 
+std::unique_ptr<BoundKernel> bind_expand_rows(const KernelCall& call, const Buffers& buffers) {
+  const size_t bytes = static_cast<size_t>(call.out.columns()) * dtype_size(call.out.dtype), step = call.in[0]->rows() == 1 ? 0 : bytes;
+  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]), static_cast<char*>(buffers.out), static_cast<size_t>(call.out.rows()), bytes, step, bytes}] { copy.run(); });
+}
+
 std::unique_ptr<BoundKernel> bind_sinusoid(const KernelCall& call, const Buffers& buffers) {
   const TimestepEmbedding e{.channels = call.attrs->integer("dim"), .flip_sin_to_cos = call.attrs->integer("flip_sin_to_cos") != 0,
                             .downscale_freq_shift = static_cast<float>(call.attrs->real("downscale_freq_shift"))};
@@ -150,6 +155,7 @@ constexpr std::array kEntries{
     KernelEntry{.name = "argmax", .op = Op::argmax, .refuse = nullptr, .bind = bind_argmax},
     KernelEntry{.name = "first_equal", .op = Op::first_equal, .refuse = nullptr, .bind = bind_first_equal},
     KernelEntry{.name = "select_row", .op = Op::select_row, .refuse = nullptr, .bind = bind_select_row},
+    KernelEntry{.name = "expand_rows", .op = Op::expand_rows, .refuse = nullptr, .bind = bind_expand_rows},
     KernelEntry{.name = "sinusoid", .op = Op::sinusoid, .refuse = nullptr, .bind = bind_sinusoid},
     KernelEntry{.name = "geglu", .op = Op::geglu, .refuse = refuse_geglu, .bind = bind_geglu, .strided_in = true, .strided_out = true},
 };

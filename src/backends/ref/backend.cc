@@ -51,6 +51,7 @@ constexpr std::array kKernels{
     row<argmax>("ref_argmax", Op::argmax),
     row<first_equal>("ref_first_equal", Op::first_equal),
     row<select_row>("ref_select_row", Op::select_row),
+    row<expand_rows>("ref_expand_rows", Op::expand_rows),
     row<sinusoid>("ref_sinusoid", Op::sinusoid),
     row<fill>("ref_fill", Op::fill),
 };

@@ -22,6 +22,7 @@ void gather_rows(const Bound& k);
 void argmax(const Bound& k);
 void first_equal(const Bound& k);
 void select_row(const Bound& k);
+void expand_rows(const Bound& k);
 void fill(const Bound& k);
 
 }  // namespace vivace::ref

@@ -97,6 +97,11 @@ void select_row(const Bound& k) {
   for (int64_t i = 0; i < row; ++i) k.out(i, k.in(0, index * row + i));
 }
 
+void expand_rows(const Bound& k) {
+  const int64_t given = numel(k.shape(0));
+  for (int64_t i = 0; i < numel(k.out_shape()); ++i) k.out(i, k.in(0, i % given));
+}
+
 void fill(const Bound& k) {
   for (int64_t i = 0; i < numel(k.out_shape()); ++i) k.out(i, k.attrs.real("value"));
 }
