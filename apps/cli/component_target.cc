@@ -7,9 +7,7 @@
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
-#include "models/autoencoder_kl/model.h"
-#include "models/clip_text/model.h"
-#include "models/unet2d_condition/model.h"
+#include "pipelines/models.h"
 #include "pipelines/quantized_checkpoint.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
@@ -61,21 +59,20 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
   if (name().starts_with("text")) {
     const CLIPTextConfig config = read_clip_text_config(json);
     vocabulary_ = config.vocab_size;
-    build_ = [=](Builder b) { return build_clip_text(config, batch, config.max_position_embeddings, 1, std::move(b)); };
+    request_ = clip_text_request(config, batch, config.max_position_embeddings, 1, dtype_);
   } else {
     const AutoencoderKLConfig vae = vae_config(model);
     const int64_t scale = vae.scale();
     const UNetConfig unet = read_unet_config(Config::read(model / "unet" / "config.json"));
     height_ = checked_size(options_.height, "height", unet.sample_size * scale, scale);
     width_ = checked_size(options_.width, "width", unet.sample_size * scale, scale);
-    const int64_t h = height_ / scale, w = width_ / scale, full_h = height_, full_w = width_;
-    if (name() == "unet")
-      build_ = [=](Builder b) { return build_unet(unet, {batch, h, w, 77}, std::move(b)); };
-    else if (name() == "vae.decode")
-      build_ = [=](Builder b) { return build_vae_decoder(vae, batch, h, w, std::move(b)); };
-    else
-      build_ = [=](Builder b) { return build_vae_encoder(vae, batch, full_h, full_w, std::move(b)); };
     if (name().starts_with("vae") && vae.force_upcast && dtype_ == DType::float16) dtype_ = DType::float32;
+    if (name() == "unet")
+      request_ = unet_request(unet, {batch, height_ / scale, width_ / scale, 77}, 1, dtype_);
+    else if (name() == "vae.decode")
+      request_ = vae_decode_request(vae, batch, height_ / scale, width_ / scale, dtype_);
+    else
+      request_ = vae_encode_request(vae, batch, height_, width_, dtype_);
   }
   weights_ = open_weights(folder, options_.variant);
   compile_ = options_.compile.options();
@@ -85,10 +82,10 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
 }
 
 Graph ComponentTarget::graph() const {
-  return build_(Builder(dtype_, [this](const std::string& name) {
-    const WeightInfo* info = weights_ ? weights_->find(name) : nullptr;
-    return info ? info->dtype : dtype_;
-  }));
+  return request_.build(sizes_to_build(request_, compile_.dynamic), Builder(dtype_, [this](const std::string& name) {
+                          const WeightInfo* info = weights_ ? weights_->find(name) : nullptr;
+                          return info ? info->dtype : dtype_;
+                        }));
 }
 
 Plan ComponentTarget::plan() const { return compile(graph(), cpu::backend(), compile_); }
@@ -97,11 +94,13 @@ Session& ComponentTarget::session() {
   if (!weights_)
     throw UserError(cat(options_.model, "/", name().substr(0, name().find('.')), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
   if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_);
-  Session& session = component_->session(name(), dtype_, build_);
+  Session& session = component_->session(request_);
   Generator noise(0);
   for (const PlanPort& port : session.plan().inputs) {
     const TensorType& type = session.plan().values[static_cast<size_t>(port.value)].type;
-    if (type.dtype == DType::int32) {
+    if (port.name == "step_index") {
+      session.set_input(port.name, Tensor::zeros(type.shape, DType::int32));
+    } else if (type.dtype == DType::int32) {
       Tensor ids(type.shape, DType::int32);
       for (int64_t i = 0; i < ids.numel(); ++i) ids.as<int32_t>()[i] = static_cast<int32_t>(noise.random32() % static_cast<uint64_t>(vocabulary_));
       session.set_input(port.name, ids);

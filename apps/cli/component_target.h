@@ -49,7 +49,7 @@ class ComponentTarget {
   TargetOptions options_;
   DType dtype_ = DType::float32;
   int64_t height_ = 0, width_ = 0;
-  Component::BuildGraph build_;
+  GraphRequest request_;
   CompileOptions compile_;
   int64_t vocabulary_ = 0;
   std::optional<WeightMap> weights_;

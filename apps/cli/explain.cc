@@ -73,13 +73,14 @@ nlohmann::json to_json(const Plan& plan, const std::vector<PlanStep>& program) {
 }
 
 nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const Totals& totals) {
-  nlohmann::json kernels = nlohmann::json::object(), passes = nlohmann::json::object();
+  nlohmann::json kernels = nlohmann::json::object(), passes = nlohmann::json::object(), sizes = nlohmann::json::object();
+  for (const auto& [names, size] : symbols(plan)) sizes[names] = size;
   for (const auto& [name, entry] : totals.kernels) kernels[name] = {{"steps", entry.first}, {"flops", entry.second}};
   for (const auto& [name, seconds] : plan.pass_seconds) passes[name] = seconds;
   return {{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"arithmetic", arithmetic(target.dtype())}, {"isa", cpu::isa_name(cpu::isa())},
           {"prepare", to_json(plan, plan.prepare)}, {"setup", to_json(plan, plan.setup)}, {"step", to_json(plan, plan.step)}, {"kernels", kernels},
           {"flops", totals.flops}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes}, {"pass_seconds", passes},
-          {"graph_breaks", totals.graph_breaks}};
+          {"symbols", sizes}, {"guards", guards(plan)}, {"graph_breaks", totals.graph_breaks}};
 }
 
 std::string program_text(const Plan& plan, const std::vector<PlanStep>& program, std::string_view name) {
@@ -103,6 +104,11 @@ std::string totals_text(const ComponentTarget& target, const Plan& plan, const T
               fixed(totals.flops / 1e9, 2), " GFLOP\n");
   text += cat("activations ", bytes_text(static_cast<double>(plan.arena_bytes)), " at their peak, weights ", bytes_text(static_cast<double>(plan.constant_bytes)), " as prepared\n");
   text += cat("graph breaks: ", totals.graph_breaks, totals.graph_breaks ? " (steps by kernels named ref_*)\n" : "\n");
+  text += "symbols:";
+  for (const auto& [names, size] : symbols(plan)) text += cat(' ', names, " (made for ", size, ");");
+  text += "\nguards:";
+  for (const std::string& guard : guards(plan)) text += cat(' ', guard, ';');
+  text += " every kernel accepts\n";
   text += "passes:";
   for (const auto& [name, seconds] : plan.pass_seconds) text += cat(' ', name, ' ', fixed(seconds * 1e3, 2), " ms;");
   text.back() = '\n';

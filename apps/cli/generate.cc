@@ -50,6 +50,7 @@ TextChunks describe(const CLI::App& app, const Options& o, DiffusionPipeline& pi
 
 nlohmann::json figures(const PipelineOutput& out, double loading, const std::vector<ComponentFigures>& components, const std::vector<std::string>& files) {
   const Timings& t = out.timings;
+  const CallCounters& n = out.counters;
   nlohmann::json memory = nlohmann::json::object();
   double compiling = 0, preparing = 0;
   for (const ComponentFigures& c : components) {
@@ -62,6 +63,9 @@ nlohmann::json figures(const PipelineOutput& out, double loading, const std::vec
           {"seconds",
            {{"load", loading}, {"encode_prompt", t.encode_prompt}, {"prepare", t.prepare}, {"steps", t.steps}, {"decode", t.decode}, {"total", loading + t.total},
             {"compiling", compiling}, {"preparing_weights", preparing}}},
+          {"counters",
+           {{"plans_compiled", n.plans_compiled}, {"plans_resized", n.plans_resized}, {"guards_failed", n.guards_failed},
+            {"loop_allocations", n.loop_allocations}, {"loop_host_device_syncs", n.loop_host_device_syncs}}},
           {"bytes", {{"plans", memory}, {"peak_resident", peak_resident_bytes()}}}};
 }
 
@@ -69,6 +73,10 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
   const Timings& t = out.timings;
   std::fprintf(stderr, "loading %.3f s, prompt %.3f s, preparing %.3f s, %zu steps %.3f s, decoding %.3f s; total %.3f s\n", loading, t.encode_prompt, t.prepare,
                t.steps.size(), sum(t.steps), t.decode, loading + t.total);
+  const CallCounters& n = out.counters;
+  std::fprintf(stderr, "%lld plans compiled, %lld resized, %lld guards failed; in the loop %lld allocations, %lld host-device syncs\n",
+               static_cast<long long>(n.plans_compiled), static_cast<long long>(n.plans_resized), static_cast<long long>(n.guards_failed),
+               static_cast<long long>(n.loop_allocations), static_cast<long long>(n.loop_host_device_syncs));
   std::fprintf(stderr, "%s", memory_table(components).c_str());
 }
 

@@ -28,6 +28,8 @@ void CompileFlags::add(CLI::App& app) {
   app.add_option("--compile", mode, "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs")->capture_default_str();
   app.add_flag("--fullgraph", fullgraph, "A graph break is an error");
   app.add_flag("--exact", exact, "No kernel whose error is above the plain one's");
+  app.add_flag("--dynamic", dynamic, "One plan for all sizes instead of one a size");
+  app.add_flag("--no-duck-shape", no_duck_shape, "With --dynamic: sizes that are equal in the first call may differ in the next");
   app.add_option("--disable-pass", disable_passes, "Leave out an optional pass (see explain --passes); may be given several times")->allow_extra_args(false);
   app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math")->capture_default_str();
   add_quantize(app);
@@ -53,7 +55,8 @@ LayerQuantization CompileFlags::quantization(const Graph& graph, const WeightMap
 
 CompileOptions CompileFlags::options() const {
   if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty())) throw UsageError("--quantize-filter and --quantize-export need --quantize");
-  return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backend(sdpa), .exact = exact};
+  return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backend(sdpa), .exact = exact,
+          .dynamic = dynamic, .use_duck_shape = !no_duck_shape};
 }
 
 void CacheFlags::add(CLI::App& app) {
@@ -120,7 +123,7 @@ DiffusionPipeline PictureOptions::load() const {
     auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
     const int64_t scale = pipe.vae().scale(), side = unet.config().sample_size;
     const UNetShape shape{.batch = 2, .height = height ? *height / scale : side, .width = width ? *width / scale : side};
-    unet.quantize(compile.quantization(unet.graph(unet.dtype(), unet.builder(shape)), &unet.weights(), unet.dtype()));
+    unet.quantize(compile.quantization(unet.graph(unet.request(shape)), &unet.weights(), unet.dtype()));
   }
   if (!scheduler.empty()) pipe.set_scheduler(make_scheduler(scheduler, pipe.scheduler().config()));
   return pipe;

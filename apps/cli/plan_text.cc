@@ -1,8 +1,10 @@
 #include "plan_text.h"
 
 #include <cctype>
+#include <map>
 
 #include "base/log.h"
+#include "runtime/resize.h"
 
 namespace vivace::cli {
 namespace {
@@ -42,6 +44,34 @@ std::string signature(const Plan& plan, const PlanStep& step) {
   std::string text;
   for (int32_t in : step.in) text += (text.empty() ? "" : ", ") + type_text(plan, in);
   return text + " -> " + type_text(plan, step.out);
+}
+
+std::vector<std::pair<std::string, int64_t>> symbols(const Plan& plan) {
+  std::vector<std::pair<std::string, int64_t>> list;
+  const Sizes sizes = sizes_of(plan);
+  for (const PlanSymbol& symbol : plan.symbols) {
+    std::string names;
+    for (const std::string& name : symbol.names) names += (names.empty() ? "" : " = ") + name;
+    list.emplace_back(names, sizes.at(symbol.names[0]));
+  }
+  return list;
+}
+
+std::vector<std::string> guards(const Plan& plan) {
+  std::vector<std::string> list;
+  std::map<std::string, std::string> constants, multiples;
+  for (const auto& [name, size] : sizes_of(plan)) constants[name] = cat(name, " == ", size);
+  for (const PlanSymbol& symbol : plan.symbols)
+    for (const std::string& name : symbol.names) {
+      constants.erase(name);
+      if (name != symbol.names[0]) list.push_back(cat(symbol.names[0], " == ", name));
+    }
+  for (const PlanPort& port : plan.inputs)
+    for (const PlanDim& dim : port.dims)
+      if (dim.multiple_of > 1 && !constants.contains(dim.name)) multiples[dim.name] = cat(dim.name, " % ", dim.multiple_of, " == 0");
+  for (const auto& [name, text] : constants) list.push_back(text);
+  for (const auto& [name, text] : multiples) list.push_back(text);
+  return list;
 }
 
 bool is_graph_break(const PlanStep& step) { return step.kernel.starts_with("ref_"); }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "runtime/plan.h"
 
@@ -16,6 +18,9 @@ std::string type_text(const Plan& plan, int32_t value);
 std::string signature(const Plan& plan, const PlanStep& step);
 // The kernels that run below the compiled ones (those of the oracle): a graph break, as torch.compile calls it.
 bool is_graph_break(const PlanStep& step);
+// The sizes a call may choose, "height = width": the plan was made for 16; and what a call's sizes must satisfy, "height % 4 == 0".
+std::vector<std::pair<std::string, int64_t>> symbols(const Plan& plan);
+std::vector<std::string> guards(const Plan& plan);
 // The first parts of a scope, down to an entry of a list: "down_blocks.1", "mid_block", "conv_in"; "(outside)" for none.
 std::string block_of(const std::string& scope);
 

@@ -49,6 +49,9 @@ struct CompileOptions {
   CompilerFlags flags = config;
   // By layer, the module's name: "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q". quantize.h fills it.
   std::map<std::string, Quantization> quantize;
+  // One plan for any batch, height, width and number of tokens, instead of one a size. With use_duck_shape
+  // (torch.fx.experimental._config), sizes that are equal in the first call share a symbol: a call where they differ compiles once more.
+  bool dynamic = false, use_duck_shape = true;
 };
 
 }  // namespace vivace

@@ -65,11 +65,19 @@ struct Timings {
   std::vector<double> steps;
 };
 
+// What a call made the runtime do.
+struct CallCounters {
+  int64_t plans_compiled = 0, plans_resized = 0, guards_failed = 0;
+  // In the denoising loop after its first step: 0 but for noise that is drawn and tensors that a callback keeps.
+  int64_t loop_allocations = 0, loop_host_device_syncs = 0;
+};
+
 struct PipelineOutput {
   std::vector<Image> images;  // empty with output_latent
   Tensor latents;             // float32 [N, C, h, w], as the loop left them
   std::vector<uint64_t> seeds;
   Timings timings;
+  CallCounters counters;
 };
 
 struct PretrainedOptions {

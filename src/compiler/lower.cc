@@ -5,7 +5,8 @@
 #include <array>
 
 #include "base/log.h"
-#include "compiler/plan_memory.h"
+#include "compiler/symbols.h"
+#include "runtime/plan_memory.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -25,8 +26,10 @@ class Lowering {
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op)) lower(id);
     for (NodeId id = 0; id < graph_.size(); ++id)
-      if (graph_[id].op == Op::input) plan_.inputs.push_back({graph_[id].attrs.text("name"), id});
-    for (const auto& [name, id] : graph_.outputs) plan_.outputs.push_back({name, id});
+      if (graph_[id].op == Op::input) plan_.inputs.push_back({graph_[id].attrs.text("name"), id, parse_dims(graph_[id].attrs.text("dims"))});
+    for (const auto& [name, id] : graph_.outputs) plan_.outputs.push_back({name, id, {}});
+    plan_.symbols = symbols_of(plan_, options_);
+    count_constants();
     plan_memory(plan_, backend_);
     return std::move(plan_);
   }
@@ -122,10 +125,14 @@ class Lowering {
     const Node& node = graph_[id];
     if (is_free_view(node)) {
       plan_.values[static_cast<size_t>(id)].inside = node.inputs[0];
+      plan_.views.push_back({node.op, node.attrs, {node.inputs.begin(), node.inputs.end()}, id});
       return;
     }
     Choice& choice = choices_[static_cast<size_t>(id)];
-    if (choice.strided_slice) return;
+    if (choice.strided_slice) {
+      plan_.views.push_back({node.op, node.attrs, {node.inputs.begin(), node.inputs.end()}, id});
+      return;
+    }
     PlanStep step{.op = node.op, .attrs = node.attrs, .in = {node.inputs.begin(), node.inputs.end()}, .out = id, .scope = node.scope, .line = node.line};
     const KernelCall call = call_of(node);
     const KernelEntry& entry = *choice.entry;
@@ -142,7 +149,7 @@ class Lowering {
   int32_t pack(const KernelEntry& entry, const KernelCall& call, const Node& node, int32_t consumer) {
     const int32_t source = node.inputs[static_cast<size_t>(entry.packed_input)];
     const PlanValue& from = plan_.values[static_cast<size_t>(source)];
-    const std::string key = cat("pack ", entry.name, '(', entry.pack_key(call), "){", from.key, '}');
+    const std::string key = packed_key(entry, call, from.key);
     for (size_t i = static_cast<size_t>(graph_.size()); i < plan_.values.size(); ++i)
       if (plan_.values[i].key == key) return static_cast<int32_t>(i);
     PlanValue value{.type = from.type, .where = PlanValue::Where::constant, .phase = Phase::prepare};
@@ -155,6 +162,21 @@ class Lowering {
     plan_.prepare.push_back({.kernel = std::string(entry.name), .op = node.op, .attrs = node.attrs, .in = std::move(sources), .out = id, .scope = node.scope,
                              .line = node.line, .pack = true, .consumer = consumer, .consumer_phase = node.phase});
     return id;
+  }
+
+  void count_constants() {
+    std::vector<uint8_t> read(plan_.values.size());
+    for (const auto* program : {&plan_.setup, &plan_.step})
+      for (const PlanStep& step : *program)
+        for (int32_t in : step.in)
+          if (in >= 0) read[static_cast<size_t>(in)] = 1;
+    std::vector<uint8_t> packed(plan_.values.size());
+    for (const PlanStep& step : plan_.prepare) packed[static_cast<size_t>(step.out)] = step.pack;
+    for (size_t v = 0; v < plan_.values.size(); ++v) {
+      const PlanValue& value = plan_.values[v];
+      if (read[v] && !packed[v] && value.where == PlanValue::Where::constant)
+        plan_.constant_bytes += numel(value.type.shape) * static_cast<int64_t>(dtype_size(value.type.dtype));
+    }
   }
 
   const Graph& graph_;

@@ -11,8 +11,9 @@ Builder::Scope::Scope(Builder& b, std::string_view name) : builder_(b), previous
 
 Builder::Scope::~Scope() { builder_.prefix_.resize(previous_); }
 
-Value Builder::input(std::string_view name, DType dtype, Shape shape, Phase phase, Here here) {
+Value Builder::input(std::string_view name, DType dtype, Shape shape, Phase phase, std::string_view dims, Here here) {
   Node node{.op = Op::input, .inputs = {}, .attrs = {{"name", std::string(name)}}, .dtype = dtype, .shape = std::move(shape), .scope = prefix_};
+  if (!dims.empty()) node.attrs.set("dims", std::string(dims));
   node.line = static_cast<int>(here.line());
   node.phase = phase;
   return {graph_.add(std::move(node))};

@@ -42,7 +42,8 @@ class Builder {
   [[nodiscard]] Scope scope(std::string_view name) { return Scope(*this, name); }
 
   using Here = std::source_location;
-  Value input(std::string_view name, DType dtype, Shape shape, Phase phase = Phase::step, Here here = Here::current());
+  // `dims` names the dimensions whose sizes a call chooses: "batch,4*height,4*width,_" (compiler/symbols.h).
+  Value input(std::string_view name, DType dtype, Shape shape, Phase phase = Phase::step, std::string_view dims = "", Here here = Here::current());
   // A checkpoint tensor named scope + "." + name, as stored.
   Value weight(std::string_view name, Shape shape, Here here = Here::current());
   Value fill(Shape shape, DType dtype, double value, Here here = Here::current());

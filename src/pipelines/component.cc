@@ -6,6 +6,8 @@
 #include "backends/cpu/backend.h"
 #include "base/log.h"
 #include "compiler/compile.h"
+#include "compiler/symbols.h"
+#include "runtime/resize.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -15,7 +17,34 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+// Plans that may serve one another's calls.
+std::string key_of(const GraphRequest& request, bool dynamic) {
+  std::string key = cat(request.function, ' ', dtype_name(request.dtype));
+  if (!dynamic)
+    for (const auto& [name, size] : request.sizes)
+      if (name != kTimesteps) key += cat(' ', name, '=', size);
+  return key;
+}
+
+// Whether `plan` is made for `sizes` as it is.
+bool fits(const Plan& plan, const Sizes& sizes) {
+  for (const auto& [name, size] : sizes_of(plan))
+    if (const auto wanted = sizes.find(name); wanted != sizes.end() && wanted->second != size) return false;
+  return true;
+}
+
 }  // namespace
+
+Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
+  Sizes sizes = request.sizes;
+  if (dynamic)
+    for (auto& [name, size] : sizes) {
+      const auto found = request.granularity.find(name);
+      const int64_t granularity = found == request.granularity.end() ? 1 : found->second;
+      while (size < 2 * granularity) size += granularity;
+    }
+  return sizes;
+}
 
 Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options)
     : name_(std::move(name)), weights_(std::move(weights)), dtype_(dtype), options_(std::move(options)) {
@@ -23,47 +52,68 @@ Component::Component(std::string name, WeightMap weights, DType dtype, CompileOp
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
 }
 
-Graph Component::graph(DType dtype, const BuildGraph& build) const {
-  return build(Builder(dtype, [this](const std::string& weight) {
-    const WeightInfo* info = weights_.find(weight);
-    return info ? info->dtype : DType::float32;
-  }));
+Graph Component::graph(const GraphRequest& request) const {
+  return request.build(sizes_to_build(request, options_.dynamic), Builder(request.dtype, [this](const std::string& weight) {
+                         const WeightInfo* info = weights_.find(weight);
+                         return info ? info->dtype : DType::float32;
+                       }));
 }
 
-Plan Component::plan(DType dtype, const BuildGraph& build) const { return vivace::compile(graph(dtype, build), cpu::backend(), options_); }
+Plan Component::plan(const GraphRequest& request) const { return vivace::compile(graph(request), cpu::backend(), options_); }
 
-Session& Component::session(const std::string& key, DType dtype, const BuildGraph& build) {
-  std::unique_ptr<Session>& slot = sessions_[cat(key, ' ', dtype_name(dtype))];
-  if (slot) return *slot;
-  auto begin = std::chrono::steady_clock::now();
-  auto compiled = std::make_shared<const Plan>(plan(dtype, build));
+Session& Component::session(const GraphRequest& request) {
+  std::vector<Compiled>& plans = compiled_[key_of(request, options_.dynamic)];
+  for (Compiled& c : plans)
+    if (c.session && fits(c.session->plan(), request.sizes)) return *c.session;
+  const auto resize_to_request = [&](Compiled& c) -> Session* {
+    const auto begin = std::chrono::steady_clock::now();
+    Plan resized;
+    const Refusal failed = resize(*c.plan, request.sizes, cpu::backend(), resized);
+    seconds_resizing_ += seconds_since(begin);
+    if (!failed) return &bind(c, std::make_shared<const Plan>(std::move(resized)));
+    ++runtime_counters().guards_failed;
+    info(name_, ' ', request.function, ": a guard failed: ", *failed);
+    return nullptr;
+  };
+  for (Compiled& c : plans)
+    if (Session* session = resize_to_request(c)) return *session;
+  const auto begin = std::chrono::steady_clock::now();
+  Compiled& added = plans.emplace_back(std::make_shared<const Plan>(plan(request)));
   ++runtime_counters().plans_compiled;
   seconds_compiling_ += seconds_since(begin);
-  begin = std::chrono::steady_clock::now();
+  if (fits(*added.plan, request.sizes)) return bind(added, added.plan);
+  if (Session* session = resize_to_request(added)) return *session;
+  throw InternalError(cat(name_, ' ', request.function, ": a plan made for this call does not fit it"));
+}
+
+Session& Component::bind(Compiled& compiled, std::shared_ptr<const Plan> plan) {
+  const auto begin = std::chrono::steady_clock::now();
   const WeightSource source{.find = [this](const std::string& weight) -> WeightBytes {
                               const WeightInfo& info = weights_.at(weight);
                               return {info.dtype, info.data};
                             },
                             .release = [this](const std::string& weight) { release_weight(weight); }};
-  slot = std::make_unique<Session>(std::move(compiled), cpu::backend(), store_, source);
+  SessionMemory memory = compiled.session ? compiled.session->take_memory() : SessionMemory{};
+  compiled.session.reset();
+  compiled.session = std::make_unique<Session>(std::move(plan), cpu::backend(), store_, source, std::move(memory));
   seconds_preparing_ += seconds_since(begin);
-  return *slot;
+  return *compiled.session;
 }
 
 void Component::compile(const CompileOptions& options) {
   options_ = options;
   options_.quantize.insert(quantization_.begin(), quantization_.end());
-  sessions_.clear();
+  compiled_.clear();
 }
 
 void Component::quantize(const std::map<std::string, Quantization>& layers) {
   for (const auto& [name, kind] : layers) quantization_[name] = options_.quantize[name] = kind;
-  sessions_.clear();
+  compiled_.clear();
 }
 
 Graph Component::typical_graph() const {
   if (!typical_) throw InternalError(cat(name_, " has no typical graph"));
-  return graph(dtype_, typical_);
+  return graph(*typical_);
 }
 
 void Component::check_weights(std::initializer_list<Graph> graphs) const {
@@ -77,7 +127,9 @@ void Component::check_weights(std::initializer_list<Graph> graphs) const {
 
 size_t Component::arena_bytes() const {
   size_t total = 0;
-  for (const auto& [key, session] : sessions_) total += session->arena_bytes() + session->workspace_bytes();
+  for (const auto& [key, plans] : compiled_)
+    for (const Compiled& c : plans)
+      if (c.session) total += c.session->arena_bytes() + c.session->workspace_bytes();
   return total;
 }
 

@@ -1,10 +1,12 @@
-// Component: one model of a checkpoint with its weights, and a session for each way it has been called.
+// Component: one model of a checkpoint with its weights, and plans and sessions for the ways it has been called.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "ops/builder.h"
 #include "runtime/session.h"
@@ -12,6 +14,20 @@
 #include "weights/weight_map.h"
 
 namespace vivace {
+
+// A way to call a component: which graph, and with what sizes.
+struct GraphRequest {
+  std::string function;  // with dtype and sizes it stands for one graph: "decode"
+  DType dtype = DType::float32;
+  Sizes sizes;           // by the names of the inputs' dimensions
+  // Sizes of which the graph halves or doubles: a dynamic graph is built for at least twice as much, so that no inner size is 1, and on the same side
+  // of divisibility as the call. 1 where a name is missing.
+  Sizes granularity;
+  std::function<Graph(const Sizes&, Builder)> build;
+};
+
+// The sizes that a graph is built for. A dynamic one is never built for a size of 1, which shapes could take for a broadcast.
+Sizes sizes_to_build(const GraphRequest& request, bool dynamic);
 
 class Component {
  public:
@@ -24,16 +40,15 @@ class Component {
   DType dtype() const { return dtype_; }
   const CompileOptions& options() const { return options_; }
 
-  using BuildGraph = std::function<Graph(Builder)>;
-  // The session for `key`; compiled and bound at the first call. A key stands for one graph: function and shapes.
-  Session& session(const std::string& key, DType dtype, const BuildGraph& build);
-  // Forgets the sessions; prepared weights stay.
+  // A session for the request, valid until the next call. A plan that can be resized to it is; without one it compiles.
+  Session& session(const GraphRequest& request);
+  // Forgets plans and sessions; prepared weights stay.
   void compile(const CompileOptions& options);
   // Adds to options().quantize, now and after every later compile(). Forgets the sessions.
   void quantize(const std::map<std::string, Quantization>& layers);
-  // The graph `build` makes of this component, before any pass.
-  Graph graph(DType dtype, const BuildGraph& build) const;
-  Plan plan(DType dtype, const BuildGraph& build) const;
+  // The request's graph before any pass, and its plan; a dynamic one is made for the sizes session() would make it for.
+  Graph graph(const GraphRequest& request) const;
+  Plan plan(const GraphRequest& request) const;
 
   // The graph at the model's own size, which filters look at and measurements take for typical. InternalError where set_typical was not called.
   Graph typical_graph() const;
@@ -44,11 +59,18 @@ class Component {
   size_t arena_bytes() const;
   double seconds_compiling() const { return seconds_compiling_; }
   double seconds_preparing() const { return seconds_preparing_; }
+  double seconds_resizing() const { return seconds_resizing_; }
 
  protected:
-  void set_typical(BuildGraph build) { typical_ = std::move(build); }
+  void set_typical(GraphRequest request) { typical_ = std::move(request); }
 
  private:
+  // A compiled plan with a session of the sizes it was last called with: memory does not grow with every size.
+  struct Compiled {
+    std::shared_ptr<const Plan> plan;
+    std::unique_ptr<Session> session;
+  };
+  Session& bind(Compiled& compiled, std::shared_ptr<const Plan> plan);
   void release_weight(const std::string& name) const;
 
   std::string name_;
@@ -56,10 +78,10 @@ class Component {
   DType dtype_;
   CompileOptions options_;
   std::map<std::string, Quantization> quantization_;
-  BuildGraph typical_;
+  std::optional<GraphRequest> typical_;
   ConstantStore store_;
-  std::map<std::string, std::unique_ptr<Session>> sessions_;
-  double seconds_compiling_ = 0, seconds_preparing_ = 0;
+  std::map<std::string, std::vector<Compiled>> compiled_;  // by function and dtype, and where plans are static by size
+  double seconds_compiling_ = 0, seconds_preparing_ = 0, seconds_resizing_ = 0;
 };
 
 }  // namespace vivace

@@ -4,77 +4,129 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "tensor/allocations.h"
+#include "tensor/half.h"
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
 
-double standard_deviation(const float* x, int64_t n) {
+// Calls fn with a pointer of the tensor's type.
+template <class Fn>
+auto with_activations(const Tensor& t, const Fn& fn) {
+  switch (t.dtype()) {
+    case DType::bfloat16: return fn(t.as<bf16>());
+    case DType::float16: return fn(t.as<f16>());
+    default: return fn(t.as<float>());
+  }
+}
+
+// [images, channels, pixels] outside, [images, pixels, channels] inside.
+struct Layout {
+  int64_t images, channels, pixels;
+  int64_t image() const { return channels * pixels; }
+};
+
+// latents * factor -> the session's input, the same images again for the second half of a guided batch.
+void feed(const Tensor& latents, const Layout& l, float factor, Tensor& input) {
+  with_activations(input, [&]<class T>(const T*) {
+    T* to = input.as<T>();
+    for (int64_t n = 0; n < input.dim(0); ++n) {
+      const float* from = latents.as<float>() + n % l.images * l.image();
+      for (int64_t p = 0; p < l.pixels; ++p)
+        for (int64_t c = 0; c < l.channels; ++c) *to++ = T(from[c * l.pixels + p] * factor);
+    }
+  });
+}
+
+// The session's output -> prediction, negative + scale * (positive - negative) with guidance. Whether all of it is finite.
+bool read(const Tensor& output, const Layout& l, bool guidance, float scale, Tensor& prediction) {
+  return with_activations(output, [&](const auto* from) {
+    const auto* positive = from + l.images * l.image();
+    bool finite = true;
+    for (int64_t n = 0; n < l.images; ++n) {
+      float* to = prediction.as<float>() + n * l.image();
+      for (int64_t p = 0; p < l.pixels; ++p)
+        for (int64_t c = 0; c < l.channels; ++c) {
+          auto x = static_cast<float>(*from++);
+          if (guidance) x += scale * (static_cast<float>(*positive++) - x);
+          finite = finite && std::isfinite(x);
+          to[c * l.pixels + p] = x;
+        }
+    }
+    return finite;
+  });
+}
+
+template <class T>
+double standard_deviation(const T* x, int64_t n) {
   double mean = 0, sum = 0;
-  for (int64_t i = 0; i < n; ++i) mean += x[i];
+  for (int64_t i = 0; i < n; ++i) mean += static_cast<float>(x[i]);
   mean /= static_cast<double>(n);
-  for (int64_t i = 0; i < n; ++i) sum += (x[i] - mean) * (x[i] - mean);
+  for (int64_t i = 0; i < n; ++i) sum += (static_cast<float>(x[i]) - mean) * (static_cast<float>(x[i]) - mean);
   return std::sqrt(sum / static_cast<double>(n - 1));
 }
 
-// negative + scale * (positive - negative), in place of the first half; then rescale_noise_cfg (https://arxiv.org/abs/2305.08891, section 3.4).
-Tensor guide(const Tensor& both, const DenoiseRequest& request) {
-  const int64_t images = both.dim(0) / 2, one = both.numel() / both.dim(0);
-  Tensor out = both.rows(0, images).clone();
-  const float* positive = both.as<float>() + images * one;
-  float* x = out.as<float>();
-  const auto scale = static_cast<float>(request.guidance_scale);
-  for (int64_t i = 0; i < images * one; ++i) x[i] += scale * (positive[i] - x[i]);
-  if (request.guidance_rescale <= 0) return out;
-  for (int64_t n = 0; n < images; ++n) {
-    const double ratio = standard_deviation(positive + n * one, one) / standard_deviation(x + n * one, one);
-    const auto factor = static_cast<float>(request.guidance_rescale * ratio + (1 - request.guidance_rescale));
-    for (int64_t i = n * one; i < (n + 1) * one; ++i) x[i] *= factor;
+// rescale_noise_cfg (https://arxiv.org/abs/2305.08891, section 3.4): the guided prediction gets the deviation of the positive half.
+void rescale(const Tensor& output, const Layout& l, double amount, Tensor& prediction) {
+  for (int64_t n = 0; n < l.images; ++n) {
+    float* x = prediction.as<float>() + n * l.image();
+    const double wanted = with_activations(output, [&](const auto* all) { return standard_deviation(all + (l.images + n) * l.image(), l.image()); });
+    const auto factor = static_cast<float>(amount * wanted / standard_deviation(x, l.image()) + (1 - amount));
+    for (int64_t i = 0; i < l.image(); ++i) x[i] *= factor;
   }
-  return out;
 }
 
-// latents [images, C, H, W] * factor -> the session's input [batch, H, W, C], the same images again for the second half of a guided batch.
-void feed(Session& session, const Tensor& latents, float factor) {
-  Tensor input = session.input("sample");
-  const Tensor nhwc = nchw_to_nhwc(latents);
-  if (input.dim(0) % nhwc.dim(0) || input.numel() / input.dim(0) != nhwc.numel() / nhwc.dim(0))
-    throw InternalError(cat("latents ", to_string(latents.shape()), " do not fit the input ", to_string(input.shape())));
-  Tensor scaled({input.dim(0), input.dim(1), input.dim(2), input.dim(3)}, DType::float32);
-  const int64_t n = nhwc.numel();
-  for (int64_t i = 0; i < scaled.numel(); ++i) scaled.as<float>()[i] = nhwc.as<float>()[i % n] * factor;
-  session.set_input("sample", scaled);
-}
-
-bool is_finite(const Tensor& t) {
-  for (float x : t.floats())
-    if (!std::isfinite(x)) return false;
-  return true;
-}
+int64_t allocations() { return tensor_allocations() + runtime_counters().allocations; }
 
 }  // namespace
 
-Tensor denoise(const DenoiseRequest& request, std::vector<double>& seconds) {
-  Tensor latents = request.latents;
-  for (int i = 0; i < request.steps; ++i) {
+DenoiseResult denoise(DenoiseRequest r) {
+  DenoiseResult result;
+  Tensor latents = std::move(r.latents);  // the only owner, so that the scheduler can write over it
+  const Shape shape = latents.shape();
+  const Layout layout{shape[0], shape[1], shape[2] * shape[3]};
+  const bool scheduled = r.session->has_input("step_index");
+  Tensor input = r.session->input("sample"), step = r.session->input(scheduled ? "step_index" : "timestep"), prediction(shape, DType::float32);
+  const Tensor output = r.session->output("sample");
+  if (input.numel() != layout.images * layout.image() * (r.guidance ? 2 : 1) || input.numel() != output.numel())
+    throw InternalError(cat("latents ", to_string(shape), " do not fit the input ", to_string(input.shape()), " and the output ", to_string(output.shape())));
+  result.seconds.reserve(static_cast<size_t>(r.steps));
+  int64_t allocations_before = 0, syncs_before = 0;
+  for (int i = 0; i < r.steps; ++i) {
     const auto begin = std::chrono::steady_clock::now();
-    const float t = request.scheduler->timesteps()[static_cast<size_t>(i)];
-    feed(*request.session, latents, request.scheduler->input_scale(i));
-    request.session->set_input("timestep", Tensor::from({t}));
-    request.session->run(Phase::step);
-    request.session->check_quantized();
-    Tensor output = nhwc_to_nchw(request.session->output("sample").to(DType::float32));
-    if (request.guidance) output = guide(output, request);
-    if (!is_finite(output)) throw UserError(cat("the UNet gave a NaN or an infinity at step ", i + 1, " of ", request.steps, " (timestep ", t, ")"));
-    latents = request.scheduler->step(output, i, latents, request.generators);
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    if (!request.on_step_end) continue;
-    StepState state{.latents = latents, .seconds = seconds.back()};
-    request.on_step_end(i, t, state);
-    latents = state.latents;
-    if (state.interrupt) break;
+    const float t = r.scheduler->timesteps()[static_cast<size_t>(i)];
+    feed(latents, layout, r.scheduler->input_scale(i), input);
+    if (scheduled)
+      *step.as<int32_t>() = i;
+    else
+      *step.as<float>() = t;
+    r.session->run(Phase::step);
+    r.session->check_quantized();
+    const bool finite = read(output, layout, r.guidance, static_cast<float>(r.guidance_scale), prediction);
+    if (!finite) throw UserError(cat("the UNet gave a NaN or an infinity at step ", i + 1, " of ", r.steps, " (timestep ", t, ")"));
+    if (r.guidance && r.guidance_rescale > 0) rescale(output, layout, r.guidance_rescale, prediction);
+    r.scheduler->step_in_place(prediction, i, latents, r.generators);
+    result.seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    if (i == 0) {
+      allocations_before = allocations();
+      syncs_before = runtime_counters().host_device_syncs;
+    }
+    if (r.on_step_end) {
+      StepState state{.latents = std::move(latents), .seconds = result.seconds.back()};
+      r.on_step_end(i, t, state);
+      latents = std::move(state.latents);
+      if (latents.shape() != shape || latents.dtype() != DType::float32)
+        throw UsageError(cat("the callback left latents of shape ", to_string(latents.shape()), " and dtype ", dtype_name(latents.dtype()), ": expected float32 ", to_string(shape)));
+      if (state.interrupt) break;
+    }
   }
-  return latents;
+  if (!result.seconds.empty()) {
+    result.allocations = allocations() - allocations_before;
+    result.host_device_syncs = runtime_counters().host_device_syncs - syncs_before;
+  }
+  result.latents = std::move(latents);
+  return result;
 }
 
 }  // namespace vivace

@@ -11,7 +11,9 @@
 namespace vivace {
 
 struct DenoiseRequest {
-  Session* session = nullptr;  // inputs "sample" [N, H, W, C] and "timestep" [1], output "sample"; set up already
+  // Input "sample" [N, H, W, C], output "sample", and what tells the step: "step_index" [1] where all timesteps were given in setup, or
+  // "timestep" [1]. Set up already.
+  Session* session = nullptr;
   Scheduler* scheduler = nullptr;  // timesteps set
   int steps = 0;                   // how many of the scheduler's timesteps to take
   Tensor latents;                  // float32 [images, C, h, w], at the first timestep's noise level
@@ -22,8 +24,14 @@ struct DenoiseRequest {
   std::function<void(int step, float timestep, StepState&)> on_step_end;  // may be empty
 };
 
-// Returns the final latents; adds each step's seconds to `seconds`.
-// Throws UserError when the model's output is not finite.
-Tensor denoise(const DenoiseRequest& request, std::vector<double>& seconds);
+struct DenoiseResult {
+  Tensor latents;
+  std::vector<double> seconds;  // one entry a step
+  // After the first step: tensors and pages taken, waits for a device. Both are 0 unless noise is drawn or a callback keeps tensors.
+  int64_t allocations = 0, host_device_syncs = 0;
+};
+
+// Throws UserError when the model's output is not finite, UsageError when a callback leaves latents of another shape.
+DenoiseResult denoise(DenoiseRequest request);
 
 }  // namespace vivace

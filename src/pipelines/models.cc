@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "compiler/symbols.h"
 #include "pipelines/quantized_checkpoint.h"
 #include "vivace/error.h"
 
@@ -25,60 +26,79 @@ Tensor image_output(Session& session, const std::string& name) { return nhwc_to_
 
 }  // namespace
 
+GraphRequest unet_request(const UNetConfig& config, const UNetShape& shape, int64_t timesteps, DType dtype) {
+  const int64_t factor = upsample_factor(config);
+  return {.function = cat("unet ", shape.timesteps, " time_ids ", shape.time_ids),
+          .dtype = dtype,
+          .sizes = {{"batch", shape.batch}, {"height", shape.height}, {"width", shape.width}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
+          .granularity = {{"height", factor}, {"width", factor}},
+          .build = [config, shape](const Sizes& sizes, Builder b) {
+            UNetShape s = shape;
+            s.batch = sizes.at("batch");
+            s.height = sizes.at("height");
+            s.width = sizes.at("width");
+            s.tokens = sizes.at("tokens");
+            if (s.timesteps > 1) s.timesteps = s.batch;
+            return build_unet(config, s, std::move(b));
+          }};
+}
+
+GraphRequest vae_decode_request(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, DType dtype) {
+  return {.function = "decode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}}, .granularity = {},
+          .build = [config](const Sizes& s, Builder b) { return build_vae_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
+}
+
+GraphRequest vae_encode_request(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, DType dtype) {
+  return {.function = "encode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
+          .granularity = {{"height", config.scale()}, {"width", config.scale()}},
+          .build = [config](const Sizes& s, Builder b) { return build_vae_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
+}
+
+GraphRequest clip_text_request(const CLIPTextConfig& config, int64_t batch, int64_t tokens, int64_t skip, DType dtype) {
+  return {.function = cat("skip ", skip), .dtype = dtype, .sizes = {{"batch", batch}, {"tokens", tokens}}, .granularity = {},
+          .build = [config, skip](const Sizes& s, Builder b) { return build_clip_text(config, s.at("batch"), s.at("tokens"), skip, std::move(b)); }};
+}
+
 UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_unet_config(read_config(path))) {
   // Guidance makes a batch of 2; CLIP's 77 tokens.
-  set_typical(builder({2, config_.sample_size, config_.sample_size, 77}));
-  const auto small = [&] { return graph(options.dtype, builder({1, 8, 8, 1})); };
+  set_typical(request({2, config_.sample_size, config_.sample_size, 77}));
+  const auto small = [&] { return graph(request({1, 8, 8, 1})); };
   quantize(stored_quantization(read_config(path), weights(), small));
   check_weights({small()});
 }
 
-Component::BuildGraph UNetComponent::builder(const UNetShape& shape) const {
-  return [this, shape](Builder b) { return build_unet(config_, shape, std::move(b)); };
-}
-
-Session& UNetComponent::session_for(const UNetShape& s) {
-  return session(cat(s.batch, 'x', s.height, 'x', s.width, 'x', s.tokens, 'x', s.timesteps, 'x', s.time_ids), dtype(), builder(s));
-}
+GraphRequest UNetComponent::request(const UNetShape& shape, int64_t timesteps) const { return unet_request(config_, shape, timesteps, dtype()); }
 
 VAEComponent::VAEComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile),
       config_(read_autoencoder_kl_config(read_config(path))) {
   const int64_t side = 8 * config_.scale();
-  set_typical(decoder(1, 64, 64));
-  check_weights({graph(options.dtype, decoder(1, 8, 8)), graph(options.dtype, [&](Builder b) { return build_vae_encoder(config_, 1, side, side, std::move(b)); })});
+  set_typical(decode_request(1, 64, 64, options.dtype));
+  check_weights({graph(decode_request(1, 8, 8, options.dtype)), graph(encode_request(1, side, side, options.dtype))});
 }
 
-Component::BuildGraph VAEComponent::decoder(int64_t batch, int64_t height, int64_t width) const {
-  return [=, this](Builder b) { return build_vae_decoder(config_, batch, height, width, std::move(b)); };
+GraphRequest VAEComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
+  return vae_decode_request(config_, batch, height, width, dtype);
 }
 
-Session& VAEComponent::decoder_session(int64_t batch, int64_t height, int64_t width, DType dtype) {
-  return session(cat("decode ", batch, 'x', height, 'x', width), dtype, decoder(batch, height, width));
-}
-
-Session& VAEComponent::encoder_session(int64_t batch, int64_t height, int64_t width, DType dtype) {
-  return session(cat("encode ", batch, 'x', height, 'x', width), dtype, [=, this](Builder b) { return build_vae_encoder(config_, batch, height, width, std::move(b)); });
+GraphRequest VAEComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
+  return vae_encode_request(config_, batch, height, width, dtype);
 }
 
 CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_clip_text_config(read_config(path))) {
   config_.with_projection = config_.with_projection || weights().find("text_projection.weight");
-  set_typical(builder(1, config_.max_position_embeddings, 0));
-  check_weights({graph(options.dtype, builder(1, config_.max_position_embeddings, 0))});
+  set_typical(request(1, config_.max_position_embeddings, 0));
+  check_weights({graph(request(1, config_.max_position_embeddings, 0))});
 }
 
-Component::BuildGraph CLIPTextComponent::builder(int64_t batch, int64_t tokens, int64_t skip) const {
-  return [=, this](Builder b) { return build_clip_text(config_, batch, tokens, skip, std::move(b)); };
-}
-
-Session& CLIPTextComponent::session_for(int64_t batch, int64_t tokens, int64_t skip) {
+GraphRequest CLIPTextComponent::request(int64_t batch, int64_t tokens, int64_t skip) const {
   if (skip < 0 || skip > config_.num_hidden_layers)
     throw UsageError(cat("clip_skip asks for a hidden state ", skip, " layers before the last: ", name(), " has ", config_.num_hidden_layers, " layers"));
   if (tokens < 1 || tokens > config_.max_position_embeddings)
     throw UsageError(cat("a prompt of ", tokens, " tokens: ", name(), " takes 1 to ", config_.max_position_embeddings));
-  return session(cat(batch, 'x', tokens, " skip ", skip), dtype(), builder(batch, tokens, skip));
+  return clip_text_request(config_, batch, tokens, skip, dtype());
 }
 
 Model::Model(std::unique_ptr<Component> component) : component_(std::move(component)) {}
@@ -98,9 +118,10 @@ Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, co
   need_rank(sample, 4, "sample", "[N, C, H, W]");
   need_rank(states, 3, "encoder_hidden_states", "[N, T, D]");
   const int64_t ids = added.time_ids.defined() ? added.time_ids.dim(-1) : 0;
-  Session& session = unet.session_for({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids});
+  Session& session = unet.session(unet.request({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids}));
   session.set_input("sample", nchw_to_nhwc(sample));
   session.set_input("timestep", Tensor::from({timestep}));
+  if (session.has_input("step_index")) session.set_input("step_index", Tensor::zeros({1}, DType::int32));
   session.set_input("encoder_hidden_states", states);
   if (session.has_input("text_embeds")) {
     need_rank(added.text_embeds, 2, "added.text_embeds", "[N, P]");
@@ -129,7 +150,7 @@ Tensor AutoencoderKL::decode(const Tensor& latents) {
   auto& vae = static_cast<VAEComponent&>(*component_);
   need_rank(latents, 4, "latents", "[N, C, h, w]");
   const auto run = [&](DType dtype) {
-    Session& session = vae.decoder_session(latents.dim(0), latents.dim(2), latents.dim(3), dtype);
+    Session& session = vae.session(vae.decode_request(latents.dim(0), latents.dim(2), latents.dim(3), dtype));
     session.set_input("latents", nchw_to_nhwc(latents));
     session.run(Phase::step);
     if (dtype == DType::float32) session.check_quantized();  // otherwise there is a second try
@@ -151,7 +172,7 @@ Tensor AutoencoderKL::decode(const Tensor& latents) {
 AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) {
   auto& vae = static_cast<VAEComponent&>(*component_);
   need_rank(sample, 4, "sample", "[N, 3, H, W]");
-  Session& session = vae.encoder_session(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype());
+  Session& session = vae.session(vae.encode_request(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype()));
   session.set_input("sample", nchw_to_nhwc(sample));
   session.run(Phase::step);
   session.check_quantized();
@@ -176,7 +197,7 @@ CLIPTextModel CLIPTextModel::from_pretrained(const std::filesystem::path& path, 
 CLIPTextModelOutput CLIPTextModel::operator()(const Tensor& input_ids, int skip) {
   auto& text = static_cast<CLIPTextComponent&>(*component_);
   need_rank(input_ids, 2, "input_ids", "int32 [N, T]");
-  Session& session = text.session_for(input_ids.dim(0), input_ids.dim(1), skip);
+  Session& session = text.session(text.request(input_ids.dim(0), input_ids.dim(1), skip));
   session.set_input("input_ids", input_ids);
   session.run(Phase::step);
   session.check_quantized();

@@ -9,12 +9,18 @@
 
 namespace vivace {
 
+// The requests of these models from their configs alone, for tools that look at plans without weights.
+GraphRequest unet_request(const UNetConfig& config, const UNetShape& shape, int64_t timesteps, DType dtype);
+GraphRequest vae_decode_request(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, DType dtype);
+GraphRequest vae_encode_request(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, DType dtype);
+GraphRequest clip_text_request(const CLIPTextConfig& config, int64_t batch, int64_t tokens, int64_t skip, DType dtype);
+
 class UNetComponent : public Component {
  public:
   UNetComponent(const std::filesystem::path& path, const ModelOptions& options);
   const UNetConfig& config() const { return config_; }
-  BuildGraph builder(const UNetShape& shape) const;
-  Session& session_for(const UNetShape& shape);
+  // `timesteps` of the schedule are known when the session is set up, where the plan wants to know them.
+  GraphRequest request(const UNetShape& shape, int64_t timesteps = 1) const;
 
  private:
   UNetConfig config_;
@@ -24,10 +30,10 @@ class VAEComponent : public Component {
  public:
   VAEComponent(const std::filesystem::path& path, const ModelOptions& options);
   const AutoencoderKLConfig& config() const { return config_; }
-  BuildGraph decoder(int64_t batch, int64_t height, int64_t width) const;
   // height and width of the latents. `dtype` may differ from the component's: float32 for a second try.
-  Session& decoder_session(int64_t batch, int64_t height, int64_t width, DType dtype);
-  Session& encoder_session(int64_t batch, int64_t height, int64_t width, DType dtype);
+  GraphRequest decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const;
+  // height and width of the picture.
+  GraphRequest encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const;
   // float32 where a float16 decoder would overflow (force_upcast).
   DType decode_dtype() const { return dtype() == DType::float16 && config_.force_upcast ? DType::float32 : dtype(); }
 
@@ -39,8 +45,8 @@ class CLIPTextComponent : public Component {
  public:
   CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options);
   const CLIPTextConfig& config() const { return config_; }
-  BuildGraph builder(int64_t batch, int64_t tokens, int64_t skip) const;
-  Session& session_for(int64_t batch, int64_t tokens, int64_t skip);
+  // Throws UsageError for a number of tokens or layers that the model does not have.
+  GraphRequest request(int64_t batch, int64_t tokens, int64_t skip) const;
 
  private:
   CLIPTextConfig config_;

@@ -79,7 +79,7 @@ Tensor with_negative(const Tensor& negative, const Tensor& positive, bool guidan
   return guidance ? concat_rows(both) : positive;
 }
 
-void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o) {
+void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, int64_t steps) {
   session.set_input("encoder_hidden_states", with_negative(e.negative_prompt_embeds, e.prompt_embeds, c.guidance));
   if (session.has_input("text_embeds")) {
     if (parts.unet_component().config().time_id_count != 6)
@@ -93,6 +93,10 @@ void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const P
   }
   if (session.has_input("timestep_cond"))
     session.set_input("timestep_cond", guidance_embedding(c.guidance_scale - 1, parts.unet_component().config().time_cond_proj_dim, c.images));
+  if (session.has_input("step_index")) {
+    const auto& timesteps = parts.scheduler->timesteps();
+    session.set_input("timestep", Tensor::from({steps}, std::span<const float>(timesteps).first(static_cast<size_t>(steps))));
+  }
   session.run(Phase::setup);
 }
 
@@ -169,6 +173,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
   const auto start = Clock::now();
+  const RuntimeCounters before = runtime_counters();
   Parts& parts = *parts_;
   const Call call = resolve(*this, parts, prompt, options);
   PipelineOutput out;
@@ -185,8 +190,9 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   Tensor latents = options.latents.defined() ? options.latents.to(DType::float32).clone() : draw_latents(noise, shape);
   if (latents.shape() != shape) throw UsageError(cat("latents have shape ", to_string(latents.shape()), ": expected ", to_string(shape)));
   for (float& x : latents.floats()) x *= parts.scheduler->init_noise_sigma();
-  Session& session = parts.unet_component().session_for({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)});
-  set_conditioning(session, parts, embeddings, call, options);
+  UNetComponent& unet = parts.unet_component();
+  Session& session = unet.session(unet.request({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)}, steps));
+  set_conditioning(session, parts, embeddings, call, options, steps);
   out.timings.prepare = since(mark);
 
   DenoiseRequest request{.session = &session, .scheduler = parts.scheduler.get(), .steps = steps, .latents = std::move(latents), .guidance_scale = call.guidance_scale,
@@ -194,7 +200,11 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   if (options.callback_on_step_end)
     request.on_step_end = [&](int step, float t, StepState& state) { options.callback_on_step_end(*this, step, t, state); };
   try {
-    out.latents = denoise(request, out.timings.steps);
+    DenoiseResult result = denoise(std::move(request));
+    out.latents = std::move(result.latents);
+    out.timings.steps = std::move(result.seconds);
+    out.counters.loop_allocations = result.allocations;
+    out.counters.loop_host_device_syncs = result.host_device_syncs;
   } catch (const UserError& error) {
     parts.unet_component().weights().check_finite();  // damaged weights are the likely cause, and a better message
     throw;
@@ -203,6 +213,9 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   if (!options.output_latent) out.images = decode(parts, out.latents);
   out.timings.decode = since(mark);
   out.seeds = noise.seeds;
+  out.counters.plans_compiled = runtime_counters().plans_compiled - before.plans_compiled;
+  out.counters.plans_resized = runtime_counters().plans_resized - before.plans_resized;
+  out.counters.guards_failed = runtime_counters().guards_failed - before.guards_failed;
   out.timings.total = since(start);
   return out;
 }

@@ -84,6 +84,11 @@ struct KernelEntry {
   std::vector<std::string> (*variants)(const KernelCall&) = nullptr;
 };
 
+// What a packed constant is, as text: equal texts, equal bytes. `source` is the text of the constant it is made from.
+inline std::string packed_key(const KernelEntry& entry, const KernelCall& call, const std::string& source) {
+  return "pack " + std::string(entry.name) + '(' + entry.pack_key(call) + "){" + source + '}';
+}
+
 struct Backend {
   std::string_view name;
   std::span<const KernelEntry> kernels;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,7 +23,8 @@ struct PlanValue {
   Phase phase = Phase::step;
   int64_t offset = 0;  // bytes
   int64_t pitch = 0;    // elements between rows; 0: packed densely
-  int32_t inside = -1;  // the value whose buffer this one lies in (a view or a slice); -1: its own
+  int32_t inside = -1;  // the value whose buffer this one lies in (a view, a slice, a result in place); -1: its own
+  bool in_place = false;  // `inside` was chosen by plan_memory: the kernel writes over its first input
   int64_t shift = 0;    // bytes into that value
   std::string key;     // constants: what it is, as text; weights: the tensor's name
 };
@@ -49,15 +51,40 @@ struct PlanStep {
   std::vector<PlanCandidate> measured;                       // what autotuning timed, fastest first; the chosen one is among them
 };
 
+// A value without a kernel: a view or a strided slice of in[0], in the same memory.
+struct PlanView {
+  Op op{};
+  Attrs attrs;
+  std::vector<int32_t> in;
+  int32_t out = -1;
+};
+
+// One dimension of an input: a size with a name ("height"), or a constant of the model (""). Guard: the size is a multiple of `multiple_of`.
+struct PlanDim {
+  std::string name;
+  int64_t multiple_of = 1;
+};
+
 struct PlanPort {
   std::string name;
   int32_t value;
+  std::vector<PlanDim> dims;  // empty where none has a name
 };
+
+// Sizes that resize() may change. Several names: guard, they are equal (duck shapes).
+struct PlanSymbol {
+  std::vector<std::string> names;
+};
+
+// Sizes of a call, by the names of the inputs' dimensions.
+using Sizes = std::map<std::string, int64_t>;
 
 struct Plan {
   std::vector<PlanValue> values;
   std::vector<PlanStep> prepare, setup, step;
+  std::vector<PlanView> views;
   std::vector<PlanPort> inputs, outputs;
+  std::vector<PlanSymbol> symbols;  // a named size that is in none of them is a constant of this plan
   int64_t arena_bytes = 0;     // activations at their peak
   int64_t constant_bytes = 0;  // weights, as packed
   std::string backend;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "runtime/kernel_call.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -16,6 +17,14 @@ const KernelEntry& entry_of(const Backend& backend, const PlanStep& step) {
   return *entry;
 }
 
+void grow(std::shared_ptr<void>& pages, size_t& bytes, size_t wanted) {
+  if (pages && bytes >= wanted) return;
+  pages.reset();  // before the new ones are taken
+  pages = allocate_pages(wanted);
+  bytes = wanted;
+  ++runtime_counters().allocations;
+}
+
 size_t type_bytes(const TensorType& type) { return static_cast<size_t>(numel(type.shape)) * dtype_size(type.dtype); }
 
 }  // namespace
@@ -25,34 +34,24 @@ RuntimeCounters& runtime_counters() {
   return counters;
 }
 
-Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights)
-    : plan_(std::move(plan)), constants_(plan_->values.size()) {
+Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, SessionMemory memory)
+    : plan_(std::move(plan)), constants_(plan_->values.size()), memory_(std::move(memory)) {
   prepare(backend, store, weights);
-  arena_ = allocate_pages(arena_bytes());
+  size_t workspace = 0;
   for (const auto* program : {&plan_->setup, &plan_->step})
     for (const PlanStep& step : *program) {
       const KernelEntry& entry = entry_of(backend, step);
-      if (entry.workspace_bytes) workspace_bytes_ = std::max(workspace_bytes_, entry.workspace_bytes(call(step)));
+      if (entry.workspace_bytes) workspace = std::max(workspace, entry.workspace_bytes(kernel_call(*plan_, step)));
     }
-  workspace_ = allocate_pages(workspace_bytes_);
-  runtime_counters().allocations += 2;
+  grow(memory_.arena, memory_.arena_bytes, static_cast<size_t>(plan_->arena_bytes));
+  grow(memory_.workspace, memory_.workspace_bytes, workspace);
   bind(backend, plan_->setup, 0, setup_);
   bind(backend, plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
 }
 
-KernelCall Session::call(const PlanStep& step) const {
-  const auto operand = [&](int32_t value) {
-    const PlanValue& v = plan_->values[static_cast<size_t>(value)];
-    return Operand{v.type.dtype, v.type.shape, v.pitch, v.phase == Phase::prepare};
-  };
-  KernelCall result{.op = step.op, .attrs = &step.attrs, .in = {}, .out = operand(step.out), .tuning = step.tuning};
-  for (int32_t in : step.in) result.in.push_back(in < 0 ? std::nullopt : std::optional(operand(in)));
-  return result;
-}
-
 void* Session::address(int32_t value) const {
   const PlanValue& v = plan_->values[static_cast<size_t>(value)];
-  if (v.where == PlanValue::Where::arena) return static_cast<char*>(arena_.get()) + v.offset;
+  if (v.where == PlanValue::Where::arena) return static_cast<char*>(memory_.arena.get()) + v.offset;
   return constants_[static_cast<size_t>(value)].get();
 }
 
@@ -96,7 +95,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
     const auto out = static_cast<size_t>(step.out);
     const KernelEntry& entry = entry_of(backend, step);
     if (step.pack) {
-      const KernelCall consumer = call(plan_->program(step.consumer_phase)[static_cast<size_t>(step.consumer)]);
+      const KernelCall consumer = kernel_call(*plan_, plan_->program(step.consumer_phase)[static_cast<size_t>(step.consumer)]);
       KernelCall packed = consumer;
       const PlanValue& source = values[static_cast<size_t>(step.in[0])];
       packed.in[static_cast<size_t>(entry.packed_input)] = Operand{source.type.dtype, source.type.shape, 0, true};
@@ -107,7 +106,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
     } else {
       const size_t bytes = type_bytes(values[out].type);
       constants_[out] = allocate_pages(bytes);
-      const KernelCall c = call(step);
+      const KernelCall c = kernel_call(*plan_, step);
       const std::shared_ptr<void> workspace = allocate_pages(entry.workspace_bytes ? entry.workspace_bytes(c) : 0);
       Buffers buffers{.in = {}, .out = address(step.out), .workspace = workspace.get()};
       for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
@@ -128,9 +127,9 @@ void Session::bind(const Backend& backend, const std::vector<PlanStep>& steps, i
   bound.reserve(steps.size());
   for (const PlanStep& step : steps) {
     const auto number = first_number + static_cast<int32_t>(bound.size());
-    Buffers buffers{.in = {}, .out = address(step.out), .workspace = workspace_.get(), .bad_value = {first_bad_.get(), number}};
+    Buffers buffers{.in = {}, .out = address(step.out), .workspace = memory_.workspace.get(), .bad_value = {first_bad_.get(), number}};
     for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-    bound.push_back(entry_of(backend, step).bind(call(step), buffers));
+    bound.push_back(entry_of(backend, step).bind(kernel_call(*plan_, step), buffers));
   }
 }
 
@@ -138,7 +137,7 @@ Tensor Session::port(const std::vector<PlanPort>& ports, const std::string& name
   for (const PlanPort& p : ports) {
     if (p.name != name) continue;
     const TensorType& type = plan_->values[static_cast<size_t>(p.value)].type;
-    return Tensor::view(type.shape, type.dtype, address(p.value), arena_);
+    return Tensor::view(type.shape, type.dtype, address(p.value), memory_.arena);
   }
   throw InternalError("the plan has no port \"" + name + "\"");
 }

@@ -24,18 +24,28 @@ struct WeightSource {
   std::function<void(const std::string& name)> release;
 };
 
-// What the step loop is allowed to do nothing of; counted since the process began.
+// What the step loop is allowed to do nothing of; counted since the process began. Tensors are counted by tensor_allocations().
 struct RuntimeCounters {
-  int64_t allocations = 0;        // of arenas, workspaces and constants
-  int64_t host_device_syncs = 0;  // a CPU has none; a device backend counts here
+  int64_t allocations = 0;  // of arenas, workspaces and constants
+  // Waits of the host for a device: a copy back, a condition on a value there, an event. A backend whose kernels have run when run() returns has none,
+  // so the CPU's never counts; one with a queue counts each wait where it waits.
+  int64_t host_device_syncs = 0;
   int64_t plans_compiled = 0;
+  int64_t plans_resized = 0;      // by resize(): no pass, no choice of kernels
+  int64_t guards_failed = 0;      // plans that could not be resized to a call
 };
 RuntimeCounters& runtime_counters();
+
+// Pages that one session leaves to the next, which takes new ones only where these are too small.
+struct SessionMemory {
+  std::shared_ptr<void> arena, workspace;
+  size_t arena_bytes = 0, workspace_bytes = 0;
+};
 
 class Session {
  public:
   // Prepares the constants that `store` lacks, takes memory, binds every kernel.
-  Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights);
+  Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, SessionMemory memory = {});
 
   const Plan& plan() const { return *plan_; }
   // A view of the buffer of an input or output; row-major, dense. Unknown name: InternalError.
@@ -53,11 +63,12 @@ class Session {
   // The same, adding each step's seconds to `seconds` (one entry a step).
   void run_timed(Phase phase, std::vector<double>& seconds) noexcept;
 
-  size_t arena_bytes() const { return static_cast<size_t>(plan_->arena_bytes); }
-  size_t workspace_bytes() const { return workspace_bytes_; }
+  size_t arena_bytes() const { return memory_.arena_bytes; }
+  size_t workspace_bytes() const { return memory_.workspace_bytes; }
+  // Nothing but destruction may follow.
+  SessionMemory take_memory() { return std::move(memory_); }
 
  private:
-  KernelCall call(const PlanStep& step) const;
   void* address(int32_t value) const;
   void prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
@@ -66,8 +77,7 @@ class Session {
 
   std::shared_ptr<const Plan> plan_;
   std::vector<std::shared_ptr<void>> constants_;  // by value; null where it is none
-  std::shared_ptr<void> arena_, workspace_;
-  size_t workspace_bytes_ = 0;
+  SessionMemory memory_;
   std::vector<std::unique_ptr<BoundKernel>> setup_, step_;
   std::unique_ptr<int32_t> first_bad_ = std::make_unique<int32_t>(-1);  // the number of the kernel; where it lies is known to all of them
 };

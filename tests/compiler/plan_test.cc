@@ -3,6 +3,7 @@
 
 #include "backends/cpu/backend.h"
 #include "backends/ref/backend.h"
+#include "runtime/resize.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -53,6 +54,37 @@ TEST(Plan, MemoryIsSharedOnlyByValuesThatNeverMeet) {
         if (v.where == PlanValue::Where::arena && v.inside < 0) total += numel(v.type.shape) * static_cast<int64_t>(dtype_size(v.type.dtype));
       EXPECT_LT(plan.arena_bytes, total / 2) << "buffers are hardly shared";
     }
+}
+
+TEST(Plan, ResizedPlansKeepTheirMemoryApart) {
+  const CompileOptions options{.mode = CompileMode::max_autotune, .dynamic = true, .use_duck_shape = false};
+  const Plan plan = compile(sdxl_graph(), cpu::backend(), options);
+  for (const Sizes& sizes : {Sizes{{"batch", 1}}, {{"height", 4}, {"width", 12}}, {{"batch", 3}, {"tokens", 5}, {"timesteps", 30}}}) {
+    Plan resized;
+    ASSERT_EQ(resize(plan, sizes, cpu::backend(), resized), std::nullopt);
+    check_memory(resized);
+    for (const auto& [name, size] : sizes) EXPECT_EQ(sizes_of(resized).at(name), size);
+    Plan back;
+    ASSERT_EQ(resize(resized, sizes_of(plan), cpu::backend(), back), std::nullopt);
+    EXPECT_EQ(back.arena_bytes, plan.arena_bytes);
+  }
+}
+
+TEST(Plan, GuardsSayWhyTheyFail) {
+  const auto refusal = [](const CompileOptions& options, const Sizes& sizes) {
+    Plan resized;
+    return resize(compile(sdxl_graph(), cpu::backend(), options), sizes, cpu::backend(), resized).value_or("accepted");
+  };
+  const CompileOptions fixed{.mode = CompileMode::default_}, dynamic{.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false};
+  const Sizes now = sizes_of(compile(sdxl_graph(), cpu::backend(), fixed));
+  EXPECT_EQ(refusal(fixed, now), "accepted");
+  EXPECT_EQ(refusal(fixed, {{"timesteps", 50}}), "accepted") << "the number of steps is a symbol always";
+  EXPECT_NE(refusal(fixed, {{"batch", 7}}).find("batch is "), std::string::npos);
+  EXPECT_NE(refusal(dynamic, {{"height", now.at("height") + 1}}).find("no multiple of"), std::string::npos);
+  CompileOptions duck = dynamic;
+  duck.use_duck_shape = true;
+  ASSERT_EQ(now.at("height"), now.at("width"));
+  EXPECT_NE(refusal(duck, {{"height", 2 * now.at("height")}, {"width", now.at("width")}}).find("are one symbol"), std::string::npos);
 }
 
 TEST(Plan, EveryPassAloneKeepsTheResult) {

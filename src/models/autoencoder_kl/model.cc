@@ -37,7 +37,7 @@ Value head(Builder& b, Value x, int64_t out, const AutoencoderKLConfig& config) 
 }  // namespace
 
 Graph build_vae_decoder(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, Builder b) {
-  Value x = b.input("latents", b.dtype(), {batch, height, width, config.latent_channels});
+  Value x = b.input("latents", b.dtype(), {batch, height, width, config.latent_channels}, Phase::step, "batch,height,width,_");
   if (config.use_post_quant_conv) x = conv2d_same(b, "post_quant_conv", x, config.latent_channels, 1);
   const auto scope = b.scope("decoder");
   const size_t levels = config.block_out_channels.size();
@@ -55,7 +55,7 @@ Graph build_vae_decoder(const AutoencoderKLConfig& config, int64_t batch, int64_
 }
 
 Graph build_vae_encoder(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, Builder b) {
-  Value x = b.input("sample", b.dtype(), {batch, height, width, config.in_channels});
+  Value x = b.input("sample", b.dtype(), {batch, height, width, config.in_channels}, Phase::step, "batch,height,width,_");
   {
     const auto scope = b.scope("encoder");
     const size_t levels = config.block_out_channels.size();

@@ -26,7 +26,7 @@ Value encoder_layer(Builder& b, int64_t i, Value x, const CLIPTextConfig& config
 }  // namespace
 
 Graph build_clip_text(const CLIPTextConfig& config, int64_t batch, int64_t tokens, int64_t skip, Builder b) {
-  const Value ids = b.input("input_ids", DType::int32, {batch, tokens});
+  const Value ids = b.input("input_ids", DType::int32, {batch, tokens}, Phase::step, "batch,tokens");
   Value last, pooled, chosen;
   {
     const auto scope = b.scope("text_model");
@@ -34,7 +34,7 @@ Graph build_clip_text(const CLIPTextConfig& config, int64_t batch, int64_t token
     const Value table = b.weight("embeddings.token_embedding.weight", {config.vocab_size, c});
     const Value positions = b.weight("embeddings.position_embedding.weight", {config.max_position_embeddings, c});
     Value x = b.cast(b.emit(Op::embedding, {ids, table}), b.dtype());
-    x = b.add(x, b.cast(b.slice(positions, 0, 0, tokens), b.dtype()));
+    x = b.add(x, b.emit(Op::slice, {b.cast(positions, b.dtype()), ids}, {{"axis", int64_t{0}}, {"like_axis", int64_t{1}}}));
     std::vector<Value> hidden{x};
     for (int64_t i = 0; i < config.num_hidden_layers; ++i) hidden.push_back(x = encoder_layer(b, i, x, config));
     chosen = hidden[hidden.size() - 1 - static_cast<size_t>(skip)];

@@ -87,11 +87,7 @@ Value up_block(Builder& b, std::string_view name, Value x, const Conditioning& c
     skips.pop_back();
     if (has_attention(spec)) x = transformer_2d(b, item("attentions", i), x, c.encoder_hidden_states, spec.layers[i], spec, config);
   }
-  if (!spec.resample) return x;
-  const Shape &now = b.shape(x), &next = b.shape(skips.back());
-  // Twice the size is the rule; a size that was rounded up on the way down is met again.
-  const bool doubles = next[1] == 2 * now[1] && next[2] == 2 * now[2];
-  return upsample(b, "upsamplers.0", x, doubles ? Value{} : skips.back());
+  return spec.resample ? upsample(b, "upsamplers.0", x, spec.forward_upsample_size ? skips.back() : Value{}) : x;
 }
 
 }  // namespace vivace

@@ -20,6 +20,7 @@ struct BlockSpec {
   std::vector<int64_t> layers;  // one entry a resnet: the transformer blocks behind it
   bool only_cross_attention = false;
   bool resample = false;  // a down- or upsampler at the end
+  bool forward_upsample_size = false;  // upsample to the skip's size instead of doubling
 };
 
 // x [N, S, C], context [N, T, D] -> [N, S, C]: self-attention, cross-attention, feed-forward, each behind a LayerNorm and with a residual.
@@ -30,7 +31,7 @@ Value transformer_2d(Builder& b, std::string_view name, Value x, Value context, 
 // Appends each intermediate result to `skips` for the way up.
 Value down_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config, std::vector<Value>& skips);
 Value mid_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config);
-// Takes its skips from the back of `skips`; upsamples to the size of the skip that comes next.
+// Takes its skips from the back of `skips`.
 Value up_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config, std::vector<Value>& skips);
 
 }  // namespace vivace

@@ -22,13 +22,13 @@ Value timestep_embedding(Builder& b, std::string_view name, Value x, Value cond,
 
 Value embed_time(Builder& b, const UNetConfig& config, const UNetShape& shape) {
   const int64_t batch = shape.batch;
-  const Value t = b.input("timestep", DType::float32, {shape.timesteps});
-  const Value cond = config.time_cond_proj_dim ? b.input("timestep_cond", b.dtype(), {batch, config.time_cond_proj_dim}, Phase::setup) : Value{};
+  const Value t = b.input("timestep", DType::float32, {shape.timesteps}, Phase::step, shape.timesteps == 1 ? "" : "batch");
+  const Value cond = config.time_cond_proj_dim ? b.input("timestep_cond", b.dtype(), {batch, config.time_cond_proj_dim}, Phase::setup, "batch,_") : Value{};
   Value emb = timestep_embedding(b, "time_embedding", sinusoid(b, t, config.block_out_channels[0], config), cond, config.time_embedding_dim, config);
   if (config.addition_embed_type == "text_time") {
     const int64_t dim = config.addition_time_embed_dim, count = shape.time_ids ? shape.time_ids : config.time_id_count;
-    const Value text = b.input("text_embeds", b.dtype(), {batch, config.projection_class_embeddings_input_dim - count * dim}, Phase::setup);
-    const Value ids = b.input("time_ids", DType::float32, {batch, count}, Phase::setup);
+    const Value text = b.input("text_embeds", b.dtype(), {batch, config.projection_class_embeddings_input_dim - count * dim}, Phase::setup, "batch,_");
+    const Value ids = b.input("time_ids", DType::float32, {batch, count}, Phase::setup, "batch,_");
     const Value times = b.reshape(sinusoid(b, b.reshape(ids, {-1}), dim, config), {-1, count * dim});
     UNetConfig plain = config;  // Diffusers builds this one with TimestepEmbedding's own defaults
     plain.timestep_post_act.clear();
@@ -42,9 +42,14 @@ Value embed_time(Builder& b, const UNetConfig& config, const UNetShape& shape) {
 
 Graph build_unet(const UNetConfig& config, const UNetShape& shape, Builder b) {
   const size_t levels = config.block_out_channels.size();
-  const Value sample = b.input("sample", b.dtype(), {shape.batch, shape.height, shape.width, config.in_channels});
+  // A size that does not divide is rounded up on the way down; the way up then has to meet the skips' sizes, which is the general form of doubling.
+  const int64_t factor = upsample_factor(config);
+  const bool forward_upsample_size = shape.height % factor || shape.width % factor;
+  const std::string multiple = forward_upsample_size ? "" : std::to_string(factor) + "*";
+  const Value sample = b.input("sample", b.dtype(), {shape.batch, shape.height, shape.width, config.in_channels}, Phase::step,
+                               "batch," + multiple + "height," + multiple + "width,_");
   Conditioning c;
-  c.encoder_hidden_states = b.input("encoder_hidden_states", b.dtype(), {shape.batch, shape.tokens, config.cross_attention_dim}, Phase::setup);
+  c.encoder_hidden_states = b.input("encoder_hidden_states", b.dtype(), {shape.batch, shape.tokens, config.cross_attention_dim}, Phase::setup, "batch,tokens,_");
   c.temb = embed_time(b, config, shape);
 
   Value x = config.center_input_sample ? b.affine(sample, 2, -1) : sample;
@@ -73,6 +78,7 @@ Graph build_unet(const UNetConfig& config, const UNetShape& shape, Builder b) {
     spec.type = config.up_block_types[i];
     spec.layers = config.up_transformer_layers[i];
     spec.resample = i + 1 < levels;
+    spec.forward_upsample_size = forward_upsample_size;
     x = up_block(b, "up_blocks." + std::to_string(i), x, c, spec, config, skips);
   }
   x = b.activation(group_norm(b, "conv_norm_out", x, config.norm_num_groups, config.norm_eps), config.act_fn);

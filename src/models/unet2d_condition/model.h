@@ -18,6 +18,10 @@ struct UNetShape {
 //          text_embeds [N, P] and time_ids float32 [N, time_ids], which share projection_class_embeddings_input_dim;
 //          with time_cond_proj_dim timestep_cond [N, time_cond_proj_dim].
 // Output:  sample [N, H, W, out].
+// Height and width that upsample_factor(config) divides take the faster way up: upsampling that doubles (Diffusers' forward_upsample_size is false).
 Graph build_unet(const UNetConfig& config, const UNetShape& shape, Builder builder);
+
+// 2 for each level but the last: default_overall_up_factor.
+inline int64_t upsample_factor(const UNetConfig& config) { return int64_t{1} << (config.block_out_channels.size() - 1); }
 
 }  // namespace vivace

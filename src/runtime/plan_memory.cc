@@ -1,8 +1,8 @@
-#include "compiler/plan_memory.h"
+#include "runtime/plan_memory.h"
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
+#include <utility>
 
 namespace vivace {
 namespace {
@@ -21,6 +21,9 @@ class MemoryPlanner {
   MemoryPlanner(Plan& plan, const Backend& backend) : plan_(plan), backend_(backend), buffers_(plan.values.size()) {}
 
   void run() {
+    plan_.arena_bytes = 0;
+    for (PlanValue& value : plan_.values)
+      if (std::exchange(value.in_place, false)) value.inside = -1;
     measure_lifetimes();
     share_in_place();
     collect();
@@ -33,7 +36,6 @@ class MemoryPlanner {
         value.offset += plan_.values[static_cast<size_t>(at)].shift;
       value.offset += buffers_[static_cast<size_t>(at)].offset;
     }
-    count_constants();
   }
 
  private:
@@ -98,6 +100,7 @@ class MemoryPlanner {
                                     std::any_of(step.in.begin() + 1, step.in.end(), [&](int32_t in) { return in_arena(in) && root(in) == source; });
         if (!(from.type == to.type) || from.pitch || lives_[static_cast<size_t>(source)].last != now || read_elsewhere) continue;
         plan_.values[static_cast<size_t>(step.out)].inside = step.in[0];
+        plan_.values[static_cast<size_t>(step.out)].in_place = true;
         lend(step.out, source);
       }
   }
@@ -133,21 +136,6 @@ class MemoryPlanner {
       buffer.offset = offset;
       plan_.arena_bytes = std::max(plan_.arena_bytes, offset + size);
       placed.insert(std::ranges::upper_bound(placed, offset, {}, &Buffer::offset), &buffer);
-    }
-  }
-
-  void count_constants() {
-    std::vector<uint8_t> read(plan_.values.size());
-    for (const auto* program : {&plan_.setup, &plan_.step})
-      for (const PlanStep& step : *program)
-        for (int32_t in : step.in)
-          if (in >= 0) read[static_cast<size_t>(in)] = 1;
-    std::vector<uint8_t> packed(plan_.values.size());
-    for (const PlanStep& step : plan_.prepare) packed[static_cast<size_t>(step.out)] = step.pack;
-    for (size_t v = 0; v < plan_.values.size(); ++v) {
-      const PlanValue& value = plan_.values[v];
-      if (read[v] && !packed[v] && value.where == PlanValue::Where::constant)
-        plan_.constant_bytes += numel(value.type.shape) * static_cast<int64_t>(dtype_size(value.type.dtype));
     }
   }
 

@@ -6,7 +6,7 @@
 
 namespace vivace {
 
-// Sets offset, inside and pitch of the arena's values, arena_bytes, and adds unpacked constants to constant_bytes.
+// Sets offset of the arena's values, inside for results in place, and arena_bytes. May be called again when types have changed.
 void plan_memory(Plan& plan, const Backend& backend);
 
 }  // namespace vivace

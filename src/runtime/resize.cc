@@ -1,0 +1,131 @@
+#include "runtime/resize.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "runtime/kernel_call.h"
+#include "runtime/plan_memory.h"
+#include "runtime/session.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+class Resizing {
+ public:
+  Resizing(const Plan& from, const Sizes& sizes, const Backend& backend, Plan& to) : from_(from), sizes_(sizes), backend_(backend), plan_(to) {}
+
+  Refusal run() {
+    plan_ = from_;
+    if (Refusal failed = set_inputs()) return failed;
+    if (Refusal failed = infer_types()) return failed;
+    if (Refusal failed = check_places()) return failed;
+    for (const auto* program : {&plan_.setup, &plan_.step})
+      for (const PlanStep& step : *program)
+        if (Refusal failed = check_kernel(step)) return failed;
+    plan_memory(plan_, backend_);
+    ++runtime_counters().plans_resized;
+    return std::nullopt;
+  }
+
+ private:
+  PlanValue& value(int32_t v) { return plan_.values[static_cast<size_t>(v)]; }
+  const Shape& shape_before(int32_t v) const { return from_.values[static_cast<size_t>(v)].type.shape; }
+
+  Refusal check_symbol(const std::string& name, int64_t size, int64_t before) const {
+    for (const PlanSymbol& symbol : from_.symbols) {
+      if (std::ranges::count(symbol.names, name) == 0) continue;
+      for (const std::string& other : symbol.names)
+        if (const auto found = sizes_.find(other); found != sizes_.end() && found->second != size)
+          return cat(name, " and ", other, " are one symbol, but ", size, " and ", found->second, " here");
+      return std::nullopt;
+    }
+    if (size != before) return cat(name, " is ", before, " in this plan, and ", size, " here");
+    return std::nullopt;
+  }
+
+  Refusal set_inputs() {
+    for (const PlanPort& port : plan_.inputs)
+      for (size_t i = 0; i < port.dims.size(); ++i) {
+        const PlanDim& dim = port.dims[i];
+        const auto given = sizes_.find(dim.name);
+        if (dim.name.empty() || given == sizes_.end()) continue;
+        int64_t& size = value(port.value).type.shape[i];
+        if (Refusal failed = check_symbol(dim.name, given->second, size)) return failed;
+        if (given->second % dim.multiple_of) return cat(dim.name, " is ", given->second, ", no multiple of ", dim.multiple_of);
+        size = given->second;
+      }
+    return std::nullopt;
+  }
+
+  // Values are in topological order; only what depends on an input can change.
+  Refusal infer_types() {
+    struct Producer {
+      Op op{};
+      const Attrs* attrs = nullptr;
+      const std::vector<int32_t>* in = nullptr;
+    };
+    std::vector<Producer> producers(plan_.values.size());
+    for (const auto* program : {&plan_.setup, &plan_.step})
+      for (const PlanStep& step : *program) producers[static_cast<size_t>(step.out)] = {step.op, &step.attrs, &step.in};
+    for (const PlanView& view : plan_.views) producers[static_cast<size_t>(view.out)] = {view.op, &view.attrs, &view.in};
+    std::vector<std::optional<TensorType>> inputs;
+    for (size_t v = 0; v < producers.size(); ++v) {
+      const Producer& p = producers[v];
+      if (!p.in) continue;
+      inputs.clear();
+      for (int32_t in : *p.in) inputs.push_back(in < 0 ? std::nullopt : std::optional(value(in).type));
+      try {
+        plan_.values[v].type = infer(p.op, *p.attrs, inputs, plan_.values[v].type);
+      } catch (const InternalError& error) {
+        return error.what();
+      }
+    }
+    return std::nullopt;
+  }
+
+  // What lies inside another value has its place by the last dimension alone, which must then be the same.
+  Refusal check_places() {
+    for (size_t v = 0; v < plan_.values.size(); ++v) {
+      const PlanValue& part = plan_.values[v];
+      if (part.inside < 0 || (!part.pitch && !part.shift)) continue;
+      const Shape &now = part.type.shape, &before = shape_before(static_cast<int32_t>(v)), &whole = value(part.inside).type.shape;
+      const bool same = part.pitch ? now.back() == before.back() && whole.back() == shape_before(part.inside).back() : now == before;
+      if (!same) return cat("a slice ", to_string(before), " of ", to_string(shape_before(part.inside)), " would lie elsewhere");
+    }
+    return std::nullopt;
+  }
+
+  Refusal check_kernel(const PlanStep& step) {
+    const KernelEntry* entry = backend_.find(step.kernel);
+    if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which backend ", backend_.name, " lacks"));
+    const KernelCall call = kernel_call(plan_, step);
+    if (Refusal reason = entry->refuse ? entry->refuse(call) : std::nullopt) return cat("kernel ", step.kernel, " in ", step.scope, ": ", *reason);
+    if (entry->packed_input < 0) return std::nullopt;
+    const int32_t packed = step.in[static_cast<size_t>(entry->packed_input)];
+    if (packed < 0 || !value(packed).key.starts_with("pack ")) return std::nullopt;
+    const std::string& key = value(packed).key;
+    const std::string prefix = packed_key(*entry, call, "");
+    if (!key.starts_with(std::string_view(prefix).substr(0, prefix.size() - 1))) return cat("kernel ", step.kernel, " in ", step.scope, " would pack its weight otherwise");
+    return std::nullopt;
+  }
+
+  const Plan& from_;
+  const Sizes& sizes_;
+  const Backend& backend_;
+  Plan& plan_;
+};
+
+}  // namespace
+
+Refusal resize(const Plan& plan, const Sizes& sizes, const Backend& backend, Plan& to) { return Resizing(plan, sizes, backend, to).run(); }
+
+Sizes sizes_of(const Plan& plan) {
+  Sizes sizes;
+  for (const PlanPort& port : plan.inputs)
+    for (size_t i = 0; i < port.dims.size(); ++i)
+      if (!port.dims[i].name.empty()) sizes[port.dims[i].name] = plan.values[static_cast<size_t>(port.value)].type.shape[i];
+  return sizes;
+}
+
+}  // namespace vivace
