@@ -54,6 +54,7 @@ const std::vector<Pass>& passes() {
       {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
       {{"assign_phases", "what depends on weights alone is prepared", kRequired}, assign_phases},
       {{"hoist_step_invariant", "what depends on no step input runs once a prompt", kOptional}, hoist_step_invariant},
+      {{"schedule_time_embedding", "time MLP and projections run once for all timesteps", kOptional}, schedule_time_embedding},
   };
   return list;
 }

@@ -15,6 +15,11 @@ void assign_phases(Graph& graph);
 // What depends on no input of the step moves into setup. After assign_phases, which it refines.
 void hoist_step_invariant(Graph& graph);
 
+// What the timestep and the inputs of setup alone decide is computed in setup for all timesteps at once: the input "timestep" [1] becomes one of
+// setup, [timesteps], each value behind it a table with a row a timestep, and the step reads the row "step_index" (int32 [1]) of each table that
+// something else reads. Last, so that what is left of a projection is one row to be read.
+void schedule_time_embedding(Graph& graph);
+
 // silu(group_norm(x)): one trip through memory.
 void fuse_norm_activation(Graph& graph);
 // geglu(linear(x)): the gate in the GEMM's epilogue; the wide activation is never stored. Before fuse_epilogues.

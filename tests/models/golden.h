@@ -55,7 +55,7 @@ inline Tensors run(Graph graph, const Backend& backend, const CompileOptions& op
   ConstantStore store;
   Session session(plan, backend, store, weights);
   for (const PlanPort& port : plan->inputs) {
-    const Tensor& value = inputs.at(port.name);
+    const Tensor value = port.name == "step_index" ? Tensor::zeros({1}, DType::int32) : inputs.at(port.name);
     session.set_input(port.name, value.rank() == 4 ? nchw_to_nhwc(value) : value);
   }
   session.run(Phase::setup);

@@ -46,6 +46,7 @@ constexpr NamedPass kPasses[] = {
     {"float32_operands", float32_operands},
     {"assign_phases", assign_phases},
     {"hoist_step_invariant", hoist_step_invariant},
+    {"schedule_time_embedding", schedule_time_embedding},
 };
 
 std::vector<std::string> files() {

@@ -1,0 +1,127 @@
+#include <algorithm>
+
+#include "ops/infer.h"
+#include "passes/match.h"
+#include "passes/passes.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+// Rewrites what the timestep feeds for a leading dimension of timesteps: a value [R, ..] becomes a table [T, R, ..]. T is 1 while compiling.
+class TimeEmbeddingSchedule {
+ public:
+  TimeEmbeddingSchedule(Graph& graph, NodeId timestep) : graph_(graph), timestep_(timestep), tables_(graph.nodes.size(), kNone), varies_(graph.nodes.size()) {}
+
+  void run() {
+    const NodeId count = graph_.size();
+    for (NodeId id = 0; id < count; ++id) {
+      const Node& node = graph_[id];
+      const auto reads = [&](NodeId in) { return in != kNone && varies_[static_cast<size_t>(in)]; };
+      varies_[static_cast<size_t>(id)] = node.op == Op::input ? node.phase == Phase::step : std::ranges::any_of(node.inputs, reads);
+      if (varies_[static_cast<size_t>(id)] && node.op != Op::input) tables_[static_cast<size_t>(id)] = node.op == Op::sinusoid ? begin_table(id) : table(id);
+    }
+    select_rows(count);
+  }
+
+ private:
+  // sinusoid(timestep [T]) -> [T, C] -> [T, 1, C].
+  NodeId begin_table(NodeId id) {
+    if (graph_[id].inputs[0] != timestep_) return kNone;
+    Node all = graph_[id];
+    all.phase = Phase::setup;
+    Node rows = all;
+    rows.op = Op::reshape;
+    rows.inputs = {graph_.add(std::move(all))};
+    rows.attrs = {{"shape", std::vector<int64_t>{0, 1, -1}}};
+    rows.shape.insert(rows.shape.begin() + 1, 1);
+    return graph_.add(std::move(rows));
+  }
+
+  // The table of a node that computes each row from the same row of its inputs' tables and from values that are the same at every step.
+  NodeId table(NodeId id) {
+    Node node = graph_[id];
+    const bool elementwise = is_elementwise(node.op) || node.op == Op::tile;
+    if (!elementwise && node.op != Op::linear && node.op != Op::reshape && node.op != Op::slice && node.op != Op::concat) return kNone;
+    const size_t rank = node.shape.size();
+    node.phase = Phase::setup;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      NodeId& in = node.inputs[i];
+      if (in == kNone) continue;
+      const NodeId rows = tables_[static_cast<size_t>(in)];
+      const bool in_table = rows != kNone;
+      if (!in_table && varies_[static_cast<size_t>(in)]) return kNone;
+      // Broadcasting counts from the last dimension: a table of lower rank would meet the timesteps with another dimension.
+      if (elementwise && (in_table ? graph_[in].shape.size() != rank : graph_[in].shape.size() > rank)) return kNone;
+      const bool has_rows = node.op == Op::concat || (node.op == Op::linear ? i == 0 || i == 3 : i == 0);
+      if (!elementwise && has_rows != in_table) return kNone;
+      if (in_table) in = rows;
+      node.phase = std::max(node.phase, graph_[in].phase);
+    }
+    if (node.op == Op::reshape) {
+      std::vector<int64_t> shape = node.attrs.integers("shape");
+      shape.insert(shape.begin(), 0);
+      // 0 means the input's size at the same place: the places have moved along.
+      node.attrs.set("shape", std::move(shape));
+    } else if (const int64_t axis = node.attrs.integer("axis"); axis >= 0 && (node.op == Op::slice || node.op == Op::concat)) {
+      node.attrs.set("axis", axis + 1);
+    }
+    node.shape.insert(node.shape.begin(), 1);
+    if (infer(graph_, node) != TensorType{node.dtype, node.shape}) return kNone;
+    return graph_.add(std::move(node));
+  }
+
+  // Readers outside take the row of their step.
+  void select_rows(NodeId count) {
+    Node index = graph_[timestep_];
+    index.attrs = {{"name", std::string("step_index")}};
+    index.dtype = DType::int32;
+    const NodeId step_index = graph_.add(std::move(index));
+    Node& timestep = graph_[timestep_];
+    timestep.phase = Phase::setup;
+    timestep.attrs.set("dims", std::string("timesteps"));
+    std::vector<NodeId> rows(static_cast<size_t>(count), kNone);
+    const auto row_of = [&](NodeId id) {
+      NodeId& row = rows[static_cast<size_t>(id)];
+      if (row != kNone) return row;
+      Node select = graph_[id];
+      select.op = Op::select_row;
+      select.inputs = {tables_[static_cast<size_t>(id)], step_index};
+      select.attrs = {};
+      select.phase = Phase::step;
+      return row = graph_.add(std::move(select));
+    };
+    const auto has_table = [&](NodeId id) { return id != kNone && tables_[static_cast<size_t>(id)] != kNone; };
+    for (NodeId id = 0; id < count; ++id) {
+      if (has_table(id)) continue;  // goes, unless somebody outside reads it, who then reads the row
+      for (size_t i = 0; i < graph_[id].inputs.size(); ++i)
+        if (const NodeId in = graph_[id].inputs[i]; has_table(in)) {
+          const NodeId row = row_of(in);
+          graph_[id].inputs[i] = row;
+        }
+    }
+    for (auto& [name, id] : graph_.outputs)
+      if (has_table(id)) id = row_of(id);
+    graph_.normalize();
+  }
+
+  Graph& graph_;
+  NodeId timestep_;
+  std::vector<NodeId> tables_;     // by node of the graph as it was; kNone: no table
+  std::vector<uint8_t> varies_;    // depends on an input of the step
+};
+
+}  // namespace
+
+void schedule_time_embedding(Graph& graph) {
+  const auto is_timestep = [](const Node& n) { return n.op == Op::input && n.attrs.text("name") == "timestep"; };
+  const auto found = std::ranges::find_if(graph.nodes, is_timestep);
+  // One timestep an image is no schedule.
+  if (found == graph.nodes.end() || found->phase != Phase::step || found->shape != Shape{1} || found->attrs.has("dims")) return;
+  const auto id = static_cast<NodeId>(found - graph.nodes.begin());
+  const auto users = graph.users()[static_cast<size_t>(id)];
+  if (std::ranges::any_of(users, [&](NodeId user) { return graph[user].op != Op::sinusoid; })) return;
+  TimeEmbeddingSchedule(graph, id).run();
+}
+
+}  // namespace vivace
