@@ -52,17 +52,18 @@ nlohmann::json figures(const PipelineOutput& out, double loading, const std::vec
   const Timings& t = out.timings;
   const CallCounters& n = out.counters;
   nlohmann::json memory = nlohmann::json::object();
-  double compiling = 0, preparing = 0;
+  double compiling = 0, resizing = 0, preparing = 0;
   for (const ComponentFigures& c : components) {
     memory[c.name] = {{"activations", c.arena_bytes}, {"weights", c.constant_bytes}};
     compiling += c.seconds_compiling;
+    resizing += c.seconds_resizing;
     preparing += c.seconds_preparing;
   }
   return {{"files", files},
           {"seeds", out.seeds},
           {"seconds",
            {{"load", loading}, {"encode_prompt", t.encode_prompt}, {"prepare", t.prepare}, {"steps", t.steps}, {"decode", t.decode}, {"total", loading + t.total},
-            {"compiling", compiling}, {"preparing_weights", preparing}}},
+            {"compiling", compiling}, {"resizing", resizing}, {"preparing_weights", preparing}}},
           {"counters",
            {{"plans_compiled", n.plans_compiled}, {"plans_resized", n.plans_resized}, {"guards_failed", n.guards_failed},
             {"loop_allocations", n.loop_allocations}, {"loop_host_device_syncs", n.loop_host_device_syncs}}},

@@ -14,7 +14,7 @@ std::vector<ComponentFigures> component_figures(DiffusionPipeline& pipe) {
   const auto add = [&](Model& model) {
     const Component& c = model.component();
     if (c.seconds_compiling() > 0)
-      result.push_back({c.name(), c.seconds_compiling(), c.seconds_preparing(), static_cast<int64_t>(c.arena_bytes()), static_cast<int64_t>(c.constant_bytes())});
+      result.push_back({c.name(), c.seconds_compiling(), c.seconds_resizing(), c.seconds_preparing(), static_cast<int64_t>(c.arena_bytes()), static_cast<int64_t>(c.constant_bytes())});
   };
   for (auto get : {&DiffusionPipeline::text_encoder, &DiffusionPipeline::text_encoder_2}) {
     try {
@@ -28,10 +28,10 @@ std::vector<ComponentFigures> component_figures(DiffusionPipeline& pipe) {
 }
 
 std::string memory_table(const std::vector<ComponentFigures>& components) {
-  Table table({"component", "compiling", "preparing weights", "activations (planned)", "weights (prepared)"});
+  Table table({"component", "compiling", "resizing", "preparing weights", "activations (planned)", "weights (prepared)"});
   double activations = 0, weights = 0;
   for (const ComponentFigures& c : components) {
-    table.add({c.name, fixed(c.seconds_compiling, 3) + " s", fixed(c.seconds_preparing, 3) + " s", bytes_text(static_cast<double>(c.arena_bytes)),
+    table.add({c.name, fixed(c.seconds_compiling, 3) + " s", fixed(c.seconds_resizing, 3) + " s", fixed(c.seconds_preparing, 3) + " s", bytes_text(static_cast<double>(c.arena_bytes)),
                bytes_text(static_cast<double>(c.constant_bytes))});
     activations += static_cast<double>(c.arena_bytes);
     weights += static_cast<double>(c.constant_bytes);

@@ -79,7 +79,7 @@ Tensor with_negative(const Tensor& negative, const Tensor& positive, bool guidan
   return guidance ? concat_rows(both) : positive;
 }
 
-void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, int64_t steps) {
+void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, int64_t timesteps) {
   session.set_input("encoder_hidden_states", with_negative(e.negative_prompt_embeds, e.prompt_embeds, c.guidance));
   if (session.has_input("text_embeds")) {
     if (parts.unet_component().config().time_id_count != 6)
@@ -94,8 +94,8 @@ void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const P
   if (session.has_input("timestep_cond"))
     session.set_input("timestep_cond", guidance_embedding(c.guidance_scale - 1, parts.unet_component().config().time_cond_proj_dim, c.images));
   if (session.has_input("step_index")) {
-    const auto& timesteps = parts.scheduler->timesteps();
-    session.set_input("timestep", Tensor::from({steps}, std::span<const float>(timesteps).first(static_cast<size_t>(steps))));
+    const std::span<const float> all = parts.scheduler->timesteps();
+    session.set_input("timestep", Tensor::from({timesteps}, all.first(static_cast<size_t>(timesteps))));
   }
   session.run(Phase::setup);
 }
@@ -191,8 +191,9 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   if (latents.shape() != shape) throw UsageError(cat("latents have shape ", to_string(latents.shape()), ": expected ", to_string(shape)));
   for (float& x : latents.floats()) x *= parts.scheduler->init_noise_sigma();
   UNetComponent& unet = parts.unet_component();
-  Session& session = unet.session(unet.request({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)}, steps));
-  set_conditioning(session, parts, embeddings, call, options, steps);
+  const int64_t timesteps = std::max(steps, 1);  // denoising_end may leave none
+  Session& session = unet.session(unet.request({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)}, timesteps));
+  set_conditioning(session, parts, embeddings, call, options, timesteps);
   out.timings.prepare = since(mark);
 
   DenoiseRequest request{.session = &session, .scheduler = parts.scheduler.get(), .steps = steps, .latents = std::move(latents), .guidance_scale = call.guidance_scale,
