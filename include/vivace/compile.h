@@ -19,6 +19,7 @@ std::string compile_mode_name(CompileMode mode);
 // Backends of scaled dot-product attention, as torch.nn.attention.SDPBackend names them.
 enum class SDPBackend { automatic, flash, efficient, math };
 SDPBackend parse_sdp_backend(const std::string& name);
+std::string sdp_backend_name(SDPBackend backend);
 
 // torch._inductor.config's flags, under their names.
 struct CompilerFlags {
@@ -52,6 +53,8 @@ struct CompileOptions {
   // One plan for any batch, height, width and number of tokens, instead of one a size. With use_duck_shape
   // (torch.fx.experimental._config), sizes that are equal in the first call share a symbol: a call where they differ compiles once more.
   bool dynamic = false, use_duck_shape = true;
+  // Convolutions that never run as Winograd, by layer, whatever the mode: "mid_block.resnets.0.conv1".
+  std::vector<std::string> direct_convolutions;
 };
 
 }  // namespace vivace

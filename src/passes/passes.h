@@ -40,7 +40,8 @@ void fuse_projections(Graph& graph);
 // group_norm before a convolution that alone reads it: applied while the convolution reads. After fuse_epilogues.
 void fuse_norm_convolution(Graph& graph);
 // Lets convolutions of stride 1 run as Winograd F(2x2, 3x3): 2.25x less arithmetic, in bfloat16 at about three times a direct convolution's error.
-void allow_winograd(Graph& graph);
+// Those that options.direct_convolutions names stay as they are.
+void allow_winograd(Graph& graph, const CompileOptions& options);
 // Chains of elementwise ops become one tile program. After every other fusion.
 void fuse_elementwise(Graph& graph);
 

@@ -13,6 +13,7 @@
 namespace vivace {
 namespace {
 
+void winograd_but_one(Graph& graph) { allow_winograd(graph, {.direct_convolutions = {"direct"}}); }
 void quantize_as_asked(Graph& graph) {
   CompileOptions options;
   options.quantize = {{"dynamic", Quantization::int8_dynamic}, {"narrow", Quantization::int8_weight_only}, {"float8", Quantization::float8_weight_only},
@@ -41,7 +42,7 @@ constexpr NamedPass kPasses[] = {
     {"fuse_norm_activation", fuse_norm_activation},
     {"fuse_epilogues", fuse_epilogues},
     {"fuse_norm_convolution", fuse_norm_convolution},
-    {"allow_winograd", allow_winograd},
+    {"allow_winograd", winograd_but_one},
     {"fuse_elementwise", fuse_elementwise},
     {"float32_operands", float32_operands},
     {"assign_phases", assign_phases},
