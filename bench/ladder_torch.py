@@ -189,7 +189,9 @@ def climb(args) -> dict:
     import numpy as np
     import torch
 
-    rungs = [{"name": n.format(dtype=args.dtype), "arguments": [dtype or args.dtype, *switches], "turns": [], "cold": []} for n, dtype, switches in RUNGS]
+    chosen = [i for i, rung in enumerate(RUNGS) if args.compile or "compile" not in rung[2]]
+    rungs = [{"name": n.format(dtype=args.dtype), "arguments": [dtype or args.dtype, *switches], "turns": [], "cold": []}
+             for n, dtype, switches in (RUNGS[i] for i in chosen)]
     with tempfile.TemporaryDirectory() as folder:
         for i in range(args.runs):
             for j in range(len(rungs)):
@@ -199,7 +201,7 @@ def climb(args) -> dict:
                     continue
                 pictures = f"{folder}/{index}.npz" if i == 0 else ""
                 try:
-                    cold, figures = turn(args, index, f"{folder}/cache{index}", pictures)
+                    cold, figures = turn(args, chosen[index], f"{folder}/cache{index}", pictures)
                 except RuntimeError as error:
                     rung["error"] = str(error)
                     print(f"{rung['name']}: {error}", file=sys.stderr)
@@ -289,6 +291,7 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=0)
     parser.add_argument("--width", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave out the compiled rungs, which take minutes each")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", metavar="FILE")

@@ -23,6 +23,7 @@ struct Command {
 Command add_generate(CLI::App& app, const Common& common);
 Command add_sheet(CLI::App& app, const Common& common);
 Command add_info(CLI::App& app, const Common& common);
+Command add_tune(CLI::App& app, const Common& common);
 Command add_tokenize(CLI::App& app, const Common& common);
 Command add_explain(CLI::App& app, const Common& common);
 Command add_profile(CLI::App& app, const Common& common);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <utility>
 
 #include "base/cache_folder.h"
 #include "base/files.h"
@@ -93,7 +94,12 @@ void PictureOptions::add(CLI::App& app) {
   app.add_option("--negative-original-size", negative_original_size, "Height and width")->expected(2);
   app.add_option("--negative-target-size", negative_target_size, "Height and width")->expected(2);
   app.add_option("--negative-crops-coords-top-left", negative_crop, "Top and left")->expected(2);
+  CLI::Option* from_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
+  from_profile->excludes(app.get_option("--dtype"));
+  const std::vector<const CLI::Option*> before = std::as_const(app).get_options();
   compile.add(app);
+  for (CLI::Option* option : app.get_options())
+    if (std::ranges::find(before, option) == before.end()) from_profile->excludes(option);
 }
 
 CallOptions PictureOptions::call() const {
@@ -118,13 +124,23 @@ CallOptions PictureOptions::call() const {
 }
 
 DiffusionPipeline PictureOptions::load() const {
-  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, {.dtype = parse_dtype(dtype), .variant = variant, .compile = compile.options()});
+  PretrainedOptions options{.dtype = parse_dtype(dtype), .variant = variant, .compile = compile.options()};
+  if (!profile.empty()) {
+    options = load_profile(profile);
+    options.variant = variant;
+  }
+  DiffusionPipeline pipe = load(options);
   if (!compile.quantize.empty()) {
     auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
     const int64_t scale = pipe.vae().scale(), side = unet.config().sample_size;
     const UNetShape shape{.batch = 2, .height = height ? *height / scale : side, .width = width ? *width / scale : side};
     unet.quantize(compile.quantization(unet.graph(unet.request(shape)), &unet.weights(), unet.dtype()));
   }
+  return pipe;
+}
+
+DiffusionPipeline PictureOptions::load(const PretrainedOptions& options) const {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
   if (!scheduler.empty()) pipe.set_scheduler(make_scheduler(scheduler, pipe.scheduler().config()));
   return pipe;
 }
@@ -139,7 +155,8 @@ std::vector<std::string> read_prompts(const std::vector<std::string>& texts, con
 
 std::string settings_text(const CLI::App& app, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image) {
   const double guidance = o.guidance_scale.value_or(pipe.class_name() == "StableDiffusionXLPipeline" ? 5.0 : 7.5);
-  std::string text = cat("model=", o.model, " num_inference_steps=", o.steps, " guidance_scale=", guidance, " scheduler=", pipe.scheduler().class_name(), " dtype=", o.dtype,
+  const std::string dtype = o.profile.empty() ? o.dtype : std::string(dtype_name(pipe.unet().dtype()));
+  std::string text = cat("model=", o.model, " num_inference_steps=", o.steps, " guidance_scale=", guidance, " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype,
                          " height=", image.height(), " width=", image.width());
   // The rest as it was given.
   for (const CLI::Option* option : app.get_options()) {

@@ -39,7 +39,7 @@ struct CacheFlags {
 
 // Everything that makes a picture but the prompt, the seed and the file.
 struct PictureOptions {
-  std::string model, dtype = "fp32", variant, scheduler;
+  std::string model, dtype = "fp32", variant, scheduler, profile;
   CompileFlags compile;
   std::optional<int64_t> height, width;
   int steps = 50;
@@ -52,8 +52,10 @@ struct PictureOptions {
   void add(CLI::App& app);
   // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".
   CallOptions call() const;
-  // The pipeline, with the scheduler and the quantisation of the unet that were asked for.
+  // The pipeline, with the scheduler and the quantisation of the unet that were asked for; as the profile says where one is named.
   DiffusionPipeline load() const;
+  // The same, loaded in this way instead.
+  DiffusionPipeline load(const PretrainedOptions& options) const;
 };
 
 // `texts`, and the lines of `file` where one is named.

@@ -9,6 +9,7 @@
 #include "vivace/image.h"
 #include "vivace/models.h"
 #include "vivace/pipeline.h"
+#include "vivace/profile.h"
 #include "vivace/quantize.h"
 #include "vivace/quality.h"
 #include "vivace/scheduler.h"

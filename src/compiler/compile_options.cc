@@ -36,6 +36,8 @@ CompileMode parse_compile_mode(const std::string& name) { return find_name(kMode
 SDPBackend parse_sdp_backend(const std::string& name) { return find_name(kBackends, name, "attention backend"); }
 Quantization parse_quantization(const std::string& name) { return find_name(kQuantizations, name, "quantization"); }
 
+std::string sdp_backend_name(SDPBackend backend) { return std::ranges::find(kBackends, backend, &std::pair<const char*, SDPBackend>::second)->first; }
+
 std::string compile_mode_name(CompileMode mode) {
   return std::ranges::find(kModes, mode, &std::pair<const char*, CompileMode>::second)->first;
 }

@@ -20,7 +20,7 @@ nlohmann::json json_of(std::vector<std::string> arguments) {
 TEST(Program, HelpAndVersion) {
   EXPECT_EQ(vivace({"--help"}).code, 0);
   EXPECT_TRUE(vivace({"--version"}).out.starts_with("vivace "));
-  for (const char* name : {"generate", "sheet", "info", "tokenize", "explain", "profile", "bench", "bench-component", "make-random", "quantize"}) {
+  for (const char* name : {"generate", "sheet", "info", "tokenize", "explain", "profile", "tune", "bench", "bench-component", "make-random", "quantize"}) {
     EXPECT_EQ(vivace({name, "--help"}).code, 0);
     EXPECT_NE(vivace({"--help"}).out.find(name), std::string::npos);
   }

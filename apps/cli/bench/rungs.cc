@@ -22,7 +22,7 @@ Contestant plain_float32() { return {"fp32", {"--dtype=fp32"}}; }
 std::vector<std::string> acceleration_options() {
   CLI::App app;
   CompileFlags().add(app);
-  std::vector<std::string> names{"dtype"};
+  std::vector<std::string> names{"dtype", "profile"};
   for (const CLI::Option* option : app.get_options())
     if (!option->get_lnames().empty() && option->get_lnames()[0] != "help") names.push_back(option->get_lnames()[0]);
   return names;

@@ -1,0 +1,26 @@
+// What `vivace tune` may switch on, one thing at a time, beyond the dtype.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vivace/pipeline.h"
+
+namespace vivace::cli {
+
+struct Candidate {
+  std::string name;                         // "winograd decoder.up_blocks.1", "int8 mid_block attn1"
+  std::string knob;                         // candidates of one knob exclude each other; empty: it goes with all others
+  std::vector<std::string> winograd, int8;  // layers
+  std::optional<SDPBackend> sdpa;
+};
+
+// For guided pictures of this size, in the order in which they are measured: within a kind, what has most arithmetic comes first.
+std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size);
+
+// `dtype` compiled, with those of `all` that are `chosen` switched on.
+PretrainedOptions setting_of(DType dtype, std::span<const Candidate> all, std::span<const Candidate> chosen);
+
+}  // namespace vivace::cli

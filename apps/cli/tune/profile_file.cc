@@ -1,0 +1,84 @@
+#include "tune/profile_file.h"
+
+#include <cmath>
+#include <limits>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "vivace/error.h"
+#include "vivace/profile.h"
+
+namespace vivace::cli {
+namespace {
+
+using nlohmann::json;
+
+json to_json(const Measured& m) {
+  // JSON has no infinity: null stands for equal pictures.
+  return {{"seconds", m.seconds},
+          {"base_seconds", m.base_seconds},
+          {"psnr", std::isinf(m.drift.psnr) ? json(nullptr) : json(m.drift.psnr)},
+          {"ssim", m.drift.ssim},
+          {"mdsi", m.drift.mdsi}};
+}
+
+Measured read_measured(const Config& c) {
+  return {c.get<double>("seconds"),
+          c.get<double>("base_seconds"),
+          {c.get_or<double>("psnr", std::numeric_limits<double>::infinity()), c.get<double>("ssim"), c.get<double>("mdsi")}};
+}
+
+json compile_json(const CompileOptions& options) {
+  json layers = json::object();
+  for (const auto& [layer, kind] : options.quantize) layers[quantization_name(kind)].push_back(layer);
+  return {{"mode", compile_mode_name(options.mode)},
+          {"sdpa", sdp_backend_name(options.sdpa)},
+          {"direct_convolutions", options.direct_convolutions},
+          {"quantize", layers}};
+}
+
+}  // namespace
+
+ProfileFile::ProfileFile(std::filesystem::path path, json asked) : path_(std::move(path)), asked_(std::move(asked)) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path_, ignored)) {
+    check_writable(path_);
+    return;
+  }
+  load_profile(path_);  // refuses what is none
+  const Config tuning = Config::read(path_).object("tuning"), found = tuning.object("asked");
+  for (const auto& [key, value] : asked_.items())
+    if (const std::string before = found.text(key); before != Config::parse(json{{key, value}}.dump(), "").text(key))
+      throw UserError(
+          cat(path_.string(), " was tuned with another ", key, ": ", before, " and not ", value.dump(), "; name another file, or remove it"));
+  const Config measured = tuning.object("measured");
+  for (const std::string& candidate : measured.keys()) measured_[candidate] = read_measured(measured.object(candidate));
+}
+
+std::optional<Measured> ProfileFile::find(const std::string& candidate) const {
+  const auto found = measured_.find(candidate);
+  return found == measured_.end() ? std::nullopt : std::optional(found->second);
+}
+
+void ProfileFile::add(const std::string& candidate, const Measured& measured) {
+  measured_[candidate] = measured;
+  write();
+}
+
+void ProfileFile::choose(const PretrainedOptions& setting, const std::vector<std::string>& candidates, const Measured& measured) {
+  chosen_ = {{"dtype", dtype_name(setting.dtype)}, {"compile", compile_json(setting.compile)}, {"chosen", candidates}, {"result", to_json(measured)}};
+  write();
+}
+
+void ProfileFile::write() const {
+  if (chosen_.empty()) return;  // nothing a pipeline could use yet
+  json file = chosen_;
+  file["format"] = kProfileFormat;
+  json measured = json::object();
+  for (const auto& [candidate, m] : measured_) measured[candidate] = to_json(m);
+  file["tuning"] = {{"asked", asked_}, {"measured", measured}};
+  write_file(path_, file.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace vivace::cli

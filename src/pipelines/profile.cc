@@ -1,0 +1,41 @@
+#include "vivace/profile.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+// A name that another table knows: its UsageError becomes a UserError of the file's.
+template <class Parse>
+auto named(const Config& config, const std::string& key, const std::string& name, const Parse& parse) {
+  try {
+    return parse(name);
+  } catch (const UsageError& error) {
+    throw UserError(cat(config.name(), ": field \"", key, "\": ", error.what()));
+  }
+}
+
+std::string text(const Config& config, const char* key, const char* fallback) { return config.get_or<std::string>(key, fallback); }
+
+}  // namespace
+
+PretrainedOptions load_profile(const std::filesystem::path& path) {
+  const Config profile = Config::read(path);
+  if (profile.get_or<std::string>("format", "") != kProfileFormat)
+    throw UserError(cat(path.string(), " is no profile of vivace tune: expected \"format\": \"", kProfileFormat, "\""));
+  const Config compile = profile.object("compile");
+  PretrainedOptions options;
+  options.dtype = named(profile, "dtype", text(profile, "dtype", "float32"), parse_dtype);
+  options.compile.mode = named(compile, "mode", text(compile, "mode", "off"), parse_compile_mode);
+  options.compile.sdpa = named(compile, "sdpa", text(compile, "sdpa", "auto"), parse_sdp_backend);
+  if (compile.has("quantize"))
+    for (const std::string& kind : compile.object("quantize").keys())
+      for (const std::string& layer : compile.object("quantize").get<std::vector<std::string>>(kind))
+        options.compile.quantize[layer] = named(compile, "quantize", kind, parse_quantization);
+  options.compile.direct_convolutions = compile.get_or<std::vector<std::string>>("direct_convolutions", {});
+  return options;
+}
+
+}  // namespace vivace

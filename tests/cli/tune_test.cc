@@ -1,0 +1,150 @@
+// vivace tune and the profiles it writes: functions, never speed.
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+#include "vivace/error.h"
+#include "vivace/profile.h"
+
+namespace vivace {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+std::vector<std::string> tune(const fs::path& profile, std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments{"tune", "x",         "y", "--model", tiny_model().string(), "--num-inference-steps",
+                                     "2",    "--threads", "1", "-o",      profile.string()};
+  if (std::ranges::count(more, "--max-drift") == 0) arguments.insert(arguments.end(), {"--max-drift", "PSNR >= 20"});
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+Finished generate(const fs::path& picture, std::vector<std::string> more) {
+  std::vector<std::string> arguments{"generate", "x",  "--model", tiny_model().string(), "--num-inference-steps", "2", "--seed", "3", "--threads",
+                                     "1",        "-q", "-o",      picture.string()};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return vivace(arguments);
+}
+
+json read_json_file(const fs::path& path) { return json::parse(read_text(path), nullptr, false); }
+
+TEST(Tune, ATinyBudgetGivesCompiledFloat32AndTheSameCommandGoesOn) {
+  const TempFolder folder;
+  const fs::path profile = folder / "profile.json";
+  const Finished first = vivace(tune(profile, {"--budget", "0.000001"}));
+  ASSERT_EQ(first.code, 0) << first.err;
+  const json short_one = read_json_file(profile);
+  EXPECT_EQ(short_one["tuning"]["measured"].size(), 1u);
+  EXPECT_EQ(short_one["dtype"], "float32");
+  EXPECT_EQ(short_one["compile"]["mode"], "default");
+
+  const Finished second = vivace(tune(profile));
+  ASSERT_EQ(second.code, 0) << second.err;
+  const json whole = read_json_file(profile);
+  EXPECT_GT(whole["tuning"]["measured"].size(), 5u);
+  EXPECT_EQ(whole["tuning"]["measured"]["dtype float32"], short_one["tuning"]["measured"]["dtype float32"])
+      << "what was measured is not measured again";
+  EXPECT_TRUE(whole["result"]["psnr"].is_null() || whole["result"]["psnr"].get<double>() >= 20);
+
+  const Finished third = vivace(tune(profile));
+  ASSERT_EQ(third.code, 0) << third.err;
+  EXPECT_EQ(read_json_file(profile)["tuning"], whole["tuning"]);
+}
+
+TEST(Tune, ABoundThatNothingMeetsLeavesCompiledFloat32) {
+  const TempFolder folder;
+  const Finished done = vivace(tune(folder / "p.json", {"--max-drift", "PSNR>=199"}));
+  ASSERT_EQ(done.code, 0) << done.err;
+  const json profile = read_json_file(folder / "p.json");
+  EXPECT_EQ(profile["dtype"], "float32");
+  EXPECT_TRUE(profile["chosen"].empty());
+}
+
+TEST(Tune, InterruptedLeavesAUsableProfile) {
+  const TempFolder folder;
+  const fs::path profile = folder / "profile.json";
+  const Finished done = vivace(tune(profile), {.interrupt_at = "dtype float32"});
+  EXPECT_EQ(done.code, 130) << done.err;
+  EXPECT_NE(done.err.find("profile.json holds what was found so far"), std::string::npos) << done.err;
+  EXPECT_LT(read_json_file(profile)["tuning"]["measured"].size(), 5u);
+  EXPECT_EQ(generate(folder / "x.png", {"--profile", profile.string()}).code, 0);
+  EXPECT_EQ(vivace(tune(profile)).code, 0);
+}
+
+TEST(Profile, GenerateBenchAndSheetUseIt) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json";
+  write_text(profile, R"({"format": "vivace-profile-1", "dtype": "bfloat16", "compile": {"mode": "default", "sdpa": "math"}})");
+  ASSERT_EQ(generate(folder / "a.npy", {"--profile", profile.string()}).code, 0);
+  ASSERT_EQ(generate(folder / "b.npy", {"--dtype", "bf16", "--compile", "default", "--sdpa", "math"}).code, 0);
+  ASSERT_EQ(generate(folder / "c.npy", {}).code, 0);
+  EXPECT_EQ(read_text(folder / "a.npy"), read_text(folder / "b.npy"));
+  EXPECT_NE(read_text(folder / "a.npy"), read_text(folder / "c.npy"));
+  const std::string model = tiny_model().string();
+  EXPECT_EQ(
+      vivace({"sheet", "x", "--model", model, "--num-inference-steps", "2", "-q", "--profile", profile.string(), "-o", (folder / "s.png").string()})
+          .code,
+      0);
+  const Finished bench =
+      vivace({"bench", "--model", model, "--num-inference-steps", "2", "--runs", "1", "-q", "--reference", "--profile", profile.string()});
+  EXPECT_EQ(bench.code, 0) << bench.err;
+}
+
+TEST(Profile, DirectConvolutionsAreNeverWinograd) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json";
+  json text{{"format", "vivace-profile-1"}, {"compile", {{"mode", "max-autotune"}}}};
+  // The model in the repository: a tiny one's channels are too few for Winograd.
+  const auto draw = [&](const char* picture) {
+    write_text(profile, text.dump());
+    return vivace({"generate", "x", "--num-inference-steps", "1", "--seed", "3", "--threads", "1", "-q", "-o", (folder / picture).string(), "--profile",
+                   profile.string()})
+        .code;
+  };
+  ASSERT_EQ(draw("a.npy"), 0);
+  const Finished explain = vivace({"explain", "--compile", "max-autotune", "--json"});
+  const json plan = json::parse(explain.out);
+  for (const json& step : plan["step"])
+    if (step["kernel"].get<std::string>().find("winograd") != std::string::npos) text["compile"]["direct_convolutions"].push_back(step["scope"]);
+  ASSERT_FALSE(text["compile"]["direct_convolutions"].empty());
+  ASSERT_EQ(draw("b.npy"), 0);
+  EXPECT_NE(read_text(folder / "a.npy"), read_text(folder / "b.npy"));
+  EXPECT_EQ(load_profile(profile).compile.direct_convolutions.size(), text["compile"]["direct_convolutions"].size());
+}
+
+TEST(Profile, BadFiles) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json";
+  const auto refused = [&](const std::string &text, const std::vector<std::string> &names) {
+    write_text(profile, text);
+    expect_refused(generate(folder / "x.png", {"--profile", profile.string()}), 1, names);
+    EXPECT_EQ(folder.files(), 1u);
+  };
+  expect_refused(generate(folder / "x.png", {"--profile", (folder / "none.json").string()}), 1, {"none.json"});
+  refused("{", {"p.json"});
+  refused("{}", {"p.json", "no profile of vivace tune"});
+  refused(R"({"format": "vivace-profile-1"})", {"p.json", "compile"});
+  refused(R"({"format": "vivace-profile-1", "dtype": "int3", "compile": {}})", {"p.json", "dtype", "int3"});
+  refused(R"({"format": "vivace-profile-1", "compile": {"mode": "fastest"}})", {"p.json", "mode", "fastest"});
+  refused(R"({"format": "vivace-profile-1", "compile": {"direct_convolutions": 3}})", {"p.json", "direct_convolutions"});
+  write_text(profile, "{}");
+  expect_refused(vivace(tune(profile)), 1, {"p.json", "no profile"});
+  EXPECT_EQ(read_text(profile), "{}");
+}
+
+TEST(Tune, BadUse) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json";
+  for (const char *bound : {"30", "PSNR<=30", "PSNR>=", "PSNR>=thirty", "SSIM>=2", "LPIPS<=0.1"})
+    expect_refused(vivace(tune(profile, {"--max-drift", bound})), 2, {"--max-drift", bound});
+  expect_refused(vivace({"tune", "x"}), 2, {"--max-drift"});
+  expect_refused(vivace(tune(profile, {"--dtype", "bf16"})), 2, {"--dtype", "tune"});
+  expect_refused(vivace(tune(profile, {"--budget", "-1"})), 2, {"--budget"});
+  EXPECT_EQ(folder.files(), 0u);
+  ASSERT_EQ(vivace(tune(profile, {"--budget", "0.000001"})).code, 0);
+  expect_refused(vivace(tune(profile, {"--seed", "5"})), 1, {"p.json", "seed", "0", "5"});
+  expect_refused(generate(folder / "x.png", {"--profile", profile.string(), "--compile", "default"}), 2, {"--profile", "--compile"});
+}
+
+}  // namespace
+}  // namespace vivace
