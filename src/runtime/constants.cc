@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "vivace/error.h"
@@ -24,13 +25,23 @@ std::shared_ptr<void> allocate_pages(size_t bytes) {
   return {p, std::free};
 }
 
-std::shared_ptr<void> ConstantStore::find(const std::string& key) const {
-  const auto found = entries_.find(key);
-  return found == entries_.end() ? nullptr : found->second;
+std::shared_ptr<void> ConstantStore::find(const std::string& key, size_t bytes) {
+  if (const auto found = entries_.find(key); found != entries_.end()) return found->second;
+  for (const auto& file : files_)
+    if (auto data = file->find(key, bytes)) {
+      entries_.emplace(key, data);
+      bytes_ += bytes;
+      return data;
+    }
+  return nullptr;
 }
 
 void ConstantStore::put(const std::string& key, std::shared_ptr<void> data, size_t bytes) {
-  if (entries_.emplace(key, std::move(data)).second) bytes_ += bytes;
+  if (!entries_.emplace(key, data).second) return;
+  bytes_ += bytes;
+  new_.push_back({key, std::move(data), bytes});
 }
+
+std::vector<Constant> ConstantStore::take_new() { return std::exchange(new_, {}); }
 
 }  // namespace vivace

@@ -5,6 +5,9 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
+
+#include "runtime/constant_file.h"
 
 namespace vivace {
 
@@ -13,13 +16,20 @@ std::shared_ptr<void> allocate_pages(size_t bytes);
 
 class ConstantStore {
  public:
-  // nullptr when `key` has not been made.
-  std::shared_ptr<void> find(const std::string& key) const;
+  // nullptr when `key` has not been made, nor lies in a file with this size.
+  std::shared_ptr<void> find(const std::string& key, size_t bytes);
   void put(const std::string& key, std::shared_ptr<void> data, size_t bytes);
-  size_t bytes() const { return bytes_; }
+  // Constants made by an earlier start.
+  void add_file(std::shared_ptr<const ConstantFile> file) { files_.push_back(std::move(file)); }
+  size_t bytes() const { return bytes_; }  // those in use
+
+  // What has been made here, not read from a file, since the last call: to be kept.
+  std::vector<Constant> take_new();
 
  private:
   std::map<std::string, std::shared_ptr<void>> entries_;
+  std::vector<std::shared_ptr<const ConstantFile>> files_;
+  std::vector<Constant> new_;
   size_t bytes_ = 0;
 };
 

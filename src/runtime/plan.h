@@ -27,12 +27,14 @@ struct PlanValue {
   bool in_place = false;  // `inside` was chosen by plan_memory: the kernel writes over its first input
   int64_t shift = 0;    // bytes into that value
   std::string key;     // constants: what it is, as text; weights: the tensor's name
+  bool operator==(const PlanValue&) const = default;
 };
 
 // What autotuning timed for a step.
 struct PlanCandidate {
   std::string kernel, tuning;
   double seconds = 0;
+  bool operator==(const PlanCandidate&) const = default;
 };
 
 struct PlanStep {
@@ -49,6 +51,7 @@ struct PlanStep {
   Phase consumer_phase = Phase::step;
   std::vector<std::pair<std::string, std::string>> refused;  // kernels before the chosen one, with their reasons
   std::vector<PlanCandidate> measured;                       // what autotuning timed, fastest first; the chosen one is among them
+  bool operator==(const PlanStep&) const = default;
 };
 
 // A value without a kernel: a view or a strided slice of in[0], in the same memory.
@@ -57,23 +60,27 @@ struct PlanView {
   Attrs attrs;
   std::vector<int32_t> in;
   int32_t out = -1;
+  bool operator==(const PlanView&) const = default;
 };
 
 // One dimension of an input: a size with a name ("height"), or a constant of the model (""). Guard: the size is a multiple of `multiple_of`.
 struct PlanDim {
   std::string name;
   int64_t multiple_of = 1;
+  bool operator==(const PlanDim&) const = default;
 };
 
 struct PlanPort {
   std::string name;
   int32_t value;
   std::vector<PlanDim> dims;  // empty where none has a name
+  bool operator==(const PlanPort&) const = default;
 };
 
 // Sizes that resize() may change. Several names: guard, they are equal (duck shapes).
 struct PlanSymbol {
   std::vector<std::string> names;
+  bool operator==(const PlanSymbol&) const = default;
 };
 
 // Sizes of a call, by the names of the inputs' dimensions.
@@ -91,6 +98,7 @@ struct Plan {
   std::vector<std::pair<std::string, double>> pass_seconds;  // what compiling took
   std::vector<std::string> graph_breaks;                     // nodes that run outside compiled kernels, with the reason
 
+  bool operator==(const Plan&) const = default;
   const std::vector<PlanStep>& program(Phase phase) const { return phase == Phase::prepare ? prepare : phase == Phase::setup ? setup : step; }
 };
 

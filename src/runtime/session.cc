@@ -25,6 +25,9 @@ void grow(std::shared_ptr<void>& pages, size_t& bytes, size_t wanted) {
   ++runtime_counters().allocations;
 }
 
+// How a store knows a checkpoint tensor that is used as it is.
+std::string weight_key(const std::string& name) { return "weight " + name; }
+
 size_t type_bytes(const TensorType& type) { return static_cast<size_t>(numel(type.shape)) * dtype_size(type.dtype); }
 
 }  // namespace
@@ -47,6 +50,19 @@ Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, Const
   grow(memory_.workspace, memory_.workspace_bytes, workspace);
   bind(backend, plan_->setup, 0, setup_);
   bind(backend, plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
+}
+
+// The call of the kernel that will read what `step` packs.
+KernelCall Session::packing_call(const KernelEntry& entry, const PlanStep& step) const {
+  KernelCall result = kernel_call(*plan_, plan_->program(step.consumer_phase)[static_cast<size_t>(step.consumer)]);
+  const PlanValue& source = plan_->values[static_cast<size_t>(step.in[0])];
+  result.in[static_cast<size_t>(entry.packed_input)] = Operand{source.type.dtype, source.type.shape, 0, true};
+  return result;
+}
+
+size_t Session::constant_bytes(const Backend& backend, const PlanStep& step) const {
+  const KernelEntry& entry = entry_of(backend, step);
+  return step.pack ? entry.packed_bytes(packing_call(entry, step)) : type_bytes(plan_->values[static_cast<size_t>(step.out)].type);
 }
 
 void* Session::address(int32_t value) const {
@@ -73,7 +89,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
     if (!needed[out]) continue;
-    if (auto found = store.find(values[out].key)) {
+    if (auto found = store.find(values[out].key, constant_bytes(backend, step))) {
       constants_[out] = std::move(found);
       continue;
     }
@@ -86,8 +102,10 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
   }
   // Weights that are used as they are stored need no copy beyond the mapping.
   for (size_t v = 0; v < values.size(); ++v)
-    if (needed[v] && values[v].where == PlanValue::Where::weight)
-      constants_[v] = std::shared_ptr<void>(const_cast<void*>(weights.find(values[v].key).data), [](void*) {});
+    if (needed[v] && values[v].where == PlanValue::Where::weight) {
+      constants_[v] = store.find(weight_key(values[v].key), type_bytes(values[v].type));
+      if (!constants_[v]) constants_[v] = std::shared_ptr<void>(const_cast<void*>(weights.find(values[v].key).data), [](void*) {});
+    }
 
   for (size_t i = 0; i < plan_->prepare.size(); ++i) {
     if (!runs[i]) continue;
@@ -95,10 +113,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
     const auto out = static_cast<size_t>(step.out);
     const KernelEntry& entry = entry_of(backend, step);
     if (step.pack) {
-      const KernelCall consumer = kernel_call(*plan_, plan_->program(step.consumer_phase)[static_cast<size_t>(step.consumer)]);
-      KernelCall packed = consumer;
-      const PlanValue& source = values[static_cast<size_t>(step.in[0])];
-      packed.in[static_cast<size_t>(entry.packed_input)] = Operand{source.type.dtype, source.type.shape, 0, true};
+      const KernelCall packed = packing_call(entry, step);
       const size_t bytes = entry.packed_bytes(packed);
       constants_[out] = allocate_pages(bytes);
       entry.pack(packed, address(step.in[0]), step.in.size() > 1 ? address(step.in[1]) : nullptr, constants_[out].get());
@@ -114,6 +129,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
       if (keep[out]) store.put(values[out].key, constants_[out], bytes);
     }
     ++runtime_counters().allocations;
+    ++runtime_counters().constants_prepared;
     for (int32_t in : step.in) {
       const auto v = static_cast<size_t>(in);
       if (in < 0 || --readers[v] > 0 || keep[v]) continue;
@@ -121,6 +137,20 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
       constants_[v].reset();
     }
   }
+}
+
+std::vector<Constant> Session::constants(const Backend& backend) const {
+  std::vector<size_t> bytes(constants_.size());
+  for (const PlanStep& step : plan_->prepare)
+    if (constants_[static_cast<size_t>(step.out)]) bytes[static_cast<size_t>(step.out)] = constant_bytes(backend, step);
+  std::vector<Constant> result;
+  for (size_t v = 0; v < constants_.size(); ++v) {
+    if (!constants_[v]) continue;
+    const PlanValue& value = plan_->values[v];
+    const bool stored = value.where == PlanValue::Where::weight;
+    result.push_back({stored ? weight_key(value.key) : value.key, constants_[v], stored ? type_bytes(value.type) : bytes[v]});
+  }
+  return result;
 }
 
 void Session::bind(const Backend& backend, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound) {

@@ -31,8 +31,10 @@ struct RuntimeCounters {
   // so the CPU's never counts; one with a queue counts each wait where it waits.
   int64_t host_device_syncs = 0;
   int64_t plans_compiled = 0;
-  int64_t plans_resized = 0;      // by resize(): no pass, no choice of kernels
-  int64_t guards_failed = 0;      // plans that could not be resized to a call
+  int64_t plans_resized = 0;       // by resize(): no pass, no choice of kernels
+  int64_t guards_failed = 0;       // plans that could not be resized to a call
+  int64_t plans_loaded = 0;        // from the cache or a package, instead of compiled
+  int64_t constants_prepared = 0;  // prepare steps run: casts, joins, packing
 };
 RuntimeCounters& runtime_counters();
 
@@ -63,12 +65,19 @@ class Session {
   // The same, adding each step's seconds to `seconds` (one entry a step).
   void run_timed(Phase phase, std::vector<double>& seconds) noexcept;
 
+  // What setup and step read that is not computed there: prepared constants, and weights that are used as the checkpoint stores them. A store that
+  // holds these (ConstantStore::add_file) needs no checkpoint.
+  std::vector<Constant> constants(const Backend& backend) const;
+
   size_t arena_bytes() const { return memory_.arena_bytes; }
   size_t workspace_bytes() const { return memory_.workspace_bytes; }
   // Nothing but destruction may follow.
   SessionMemory take_memory() { return std::move(memory_); }
 
  private:
+  KernelCall packing_call(const KernelEntry& entry, const PlanStep& step) const;
+  // What the output of a prepare step takes.
+  size_t constant_bytes(const Backend& backend, const PlanStep& step) const;
   void* address(int32_t value) const;
   void prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.

@@ -1,0 +1,187 @@
+// What a run relies on, checked for a plan that comes from a file.
+#include <algorithm>
+#include <vector>
+
+#include "base/log.h"
+#include "runtime/kernel_call.h"
+#include "runtime/plan_file.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+// Shapes beyond this are damage: their sizes in bytes would leave 64 bits.
+constexpr int64_t kLargest = int64_t{1} << 48;
+
+class PlanCheck {
+ public:
+  PlanCheck(const Plan& plan, const std::string& name, const Backend& backend)
+      : plan_(plan), name_(name), backend_(backend), view_(plan.values.size()), packed_(plan.values.size()), made_(plan.values.size()) {}
+
+  void run() {
+    if (plan_.backend != backend_.name) fail(cat("is for backend ", plan_.backend, ", not ", backend_.name));
+    try {
+      check_all();
+    } catch (const UserError&) {
+      throw;
+    } catch (const std::exception& error) {  // a shape rule or a kernel that cannot make sense of it
+      fail(cat("damaged: ", error.what()));
+    }
+  }
+
+ private:
+  void check_all() {
+    require(plan_.arena_bytes >= 0 && plan_.arena_bytes < kLargest && plan_.constant_bytes >= 0, "the arena's size");
+    for (const PlanValue& value : plan_.values) check(value);
+    for (const PlanView& view : plan_.views) check(view);
+    for (const PlanValue& value : plan_.values)
+      require(value.inside < 0 || value.in_place || view_[index_of(value)], "a buffer's owner");
+    for (const PlanStep& step : plan_.prepare)
+      if (step.pack && exists(step.out)) packed_[static_cast<size_t>(step.out)] = 1;
+    for (const PlanPort& port : plan_.inputs) check_input(port);
+    for (const PlanSymbol& symbol : plan_.symbols) require(!symbol.names.empty(), "a symbol");
+    for (Phase phase : {Phase::prepare, Phase::setup, Phase::step})
+      for (const PlanStep& step : plan_.program(phase)) {
+        check(step, phase);
+        made_[static_cast<size_t>(step.out)] = 1;
+      }
+    for (const PlanPort& port : plan_.outputs) {
+      require(exists(port.value) && ready(port.value) && !packed_[static_cast<size_t>(port.value)] && at(port.value).pitch == 0, "an output");
+      check_place(port.value);
+    }
+  }
+
+  [[noreturn]] void fail(const std::string& what) const { throw UserError(cat(name_, ": ", what, ": make it again")); }
+  void require(bool good, const char* what) const {
+    if (!good) fail(cat("damaged: ", what, " is out of range"));
+  }
+  bool exists(int32_t value) const { return value >= 0 && value < static_cast<int32_t>(plan_.values.size()); }
+  const PlanValue& at(int32_t value) const { return plan_.values[static_cast<size_t>(value)]; }
+  size_t index_of(const PlanValue& value) const { return static_cast<size_t>(&value - plan_.values.data()); }
+  bool in_arena(int32_t value) const { return at(value).where == PlanValue::Where::arena; }
+  // Whether what has run so far has made it.
+  bool ready(int32_t value) const {
+    while (const PlanView* view = view_[static_cast<size_t>(value)]) value = view->in[0];
+    return at(value).where == PlanValue::Where::weight || made_[static_cast<size_t>(value)];
+  }
+
+  void check(const PlanValue& value) const {
+    int64_t elements = 1;
+    for (int64_t n : value.type.shape) {
+      require(n >= 0 && n < kLargest, "a shape");
+      require(n == 0 || elements < kLargest / n, "a shape");
+      elements *= n;
+    }
+    const auto index = static_cast<int32_t>(index_of(value));
+    require(in_arena(index) == (value.phase != Phase::prepare), "a value's place");
+    // Before this one, so that following owners ends.
+    require(value.inside == -1 || (value.inside >= 0 && value.inside < index && in_arena(index) && in_arena(value.inside)), "a buffer's owner");
+    require(value.inside >= 0 || (value.pitch == 0 && value.shift == 0), "a buffer's owner");
+    const int64_t columns = value.type.shape.empty() ? 1 : value.type.shape.back();
+    require(value.pitch == 0 || (columns > 0 && value.pitch >= columns && value.pitch < kLargest), "a pitch");
+    require(elements == 0 || value.pitch == 0 || elements / columns < kLargest / value.pitch, "a pitch");
+  }
+
+  // A view is the whole memory of in[0], a slice some columns of it: then this holds after a resize too.
+  void check(const PlanView& view) {
+    require(exists(view.out) && !view_[static_cast<size_t>(view.out)] && (is_view(view.op) || view.op == Op::slice), "a view");
+    const OpRow& row = op_row(view.op);
+    require(static_cast<int>(view.in.size()) >= row.min_inputs && static_cast<int>(view.in.size()) <= row.max_inputs, "a view's inputs");
+    for (int32_t in : view.in) require(exists(in) && in < view.out, "a view's inputs");
+    const PlanValue &part = at(view.out), &whole = at(view.in[0]);
+    require(part.inside == view.in[0] && !part.in_place && whole.pitch == 0, "a view's memory");
+    check_types(view.op, view.attrs, view.in, view.out, "a view");
+    view_[static_cast<size_t>(view.out)] = &view;
+    if (is_view(view.op)) return require(part.pitch == 0 && part.shift == 0, "a view's memory");
+    const auto rank = static_cast<int64_t>(whole.type.shape.size());
+    const int64_t axis = view.attrs.integer("axis"), begin = view.attrs.integer("begin");
+    require(rank > 0 && (axis == -1 || axis == rank - 1) && part.pitch == whole.type.shape.back(), "a slice's memory");
+    const int64_t column = begin < 0 ? begin + part.pitch : begin;
+    require(column >= 0 && column + part.type.shape.back() <= part.pitch, "a slice's memory");
+    require(part.shift == column * static_cast<int64_t>(dtype_size(part.type.dtype)), "a slice's memory");
+  }
+
+  void check_input(const PlanPort& port) {
+    require(exists(port.value) && in_arena(port.value) && at(port.value).inside < 0, "an input");
+    require(port.dims.empty() || port.dims.size() == at(port.value).type.shape.size(), "an input's dimensions");
+    for (const PlanDim& dim : port.dims) require(dim.multiple_of >= 1, "an input's dimensions");
+    check_place(port.value);
+    made_[static_cast<size_t>(port.value)] = 1;
+  }
+
+  // That a value which is read or written lies in memory.
+  void check_place(int32_t v) const {
+    const PlanValue& value = at(v);
+    if (value.where != PlanValue::Where::arena) return;
+    const int64_t elements = numel(value.type.shape), columns = value.type.shape.empty() ? 1 : value.type.shape.back();
+    const int64_t extent = value.pitch && elements > 0 ? (elements / columns - 1) * value.pitch + columns : elements;
+    require(value.offset >= 0 && value.offset < kLargest && value.offset + extent * static_cast<int64_t>(dtype_size(value.type.dtype)) <= plan_.arena_bytes, "an offset");
+  }
+
+  void check(const PlanStep& step, Phase phase) const {
+    require(exists(step.out) && at(step.out).where != PlanValue::Where::weight, "a step's output");
+    require((at(step.out).where == PlanValue::Where::constant) == (phase == Phase::prepare), "a step's output");
+    require(!made_[static_cast<size_t>(step.out)] && !view_[static_cast<size_t>(step.out)], "a step's output");
+    check_place(step.out);
+    for (int32_t in : step.in) {
+      if (in == -1) continue;
+      // A resize infers types in the order of values.
+      require(exists(in) && ready(in) && (in_arena(in) ? phase != Phase::prepare && in < step.out : true), "a step's input");
+      check_place(in);
+    }
+    const KernelEntry* entry = backend_.find(step.kernel);
+    if (!entry || entry->op != step.op) fail(cat("asks for kernel ", step.kernel, " for ", op_name(step.op), ", which this Vivace lacks"));
+    if (step.pack) return check_pack(step, *entry, phase);
+    const OpRow& row = op_row(step.op);
+    const auto count = static_cast<int>(step.in.size());
+    require(count >= row.min_inputs && (row.max_inputs < 0 || count <= row.max_inputs), "the number of a step's inputs");
+    for (int i = 0; i < row.min_inputs; ++i) require(step.in[static_cast<size_t>(i)] >= 0, "a step's input");
+    check_types(step.op, step.attrs, step.in, step.out, step.scope);
+    check_kernel(step, *entry);
+  }
+
+  // What is packed has the type of its source; how many bytes it takes says the call of its reader.
+  void check_pack(const PlanStep& step, const KernelEntry& entry, Phase phase) const {
+    const auto packed = static_cast<size_t>(entry.packed_input), scales = static_cast<size_t>(entry.packed_scales);
+    require(phase == Phase::prepare && !step.in.empty() && std::ranges::min(step.in) >= 0 && entry.packed_input >= 0, "a packing step");
+    const auto& program = plan_.program(step.consumer_phase);
+    require(step.consumer >= 0 && step.consumer < static_cast<int32_t>(program.size()), "a packing step's reader");
+    const PlanStep& consumer = program[static_cast<size_t>(step.consumer)];
+    require(consumer.kernel == step.kernel && packed < consumer.in.size() && consumer.in[packed] == step.out, "a packing step's reader");
+    require(at(step.out).type == at(step.in[0]).type, "a packing step's output");
+    const bool scaled = entry.packed_scales >= 0 && scales < consumer.in.size() && consumer.in[scales] >= 0;
+    require(step.in.size() == (scaled ? 2 : 1) && (!scaled || step.in[1] == consumer.in[scales]), "a packing step's scales");
+    for (int32_t in : step.in) require(!packed_[static_cast<size_t>(in)], "a packing step's input");
+  }
+
+  void check_types(Op op, const Attrs& attrs, const std::vector<int32_t>& in, int32_t out, const std::string& scope) const {
+    std::vector<std::optional<TensorType>> types;
+    for (int32_t v : in) types.push_back(v < 0 ? std::nullopt : std::optional(at(v).type));
+    if (infer(op, attrs, types) != at(out).type) fail(cat("damaged: ", op_name(op), " in ", scope, " has a type that its inputs do not make"));
+  }
+
+  void check_kernel(const PlanStep& step, const KernelEntry& entry) const {
+    const KernelCall call = kernel_call(plan_, step);
+    if (const Refusal refusal = entry.refuse ? entry.refuse(call) : std::nullopt) fail(cat("its kernel ", step.kernel, " does not run here: ", *refusal));
+    for (size_t i = 0; i < step.in.size(); ++i) {
+      if (step.in[i] < 0) continue;
+      // A kernel reads the packed form that it asks for, and no other reads one.
+      const bool wants_packed = static_cast<int>(i) == entry.packed_input && call.in[i]->constant;
+      require((packed_[static_cast<size_t>(step.in[i])] != 0) == wants_packed, "a packed weight");
+      const std::string prefix = wants_packed ? packed_key(entry, call, "") : "}";
+      require(at(step.in[i]).key.starts_with(std::string_view(prefix).substr(0, prefix.size() - 1)), "a packed weight");
+    }
+  }
+
+  const Plan& plan_;
+  const std::string& name_;
+  const Backend& backend_;
+  std::vector<const PlanView*> view_;  // by value: what makes it without a kernel
+  std::vector<uint8_t> packed_, made_;
+};
+
+}  // namespace
+
+void check_plan(const Plan& plan, const std::string& name, const Backend& backend) { PlanCheck(plan, name, backend).run(); }
+
+}  // namespace vivace

@@ -1,0 +1,184 @@
+// Plans as bytes: every field comes back, and no damage gets past the reader.
+#include "runtime/plan_file.h"
+
+#include <xxhash.h>
+
+#include <cstring>
+#include <random>
+
+#include "../models/components.h"
+#include "backends/cpu/backend.h"
+#include "backends/ref/backend.h"
+#include "runtime/resize.h"
+#include "../temp_folder.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+Graph sdxl_graph(DType dtype) {
+  for (const auto& item : golden::read_cases(std::string(VIVACE_SOURCE_DIR) + "/tests/models/data"))
+    if (item.at("name") == "unet_sdxl") return golden::make_component(item, dtype).graph;
+  throw InternalError("no golden case unet_sdxl");
+}
+
+std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+// With a checksum that fits, so that what lies behind it is read.
+std::string resealed(std::string file) {
+  const uint64_t checksum = XXH3_64bits(file.data() + 24, file.size() - 24);
+  std::memcpy(file.data() + 16, &checksum, sizeof(checksum));
+  return file;
+}
+
+Plan small_plan() { return compile(parse_graph(R"(%0 = input(name="x") : float32[2, 6]
+%1 = weight(name="w") : float32[4, 6]
+%2 = linear(%0, %1) : float32[2, 4]
+%3 = silu(%2) : float32[2, 4]
+return y=%3
+)"), cpu::backend(), {.mode = CompileMode::default_}); }
+
+TEST(PlanFile, EveryFieldComesBack) {
+  for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune})
+    for (DType dtype : {DType::float32, DType::bfloat16}) {
+      Plan plan = compile(sdxl_graph(dtype), cpu::backend(), {.mode = mode});
+      // What this machine's compiling leaves empty.
+      plan.step[3].tuning = "rows=4";
+      plan.step[3].measured = {{"gemm", "rows=4", 1e-3}, {"gemm_other", "", 0.5}};
+      plan.graph_breaks = {"one", "two"};
+      plan.step[5].attrs.set("some", Attr(std::vector<int64_t>{-1, int64_t{1} << 40, 0}));
+      const std::string file = serialize_plan(plan);
+      EXPECT_EQ(parse_plan(bytes_of(file), "plan", cpu::backend()), plan);
+      EXPECT_EQ(serialize_plan(plan), file);
+    }
+}
+
+TEST(PlanFile, EveryFieldCounts) {
+  // Each change to one field changes the bytes and comes back.
+  const Plan plan = small_plan();
+  const std::string file = serialize_plan(plan);
+  const std::vector<std::function<void(Plan&)>> changes{
+      [](Plan& p) { p.values[2].key = "k"; },        [](Plan& p) { p.step[0].scope = "s"; },
+      [](Plan& p) { p.step[0].line = -3; },          [](Plan& p) { p.step[0].tuning = "t=1"; },       [](Plan& p) { p.step[0].refused.emplace_back("a", "b"); },
+      [](Plan& p) { p.step[0].measured = {{}}; },    [](Plan& p) { p.arena_bytes += 64; },            [](Plan& p) { ++p.constant_bytes; },
+      [](Plan& p) { p.pass_seconds = {{"a", 0.5}}; }, [](Plan& p) { p.graph_breaks.push_back("b"); }, [](Plan& p) { p.outputs.push_back(p.outputs[0]); },
+      [](Plan& p) { p.symbols = {{{"height", "width"}}}; }, [](Plan& p) { p.inputs[0].dims = {{"batch", 1}, {"width", 3}}; },
+      [](Plan& p) { p.values[3].in_place = !p.values[3].in_place; },
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    Plan changed = plan;
+    changes[i](changed);
+    const std::string other = serialize_plan(changed);
+    EXPECT_NE(other, file) << i;
+    EXPECT_EQ(parse_plan(bytes_of(other), "plan", cpu::backend()), changed) << i;
+  }
+}
+
+TEST(PlanFile, ADynamicPlanCanStillBeResized) {
+  const Plan plan = compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false});
+  const std::string file = serialize_plan(plan);
+  const Plan read = parse_plan(bytes_of(file), "plan", cpu::backend());
+  for (const Sizes& sizes : {Sizes{{"batch", 1}}, {{"height", 4}, {"width", 12}}, {{"batch", 3}, {"tokens", 5}, {"timesteps", 30}}}) {
+    Plan from_plan, from_file;
+    ASSERT_EQ(resize(plan, sizes, cpu::backend(), from_plan), std::nullopt);
+    ASSERT_EQ(resize(read, sizes, cpu::backend(), from_file), std::nullopt);
+    EXPECT_EQ(from_file, from_plan);
+    EXPECT_NO_THROW(check_plan(from_file, "resized", cpu::backend()));
+  }
+}
+
+TEST(PlanFile, DamageIsAClearError) {
+  const std::string good = serialize_plan(small_plan());
+  const auto error = [&](const std::string& file) { return message_of<UserError>([&] { parse_plan(bytes_of(file), "x.plan", cpu::backend()); }); };
+  EXPECT_EQ(error(""), "x.plan: is no plan of Vivace's");
+  EXPECT_EQ(error("GIF89a" + good), "x.plan: is no plan of Vivace's");
+  std::string newer = good;
+  newer[8] = 99;
+  EXPECT_EQ(error(newer), "x.plan: holds a plan of format 99, this Vivace reads 1: make it again");
+  for (size_t i = 0; i < good.size(); i += 7)
+    EXPECT_EQ(error(good.substr(0, std::max<size_t>(i, 24))), "x.plan: damaged or cut short (its checksum differs): make it again") << "cut at " << i;
+  EXPECT_NE(error(resealed(good + "x")).find("x.plan: damaged at byte"), std::string::npos);
+  Plan plan = small_plan();
+  plan.step[0].kernel = "linear_from_the_future";
+  EXPECT_NE(error(serialize_plan(plan)).find("asks for kernel linear_from_the_future"), std::string::npos);
+  plan = small_plan();
+  plan.backend = "tpu";
+  EXPECT_NE(error(serialize_plan(plan)).find("is for backend tpu"), std::string::npos);
+}
+
+TEST(PlanFile, BuffersOutsideTheArenaAreRefused) {
+  const std::vector<std::function<void(Plan&)>> breaks{
+      [](Plan& p) { p.arena_bytes = 8; },
+      [](Plan& p) { p.values[static_cast<size_t>(p.step[0].out)].offset += int64_t{1} << 40; },
+      [](Plan& p) { p.values[static_cast<size_t>(p.step[0].out)].offset = -64; },
+      [](Plan& p) { p.values[static_cast<size_t>(p.step[0].out)].type.shape = {2, 1 << 30}; },
+      [](Plan& p) { p.values[static_cast<size_t>(p.step[0].out)].type.shape = {int64_t{1} << 40, int64_t{1} << 40}; },
+      [](Plan& p) { p.values[static_cast<size_t>(p.inputs[0].value)].pitch = 3; },
+      [](Plan& p) { p.step[0].out = 100; },
+      [](Plan& p) { p.step[0].in[0] = -2; },
+      [](Plan& p) { p.step[0].in.clear(); },
+      [](Plan& p) { p.inputs[0].value = 77; },
+      [](Plan& p) { p.step[0].op = Op::add; },
+      [](Plan& p) { p.step[0].attrs = {}; p.values[static_cast<size_t>(p.step[0].in[0])].type.shape = {2, 5}; },
+  };
+  for (size_t i = 0; i < breaks.size(); ++i) {
+    Plan plan = small_plan();
+    breaks[i](plan);
+    EXPECT_THROW(parse_plan(bytes_of(serialize_plan(plan)), "plan", cpu::backend()), UserError) << i;
+  }
+}
+
+// What a resize relies on: it follows views to the buffer they lie in and places everything anew.
+TEST(PlanFile, ViewsOutsideTheirBufferAreRefused) {
+  const Plan good = compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_, .dynamic = true});
+  const auto slice = static_cast<size_t>(std::ranges::find(good.views, Op::slice, &PlanView::op) - good.views.begin());
+  const auto reshape = static_cast<size_t>(std::ranges::find_if(good.views, [](const PlanView& v) { return is_view(v.op); }) - good.views.begin());
+  ASSERT_LT(std::max(slice, reshape), good.views.size());
+  const auto value = [](Plan& p, size_t view) -> PlanValue& { return p.values[static_cast<size_t>(p.views[view].out)]; };
+  const std::vector<std::function<void(Plan&)>> breaks{
+      [&](Plan& p) { value(p, slice).shift += 4; },
+      [&](Plan& p) { value(p, slice).shift = -4; },
+      [&](Plan& p) { ++value(p, slice).pitch; },
+      [&](Plan& p) { value(p, slice).inside = p.views[slice].out; },
+      [&](Plan& p) { value(p, reshape).inside = -1; },
+      [&](Plan& p) { value(p, reshape).shift = 64; },
+      [&](Plan& p) { p.views[slice].in.clear(); },
+      [&](Plan& p) { p.views[slice].in[0] = 1 << 20; },
+      [&](Plan& p) { p.views[slice].op = Op::add; },
+      [&](Plan& p) { p.views.push_back(p.views[slice]); },
+      [&](Plan& p) { p.views.erase(p.views.begin() + static_cast<std::ptrdiff_t>(slice)); },
+      [&](Plan& p) { p.inputs[0].dims.resize(9); },
+      [&](Plan& p) { p.inputs[0].dims[0].multiple_of = 0; },
+      [&](Plan& p) { p.symbols.push_back({}); },
+      [&](Plan& p) { p.prepare.clear(); },
+      [&](Plan& p) { std::ranges::reverse(p.prepare); },
+  };
+  EXPECT_NO_THROW(check_plan(good, "plan", cpu::backend()));
+  for (size_t i = 0; i < breaks.size(); ++i) {
+    Plan plan = good;
+    breaks[i](plan);
+    EXPECT_THROW(check_plan(plan, "plan", cpu::backend()), UserError) << i;
+  }
+}
+
+// Random damage behind a checksum that fits: refused, or a plan that passes every check; never a crash or an endless loop.
+TEST(PlanFile, RandomDamage) {
+  const std::string good = serialize_plan(compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_}));
+  std::mt19937 random(1);
+  int refused = 0;
+  for (int round = 0; round < 300; ++round) {
+    std::string bad = good;
+    for (int i = 0; i < 1 + round % 4; ++i) bad[24 + random() % (bad.size() - 24)] = static_cast<char>(random());
+    if (round % 10 == 0) bad.resize(24 + random() % (bad.size() - 24));
+    try {
+      parse_plan(bytes_of(resealed(bad)), "plan", cpu::backend());
+    } catch (const UserError& error) {
+      EXPECT_TRUE(std::string(error.what()).starts_with("plan: ")) << error.what();
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 100);
+}
+
+}  // namespace
+}  // namespace vivace
