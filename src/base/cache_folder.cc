@@ -216,7 +216,7 @@ bool CacheFolder::write(std::string_view kind, std::string_view key, uint64_t pa
     if (written != payload_bytes) throw InternalError(cat("a cache entry of ", payload_bytes, " bytes got ", written));
     const uint64_t checksum = XXH3_64bits_digest(state.get());
     writer.write(std::as_bytes(std::span(&checksum, 1)));
-    writer.commit();
+    writer.commit(false);
   } catch (const UserError& error) {
     warn("the cache is left as it is: ", error.what());
     return false;

@@ -164,10 +164,10 @@ void FileWriter::reserve(uint64_t bytes) {
   if (error == ENOSPC || error == EFBIG || error == EDQUOT) fail(error);  // others: the file system cannot reserve
 }
 
-void FileWriter::commit() {
+void FileWriter::commit(bool sync) {
   if (fd_ < 0) throw InternalError(cat("commit of ", path_.string(), " after it was closed"));
   flush();
-  if (!temporary_.empty() && ::fsync(fd_) != 0) fail(errno);
+  if (sync && !temporary_.empty() && ::fsync(fd_) != 0) fail(errno);
   // A network file system may report a full disk only here.
   const int closed = ::close(std::exchange(fd_, -1));
   if (closed != 0 && errno != EINTR) fail(errno);

@@ -32,8 +32,9 @@ class FileWriter {
   void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
   // Claims disk space for `bytes` in all, so that a full disk is noticed before the work is done, where the file system can.
   void reserve(uint64_t bytes);
-  // Flushes, syncs to the disk, closes and renames.
-  void commit();
+  // Flushes, syncs to the disk, closes and renames. Without `sync` a crash of the machine soon after may leave a file with holes under the name: for
+  // what carries a checksum and can be made again.
+  void commit(bool sync = true);
 
  private:
   void flush();

@@ -15,6 +15,9 @@ namespace vivace {
 // Throws UserError when fullgraph is asked for and an op has no kernel, InternalError on a bug.
 Plan compile(Graph graph, const Backend& backend, const CompileOptions& options);
 
+// Every field of the options as text: equal texts compile a graph to the same plan.
+std::string options_text(const CompileOptions& options);
+
 // One row of the pass list, for `explain` and for switching passes off.
 struct PassInfo {
   std::string_view name;

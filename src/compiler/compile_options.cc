@@ -1,7 +1,11 @@
 #include <algorithm>
 #include <array>
+#include <iomanip>
+#include <ranges>
+#include <type_traits>
 
 #include "base/log.h"
+#include "compiler/compile.h"
 #include "vivace/compile.h"
 #include "vivace/error.h"
 
@@ -30,7 +34,42 @@ constexpr std::array<std::pair<const char*, Quantization>, 3> kQuantizations{{{"
                                                                               {"int8-weight-only", Quantization::int8_weight_only},
                                                                               {"float8-weight-only", Quantization::float8_weight_only}}};
 
+// A structure's fields one after the other. Strings are quoted, so that no two lists look alike.
+class FieldText {
+ public:
+  template <class... Fields>
+  std::string operator()(const Fields&... fields) {
+    (add(fields), ...);
+    return std::move(text_);
+  }
+
+ private:
+  template <class T>
+  void add(const T& value) requires std::is_arithmetic_v<T> { text_ += cat(value, ' '); }
+  template <class T>
+  void add(const T& value) requires std::is_enum_v<T> { text_ += cat(static_cast<int64_t>(value), ' '); }
+  void add(const std::string& value) { text_ += cat(std::quoted(value), ' '); }
+  template <class A, class B>
+  void add(const std::pair<A, B>& pair) { add(pair.first), add(pair.second); }
+  template <std::ranges::range R>
+  void add(const R& range) requires(!std::is_same_v<R, std::string>) {
+    text_ += "[ ";
+    for (const auto& item : range) add(item);
+    text_ += "] ";
+  }
+
+  std::string text_;
+};
+
 }  // namespace
+
+std::string options_text(const CompileOptions& options) {
+  // Structured bindings must name every member: a new option does not compile until it is listed, and so tells plans apart.
+  const auto& [mode, fullgraph, disable_passes, sdpa, exact, flags, quantize, dynamic, use_duck_shape, direct_convolutions] = options;
+  const auto& [force_fuse_int_mm_with_mul, use_mixed_mm] = flags;
+  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, exact, force_fuse_int_mm_with_mul, use_mixed_mm, quantize, dynamic, use_duck_shape,
+                                 direct_convolutions));
+}
 
 CompileMode parse_compile_mode(const std::string& name) { return find_name(kModes, name, "compile mode"); }
 SDPBackend parse_sdp_backend(const std::string& name) { return find_name(kBackends, name, "attention backend"); }

@@ -1,6 +1,7 @@
 // The instruction sets kernels are written for, lowest first. A kernel asks isa() and never runs above it.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace vivace::cpu {
@@ -17,5 +18,8 @@ Isa isa();
 // For tests and for comparing: nothing above `limit` is used from now on, in oneDNN too when called before its first use.
 void limit_isa(Isa limit);
 std::string_view isa_name(Isa isa);
+
+// Instruction set and processor: "avx2, AMD EPYC 7713 64-Core Processor".
+std::string machine_text();
 
 }  // namespace vivace::cpu
