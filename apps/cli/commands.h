@@ -30,6 +30,7 @@ Command add_profile(CLI::App& app, const Common& common);
 Command add_bench(CLI::App& app, const Common& common);
 Command add_bench_component(CLI::App& app, const Common& common);
 Command add_cache(CLI::App& app, const Common& common);
+Command add_export(CLI::App& app, const Common& common);
 Command add_make_random(CLI::App& app, const Common& common);
 Command add_quantize(CLI::App& app, const Common& common);
 

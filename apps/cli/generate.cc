@@ -131,6 +131,7 @@ Command add_generate(CLI::App& app, const Common& common) {
   c->add_option("--negative-prompt-2", o->negative_prompt_2, "Negative prompt of the second text encoder")->allow_extra_args(false);
   c->add_option("--num-images-per-prompt", o->images, "Pictures")->capture_default_str();
   o->add(*c);
+  o->cache.add(*c);
   return {c, [o, c, &common] { return run(*c, *o, common); }};
 }
 

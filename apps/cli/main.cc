@@ -63,7 +63,7 @@ int run(int argc, char** argv) {
   app.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory");
   app.add_flag("--json", common.json, "Print figures as JSON");
   std::vector<Command> commands;
-  for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_tune, add_bench, add_bench_component, add_cache, add_make_random, add_quantize})
+  for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_tune, add_bench, add_bench_component, add_cache, add_export, add_make_random, add_quantize})
     commands.push_back(add(app, common));
   try {
     app.parse(argc, argv);

@@ -54,6 +54,14 @@ LayerQuantization CompileFlags::quantization(const Graph& graph, const WeightMap
   return layers;
 }
 
+void CompileFlags::quantize_unet(DiffusionPipeline& pipe, Size size) const {
+  if (quantize.empty()) return;
+  auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
+  const int64_t scale = pipe.vae().scale();
+  const UNetShape shape{.batch = 2, .height = size.first / scale, .width = size.second / scale};
+  unet.quantize(quantization(unet.graph(unet.request(shape)), &unet.weights(), unet.dtype()));
+}
+
 CompileOptions CompileFlags::options() const {
   if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty())) throw UsageError("--quantize-filter and --quantize-export need --quantize");
   return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backend(sdpa), .exact = exact,
@@ -74,7 +82,7 @@ CacheOptions CacheFlags::options() const {
 
 void PictureOptions::add(CLI::App& app) {
   model = default_model();
-  app.add_option("--model", model, "Checkpoint folder in Diffusers layout")->capture_default_str();
+  app.add_option("--model", model, "Checkpoint folder in Diffusers layout, or a package that vivace export wrote")->capture_default_str();
   app.add_option("--num-inference-steps", steps, "Denoising steps")->capture_default_str();
   app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance, 5 for SDXL and 7.5 else; 1 or less switches it off");
   app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
@@ -130,16 +138,13 @@ DiffusionPipeline PictureOptions::load() const {
     options.variant = variant;
   }
   DiffusionPipeline pipe = load(options);
-  if (!compile.quantize.empty()) {
-    auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
-    const int64_t scale = pipe.vae().scale(), side = unet.config().sample_size;
-    const UNetShape shape{.batch = 2, .height = height ? *height / scale : side, .width = width ? *width / scale : side};
-    unet.quantize(compile.quantization(unet.graph(unet.request(shape)), &unet.weights(), unet.dtype()));
-  }
+  const Size own = pipe.default_size();
+  compile.quantize_unet(pipe, {height.value_or(own.first), width.value_or(own.second)});
   return pipe;
 }
 
-DiffusionPipeline PictureOptions::load(const PretrainedOptions& options) const {
+DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
+  options.cache = cache.options();
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
   if (!scheduler.empty()) pipe.set_scheduler(make_scheduler(scheduler, pipe.scheduler().config()));
   return pipe;
@@ -155,7 +160,8 @@ std::vector<std::string> read_prompts(const std::vector<std::string>& texts, con
 
 std::string settings_text(const CLI::App& app, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image) {
   const double guidance = o.guidance_scale.value_or(pipe.class_name() == "StableDiffusionXLPipeline" ? 5.0 : 7.5);
-  const std::string dtype = o.profile.empty() ? o.dtype : std::string(dtype_name(pipe.unet().dtype()));
+  // A package and a profile have a dtype of their own.
+  const std::string dtype = pipe.unet().dtype() == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(pipe.unet().dtype()));
   std::string text = cat("model=", o.model, " num_inference_steps=", o.steps, " guidance_scale=", guidance, " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype,
                          " height=", image.height(), " width=", image.width());
   // The rest as it was given.
@@ -164,7 +170,7 @@ std::string settings_text(const CLI::App& app, const PictureOptions& o, Diffusio
     if (names.empty() || option->count() == 0) continue;
     std::string key = names[0], value;
     std::ranges::replace(key, '-', '_');
-    static constexpr const char* kElsewhere[] = {"prompt", "negative_prompt", "seed", "output"};
+    static constexpr const char* kElsewhere[] = {"prompt", "negative_prompt", "seed", "output", "no_cache", "cache_dir", "cache_size"};
     if (key == "model" || text.find(' ' + key + '=') != std::string::npos || std::ranges::count(kElsewhere, key)) continue;
     for (const std::string& part : option->results()) value += (value.empty() ? "" : ",") + part;
     text += ' ' + key + '=' + value;

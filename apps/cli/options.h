@@ -23,6 +23,8 @@ struct CompileFlags {
   // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
   // Throws UsageError for an unknown name, UserError for files.
   LayerQuantization quantization(const Graph& graph, const WeightMap* weights, DType dtype) const;
+  // Quantises the unet as --quantize says, where it was given; what is measured is measured for a picture of `size`.
+  void quantize_unet(DiffusionPipeline& pipe, Size size) const;
   // Throws UsageError for an unknown name.
   CompileOptions options() const;
 };
@@ -41,6 +43,7 @@ struct CacheFlags {
 struct PictureOptions {
   std::string model, dtype = "fp32", variant, scheduler, profile;
   CompileFlags compile;
+  CacheFlags cache;  // add() leaves its options out: what measures keeps nothing
   std::optional<int64_t> height, width;
   int steps = 50;
   std::optional<double> guidance_scale, denoising_end;
@@ -55,7 +58,7 @@ struct PictureOptions {
   // The pipeline, with the scheduler and the quantisation of the unet that were asked for; as the profile says where one is named.
   DiffusionPipeline load() const;
   // The same, loaded in this way instead.
-  DiffusionPipeline load(const PretrainedOptions& options) const;
+  DiffusionPipeline load(PretrainedOptions options) const;
 };
 
 // `texts`, and the lines of `file` where one is named.

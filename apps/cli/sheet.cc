@@ -75,6 +75,7 @@ Command add_sheet(CLI::App& app, const Common& common) {
   c->add_option("--columns", o->columns, "Pictures in a row; default: about as many as rows");
   c->add_option("--padding", o->padding, "White pixels around each picture")->capture_default_str();
   o->add(*c);
+  o->cache.add(*c);
   return {c, [o, c, &common] { return run(*c, *o, common); }};
 }
 

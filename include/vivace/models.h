@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "vivace/cache.h"
 #include "vivace/compile.h"
 #include "vivace/tensor.h"
 
@@ -19,6 +20,7 @@ struct ModelOptions {
   DType dtype = float32;  // of activations and prepared weights: float32, bfloat16 or float16
   std::string variant;    // "fp16": files named *.fp16.safetensors
   CompileOptions compile;
+  CacheOptions cache;
 };
 
 // What all models share.

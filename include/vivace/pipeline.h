@@ -18,6 +18,7 @@
 namespace vivace {
 
 class DiffusionPipeline;
+struct ExportOptions;  // export.h
 
 // One prompt or a batch of them.
 struct Prompts : std::vector<std::string> {
@@ -84,6 +85,7 @@ struct PretrainedOptions {
   DType dtype = float32;
   std::string variant;
   CompileOptions compile;  // for unet and vae
+  CacheOptions cache;
 };
 
 class DiffusionPipeline {
@@ -114,6 +116,7 @@ class DiffusionPipeline {
   explicit DiffusionPipeline(std::unique_ptr<Parts> parts);
 
  private:
+  friend void export_package(DiffusionPipeline& pipe, const std::filesystem::path& path, const ExportOptions& options);
   std::unique_ptr<Parts> parts_;
 };
 

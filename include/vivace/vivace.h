@@ -5,6 +5,7 @@
 #include "vivace/compile.h"
 #include "vivace/dtype.h"
 #include "vivace/error.h"
+#include "vivace/export.h"
 #include "vivace/generator.h"
 #include "vivace/image.h"
 #include "vivace/models.h"

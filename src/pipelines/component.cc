@@ -4,9 +4,11 @@
 #include <set>
 
 #include "backends/cpu/backend.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/symbols.h"
+#include "runtime/plan_file.h"
 #include "runtime/resize.h"
 #include "vivace/error.h"
 
@@ -19,12 +21,15 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 
 // Plans that may serve one another's calls.
 std::string key_of(const GraphRequest& request, bool dynamic) {
-  std::string key = cat(request.function, ' ', dtype_name(request.dtype));
+  std::string key = cat(request.function, ", ", dtype_name(request.dtype));
   if (!dynamic)
     for (const auto& [name, size] : request.sizes)
-      if (name != kTimesteps) key += cat(' ', name, '=', size);
+      if (name != kTimesteps) key += cat(", ", name, ' ', size);
   return key;
 }
+
+// How a plan is kept. Those after the first were compiled for calls that the ones before them do not fit.
+std::string numbered(const std::string& key, size_t index) { return index == 0 ? key : cat(key, ", plan ", index); }
 
 // Whether `plan` is made for `sizes` as it is.
 bool fits(const Plan& plan, const Sizes& sizes) {
@@ -52,7 +57,33 @@ Component::Component(std::string name, WeightMap weights, DType dtype, CompileOp
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
 }
 
+Component::Component(const std::filesystem::path& folder, const ModelOptions& options)
+    : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile) {
+  variant_ = options.variant;
+  package_ = ComponentPackage::find(folder);
+  const auto use_cache = [&] { cache_ = ComponentCache(CacheFolder(options.cache), name_, read_file(folder / "config.json"), weights_); };
+  if (!package_) {
+    weights_ = WeightMap::open(folder, variant_);
+    use_cache();
+    return;
+  }
+  if (options.dtype != DType::float32 && options.dtype != package_->dtype())
+    throw UsageError(cat(folder.string(), ": the package computes in ", dtype_name(package_->dtype()), ", not ", dtype_name(options.dtype), ": export it with that dtype"));
+  if (options_text(options.compile) != options_text({})) throw UsageError(cat(folder.string(), ": a package is compiled already: give compile options when exporting it"));
+  dtype_ = package_->dtype();
+  options_.dynamic = package_->dynamic();
+  if (auto prepared = package_->weights()) {
+    store_.add_file(std::move(prepared));
+    return;
+  }
+  weights_ = WeightMap::open(package_->checkpoint(), package_->variant());
+  if (model_hash(read_file(folder / "config.json"), weights_) != package_->model())
+    throw UserError(cat(package_->checkpoint().string(), ": is not the checkpoint that the package was made from: export it again"));
+  use_cache();
+}
+
 Graph Component::graph(const GraphRequest& request) const {
+  check_unpackaged();
   return request.build(sizes_to_build(request, options_.dynamic), Builder(request.dtype, [this](const std::string& weight) {
                          const WeightInfo* info = weights_.find(weight);
                          return info ? info->dtype : DType::float32;
@@ -62,32 +93,51 @@ Graph Component::graph(const GraphRequest& request) const {
 Plan Component::plan(const GraphRequest& request) const { return vivace::compile(graph(request), cpu::backend(), options_); }
 
 Session& Component::session(const GraphRequest& request) {
-  std::vector<Compiled>& plans = compiled_[key_of(request, options_.dynamic)];
+  const std::string key = key_of(request, options_.dynamic);
+  std::vector<Compiled>& plans = compiled_[key];
   for (Compiled& c : plans)
     if (c.session && fits(c.session->plan(), request.sizes)) return *c.session;
-  const auto resize_to_request = [&](Compiled& c) -> Session* {
-    const auto begin = std::chrono::steady_clock::now();
-    Plan resized;
-    const Refusal failed = resize(*c.plan, request.sizes, cpu::backend(), resized);
-    seconds_resizing_ += seconds_since(begin);
-    if (!failed) return &bind(c, std::make_shared<const Plan>(std::move(resized)));
-    ++runtime_counters().guards_failed;
-    info(name_, ' ', request.function, ": a guard failed: ", *failed);
-    return nullptr;
-  };
   for (Compiled& c : plans)
-    if (Session* session = resize_to_request(c)) return *session;
+    if (Session* session = resized(c, request)) return *session;
+  while (std::optional<Plan> kept = kept_plan(numbered(key, plans.size()))) {
+    Compiled& added = plans.emplace_back(std::make_shared<const Plan>(*std::move(kept)));
+    if (Session* session = resized(added, request)) return *session;
+  }
+  if (package_) package_->fail_without_plan(key_of(request, false));
   const auto begin = std::chrono::steady_clock::now();
   Compiled& added = plans.emplace_back(std::make_shared<const Plan>(plan(request)));
   ++runtime_counters().plans_compiled;
+  cache_.keep(numbered(key, plans.size() - 1), options_, *added.plan);
   seconds_compiling_ += seconds_since(begin);
-  if (fits(*added.plan, request.sizes)) return bind(added, added.plan);
-  if (Session* session = resize_to_request(added)) return *session;
+  if (Session* session = resized(added, request)) return *session;
   throw InternalError(cat(name_, ' ', request.function, ": a plan made for this call does not fit it"));
+}
+
+// From the package or the cache.
+std::optional<Plan> Component::kept_plan(const std::string& key) {
+  const auto begin = std::chrono::steady_clock::now();
+  std::optional<Plan> found = package_ ? package_->plan(key, cpu::backend()) : cache_.plan(key, options_, cpu::backend());
+  if (found) ++runtime_counters().plans_loaded;
+  seconds_compiling_ += seconds_since(begin);
+  return found;
+}
+
+// The session for the request, where the plan can be made to fit it; otherwise nullptr.
+Session* Component::resized(Compiled& compiled, const GraphRequest& request) {
+  if (!compiled.session && fits(*compiled.plan, request.sizes)) return &bind(compiled, compiled.plan);
+  const auto begin = std::chrono::steady_clock::now();
+  Plan plan;
+  const Refusal failed = resize(*compiled.plan, request.sizes, cpu::backend(), plan);
+  seconds_resizing_ += seconds_since(begin);
+  if (!failed) return &bind(compiled, std::make_shared<const Plan>(std::move(plan)));
+  ++runtime_counters().guards_failed;
+  info(name_, ' ', request.function, ": a guard failed: ", *failed);
+  return nullptr;
 }
 
 Session& Component::bind(Compiled& compiled, std::shared_ptr<const Plan> plan) {
   const auto begin = std::chrono::steady_clock::now();
+  cache_.load_constants(store_);
   const WeightSource source{.find = [this](const std::string& weight) -> WeightBytes {
                               const WeightInfo& info = weights_.at(weight);
                               return {info.dtype, info.data};
@@ -96,17 +146,42 @@ Session& Component::bind(Compiled& compiled, std::shared_ptr<const Plan> plan) {
   SessionMemory memory = compiled.session ? compiled.session->take_memory() : SessionMemory{};
   compiled.session.reset();
   compiled.session = std::make_unique<Session>(std::move(plan), cpu::backend(), store_, source, std::move(memory));
+  cache_.keep_constants(store_);
   seconds_preparing_ += seconds_since(begin);
   return *compiled.session;
 }
 
+std::map<std::string, std::string> Component::plans_as_bytes() const {
+  std::map<std::string, std::string> result;
+  for (const auto& [key, plans] : compiled_)
+    for (size_t i = 0; i < plans.size(); ++i) result.emplace(numbered(key, i), serialize_plan(*plans[i].plan));
+  return result;
+}
+
+std::vector<Constant> Component::constants() const {
+  std::map<std::string, Constant> unique;
+  for (const auto& [key, plans] : compiled_)
+    for (const Compiled& c : plans)
+      if (c.session)
+        for (Constant& constant : c.session->constants(cpu::backend())) unique.emplace(constant.key, std::move(constant));
+  std::vector<Constant> result;
+  for (auto& [key, constant] : unique) result.push_back(std::move(constant));
+  return result;
+}
+
+void Component::check_unpackaged() const {
+  if (package_) throw UsageError(cat("the ", name_, " of a package is compiled already: compile or quantise the checkpoint it came from and export that"));
+}
+
 void Component::compile(const CompileOptions& options) {
+  check_unpackaged();
   options_ = options;
   options_.quantize.insert(quantization_.begin(), quantization_.end());
   compiled_.clear();
 }
 
 void Component::quantize(const std::map<std::string, Quantization>& layers) {
+  check_unpackaged();
   for (const auto& [name, kind] : layers) quantization_[name] = options_.quantize[name] = kind;
   compiled_.clear();
 }
@@ -116,13 +191,15 @@ Graph Component::typical_graph() const {
   return graph(*typical_);
 }
 
-void Component::check_weights(std::initializer_list<Graph> graphs) const {
+void Component::check_weights(const std::function<std::vector<Graph>()>& graphs) const {
+  if (package_ || cache_.weights_checked()) return;
   std::vector<ExpectedWeight> expected;
   std::set<std::string> seen;
-  for (const Graph& g : graphs)
+  for (const Graph& g : graphs())
     for (const Node& node : g.nodes)
       if (node.op == Op::weight && seen.insert(node.attrs.text("name")).second) expected.push_back({node.attrs.text("name"), node.shape});
   weights_.check(expected);
+  cache_.keep_weights_checked();
 }
 
 size_t Component::arena_bytes() const {

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "ops/builder.h"
+#include "pipelines/component_cache.h"
+#include "pipelines/package.h"
 #include "runtime/session.h"
-#include "vivace/compile.h"
+#include "vivace/models.h"
 #include "weights/weight_map.h"
 
 namespace vivace {
@@ -33,6 +35,9 @@ class Component {
  public:
   // `name` is the component's folder, for messages: "unet".
   Component(std::string name, WeightMap weights, DType dtype, CompileOptions options);
+  // `folder` is a component of a checkpoint, whose plans and prepared weights are kept in the cache, or of a package, which holds them.
+  // Throws UsageError for a dtype that is none to compute in, or for a dtype or compiling that a package does not have.
+  Component(const std::filesystem::path& folder, const ModelOptions& options);
   virtual ~Component() = default;
 
   const std::string& name() const { return name_; }
@@ -40,21 +45,30 @@ class Component {
   DType dtype() const { return dtype_; }
   const CompileOptions& options() const { return options_; }
 
-  // A session for the request, valid until the next call. A plan that can be resized to it is; without one it compiles.
+  // A session for the request, valid until the next call. A plan that can be resized to it is, the cache's and a package's too; without one it
+  // compiles. UserError naming the plans that there are where a package has none for it.
   Session& session(const GraphRequest& request);
-  // Forgets plans and sessions; prepared weights stay.
+  // Forgets plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError; so does quantize.
   void compile(const CompileOptions& options);
   // Adds to options().quantize, now and after every later compile(). Forgets the sessions.
   void quantize(const std::map<std::string, Quantization>& layers);
-  // The request's graph before any pass, and its plan; a dynamic one is made for the sizes session() would make it for.
+  // The request's graph before any pass, and its plan; a dynamic one is made for the sizes session() would make it for. UsageError for a package.
   Graph graph(const GraphRequest& request) const;
   Plan plan(const GraphRequest& request) const;
 
   // The graph at the model's own size, which filters look at and measurements take for typical. InternalError where set_typical was not called.
   Graph typical_graph() const;
 
-  // Throws one UserError that names every tensor that the graphs need and the checkpoint lacks, and the reverse.
-  void check_weights(std::initializer_list<Graph> graphs) const;
+  bool is_packaged() const { return package_ != nullptr; }
+  int64_t num_parameters() const { return package_ ? package_->parameters() : weights_.total_elements(); }
+  const std::string& variant() const { return variant_; }
+  // The plans by key, serialized, and what their sessions read that is prepared: for a package.
+  std::map<std::string, std::string> plans_as_bytes() const;
+  std::vector<Constant> constants() const;
+
+  // Throws one UserError that names every tensor that the graphs need and the checkpoint lacks, and the reverse. The graphs are built only where no
+  // earlier start has checked the same.
+  void check_weights(const std::function<std::vector<Graph>()>& graphs) const;
   size_t constant_bytes() const { return store_.bytes(); }
   size_t arena_bytes() const;
   double seconds_compiling() const { return seconds_compiling_; }
@@ -70,16 +84,21 @@ class Component {
     std::shared_ptr<const Plan> plan;
     std::unique_ptr<Session> session;
   };
+  std::optional<Plan> kept_plan(const std::string& key);
+  Session* resized(Compiled& compiled, const GraphRequest& request);
   Session& bind(Compiled& compiled, std::shared_ptr<const Plan> plan);
+  void check_unpackaged() const;
   void release_weight(const std::string& name) const;
 
-  std::string name_;
+  std::string name_, variant_;
   WeightMap weights_;
   DType dtype_;
   CompileOptions options_;
   std::map<std::string, Quantization> quantization_;
   std::optional<GraphRequest> typical_;
   ConstantStore store_;
+  ComponentCache cache_;
+  std::shared_ptr<const ComponentPackage> package_;  // nullptr: a checkpoint
   std::map<std::string, std::vector<Compiled>> compiled_;  // by function and dtype, and where plans are static by size
   double seconds_compiling_ = 0, seconds_preparing_ = 0, seconds_resizing_ = 0;
 };

@@ -42,8 +42,9 @@ std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path
   expect_class(index, "unet", {"UNet2DConditionModel"});
   expect_class(index, "vae", {"AutoencoderKL"});
 
-  const ModelOptions text{.dtype = options.dtype, .variant = options.variant, .compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape}};
-  const ModelOptions image{.dtype = options.dtype, .variant = options.variant, .compile = options.compile};
+  const ModelOptions text{.dtype = options.dtype, .variant = options.variant,
+                          .compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape}, .cache = options.cache};
+  const ModelOptions image{.dtype = options.dtype, .variant = options.variant, .compile = options.compile, .cache = options.cache};
   if (lists(index, "text_encoder")) {
     expect_class(index, "text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"});
     parts->tokenizer = CLIPTokenizer::from_pretrained(path / "tokenizer");

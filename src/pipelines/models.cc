@@ -15,8 +15,6 @@ namespace {
 // A config's file with the component's folder, as people know it: "unet/config.json".
 Config read_config(const std::filesystem::path& folder) { return Config::read(folder / "config.json"); }
 
-std::string folder_name(const std::filesystem::path& path) { return (path.filename().empty() ? path.parent_path() : path).filename().string(); }
-
 void need_rank(const Tensor& t, int rank, const char* name, const char* layout) {
   if (!t.defined()) throw UsageError(cat(name, " is missing: expected ", layout));
   if (t.rank() != rank) throw UsageError(cat(name, " has shape ", to_string(t.shape()), ": expected ", layout));
@@ -60,22 +58,23 @@ GraphRequest clip_text_request(const CLIPTextConfig& config, int64_t batch, int6
 }
 
 UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptions& options)
-    : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_unet_config(read_config(path))) {
+    : Component(path, options), config_(read_unet_config(read_config(path))) {
   // Guidance makes a batch of 2; CLIP's 77 tokens.
   set_typical(request({2, config_.sample_size, config_.sample_size, 77}));
+  if (is_packaged()) return;
   const auto small = [&] { return graph(request({1, 8, 8, 1})); };
   quantize(stored_quantization(read_config(path), weights(), small));
-  check_weights({small()});
+  check_weights([&] { return std::vector{small()}; });
 }
 
 GraphRequest UNetComponent::request(const UNetShape& shape, int64_t timesteps) const { return unet_request(config_, shape, timesteps, dtype()); }
 
 VAEComponent::VAEComponent(const std::filesystem::path& path, const ModelOptions& options)
-    : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile),
+    : Component(path, options),
       config_(read_autoencoder_kl_config(read_config(path))) {
   const int64_t side = 8 * config_.scale();
-  set_typical(decode_request(1, 64, 64, options.dtype));
-  check_weights({graph(decode_request(1, 8, 8, options.dtype)), graph(encode_request(1, side, side, options.dtype))});
+  set_typical(decode_request(1, 64, 64, dtype()));
+  check_weights([&] { return std::vector{graph(decode_request(1, 8, 8, dtype())), graph(encode_request(1, side, side, dtype()))}; });
 }
 
 GraphRequest VAEComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
@@ -87,10 +86,10 @@ GraphRequest VAEComponent::encode_request(int64_t batch, int64_t height, int64_t
 }
 
 CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options)
-    : Component(folder_name(path), WeightMap::open(path, options.variant), options.dtype, options.compile), config_(read_clip_text_config(read_config(path))) {
+    : Component(path, options), config_(read_clip_text_config(read_config(path))) {
   config_.with_projection = config_.with_projection || weights().find("text_projection.weight");
   set_typical(request(1, config_.max_position_embeddings, 0));
-  check_weights({graph(request(1, config_.max_position_embeddings, 0))});
+  check_weights([&] { return std::vector{graph(request(1, config_.max_position_embeddings, 0))}; });
 }
 
 GraphRequest CLIPTextComponent::request(int64_t batch, int64_t tokens, int64_t skip) const {
@@ -107,7 +106,7 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 void Model::compile(const CompileOptions& options) { component_->compile(options); }
 DType Model::dtype() const { return component_->dtype(); }
-int64_t Model::num_parameters() const { return component_->weights().total_elements(); }
+int64_t Model::num_parameters() const { return component_->num_parameters(); }
 
 UNet2DConditionModel UNet2DConditionModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
   return UNet2DConditionModel(std::make_unique<UNetComponent>(path, options));

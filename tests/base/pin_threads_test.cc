@@ -28,7 +28,9 @@ TEST(PinThreads, EachThreadHasOneAllowedCore) {
       CPU_AND(&both, &own[i], &allowed);
       EXPECT_EQ(CPU_COUNT(&both), 1);
     }
-    if (CPU_COUNT(&allowed) > 1) EXPECT_FALSE(CPU_EQUAL(&own[0], &own[1]));
+    if (CPU_COUNT(&allowed) > 1) {
+      EXPECT_FALSE(CPU_EQUAL(&own[0], &own[1]));
+    }
     set_num_threads(0);
   }).join();
 }

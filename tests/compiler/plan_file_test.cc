@@ -40,7 +40,7 @@ return y=%3
 
 TEST(PlanFile, EveryFieldComesBack) {
   for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune})
-    for (DType dtype : {DType::float32, DType::bfloat16}) {
+    for (DType dtype : {DType::float32, DType::float16}) {
       Plan plan = compile(sdxl_graph(dtype), cpu::backend(), {.mode = mode});
       // What this machine's compiling leaves empty.
       plan.step[3].tuning = "rows=4";
@@ -99,7 +99,8 @@ TEST(PlanFile, DamageIsAClearError) {
     EXPECT_EQ(error(good.substr(0, std::max<size_t>(i, 24))), "x.plan: damaged or cut short (its checksum differs): make it again") << "cut at " << i;
   EXPECT_NE(error(resealed(good + "x")).find("x.plan: damaged at byte"), std::string::npos);
   Plan plan = small_plan();
-  plan.step[0].kernel = "linear_from_the_future";
+  for (auto* program : {&plan.prepare, &plan.step})
+    for (PlanStep& step : *program) step.kernel = "linear_from_the_future";
   EXPECT_NE(error(serialize_plan(plan)).find("asks for kernel linear_from_the_future"), std::string::npos);
   plan = small_plan();
   plan.backend = "tpu";

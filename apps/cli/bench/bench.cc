@@ -17,6 +17,7 @@ namespace vivace::cli {
 namespace {
 
 struct Options : PictureOptions {
+  Options() { cache.off = true; }  // every turn begins with nothing, and nothing is written while it is timed
   std::vector<std::string> text, prompt, compare;
   std::string prompts, json, html;
   uint64_t seed = 0;

@@ -20,6 +20,7 @@ namespace {
 constexpr double kLeastGain = 0.003;
 
 struct Options : PictureOptions {
+  Options() { cache.off = true; }  // every turn begins with nothing, and nothing is written while it is timed
   std::vector<std::string> text;
   std::string prompts, max_drift, output = "profile.json";
   uint64_t seed = 0;

@@ -1,0 +1,80 @@
+// vivace export: a pipeline compiled ahead of time, as a package.
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+
+#include "base/log.h"
+#include "commands.h"
+#include "interrupt.h"
+#include "options.h"
+#include "vivace/error.h"
+#include "vivace/export.h"
+
+namespace vivace::cli {
+namespace {
+
+struct Options {
+  std::string model = default_model(), output, dtype = "fp32", variant;
+  std::optional<int64_t> height, width;
+  std::vector<std::string> sizes;
+  int64_t batch = 1;
+  bool no_weights = false;
+  CompileFlags compile;
+  CacheFlags cache;
+};
+
+// "1024x768": height and width.
+Size parse_size(const std::string& text) {
+  Size size{0, 0};
+  const char* end = text.data() + text.size();
+  const auto [middle, error] = std::from_chars(text.data(), end, size.first);
+  if (error == std::errc() && middle != end && *middle == 'x')
+    if (const auto [last, wrong] = std::from_chars(middle + 1, end, size.second); wrong == std::errc() && last == end && size.first > 0 && size.second > 0) return size;
+  throw UsageError(cat("--size is \"", text, "\": expected height and width in pixels, as 1024x768"));
+}
+
+int run(const Options& o, const Common& common) {
+  ExportOptions options{.sizes = {}, .batch = o.batch, .weights = !o.no_weights, .on_file = nullptr};
+  for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
+  const auto begin = std::chrono::steady_clock::now();
+  DiffusionPipeline pipe =
+      DiffusionPipeline::from_pretrained(o.model, {.dtype = parse_dtype(o.dtype), .variant = o.variant, .compile = o.compile.options(), .cache = o.cache.options()});
+  if (o.height || o.width) {
+    const Size own = pipe.default_size();
+    options.sizes.insert(options.sizes.begin(), {o.height.value_or(own.first), o.width.value_or(own.second)});
+  }
+  o.compile.quantize_unet(pipe, options.sizes.empty() ? pipe.default_size() : options.sizes[0]);
+  // A half-written folder is removed on the way out, which a signal that ends the process at once would not do.
+  std::optional<Uninterrupted> writing;
+  options.on_file = [&](const std::string& file) {
+    if (!writing) writing.emplace();
+    if (interrupted()) throw Interrupted("stopped");
+    info("writing ", file);
+  };
+  export_package(pipe, o.output, options);
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  if (!common.quiet) std::fprintf(stderr, "%s (%.1f s)\n", o.output.c_str(), taken.count());
+  return 0;
+}
+
+}  // namespace
+
+Command add_export(CLI::App& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("export", "Compile ahead of time: write a package that generate --model runs without compiling");
+  c->add_option("folder", o->model, "Checkpoint folder in Diffusers layout")->capture_default_str();
+  c->add_option("--model", o->model, "The same, as an option");
+  c->add_option("--output,-o", o->output, "Package to write, a folder: sdxl.vivace")->required();
+  c->add_option("--height", o->height, "Pixels of the pictures it makes; default: the model's size");
+  c->add_option("--width", o->width, "Pixels of the pictures it makes; default: the model's size");
+  c->add_option("--size", o->sizes, "A further size, height x width, as 1024x768; may be given several times")->allow_extra_args(false);
+  c->add_option("--batch", o->batch, "Pictures that a call makes")->capture_default_str();
+  c->add_option("--dtype", o->dtype, "fp32, bf16 or fp16")->capture_default_str();
+  c->add_option("--variant", o->variant, "Weight files of this variant, such as fp16");
+  c->add_flag("--no-weights", o->no_weights, "Name the checkpoint instead of holding its prepared weights");
+  o->compile.add(*c);
+  o->cache.add(*c);
+  return {c, [o, &common] { return run(*o, common); }};
+}
+
+}  // namespace vivace::cli

@@ -1,0 +1,127 @@
+#include "pipelines/component_cache.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "backends/cpu/isa.h"
+#include "base/build_id.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "compiler/compile.h"
+#include "runtime/plan_file.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+// Enough for every size that changes which kernel a layer gets.
+constexpr int kMaxParts = 16;
+
+std::string contents_text(const WeightMap& weights) {
+  std::string text;
+  for (const auto& file : weights.files()) {
+    struct stat status {};
+    if (::stat(file->path().c_str(), &status) != 0) return "";
+    text += cat(status.st_size, ' ', status.st_mtim.tv_sec, '.', status.st_mtim.tv_nsec, '\n');
+  }
+  return text;
+}
+
+// Kinds are folders of the cache.
+constexpr const char *kPlans = "plans", *kWeights = "weights", *kChecks = "checks";
+
+std::string part_name(const std::string& component, const std::string& contents, int part) {
+  return cat(component, ": weights ", contents, " prepared for ", cpu::isa_name(cpu::isa()), ", build ", build_id(), ", part ", part);
+}
+
+}  // namespace
+
+std::string model_hash(const std::string& config, const WeightMap& weights) {
+  std::string text = config;
+  for (const WeightInfo& w : weights.weights()) text += cat('\n', w.name, ' ', dtype_name(w.dtype), to_string(w.shape));
+  return hash_text(text);
+}
+
+ComponentCache::ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights)
+    : folder_(std::move(folder)), component_(component) {
+  if (!folder_.enabled()) return;
+  model_ = model_hash(config, weights);
+  contents_ = hash_text(model_ + contents_text(weights));
+}
+
+ComponentCache::~ComponentCache() {
+  if (writing_.joinable()) writing_.join();
+}
+
+ComponentCache& ComponentCache::operator=(ComponentCache&& other) noexcept {
+  if (writing_.joinable()) writing_.join();
+  folder_ = std::move(other.folder_);
+  component_ = std::move(other.component_);
+  model_ = std::move(other.model_);
+  contents_ = std::move(other.contents_);
+  loaded_ = other.loaded_;
+  parts_ = other.parts_;
+  writing_ = std::move(other.writing_);
+  return *this;
+}
+
+std::string ComponentCache::plan_key(const std::string& key, const CompileOptions& options) const {
+  return cat(component_, ": ", key, "; ", options_text(options), "; model ", model_, "; ", cpu::machine_text(), ", ", num_threads(), " threads; build ", build_id());
+}
+
+std::optional<Plan> ComponentCache::plan(const std::string& key, const CompileOptions& options, const Backend& backend) const {
+  if (!folder_.enabled()) return std::nullopt;
+  const std::string name = plan_key(key, options);
+  const auto bytes = folder_.read(kPlans, name);
+  if (!bytes) return std::nullopt;
+  try {
+    return parse_plan(std::as_bytes(std::span(*bytes)), name, backend);
+  } catch (const UserError& error) {
+    info("a plan in the cache is not used: ", error.what());
+    return std::nullopt;
+  }
+}
+
+void ComponentCache::keep(const std::string& key, const CompileOptions& options, const Plan& plan) const {
+  if (folder_.enabled()) folder_.write(kPlans, plan_key(key, options), serialize_plan(plan));
+}
+
+void ComponentCache::load_constants(ConstantStore& store) {
+  if (!folder_.enabled() || std::exchange(loaded_, true)) return;
+  for (; parts_ < kMaxParts; ++parts_) {
+    const std::string name = part_name(component_, contents_, parts_);
+    const auto entry = folder_.map(kWeights, name);
+    if (!entry) return;
+    try {
+      store.add_file(ConstantFile::open(entry->payload, entry->file, name));
+    } catch (const UserError& error) {
+      info("prepared weights in the cache are not used: ", error.what());
+      return;
+    }
+  }
+}
+
+void ComponentCache::keep_constants(ConstantStore& store) {
+  std::vector<Constant> made = store.take_new();
+  if (!folder_.enabled() || made.empty() || parts_ >= kMaxParts) return;
+  if (writing_.joinable()) writing_.join();
+  writing_ = std::thread([folder = folder_, name = part_name(component_, contents_, parts_++), made = std::move(made)] {
+    // Behind the work itself. Linux knows priorities by thread.
+    (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 10);
+    try {
+      folder.write(kWeights, name, ConstantFile::bytes_of(made), [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); });
+    } catch (const std::exception& error) {
+      warn("prepared weights are not kept: ", error.what());
+    }
+  });
+}
+
+bool ComponentCache::weights_checked() const { return folder_.enabled() && folder_.map(kChecks, cat(component_, ": model ", model_, "; build ", build_id())).has_value(); }
+
+void ComponentCache::keep_weights_checked() const {
+  if (folder_.enabled()) folder_.write(kChecks, cat(component_, ": model ", model_, "; build ", build_id()), "");
+}
+
+}  // namespace vivace

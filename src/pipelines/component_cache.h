@@ -1,0 +1,57 @@
+// What a component keeps on disk between starts, so that the next one compiles nothing and packs nothing: plans and prepared weights.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "base/cache_folder.h"
+#include "runtime/constants.h"
+#include "runtime/kernel.h"
+#include "runtime/plan.h"
+#include "vivace/compile.h"
+#include "weights/weight_map.h"
+
+namespace vivace {
+
+// Of a config's text and the names, types and shapes of weights: equal ones make equal graphs.
+std::string model_hash(const std::string& config, const WeightMap& weights);
+
+class ComponentCache {
+ public:
+  // Keeps nothing.
+  ComponentCache() = default;
+  // `config` is the text of the component's config.json. Plans are kept by it, the weights' names, types and shapes, compile options, this machine and
+  // this build; prepared weights by the weights' files instead (header, size, time of change; not where they lie).
+  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights);
+  // Waits for what is being written.
+  ~ComponentCache();
+  ComponentCache(const ComponentCache&) = delete;
+  ComponentCache& operator=(const ComponentCache&) = delete;
+  ComponentCache& operator=(ComponentCache&& other) noexcept;
+
+  // nullopt where none is kept that can be used here. `key` says which graph of the component.
+  std::optional<Plan> plan(const std::string& key, const CompileOptions& options, const Backend& backend) const;
+  void keep(const std::string& key, const CompileOptions& options, const Plan& plan) const;
+
+  // Gives the store what earlier starts prepared. The first call does; others have nothing to add.
+  void load_constants(ConstantStore& store);
+  // In the background: the first picture must not wait for gigabytes to be written. What the store has prepared since the last call.
+  void keep_constants(ConstantStore& store);
+
+  // Whether an earlier start has found that these weights are those that the config asks for.
+  bool weights_checked() const;
+  void keep_weights_checked() const;
+
+ private:
+  std::string plan_key(const std::string& key, const CompileOptions& options) const;
+
+  CacheFolder folder_;
+  std::string component_;
+  std::string model_, contents_;  // model_hash; the same with the files that hold the weights
+  bool loaded_ = false;
+  int parts_ = 0;        // of the prepared weights: a later size may need some in other layouts, which are kept as another part
+  std::thread writing_;
+};
+
+}  // namespace vivace

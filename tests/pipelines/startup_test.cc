@@ -1,0 +1,261 @@
+// The second start: plans and prepared weights from the cache or from a package, equal pictures, and damage that is noticed.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "../temp_folder.h"
+#include "base/cache_folder.h"
+#include "base/files.h"
+#include "runtime/session.h"
+#include "vivace/vivace.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kModel = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-xl";
+
+struct Start {
+  Tensor latents;
+  RuntimeCounters counters;  // of this start alone
+};
+
+Start start(const fs::path& model, const PretrainedOptions& options, const CallOptions& call = {.num_inference_steps = 1, .seed = 7}) {
+  const RuntimeCounters before = runtime_counters();
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
+  Start result;
+  result.latents = pipe("a red apple", call).latents;
+  const RuntimeCounters& after = runtime_counters();
+  result.counters.plans_compiled = after.plans_compiled - before.plans_compiled;
+  result.counters.plans_loaded = after.plans_loaded - before.plans_loaded;
+  result.counters.constants_prepared = after.constants_prepared - before.constants_prepared;
+  return result;
+}
+
+void expect_equal(const Tensor& a, const Tensor& b) {
+  ASSERT_EQ(a.shape(), b.shape());
+  EXPECT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0);
+}
+
+PretrainedOptions cached(const TempFolder& folder, CompileMode mode = CompileMode::default_, DType dtype = DType::float32) {
+  return {.dtype = dtype, .compile = {.mode = mode}, .cache = {.folder = folder.path(), .max_bytes = 1'000'000'000}};
+}
+
+constexpr int64_t kPlans = 4;  // two text encoders, UNet, VAE
+
+TEST(Cache, TheSecondStartCompilesAndPacksNothing) {
+  for (DType dtype : {DType::float32, DType::float16})
+    for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune}) {
+      const TempFolder folder;
+      const Start without = start(kModel, {.dtype = dtype, .compile = {.mode = mode}, .cache = {.enabled = false}});
+      const Start first = start(kModel, cached(folder, mode, dtype)), second = start(kModel, cached(folder, mode, dtype));
+      EXPECT_EQ(first.counters.plans_compiled, kPlans);
+      EXPECT_EQ(first.counters.plans_loaded, 0);
+      EXPECT_GT(first.counters.constants_prepared, 0);
+      EXPECT_EQ(second.counters.plans_compiled, 0);
+      EXPECT_EQ(second.counters.plans_loaded, kPlans);
+      EXPECT_EQ(second.counters.constants_prepared, 0);
+      expect_equal(first.latents, without.latents);
+      expect_equal(second.latents, without.latents);
+    }
+}
+
+TEST(Cache, ANewSizeReusesTheWeights) {
+  const TempFolder folder;
+  start(kModel, cached(folder));
+  const CallOptions wide{.height = 64, .width = 96, .num_inference_steps = 1, .seed = 7};
+  const Start other = start(kModel, cached(folder), wide);
+  EXPECT_EQ(other.counters.plans_compiled, 2) << "UNet and VAE; the text encoders are as before";
+  EXPECT_EQ(start(kModel, cached(folder), wide).counters.constants_prepared, 0);
+}
+
+TEST(Cache, OtherOptionsDtypesAndWeightsAreTheirOwn) {
+  const TempFolder folder, copies;
+  start(kModel, cached(folder));
+  PretrainedOptions other = cached(folder);
+  other.compile.disable_passes = {"fuse_geglu"};
+  EXPECT_EQ(start(kModel, other).counters.plans_compiled, 2) << "UNet and VAE: text encoders are not compiled by these options";
+  EXPECT_EQ(start(kModel, cached(folder, CompileMode::default_, DType::float16)).counters.plans_compiled, kPlans - 1) << "the VAE decodes in float32 either way";
+  // The same model at another place, files untouched: all of it is found. With other weights: its plans are, its weights are not.
+  fs::copy(kModel, copies / "same", fs::copy_options::recursive);
+  for (const auto& entry : fs::recursive_directory_iterator(kModel))
+    if (entry.is_regular_file()) fs::last_write_time(copies / "same" / fs::relative(entry.path(), kModel), entry.last_write_time());
+  const Start moved = start(copies / "same", cached(folder));
+  EXPECT_EQ(moved.counters.plans_compiled, 0);
+  EXPECT_EQ(moved.counters.constants_prepared, 0);
+  fs::copy(kModel, copies / "other", fs::copy_options::recursive);
+  std::string weights = read_file(copies / "other/unet/diffusion_pytorch_model.safetensors");
+  weights[weights.size() - 1] ^= 0x80;  // the sign of the last number
+  std::ofstream(copies / "other/unet/diffusion_pytorch_model.safetensors", std::ios::binary) << weights;
+  const Start different = start(copies / "other", cached(folder));
+  EXPECT_EQ(different.counters.plans_compiled, 0);
+  EXPECT_GT(different.counters.constants_prepared, 0);
+  expect_equal(different.latents, start(copies / "other", {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
+}
+
+TEST(Cache, DamagedEntriesAreMadeAgain) {
+  const TempFolder folder;
+  const Start good = start(kModel, cached(folder));
+  for (const auto& file : fs::recursive_directory_iterator(folder.path())) {
+    if (!file.is_regular_file() || file.file_size() < 500) continue;
+    std::string bytes = read_file(file.path());
+    bytes[bytes.size() * 3 / 4] ^= 1;
+    std::ofstream(file.path(), std::ios::binary) << bytes;
+  }
+  const Start again = start(kModel, cached(folder));
+  EXPECT_EQ(again.counters.plans_compiled, kPlans);
+  EXPECT_GT(again.counters.constants_prepared, 0);
+  expect_equal(again.latents, good.latents);
+  const Start third = start(kModel, cached(folder));
+  EXPECT_EQ(third.counters.plans_loaded, kPlans);
+  EXPECT_EQ(third.counters.constants_prepared, 0);
+}
+
+TEST(Cache, WrongWeightsAreRefusedAlsoWhenTheConfigWasSeenBefore) {
+  const TempFolder folder, copies;
+  start(kModel, cached(folder));
+  fs::copy(kModel, copies / "model", fs::copy_options::recursive);
+  fs::copy_file(kModel / "text_encoder/model.safetensors", copies / "model/unet/diffusion_pytorch_model.safetensors", fs::copy_options::overwrite_existing);
+  const std::string message = message_of<UserError>([&] { DiffusionPipeline::from_pretrained(copies / "model", cached(folder)); });
+  EXPECT_NE(message.find("do not fit config.json"), std::string::npos) << message;
+}
+
+class Package : public testing::Test {
+ protected:
+  void export_model(const ExportOptions& options = {}, DType dtype = DType::float32) {
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kModel, {.dtype = dtype, .compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}});
+    export_package(pipe, path_, options);
+  }
+  Start run(const CallOptions& call = {.num_inference_steps = 1, .seed = 7}) { return start(path_, {.cache = {.enabled = false}}, call); }
+  std::string refused() {
+    return message_of<UserError>([&] { run(); });
+  }
+  void change(const std::string& key, const nlohmann::json& value) {
+    nlohmann::json json = nlohmann::json::parse(std::ifstream(path_ / "package.json"));
+    json[key] = value;
+    std::ofstream(path_ / "package.json") << json;
+  }
+
+  TempFolder folder_;
+  fs::path path_ = folder_ / "emoji.vivace";
+};
+
+TEST_F(Package, RunsWithoutCompilingOrPacking) {
+  for (DType dtype : {DType::float32, DType::float16}) {
+    export_model({}, dtype);
+    EXPECT_EQ(folder_.files(), 1u) << "nothing half written is left";
+    const Start packaged = run();
+    EXPECT_EQ(packaged.counters.plans_compiled, 0);
+    EXPECT_EQ(packaged.counters.plans_loaded, kPlans);
+    EXPECT_EQ(packaged.counters.constants_prepared, 0);
+    const Start plain = start(kModel, {.dtype = dtype, .compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}});
+    expect_equal(packaged.latents, plain.latents);
+  }
+}
+
+TEST_F(Package, NeedsNoCheckpoint) {
+  const TempFolder copies;
+  fs::copy(kModel, copies / "model", fs::copy_options::recursive);
+  {
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(copies / "model", {.cache = {.enabled = false}});
+    export_package(pipe, path_);
+  }
+  const Start before = run();
+  fs::remove_all(copies / "model");
+  fs::rename(path_, folder_ / "moved.vivace");
+  path_ = folder_ / "moved.vivace";
+  expect_equal(run().latents, before.latents);
+}
+
+TEST_F(Package, WithoutWeightsItNamesTheCheckpoint) {
+  export_model({.weights = false});
+  const Start packaged = run();
+  EXPECT_EQ(packaged.counters.plans_compiled, 0);
+  EXPECT_GT(packaged.counters.constants_prepared, 0);
+  expect_equal(packaged.latents, start(kModel, {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
+  EXPECT_FALSE(fs::exists(path_ / "unet/weights.bin"));
+  nlohmann::json json = nlohmann::json::parse(std::ifstream(path_ / "package.json"));
+  json["components"]["unet"]["checkpoint"] = (kModel / "vae").string();
+  std::ofstream(path_ / "package.json") << json;
+  EXPECT_NE(refused().find("is not the checkpoint that the package was made from"), std::string::npos);
+}
+
+TEST_F(Package, SeveralSizesAndOnlyThose) {
+  export_model({.sizes = {{64, 64}, {64, 96}}});
+  for (int64_t width : {64, 96}) EXPECT_EQ(run({.height = 64, .width = width, .num_inference_steps = 1, .guidance_scale = width == 64 ? 1.0 : 5.0, .seed = 7}).counters.plans_compiled, 0);
+  const std::string message = message_of<UserError>([&] { run({.height = 128, .width = 128, .num_inference_steps = 1, .seed = 7}); });
+  for (const char* part : {"no plan of unet for ", "height 16, tokens 77, width 16; it has: ", "height 8, tokens 77, width 8", "height 8, tokens 77, width 12"}) EXPECT_NE(message.find(part), std::string::npos) << part << " in " << message;
+  EXPECT_THROW(export_model({.sizes = {{65, 64}}}), UsageError);
+}
+
+TEST_F(Package, CannotBeCompiledOrCastAnew) {
+  export_model();
+  EXPECT_THROW(DiffusionPipeline::from_pretrained(path_, {.dtype = bfloat16}), UsageError);
+  EXPECT_THROW(DiffusionPipeline::from_pretrained(path_, {.compile = {.mode = CompileMode::default_}}), UsageError);
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(path_);
+  EXPECT_THROW(pipe.unet().compile({}), UsageError);
+  EXPECT_THROW(export_package(pipe, folder_ / "again.vivace"), UsageError);
+  EXPECT_GT(pipe.unet().num_parameters(), 0);
+}
+
+TEST_F(Package, RefusesOtherMachinesAndFormats) {
+  export_model();
+  change("isa", "avx512_vnni_of_the_future");
+  EXPECT_NE(refused().find("is for the instruction set avx512_vnni_of_the_future, this machine runs"), std::string::npos);
+  export_model();
+  change("format", 99);
+  EXPECT_NE(refused().find("has format 99, this Vivace reads"), std::string::npos);
+  export_model();
+  change("build", "0123456789abcdef");
+  EXPECT_NE(refused().find("build 0123456789ab"), std::string::npos);
+  export_model();
+  std::ofstream(path_ / "package.json") << "{";
+  EXPECT_NE(refused().find("package.json"), std::string::npos);
+}
+
+TEST_F(Package, DamageIsAClearError) {
+  export_model();
+  const std::string weights = read_file(path_ / "unet/weights.bin"), plan = read_file(path_ / "unet/plan-0.bin");
+  const auto with = [&](const char* file, const std::string& bytes) {
+    std::ofstream(path_ / file, std::ios::binary) << bytes;
+    return refused();
+  };
+  const auto flipped = [](std::string bytes, size_t at) {
+    bytes[at] ^= 1;
+    return bytes;
+  };
+  EXPECT_NE(with("unet/weights.bin", weights.substr(0, weights.size() / 2)).find("weights.bin: has "), std::string::npos);
+  EXPECT_NE(with("unet/weights.bin", "no").find("holds no prepared weights"), std::string::npos);
+  EXPECT_NE(with("unet/weights.bin", flipped(weights, 0)).find("holds no prepared weights"), std::string::npos);
+  EXPECT_NE(with("unet/weights.bin", flipped(weights, 8)).find("holds prepared weights of format"), std::string::npos);
+  EXPECT_NE(with("unet/weights.bin", flipped(weights, 12)).find("damaged"), std::string::npos);
+  EXPECT_NE(with("unet/weights.bin", flipped(weights, 50)).find("damaged"), std::string::npos);
+  EXPECT_NE(with("unet/weights.bin", flipped(weights, weights.size() - 70)).find("damaged"), std::string::npos);
+  std::ofstream(path_ / "unet/weights.bin", std::ios::binary) << weights;
+  for (const char* file : {"unet/plan-0.bin", "unet/plan-1.bin"}) std::ofstream(path_ / file, std::ios::binary) << flipped(plan, plan.size() / 2);
+  EXPECT_NE(refused().find("unet/plan-"), std::string::npos);
+  fs::remove(path_ / "unet/weights.bin");
+  EXPECT_NE(refused().find("unet/weights.bin: file not found"), std::string::npos);
+}
+
+TEST_F(Package, ReplacesAPackageAndNothingElse) {
+  export_model();
+  export_model();
+  EXPECT_EQ(folder_.files(), 1u);
+  fs::create_directory(folder_ / "mine");
+  path_ = folder_ / "mine";
+  EXPECT_NE(message_of<UserError>([&] { export_model(); }).find("something that is no package is there"), std::string::npos);
+  path_ = folder_ / "absent" / "a.vivace";
+  EXPECT_NE(message_of<UserError>([&] { export_model(); }).find("does not exist"), std::string::npos);
+  path_ = folder_ / "emoji.vivace";
+  int files = 0;
+  EXPECT_THROW(export_model({.on_file = [&](const std::string&) { if (++files == 5) throw Interrupted("stop"); }}), Interrupted);
+  EXPECT_EQ(folder_.files(), 2u) << "the package of before and mine";
+  EXPECT_EQ(run().counters.plans_compiled, 0);
+}
+
+}  // namespace
+}  // namespace vivace
