@@ -12,6 +12,7 @@ namespace vivace::cli {
 // What every subcommand understands.
 struct Common {
   int threads = 0;  // 0: all cores this process may use
+  bool pin_threads = false;
   bool quiet = false, verbose = false, json = false;
 };
 

@@ -9,7 +9,9 @@
 
 #include "base/log.h"
 #include "base/parallel.h"
+#include "base/pin_threads.h"
 #include "commands.h"
+#include "idle_threads.h"
 #include "interrupt.h"
 #include "output.h"
 
@@ -59,6 +61,7 @@ int run(int argc, char** argv) {
   app.fallthrough();
   Common common;
   app.add_option("--threads", common.threads, "Threads; default: all cores this process may use");
+  app.add_flag("--pin-threads", common.pin_threads, "Bind each thread to a core of its own");
   app.add_flag("--quiet,-q", common.quiet, "Print nothing but results and errors");
   app.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory");
   app.add_flag("--json", common.json, "Print figures as JSON");
@@ -72,6 +75,7 @@ int run(int argc, char** argv) {
   }
   if (common.threads < 0 || common.threads > 4096) throw UsageError(cat("--threads is ", common.threads, ": expected 1 to 4096, or 0 for all cores"));
   set_num_threads(common.threads);
+  if (common.pin_threads) pin_threads();
   if (common.verbose) set_log_level(LogLevel::info);
   if (common.quiet) set_log_level(LogLevel::error);
   for (const Command& command : commands)
@@ -92,6 +96,7 @@ std::string default_model() {
 
 int main(int argc, char** argv) {
   using namespace vivace;
+  cli::spin_briefly(argv);
   cli::hold_standard_streams();
   cli::handle_interrupts();
   // A limit on file sizes or a closed pipe is reported by the write that meets it.

@@ -89,10 +89,12 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
   for (const std::string& file : {o.json, o.html})
     if (!file.empty()) check_writable(file);
   const std::vector<std::string> accelerations = acceleration_options();
+  std::vector<std::string> arguments = given(app, [&](const std::string& name) { return !is_one_of(name, kOwn) && !is_one_of(name, accelerations); });
+  if (common.pin_threads) arguments.push_back("--pin-threads");
   Progress progress(!common.quiet && !common.json, "run");
   Report report =
       measure({.contestants = contestants(app, o),
-               .arguments = given(app, [&](const std::string& name) { return !is_one_of(name, kOwn) && !is_one_of(name, accelerations); }),
+               .arguments = std::move(arguments),
                .prompts = prompts,
                .seed = o.seed,
                .runs = o.runs,
