@@ -118,8 +118,20 @@ std::optional<Plan> Component::kept_plan(const std::string& key) {
   const auto begin = std::chrono::steady_clock::now();
   std::optional<Plan> found = package_ ? package_->plan(key, cpu::backend()) : cache_.plan(key, options_, cpu::backend());
   if (found) ++runtime_counters().plans_loaded;
+  if (found && package_ && !package_->checkpoint().empty()) check_reads(*found);
   seconds_compiling_ += seconds_since(begin);
   return found;
+}
+
+// A package's plan comes from a stranger: what it takes for a tensor of the checkpoint must be one.
+void Component::check_reads(const Plan& plan) const {
+  for (const PlanValue& v : plan.values) {
+    if (v.where != PlanValue::Where::weight) continue;
+    const WeightInfo& weight = weights_.at(v.key);
+    if (weight.dtype != v.type.dtype || weight.shape != v.type.shape)
+      throw UserError(cat(package_->checkpoint().string(), ": tensor \"", v.key, "\" is ", dtype_name(weight.dtype), to_string(weight.shape), ", the package's plan reads ",
+                          dtype_name(v.type.dtype), to_string(v.type.shape), ": export it again"));
+  }
 }
 
 // The session for the request, where the plan can be made to fit it; otherwise nullptr.

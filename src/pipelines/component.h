@@ -88,6 +88,7 @@ class Component {
   Session* resized(Compiled& compiled, const GraphRequest& request);
   Session& bind(Compiled& compiled, std::shared_ptr<const Plan> plan);
   void check_unpackaged() const;
+  void check_reads(const Plan& plan) const;
   void release_weight(const std::string& name) const;
 
   std::string name_, variant_;

@@ -6,8 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "../temp_folder.h"
+#include "backends/cpu/backend.h"
 #include "base/cache_folder.h"
 #include "base/files.h"
+#include "runtime/plan_file.h"
 #include "runtime/session.h"
 #include "vivace/vivace.h"
 
@@ -181,6 +183,22 @@ TEST_F(Package, WithoutWeightsItNamesTheCheckpoint) {
   json["components"]["unet"]["checkpoint"] = (kModel / "vae").string();
   std::ofstream(path_ / "package.json") << json;
   EXPECT_NE(refused().find("is not the checkpoint that the package was made from"), std::string::npos);
+}
+
+TEST_F(Package, PlansReadTheCheckpointsTensorsAsTheyAre) {
+  export_model({.weights = false});
+  for (const char* name : {"unet/plan-0.bin", "unet/plan-1.bin"}) {
+    const std::string bytes = read_file(path_ / name);
+    Plan plan = parse_plan(std::as_bytes(std::span(bytes)), name, cpu::backend());
+    const auto step = std::ranges::find_if(plan.prepare, [&](const PlanStep& s) { return s.pack && plan.values[static_cast<size_t>(s.in[0])].where == PlanValue::Where::weight; });
+    ASSERT_NE(step, plan.prepare.end());
+    for (int32_t v : {step->in[0], step->out}) {
+      DType& dtype = plan.values[static_cast<size_t>(v)].type.dtype;
+      dtype = dtype == DType::float32 ? DType::float16 : DType::float32;
+    }
+    std::ofstream(path_ / name, std::ios::binary) << serialize_plan(plan);
+  }
+  EXPECT_NE(refused().find("the package's plan reads"), std::string::npos);
 }
 
 TEST_F(Package, SeveralSizesAndOnlyThose) {
