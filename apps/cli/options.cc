@@ -43,10 +43,10 @@ void CompileFlags::add_quantize(CLI::App& app) {
   app.add_option("--quantize-export", quantize_export, "File for the names of the layers chosen, which --quantize-filter takes");
 }
 
-LayerQuantization CompileFlags::quantization(const Graph& graph, const WeightMap* weights, DType dtype) const {
+LayerQuantization CompileFlags::quantization(const Graph& graph, const WeightMap* weights, DType dtype, const ComponentCache* cache) const {
   const Quantization kind = parse_quantization(quantize);
   const std::string filter = !quantize_filter.empty() ? quantize_filter : kind == Quantization::int8_dynamic ? "measured" : "all";
-  const LayerQuantization layers = choose_layers(graph, kind, filter == "measured" ? measured_filter(graph, weights, dtype, kind) : parse_quantize_filter(filter));
+  const LayerQuantization layers = choose_layers(graph, kind, filter == "measured" ? measured_filter(graph, weights, dtype, kind, cache) : parse_quantize_filter(filter));
   if (quantize_export.empty()) return layers;
   std::string text = cat("# ", quantize, ", filter ", filter, '\n');
   for (const auto& [name, chosen] : layers) text += name + '\n';
@@ -59,7 +59,7 @@ void CompileFlags::quantize_unet(DiffusionPipeline& pipe, Size size) const {
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   const int64_t scale = pipe.vae().scale();
   const UNetShape shape{.batch = 2, .height = size.first / scale, .width = size.second / scale};
-  unet.quantize(quantization(unet.graph(unet.request(shape)), &unet.weights(), unet.dtype()));
+  unet.quantize(quantization(unet.graph(unet.request(shape)), &unet.weights(), unet.dtype(), &unet.cache()));
 }
 
 CompileOptions CompileFlags::options() const {

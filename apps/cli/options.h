@@ -22,7 +22,7 @@ struct CompileFlags {
   void add_quantize(CLI::App& app);  // a part of add()
   // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
   // Throws UsageError for an unknown name, UserError for files.
-  LayerQuantization quantization(const Graph& graph, const WeightMap* weights, DType dtype) const;
+  LayerQuantization quantization(const Graph& graph, const WeightMap* weights, DType dtype, const ComponentCache* cache = nullptr) const;
   // Quantises the unet as --quantize says, where it was given; what is measured is measured for a picture of `size`.
   void quantize_unet(DiffusionPipeline& pipe, Size size) const;
   // Throws UsageError for an unknown name.

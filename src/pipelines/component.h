@@ -44,6 +44,7 @@ class Component {
   const WeightMap& weights() const { return weights_; }
   DType dtype() const { return dtype_; }
   const CompileOptions& options() const { return options_; }
+  const ComponentCache& cache() const { return cache_; }
 
   // A session for the request, valid until the next call. A plan that can be resized to it is, the cache's and a package's too; without one it
   // compiles. UserError naming the plans that there are where a package has none for it.

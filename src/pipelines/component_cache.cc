@@ -30,7 +30,7 @@ std::string contents_text(const WeightMap& weights) {
 }
 
 // Kinds are folders of the cache.
-constexpr const char *kPlans = "plans", *kWeights = "weights", *kChecks = "checks";
+constexpr const char *kPlans = "plans", *kWeights = "weights", *kTuning = "tuning", *kChecks = "checks";
 
 std::string part_name(const std::string& component, const std::string& contents, int part) {
   return cat(component, ": weights ", contents, " prepared for ", cpu::isa_name(cpu::isa()), ", build ", build_id(), ", part ", part);
@@ -116,6 +116,18 @@ void ComponentCache::keep_constants(ConstantStore& store) {
       warn("prepared weights are not kept: ", error.what());
     }
   });
+}
+
+std::string ComponentCache::measured_key(const std::string& key) const {
+  return cat(component_, ": ", key, "; weights ", contents_, "; ", cpu::machine_text(), ", ", num_threads(), " threads; build ", build_id());
+}
+
+std::optional<std::string> ComponentCache::measured(const std::string& key) const {
+  return folder_.enabled() ? folder_.read(kTuning, measured_key(key)) : std::nullopt;
+}
+
+void ComponentCache::keep_measured(const std::string& key, const std::string& text) const {
+  if (folder_.enabled()) folder_.write(kTuning, measured_key(key), text);
 }
 
 bool ComponentCache::weights_checked() const { return folder_.enabled() && folder_.map(kChecks, cat(component_, ": model ", model_, "; build ", build_id())).has_value(); }

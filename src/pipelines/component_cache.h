@@ -39,12 +39,17 @@ class ComponentCache {
   // In the background: the first picture must not wait for gigabytes to be written. What the store has prepared since the last call.
   void keep_constants(ConstantStore& store);
 
+  // What was measured with these weights on this machine, as text; `key` says what.
+  std::optional<std::string> measured(const std::string& key) const;
+  void keep_measured(const std::string& key, const std::string& text) const;
+
   // Whether an earlier start has found that these weights are those that the config asks for.
   bool weights_checked() const;
   void keep_weights_checked() const;
 
  private:
   std::string plan_key(const std::string& key, const CompileOptions& options) const;
+  std::string measured_key(const std::string& key) const;
 
   CacheFolder folder_;
   std::string component_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <sstream>
 #include <tuple>
 
 #include "backends/cpu/backend.h"
@@ -65,6 +66,31 @@ Seconds time_products(const LinearLayer& layer, DType dtype) {
   return best;
 }
 
+// What a measurement depends on besides the weights and the machine.
+std::string text_of(const std::vector<LinearLayer>& layers) {
+  std::string text;
+  for (const LinearLayer& l : layers) text += cat(l.info.name, ' ', l.rows, ' ', l.info.in_features, ' ', l.info.out_features, ' ', dtype_name(l.stored), '\n');
+  return text;
+}
+
+// A name a line.
+std::string text_of(const std::set<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += name + '\n';
+  return text;
+}
+
+std::set<std::string> names_in(const std::string& text) {
+  std::set<std::string> names;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) names.insert(line);
+  return names;
+}
+
+QuantizeFilter any_of(const std::set<std::string>& names) {
+  return [names](const LinearInfo& layer) { return names.contains(layer.name); };
+}
+
 Graph typical_graph(const Model& model) { return model.component().typical_graph(); }
 
 std::vector<std::string> quantize_model(Model& model, Quantization kind, const QuantizeFilter& filter) {
@@ -102,8 +128,13 @@ LayerQuantization choose_layers(const Graph& graph, Quantization kind, const Qua
   return chosen;
 }
 
-QuantizeFilter measured_filter(const Graph& graph, const WeightMap* weights, DType dtype, Quantization kind) {
+QuantizeFilter measured_filter(const Graph& graph, const WeightMap* weights, DType dtype, Quantization kind, const ComponentCache* cache) {
   if (cpu::isa() == cpu::Isa::baseline) return quantize_all;  // choose_layers refuses
+  const std::string key = cat(quantization_name(kind), " layers of ", dtype_name(dtype), " activations, of ", hash_text(text_of(linear_layers(graph))));
+  if (const auto kept = cache ? cache->measured(key) : std::nullopt) {
+    info(key, ": as an earlier start measured them");
+    return any_of(names_in(*kept));
+  }
   std::map<std::tuple<int64_t, int64_t, int64_t>, Seconds> timed;
   std::set<std::string> chosen;
   for (const LinearLayer& layer : linear_layers(graph)) {
@@ -122,14 +153,15 @@ QuantizeFilter measured_filter(const Graph& graph, const WeightMap* weights, DTy
     if (faster && error <= kMaxDrift) chosen.insert(name);
     info(name, " (", in, " -> ", out, "): drift ", error, faster ? "" : ", int8 is not faster", error <= kMaxDrift ? "" : ", too large", chosen.contains(name) ? ": int8" : ": stays");
   }
-  return [chosen](const LinearInfo& layer) { return chosen.contains(layer.name); };
+  if (cache) cache->keep_measured(key, text_of(chosen));
+  return any_of(chosen);
 }
 
 std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter) { return quantize_model(model, Quantization::int8_dynamic, filter); }
 
 std::vector<std::string> apply_dynamic_quant(Model& model) {
   const Quantization kind = Quantization::int8_dynamic;
-  return quantize_model(model, kind, measured_filter(typical_graph(model), &model.component().weights(), model.dtype(), kind));
+  return quantize_model(model, kind, measured_filter(typical_graph(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()));
 }
 
 std::vector<std::string> quantize_weight_only(Model& model, DType storage, const QuantizeFilter& filter) {

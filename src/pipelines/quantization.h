@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "pipelines/component_cache.h"
 #include "vivace/quantize.h"
 #include "weights/weight_map.h"
 
@@ -25,8 +26,8 @@ std::vector<LinearLayer> linear_layers(const Graph& graph);
 // Layers that the checkpoint stores in 8 bits of another type than `kind` needs are left out. Warns when the filter matches nothing. Throws UserError where the CPU cannot multiply in 8 bits.
 LayerQuantization choose_layers(const Graph& graph, Quantization kind, const QuantizeFilter& filter);
 
-// apply_dynamic_quant's measured filter for the sizes of `graph`, for activations of `dtype`; what it found is logged. Without weights a layer's error is
-// not looked at. For the weight-only kinds nothing is timed.
-QuantizeFilter measured_filter(const Graph& graph, const WeightMap* weights, DType dtype, Quantization kind);
+// apply_dynamic_quant's measured filter for the sizes of `graph`, for activations of `dtype`; what it found is logged, and kept in the component's
+// cache, from which later starts take it. Without weights a layer's error is not looked at. For the weight-only kinds nothing is timed.
+QuantizeFilter measured_filter(const Graph& graph, const WeightMap* weights, DType dtype, Quantization kind, const ComponentCache* cache = nullptr);
 
 }  // namespace vivace

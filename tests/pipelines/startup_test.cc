@@ -25,14 +25,17 @@ struct Start {
   RuntimeCounters counters;  // of this start alone
 };
 
-Start start(const fs::path& model, const PretrainedOptions& options, const CallOptions& call = {.num_inference_steps = 1, .seed = 7}) {
+Start start(const fs::path& model, const PretrainedOptions& options, const CallOptions& call = {.num_inference_steps = 1, .seed = 7},
+            const std::function<void(DiffusionPipeline&)>& prepare = nullptr) {
   const RuntimeCounters before = runtime_counters();
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
+  if (prepare) prepare(pipe);
   Start result;
   result.latents = pipe("a red apple", call).latents;
   const RuntimeCounters& after = runtime_counters();
   result.counters.plans_compiled = after.plans_compiled - before.plans_compiled;
   result.counters.plans_loaded = after.plans_loaded - before.plans_loaded;
+  result.counters.plans_resized = after.plans_resized - before.plans_resized;
   result.counters.constants_prepared = after.constants_prepared - before.constants_prepared;
   return result;
 }
@@ -72,6 +75,67 @@ TEST(Cache, ANewSizeReusesTheWeights) {
   const Start other = start(kModel, cached(folder), wide);
   EXPECT_EQ(other.counters.plans_compiled, 2) << "UNet and VAE; the text encoders are as before";
   EXPECT_EQ(start(kModel, cached(folder), wide).counters.constants_prepared, 0);
+}
+
+TEST(Cache, ASecondQuantisedStartQuantisesNothing) {
+  const std::vector<std::function<void(DiffusionPipeline&)>> quantisations{
+      [](DiffusionPipeline& pipe) { apply_dynamic_quant(pipe.unet(), quantize_all); },
+      [](DiffusionPipeline& pipe) { quantize_weight_only(pipe.unet(), DType::float8_e4m3); },
+  };
+  for (const auto& quantize : quantisations) {
+    const TempFolder folder;
+    const CallOptions call{.num_inference_steps = 1, .seed = 7};
+    const Start without = start(kModel, {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}, call, quantize);
+    start(kModel, cached(folder));
+    const Start first = start(kModel, cached(folder), call, quantize), second = start(kModel, cached(folder), call, quantize);
+    EXPECT_EQ(first.counters.plans_compiled, 1) << "the UNet";
+    EXPECT_GT(first.counters.constants_prepared, 0);
+    EXPECT_EQ(second.counters.plans_compiled, 0);
+    EXPECT_EQ(second.counters.constants_prepared, 0);
+    expect_equal(first.latents, without.latents);
+    expect_equal(second.latents, without.latents);
+  }
+}
+
+TEST(Cache, WhatWasMeasuredIsNotMeasuredAgain) {
+  const TempFolder folder;
+  std::vector<std::string> chosen;
+  const auto quantize = [&](DiffusionPipeline& pipe) { chosen = apply_dynamic_quant(pipe.unet()); };
+  const CallOptions call{.num_inference_steps = 1, .seed = 7};
+  start(kModel, cached(folder), call, quantize);
+  const std::vector<std::string> measured = chosen;
+  const Start second = start(kModel, cached(folder), call, quantize);
+  EXPECT_EQ(chosen, measured) << "timings differ from start to start";
+  EXPECT_EQ(second.counters.plans_compiled, 0);
+  EXPECT_EQ(second.counters.constants_prepared, 0);
+  // It is the cache that is asked: what stands there is what is chosen.
+  const std::string layer = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q";
+  const CacheFolder cache(cached(folder).cache);
+  for (const CacheEntry& entry : cache.entries())
+    if (entry.kind == "tuning") cache.write(entry.kind, entry.key, layer + "\n");
+  start(kModel, cached(folder), call, quantize);
+  EXPECT_EQ(chosen, std::vector{layer});
+}
+
+TEST(Cache, ADynamicPlanServesLaterStartsOfOtherSizes) {
+  const TempFolder folder;
+  PretrainedOptions options = cached(folder);
+  options.compile.dynamic = true;
+  const CallOptions square{.height = 64, .width = 64, .num_inference_steps = 1, .seed = 7}, wide{.height = 64, .width = 96, .num_inference_steps = 1, .seed = 7},
+      wider{.height = 64, .width = 128, .num_inference_steps = 2, .seed = 7};
+  start(kModel, options, square);
+  // Height and width were equal and so one symbol: a guard fails once, and never again.
+  const Start first = start(kModel, options, wide), again = start(kModel, options, wide), other = start(kModel, options, wider);
+  EXPECT_EQ(first.counters.plans_compiled, 2) << "UNet and VAE";
+  for (const Start* later : {&again, &other}) {
+    EXPECT_EQ(later->counters.plans_compiled, 0);
+    EXPECT_EQ(later->counters.constants_prepared, 0);
+  }
+  EXPECT_GE(other.counters.plans_resized, 2);
+  expect_equal(again.latents, first.latents);
+  PretrainedOptions uncached = options;
+  uncached.cache.enabled = false;
+  expect_equal(start(kModel, uncached, wide).latents, first.latents);
 }
 
 TEST(Cache, OtherOptionsDtypesAndWeightsAreTheirOwn) {
@@ -156,6 +220,20 @@ TEST_F(Package, RunsWithoutCompilingOrPacking) {
     const Start plain = start(kModel, {.dtype = dtype, .compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}});
     expect_equal(packaged.latents, plain.latents);
   }
+}
+
+TEST_F(Package, HoldsQuantisedLayersAndDynamicPlans) {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kModel, {.compile = {.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false}, .cache = {.enabled = false}});
+  apply_dynamic_quant(pipe.unet(), quantize_all);
+  export_package(pipe, path_);
+  for (const CallOptions& call : {CallOptions{.num_inference_steps = 1, .seed = 7}, {.height = 64, .width = 96, .num_inference_steps = 2, .guidance_scale = 1, .seed = 7}}) {
+    const Start packaged = run(call);
+    EXPECT_EQ(packaged.counters.plans_compiled, 0);
+    EXPECT_EQ(packaged.counters.constants_prepared, 0);
+    expect_equal(packaged.latents, pipe("a red apple", call).latents);
+  }
+  DiffusionPipeline packaged = DiffusionPipeline::from_pretrained(path_);
+  EXPECT_THROW(apply_dynamic_quant(packaged.unet(), quantize_all), UsageError);
 }
 
 TEST_F(Package, NeedsNoCheckpoint) {
