@@ -33,6 +33,51 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   expect_refused(vivace(generate(package, folder / "c.npy", {"--dtype", "bf16"})), 2, {"float32", "bfloat16"});
 }
 
+// Each way in which a package can be wrong: one line that says which, and no picture.
+TEST(Export, PackagesThatCannotRunAreRefused) {
+  const TempFolder folder;
+  const fs::path package = folder / "tiny.vivace", picture = folder / "picture.npy";
+  // Of the unet's two plans the second one is for guidance.
+  ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", package.string(), "--quantize", "int8-weight-only"}).code, 0);
+  const std::string json = read_text(package / "package.json"), plan = read_text(package / "unet/plan-1.bin"), weights = read_text(package / "unet/weights.bin");
+  const auto flipped = [](std::string bytes, size_t at) {
+    bytes[at] ^= 4;
+    return bytes;
+  };
+  const auto with_field = [&](const char* field, const nlohmann::json& value) {
+    nlohmann::json changed = nlohmann::json::parse(json);
+    changed[field] = value;
+    return changed.dump();
+  };
+  struct Damage {
+    const char* file;
+    std::string good, bad;
+    std::vector<std::string> words;
+  };
+  const Damage damages[] = {
+      {"package.json", json, with_field("format", 2), {"package.json", "format 2", "export it again"}},
+      {"package.json", json, with_field("isa", "sse9"), {"package.json", "instruction set sse9", "this machine runs"}},
+      {"package.json", json, with_field("build", "0123456789abcdef"), {"package.json", "build 0123456789ab"}},
+      {"package.json", json, json.substr(0, json.size() / 2), {"package.json"}},
+      {"unet/plan-1.bin", plan, plan.substr(0, plan.size() / 2), {"plan-1.bin", "cut short"}},
+      {"unet/plan-1.bin", plan, "", {"plan-1.bin"}},
+      {"unet/plan-1.bin", plan, flipped(plan, 8), {"plan-1.bin", "format 5"}},
+      {"unet/plan-1.bin", plan, flipped(plan, plan.size() / 2), {"plan-1.bin", "damaged"}},
+      {"unet/weights.bin", weights, weights.substr(0, weights.size() - 64), {"weights.bin", "cut short"}},
+      {"unet/weights.bin", weights, flipped(weights, 8), {"weights.bin", "format 5"}},
+      {"unet/weights.bin", weights, flipped(weights, weights.size() / 2), {"weights.bin", "damaged"}},
+  };
+  for (const Damage& d : damages) {
+    write_text(package / d.file, d.bad);
+    expect_refused(vivace(generate(package, picture)), 1, d.words);
+    write_text(package / d.file, d.good);
+  }
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"--compile", "default"}, {"--dynamic"}, {"--quantize", "int8-dynamic"}})
+    expect_refused(vivace(generate(package, picture, more)), 2, {"package", "compiled already"});
+  EXPECT_FALSE(fs::exists(picture));
+  EXPECT_EQ(vivace(generate(package, picture)).code, 0);
+}
+
 TEST(Export, BadUse) {
   const TempFolder folder;
   write_text(folder / "file", "mine");
