@@ -104,7 +104,7 @@ inline Problem make_problem(const Case& c, Values values, unsigned seed) {
   const double step = s.compute == DType::float32 ? 576 : 4;
   for (int64_t i = 0; i < co * ci * taps; ++i) p.weight.push_back(number(-2, 2, step) / (values == Values::exact ? 1 : std::sqrt(ci * taps)));
   for (int64_t i = 0; i < co; ++i) p.bias.push_back(number(-9, 9, 1));
-  for (int64_t i = 0; i < c.n * co; ++i) p.image_bias.push_back(number(-9, 9, 1));
+  for (int64_t i = 0; i < c.n * (co + 3); ++i) p.image_bias.push_back(number(-9, 9, 1));
   for (int64_t i = 0; i < c.n * ci; ++i) p.scale.push_back(number(1, 2, 1)), p.shift.push_back(number(-1, 1, 1));
 
   const int up = s.upsample2x ? 2 : 1;
@@ -123,7 +123,7 @@ inline Problem make_problem(const Case& c, Values values, unsigned seed) {
   for (int64_t n = 0; n < c.n; ++n)
     for (int64_t y = 0; y < p.oh; ++y)
       for (int64_t x = 0; x < p.ow; ++x) {
-        for (int64_t o = 0; o < co; ++o) sums[o] = (c.bias ? p.bias[o] : 0.) + (c.image_bias ? p.image_bias[n * co + o] : 0.);
+        for (int64_t o = 0; o < co; ++o) sums[o] = (c.bias ? p.bias[o] : 0.) + (c.image_bias ? p.image_bias[n * (co + 3) + o] : 0.);
         for (int t = 0; t < taps; ++t) {
           const int64_t iy = y * s.stride - s.pad.top + t / s.kernel, ix = x * s.stride - s.pad.left + t % s.kernel;
           if (iy < 0 || iy >= ih || ix < 0 || ix >= iw) continue;
@@ -157,7 +157,10 @@ inline std::vector<double> run(const ConvKernel& kernel, Isa isa, Problem& p) {
                 .activation = c.act,
                 .threads = c.threads};
   if (c.bias) args.bias = p.bias.data();
-  if (c.image_bias) args.image_bias = p.image_bias.data();
+  if (c.image_bias) {
+    args.image_bias = p.image_bias.data();  // rows lie apart
+    args.ld_image_bias = s.out_channels + 3;
+  }
   if (c.residual) args.residual = p.residual.data() + c.extra * size, args.ld_residual = p.ld(s.out_channels);
   if (c.norm) args.input_scale = p.scale.data(), args.input_shift = p.shift.data(), args.input_silu = c.silu;
   kernel.run(s, isa, packed.get(), args, workspace.get());

@@ -91,7 +91,10 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
   const Shape& x = call.in[0]->shape;
   ConvArgs args{.x = buffers.in[0], .n = x[0], .h = x[1], .w = x[2], .ldx = call.in[0]->row_pitch(), .y = buffers.out, .ldy = call.out.row_pitch()};
   if (call.has(slots.bias)) args.bias = static_cast<const float*>(buffers.in[slots.bias]);
-  if (call.has(slots.image_bias)) args.image_bias = static_cast<const float*>(buffers.in[slots.image_bias]);
+  if (call.has(slots.image_bias)) {
+    args.image_bias = static_cast<const float*>(buffers.in[slots.image_bias]);
+    args.ld_image_bias = call.in[slots.image_bias]->row_pitch();
+  }
   if (call.has(slots.residual)) {
     args.residual = buffers.in[slots.residual];
     args.ld_residual = call.in[slots.residual]->row_pitch();

@@ -111,11 +111,11 @@ Tiling make_tiling(const KernelCall& call, const Buffers& buffers) {
     }
     t.program.inputs[i] = {in.dtype, c.broadcast};
     t.arguments.inputs[i] = buffers.in[i];
-    t.arguments.input_strides[i] = c.broadcast == TileBroadcast::row ? 1 : in.row_pitch();
+    t.arguments.input_strides[i] = in.row_pitch();
     if (c.rows_per_image) t.arguments.rows_per_image = c.rows_per_image;
     if (c.broadcast == TileBroadcast::full && c.repeats == 1)
       t.input_step[i] = t.arguments.rows * in.row_pitch() * static_cast<int64_t>(dtype_size(in.dtype));
-    if (c.broadcast == TileBroadcast::row) t.input_step[i] = t.arguments.rows * static_cast<int64_t>(dtype_size(in.dtype));
+    if (c.broadcast == TileBroadcast::row) t.input_step[i] = t.arguments.rows * in.row_pitch() * static_cast<int64_t>(dtype_size(in.dtype));
   }
   // Results live in the registers behind the inputs; a register is free again after the last instruction that reads it.
   std::vector<int> last_read(instructions.size(), static_cast<int>(instructions.size()));

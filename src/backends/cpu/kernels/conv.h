@@ -37,7 +37,8 @@ struct ConvArgs {
   void* y = nullptr;  // [n, conv_out_h, conv_out_w, out_channels] of spec.act, pixels ldy elements apart; must not overlap x
   int64_t ldy = 0;
   const float* bias = nullptr;        // [out_channels] or none
-  const float* image_bias = nullptr;  // [n, out_channels], added to every pixel of an image (the time embedding), or none
+  const float* image_bias = nullptr;  // [n, out_channels], added to every pixel of an image (the time embedding), or none; rows ld_image_bias apart
+  int64_t ld_image_bias = 0;
   const void* residual = nullptr;     // like y, pixels ld_residual elements apart, or none; may be y itself
   int64_t ld_residual = 0;
   Act activation = Act::none;

@@ -65,7 +65,7 @@ class Finisher {
       bias_[v] = splat(0.f);
       if (args_.bias) bias_[v] = load_row(args_.bias, DType::float32, channel_ + v * kLanes, count_ - v * kLanes);
       if (args_.image_bias) {
-        const int64_t at = image * job.spec.out_channels + channel_ + v * kLanes;
+        const int64_t at = image * args_.ld_image_bias + channel_ + v * kLanes;
         bias_[v] = bias_[v] + load_row(args_.image_bias, DType::float32, at, count_ - v * kLanes);
       }
     }
