@@ -1,6 +1,7 @@
 // vivace explain: the plan of a component, step by step: which kernel runs, on what, and why the ones before it were refused.
 #include <map>
 
+#include "backends/cpu/backend.h"
 #include "backends/cpu/isa.h"
 #include "base/log.h"
 #include "commands.h"
@@ -31,13 +32,22 @@ int list_passes(const Common& common) {
 }
 
 // How a dtype is computed with on this machine.
-std::string arithmetic(DType dtype) {
+std::string arithmetic_of(DType dtype) {
   const bool bf16 = cpu::isa() >= cpu::Isa::avx512_bf16;
   switch (dtype) {
     case DType::float16: return "float16 storage, float32 arithmetic";
     case DType::bfloat16: return bf16 ? "bfloat16 storage, bfloat16 products summed in float32" : "bfloat16 storage, float32 arithmetic (no AVX-512 BF16 here)";
     default: return "float32 storage and arithmetic";
   }
+}
+
+// What the float32 matmul precision comes down to on this machine, and why.
+std::string products(const CompileOptions& options) {
+  const MatmulPrecision used = for_backend(options, cpu::backend()).float32_matmul_precision;
+  if (options.float32_matmul_precision == MatmulPrecision::highest) return "";
+  if (used == MatmulPrecision::highest) return cat("; matmul precision ", matmul_precision_name(options.float32_matmul_precision), " is float32 here: bfloat16 products are not faster without AVX-512 BF16");
+  return used == MatmulPrecision::high ? "; matmul precision high: linears as three products of bfloat16 halves (bf16x3), convolutions in float32"
+                                       : "; matmul precision medium: linears and convolutions as bfloat16 products (bf16)";
 }
 
 struct Totals {
@@ -60,6 +70,10 @@ Totals count(const Plan& plan) {
   return totals;
 }
 
+std::string arithmetic(DType dtype, const CompileOptions& options) {
+  return arithmetic_of(dtype) + (dtype == DType::float32 ? products(options) : "");
+}
+
 nlohmann::json to_json(const Plan& plan, const std::vector<PlanStep>& program) {
   nlohmann::json list = nlohmann::json::array();
   for (const PlanStep& step : program) {
@@ -77,7 +91,7 @@ nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const To
   for (const auto& [names, size] : symbols(plan)) sizes[names] = size;
   for (const auto& [name, entry] : totals.kernels) kernels[name] = {{"steps", entry.first}, {"flops", entry.second}};
   for (const auto& [name, seconds] : plan.pass_seconds) passes[name] = seconds;
-  return {{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"arithmetic", arithmetic(target.dtype())}, {"isa", cpu::isa_name(cpu::isa())},
+  return {{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"arithmetic", arithmetic(target.dtype(), target.compile_options())}, {"isa", cpu::isa_name(cpu::isa())},
           {"prepare", to_json(plan, plan.prepare)}, {"setup", to_json(plan, plan.setup)}, {"step", to_json(plan, plan.step)}, {"kernels", kernels},
           {"flops", totals.flops}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes}, {"pass_seconds", passes},
           {"symbols", sizes}, {"guards", guards(plan)}, {"graph_breaks", totals.graph_breaks}};
@@ -100,7 +114,7 @@ std::string totals_text(const ComponentTarget& target, const Plan& plan, const T
   Table table({"kernel", "steps", "GFLOP"});
   for (const auto& [name, entry] : totals.kernels) table.add({name, std::to_string(entry.first), entry.second > 0 ? fixed(entry.second / 1e9, 3) : ""});
   std::string text = table.text() + '\n';
-  text += cat(target.name(), ": ", arithmetic(target.dtype()), " on ", cpu::isa_name(cpu::isa()), "; ", totals.steps, " steps, ",
+  text += cat(target.name(), ": ", arithmetic(target.dtype(), target.compile_options()), " on ", cpu::isa_name(cpu::isa()), "; ", totals.steps, " steps, ",
               fixed(totals.flops / 1e9, 2), " GFLOP\n");
   text += cat("activations ", bytes_text(static_cast<double>(plan.arena_bytes)), " at their peak, weights ", bytes_text(static_cast<double>(plan.constant_bytes)), " as prepared\n");
   text += cat("graph breaks: ", totals.graph_breaks, totals.graph_breaks ? " (steps by kernels named ref_*)\n" : "\n");
@@ -119,7 +133,7 @@ int run(const Options& o, const Common& common) {
   if (o.passes) return list_passes(common);
   const ComponentTarget target(o);
   if (o.graph) {
-    print(print(run_passes(target.graph(), target.compile_options()), true));
+    print(print(run_passes(target.graph(), for_backend(target.compile_options(), cpu::backend())), true));
     return 0;
   }
   const Plan plan = target.plan();

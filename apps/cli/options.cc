@@ -31,8 +31,10 @@ void CompileFlags::add(CLI::App& app) {
   app.add_flag("--exact", exact, "No kernel whose error is above the plain one's");
   app.add_flag("--dynamic", dynamic, "One plan for all sizes instead of one a size");
   app.add_flag("--no-duck-shape", no_duck_shape, "With --dynamic: sizes that are equal in the first call may differ in the next");
+  app.add_flag("--fuse-qkv", fuse_qkv, "Q, K, V (and K, V) of an attention as one GEMM, without --compile too");
   app.add_option("--disable-pass", disable_passes, "Leave out an optional pass (see explain --passes); may be given several times")->allow_extra_args(false);
-  app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math")->capture_default_str();
+  app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math, or several with commas")->capture_default_str();
+  app.add_option("--float32-matmul-precision", matmul_precision, "highest, high (bf16x3) or medium (bf16), where those are faster")->capture_default_str();
   add_quantize(app);
 }
 
@@ -64,8 +66,9 @@ void CompileFlags::quantize_unet(DiffusionPipeline& pipe, Size size) const {
 
 CompileOptions CompileFlags::options() const {
   if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty())) throw UsageError("--quantize-filter and --quantize-export need --quantize");
-  return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backend(sdpa), .exact = exact,
-          .dynamic = dynamic, .use_duck_shape = !no_duck_shape};
+  return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backends(sdpa), .exact = exact,
+          .dynamic = dynamic, .use_duck_shape = !no_duck_shape, .fuse_qkv = fuse_qkv,
+          .float32_matmul_precision = parse_matmul_precision(matmul_precision)};
 }
 
 void CacheFlags::add(CLI::App& app) {

@@ -13,8 +13,8 @@ namespace vivace::cli {
 
 // How components are compiled.
 struct CompileFlags {
-  std::string mode = "off", sdpa = "auto";
-  bool fullgraph = false, exact = false, dynamic = false, no_duck_shape = false;
+  std::string mode = "off", sdpa = "auto", matmul_precision = "highest";
+  bool fullgraph = false, exact = false, fuse_qkv = false, dynamic = false, no_duck_shape = false;
   std::vector<std::string> disable_passes;
   std::string quantize, quantize_filter, quantize_export;
 

@@ -3,9 +3,10 @@
 using namespace vivace;
 
 int main() {
-  auto pipeline = StableDiffusionXLPipeline::from_pretrained("stable-diffusion-xl-base-1.0", {.dtype = bfloat16, .compile = {.sdpa = SDPBackend::efficient}});
+  auto pipeline = StableDiffusionXLPipeline::from_pretrained("stable-diffusion-xl-base-1.0", {.dtype = bfloat16});
 
   auto prompt = "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k";
+  sdpa_kernel scope(SDPBackend::efficient);
   auto image = pipeline(prompt, {.num_inference_steps = 30}).images[0];
   image.save("astronaut.png");
 }

@@ -1,7 +1,9 @@
 // How a component is compiled: the options of torch.compile and of torch._inductor.config, under their names.
 #pragma once
 
+#include <initializer_list>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,11 +20,63 @@ std::string compile_mode_name(CompileMode mode);
 
 // Backends of scaled dot-product attention, as torch.nn.attention.SDPBackend names them.
 enum class SDPBackend { automatic, flash, efficient, math };
-SDPBackend parse_sdp_backend(const std::string& name);
-std::string sdp_backend_name(SDPBackend backend);
+
+// Which of them may be taken: all (automatic), one, or several. The first that takes a shape runs it, in the order flash, efficient, math.
+class SDPBackends {
+ public:
+  SDPBackends(SDPBackend one = SDPBackend::automatic) { allow(one); }
+  SDPBackends(std::initializer_list<SDPBackend> several);
+  void allow(SDPBackend backend);
+  bool allows(SDPBackend backend) const { return bits_ & bit(backend); }
+  bool all() const;
+  bool operator==(const SDPBackends&) const = default;
+
+ private:
+  static unsigned bit(SDPBackend backend) { return 1u << static_cast<int>(backend); }
+  unsigned bits_ = 0;
+};
+// "auto", "flash", "efficient", "math", or several with commas. Throws UsageError for another name.
+SDPBackends parse_sdp_backends(const std::string& names);
+std::string sdp_backends_name(const SDPBackends& backends);
+
+// torch.nn.attention.sdpa_kernel: while it lives, components that this thread calls may take these backends alone, whatever they were compiled with.
+// Scopes nest; the innermost counts. They end in the reverse order of their beginning.
+class sdpa_kernel {
+ public:
+  explicit sdpa_kernel(const SDPBackends& backends);
+  ~sdpa_kernel();
+  sdpa_kernel(const sdpa_kernel&) = delete;
+  sdpa_kernel& operator=(const sdpa_kernel&) = delete;
+
+  // Of this thread; nothing outside any scope.
+  static const std::optional<SDPBackends>& current();
+
+ private:
+  std::optional<SDPBackends> previous_;
+};
+
+// How products of float32 matrices may be formed (torch.set_float32_matmul_precision). high: as three products of bfloat16 halves, about 16 bits;
+// medium: bfloat16, about 8. Both only where that is faster than float32: on a CPU, with AVX-512 BF16.
+enum class MatmulPrecision { highest, high, medium };
+MatmulPrecision parse_matmul_precision(const std::string& name);
+std::string matmul_precision_name(MatmulPrecision precision);
+// The process's setting: what CompileOptions begin with. "highest" at first.
+void set_float32_matmul_precision(const std::string& name);
+std::string get_float32_matmul_precision();
+
+namespace backends::cuda::matmul {
+// torch.backends.cuda.matmul.allow_tf32, the older name of the same setting: true is "high", false "highest". Without TF32 in a CPU, bfloat16 stands in.
+struct AllowTF32 {
+  operator bool() const;
+  AllowTF32& operator=(bool allow);
+};
+inline AllowTF32 allow_tf32;
+}  // namespace backends::cuda::matmul
 
 // torch._inductor.config's flags, under their names.
 struct CompilerFlags {
+  // 1x1 convolutions of stride 1 become matrix products over the pixels.
+  bool conv_1x1_as_mm = false;
   // The scales of an int8 GEMM are multiplied in its epilogue, with bias, activation and residual; false: its sums go through memory first.
   bool force_fuse_int_mm_with_mul = true;
   // Weights stored narrower than the activations are widened inside the GEMM; false: as a whole, before it.
@@ -44,7 +98,7 @@ struct CompileOptions {
   bool fullgraph = false;
   // Optional passes to leave out, by name (see `vivace explain --passes`).
   std::vector<std::string> disable_passes;
-  SDPBackend sdpa = SDPBackend::automatic;
+  SDPBackends sdpa;
   // No kernel whose error is above that of the plain one (no Winograd).
   bool exact = false;
   CompilerFlags flags = config;
@@ -55,6 +109,9 @@ struct CompileOptions {
   bool dynamic = false, use_duck_shape = true;
   // Convolutions that never run as Winograd, by layer, whatever the mode: "mid_block.resnets.0.conv1".
   std::vector<std::string> direct_convolutions;
+  // fuse_qkv_projections(): the projections of an attention that read the same value (Q, K, V; K, V) are one GEMM, even with `mode` off.
+  bool fuse_qkv = false;
+  MatmulPrecision float32_matmul_precision = parse_matmul_precision(get_float32_matmul_precision());
 };
 
 }  // namespace vivace

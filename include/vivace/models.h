@@ -30,8 +30,12 @@ class Model {
   Model& operator=(Model&&) noexcept;
   ~Model();
 
-  // Compiles from the next call on: torch.compile's modes and options.
+  // Compiles from the next call on: torch.compile's modes and options. Projections fused before stay fused.
   void compile(const CompileOptions& options);
+  // The projections of an attention that read the same value become one GEMM: Q, K, V of self-attention, K, V of cross-attention. The same result to
+  // rounding. Compiling does it as well: with a mode other than off, unfusing leaves them to the pass fuse_projections.
+  void fuse_qkv_projections();
+  void unfuse_qkv_projections();
   DType dtype() const;
   int64_t num_parameters() const;
   Component& component() { return *component_; }

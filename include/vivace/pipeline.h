@@ -105,6 +105,9 @@ class DiffusionPipeline {
   CLIPTextModel& text_encoder_2();
   Scheduler& scheduler();
   void set_scheduler(std::unique_ptr<Scheduler> scheduler);
+  // Model::fuse_qkv_projections of both, or of one.
+  void fuse_qkv_projections(bool unet = true, bool vae = true);
+  void unfuse_qkv_projections(bool unet = true, bool vae = true);
   // Token ids [N, 77] of a prompt by tokenizer 1 or 2.
   Tensor tokenize(const Prompts& prompt, int tokenizer = 1) const;
   // Height and width of a picture when none is asked for.

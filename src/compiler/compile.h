@@ -17,6 +17,8 @@ Plan compile(Graph graph, const Backend& backend, const CompileOptions& options)
 
 // Every field of the options as text: equal texts compile a graph to the same plan.
 std::string options_text(const CompileOptions& options);
+// The options as the passes take them for this machine: narrower float32 products only where they are faster.
+CompileOptions for_backend(CompileOptions options, const Backend& backend);
 
 // One row of the pass list, for `explain` and for switching passes off.
 struct PassInfo {
@@ -26,7 +28,7 @@ struct PassInfo {
 };
 const std::vector<PassInfo>& pass_list();
 
-// The passes alone, in order, each verified; `dump` (optional) receives the graph's text after each.
+// The passes alone, in order, each verified; `options` as for_backend gives them; `dump` (optional) receives the graph's text after each.
 Graph run_passes(Graph graph, const CompileOptions& options, std::vector<std::pair<std::string, double>>* seconds = nullptr,
                  const std::function<void(std::string_view pass, const Graph&)>& dump = nullptr);
 

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <iomanip>
 #include <ranges>
+#include <sstream>
 #include <type_traits>
 
 #include "base/log.h"
@@ -33,6 +35,20 @@ constexpr std::array<std::pair<const char*, SDPBackend>, 4> kBackends{
 constexpr std::array<std::pair<const char*, Quantization>, 3> kQuantizations{{{"int8-dynamic", Quantization::int8_dynamic},
                                                                               {"int8-weight-only", Quantization::int8_weight_only},
                                                                               {"float8-weight-only", Quantization::float8_weight_only}}};
+constexpr std::array<std::pair<const char*, MatmulPrecision>, 3> kPrecisions{
+    {{"highest", MatmulPrecision::highest}, {"high", MatmulPrecision::high}, {"medium", MatmulPrecision::medium}}};
+
+template <class Enum, size_t N>
+std::string name_of(const std::array<std::pair<const char*, Enum>, N>& table, Enum value) {
+  return std::ranges::find(table, value, &std::pair<const char*, Enum>::second)->first;
+}
+
+std::optional<SDPBackends>& scope() {
+  static thread_local std::optional<SDPBackends> current;
+  return current;
+}
+
+std::atomic<MatmulPrecision> process_precision{MatmulPrecision::highest};
 
 // A structure's fields one after the other. Strings are quoted, so that no two lists look alike.
 class FieldText {
@@ -48,6 +64,7 @@ class FieldText {
   void add(const T& value) requires std::is_arithmetic_v<T> { text_ += cat(value, ' '); }
   template <class T>
   void add(const T& value) requires std::is_enum_v<T> { text_ += cat(static_cast<int64_t>(value), ' '); }
+  void add(const SDPBackends& value) { add(sdp_backends_name(value)); }
   void add(const std::string& value) { text_ += cat(std::quoted(value), ' '); }
   template <class A, class B>
   void add(const std::pair<A, B>& pair) { add(pair.first), add(pair.second); }
@@ -65,25 +82,63 @@ class FieldText {
 
 std::string options_text(const CompileOptions& options) {
   // Structured bindings must name every member: a new option does not compile until it is listed, and so tells plans apart.
-  const auto& [mode, fullgraph, disable_passes, sdpa, exact, flags, quantize, dynamic, use_duck_shape, direct_convolutions] = options;
-  const auto& [force_fuse_int_mm_with_mul, use_mixed_mm] = flags;
-  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, exact, force_fuse_int_mm_with_mul, use_mixed_mm, quantize, dynamic, use_duck_shape,
-                                 direct_convolutions));
+  const auto& [mode, fullgraph, disable_passes, sdpa, exact, flags, quantize, dynamic, use_duck_shape, direct_convolutions,
+               fuse_qkv, float32_matmul_precision] = options;
+  const auto& [conv_1x1_as_mm, force_fuse_int_mm_with_mul, use_mixed_mm] = flags;
+  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, exact, conv_1x1_as_mm, force_fuse_int_mm_with_mul, use_mixed_mm, quantize,
+                                     dynamic, use_duck_shape, direct_convolutions, fuse_qkv, float32_matmul_precision));
 }
 
 CompileMode parse_compile_mode(const std::string& name) { return find_name(kModes, name, "compile mode"); }
-SDPBackend parse_sdp_backend(const std::string& name) { return find_name(kBackends, name, "attention backend"); }
 Quantization parse_quantization(const std::string& name) { return find_name(kQuantizations, name, "quantization"); }
 
-std::string sdp_backend_name(SDPBackend backend) { return std::ranges::find(kBackends, backend, &std::pair<const char*, SDPBackend>::second)->first; }
-
-std::string compile_mode_name(CompileMode mode) {
-  return std::ranges::find(kModes, mode, &std::pair<const char*, CompileMode>::second)->first;
-}
+std::string compile_mode_name(CompileMode mode) { return name_of(kModes, mode); }
 
 std::string quantization_name(Quantization kind) {
   const auto found = std::ranges::find(kQuantizations, kind, &std::pair<const char*, Quantization>::second);
   return found == kQuantizations.end() ? "none" : found->first;
 }
+
+SDPBackends::SDPBackends(std::initializer_list<SDPBackend> several) {
+  for (SDPBackend backend : several) allow(backend);
+}
+
+void SDPBackends::allow(SDPBackend backend) {
+  bits_ |= backend == SDPBackend::automatic ? bit(SDPBackend::flash) | bit(SDPBackend::efficient) | bit(SDPBackend::math) : bit(backend);
+}
+
+bool SDPBackends::all() const { return *this == SDPBackends(SDPBackend::automatic); }
+
+SDPBackends parse_sdp_backends(const std::string& names) {
+  SDPBackends result{std::initializer_list<SDPBackend>{}};
+  std::istringstream list(names + ',');
+  for (std::string name; std::getline(list, name, ',');) result.allow(find_name(kBackends, name, "attention backend"));
+  return result;
+}
+
+std::string sdp_backends_name(const SDPBackends& backends) {
+  if (backends.all()) return "auto";
+  std::string names;
+  for (const auto& [text, backend] : kBackends)
+    if (backend != SDPBackend::automatic && backends.allows(backend)) names += cat(names.empty() ? "" : ",", text);
+  return names;
+}
+
+sdpa_kernel::sdpa_kernel(const SDPBackends& backends) : previous_(scope()) { scope() = backends; }
+sdpa_kernel::~sdpa_kernel() { scope() = previous_; }
+const std::optional<SDPBackends>& sdpa_kernel::current() { return scope(); }
+
+MatmulPrecision parse_matmul_precision(const std::string& name) { return find_name(kPrecisions, name, "float32 matmul precision"); }
+std::string matmul_precision_name(MatmulPrecision precision) { return name_of(kPrecisions, precision); }
+void set_float32_matmul_precision(const std::string& name) { process_precision = parse_matmul_precision(name); }
+std::string get_float32_matmul_precision() { return matmul_precision_name(process_precision); }
+
+namespace backends::cuda::matmul {
+AllowTF32::operator bool() const { return process_precision != MatmulPrecision::highest; }
+AllowTF32& AllowTF32::operator=(bool allow) {
+  process_precision = allow ? MatmulPrecision::high : MatmulPrecision::highest;
+  return *this;
+}
+}  // namespace backends::cuda::matmul
 
 }  // namespace vivace

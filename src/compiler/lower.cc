@@ -5,6 +5,8 @@
 #include <array>
 
 #include "base/log.h"
+#include "compiler/decompose_unsupported.h"
+#include "compiler/place_parts.h"
 #include "compiler/symbols.h"
 #include "runtime/plan_memory.h"
 #include "vivace/error.h"
@@ -12,17 +14,41 @@
 namespace vivace {
 namespace {
 
+KernelCall call_of(const Graph& graph, const Node& node) {
+  KernelCall call{.op = node.op, .attrs = &node.attrs, .in = {}, .out = {node.dtype, node.shape}};
+  for (NodeId in : node.inputs)
+    call.in.push_back(in == kNone ? std::nullopt : std::optional(Operand{graph[in].dtype, graph[in].shape, 0, graph[in].phase == Phase::prepare}));
+  return call;
+}
+
 class Lowering {
  public:
   Lowering(const Graph& graph, const Backend& backend, const CompileOptions& options) : graph_(graph), backend_(backend), options_(options) {}
 
   Plan run() {
-    plan_.backend = backend_.name;
-    make_values();
     choices_.resize(graph_.nodes.size());
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op) && !is_free_view(graph_[id])) choices_[static_cast<size_t>(id)] = choose(graph_[id], call_of(graph_[id]));
     find_strided_slices();
+    Plan plain = assemble({});
+    std::vector<PlacedPart> parts = place_parts(graph_, placed_nodes(), plain);
+    // Where a part of the first axis begins depends on the sizes of those before it.
+    if (options_.dynamic) std::erase_if(parts, [](const PlacedPart& part) { return part.pitch == 0; });
+    if (parts.empty()) return plain;
+    Plan joined = assemble(parts);
+    // No more bytes are live at once, but they may lie worse.
+    return joined.arena_bytes <= plain.arena_bytes + plain.arena_bytes / 50 ? joined : plain;
+  }
+
+ private:
+  Plan assemble(const std::vector<PlacedPart>& parts) {
+    plan_ = {};
+    plan_.backend = backend_.name;
+    make_values();
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (choices_[static_cast<size_t>(id)].strided_slice) look_into_whole(id);
+    joined_.assign(graph_.nodes.size(), 0);
+    for (const PlacedPart& part : parts) put_in_place(part);
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op)) lower(id);
     for (NodeId id = 0; id < graph_.size(); ++id)
@@ -34,7 +60,6 @@ class Lowering {
     return std::move(plan_);
   }
 
- private:
   // Value i of the plan is node i of the graph; packed constants follow.
   void make_values() {
     for (NodeId id = 0; id < graph_.size(); ++id) {
@@ -52,20 +77,16 @@ class Lowering {
     }
   }
 
-  KernelCall call_of(const Node& node) const {
-    KernelCall call{.op = node.op, .attrs = &node.attrs, .in = {}, .out = {node.dtype, node.shape}};
-    for (NodeId in : node.inputs)
-      call.in.push_back(in == kNone ? std::nullopt : std::optional(Operand{graph_[in].dtype, graph_[in].shape, 0, graph_[in].phase == Phase::prepare}));
-    return call;
-  }
+  KernelCall call_of(const Node& node) const { return vivace::call_of(graph_, node); }
 
   // Views of a value in the arena need no kernel: they are the same memory.
   bool is_free_view(const Node& node) const { return is_view(node.op) && node.phase != Phase::prepare && graph_[node.inputs[0]].phase == node.phase; }
 
   bool excluded_by_user(const KernelEntry& entry) const {
-    if (entry.op != Op::attention || options_.sdpa == SDPBackend::automatic) return false;
-    constexpr std::array names{"", "flash", "efficient", "math"};
-    return entry.name.find(names[static_cast<size_t>(options_.sdpa)]) == std::string_view::npos;
+    if (entry.op != Op::attention) return false;
+    for (const auto& [name, backend] : {std::pair{"_flash", SDPBackend::flash}, {"_efficient", SDPBackend::efficient}, {"_math", SDPBackend::math}})
+      if (entry.name.ends_with(name)) return !options_.sdpa.allows(backend);
+    return false;
   }
 
   struct Choice {
@@ -79,7 +100,7 @@ class Lowering {
     for (const KernelEntry& entry : backend_.kernels) {
       if (entry.op != node.op) continue;
       if (excluded_by_user(entry)) {
-        choice.refused.emplace_back(entry.name, "another attention backend was asked for");
+        choice.refused.emplace_back(entry.name, "not among the attention backends asked for");
         continue;
       }
       if (Refusal reason = entry.refuse ? entry.refuse(call) : std::nullopt) {
@@ -91,8 +112,8 @@ class Lowering {
     }
     std::string reasons;
     for (const auto& [kernel, reason] : choice.refused) reasons += cat("; ", kernel, ": ", reason);
-    if (node.op == Op::attention && options_.sdpa != SDPBackend::automatic)
-      throw UserError(cat("the attention in ", node.scope, " cannot run on the backend that was asked for", reasons));
+    if (node.op == Op::attention && !options_.sdpa.all())
+      throw UserError(cat("the attention in ", node.scope, " cannot run on a backend that was asked for (", sdp_backends_name(options_.sdpa), ")", reasons));
     throw InternalError(cat("no kernel for ", op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, " (line ", node.line, ")", reasons));
   }
 
@@ -112,13 +133,32 @@ class Lowering {
       const int64_t axis = node.attrs.integer("axis"), rank = static_cast<int64_t>(whole.shape.size());
       // An input's buffer is the caller's to fill; a slice of a slice would need two pitches.
       if ((axis != -1 && axis != rank - 1) || whole.op == Op::slice || is_source(whole.op) || is_view(whole.op)) continue;
-      const int64_t begin = node.attrs.integer("begin");
       choices_[static_cast<size_t>(id)].strided_slice = true;
-      PlanValue& value = plan_.values[static_cast<size_t>(id)];
-      value.inside = node.inputs[0];
-      value.pitch = whole.shape.back();
-      value.shift = (begin < 0 ? begin + whole.shape.back() : begin) * static_cast<int64_t>(dtype_size(node.dtype));
     }
+  }
+
+  void look_into_whole(NodeId slice) {
+    const Node& node = graph_[slice];
+    const int64_t begin = node.attrs.integer("begin"), width = graph_[node.inputs[0]].shape.back();
+    PlanValue& value = plan_.values[static_cast<size_t>(slice)];
+    value.inside = node.inputs[0];
+    value.pitch = width;
+    value.shift = (begin < 0 ? begin + width : begin) * static_cast<int64_t>(dtype_size(node.dtype));
+  }
+
+  std::vector<PlacedNode> placed_nodes() const {
+    std::vector<PlacedNode> nodes;
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      nodes.push_back({choices_[static_cast<size_t>(id)].strided_slice ? nullptr : choices_[static_cast<size_t>(id)].entry, is_free_view(graph_[id])});
+    return nodes;
+  }
+
+  void put_in_place(const PlacedPart& part) {
+    for (NodeId id : part.values) plan_.values[static_cast<size_t>(id)].pitch = part.pitch;
+    PlanValue& value = plan_.values[static_cast<size_t>(part.part)];
+    value.inside = part.concat;
+    value.shift = part.shift;
+    ++joined_[static_cast<size_t>(part.concat)];
   }
 
   void lower(NodeId id) {
@@ -128,8 +168,9 @@ class Lowering {
       plan_.views.push_back({node.op, node.attrs, {node.inputs.begin(), node.inputs.end()}, id});
       return;
     }
-    Choice& choice = choices_[static_cast<size_t>(id)];
-    if (choice.strided_slice) {
+    const Choice& choice = choices_[static_cast<size_t>(id)];
+    // A slice read in place, a concat whose parts are all written in theirs: memory with a shape, and nothing to run.
+    if (choice.strided_slice || (node.op == Op::concat && joined_[static_cast<size_t>(id)] == node.inputs.size())) {
       plan_.views.push_back({node.op, node.attrs, {node.inputs.begin(), node.inputs.end()}, id});
       return;
     }
@@ -137,7 +178,7 @@ class Lowering {
     const KernelCall call = call_of(node);
     const KernelEntry& entry = *choice.entry;
     step.kernel = entry.name;
-    step.refused = std::move(choice.refused);
+    step.refused = choice.refused;
     if (entry.name.starts_with("ref_")) plan_.graph_breaks.push_back(cat(op_name(node.op), " in ", node.scope, " (line ", node.line, "): no kernel but the oracle's"));
     std::vector<PlanStep>& program = node.phase == Phase::prepare ? plan_.prepare : node.phase == Phase::setup ? plan_.setup : plan_.step;
     const auto packed = static_cast<size_t>(entry.packed_input);
@@ -184,6 +225,7 @@ class Lowering {
   const CompileOptions& options_;
   Plan plan_;
   std::vector<Choice> choices_;  // by node
+  std::vector<size_t> joined_;   // by node: how many inputs of a concat are written in their place
 };
 
 }  // namespace
@@ -192,7 +234,13 @@ Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& opt
 
 Plan compile(Graph graph, const Backend& backend, const CompileOptions& options) {
   std::vector<std::pair<std::string, double>> seconds;
-  graph = run_passes(std::move(graph), options, &seconds);
+  graph = run_passes(std::move(graph), for_backend(options, backend), &seconds);
+  const auto supported = [&](const Graph& g, const Node& node) {
+    if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way
+    const KernelCall call = call_of(g, node);
+    return std::ranges::any_of(backend.kernels, [&](const KernelEntry& entry) { return entry.op == node.op && (!entry.refuse || !entry.refuse(call)); });
+  };
+  if (decompose_unsupported(graph, supported)) verify(graph);
   Plan plan = lower(graph, backend, options);
   plan.pass_seconds = std::move(seconds);
   if (options.fullgraph && !plan.graph_breaks.empty()) throw UserError(cat("fullgraph: ", plan.graph_breaks.size(), " graph breaks, the first: ", plan.graph_breaks[0]));

@@ -12,8 +12,18 @@
 namespace vivace {
 namespace {
 
-// When an optional pass runs: in every mode but off, or only where more rounding error is allowed (max-autotune without exact).
-enum class When { compiled, inexact };
+// When an optional pass runs.
+using When = bool (*)(const CompileOptions&);
+
+bool compiled(const CompileOptions& options) { return options.mode != CompileMode::off; }
+bool pointwise_as_linear(const CompileOptions& options) { return compiled(options) && options.flags.conv_1x1_as_mm; }
+bool compiled_or_fuse_qkv(const CompileOptions& options) { return compiled(options) || options.fuse_qkv; }
+// Where more rounding error is allowed.
+bool inexact(const CompileOptions& options) {
+  return (options.mode == CompileMode::max_autotune || options.mode == CompileMode::max_autotune_no_cudagraphs) && !options.exact;
+}
+
+bool below_highest(const CompileOptions& options) { return options.float32_matmul_precision != MatmulPrecision::highest; }
 
 // A pass, with or without a look at the options.
 struct PassFunction {
@@ -27,30 +37,33 @@ struct PassFunction {
 struct Pass {
   PassInfo info;
   PassFunction run;
-  When when = When::compiled;
+  When when = compiled;
 };
 
-bool is_max_autotune(CompileMode mode) { return mode == CompileMode::max_autotune || mode == CompileMode::max_autotune_no_cudagraphs; }
+void apply_matmul_precision(Graph& graph, const CompileOptions& options) { lower_matmul_precision(graph, options.float32_matmul_precision); }
 
 bool applies(const Pass& pass, const CompileOptions& options) {
   if (!pass.info.optional) return true;
-  if (options.mode == CompileMode::off || std::ranges::count(options.disable_passes, pass.info.name)) return false;
-  return pass.when != When::inexact || (is_max_autotune(options.mode) && !options.exact);
+  return !std::ranges::count(options.disable_passes, pass.info.name) && pass.when(options);
 }
 
 const std::vector<Pass>& passes() {
   constexpr bool kRequired = false, kOptional = true;
   static const std::vector<Pass> list{
       {{"cse", "equal nodes become one", kRequired}, eliminate_common_subexpressions},
+      {{"fold_constants", "casts, views and scalings that undo or extend one another", kOptional}, fold_constants},
+      {{"conv_1x1_as_mm", "1x1 convolutions are GEMMs (the compiler flag of that name)", kOptional}, conv_1x1_as_mm, pointwise_as_linear},
       {{"quantize", "8-bit weights and products where options.quantize says so", kRequired}, quantize},
-      {{"fuse_projections", "Q, K, V (and K, V) are one GEMM", kOptional}, fuse_projections},
+      {{"fuse_projections", "Q, K, V (and K, V) are one GEMM", kOptional}, fuse_projections, compiled_or_fuse_qkv},
       {{"fuse_geglu", "the gate of GEGLU in the GEMM's epilogue", kOptional}, fuse_geglu},
       {{"fuse_upsample_convolution", "nearest 2x + 3x3 convolution with less arithmetic", kOptional}, fuse_upsample_convolution},
       {{"fuse_norm_activation", "GroupNorm and SiLU in one trip", kOptional}, fuse_norm_activation},
       {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional}, fuse_epilogues},
-      {{"allow_winograd", "3x3 convolutions may run as Winograd (max-autotune without --exact)", kOptional}, allow_winograd, When::inexact},
+      {{"allow_winograd", "3x3 convolutions may run as Winograd (max-autotune without --exact)", kOptional}, allow_winograd, inexact},
+      {{"lower_matmul_precision", "float32 products as float32_matmul_precision allows", kOptional}, apply_matmul_precision, below_highest},
       {{"fuse_elementwise", "chains of elementwise ops are one loop", kOptional}, fuse_elementwise},
       {{"fuse_quantize", "activations are quantised where they are made, or once for several readers", kOptional}, fuse_quantize},
+      {{"join_concats", "the parts of a concat are written straight into its buffer", kOptional}, join_concats},
       {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
       {{"assign_phases", "what depends on weights alone is prepared", kRequired}, assign_phases},
       {{"hoist_step_invariant", "what depends on no step input runs once a prompt", kOptional}, hoist_step_invariant},
@@ -68,6 +81,11 @@ const std::vector<PassInfo>& pass_list() {
     return result;
   }();
   return infos;
+}
+
+CompileOptions for_backend(CompileOptions options, const Backend& backend) {
+  if (!backend.bfloat16_is_faster || !backend.bfloat16_is_faster()) options.float32_matmul_precision = MatmulPrecision::highest;
+  return options;
 }
 
 Graph run_passes(Graph graph, const CompileOptions& options, std::vector<std::pair<std::string, double>>* seconds,

@@ -10,6 +10,9 @@ namespace vivace {
 void float32_operands(Graph& graph);
 // Two nodes that compute the same become one.
 void eliminate_common_subexpressions(Graph& graph);
+// Casts, views, transpositions and scalings that undo or extend one another become one or none, and so do those of numbers (fill). What depends on
+// weights alone beyond that is computed once, in prepare.
+void fold_constants(Graph& graph);
 // Phases: what depends on weights alone is prepared. Required, after the last pass that makes nodes out of weights.
 void assign_phases(Graph& graph);
 // What depends on no input of the step moves into setup. After assign_phases, which it refines.
@@ -35,6 +38,9 @@ void fuse_quantize(Graph& graph);
 // What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a residual.
 // After the passes that look for bare linears and convolutions.
 void fuse_epilogues(Graph& graph);
+// A 1x1 convolution of stride 1 without padding is a linear over the pixels: what is there for linears (projections, epilogues, tuning, quantisation)
+// then serves it. Before those.
+void conv_1x1_as_mm(Graph& graph);
 // Linears without epilogue that read the same value become one, with slices of its result (Q, K, V; K, V). Before fuse_epilogues.
 void fuse_projections(Graph& graph);
 // group_norm before a convolution that alone reads it: applied while the convolution reads. After fuse_epilogues.
@@ -42,7 +48,13 @@ void fuse_norm_convolution(Graph& graph);
 // Lets convolutions of stride 1 run as Winograd F(2x2, 3x3): 2.25x less arithmetic, in bfloat16 at about three times a direct convolution's error.
 // Those that options.direct_convolutions names stay as they are.
 void allow_winograd(Graph& graph, const CompileOptions& options);
+// Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute compute = "bf16x3" or "bf16",
+// which kernels refuse where it is not faster. After every fusion that makes linears or convolutions.
+void lower_matmul_precision(Graph& graph, MatmulPrecision precision);
 // Chains of elementwise ops become one tile program. After every other fusion.
 void fuse_elementwise(Graph& graph);
+// Lets the producers of a concat's parts write straight into its buffer, along the last axis (with a pitch) or the first (attribute join; where it can be
+// done, lower.cc does it). Last.
+void join_concats(Graph& graph);
 
 }  // namespace vivace

@@ -90,10 +90,17 @@ Graph Component::graph(const GraphRequest& request) const {
                        }));
 }
 
-Plan Component::plan(const GraphRequest& request) const { return vivace::compile(graph(request), cpu::backend(), options_); }
+CompileOptions Component::options() const {
+  CompileOptions options = options_;
+  if (sdpa_kernel::current()) options.sdpa = *sdpa_kernel::current();
+  return options;
+}
+
+Plan Component::plan(const GraphRequest& request) const { return vivace::compile(graph(request), cpu::backend(), options()); }
 
 Session& Component::session(const GraphRequest& request) {
-  const std::string key = key_of(request, options_.dynamic);
+  std::string key = key_of(request, options_.dynamic);
+  if (sdpa_kernel::current()) key += cat(" sdpa ", sdp_backends_name(*sdpa_kernel::current()));
   std::vector<Compiled>& plans = compiled_[key];
   for (Compiled& c : plans)
     if (c.session && fits(c.session->plan(), request.sizes)) return *c.session;
@@ -107,7 +114,7 @@ Session& Component::session(const GraphRequest& request) {
   const auto begin = std::chrono::steady_clock::now();
   Compiled& added = plans.emplace_back(std::make_shared<const Plan>(plan(request)));
   ++runtime_counters().plans_compiled;
-  cache_.keep(numbered(key, plans.size() - 1), options_, *added.plan);
+  cache_.keep(numbered(key, plans.size() - 1), options(), *added.plan);
   seconds_compiling_ += seconds_since(begin);
   if (Session* session = resized(added, request)) return *session;
   throw InternalError(cat(name_, ' ', request.function, ": a plan made for this call does not fit it"));
@@ -116,7 +123,7 @@ Session& Component::session(const GraphRequest& request) {
 // From the package or the cache.
 std::optional<Plan> Component::kept_plan(const std::string& key) {
   const auto begin = std::chrono::steady_clock::now();
-  std::optional<Plan> found = package_ ? package_->plan(key, cpu::backend()) : cache_.plan(key, options_, cpu::backend());
+  std::optional<Plan> found = package_ ? package_->plan(key, cpu::backend()) : cache_.plan(key, options(), cpu::backend());
   if (found) ++runtime_counters().plans_loaded;
   if (found && package_ && !package_->checkpoint().empty()) check_reads(*found);
   seconds_compiling_ += seconds_since(begin);
@@ -187,8 +194,17 @@ void Component::check_unpackaged() const {
 
 void Component::compile(const CompileOptions& options) {
   check_unpackaged();
+  const bool fused = options_.fuse_qkv;
   options_ = options;
+  options_.fuse_qkv |= fused;
   options_.quantize.insert(quantization_.begin(), quantization_.end());
+  compiled_.clear();
+}
+
+void Component::fuse_qkv_projections(bool fuse) {
+  check_unpackaged();
+  if (options_.fuse_qkv == fuse) return;
+  options_.fuse_qkv = fuse;
   compiled_.clear();
 }
 

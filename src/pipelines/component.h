@@ -43,15 +43,17 @@ class Component {
   const std::string& name() const { return name_; }
   const WeightMap& weights() const { return weights_; }
   DType dtype() const { return dtype_; }
-  const CompileOptions& options() const { return options_; }
+  // As compiled, with the attention backends of the innermost sdpa_kernel scope of this thread.
+  CompileOptions options() const;
   const ComponentCache& cache() const { return cache_; }
 
-  // A session for the request, valid until the next call. A plan that can be resized to it is, the cache's and a package's too; without one it
-  // compiles. UserError naming the plans that there are where a package has none for it.
+  // A session for the request (and the attention backends of options()), valid until the next call. A plan that can be resized to it is, the cache's
+  // and a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it.
   Session& session(const GraphRequest& request);
-  // Forgets plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError; so does quantize.
+  // These forget plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError.
   void compile(const CompileOptions& options);
-  // Adds to options().quantize, now and after every later compile(). Forgets the sessions.
+  void fuse_qkv_projections(bool fuse);
+  // Adds to options().quantize, now and after every later compile().
   void quantize(const std::map<std::string, Quantization>& layers);
   // The request's graph before any pass, and its plan; a dynamic one is made for the sizes session() would make it for. UsageError for a package.
   Graph graph(const GraphRequest& request) const;

@@ -108,6 +108,16 @@ void DiffusionPipeline::set_scheduler(std::unique_ptr<Scheduler> scheduler) {
   parts_->scheduler = std::move(scheduler);
 }
 
+void DiffusionPipeline::fuse_qkv_projections(bool unet, bool vae) {
+  if (unet) parts_->unet->fuse_qkv_projections();
+  if (vae) parts_->vae->fuse_qkv_projections();
+}
+
+void DiffusionPipeline::unfuse_qkv_projections(bool unet, bool vae) {
+  if (unet) parts_->unet->unfuse_qkv_projections();
+  if (vae) parts_->vae->unfuse_qkv_projections();
+}
+
 Size DiffusionPipeline::default_size() const {
   const int64_t side = parts_->unet->sample_size() * parts_->vae->scale();
   return {side, side};

@@ -105,6 +105,8 @@ Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 void Model::compile(const CompileOptions& options) { component_->compile(options); }
+void Model::fuse_qkv_projections() { component_->fuse_qkv_projections(true); }
+void Model::unfuse_qkv_projections() { component_->fuse_qkv_projections(false); }
 DType Model::dtype() const { return component_->dtype(); }
 int64_t Model::num_parameters() const { return component_->num_parameters(); }
 

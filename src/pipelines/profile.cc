@@ -29,7 +29,7 @@ PretrainedOptions load_profile(const std::filesystem::path& path) {
   PretrainedOptions options;
   options.dtype = named(profile, "dtype", text(profile, "dtype", "float32"), parse_dtype);
   options.compile.mode = named(compile, "mode", text(compile, "mode", "off"), parse_compile_mode);
-  options.compile.sdpa = named(compile, "sdpa", text(compile, "sdpa", "auto"), parse_sdp_backend);
+  options.compile.sdpa = named(compile, "sdpa", text(compile, "sdpa", "auto"), parse_sdp_backends);
   if (compile.has("quantize"))
     for (const std::string& kind : compile.object("quantize").keys())
       for (const std::string& layer : compile.object("quantize").get<std::vector<std::string>>(kind))

@@ -98,7 +98,7 @@ class MemoryPlanner {
         const PlanValue &from = plan_.values[static_cast<size_t>(step.in[0])], &to = plan_.values[static_cast<size_t>(step.out)];
         const bool read_elsewhere = std::count(step.in.begin() + 1, step.in.end(), step.in[0]) > 0 ||
                                     std::any_of(step.in.begin() + 1, step.in.end(), [&](int32_t in) { return in_arena(in) && root(in) == source; });
-        if (!(from.type == to.type) || from.pitch || lives_[static_cast<size_t>(source)].last != now || read_elsewhere) continue;
+        if (!(from.type == to.type) || from.pitch || to.inside >= 0 || lives_[static_cast<size_t>(source)].last != now || read_elsewhere) continue;
         plan_.values[static_cast<size_t>(step.out)].inside = step.in[0];
         plan_.values[static_cast<size_t>(step.out)].in_place = true;
         lend(step.out, source);

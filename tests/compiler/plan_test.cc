@@ -17,32 +17,77 @@ nlohmann::json sdxl_case() {
 
 Graph sdxl_graph(DType dtype = DType::float32) { return golden::make_component(sdxl_case(), dtype).graph; }
 
-// Runs the plan's steps in order and keeps, for every byte of the arena, who wrote it last: each reader must find what its producer left.
-void check_memory(const Plan& plan) {
-  std::map<int64_t, int32_t> owner;  // by 64-byte line
-  const auto lines = [&](int32_t v, const auto& fn) {
-    const PlanValue& value = plan.values[static_cast<size_t>(v)];
-    const int64_t bytes = numel(value.type.shape) * static_cast<int64_t>(dtype_size(value.type.dtype));
-    ASSERT_LE(value.offset + bytes, plan.arena_bytes);
-    for (int64_t at = value.offset / 64; at <= (value.offset + std::max<int64_t>(bytes, 1) - 1) / 64; ++at) fn(at);
-  };
-  const auto root = [&](int32_t v) {
-    while (plan.values[static_cast<size_t>(v)].inside >= 0) v = plan.values[static_cast<size_t>(v)].inside;
-    return v;
-  };
-  for (const PlanPort& port : plan.inputs) lines(port.value, [&](int64_t at) { owner[at] = root(port.value); });
-  for (int round = 0; round < 2; ++round)  // the loop runs more than once: what setup left must survive a step
-    for (const auto* program : {&plan.setup, &plan.step}) {
-      if (round > 0 && program == &plan.setup) continue;
-      for (const PlanStep& step : *program) {
-        for (int32_t in : step.in)
-          if (in >= 0 && plan.values[static_cast<size_t>(in)].where == PlanValue::Where::arena)
-            lines(in, [&](int64_t at) { ASSERT_EQ(owner[at], root(in)) << step.kernel << " in " << step.scope << " reads a buffer that was given away"; });
-        lines(step.out, [&](int64_t at) { owner[at] = root(step.out); });
+// Runs the plan's steps in order and keeps, for every two bytes of the arena, which value wrote them last: each reader must find what its producer left.
+class MemoryChecker {
+ public:
+  explicit MemoryChecker(const Plan& plan) : plan_(plan), owner_(static_cast<size_t>(plan.arena_bytes) / 2, -1), written_(plan.values.size()) {
+    for (const PlanPort& port : plan.inputs) written_[static_cast<size_t>(port.value)] = true;
+    for (const auto* program : {&plan.setup, &plan.step})
+      for (const PlanStep& step : *program) written_[static_cast<size_t>(step.out)] = true;
+  }
+
+  void run() {
+    for (const PlanPort& port : plan_.inputs) write(port.value);
+    for (int round = 0; round < 2; ++round)  // the loop runs more than once: what setup left must survive a step
+      for (const auto* program : {&plan_.setup, &plan_.step}) {
+        if (round > 0 && program == &plan_.setup) continue;
+        for (const PlanStep& step : *program) {
+          for (int32_t in : step.in)
+            if (in >= 0 && value(in).where == PlanValue::Where::arena) expect_read(in, step.kernel + " in " + step.scope);
+          write(step.out);
+          // A concat leaves alone what lies in its place.
+          for (int32_t in : step.in)
+            if (step.op == Op::concat && value(in).where == PlanValue::Where::arena && root(in) == step.out) write(producer(in));
+        }
       }
+    for (const PlanPort& port : plan_.outputs) expect_read(port.value, port.name);
+  }
+
+ private:
+  const PlanValue& value(int32_t v) const { return plan_.values[static_cast<size_t>(v)]; }
+  int32_t root(int32_t v) const {
+    while (value(v).inside >= 0) v = value(v).inside;
+    return v;
+  }
+  // Of a view or a slice: the value it looks at. A joined concat has none: its parts are written.
+  int32_t producer(int32_t v) const {
+    while (!written_[static_cast<size_t>(v)] && value(v).inside >= 0) v = value(v).inside;
+    return v;
+  }
+
+  template <class Fn>
+  void each_unit(int32_t v, Fn fn) {
+    const PlanValue& one = value(v);
+    const auto size = static_cast<int64_t>(dtype_size(one.type.dtype));
+    const int64_t columns = one.type.shape.empty() ? 1 : one.type.shape.back(), rows = numel(one.type.shape) / std::max<int64_t>(1, columns);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t begin = one.offset + r * (one.pitch ? one.pitch : columns) * size;
+      ASSERT_LE(begin + columns * size, plan_.arena_bytes);
+      for (int64_t at = begin / 2; at < (begin + columns * size) / 2; ++at) fn(owner_[static_cast<size_t>(at)]);
     }
-  for (const PlanPort& port : plan.outputs) lines(port.value, [&](int64_t at) { EXPECT_EQ(owner[at], root(port.value)); });
-}
+  }
+
+  void write(int32_t v) {
+    each_unit(v, [&](int32_t& owner) { owner = v; });
+  }
+
+  void expect_read(int32_t v, const std::string& reader) {
+    const int32_t from = producer(v);
+    int wrong = 0;
+    each_unit(v, [&](int32_t owner) {
+      // Parts of a joined concat come before it; what is written over it in place comes after.
+      const bool part = owner >= 0 && owner < from && root(owner) == from;
+      wrong += owner != from && !part;
+    });
+    EXPECT_EQ(wrong, 0) << reader << " reads a buffer that was given away";
+  }
+
+  const Plan& plan_;
+  std::vector<int32_t> owner_;
+  std::vector<uint8_t> written_;
+};
+
+void check_memory(const Plan& plan) { MemoryChecker(plan).run(); }
 
 TEST(Plan, MemoryIsSharedOnlyByValuesThatNeverMeet) {
   for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune})
@@ -131,6 +176,64 @@ TEST(Plan, FullgraphNamesTheBreak) {
     EXPECT_NE(std::string(error.what()).find("transpose"), std::string::npos) << error.what();
   }
   EXPECT_NO_THROW(compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_, .fullgraph = true}));
+}
+
+TEST(Plan, ANamedOpWithoutKernelIsDecomposed) {
+  const auto build = [] {
+    Builder b(DType::float32);
+    const Value x = b.input("x", DType::float32, {2, 3, 4}), w = b.input("w", DType::float32, {5, 4}, Phase::setup);
+    b.output("y", b.emit(Op::linear, {b.emit(Op::silu, {x}), w}));  // kernels pack their weights once, so none takes one that changes
+    return b.take();
+  };
+  const golden::Tensors inputs{{"x", Generator(1).randn({2, 3, 4})}, {"w", Generator(2).randn({5, 4})}};
+  const Plan plan = compile(build(), cpu::backend(), {.mode = CompileMode::default_});
+  EXPECT_EQ(plan.graph_breaks.size(), 1u);
+  EXPECT_NE(plan.graph_breaks.at(0).find("matmul"), std::string::npos);
+  const Tensor y = golden::run(build(), cpu::backend(), {.mode = CompileMode::default_}, inputs, "", 0).at("y");
+  const Tensor wanted = golden::run(build(), ref::backend(), {}, inputs, "", 0).at("y");
+  for (int64_t i = 0; i < y.numel(); ++i) EXPECT_NEAR(y.floats()[i], wanted.floats()[i], 8 * 0x1p-24 * 10);
+}
+
+// What concats leave to copy, in the largest model that the tests have.
+TEST(Plan, ConcatsCopyNothing) {
+  const auto concats = [](const Plan& plan) {
+    int n = 0;
+    for (const PlanStep& step : plan.step) n += step.op == Op::concat;
+    return n;
+  };
+  const Plan copied = compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_, .disable_passes = {"join_concats"}});
+  const Plan joined = compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_});
+  EXPECT_GT(concats(copied), 2);
+  EXPECT_LE(joined.arena_bytes, copied.arena_bytes * 102 / 100);
+  int in_place = 0;
+  for (const PlanValue& v : joined.values) in_place += v.inside >= 0 && v.pitch && v.pitch > v.type.shape.back() && v.shift >= 0;
+  EXPECT_GT(in_place, 0);
+}
+
+// Parts along both axes, one part of each an input that must be copied.
+TEST(Plan, JoinedConcatsKeepTheResult) {
+  for (int64_t axis : {-1, 0}) {
+    const auto build = [axis] {
+      Builder b(DType::float32);
+      const Value x = b.input("x", DType::float32, {1, 4, 4, 8});
+      const Value c = b.conv2d(x, b.weight("w", {8, 8, 3, 3}), {}, 1, {1, 1, 1, 1}), t = b.emit(Op::gelu, {c});
+      const Value tokens = b.emit(Op::linear, {b.flatten_hw(c), b.weight("v", {8, 8})}), joined = b.concat({t, x, b.unflatten_hw(tokens, x)}, axis);
+      b.output("y", axis == 0 ? joined : b.conv2d(joined, b.weight("u", {8, 24, 1, 1}), {}, 1, {0, 0, 0, 0}));
+      return b.take();
+    };
+    const golden::Tensors inputs{{"x", Generator(3).randn({1, 8, 4, 4})}};
+    const CompileOptions joined{.mode = CompileMode::default_}, copied{.mode = CompileMode::default_, .disable_passes = {"join_concats"}};
+    const Plan plan = compile(build(), cpu::backend(), joined);
+    check_memory(plan);
+    int parts = 0;
+    for (const PlanStep& step : plan.step)
+      if (step.op == Op::concat)
+        for (int32_t in : step.in) parts += plan.values[static_cast<size_t>(in)].inside >= 0;
+    EXPECT_EQ(parts, 2) << "axis " << axis;
+    const auto a = golden::run(build(), cpu::backend(), joined, inputs, "", 0), b = golden::run(build(), cpu::backend(), copied, inputs, "", 0);
+    for (const auto& [name, tensor] : a)
+      for (int64_t i = 0; i < tensor.numel(); ++i) EXPECT_EQ(tensor.floats()[i], b.at(name).floats()[i]) << name << i;
+  }
 }
 
 TEST(Plan, AttentionBackendIsTheOneAskedFor) {

@@ -222,6 +222,14 @@ TEST(Attention, PackedOnceAndAnyNumberOfThreads) {
   }
 }
 
+// The one wide head of a VAE's attention over the keys of a 1024 x 1024 picture; few queries, so that the oracle is quick.
+TEST(Attention, OneHeadOverAllPixels) {
+  for (const DType dtype : kDTypes) {
+    Case c(make_shape(1, 1, 3, 16384, 512, dtype));
+    check_everywhere(c, 3);
+  }
+}
+
 TEST(Attention, MathKeepsToItsSlab) {
   // 16,384 tokens squared would be a gigabyte of scores.
   const AttentionShape s = make_shape(1, 1, 16384, 16384, 512, float32);

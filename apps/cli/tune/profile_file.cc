@@ -33,7 +33,7 @@ json compile_json(const CompileOptions& options) {
   json layers = json::object();
   for (const auto& [layer, kind] : options.quantize) layers[quantization_name(kind)].push_back(layer);
   return {{"mode", compile_mode_name(options.mode)},
-          {"sdpa", sdp_backend_name(options.sdpa)},
+          {"sdpa", sdp_backends_name(options.sdpa)},
           {"direct_convolutions", options.direct_convolutions},
           {"quantize", layers}};
 }

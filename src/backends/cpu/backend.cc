@@ -1,6 +1,7 @@
 #include "backends/cpu/backend.h"
 
 #include "backends/cpu/entries.h"
+#include "backends/cpu/isa.h"
 #include "backends/ref/backend.h"
 #include "base/log.h"
 #include "vivace/error.h"
@@ -15,7 +16,7 @@ const Backend& backend() {
       all.insert(all.end(), entries.begin(), entries.end());
     return all;
   }();
-  static const Backend value{"cpu", list};
+  static const Backend value{"cpu", list, [] { return isa() >= Isa::avx512_bf16; }};
   return value;
 }
 

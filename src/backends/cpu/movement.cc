@@ -58,8 +58,10 @@ std::unique_ptr<BoundKernel> bind_concat(const KernelCall& call, const Buffers& 
   size_t at = 0;
   for (size_t i = 0; i < call.in.size(); ++i) {
     const auto bytes = static_cast<size_t>(call.in[i]->shape[axis]) * width;
-    copies.push_back({static_cast<const char*>(buffers.in[i]), static_cast<char*>(buffers.out) + at, static_cast<size_t>(outer(y, axis)), bytes, bytes,
-                      static_cast<size_t>(y[axis]) * width});
+    // A part that its producer has written in its place needs no copy (join_concats).
+    if (buffers.in[i] != static_cast<char*>(buffers.out) + at)
+      copies.push_back({static_cast<const char*>(buffers.in[i]), static_cast<char*>(buffers.out) + at, static_cast<size_t>(outer(y, axis)), bytes, bytes,
+                        static_cast<size_t>(y[axis]) * width});
     at += bytes;
   }
   return bound([copies] { for (const ByteCopy& c : copies) c.run(); });

@@ -1,0 +1,12 @@
+// Model data type: TensorFloat-32
+#include <vivace/vivace.h>
+using namespace vivace;
+
+int main() {
+  backends::cuda::matmul::allow_tf32 = true;
+  auto pipeline = StableDiffusionXLPipeline::from_pretrained("stable-diffusion-xl-base-1.0");
+
+  auto prompt = "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k";
+  auto image = pipeline(prompt, {.num_inference_steps = 30}).images[0];
+  image.save("astronaut.png");
+}

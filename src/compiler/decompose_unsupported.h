@@ -1,0 +1,13 @@
+// Named ops that no kernel takes become the plain ops they stand for.
+#pragma once
+
+#include <functional>
+
+#include "ir/graph.h"
+
+namespace vivace {
+
+// `supported` says whether some kernel takes a node. Returns whether anything changed; phases and scopes are kept.
+bool decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported);
+
+}  // namespace vivace

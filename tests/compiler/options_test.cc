@@ -1,0 +1,150 @@
+// What the compile options do to plans.
+#include "../models/components.h"
+#include "backends/cpu/backend.h"
+#include "backends/cpu/isa.h"
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+Graph golden_graph(const char* name) {
+  for (const auto& item : golden::read_cases(std::string(VIVACE_SOURCE_DIR) + "/tests/models/data"))
+    if (item.at("name") == name) return golden::make_component(item, DType::float32).graph;
+  throw InternalError(cat("no golden case ", name));
+}
+
+// Everything that decides what a plan does.
+std::string text(const Plan& plan) {
+  std::string out;
+  for (const PlanValue& v : plan.values)
+    out += cat(dtype_name(v.type.dtype), to_string(v.type.shape), ' ', static_cast<int>(v.where), ' ', v.offset, ' ', v.pitch, ' ', v.inside, ' ', v.shift, ' ', v.key, '\n');
+  for (const auto* program : {&plan.prepare, &plan.setup, &plan.step})
+    for (const PlanStep& step : *program) {
+      out += cat(step.kernel, '(', print_attrs(step.attrs), ')');
+      for (int32_t in : step.in) out += cat(' ', in);
+      out += cat(" -> ", step.out, '\n');
+    }
+  return out;
+}
+
+int count(const Plan& plan, Op op, std::string_view scope = "") {
+  int n = 0;
+  for (const auto* program : {&plan.setup, &plan.step})
+    for (const PlanStep& step : *program) n += step.op == op && step.scope.find(scope) != std::string::npos;
+  return n;
+}
+
+TEST(Options, FuseQkvIsTheCompilersOwnFusion) {
+  for (const char* name : {"unet_sdxl", "vae_four_levels_decode", "vae_four_levels_encode"}) {
+    CompileOptions only_projections{.mode = CompileMode::default_};
+    for (const PassInfo& pass : pass_list())
+      if (pass.optional && pass.name != "fuse_projections") only_projections.disable_passes.emplace_back(pass.name);
+    const Plan eager = compile(golden_graph(name), cpu::backend(), {});
+    const Plan fused = compile(golden_graph(name), cpu::backend(), {.fuse_qkv = true});
+    EXPECT_EQ(text(fused), text(compile(golden_graph(name), cpu::backend(), only_projections))) << name;
+    EXPECT_EQ(text(compile(golden_graph(name), cpu::backend(), {.mode = CompileMode::default_, .fuse_qkv = true})),
+              text(compile(golden_graph(name), cpu::backend(), {.mode = CompileMode::default_})));
+    // Self-attention loses two GEMMs, cross-attention one.
+    const int attentions = count(eager, Op::attention), cross = count(eager, Op::attention, "attn2");
+    EXPECT_GT(attentions, 0);
+    EXPECT_EQ(count(eager, Op::linear) - count(fused, Op::linear), 2 * (attentions - cross) + cross) << name;
+    EXPECT_EQ(count(fused, Op::slice), 0) << "the slices are copies";
+  }
+}
+
+TEST(Options, Conv1x1AsMm) {
+  CompileOptions options{.mode = CompileMode::default_};
+  const Plan before = compile(golden_graph("unet_sd1"), cpu::backend(), options);
+  options.flags.conv_1x1_as_mm = true;
+  const Plan after = compile(golden_graph("unet_sd1"), cpu::backend(), options);
+  const int pointwise = count(before, Op::conv2d, "conv_shortcut") + count(before, Op::conv2d, "proj_in") + count(before, Op::conv2d, "proj_out");
+  EXPECT_GT(pointwise, 4);
+  EXPECT_EQ(count(before, Op::conv2d) - count(after, Op::conv2d), pointwise);
+  EXPECT_EQ(count(after, Op::linear) - count(before, Op::linear), pointwise);
+  EXPECT_EQ(count(after, Op::add), 0) << "the residual is not in the epilogue";
+  EXPECT_EQ(after.graph_breaks.size(), 0u);
+}
+
+TEST(Options, MatmulPrecisionIsLoweredWhereThatIsFaster) {
+  const Plan highest = compile(golden_graph("unet_sdxl"), cpu::backend(), {});
+  for (const auto& [precision, compute] : {std::pair{MatmulPrecision::high, "bf16x3"}, {MatmulPrecision::medium, "bf16"}}) {
+    const Plan plan = compile(golden_graph("unet_sdxl"), cpu::backend(), {.float32_matmul_precision = precision});
+    if (cpu::isa() < cpu::Isa::avx512_bf16) {
+      EXPECT_EQ(text(plan), text(highest)) << "float32 is faster here";
+      continue;
+    }
+    for (const PlanStep& step : plan.step)
+      if (step.op == Op::linear) {
+        EXPECT_EQ(step.attrs.text("compute"), compute) << step.scope;
+      }
+  }
+}
+
+TEST(Options, MatmulPrecisionOfTheProcess) {
+  namespace matmul = backends::cuda::matmul;
+  EXPECT_EQ(get_float32_matmul_precision(), "highest");
+  EXPECT_FALSE(matmul::allow_tf32);
+  matmul::allow_tf32 = true;
+  EXPECT_EQ(get_float32_matmul_precision(), "high");
+  EXPECT_EQ(CompileOptions{}.float32_matmul_precision, MatmulPrecision::high);
+  set_float32_matmul_precision("medium");
+  EXPECT_TRUE(matmul::allow_tf32);
+  EXPECT_EQ(CompileOptions{}.float32_matmul_precision, MatmulPrecision::medium);
+  matmul::allow_tf32 = false;
+  EXPECT_EQ(get_float32_matmul_precision(), "highest");
+  EXPECT_THROW(set_float32_matmul_precision("tf32"), UsageError);
+}
+
+TEST(Options, AttentionBackends) {
+  EXPECT_TRUE(parse_sdp_backends("auto").all());
+  EXPECT_TRUE(parse_sdp_backends("math,efficient,flash").all());
+  EXPECT_EQ(parse_sdp_backends("math,efficient"), (SDPBackends{SDPBackend::efficient, SDPBackend::math}));
+  EXPECT_EQ(sdp_backends_name({SDPBackend::math, SDPBackend::flash}), "flash,math");
+  for (const char* wrong : {"", "flash,", "flash, math", "xformers"}) EXPECT_THROW(parse_sdp_backends(wrong), UsageError) << wrong;
+
+  const Plan plan = compile(golden_graph("unet_sdxl"), cpu::backend(), {.sdpa = {SDPBackend::efficient, SDPBackend::math}});
+  for (const PlanStep& step : plan.step)
+    if (step.op == Op::attention) {
+      EXPECT_NE(step.kernel, "attention_flash");
+      EXPECT_EQ(step.refused.at(0).second, "not among the attention backends asked for");
+    }
+}
+
+TEST(Options, ARefusedAttentionBackendSaysWhy) {
+  Builder b(DType::float32);
+  const Value x = b.input("x", DType::float32, {1, 4, 1040});  // one head wider than flash takes
+  b.output("y", b.attention(x, x, x, {}, 1, 0.03, false));
+  try {
+    compile(b.take(), cpu::backend(), {.sdpa = SDPBackend::flash});
+    ADD_FAILURE() << "no error";
+  } catch (const UserError& error) {
+    for (const char* word : {"flash", "head"}) EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+  }
+}
+
+TEST(Options, AttentionScopesNestAndEnd) {
+  EXPECT_FALSE(sdpa_kernel::current());
+  {
+    const sdpa_kernel outer(SDPBackend::math);
+    {
+      const sdpa_kernel inner({SDPBackend::flash, SDPBackend::efficient});
+      EXPECT_FALSE(sdpa_kernel::current()->allows(SDPBackend::math));
+    }
+    EXPECT_EQ(*sdpa_kernel::current(), SDPBackends(SDPBackend::math));
+  }
+  EXPECT_FALSE(sdpa_kernel::current());
+}
+
+TEST(Options, NoTransposeIsLeftInAnyModel) {
+  // Heads are strides to the attention kernels and weights are packed transposed, so no model asks for a transposition and no pass makes one.
+  for (const auto& item : golden::read_cases(std::string(VIVACE_SOURCE_DIR) + "/tests/models/data"))
+    if (item.at("kind") != "block")
+      for (CompileMode mode : {CompileMode::off, CompileMode::max_autotune}) {
+        const Graph graph = run_passes(golden::make_component(item, DType::float32).graph, {.mode = mode});
+        for (const Node& node : graph.nodes) EXPECT_NE(node.op, Op::transpose) << item.at("name") << ' ' << node.scope;
+      }
+}
+
+}  // namespace
+}  // namespace vivace
