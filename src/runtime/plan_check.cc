@@ -16,7 +16,7 @@ constexpr int64_t kLargest = int64_t{1} << 48;
 class PlanCheck {
  public:
   PlanCheck(const Plan& plan, const std::string& name, const Backend& backend)
-      : plan_(plan), name_(name), backend_(backend), view_(plan.values.size()), packed_(plan.values.size()), made_(plan.values.size()) {}
+      : plan_(plan), name_(name), backend_(backend), view_(plan.values.size()), concat_(plan.values.size()), packed_(plan.values.size()), made_(plan.values.size()) {}
 
   void run() {
     if (plan_.backend != backend_.name) fail(cat("is for backend ", plan_.backend, ", not ", backend_.name));
@@ -34,8 +34,10 @@ class PlanCheck {
     require(plan_.arena_bytes >= 0 && plan_.arena_bytes < kLargest && plan_.constant_bytes >= 0, "the arena's size");
     for (const PlanValue& value : plan_.values) check(value);
     for (const PlanView& view : plan_.views) check(view);
-    for (const PlanValue& value : plan_.values)
-      require(value.inside < 0 || value.in_place || view_[index_of(value)], "a buffer's owner");
+    for (const auto* program : {&plan_.setup, &plan_.step})
+      for (const PlanStep& step : *program)
+        if (step.op == Op::concat && exists(step.out)) concat_[static_cast<size_t>(step.out)] = {&step.attrs, &step.in};
+    for (const PlanValue& value : plan_.values) check_owner(value);
     for (const PlanStep& step : plan_.prepare)
       if (step.pack && exists(step.out)) packed_[static_cast<size_t>(step.out)] = 1;
     for (const PlanPort& port : plan_.inputs) check_input(port);
@@ -61,8 +63,16 @@ class PlanCheck {
   bool in_arena(int32_t value) const { return at(value).where == PlanValue::Where::arena; }
   // Whether what has run so far has made it.
   bool ready(int32_t value) const {
-    while (const PlanView* view = view_[static_cast<size_t>(value)]) value = view->in[0];
+    if (const PlanView* view = view_[static_cast<size_t>(value)]) {
+      if (view->op != Op::concat) return ready(view->in[0]);
+      return std::ranges::all_of(view->in, [&](int32_t part) { return ready(part); });
+    }
     return at(value).where == PlanValue::Where::weight || made_[static_cast<size_t>(value)];
+  }
+  // What a kernel writes when `value` is that or a view of it.
+  int32_t written(int32_t value) const {
+    while (view_[static_cast<size_t>(value)] && view_[static_cast<size_t>(value)]->op != Op::concat) value = view_[static_cast<size_t>(value)]->in[0];
+    return value;
   }
 
   void check(const PlanValue& value) const {
@@ -74,31 +84,66 @@ class PlanCheck {
     }
     const auto index = static_cast<int32_t>(index_of(value));
     require(in_arena(index) == (value.phase != Phase::prepare), "a value's place");
-    // Before this one, so that following owners ends.
-    require(value.inside == -1 || (value.inside >= 0 && value.inside < index && in_arena(index) && in_arena(value.inside)), "a buffer's owner");
+    // Before this one, or without an owner of its own (a concat that parts are written into), so that following owners ends.
+    require(value.inside == -1 || (exists(value.inside) && in_arena(index) && in_arena(value.inside) && (value.inside < index || at(value.inside).inside == -1)),
+            "a buffer's owner");
     require(value.inside >= 0 || (value.pitch == 0 && value.shift == 0), "a buffer's owner");
     const int64_t columns = value.type.shape.empty() ? 1 : value.type.shape.back();
     require(value.pitch == 0 || (columns > 0 && value.pitch >= columns && value.pitch < kLargest), "a pitch");
     require(elements == 0 || value.pitch == 0 || elements / columns < kLargest / value.pitch, "a pitch");
   }
 
-  // A view is the whole memory of in[0], a slice some columns of it: then this holds after a resize too.
+  // A view is the whole memory of in[0], a slice some columns of it, a concat its parts side by side: then this holds after a resize too.
   void check(const PlanView& view) {
-    require(exists(view.out) && !view_[static_cast<size_t>(view.out)] && (is_view(view.op) || view.op == Op::slice), "a view");
+    require(exists(view.out) && !view_[static_cast<size_t>(view.out)] && (is_view(view.op) || view.op == Op::slice || view.op == Op::concat), "a view");
     const OpRow& row = op_row(view.op);
-    require(static_cast<int>(view.in.size()) >= row.min_inputs && static_cast<int>(view.in.size()) <= row.max_inputs, "a view's inputs");
+    const auto count = static_cast<int>(view.in.size());
+    require(count >= std::max(1, row.min_inputs) && (row.max_inputs < 0 || count <= row.max_inputs), "a view's inputs");
     for (int32_t in : view.in) require(exists(in) && in < view.out, "a view's inputs");
     const PlanValue &part = at(view.out), &whole = at(view.in[0]);
-    require(part.inside == view.in[0] && !part.in_place && whole.pitch == 0, "a view's memory");
     check_types(view.op, view.attrs, view.in, view.out, "a view");
     view_[static_cast<size_t>(view.out)] = &view;
-    if (is_view(view.op)) return require(part.pitch == 0 && part.shift == 0, "a view's memory");
+    if (view.op == Op::concat) {
+      concat_[static_cast<size_t>(view.out)] = {&view.attrs, &view.in};
+      return require(in_arena(view.out) && part.inside == -1, "a concat's memory");
+    }
+    require(part.inside == view.in[0] && !part.in_place, "a view's memory");
+    const bool same_rows = part.type.shape.empty() || whole.type.shape.empty() || part.type.shape.back() == whole.type.shape.back();
+    if (is_view(view.op)) return require(part.pitch == whole.pitch && part.shift == 0 && (part.pitch == 0 || same_rows), "a view's memory");
+    require(whole.pitch == 0, "a slice's memory");
     const auto rank = static_cast<int64_t>(whole.type.shape.size());
     const int64_t axis = view.attrs.integer("axis"), begin = view.attrs.integer("begin");
     require(rank > 0 && (axis == -1 || axis == rank - 1) && part.pitch == whole.type.shape.back(), "a slice's memory");
     const int64_t column = begin < 0 ? begin + part.pitch : begin;
     require(column >= 0 && column + part.type.shape.back() <= part.pitch, "a slice's memory");
     require(part.shift == column * static_cast<int64_t>(dtype_size(part.type.dtype)), "a slice's memory");
+  }
+
+  // What lies in another value's memory: written over it, a view of it, or a part of a concat, in its place.
+  void check_owner(const PlanValue& value) const {
+    const auto index = static_cast<int32_t>(index_of(value));
+    if (view_[static_cast<size_t>(index)] && view_[static_cast<size_t>(index)]->op == Op::concat)
+      for (int32_t in : *concat_[static_cast<size_t>(index)].in) require(at(written(in)).inside == index, "a part of a concat");
+    if (value.inside < 0 || value.in_place || view_[static_cast<size_t>(index)]) return;
+    const Concat& whole = concat_[static_cast<size_t>(value.inside)];
+    require(whole.in != nullptr, "a buffer's owner");
+    const TensorType& type = at(value.inside).type;
+    const int64_t axis = whole.attrs->integer("axis"), rank = static_cast<int64_t>(type.shape.size());
+    require(rank > 0 && (axis == 0 || axis == -1 || axis == rank - 1), "a part of a concat");
+    const bool by_rows = axis == 0 && rank > 1;
+    const int64_t unit = (by_rows ? numel(type.shape) / std::max<int64_t>(1, type.shape[0]) : 1) * static_cast<int64_t>(dtype_size(type.dtype));
+    int64_t shift = 0;
+    bool placed = false;
+    for (int32_t in : *whole.in) {
+      require(exists(in) && !at(in).type.shape.empty(), "a part of a concat");
+      if (written(in) == index) {
+        require(!placed && value.shift == shift && value.pitch == (by_rows ? 0 : type.shape.back()) && value.type.dtype == type.dtype, "a part of a concat");
+        require(numel(value.type.shape) == numel(at(in).type.shape) && at(in).pitch == value.pitch, "a part of a concat");
+        placed = true;
+      }
+      shift += (by_rows ? at(in).type.shape[0] : at(in).type.shape.back()) * unit;
+    }
+    require(placed, "a part of a concat");
   }
 
   void check_input(const PlanPort& port) {
@@ -173,10 +218,16 @@ class PlanCheck {
     }
   }
 
+  struct Concat {
+    const Attrs* attrs = nullptr;
+    const std::vector<int32_t>* in = nullptr;
+  };
+
   const Plan& plan_;
   const std::string& name_;
   const Backend& backend_;
   std::vector<const PlanView*> view_;  // by value: what makes it without a kernel
+  std::vector<Concat> concat_;         // by value: the concat that makes it, with or without one
   std::vector<uint8_t> packed_, made_;
 };
 

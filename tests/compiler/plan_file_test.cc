@@ -162,6 +162,35 @@ TEST(PlanFile, ViewsOutsideTheirBufferAreRefused) {
   }
 }
 
+// Parts of a concat that their producers write in its buffer.
+TEST(PlanFile, PartsOutsideTheirConcatAreRefused) {
+  const Plan good = compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_});
+  std::vector<bool> viewed(good.values.size());
+  for (const PlanView& view : good.views) viewed[static_cast<size_t>(view.out)] = true;
+  size_t part = 0;
+  while (part < good.values.size() && (good.values[part].inside <= static_cast<int32_t>(part) || viewed[part])) ++part;
+  const auto whole = std::ranges::find(good.views, Op::concat, &PlanView::op);
+  ASSERT_LT(part, good.values.size());
+  ASSERT_NE(whole, good.views.end());
+  const auto index = whole - good.views.begin();
+  const std::vector<std::function<void(Plan&)>> breaks{
+      [&](Plan& p) { p.values[part].shift += 4; },
+      [&](Plan& p) { ++p.values[part].pitch; },
+      [&](Plan& p) { ++p.values[part].inside; },
+      [&](Plan& p) { p.values[static_cast<size_t>(p.values[part].inside)].inside = static_cast<int32_t>(part); },
+      [&](Plan& p) { std::ranges::reverse(p.views[static_cast<size_t>(index)].in); },
+      [&](Plan& p) { p.views[static_cast<size_t>(index)].in.pop_back(); },
+      [&](Plan& p) { p.views[static_cast<size_t>(index)].attrs.set("axis", int64_t{1}); },
+      [&](Plan& p) { p.values[static_cast<size_t>(p.views[static_cast<size_t>(index)].out)].inside = 0; },
+  };
+  EXPECT_NO_THROW(check_plan(good, "plan", cpu::backend()));
+  for (size_t i = 0; i < breaks.size(); ++i) {
+    Plan plan = good;
+    breaks[i](plan);
+    EXPECT_THROW(check_plan(plan, "plan", cpu::backend()), UserError) << i;
+  }
+}
+
 // Random damage behind a checksum that fits: refused, or a plan that passes every check; never a crash or an endless loop.
 TEST(PlanFile, RandomDamage) {
   const std::string good = serialize_plan(compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_}));
