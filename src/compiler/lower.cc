@@ -198,6 +198,7 @@ class Lowering {
     const auto id = static_cast<int32_t>(plan_.values.size());
     plan_.values.push_back(std::move(value));
     plan_.constant_bytes += static_cast<int64_t>(entry.packed_bytes(call));
+    if (node.phase == Phase::prepare) ++consumer;  // the packing step comes before it in the same program
     std::vector<int32_t> sources{source};
     if (entry.packed_scales >= 0 && call.has(static_cast<size_t>(entry.packed_scales))) sources.push_back(node.inputs[static_cast<size_t>(entry.packed_scales)]);
     plan_.prepare.push_back({.kernel = std::string(entry.name), .op = node.op, .attrs = node.attrs, .in = std::move(sources), .out = id, .scope = node.scope,

@@ -10,6 +10,7 @@
 #include "backends/cpu/backend.h"
 #include "backends/ref/backend.h"
 #include "runtime/resize.h"
+#include "runtime/session.h"
 #include "../temp_folder.h"
 #include "vivace/error.h"
 
@@ -127,6 +128,26 @@ TEST(PlanFile, BuffersOutsideTheArenaAreRefused) {
     breaks[i](plan);
     EXPECT_THROW(parse_plan(bytes_of(serialize_plan(plan)), "plan", cpu::backend()), UserError) << i;
   }
+}
+
+// A product of weights alone is prepared, and so is the packed form that it reads.
+TEST(PlanFile, ProductsOfWeightsArePrepared) {
+  auto plan = std::make_shared<const Plan>(compile(parse_graph(R"(%0 = input(name="x") : float32[2, 3]
+%1 = weight(name="a") : float32[2, 2]
+%2 = weight(name="b") : float32[3, 2]
+%3 = linear(%1, %2) : float32[2, 3]
+%4 = add(%0, %3) : float32[2, 3]
+return y=%4
+)"), cpu::backend(), {}));
+  check_plan(*plan, "plan", cpu::backend());
+  std::map<std::string, std::vector<float>> weights{{"a", {1, 2, 3, 4}}, {"b", {1, 0, 0, 1, 1, 1}}};
+  ConstantStore store;
+  Session session(plan, cpu::backend(), store, {.find = [&](const std::string& name) { return WeightBytes{DType::float32, weights.at(name).data()}; }, .release = [](const std::string&) {}});
+  session.set_input("x", Tensor::zeros({2, 3}));
+  session.run(Phase::step);
+  const Tensor y = session.output("y");
+  const std::vector<float> expected{1, 2, 3, 3, 4, 7};
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(y.floats()[i], expected[i]) << i;
 }
 
 // What a resize relies on: it follows views to the buffer they lie in and places everything anew.
