@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/log.h"
 #include "ops/infer.h"
 #include "passes/passes.h"
 
@@ -65,7 +66,7 @@ std::vector<std::string> files() {
 class Passes : public testing::TestWithParam<std::string> {};
 
 TEST_P(Passes, BeforeAndAfter) {
-  std::ifstream file(std::string(VIVACE_TEST_DATA) + "/" + GetParam() + ".ir");
+  std::ifstream file(std::filesystem::path(VIVACE_TEST_DATA) / cat(GetParam(), ".ir"));
   std::stringstream whole;
   whole << file.rdbuf();
   const std::string text = whole.str(), first_line = text.substr(0, text.find('\n')), name = first_line.substr(std::string("# pass: ").size());
