@@ -4,34 +4,14 @@
 #include <map>
 
 #include "base/log.h"
+#include "ops/flops.h"
 #include "runtime/resize.h"
 
 namespace vivace::cli {
-namespace {
-
-const Shape& shape_of(const Plan& plan, int32_t value) { return plan.values[static_cast<size_t>(value)].type.shape; }
-
-// Of a convolution with weights [O, I, kh, kw] whose output is [N, H, W, O].
-double conv_flops(const Shape& w, const Shape& out) {
-  return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(w[1] * w[2] * w[3]);
-}
-
-}  // namespace
 
 double flops(const Plan& plan, const PlanStep& step) {
   if (step.pack) return 0;  // has the op of the step that it packs for, but one input
-  const Shape& out = shape_of(plan, step.out);
-  const auto in = [&](size_t i) -> const Shape& { return shape_of(plan, step.in[i]); };
-  switch (step.op) {
-    case Op::linear: return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(in(1)[1]);
-    case Op::geglu_linear: return 4.0 * static_cast<double>(numel(out)) * static_cast<double>(in(1)[1]);
-    case Op::matmul: return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(in(0).back());
-    case Op::conv2d: return conv_flops(in(1), out);
-    case Op::upsample_conv2d: return conv_flops(in(1), out);
-    case Op::norm_conv2d: return conv_flops(in(3), out);
-    case Op::attention: return 2.0 * static_cast<double>(in(0)[0] * in(0)[1] * in(1)[1]) * static_cast<double>(in(0)[2] + in(2)[2]);
-    default: return 0;
-  }
+  return vivace::flops(step.op, [&](size_t i) -> const Shape& { return shape_of(plan, step.in[i]); }, shape_of(plan, step.out));
 }
 
 std::string type_text(const Plan& plan, int32_t value) {
