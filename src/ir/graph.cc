@@ -11,6 +11,13 @@ std::string_view phase_name(Phase phase) {
   return names[static_cast<int>(phase)];
 }
 
+std::string Graph::source_line(NodeId id) const {
+  const std::string_view file = (*this)[id].file;
+  if (file.empty()) return "";
+  const size_t root = file.rfind("src/");  // of the source tree
+  return std::string(root == std::string_view::npos ? file : file.substr(root)) + ':' + std::to_string((*this)[id].line);
+}
+
 std::vector<std::vector<NodeId>> Graph::users() const {
   std::vector<std::vector<NodeId>> result(nodes.size());
   for (NodeId id = 0; id < size(); ++id)

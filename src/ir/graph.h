@@ -30,13 +30,18 @@ struct Node {
   DType dtype = DType::float32;
   Shape shape;
   std::string scope;  // where in the model: "down_blocks.1.attentions.0"
-  int line = 0;       // the builder's source line, for error messages
+  const char* file = "";  // the builder's source line, for error messages: std::source_location's, or another string that lives as long as the program
+  int line = 0;
   Phase phase = Phase::step;
+  bool region = false;  // inside a compiled region, while the graph around it is eager
 };
 
 struct Graph {
   std::vector<Node> nodes;
   std::vector<std::pair<std::string, NodeId>> outputs;
+
+  // "src/models/common/layers.cc:17", or "" where the graph came from text.
+  std::string source_line(NodeId id) const;
 
   const Node& operator[](NodeId id) const { return nodes[static_cast<size_t>(id)]; }
   Node& operator[](NodeId id) { return nodes[static_cast<size_t>(id)]; }

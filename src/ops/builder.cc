@@ -14,6 +14,7 @@ Builder::Scope::~Scope() { builder_.prefix_.resize(previous_); }
 Value Builder::input(std::string_view name, DType dtype, Shape shape, Phase phase, std::string_view dims, Here here) {
   Node node{.op = Op::input, .inputs = {}, .attrs = {{"name", std::string(name)}}, .dtype = dtype, .shape = std::move(shape), .scope = prefix_};
   if (!dims.empty()) node.attrs.set("dims", std::string(dims));
+  node.file = here.file_name();
   node.line = static_cast<int>(here.line());
   node.phase = phase;
   return {graph_.add(std::move(node))};
@@ -23,6 +24,7 @@ Value Builder::weight(std::string_view name, Shape shape, Here here) {
   const std::string full = prefix_.empty() ? std::string(name) : prefix_ + "." + std::string(name);
   Node node{.op = Op::weight, .inputs = {}, .attrs = {{"name", full}}, .dtype = weight_dtype_ ? weight_dtype_(full) : DType::float32,
             .shape = std::move(shape), .scope = prefix_};
+  node.file = here.file_name();
   node.line = static_cast<int>(here.line());
   node.phase = Phase::prepare;
   return {graph_.add(std::move(node))};
@@ -30,6 +32,7 @@ Value Builder::weight(std::string_view name, Shape shape, Here here) {
 
 Value Builder::fill(Shape shape, DType dtype, double value, Here here) {
   Node node{.op = Op::fill, .inputs = {}, .attrs = {{"value", value}}, .dtype = dtype, .shape = std::move(shape), .scope = prefix_};
+  node.file = here.file_name();
   node.line = static_cast<int>(here.line());
   node.phase = Phase::prepare;
   return {graph_.add(std::move(node))};
@@ -44,6 +47,7 @@ Value Builder::emit(Op op, const std::vector<Value>& inputs, Attrs attrs, Here h
   node.op = op;
   node.attrs = std::move(attrs);
   node.scope = prefix_;
+  node.file = here.file_name();
   node.line = static_cast<int>(here.line());
   for (Value v : inputs) node.inputs.push_back(v.id);
   while (!node.inputs.empty() && node.inputs.back() == kNone) node.inputs.pop_back();

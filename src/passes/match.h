@@ -27,6 +27,7 @@ inline void take_over(Node& consumer, const Node& producer) {
   consumer.inputs = producer.inputs;
   consumer.attrs = producer.attrs;
   consumer.scope = producer.scope;
+  consumer.file = producer.file;
   consumer.line = producer.line;
 }
 
