@@ -12,6 +12,7 @@ namespace vivace {
 struct TuningParameter {
   std::string_view name;
   std::vector<int> values;
+  int chosen = 0;  // by the kernel's default; it need not be among the values where these ascend
 };
 
 // The value of `name`, or `otherwise` where the text has none.

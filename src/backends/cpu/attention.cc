@@ -21,6 +21,10 @@ TokenStrides strides_of(const Operand& o) { return {o.shape[1] * o.row_pitch(), 
 template <size_t index>
 const AttentionBackend& sdp() { return attention_backends()[index]; }
 
+constexpr size_t kMath = 2;  // in the order of attention_backends()
+template <size_t index>
+constexpr bool sdp_is_plain = index == kMath;
+
 template <size_t index>
 Refusal refuse(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0, 1, 2})) return reason;
@@ -48,7 +52,7 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 template <size_t index>
 constexpr KernelEntry entry(std::string_view name) {
   return {.name = name, .op = Op::attention, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
-          .strided_in = true, .strided_out = true};
+          .strided_in = true, .strided_out = true, .plain = sdp_is_plain<index>};
 }
 
 // In the order of attention_backends().

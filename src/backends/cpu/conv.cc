@@ -36,7 +36,17 @@ ConvSpec spec_of(const KernelCall& call) {
   // Where there are no bfloat16 products, bfloat16 is storage, as float16 always is.
   const bool bf16 = isa() == Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("compute") == "bf16");
   spec.compute = bf16 ? DType::bfloat16 : DType::float32;
+  spec.blocking = {.cache_kib = tuning_value(call.tuning, "cache_kib", 0), .shared = tuning_value(call.tuning, "shared", -1)};
   return spec;
+}
+
+std::vector<TuningParameter> parameters(const KernelCall&) { return {{"cache_kib", {64, 128, 256, 384, 512, 768, 1024}, 512}, {"shared", {0, -1, 1}, -1}}; }
+
+std::vector<std::string> variants(const KernelCall&) {
+  std::vector<std::string> texts;
+  for (int cache_kib : {128, 256, 512, 1024})
+    for (int shared : {0, 1}) texts.push_back(cat("cache_kib=", cache_kib, " shared=", shared));
+  return texts;
 }
 
 // Winograd trades error for arithmetic: only where the plan says it may.
@@ -130,7 +140,7 @@ void add_kernel(std::vector<KernelEntry>& list) {
     names.push_back(std::make_unique<std::string>(std::string(row.prefix) + std::string(kernel<index>().name)));
     list.push_back({.name = *names.back(), .op = row.op, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
                     .packed_input = static_cast<int>(slots_of(row.op).weight), .packed_bytes = packed_bytes<index>, .pack = pack<index>,
-                    .pack_key = pack_key, .strided_in = true, .strided_out = true});
+                    .pack_key = pack_key, .strided_in = true, .strided_out = true, .parameters = parameters, .variants = variants});
   }
 }
 

@@ -66,12 +66,18 @@ std::string tuning_of(const GemmBlocking& b) {
 
 std::vector<std::string> variants(const KernelCall& call) {
   std::vector<std::string> texts;
-  for (const GemmBlocking& b : gemm_blocking_candidates(spec_of(call), call.in[0]->rows())) texts.push_back(tuning_of(b));
+  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec_of(call), call.in[0]->rows());
+  for (size_t i = 1; i < candidates.size(); ++i) texts.push_back(tuning_of(candidates[i]));  // the first is the default
   return texts;
 }
 
-std::vector<TuningParameter> parameters(const KernelCall&) {
-  return {{"tiles", {1, 2, 4, 8, 16, 32, 64}}, {"panels", {1, 2, 4, 5, 8, 10, 16, 20, 40}}, {"units", {128, 192, 320, 640, 1280, 2560}}, {"tile_outer", {0, 1}}, {"pack_a", {0, 1}}};
+std::vector<TuningParameter> parameters(const KernelCall& call) {
+  const GemmBlocking b = gemm_default_blocking(spec_of(call), call.in[0]->rows());
+  return {{"tiles", {1, 2, 4, 8, 16, 32, 64}, b.tiles},
+          {"panels", {1, 2, 4, 5, 8, 10, 16, 20, 40}, b.panels},
+          {"units", {128, 192, 320, 640, 1280, 2560}, b.units},
+          {"tile_outer", {0, 1}, b.tile_outer},
+          {"pack_a", {0, 1}, b.pack_a}};
 }
 
 size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of(call), call.in[0]->rows(), num_threads(), blocking_of(call)); }

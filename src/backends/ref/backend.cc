@@ -14,7 +14,7 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 
 template <void (*kernel)(const Bound&)>
 constexpr KernelEntry row(std::string_view name, Op op) {
-  return {.name = name, .op = op, .refuse = nullptr, .bind = bind<kernel>};
+  return {.name = name, .op = op, .refuse = nullptr, .bind = bind<kernel>, .plain = true};
 }
 
 constexpr std::array kKernels{

@@ -19,6 +19,12 @@ struct ConvPadding {
   int top = 0, left = 0, bottom = 0, right = 0;
 };
 
+// How the work is cut (conv_plan.h); the result is the same up to the order of sums.
+struct ConvBlocking {
+  int cache_kib = 0;  // what a block's prepared input may take; 0: the default
+  int shared = -1;    // 1: all blocks are prepared first, for all threads; 0: each thread prepares its own; -1: by the shape
+};
+
 // What a convolution is, known before any tensor is.
 struct ConvSpec {
   int64_t in_channels = 0, out_channels = 0;
@@ -28,6 +34,7 @@ struct ConvSpec {
   DType act = DType::float32;      // of x, y and residual: float32, bfloat16 or float16
   DType compute = DType::float32;  // of the multiplications: float32 or bfloat16; sums are float32 always
   bool upsample2x = false;         // nearest 2x before the convolution; the padding is that of the upsampled image
+  ConvBlocking blocking{};
 };
 
 // y = activation(conv(x') + bias + image_bias) + residual, with x' = x or silu(x * input_scale + input_shift); padding is zeros of x'.

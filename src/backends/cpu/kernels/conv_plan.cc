@@ -26,8 +26,11 @@ void cut(BlockGrid& grid, int64_t cells, int64_t most_cols) {
   grid.blocks_x = divide_up(grid.cols, grid.block_cols);
 }
 
+int64_t block_cache(const ConvSpec& spec) { return spec.blocking.cache_kib > 0 ? int64_t{spec.blocking.cache_kib} << 10 : kHalfCache; }
+
 // Sharing costs a pass through the last-level cache; it pays where threads would otherwise idle or read weights from memory again and again.
-bool share_input(const ConvPlan& plan, size_t weight_bytes, int threads) {
+bool share_input(const ConvPlan& plan, const ConvSpec& spec, size_t weight_bytes, int threads) {
+  if (spec.blocking.shared >= 0) return spec.blocking.shared != 0;
   constexpr size_t kLastLevel = 16 << 20;  // what can be expected of a last-level cache
   const auto blocks = static_cast<size_t>(plan.grid.count());
   return blocks < 2 * static_cast<size_t>(threads) || (weight_bytes > kLastLevel / 2 && blocks * plan.input_bytes <= kLastLevel);
@@ -52,7 +55,7 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
   plan.grid.images = n;
   plan.grid.rows = divide_up(conv_out_h(spec, h), shape.out);
   plan.grid.cols = divide_up(conv_out_w(spec, w), shape.out);
-  cut(plan.grid, std::clamp<int64_t>(kHalfCache / (positions * plan.tile_units * kUnitBytes), 4 * format.max_rows, 16 * format.max_rows), 16);
+  cut(plan.grid, std::clamp<int64_t>(block_cache(spec) / (positions * plan.tile_units * kUnitBytes), 4 * format.max_rows, 16 * format.max_rows), 16);
 
   const int64_t cells = plan.grid.block_rows * plan.grid.block_cols;
   plan.position_units = odd_lines(cells * plan.tile_units * kUnitBytes) / kUnitBytes;
@@ -63,7 +66,7 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
   plan.sum_stride = odd_lines(cells * format.panel * 4) / 4;
   plan.scratch_bytes = plan.patch_bytes + static_cast<size_t>(positions * plan.sum_stride * 4);
   const auto weight_bytes = static_cast<size_t>(plan.panels * format.panel * format.units(spec.in_channels) * kUnitBytes * positions);
-  plan.shared = share_input(plan, weight_bytes, threads);
+  plan.shared = share_input(plan, spec, weight_bytes, threads);
   return plan;
 }
 
@@ -79,7 +82,7 @@ ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, 
   plan.grid.rows = spec.upsample2x ? h : conv_out_h(spec, h);
   plan.grid.cols = spec.upsample2x ? w : conv_out_w(spec, w);
   const int64_t pixel_bytes = plan.pixel_units * kUnitBytes * spec.stride * spec.stride;
-  cut(plan.grid, std::clamp<int64_t>(kHalfCache / pixel_bytes, 8 * format.max_rows, 24 * format.max_rows), 5 * format.max_rows);
+  cut(plan.grid, std::clamp<int64_t>(block_cache(spec) / pixel_bytes, 8 * format.max_rows, 24 * format.max_rows), 5 * format.max_rows);
 
   plan.patch_cols = (plan.grid.block_cols - 1) * spec.stride + spec.kernel;
   const int64_t patch_rows = (plan.grid.block_rows - 1) * spec.stride + spec.kernel;
@@ -88,7 +91,7 @@ ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, 
   const int64_t tap_bytes = format.units(spec.in_channels) * format.panel * kUnitBytes;
   plan.taps_at_once = static_cast<int>(std::clamp<int64_t>(kHalfCache / tap_bytes, 1, plan.taps));
   plan.taps_at_once = static_cast<int>(equal_part(plan.taps, plan.taps_at_once));
-  plan.shared = share_input(plan, static_cast<size_t>(plan.panels * plan.phases * plan.taps * tap_bytes), threads);
+  plan.shared = share_input(plan, spec, static_cast<size_t>(plan.panels * plan.phases * plan.taps * tap_bytes), threads);
   return plan;
 }
 
