@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <map>
 
+#include "backends/cpu/isa.h"
+#include "backends/cpu/peak.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/parallel.h"
@@ -19,17 +21,53 @@ struct Options : TargetOptions {
   std::string trace;
 };
 
+// Of some steps: time, arithmetic, and the seconds that these would take at the machine's peak and at its memory bandwidth.
 struct Share {
   int steps = 0;
-  double seconds = 0, flops = 0;
+  double seconds = 0, flops = 0, at_peak = 0, at_bandwidth = 0;
+
+  void add(const Share& other) {
+    steps += other.steps;
+    seconds += other.seconds;
+    flops += other.flops;
+    at_peak += other.at_peak;
+    at_bandwidth += other.at_bandwidth;
+  }
 };
 using Shares = std::map<std::string, Share>;
+
+// What a step multiplies in.
+DType arithmetic(const Plan& plan, const PlanStep& step) {
+  const std::string& asked = step.attrs.text("compute");
+  if (asked == "int8_dynamic") return DType::int8;
+  if (step.in.empty() || step.in[0] < 0) return DType::float32;
+  return asked.empty() ? plan.values[static_cast<size_t>(step.in[0])].type.dtype : asked == "bf16" ? DType::bfloat16 : DType::float32;
+}
+
+// What a step reads and writes at least. Weights count with the size of the activations, as which they are packed; tables are read in places only.
+double moved_bytes(const Plan& plan, const PlanStep& step) {
+  const auto type = [&](int32_t value) -> const TensorType& { return plan.values[static_cast<size_t>(value)].type; };
+  const size_t packed = dtype_size(type(step.out).dtype);
+  double bytes = static_cast<double>(numel(type(step.out).shape)) * static_cast<double>(packed);
+  for (int32_t in : step.in) {
+    if (in < 0 || step.op == Op::embedding || step.op == Op::select_row) continue;
+    const bool constant = plan.values[static_cast<size_t>(in)].phase == Phase::prepare;
+    bytes += static_cast<double>(numel(type(in).shape)) * static_cast<double>(constant ? packed : dtype_size(type(in).dtype));
+  }
+  return bytes;
+}
 
 // One program's steps with what each took in the fastest run.
 struct Timed {
   const Plan& plan;
   const std::vector<PlanStep>& steps;
   std::vector<double> seconds;
+  cpu::MachinePeak peak;
+
+  Share share(size_t i) const {
+    const PlanStep& step = steps[i];
+    return {1, seconds[i], flops(plan, step), flops(plan, step) / peak.of(arithmetic(plan, step)), moved_bytes(plan, step) / peak.bytes};
+  }
 
   double total() const {
     double sum = 0;
@@ -39,12 +77,7 @@ struct Timed {
   template <class Key>
   Shares by(const Key& key) const {
     Shares shares;
-    for (size_t i = 0; i < steps.size(); ++i) {
-      Share& share = shares[key(steps[i])];
-      ++share.steps;
-      share.seconds += seconds[i];
-      share.flops += flops(plan, steps[i]);
-    }
+    for (size_t i = 0; i < steps.size(); ++i) shares[key(steps[i])].add(share(i));
     return shares;
   }
 };
@@ -55,17 +88,17 @@ std::vector<std::pair<std::string, Share>> largest_first(const Shares& shares) {
   return sorted;
 }
 
+std::vector<std::string> header(const char* what, const char* which) { return {what, which, "ms", "%", "GFLOP", "GFLOP/s", "% of peak", "% of memory"}; }
+
 std::vector<std::string> cells(const std::string& name, const Share& s, double total) {
-  std::vector<std::string> row{name, std::to_string(s.steps), fixed(s.seconds * 1e3, 3), fixed(100 * s.seconds / std::max(total, 1e-12), 1)};
-  if (s.flops > 0) {
-    row.push_back(fixed(s.flops / 1e9, 3));
-    row.push_back(fixed(s.flops / 1e9 / std::max(s.seconds, 1e-12), 1));
-  }
-  return row;
+  const double seconds = std::max(s.seconds, 1e-12);
+  const bool computes = s.flops > 0;
+  return {name, std::to_string(s.steps), fixed(s.seconds * 1e3, 3), fixed(100 * s.seconds / std::max(total, 1e-12), 1), computes ? fixed(s.flops / 1e9, 3) : "",
+          computes ? fixed(s.flops / 1e9 / seconds, 1) : "", computes ? fixed(100 * s.at_peak / seconds, 1) : "", fixed(100 * s.at_bandwidth / seconds, 1)};
 }
 
 std::string share_table(const char* what, const Shares& shares, double total) {
-  Table table({what, "steps", "ms", "%", "GFLOP", "GFLOP/s"});
+  Table table(header(what, "steps"));
   for (const auto& [name, share] : largest_first(shares)) table.add(cells(name, share, total));
   return table.text() + '\n';
 }
@@ -74,19 +107,28 @@ std::string slowest_table(const Timed& t, int top) {
   std::vector<size_t> order(t.steps.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::ranges::stable_sort(order, [&](size_t a, size_t b) { return t.seconds[a] > t.seconds[b]; });
-  Table table({"slowest", "step", "ms", "%", "GFLOP", "GFLOP/s"});
+  Table table(header("slowest", "step"));
   for (size_t i = 0; i < std::min(order.size(), static_cast<size_t>(top)); ++i) {
     const PlanStep& step = t.steps[order[i]];
-    auto row = cells(cat(step.kernel, " ", step.scope, " ", type_text(t.plan, step.out)), {static_cast<int>(order[i]), t.seconds[order[i]], flops(t.plan, step)}, t.total());
-    table.add(std::move(row));
+    Share share = t.share(order[i]);
+    share.steps = static_cast<int>(order[i]);  // its number instead
+    table.add(cells(cat(step.kernel, " ", step.scope, " ", type_text(t.plan, step.out)), share, t.total()));
   }
   return table.text() + '\n';
 }
 
 nlohmann::json to_json(const Shares& shares) {
   nlohmann::json result = nlohmann::json::object();
-  for (const auto& [name, s] : shares) result[name] = {{"steps", s.steps}, {"seconds", s.seconds}, {"flops", s.flops}};
+  for (const auto& [name, s] : shares) result[name] = {{"steps", s.steps}, {"seconds", s.seconds}, {"flops", s.flops}, {"share_of_peak", s.at_peak / std::max(s.seconds, 1e-12)}, {"share_of_memory", s.at_bandwidth / std::max(s.seconds, 1e-12)}};
   return result;
+}
+
+nlohmann::json to_json(const cpu::MachinePeak& p) { return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int8", p.int8}, {"bytes", p.bytes}}; }
+
+std::string peak_text(const cpu::MachinePeak& p) {
+  return cat("this machine, measured on ", num_threads(), " threads with ", cpu::isa_name(cpu::isa()), ": ", fixed(p.float32 / 1e9, 0), " GFLOP/s in float32, ",
+             fixed(p.bfloat16 / 1e9, 0), " in bfloat16, ", fixed(p.int8 / 1e9, 0), " GOP/s in int8; ", fixed(p.bytes / 1e9, 1),
+             " GB/s read from memory (more than 100 % came out of a cache; Winograd's arithmetic is counted as a direct convolution's)\n");
 }
 
 // Complete events ("X") of Chrome's trace format, times in microseconds; a step lies inside the slices of its scope's parts.
@@ -158,8 +200,9 @@ int run(const Options& o, const Common& common) {
   session.run(Phase::setup);
   session.run(Phase::step);  // first touches and a cold cache are nobody's cost
   const Plan& plan = session.plan();
-  const Timed setup{plan, plan.setup, fastest_run(session, Phase::setup, plan.setup.size(), o.runs)};
-  const Timed step{plan, plan.step, fastest_run(session, Phase::step, plan.step.size(), o.runs)};
+  const cpu::MachinePeak peak = cpu::measure_peak();
+  const Timed setup{plan, plan.setup, fastest_run(session, Phase::setup, plan.setup.size(), o.runs), peak};
+  const Timed step{plan, plan.step, fastest_run(session, Phase::step, plan.step.size(), o.runs), peak};
   if (!o.trace.empty()) {
     Trace trace;
     trace.add(setup);
@@ -174,7 +217,7 @@ int run(const Options& o, const Common& common) {
   if (common.json) {
     print_json({{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"height", target.height()}, {"width", target.width()}, {"batch", o.batch},
                 {"threads", num_threads()}, {"runs", o.runs}, {"setup_seconds", setup.total()}, {"step_seconds", step.total()}, {"flops", total_flops},
-                {"by_kernel", to_json(by_kernel)}, {"by_op", to_json(by_op)}, {"by_block", to_json(by_block)}});
+                {"peak", to_json(peak)}, {"by_kernel", to_json(by_kernel)}, {"by_op", to_json(by_op)}, {"by_block", to_json(by_block)}});
     return 0;
   }
   print(share_table("kernel", by_kernel, step.total()) + share_table("op", by_op, step.total()) + share_table("block", by_block, step.total()));
@@ -182,6 +225,7 @@ int run(const Options& o, const Common& common) {
   print(cat(target.name(), " in ", dtype_name(target.dtype()), " on ", num_threads(), " threads: ", fixed(step.total() * 1e3, 2), " ms a call (fastest of ", o.runs, "), ",
             fixed(total_flops / 1e9, 2), " GFLOP, ", fixed(total_flops / 1e9 / std::max(step.total(), 1e-12), 1), " GFLOP/s"));
   print(plan.setup.empty() ? std::string("\n") : cat("; setup ", fixed(setup.total() * 1e3, 2), " ms\n"));
+  print(peak_text(peak));
   return 0;
 }
 
