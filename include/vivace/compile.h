@@ -1,6 +1,7 @@
 // How a component is compiled: the options of torch.compile and of torch._inductor.config, under their names.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <optional>
@@ -10,13 +11,14 @@
 namespace vivace {
 
 // off: eager, the same road with the optional passes switched off. default_: every optional pass that keeps the result to rounding.
-// max_autotune: Winograd convolutions too, unless `exact`. There are no CUDA graphs on a CPU: reduce_overhead is default_ there, and
+// max_autotune: kernels and their parameters by measurement, and Winograd convolutions too, unless `exact`. There are no CUDA graphs on a CPU: reduce_overhead is default_ there, and
 // max_autotune_no_cudagraphs is max_autotune.
 enum class CompileMode { off, default_, reduce_overhead, max_autotune, max_autotune_no_cudagraphs };
 
 // "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs". Throws UsageError for another name.
 CompileMode parse_compile_mode(const std::string& name);
 std::string compile_mode_name(CompileMode mode);
+inline bool is_max_autotune(CompileMode mode) { return mode == CompileMode::max_autotune || mode == CompileMode::max_autotune_no_cudagraphs; }
 
 // Backends of scaled dot-product attention, as torch.nn.attention.SDPBackend names them.
 enum class SDPBackend { automatic, flash, efficient, math };
@@ -73,24 +75,37 @@ struct AllowTF32 {
 inline AllowTF32 allow_tf32;
 }  // namespace backends::cuda::matmul
 
-// torch._inductor.config's flags, under their names.
-struct CompilerFlags {
-  // 1x1 convolutions of stride 1 become matrix products over the pixels.
-  bool conv_1x1_as_mm = false;
-  // The scales of an int8 GEMM are multiplied in its epilogue, with bias, activation and residual; false: its sums go through memory first.
-  bool force_fuse_int_mm_with_mul = true;
-  // Weights stored narrower than the activations are widened inside the GEMM; false: as a whole, before it.
-  bool use_mixed_mm = true;
-};
-// The process's defaults, as torch._inductor.config: what CompileOptions made from now on begin with.
-inline CompilerFlags config;
-
 // What a linear layer is computed with. int8_dynamic: weights int8 with a scale per output channel, activations int8 with a scale per token, found at
 // run time. weight_only: narrow weights with a scale per output channel, widened as they are read.
 enum class Quantization { none, int8_dynamic, int8_weight_only, float8_weight_only };
 // "int8-dynamic", "int8-weight-only", "float8-weight-only". Throws UsageError for another name.
 Quantization parse_quantization(const std::string& name);
 std::string quantization_name(Quantization kind);
+
+// Switches of torch._inductor.config, under its names and with its defaults but for force_fuse_int_mm_with_mul.
+struct CompilerFlags {
+  bool conv_1x1_as_mm = false;  // 1x1 convolutions are GEMMs
+  // max-autotune: from the best setting of its list the search walks on to better neighbours, one parameter of the kernel at a time.
+  bool coordinate_descent_tuning = false;
+  // Then it looks at all combinations of neighbours too, where single steps find nothing better.
+  bool coordinate_descent_check_all_directions = false;
+  bool epilogue_fusion = true;  // bias, activation, gate and residual in the epilogue of what comes before
+  // The scales of an int8 GEMM are multiplied in its epilogue. Inductor's default is false, because there the choice of a Triton template can cost
+  // more than it saves; our GEMM has that epilogue anyway, and without it the int32 sums would travel through memory.
+  bool force_fuse_int_mm_with_mul = true;
+  bool use_mixed_mm = true;  // weights stored narrower than the activations are widened inside the GEMM
+  bool operator==(const CompilerFlags&) const = default;
+};
+// The process's defaults, as torch._inductor.config: what CompileOptions made from now on begin with.
+inline CompilerFlags config;
+// "name=value" with value true or false. Throws UsageError for another name or value.
+void set_compiler_flag(CompilerFlags& flags, const std::string& assignment);
+
+// How far a search for kernels is.
+struct AutotuneProgress {
+  int done = 0, total = 0;  // different calls of kernels
+  double seconds = 0, budget = 0;
+};
 
 struct CompileOptions {
   CompileMode mode = CompileMode::off;
@@ -112,6 +127,14 @@ struct CompileOptions {
   // fuse_qkv_projections(): the projections of an attention that read the same value (Q, K, V; K, V) are one GEMM, even with `mode` off.
   bool fuse_qkv = false;
   MatmulPrecision float32_matmul_precision = parse_matmul_precision(get_float32_matmul_precision());
+  // max-autotune: the most a component's search may take, for each size that it meets; the best so far wins. 0: nothing is timed, what earlier
+  // searches found is used and the list's order otherwise.
+  double autotune_seconds = 60;
+  // Regional compilation: the classes of blocks that are compiled, each kind once, while the rest stays eager: "BasicTransformerBlock", or "auto" for
+  // whatever repeats. Empty: the whole graph is compiled. See Model::compile_repeated_blocks and compile_regions.
+  std::vector<std::string> regions;
+  // Called after each call that was timed, from the thread that compiles.
+  std::function<void(const AutotuneProgress&)> on_autotune;
 };
 
 }  // namespace vivace

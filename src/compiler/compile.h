@@ -12,8 +12,11 @@
 
 namespace vivace {
 
+class TuningStore;  // tuning_store.h
+
 // Throws UserError when fullgraph is asked for and an op has no kernel, InternalError on a bug.
-Plan compile(Graph graph, const Backend& backend, const CompileOptions& options);
+// `tuning`: what max-autotune knows and adds to; without one it begins with nothing.
+Plan compile(Graph graph, const Backend& backend, const CompileOptions& options, TuningStore* tuning = nullptr);
 
 // Every field of the options as text: equal texts compile a graph to the same plan.
 std::string options_text(const CompileOptions& options);
@@ -28,8 +31,15 @@ struct PassInfo {
 };
 const std::vector<PassInfo>& pass_list();
 
-// The passes alone, in order, each verified; `options` as for_backend gives them; `dump` (optional) receives the graph's text after each.
-Graph run_passes(Graph graph, const CompileOptions& options, std::vector<std::pair<std::string, double>>* seconds = nullptr,
+// What the passes did.
+struct PassReport {
+  std::vector<std::pair<std::string, double>> seconds;  // by pass
+  std::vector<PlanRegion> regions;
+};
+
+// The passes alone, in order, each verified; `options` as for_backend gives them; `dump` (optional) receives the graph's text after each. With
+// options.regions, the optional passes run on the regions alone.
+Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report = nullptr,
                  const std::function<void(std::string_view pass, const Graph&)>& dump = nullptr);
 
 }  // namespace vivace

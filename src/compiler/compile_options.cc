@@ -50,6 +50,15 @@ std::optional<SDPBackends>& scope() {
 
 std::atomic<MatmulPrecision> process_precision{MatmulPrecision::highest};
 
+constexpr std::array<std::pair<const char*, bool CompilerFlags::*>, 6> kFlags{
+    {{"conv_1x1_as_mm", &CompilerFlags::conv_1x1_as_mm},
+     {"coordinate_descent_tuning", &CompilerFlags::coordinate_descent_tuning},
+     {"coordinate_descent_check_all_directions", &CompilerFlags::coordinate_descent_check_all_directions},
+     {"epilogue_fusion", &CompilerFlags::epilogue_fusion},
+     {"force_fuse_int_mm_with_mul", &CompilerFlags::force_fuse_int_mm_with_mul},
+     {"use_mixed_mm", &CompilerFlags::use_mixed_mm}}};
+constexpr std::array<std::pair<const char*, bool>, 2> kBooleans{{{"true", true}, {"false", false}}};
+
 // A structure's fields one after the other. Strings are quoted, so that no two lists look alike.
 class FieldText {
  public:
@@ -82,15 +91,24 @@ class FieldText {
 
 std::string options_text(const CompileOptions& options) {
   // Structured bindings must name every member: a new option does not compile until it is listed, and so tells plans apart.
-  const auto& [mode, fullgraph, disable_passes, sdpa, exact, flags, quantize, dynamic, use_duck_shape, direct_convolutions,
-               fuse_qkv, float32_matmul_precision] = options;
-  const auto& [conv_1x1_as_mm, force_fuse_int_mm_with_mul, use_mixed_mm] = flags;
-  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, exact, conv_1x1_as_mm, force_fuse_int_mm_with_mul, use_mixed_mm, quantize,
-                                     dynamic, use_duck_shape, direct_convolutions, fuse_qkv, float32_matmul_precision));
+  // (on_autotune only watches.)
+  const auto& [mode, fullgraph, disable_passes, sdpa, exact, flags, quantize, dynamic, use_duck_shape, direct_convolutions, fuse_qkv,
+               float32_matmul_precision, autotune_seconds, regions, on_autotune] = options;
+  const auto& [conv_1x1_as_mm, descent, all_directions, epilogue_fusion, force_fuse_int_mm_with_mul, use_mixed_mm] = flags;
+  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, exact, conv_1x1_as_mm, descent, all_directions, epilogue_fusion,
+                                     force_fuse_int_mm_with_mul, use_mixed_mm, quantize, dynamic, use_duck_shape, direct_convolutions, fuse_qkv,
+                                     float32_matmul_precision, autotune_seconds, regions));
 }
 
 CompileMode parse_compile_mode(const std::string& name) { return find_name(kModes, name, "compile mode"); }
 Quantization parse_quantization(const std::string& name) { return find_name(kQuantizations, name, "quantization"); }
+
+void set_compiler_flag(CompilerFlags& flags, const std::string& assignment) {
+  const size_t equals = assignment.find('=');
+  const auto flag = find_name(kFlags, assignment.substr(0, equals), "compiler flag");
+  if (equals == std::string::npos) throw UsageError(cat("compiler flag ", assignment, " has no value: expected ", assignment, "=true or ", assignment, "=false"));
+  flags.*flag = find_name(kBooleans, assignment.substr(equals + 1), cat("value of compiler flag ", assignment.substr(0, equals), ":").c_str());
+}
 
 std::string compile_mode_name(CompileMode mode) { return name_of(kModes, mode); }
 

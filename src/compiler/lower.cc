@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "base/log.h"
+#include "compiler/autotune.h"
 #include "compiler/decompose_unsupported.h"
 #include "compiler/place_parts.h"
 #include "compiler/symbols.h"
@@ -23,12 +25,14 @@ KernelCall call_of(const Graph& graph, const Node& node) {
 
 class Lowering {
  public:
-  Lowering(const Graph& graph, const Backend& backend, const CompileOptions& options) : graph_(graph), backend_(backend), options_(options) {}
+  Lowering(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning)
+      : graph_(graph), backend_(backend), options_(options), tuning_(tuning) {}
 
   Plan run() {
     choices_.resize(graph_.nodes.size());
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op) && !is_free_view(graph_[id])) choices_[static_cast<size_t>(id)] = choose(graph_[id], call_of(graph_[id]));
+    if (is_max_autotune(options_.mode)) tune();
     find_strided_slices();
     Plan plain = assemble({});
     std::vector<PlacedPart> parts = place_parts(graph_, placed_nodes(), plain);
@@ -44,6 +48,7 @@ class Lowering {
   Plan assemble(const std::vector<PlacedPart>& parts) {
     plan_ = {};
     plan_.backend = backend_.name;
+    plan_.autotuning = autotuning_;
     make_values();
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (choices_[static_cast<size_t>(id)].strided_slice) look_into_whole(id);
@@ -91,7 +96,9 @@ class Lowering {
 
   struct Choice {
     const KernelEntry* entry = nullptr;
+    std::string tuning;
     std::vector<std::pair<std::string, std::string>> refused;
+    std::vector<PlanCandidate> measured;
     bool strided_slice = false;  // no kernel: the readers look at the sliced value with a pitch
   };
 
@@ -114,7 +121,61 @@ class Lowering {
     for (const auto& [kernel, reason] : choice.refused) reasons += cat("; ", kernel, ": ", reason);
     if (node.op == Op::attention && !options_.sdpa.all())
       throw UserError(cat("the attention in ", node.scope, " cannot run on a backend that was asked for (", sdp_backends_name(options_.sdpa), ")", reasons));
-    throw InternalError(cat("no kernel for ", op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, " (line ", node.line, ")", reasons));
+    throw InternalError(cat("no kernel for ", op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, " (built at ", node.file, ':', node.line, ")", reasons));
+  }
+
+  // What may run instead of the list's choice: that first.
+  std::vector<const KernelEntry*> candidates(const Node& node, const KernelCall& call, const KernelEntry* chosen) const {
+    std::vector<const KernelEntry*> result{chosen};
+    const bool reads_slice = std::ranges::any_of(node.inputs, [&](NodeId in) { return in != kNone && graph_[in].op == Op::slice; });
+    bool behind = false;
+    for (const KernelEntry& entry : backend_.kernels) {
+      // A kernel that wants dense rows would cost a copy of every slice.
+      const bool fits_all_sizes = !options_.dynamic || !entry.packs_by_size;
+      if (behind && entry.op == node.op && !entry.plain && !excluded_by_user(entry) && (entry.strided_in || !reads_slice) && fits_all_sizes &&
+          !(entry.refuse && entry.refuse(call)))
+        result.push_back(&entry);
+      behind |= &entry == chosen;
+    }
+    return result;
+  }
+
+  // Replaces the choices of the steps of the loop by what runs fastest. Equal calls are searched once.
+  void tune() {
+    std::map<std::string, size_t> known;  // signature -> request
+    std::vector<TuningRequest> requests;
+    std::vector<std::pair<NodeId, size_t>> asked;
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const Node& node = graph_[id];
+      const KernelEntry* chosen = choices_[static_cast<size_t>(id)].entry;
+      if (!chosen || chosen->plain || node.phase != Phase::step || (!options_.regions.empty() && !node.region)) continue;
+      TuningRequest request{.call = call_of(node), .candidates = candidates(node, call_of(node), chosen)};
+      if (request.candidates.size() == 1 && !chosen->variants) continue;
+      const auto [at, first] = known.emplace(tuning_key(request, options_.flags), requests.size());
+      if (first)
+        requests.push_back(std::move(request));
+      else
+        ++requests[at->second].occurrences;
+      asked.emplace_back(id, at->second);
+    }
+    const std::vector<TuningResult> results = autotune(requests, options_, tuning_);
+    for (const auto& [id, request] : asked) {
+      const TuningResult& result = results[request];
+      autotuning_.calls += 1;
+      autotuning_.seconds_each_call += result.seconds;
+      autotuning_.settings_each_call += result.settings;
+      if (result.measured.empty()) continue;
+      Choice& choice = choices_[static_cast<size_t>(id)];
+      choice.entry = backend_.find(result.measured[0].kernel);
+      choice.tuning = result.measured[0].tuning;
+      choice.measured = result.measured;
+    }
+    for (const TuningResult& result : results) {
+      autotuning_.different_calls += 1;
+      autotuning_.timed += !result.measured.empty();
+      autotuning_.seconds += result.seconds;
+      autotuning_.settings += result.settings;
+    }
   }
 
   // A slice of the last axis needs no copy when every reader can skip over the rest of the row.
@@ -178,13 +239,25 @@ class Lowering {
     const KernelCall call = call_of(node);
     const KernelEntry& entry = *choice.entry;
     step.kernel = entry.name;
+    step.tuning = choice.tuning;
+    step.measured = choice.measured;
     step.refused = choice.refused;
-    if (entry.name.starts_with("ref_")) plan_.graph_breaks.push_back(cat(op_name(node.op), " in ", node.scope, " (line ", node.line, "): no kernel but the oracle's"));
+    if (entry.name.starts_with("ref_")) plan_.graph_breaks.push_back(graph_break(id, step));
     std::vector<PlanStep>& program = node.phase == Phase::prepare ? plan_.prepare : node.phase == Phase::setup ? plan_.setup : plan_.step;
     const auto packed = static_cast<size_t>(entry.packed_input);
     if (entry.packed_input >= 0 && call.has(packed) && call.in[packed]->constant)
       step.in[packed] = pack(entry, call, node, static_cast<int32_t>(program.size()));
     program.push_back(std::move(step));
+  }
+
+  // A break: node, the builder's line, and why no compiled kernel took it.
+  std::string graph_break(NodeId id, const PlanStep& step) const {
+    const Node& node = graph_[id];
+    const std::string line = graph_.source_line(id);
+    std::string reasons;
+    for (const auto& [kernel, reason] : step.refused) reasons += cat(reasons.empty() ? "" : "; ", kernel, ": ", reason);
+    return cat(op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, line.empty() ? "" : " (built at " + line + ")", " runs on ", step.kernel,
+               ", the reference: ", reasons.empty() ? "there is no other kernel for it" : reasons);
   }
 
   int32_t pack(const KernelEntry& entry, const KernelCall& call, const Node& node, int32_t consumer) {
@@ -224,6 +297,8 @@ class Lowering {
   const Graph& graph_;
   const Backend& backend_;
   const CompileOptions& options_;
+  TuningStore& tuning_;
+  PlanAutotuning autotuning_;
   Plan plan_;
   std::vector<Choice> choices_;  // by node
   std::vector<size_t> joined_;   // by node: how many inputs of a concat are written in their place
@@ -231,19 +306,23 @@ class Lowering {
 
 }  // namespace
 
-Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options) { return Lowering(graph, backend, options).run(); }
+Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning) {
+  return Lowering(graph, backend, options, tuning).run();
+}
 
-Plan compile(Graph graph, const Backend& backend, const CompileOptions& options) {
-  std::vector<std::pair<std::string, double>> seconds;
-  graph = run_passes(std::move(graph), for_backend(options, backend), &seconds);
+Plan compile(Graph graph, const Backend& backend, const CompileOptions& options, TuningStore* tuning) {
+  PassReport report;
+  graph = run_passes(std::move(graph), for_backend(options, backend), &report);
   const auto supported = [&](const Graph& g, const Node& node) {
     if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way
     const KernelCall call = call_of(g, node);
     return std::ranges::any_of(backend.kernels, [&](const KernelEntry& entry) { return entry.op == node.op && (!entry.refuse || !entry.refuse(call)); });
   };
   if (decompose_unsupported(graph, supported)) verify(graph);
-  Plan plan = lower(graph, backend, options);
-  plan.pass_seconds = std::move(seconds);
+  TuningStore own;
+  Plan plan = lower(graph, backend, options, tuning ? *tuning : own);
+  plan.pass_seconds = std::move(report.seconds);
+  plan.regions = std::move(report.regions);
   if (options.fullgraph && !plan.graph_breaks.empty()) throw UserError(cat("fullgraph: ", plan.graph_breaks.size(), " graph breaks, the first: ", plan.graph_breaks[0]));
   return plan;
 }

@@ -5,6 +5,6 @@
 
 namespace vivace {
 
-Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options);
+Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning);
 
 }  // namespace vivace

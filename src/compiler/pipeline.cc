@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "compiler/compile.h"
+#include "compiler/regions.h"
 #include "ops/infer.h"
 #include "passes/passes.h"
 #include "vivace/error.h"
@@ -16,13 +17,9 @@ namespace {
 using When = bool (*)(const CompileOptions&);
 
 bool compiled(const CompileOptions& options) { return options.mode != CompileMode::off; }
-bool pointwise_as_linear(const CompileOptions& options) { return compiled(options) && options.flags.conv_1x1_as_mm; }
 bool compiled_or_fuse_qkv(const CompileOptions& options) { return compiled(options) || options.fuse_qkv; }
 // Where more rounding error is allowed.
-bool inexact(const CompileOptions& options) {
-  return (options.mode == CompileMode::max_autotune || options.mode == CompileMode::max_autotune_no_cudagraphs) && !options.exact;
-}
-
+bool inexact(const CompileOptions& options) { return is_max_autotune(options.mode) && !options.exact; }
 bool below_highest(const CompileOptions& options) { return options.float32_matmul_precision != MatmulPrecision::highest; }
 
 // A pass, with or without a look at the options.
@@ -38,13 +35,17 @@ struct Pass {
   PassInfo info;
   PassFunction run;
   When when = compiled;
+  bool CompilerFlags::* flag = nullptr;  // the flag without which it does not run
+  bool whole = false;                    // looks at the graph around compiled regions too, which is eager otherwise
 };
 
 void apply_matmul_precision(Graph& graph, const CompileOptions& options) { lower_matmul_precision(graph, options.float32_matmul_precision); }
 
 bool applies(const Pass& pass, const CompileOptions& options) {
   if (!pass.info.optional) return true;
-  return !std::ranges::count(options.disable_passes, pass.info.name) && pass.when(options);
+  if (std::ranges::count(options.disable_passes, pass.info.name)) return false;
+  if (pass.flag && !(options.flags.*pass.flag)) return false;
+  return pass.when(options);
 }
 
 const std::vector<Pass>& passes() {
@@ -52,13 +53,15 @@ const std::vector<Pass>& passes() {
   static const std::vector<Pass> list{
       {{"cse", "equal nodes become one", kRequired}, eliminate_common_subexpressions},
       {{"fold_constants", "casts, views and scalings that undo or extend one another", kOptional}, fold_constants},
-      {{"conv_1x1_as_mm", "1x1 convolutions are GEMMs (the compiler flag of that name)", kOptional}, conv_1x1_as_mm, pointwise_as_linear},
+      {{"conv_1x1_as_mm", "1x1 convolutions are GEMMs (the compiler flag of that name)", kOptional}, conv_1x1_as_mm, compiled,
+       &CompilerFlags::conv_1x1_as_mm},
       {{"quantize", "8-bit weights and products where options.quantize says so", kRequired}, quantize},
       {{"fuse_projections", "Q, K, V (and K, V) are one GEMM", kOptional}, fuse_projections, compiled_or_fuse_qkv},
-      {{"fuse_geglu", "the gate of GEGLU in the GEMM's epilogue", kOptional}, fuse_geglu},
+      {{"fuse_geglu", "the gate of GEGLU in the GEMM's epilogue", kOptional}, fuse_geglu, compiled, &CompilerFlags::epilogue_fusion},
       {{"fuse_upsample_convolution", "nearest 2x + 3x3 convolution with less arithmetic", kOptional}, fuse_upsample_convolution},
       {{"fuse_norm_activation", "GroupNorm and SiLU in one trip", kOptional}, fuse_norm_activation},
-      {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional}, fuse_epilogues},
+      {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional}, fuse_epilogues, compiled,
+       &CompilerFlags::epilogue_fusion},
       {{"allow_winograd", "3x3 convolutions may run as Winograd (max-autotune without --exact)", kOptional}, allow_winograd, inexact},
       {{"lower_matmul_precision", "float32 products as float32_matmul_precision allows", kOptional}, apply_matmul_precision, below_highest},
       {{"fuse_elementwise", "chains of elementwise ops are one loop", kOptional}, fuse_elementwise},
@@ -66,10 +69,28 @@ const std::vector<Pass>& passes() {
       {{"join_concats", "the parts of a concat are written straight into its buffer", kOptional}, join_concats},
       {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
       {{"assign_phases", "what depends on weights alone is prepared", kRequired}, assign_phases},
-      {{"hoist_step_invariant", "what depends on no step input runs once a prompt", kOptional}, hoist_step_invariant},
-      {{"schedule_time_embedding", "time MLP and projections run once for all timesteps", kOptional}, schedule_time_embedding},
+      {{"hoist_step_invariant", "what depends on no step input runs once a prompt", kOptional}, hoist_step_invariant, compiled, nullptr, true},
+      {{"schedule_time_embedding", "time MLP and projections run once for all timesteps", kOptional}, schedule_time_embedding, compiled, nullptr, true},
   };
   return list;
+}
+
+// The graph with its regions compiled; everything that is no region is as it was.
+Graph with_regions(Graph graph, const CompileOptions& options, PassReport* report) {
+  // What the options say of layers is read while these have their names.
+  quantize(graph, options);
+  keep_direct_convolutions(graph, options);
+  CompileOptions inside = options;
+  inside.regions.clear();
+  std::vector<PlanRegion> found;
+  const auto begin = std::chrono::steady_clock::now();
+  graph = compile_regions(std::move(graph), options.regions, [&](Graph region) { return run_passes(std::move(region), inside); }, found);
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  verify(graph);
+  if (!report) return graph;
+  report->seconds.emplace_back("regions", taken.count());
+  report->regions = std::move(found);
+  return graph;
 }
 
 }  // namespace
@@ -88,18 +109,25 @@ CompileOptions for_backend(CompileOptions options, const Backend& backend) {
   return options;
 }
 
-Graph run_passes(Graph graph, const CompileOptions& options, std::vector<std::pair<std::string, double>>* seconds,
+Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report,
                  const std::function<void(std::string_view, const Graph&)>& dump) {
   for (const std::string& name : options.disable_passes)
     if (std::ranges::none_of(passes(), [&](const Pass& p) { return p.info.optional && p.info.name == name; }))
       throw UsageError("no optional pass is called \"" + name + "\": see `vivace explain --passes`");
   verify(graph);
+  CompileOptions around = options;
+  if (!options.regions.empty()) {
+    if (options.mode == CompileMode::off) throw UsageError("regions are to be compiled, and the mode is off: expected another mode");
+    graph = with_regions(std::move(graph), options, report);
+    around.mode = CompileMode::off;
+  }
   for (const Pass& pass : passes()) {
-    if (!applies(pass, options)) continue;
+    const CompileOptions& own = pass.whole ? options : around;
+    if (!applies(pass, own)) continue;
     const auto before = std::chrono::steady_clock::now();
-    pass.run(graph, options);
+    pass.run(graph, own);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - before;
-    if (seconds) seconds->emplace_back(pass.info.name, taken.count());
+    if (report) report->seconds.emplace_back(pass.info.name, taken.count());
     try {
       verify(graph);
     } catch (const InternalError& error) {

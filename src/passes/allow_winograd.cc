@@ -3,13 +3,21 @@
 #include "passes/passes.h"
 
 namespace vivace {
+namespace {
+
+bool is_convolution(const Node& node) { return node.op == Op::conv2d || node.op == Op::norm_conv2d || node.op == Op::upsample_conv2d; }
+
+}  // namespace
+
+void keep_direct_convolutions(Graph& graph, const CompileOptions& options) {
+  for (Node& node : graph.nodes)
+    if (is_convolution(node) && std::ranges::count(options.direct_convolutions, node.scope)) node.attrs.set("winograd", "never");
+}
 
 void allow_winograd(Graph& graph, const CompileOptions& options) {
-  for (Node& node : graph.nodes) {
-    if (std::ranges::count(options.direct_convolutions, node.scope)) continue;
-    const bool convolution = node.op == Op::conv2d || node.op == Op::norm_conv2d || node.op == Op::upsample_conv2d;
-    if (convolution && node.attrs.integer("stride", 1) == 1) node.attrs.set("winograd", "f2");
-  }
+  keep_direct_convolutions(graph, options);
+  for (Node& node : graph.nodes)
+    if (is_convolution(node) && node.attrs.integer("stride", 1) == 1 && node.attrs.text("winograd") != "never") node.attrs.set("winograd", "f2");
 }
 
 }  // namespace vivace

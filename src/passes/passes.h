@@ -46,7 +46,8 @@ void fuse_projections(Graph& graph);
 // group_norm before a convolution that alone reads it: applied while the convolution reads. After fuse_epilogues.
 void fuse_norm_convolution(Graph& graph);
 // Lets convolutions of stride 1 run as Winograd F(2x2, 3x3): 2.25x less arithmetic, in bfloat16 at about three times a direct convolution's error.
-// Those that options.direct_convolutions names stay as they are.
+// Those that options.direct_convolutions names stay as they are; keep_direct_convolutions notes that in the graph, where layers will lose their names.
+void keep_direct_convolutions(Graph& graph, const CompileOptions& options);
 void allow_winograd(Graph& graph, const CompileOptions& options);
 // Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute compute = "bf16x3" or "bf16",
 // which kernels refuse where it is not faster. After every fusion that makes linears or convolutions.

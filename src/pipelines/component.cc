@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "compiler/compile.h"
+#include "compiler/search_text.h"
 #include "compiler/symbols.h"
 #include "runtime/plan_file.h"
 #include "runtime/resize.h"
@@ -51,8 +52,8 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
   return sizes;
 }
 
-Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options)
-    : name_(std::move(name)), weights_(std::move(weights)), dtype_(dtype), options_(std::move(options)) {
+Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning)
+    : name_(std::move(name)), weights_(std::move(weights)), dtype_(dtype), options_(std::move(options)), tuning_(std::move(tuning)) {
   if (dtype != DType::float32 && dtype != DType::bfloat16 && dtype != DType::float16)
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
 }
@@ -61,7 +62,11 @@ Component::Component(const std::filesystem::path& folder, const ModelOptions& op
     : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile) {
   variant_ = options.variant;
   package_ = ComponentPackage::find(folder);
-  const auto use_cache = [&] { cache_ = ComponentCache(CacheFolder(options.cache), name_, read_file(folder / "config.json"), weights_); };
+  const auto use_cache = [&] {
+    const CacheFolder cache(options.cache);
+    cache_ = ComponentCache(cache, name_, read_file(folder / "config.json"), weights_);
+    tuning_ = TuningStore(cache);
+  };
   if (!package_) {
     weights_ = WeightMap::open(folder, variant_);
     use_cache();
@@ -82,31 +87,33 @@ Component::Component(const std::filesystem::path& folder, const ModelOptions& op
   use_cache();
 }
 
+CompileOptions Component::options(const std::string& function) const {
+  const auto own = function_options_.find(function);
+  CompileOptions options = own == function_options_.end() ? options_ : own->second;
+  if (sdpa_kernel::current()) options.sdpa = *sdpa_kernel::current();
+  return options;
+}
+
 Graph Component::graph(const GraphRequest& request) const {
   check_unpackaged();
-  return request.build(sizes_to_build(request, options_.dynamic), Builder(request.dtype, [this](const std::string& weight) {
+  return request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this](const std::string& weight) {
                          const WeightInfo* info = weights_.find(weight);
                          return info ? info->dtype : DType::float32;
                        }));
 }
 
-CompileOptions Component::options() const {
-  CompileOptions options = options_;
-  if (sdpa_kernel::current()) options.sdpa = *sdpa_kernel::current();
-  return options;
-}
-
-Plan Component::plan(const GraphRequest& request) const { return vivace::compile(graph(request), cpu::backend(), options()); }
+Plan Component::plan(const GraphRequest& request) { return vivace::compile(graph(request), cpu::backend(), options(request.function), &tuning_); }
 
 Session& Component::session(const GraphRequest& request) {
-  std::string key = key_of(request, options_.dynamic);
+  const CompileOptions options = this->options(request.function);
+  std::string key = key_of(request, options.dynamic);
   if (sdpa_kernel::current()) key += cat(" sdpa ", sdp_backends_name(*sdpa_kernel::current()));
   std::vector<Compiled>& plans = compiled_[key];
   for (Compiled& c : plans)
     if (c.session && fits(c.session->plan(), request.sizes)) return *c.session;
   for (Compiled& c : plans)
     if (Session* session = resized(c, request)) return *session;
-  while (std::optional<Plan> kept = kept_plan(numbered(key, plans.size()))) {
+  while (std::optional<Plan> kept = kept_plan(numbered(key, plans.size()), options)) {
     Compiled& added = plans.emplace_back(std::make_shared<const Plan>(*std::move(kept)));
     if (Session* session = resized(added, request)) return *session;
   }
@@ -114,16 +121,17 @@ Session& Component::session(const GraphRequest& request) {
   const auto begin = std::chrono::steady_clock::now();
   Compiled& added = plans.emplace_back(std::make_shared<const Plan>(plan(request)));
   ++runtime_counters().plans_compiled;
-  cache_.keep(numbered(key, plans.size() - 1), options(), *added.plan);
+  cache_.keep(numbered(key, plans.size() - 1), options, *added.plan);
   seconds_compiling_ += seconds_since(begin);
+  if (const std::string searched = search_text(*added.plan); !searched.empty()) info(name_, ' ', request.function, ":\n", searched);
   if (Session* session = resized(added, request)) return *session;
   throw InternalError(cat(name_, ' ', request.function, ": a plan made for this call does not fit it"));
 }
 
 // From the package or the cache.
-std::optional<Plan> Component::kept_plan(const std::string& key) {
+std::optional<Plan> Component::kept_plan(const std::string& key, const CompileOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
-  std::optional<Plan> found = package_ ? package_->plan(key, cpu::backend()) : cache_.plan(key, options(), cpu::backend());
+  std::optional<Plan> found = package_ ? package_->plan(key, cpu::backend()) : cache_.plan(key, options, cpu::backend());
   if (found) ++runtime_counters().plans_loaded;
   if (found && package_ && !package_->checkpoint().empty()) check_reads(*found);
   seconds_compiling_ += seconds_since(begin);
@@ -192,12 +200,14 @@ void Component::check_unpackaged() const {
   if (package_) throw UsageError(cat("the ", name_, " of a package is compiled already: compile or quantise the checkpoint it came from and export that"));
 }
 
-void Component::compile(const CompileOptions& options) {
+void Component::compile(const CompileOptions& options, const std::string& function) {
   check_unpackaged();
   const bool fused = options_.fuse_qkv;
-  options_ = options;
-  options_.fuse_qkv |= fused;
-  options_.quantize.insert(quantization_.begin(), quantization_.end());
+  if (function.empty()) function_options_.clear();
+  CompileOptions& own = function.empty() ? options_ : function_options_[function];
+  own = options;
+  own.fuse_qkv |= fused;
+  own.quantize.insert(quantization_.begin(), quantization_.end());
   compiled_.clear();
 }
 
@@ -205,12 +215,16 @@ void Component::fuse_qkv_projections(bool fuse) {
   check_unpackaged();
   if (options_.fuse_qkv == fuse) return;
   options_.fuse_qkv = fuse;
+  for (auto& [function, options] : function_options_) options.fuse_qkv = fuse;
   compiled_.clear();
 }
 
 void Component::quantize(const std::map<std::string, Quantization>& layers) {
   check_unpackaged();
-  for (const auto& [name, kind] : layers) quantization_[name] = options_.quantize[name] = kind;
+  for (const auto& [name, kind] : layers) {
+    quantization_[name] = options_.quantize[name] = kind;
+    for (auto& [function, options] : function_options_) options.quantize[name] = kind;
+  }
   compiled_.clear();
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "compiler/tuning_store.h"
 #include "ops/builder.h"
 #include "pipelines/component_cache.h"
 #include "pipelines/package.h"
@@ -33,8 +34,8 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic);
 
 class Component {
  public:
-  // `name` is the component's folder, for messages: "unet".
-  Component(std::string name, WeightMap weights, DType dtype, CompileOptions options);
+  // `name` is the component's folder, for messages: "unet". `tuning` is where max-autotune keeps what it finds.
+  Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning = {});
   // `folder` is a component of a checkpoint, whose plans and prepared weights are kept in the cache, or of a package, which holds them.
   // Throws UsageError for a dtype that is none to compute in, or for a dtype or compiling that a package does not have.
   Component(const std::filesystem::path& folder, const ModelOptions& options);
@@ -43,21 +44,24 @@ class Component {
   const std::string& name() const { return name_; }
   const WeightMap& weights() const { return weights_; }
   DType dtype() const { return dtype_; }
-  // As compiled, with the attention backends of the innermost sdpa_kernel scope of this thread.
-  CompileOptions options() const;
+  // As compiled, with the attention backends of the innermost sdpa_kernel scope of this thread. `function` of a request, as "decode" of a VAE, may be
+  // compiled in a way of its own.
+  CompileOptions options(const std::string& function = "") const;
   const ComponentCache& cache() const { return cache_; }
 
   // A session for the request (and the attention backends of options()), valid until the next call. A plan that can be resized to it is, the cache's
   // and a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it.
   Session& session(const GraphRequest& request);
-  // These forget plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError.
-  void compile(const CompileOptions& options);
+  // Of all functions, or of one alone. These forget plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError.
+  void compile(const CompileOptions& options, const std::string& function = "");
   void fuse_qkv_projections(bool fuse);
   // Adds to options().quantize, now and after every later compile().
   void quantize(const std::map<std::string, Quantization>& layers);
+  // The classes of Diffusers' _repeated_blocks.
+  virtual std::vector<std::string> repeated_blocks() const { return {}; }
   // The request's graph before any pass, and its plan; a dynamic one is made for the sizes session() would make it for. UsageError for a package.
   Graph graph(const GraphRequest& request) const;
-  Plan plan(const GraphRequest& request) const;
+  Plan plan(const GraphRequest& request);
 
   // The graph at the model's own size, which filters look at and measurements take for typical. InternalError where set_typical was not called.
   Graph typical_graph() const;
@@ -87,7 +91,7 @@ class Component {
     std::shared_ptr<const Plan> plan;
     std::unique_ptr<Session> session;
   };
-  std::optional<Plan> kept_plan(const std::string& key);
+  std::optional<Plan> kept_plan(const std::string& key, const CompileOptions& options);
   Session* resized(Compiled& compiled, const GraphRequest& request);
   Session& bind(Compiled& compiled, std::shared_ptr<const Plan> plan);
   void check_unpackaged() const;
@@ -98,9 +102,11 @@ class Component {
   WeightMap weights_;
   DType dtype_;
   CompileOptions options_;
+  std::map<std::string, CompileOptions> function_options_;  // of the functions that differ
   std::map<std::string, Quantization> quantization_;
   std::optional<GraphRequest> typical_;
   ConstantStore store_;
+  TuningStore tuning_;
   ComponentCache cache_;
   std::shared_ptr<const ComponentPackage> package_;  // nullptr: a checkpoint
   std::map<std::string, std::vector<Compiled>> compiled_;  // by function and dtype, and where plans are static by size

@@ -21,6 +21,7 @@ class UNetComponent : public Component {
   const UNetConfig& config() const { return config_; }
   // `timesteps` of the schedule are known when the session is set up, where the plan wants to know them.
   GraphRequest request(const UNetShape& shape, int64_t timesteps = 1) const;
+  std::vector<std::string> repeated_blocks() const override { return {"BasicTransformerBlock"}; }  // UNet2DConditionModel._repeated_blocks
 
  private:
   UNetConfig config_;

@@ -75,6 +75,7 @@ struct KernelEntry {
   void (*pack)(const KernelCall&, const void* source, const void* scales, void* packed) = nullptr;
   std::string (*pack_key)(const KernelCall&) = nullptr;
   int packed_scales = -1;
+  bool packs_by_size = false;  // the packed form depends on the activations' sizes too
   bool strided_in = false;   // reads inputs with a pitch
   bool strided_out = false;  // writes an output with a pitch
   bool in_place = false;     // the output may be input 0's memory (same type)

@@ -86,6 +86,23 @@ struct PlanSymbol {
 // Sizes of a call, by the names of the inputs' dimensions.
 using Sizes = std::map<std::string, int64_t>;
 
+// What max-autotune did. Searches that an earlier compile made count with the seconds that they took then.
+struct PlanAutotuning {
+  int calls = 0, different_calls = 0, timed = 0;  // of kernels; those with a result among the different ones
+  int settings = 0, settings_each_call = 0;       // kernels with parameters that the searches timed; those of a search for every call
+  double seconds = 0, seconds_each_call = 0;      // likewise what the searches took
+  bool operator==(const PlanAutotuning&) const = default;
+};
+
+// A kind of block that regional compilation compiled once.
+struct PlanRegion {
+  std::string scope;    // of the occurrence that was compiled
+  int occurrences = 0;  // that took the result
+  int nodes = 0;        // of one occurrence, before any pass
+  double seconds = 0;   // of the passes
+  bool operator==(const PlanRegion&) const = default;
+};
+
 struct Plan {
   std::vector<PlanValue> values;
   std::vector<PlanStep> prepare, setup, step;
@@ -96,7 +113,9 @@ struct Plan {
   int64_t constant_bytes = 0;  // weights, as packed
   std::string backend;
   std::vector<std::pair<std::string, double>> pass_seconds;  // what compiling took
-  std::vector<std::string> graph_breaks;                     // nodes that run outside compiled kernels, with the reason
+  PlanAutotuning autotuning;
+  std::vector<PlanRegion> regions;
+  std::vector<std::string> graph_breaks;  // nodes that run outside compiled kernels, with the reason
 
   bool operator==(const Plan&) const = default;
   const std::vector<PlanStep>& program(Phase phase) const { return phase == Phase::prepare ? prepare : phase == Phase::setup ? setup : step; }

@@ -60,9 +60,21 @@ void fields(Archive& a, Same<PlanSymbol> auto& v) {
 }
 
 template <class Archive>
+void fields(Archive& a, Same<PlanAutotuning> auto& v) {
+  auto& [calls, different_calls, timed, settings, settings_each_call, seconds, seconds_each_call] = v;
+  a(calls, different_calls, timed, settings, settings_each_call, seconds, seconds_each_call);
+}
+
+template <class Archive>
+void fields(Archive& a, Same<PlanRegion> auto& v) {
+  auto& [scope, occurrences, nodes, seconds] = v;
+  a(scope, occurrences, nodes, seconds);
+}
+
+template <class Archive>
 void fields(Archive& a, Same<Plan> auto& v) {
-  auto& [values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, constant_bytes, backend, pass_seconds, graph_breaks] = v;
-  a(values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, constant_bytes, backend, pass_seconds, graph_breaks);
+  auto& [values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, constant_bytes, backend, pass_seconds, autotuning, regions, graph_breaks] = v;
+  a(values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, constant_bytes, backend, pass_seconds, autotuning, regions, graph_breaks);
 }
 
 }  // namespace vivace

@@ -35,6 +35,7 @@ struct RuntimeCounters {
   int64_t guards_failed = 0;       // plans that could not be resized to a call
   int64_t plans_loaded = 0;        // from the cache or a package, instead of compiled
   int64_t constants_prepared = 0;  // prepare steps run: casts, joins, packing
+  int64_t settings_timed = 0;      // kernels with parameters, by max-autotune
 };
 RuntimeCounters& runtime_counters();
 

@@ -61,7 +61,7 @@ TEST(Export, PackagesThatCannotRunAreRefused) {
       {"package.json", json, json.substr(0, json.size() / 2), {"package.json"}},
       {"unet/plan-1.bin", plan, plan.substr(0, plan.size() / 2), {"plan-1.bin", "cut short"}},
       {"unet/plan-1.bin", plan, "", {"plan-1.bin"}},
-      {"unet/plan-1.bin", plan, flipped(plan, 8), {"plan-1.bin", "format 5"}},
+      {"unet/plan-1.bin", plan, flipped(plan, 8), {"plan-1.bin", "of format"}},
       {"unet/plan-1.bin", plan, flipped(plan, plan.size() / 2), {"plan-1.bin", "damaged"}},
       {"unet/weights.bin", weights, weights.substr(0, weights.size() - 64), {"weights.bin", "cut short"}},
       {"unet/weights.bin", weights, flipped(weights, 8), {"weights.bin", "format 5"}},

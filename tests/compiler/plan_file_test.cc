@@ -9,6 +9,7 @@
 #include "../models/components.h"
 #include "backends/cpu/backend.h"
 #include "backends/ref/backend.h"
+#include "base/log.h"
 #include "runtime/resize.h"
 #include "runtime/session.h"
 #include "../temp_folder.h"
@@ -42,10 +43,12 @@ return y=%3
 TEST(PlanFile, EveryFieldComesBack) {
   for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune})
     for (DType dtype : {DType::float32, DType::float16}) {
-      Plan plan = compile(sdxl_graph(dtype), cpu::backend(), {.mode = mode});
+      Plan plan = compile(sdxl_graph(dtype), cpu::backend(), {.mode = mode, .autotune_seconds = 0});
       // What this machine's compiling leaves empty.
       plan.step[3].tuning = "rows=4";
       plan.step[3].measured = {{"gemm", "rows=4", 1e-3}, {"gemm_other", "", 0.5}};
+      plan.autotuning = {.calls = 9, .different_calls = 5, .timed = 4, .settings = 31, .settings_each_call = 62, .seconds = 0.25, .seconds_each_call = 0.5};
+      plan.regions = {{"mid_block.attentions.0.transformer_blocks.0", 3, 17, 1e-3}};
       plan.graph_breaks = {"one", "two"};
       plan.step[5].attrs.set("some", Attr(std::vector<int64_t>{-1, int64_t{1} << 40, 0}));
       const std::string file = serialize_plan(plan);
@@ -95,7 +98,7 @@ TEST(PlanFile, DamageIsAClearError) {
   EXPECT_EQ(error("GIF89a" + good), "x.plan: is no plan of Vivace's");
   std::string newer = good;
   newer[8] = 99;
-  EXPECT_EQ(error(newer), "x.plan: holds a plan of format 99, this Vivace reads 1: make it again");
+  EXPECT_EQ(error(newer), cat("x.plan: holds a plan of format 99, this Vivace reads ", kPlanFileVersion, ": make it again"));
   for (size_t i = 0; i < good.size(); i += 7)
     EXPECT_EQ(error(good.substr(0, std::max<size_t>(i, 24))), "x.plan: damaged or cut short (its checksum differs): make it again") << "cut at " << i;
   EXPECT_NE(error(resealed(good + "x")).find("x.plan: damaged at byte"), std::string::npos);

@@ -37,6 +37,7 @@ Start start(const fs::path& model, const PretrainedOptions& options, const CallO
   result.counters.plans_loaded = after.plans_loaded - before.plans_loaded;
   result.counters.plans_resized = after.plans_resized - before.plans_resized;
   result.counters.constants_prepared = after.constants_prepared - before.constants_prepared;
+  result.counters.settings_timed = after.settings_timed - before.settings_timed;
   return result;
 }
 
@@ -46,7 +47,7 @@ void expect_equal(const Tensor& a, const Tensor& b) {
 }
 
 PretrainedOptions cached(const TempFolder& folder, CompileMode mode = CompileMode::default_, DType dtype = DType::float32) {
-  return {.dtype = dtype, .compile = {.mode = mode}, .cache = {.folder = folder.path(), .max_bytes = 1'000'000'000}};
+  return {.dtype = dtype, .compile = {.mode = mode, .autotune_seconds = 0}, .cache = {.folder = folder.path(), .max_bytes = 1'000'000'000}};
 }
 
 constexpr int64_t kPlans = 4;  // two text encoders, UNet, VAE
@@ -55,7 +56,7 @@ TEST(Cache, TheSecondStartCompilesAndPacksNothing) {
   for (DType dtype : {DType::float32, DType::float16})
     for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune}) {
       const TempFolder folder;
-      const Start without = start(kModel, {.dtype = dtype, .compile = {.mode = mode}, .cache = {.enabled = false}});
+      const Start without = start(kModel, {.dtype = dtype, .compile = {.mode = mode, .autotune_seconds = 0}, .cache = {.enabled = false}});
       const Start first = start(kModel, cached(folder, mode, dtype)), second = start(kModel, cached(folder, mode, dtype));
       EXPECT_EQ(first.counters.plans_compiled, kPlans);
       EXPECT_EQ(first.counters.plans_loaded, 0);
@@ -66,6 +67,22 @@ TEST(Cache, TheSecondStartCompilesAndPacksNothing) {
       expect_equal(first.latents, without.latents);
       expect_equal(second.latents, without.latents);
     }
+}
+
+TEST(Cache, TheSecondStartTimesNoKernel) {
+  const TempFolder folder;
+  PretrainedOptions options = cached(folder, CompileMode::max_autotune);
+  options.compile.autotune_seconds = 0.5;
+  const Start first = start(kModel, options), second = start(kModel, options);
+  EXPECT_GT(first.counters.settings_timed, 0);
+  EXPECT_EQ(second.counters.settings_timed, 0);
+  expect_equal(second.latents, first.latents);
+  // Another plan takes what was found for calls that it shares, and times the others alone.
+  options.compile.disable_passes = {"fuse_elementwise"};
+  options.compile.autotune_seconds = 0;
+  const Start other = start(kModel, options);
+  EXPECT_GT(other.counters.plans_compiled, 0);
+  EXPECT_EQ(other.counters.settings_timed, 0);
 }
 
 TEST(Cache, ANewSizeReusesTheWeights) {

@@ -53,7 +53,7 @@ std::vector<std::string> variants(const KernelCall&) {
 Refusal refuse_winograd(std::string_view name, const KernelCall& call) {
   if (name.find("winograd") == std::string_view::npos) return std::nullopt;
   const std::string& allowed = call.attrs->text("winograd");
-  if (allowed.empty()) return "Winograd is off for this convolution";
+  if (allowed.empty() || allowed == "never") return "Winograd is off for this convolution";
   if (name.find("_f4_") != std::string_view::npos && allowed != "f4") return "F(4x4, 3x3) is off: its error is ten times float32's rounding";
   return std::nullopt;
 }

@@ -147,7 +147,7 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 template <Op op>
 constexpr KernelEntry entry(std::string_view name) {
   return {.name = name, .op = op, .refuse = refuse<op>, .bind = bind<op>, .workspace_bytes = workspace_bytes<op>, .packed_input = 1,
-          .packed_bytes = packed_bytes<op>, .pack = pack<op>, .pack_key = pack_key<op>};
+          .packed_bytes = packed_bytes<op>, .pack = pack<op>, .pack_key = pack_key<op>, .packs_by_size = true};
 }
 
 constexpr std::array kEntries{entry<Op::linear>("onednn_linear"), entry<Op::conv2d>("onednn_conv2d")};

@@ -1,0 +1,159 @@
+// The search for kernels: what it tries, what it remembers, and that a plan runs what it found. What is faster is not for a test to say.
+#include "compiler/autotune.h"
+
+#include <set>
+
+#include "../models/components.h"
+#include "../temp_folder.h"
+#include "backends/cpu/backend.h"
+#include "compiler/compile.h"
+#include "runtime/session.h"
+
+namespace vivace {
+namespace {
+
+std::set<std::string> g_tried;  // tunings that a fake kernel was bound with
+
+std::unique_ptr<BoundKernel> fake_bind(const KernelCall& call, const Buffers&) {
+  g_tried.insert(std::string(call.tuning));
+  return bound([] {});
+}
+std::vector<TuningParameter> fake_parameters(const KernelCall&) { return {{"a", {1, 2, 3}, 2}, {"b", {10, 20, 30}, 20}}; }
+std::vector<std::string> fake_variants(const KernelCall&) { return {"a=2 b=10"}; }
+
+const KernelEntry kFake{.name = "fake", .op = Op::silu, .refuse = nullptr, .bind = fake_bind, .parameters = fake_parameters, .variants = fake_variants};
+const Attrs kNoAttrs;
+
+TuningRequest fake_request() { return {.call = {.op = Op::silu, .attrs = &kNoAttrs, .in = {Operand{DType::float32, {4}}}, .out = {DType::float32, {4}}}, .candidates = {&kFake}}; }
+
+std::set<std::string> tried(const CompilerFlags& flags) {
+  g_tried.clear();
+  TuningStore store;
+  const TuningRequest request = fake_request();
+  autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = flags}, store);
+  return g_tried;
+}
+
+TEST(Autotune, TheListIsTheDefaultAndTheVariants) { EXPECT_EQ(tried({}), (std::set<std::string>{"", "a=2 b=10"})); }
+
+TEST(Autotune, CoordinateDescentLooksAtNeighbours) {
+  const auto single = tried({.coordinate_descent_tuning = true});
+  EXPECT_GE(single.size(), 4u);
+  // Whatever was best in the end, all that differ from it by a neighbouring value of one parameter were tried; with all directions by one of each.
+  const auto all = tried({.coordinate_descent_tuning = true, .coordinate_descent_check_all_directions = true});
+  const auto name = [](int a, int b) { return tuning_text(fake_parameters({}), {a, b * 10}); };
+  const auto knows = [&](const std::set<std::string>& set, int a, int b) { return a < 1 || a > 3 || b < 1 || b > 3 || set.contains(name(a, b)) || (a == 2 && b == 2); };
+  int crosses = 0, squares = 0;
+  for (int a = 1; a <= 3; ++a)
+    for (int b = 1; b <= 3; ++b) {
+      crosses += knows(single, a - 1, b) && knows(single, a + 1, b) && knows(single, a, b - 1) && knows(single, a, b + 1);
+      bool square = true;
+      for (int i = -1; i <= 1; ++i)
+        for (int j = -1; j <= 1; ++j) square = square && knows(all, a + i, b + j);
+      squares += square;
+    }
+  EXPECT_GT(crosses, 0);
+  EXPECT_GT(squares, 0);
+}
+
+TEST(Autotune, WhatIsKnownIsNotSearchedAgain) {
+  TuningStore store;
+  const TuningRequest request = fake_request();
+  const CompileOptions options{.mode = CompileMode::max_autotune};
+  const int64_t before = runtime_counters().settings_timed;
+  const auto first = autotune({&request, 1}, options, store), second = autotune({&request, 1}, options, store);
+  EXPECT_EQ(runtime_counters().settings_timed, before + 2);
+  EXPECT_EQ(first[0].measured.size(), 2u);
+  EXPECT_EQ(second[0].measured[0].tuning, first[0].measured[0].tuning);
+  const auto third = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = {.coordinate_descent_tuning = true}}, store);
+  EXPECT_GT(third[0].settings, 2);
+  EXPECT_EQ(runtime_counters().settings_timed, before + 2 + third[0].settings) << "another kind of search is another search";
+}
+
+TEST(Autotune, ABudgetOfNothingTimesNothing) {
+  TuningStore store;
+  const TuningRequest request = fake_request();
+  g_tried.clear();
+  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .autotune_seconds = 0}, store);
+  EXPECT_TRUE(results[0].measured.empty());
+  EXPECT_TRUE(g_tried.empty());
+  EXPECT_FALSE(store.find(tuning_key(request, {})).has_value()) << "the next compile must search";
+}
+
+TEST(Autotune, ResultsAreText) {
+  const TuningResult result{{{"gemm", "tiles=8 panels=10", 0.001234}, {"onednn_linear", "", 0.002}}, 1.5, 7};
+  const auto again = parse_tuning_result(print_tuning_result(result));
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(again->seconds, 1.5);
+  EXPECT_EQ(again->settings, 7);
+  ASSERT_EQ(again->measured.size(), 2u);
+  EXPECT_EQ(again->measured[0].kernel, "gemm");
+  EXPECT_EQ(again->measured[0].tuning, "tiles=8 panels=10");
+  EXPECT_EQ(again->measured[1].tuning, "");
+  EXPECT_EQ(again->measured[1].seconds, 0.002);
+  for (const char* damaged : {"", "1.5\n", "1.5 7\n", "gemm\n", "1.5 7\nfast gemm\n", "1.5 7\n0.1\n", "1.5\n0.1 gemm\n"}) EXPECT_FALSE(parse_tuning_result(damaged).has_value()) << damaged;
+}
+
+TEST(Autotune, AnotherProcessFindsTheResultsInTheFolder) {
+  const TempFolder folder;
+  const CacheOptions cache{.folder = folder.path(), .max_bytes = 1'000'000};
+  const TuningRequest request = fake_request();
+  const CompileOptions options{.mode = CompileMode::max_autotune};
+  const auto timed = [&] {
+    const int64_t before = runtime_counters().settings_timed;
+    TuningStore store{CacheFolder(cache)};
+    autotune({&request, 1}, options, store);
+    return runtime_counters().settings_timed - before;
+  };
+  EXPECT_EQ(timed(), 2);
+  EXPECT_EQ(timed(), 0);
+  for (const CacheEntry& entry : CacheFolder(cache).entries()) std::filesystem::resize_file(entry.path, entry.bytes / 2);
+  EXPECT_EQ(timed(), 2) << "a damaged entry is searched again";
+  EXPECT_EQ(timed(), 0);
+}
+
+// An entry that came out whole but holds another text.
+TEST(Autotune, ANonsenseResultIsSearchedAgain) {
+  const TempFolder folder;
+  const CacheFolder cache{CacheOptions{.folder = folder.path(), .max_bytes = 1'000'000}};
+  cache.write("tuning", tuning_key(fake_request(), {}), "0.1 1\n0.5 no_such_kernel\n");
+  TuningStore store{cache};
+  const TuningRequest request = fake_request();
+  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store);
+  EXPECT_EQ(results[0].measured[0].kernel, "fake");
+}
+
+TEST(Autotune, APlanRunsWhatWasFound) {
+  for (const auto& item : golden::read_cases(std::string(VIVACE_SOURCE_DIR) + "/tests/models/data")) {
+    if (item.at("name") != "unet_sdxl") continue;
+    const auto run = [&](const CompileOptions& options) {
+      auto [graph, inputs] = golden::make_component(item, DType::float32);
+      return golden::run(std::move(graph), cpu::backend(), options, inputs, "", 0).at("sample");
+    };
+    const CompileOptions tuned{.mode = CompileMode::max_autotune, .autotune_seconds = 1};
+    const Tensor eager = run({}), fast = run(tuned);
+    // As in plan_test: some ten layers of a few hundred terms, for outputs of about 1.
+    const double tolerance = 5 * std::sqrt(10.0 * 1000) * 0x1p-24;
+    for (int64_t i = 0; i < eager.numel(); ++i) ASSERT_NEAR(eager.floats()[i], fast.floats()[i], tolerance);
+    TuningStore store;
+    const auto plan_with = [&](double seconds) {
+      return compile(golden::make_component(item, DType::float32).graph, cpu::backend(), {.mode = CompileMode::max_autotune, .autotune_seconds = seconds}, &store);
+    };
+    plan_with(1);
+    const int64_t before = runtime_counters().settings_timed;
+    const Plan plan = plan_with(0);
+    EXPECT_EQ(runtime_counters().settings_timed, before);
+    int measured = 0;
+    for (const PlanStep& step : plan.step) {
+      if (step.measured.empty()) continue;
+      EXPECT_EQ(step.measured[0].kernel, step.kernel);
+      EXPECT_EQ(step.measured[0].tuning, step.tuning);
+      ++measured;
+    }
+    EXPECT_GT(measured, 10) << "the plan shows what was timed";
+    EXPECT_GT(plan.autotuning.seconds_each_call, plan.autotuning.seconds);
+  }
+}
+
+}  // namespace
+}  // namespace vivace
