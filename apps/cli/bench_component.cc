@@ -57,7 +57,7 @@ int run(const Options& o, const Common& common) {
   const int64_t resident = peak_resident_bytes();
   if (common.json) {
     print_line({{"component", target.name()}, {"model", o.model}, {"dtype", dtype_name(target.dtype())}, {"height", target.height()}, {"width", target.width()},
-                {"batch", o.batch}, {"threads", num_threads()}, {"compile", o.compile.mode}, {"load_seconds", loading}, {"compile_seconds", compiling},
+                {"batch", o.batch}, {"threads", num_threads()}, {"compile", compile_mode_name(target.compile_options().mode)}, {"load_seconds", loading}, {"compile_seconds", compiling},
                 {"prepare_seconds", preparing}, {"first_seconds", first}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes},
                 {"peak_resident_bytes", resident}, {"min", sorted[0]}, {"median", median}, {"seconds", seconds}});
     return 0;

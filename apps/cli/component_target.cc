@@ -42,6 +42,7 @@ void TargetOptions::add(CLI::App& app) {
   app.add_option("--width", width, "Pixels of the picture; default: the model's size");
   app.add_option("--batch", batch, "Batch; guidance makes 2 of a picture")->capture_default_str();
   compile.add(app);
+  cache.add(app);
 }
 
 const std::vector<std::string>& ComponentTarget::names() {
@@ -75,7 +76,7 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
       request_ = vae_encode_request(vae, batch, height_, width_, dtype_);
   }
   weights_ = open_weights(folder, options_.variant);
-  compile_ = options_.compile.options();
+  compile_ = options_.compile.options(name());
   const LayerQuantization stored = weights_ ? stored_quantization(json, *weights_, [this] { return graph(); }) : LayerQuantization();
   if (!options_.compile.quantize.empty()) compile_.quantize = options_.compile.quantization(graph(), weights(), dtype_);
   compile_.quantize.insert(stored.begin(), stored.end());
@@ -88,12 +89,18 @@ Graph ComponentTarget::graph() const {
                         }));
 }
 
-Plan ComponentTarget::plan() const { return compile(graph(), cpu::backend(), compile_); }
+// Looking at a plan must not take a minute: what earlier searches found is shown, new ones are made only when asked for.
+Plan ComponentTarget::plan() const {
+  CompileOptions options = compile_;
+  if (!options_.compile.autotune_seconds) options.autotune_seconds = 0;
+  TuningStore tuning(CacheFolder(options_.cache.options()));
+  return compile(graph(), cpu::backend(), options, &tuning);
+}
 
 Session& ComponentTarget::session() {
   if (!weights_)
     throw UserError(cat(options_.model, "/", name().substr(0, name().find('.')), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
-  if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_);
+  if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_, CacheFolder(options_.cache.options()));
   Session& session = component_->session(request_);
   Generator noise(0);
   for (const PlanPort& port : session.plan().inputs) {

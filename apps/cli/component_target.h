@@ -16,6 +16,7 @@ struct TargetOptions {
   std::optional<int64_t> height, width;  // of the picture; default: the model's size
   int64_t batch = 1;
   CompileFlags compile;
+  CacheFlags cache;  // of what max-autotune found; plans and weights are not kept
 
   // Everything but the component, which is an option to some tools and an argument to others.
   void add(CLI::App& app);
@@ -38,7 +39,7 @@ class ComponentTarget {
   const WeightMap* weights() const { return weights_ ? &*weights_ : nullptr; }
   // --compile and its relatives, with the layers to be quantised: those that --quantize names, and those that the unet's checkpoint holds in 8 bits.
   const CompileOptions& compile_options() const { return compile_; }
-  // Before any pass, and compiled.
+  // Before any pass, and compiled, without timing kernels unless --autotune-seconds says so.
   Graph graph() const;
   Plan plan() const;
   // Compiled, prepared, bound, and given inputs: normal noise, random token ids, timestep 500, time_ids of the size. Throws UserError without weights.

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
+#include "compiler/search_text.h"
 #include "component_target.h"
 #include "output.h"
 #include "plan_text.h"
@@ -80,9 +81,31 @@ nlohmann::json to_json(const Plan& plan, const std::vector<PlanStep>& program) {
     nlohmann::json in = nlohmann::json::array(), refused = nlohmann::json::array();
     for (int32_t value : step.in) in.push_back(value < 0 ? nlohmann::json() : nlohmann::json(type_text(plan, value)));
     for (const auto& [kernel, reason] : step.refused) refused.push_back({{"kernel", kernel}, {"reason", reason}});
+    nlohmann::json measured = nlohmann::json::array();
+    for (const PlanCandidate& c : step.measured) measured.push_back({{"kernel", c.kernel}, {"tuning", c.tuning}, {"seconds", c.seconds}});
     list.push_back({{"op", op_name(step.op)}, {"kernel", step.kernel}, {"scope", step.scope}, {"attributes", print_attrs(step.attrs)}, {"in", in},
-                    {"out", type_text(plan, step.out)}, {"flops", flops(plan, step)}, {"refused", refused}, {"pack", step.pack}});
+                    {"out", type_text(plan, step.out)}, {"flops", flops(plan, step)}, {"refused", refused}, {"pack", step.pack},
+                    {"tuning", step.tuning}, {"measured", measured}});
   }
+  return list;
+}
+
+// What a mode comes to where there are no CUDA graphs.
+std::string mode_text(CompileMode mode) {
+  const std::string name = compile_mode_name(mode);
+  if (mode == CompileMode::off) return "off: eager, the optional passes do not run";
+  if (mode == CompileMode::reduce_overhead) return name + ": as default, a CPU has no CUDA graphs and the steps of a plan have no overhead to reduce";
+  if (mode == CompileMode::max_autotune_no_cudagraphs) return name + ": as max-autotune, a CPU has no CUDA graphs";
+  return name;
+}
+
+nlohmann::json to_json(const PlanAutotuning& a) {
+  return {{"calls", a.calls}, {"different_calls", a.different_calls}, {"timed", a.timed}, {"settings", a.settings}, {"settings_each_call", a.settings_each_call}, {"seconds", a.seconds}, {"seconds_each_call", a.seconds_each_call}};
+}
+
+nlohmann::json to_json(const std::vector<PlanRegion>& regions) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const PlanRegion& r : regions) list.push_back({{"scope", r.scope}, {"occurrences", r.occurrences}, {"nodes", r.nodes}, {"seconds", r.seconds}});
   return list;
 }
 
@@ -94,7 +117,8 @@ nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const To
   return {{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"arithmetic", arithmetic(target.dtype(), target.compile_options())}, {"isa", cpu::isa_name(cpu::isa())},
           {"prepare", to_json(plan, plan.prepare)}, {"setup", to_json(plan, plan.setup)}, {"step", to_json(plan, plan.step)}, {"kernels", kernels},
           {"flops", totals.flops}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes}, {"pass_seconds", passes},
-          {"symbols", sizes}, {"guards", guards(plan)}, {"graph_breaks", totals.graph_breaks}};
+          {"symbols", sizes}, {"guards", guards(plan)}, {"graph_breaks", totals.graph_breaks}, {"break_reasons", plan.graph_breaks},
+          {"mode", mode_text(target.compile_options().mode)}, {"autotuning", to_json(plan.autotuning)}, {"regions", to_json(plan.regions)}};
 }
 
 std::string program_text(const Plan& plan, const std::vector<PlanStep>& program, std::string_view name) {
@@ -103,9 +127,11 @@ std::string program_text(const Plan& plan, const std::vector<PlanStep>& program,
   for (size_t i = 0; i < program.size(); ++i) {
     const PlanStep& step = program[i];
     const std::string attrs = print_attrs(step.attrs);
-    text += cat("  ", i, "  ", op_name(step.op), attrs.empty() ? "" : "(" + attrs + ")", step.pack ? " packed for " : " by ", step.kernel,
+    text += cat("  ", i, "  ", op_name(step.op), attrs.empty() ? "" : "(" + attrs + ")", step.pack ? " packed for " : " by ", step.kernel, step.tuning.empty() ? "" : " (" + step.tuning + ")",
                 step.scope.empty() ? "" : "  in " + step.scope, "\n     ", signature(plan, step), '\n');
     for (const auto& [kernel, reason] : step.refused) text += cat("     not ", kernel, ": ", reason, '\n');
+    for (const PlanCandidate& c : step.measured)
+      text += cat("     timed ", c.kernel, c.tuning.empty() ? " (its defaults)" : ' ' + c.tuning, ": ", fixed(c.seconds * 1e3, 3), " ms\n");
   }
   return text + '\n';
 }
@@ -117,12 +143,15 @@ std::string totals_text(const ComponentTarget& target, const Plan& plan, const T
   text += cat(target.name(), ": ", arithmetic(target.dtype(), target.compile_options()), " on ", cpu::isa_name(cpu::isa()), "; ", totals.steps, " steps, ",
               fixed(totals.flops / 1e9, 2), " GFLOP\n");
   text += cat("activations ", bytes_text(static_cast<double>(plan.arena_bytes)), " at their peak, weights ", bytes_text(static_cast<double>(plan.constant_bytes)), " as prepared\n");
-  text += cat("graph breaks: ", totals.graph_breaks, totals.graph_breaks ? " (steps by kernels named ref_*)\n" : "\n");
+  text += cat("graph breaks: ", totals.graph_breaks, '\n');
+  for (const std::string& reason : plan.graph_breaks) text += "  " + reason + '\n';
   text += "symbols:";
   for (const auto& [names, size] : symbols(plan)) text += cat(' ', names, " (made for ", size, ");");
   text += "\nguards:";
   for (const std::string& guard : guards(plan)) text += cat(' ', guard, ';');
   text += " every kernel accepts\n";
+  text += "mode " + mode_text(target.compile_options().mode) + '\n' + search_text(plan);
+  if (plan.autotuning.timed < plan.autotuning.different_calls) text += "kernels are timed here only with --autotune-seconds; those that never were are the list's choice\n";
   text += "passes:";
   for (const auto& [name, seconds] : plan.pass_seconds) text += cat(' ', name, ' ', fixed(seconds * 1e3, 2), " ms;");
   text.back() = '\n';

@@ -38,7 +38,7 @@ int run(const Options& o, const Common& common) {
   for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
   const auto begin = std::chrono::steady_clock::now();
   DiffusionPipeline pipe =
-      DiffusionPipeline::from_pretrained(o.model, {.dtype = parse_dtype(o.dtype), .variant = o.variant, .compile = o.compile.options(), .cache = o.cache.options()});
+      DiffusionPipeline::from_pretrained(o.model, {.dtype = parse_dtype(o.dtype), .variant = o.variant, .compile = o.compile.options(), .compile_components = o.compile.named(), .cache = o.cache.options()});
   if (o.height || o.width) {
     const Size own = pipe.default_size();
     options.sizes.insert(options.sizes.begin(), {o.height.value_or(own.first), o.width.value_or(own.second)});

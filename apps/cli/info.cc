@@ -4,8 +4,8 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "blocks.h"
 #include "commands.h"
+#include "compiler/regions.h"
 #include "component_target.h"
 #include "output.h"
 #include "vivace/error.h"
@@ -63,7 +63,7 @@ Listing examine(const TargetOptions& options, const std::string& component, cons
 std::string blocks_text(const std::vector<RepeatedBlock>& blocks) {
   std::map<std::string, std::pair<int, int>> joined;
   for (const RepeatedBlock& b : blocks) {
-    joined[b.class_name].first += b.count;
+    joined[b.class_name].first += static_cast<int>(b.scopes.size());
     joined[b.class_name].second += b.kinds;
   }
   std::string text;
@@ -80,7 +80,7 @@ std::string dtypes_text(const Listing& l) {
 
 nlohmann::json to_json(const Listing& l) {
   nlohmann::json blocks = nlohmann::json::array();
-  for (const RepeatedBlock& b : l.blocks) blocks.push_back({{"class", b.class_name}, {"count", b.count}, {"kinds", b.kinds}});
+  for (const RepeatedBlock& b : l.blocks) blocks.push_back({{"class", b.class_name}, {"count", b.scopes.size()}, {"kinds", b.kinds}});
   return {{"class", l.class_name}, {"parameters", l.parameters}, {"files", l.files}, {"file_bytes", l.file_bytes}, {"dtypes", l.dtypes},
           {"repeated_blocks", blocks}, {"arena_bytes", l.arena_bytes}, {"constant_bytes", l.constant_bytes}};
 }

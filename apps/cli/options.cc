@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "commands.h"
 #include "pipelines/models.h"
+#include "progress.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -23,16 +24,49 @@ int64_t given_size(std::optional<int64_t> value, const char* name) {
   return value.value_or(0);
 }
 
+struct ModeFor {
+  CompileMode mode;
+  std::string component;  // "" for those that are not named
+};
+
+// "max-autotune:unet,vae.decode" is two of them.
+std::vector<ModeFor> parse_modes(const std::vector<std::string>& texts) {
+  std::vector<ModeFor> result;
+  for (const std::string& text : texts) {
+    const size_t colon = text.find(':');
+    const CompileMode mode = parse_compile_mode(text.substr(0, colon));
+    if (colon == std::string::npos) result.push_back({mode, ""});
+    for (size_t begin = colon == std::string::npos ? std::string::npos : colon + 1; begin != std::string::npos;) {
+      const size_t comma = text.find(',', begin);
+      result.push_back({mode, text.substr(begin, comma == std::string::npos ? comma : comma - begin)});
+      if (std::ranges::count(component_names(), result.back().component) == 0) {
+        std::string known;
+        for (const std::string& name : component_names()) known += (known.empty() ? "" : ", ") + name;
+        throw UsageError(cat("--compile ", text, ": unknown component \"", result.back().component, "\": expected one of ", known));
+      }
+      begin = comma == std::string::npos ? comma : comma + 1;
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 void CompileFlags::add(CLI::App& app) {
-  app.add_option("--compile", mode, "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs")->capture_default_str();
+  app.add_option("--compile", modes,
+                 "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs; for unet and vae, or MODE:COMPONENTS as in max-autotune:unet,vae.decode "
+                 "(unet, vae, vae.decode, vae.encode, text_encoder, text_encoder_2); may be given several times")
+      ->allow_extra_args(false);
+  app.add_flag("--regional{blocks}", regional, "Compile each kind of the UNet's repeated blocks once and leave the rest eager; --regional=auto: whatever repeats, in each component");
   app.add_flag("--fullgraph", fullgraph, "A graph break is an error");
   app.add_flag("--exact", exact, "No kernel whose error is above the plain one's");
   app.add_flag("--dynamic", dynamic, "One plan for all sizes instead of one a size");
   app.add_flag("--no-duck-shape", no_duck_shape, "With --dynamic: sizes that are equal in the first call may differ in the next");
   app.add_flag("--fuse-qkv", fuse_qkv, "Q, K, V (and K, V) of an attention as one GEMM, without --compile too");
   app.add_option("--disable-pass", disable_passes, "Leave out an optional pass (see explain --passes); may be given several times")->allow_extra_args(false);
+  app.add_option("--compiler-flag", compiler_flags, "A flag of the compiler, name=true or name=false, such as coordinate_descent_tuning=true; may be given several times")
+      ->allow_extra_args(false);
+  app.add_option("--autotune-seconds", autotune_seconds, "The most that max-autotune may spend on timing kernels, a component and size (60; explain and info: 0); 0: no timing");
   app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math, or several with commas")->capture_default_str();
   app.add_option("--float32-matmul-precision", matmul_precision, "highest, high (bf16x3) or medium (bf16), where those are faster")->capture_default_str();
   add_quantize(app);
@@ -64,11 +98,35 @@ void CompileFlags::quantize_unet(DiffusionPipeline& pipe, Size size) const {
   unet.quantize(quantization(unet.graph(unet.request(shape)), &unet.weights(), unet.dtype(), &unet.cache()));
 }
 
-CompileOptions CompileFlags::options() const {
+CompileOptions CompileFlags::options(const std::string& component) const {
   if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty())) throw UsageError("--quantize-filter and --quantize-export need --quantize");
-  return {.mode = parse_compile_mode(mode), .fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backends(sdpa), .exact = exact,
-          .dynamic = dynamic, .use_duck_shape = !no_duck_shape, .fuse_qkv = fuse_qkv,
-          .float32_matmul_precision = parse_matmul_precision(matmul_precision)};
+  CompileOptions o{.fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backends(sdpa), .exact = exact, .dynamic = dynamic,
+                   .use_duck_shape = !no_duck_shape, .fuse_qkv = fuse_qkv, .float32_matmul_precision = parse_matmul_precision(matmul_precision),
+                   .on_autotune = show_autotuning};
+  if (autotune_seconds) o.autotune_seconds = *autotune_seconds;
+  if (!(o.autotune_seconds >= 0)) throw UsageError(cat("--autotune-seconds is ", o.autotune_seconds, ": expected 0 or more"));
+  for (const std::string& flag : compiler_flags) set_compiler_flag(o.flags, flag);
+  if (!regional.empty() && regional != "blocks" && regional != "auto") throw UsageError(cat("--regional is \"", regional, "\": expected --regional or --regional=auto"));
+  if (!regional.empty() && std::ranges::none_of(parse_modes(modes), [](const ModeFor& m) { return m.mode != CompileMode::off; }))
+    throw UsageError("--regional says what is compiled: it needs --compile with a mode other than off");
+  size_t best = 0;  // the longest name that fits: "vae.decode" before "vae" before none
+  for (const ModeFor& given : parse_modes(modes)) {
+    if (given.component != component && !component.starts_with(given.component + '.') && !given.component.empty()) continue;
+    if (given.component.size() >= best) o.mode = given.mode, best = given.component.size();
+  }
+  if (o.mode == CompileMode::off) return o;
+  if (regional == "auto" || (regional == "blocks" && component == "unet")) o.regions = {regional == "auto" ? "auto" : "BasicTransformerBlock"};
+  return o;
+}
+
+CompileOptions CompileFlags::options() const { return options(""); }
+
+std::map<std::string, CompileOptions> CompileFlags::named() const {
+  std::map<std::string, CompileOptions> result;
+  if (!regional.empty()) result["unet"] = options("unet");
+  for (const ModeFor& given : parse_modes(modes))
+    if (!given.component.empty()) result[given.component] = options(given.component);
+  return result;
 }
 
 void CacheFlags::add(CLI::App& app) {
@@ -135,10 +193,11 @@ CallOptions PictureOptions::call() const {
 }
 
 DiffusionPipeline PictureOptions::load() const {
-  PretrainedOptions options{.dtype = parse_dtype(dtype), .variant = variant, .compile = compile.options()};
+  PretrainedOptions options{.dtype = parse_dtype(dtype), .variant = variant, .compile = compile.options(), .compile_components = compile.named()};
   if (!profile.empty()) {
     options = load_profile(profile);
     options.variant = variant;
+    options.compile.on_autotune = show_autotuning;
   }
   DiffusionPipeline pipe = load(options);
   const Size own = pipe.default_size();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,9 +14,11 @@ namespace vivace::cli {
 
 // How components are compiled.
 struct CompileFlags {
-  std::string mode = "off", sdpa = "auto", matmul_precision = "highest";
+  std::vector<std::string> modes;  // "MODE" or "MODE:component,component"
+  std::string sdpa = "auto", matmul_precision = "highest", regional;
   bool fullgraph = false, exact = false, fuse_qkv = false, dynamic = false, no_duck_shape = false;
-  std::vector<std::string> disable_passes;
+  std::vector<std::string> disable_passes, compiler_flags;
+  std::optional<double> autotune_seconds;
   std::string quantize, quantize_filter, quantize_export;
 
   void add(CLI::App& app);
@@ -25,8 +28,12 @@ struct CompileFlags {
   LayerQuantization quantization(const Graph& graph, const WeightMap* weights, DType dtype, const ComponentCache* cache = nullptr) const;
   // Quantises the unet as --quantize says, where it was given; what is measured is measured for a picture of `size`.
   void quantize_unet(DiffusionPipeline& pipe, Size size) const;
-  // Throws UsageError for an unknown name.
+  // Of one component: the mode that names it, else the mode without components, else off. All throw UsageError for an unknown name.
+  CompileOptions options(const std::string& component) const;
+  // Of unet and vae where they are not named.
   CompileOptions options() const;
+  // Of the components that are named, and of the unet where regions are to be compiled.
+  std::map<std::string, CompileOptions> named() const;
 };
 
 // Where the cache lies, if anywhere.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/log.h"
+
 namespace vivace::cli {
 namespace {
 
@@ -18,7 +20,20 @@ std::string clock_text(double seconds) {
   return text;
 }
 
+std::string bar(int done, int total) {
+  constexpr int kWidth = 30;
+  const int filled = kWidth * std::min(done, total) / total;
+  return '|' + std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kWidth - filled), ' ') + '|';
+}
+
 }  // namespace
+
+void show_autotuning(const AutotuneProgress& p) {
+  if (!isatty(STDERR_FILENO) || log_level() < LogLevel::warning || p.total < 1) return;
+  std::fprintf(stderr, "\rautotuning %s %d/%d calls, %.0f of at most %.0f s ", bar(p.done, p.total).c_str(), p.done, p.total, p.seconds, p.budget);
+  if (p.done == p.total) std::fprintf(stderr, "\n");
+  std::fflush(stderr);
+}
 
 Progress::Progress(bool shown, std::string noun) : noun_(std::move(noun)), shown_(shown), terminal_(isatty(STDERR_FILENO)) {}
 
@@ -27,10 +42,7 @@ void Progress::step(int done, int steps, double seconds) {
   if (!shown_ || done < 1 || steps < 1) return;
   const double each = seconds_ / done;
   if (terminal_) {
-    constexpr int kWidth = 30;
-    const int filled = kWidth * std::min(done, steps) / steps;
-    std::fprintf(stderr, "\r%3d%% |%s%s| %d/%d  %.3g s/%s, %s left ", 100 * done / steps, std::string(static_cast<size_t>(filled), '#').c_str(),
-                 std::string(static_cast<size_t>(kWidth - filled), ' ').c_str(), done, steps, each, noun_.c_str(), clock_text(each * (steps - done)).c_str());
+    std::fprintf(stderr, "\r%3d%% %s %d/%d  %.3g s/%s, %s left ", 100 * done / steps, bar(done, steps).c_str(), done, steps, each, noun_.c_str(), clock_text(each * (steps - done)).c_str());
     std::fflush(stderr);
     open_ = true;
   } else if (done == 1 || done == steps || done % std::max(1, steps / 5) == 0) {

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "vivace/compile.h"
+
 namespace vivace::cli {
 
 class Progress {
@@ -20,5 +22,8 @@ class Progress {
   bool shown_, terminal_, open_ = false;
   double seconds_ = 0;
 };
+
+// A bar for max-autotune's search, on a terminal and unless --quiet. For CompileOptions::on_autotune.
+void show_autotuning(const AutotuneProgress& progress);
 
 }  // namespace vivace::cli

@@ -36,6 +36,11 @@ class Model {
   // rounding. Compiling does it as well: with a mode other than off, unfusing leaves them to the pass fuse_projections.
   void fuse_qkv_projections();
   void unfuse_qkv_projections();
+  // Regional compilation: each kind of the model's repeated blocks is compiled once and the result takes the place of every occurrence; what lies
+  // around them stays eager. A mode of off means default_ here. Throws UsageError for a model that lists no repeated blocks, as Diffusers does.
+  void compile_repeated_blocks(CompileOptions options = {.mode = CompileMode::default_});
+  // The same with whatever repeats in the graph.
+  void compile_regions(CompileOptions options = {.mode = CompileMode::default_});
   DType dtype() const;
   int64_t num_parameters() const;
   Component& component() { return *component_; }
@@ -71,6 +76,9 @@ class AutoencoderKL : public Model {
   static AutoencoderKL from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // latents [N, C, h, w], divided by the scaling factor already -> float32 [N, 3, H, W], about -1..1.
   Tensor decode(const Tensor& latents);
+  // compile() for one of the two alone.
+  void compile_decode(const CompileOptions& options);
+  void compile_encode(const CompileOptions& options);
   struct Posterior {
     Tensor mean, logvar;  // float32 [N, C, h, w]; mode() is the mean
   };

@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,9 @@ namespace vivace {
 
 class DiffusionPipeline;
 struct ExportOptions;  // export.h
+
+// What can be compiled on its own: "unet", "vae", "vae.decode", "vae.encode", "text_encoder", "text_encoder_2".
+const std::vector<std::string>& component_names();
 
 // One prompt or a batch of them.
 struct Prompts : std::vector<std::string> {
@@ -85,6 +89,8 @@ struct PretrainedOptions {
   DType dtype = float32;
   std::string variant;
   CompileOptions compile;  // for unet and vae
+  // For single components instead, by name: see component_names().
+  std::map<std::string, CompileOptions> compile_components;
   CacheOptions cache;
 };
 
@@ -103,6 +109,8 @@ class DiffusionPipeline {
   AutoencoderKL& vae();
   CLIPTextModel& text_encoder();    // UsageError where the checkpoint has none
   CLIPTextModel& text_encoder_2();
+  // Compiles components from the next call on. Throws UsageError for a name that is none or that the checkpoint lacks.
+  void compile(const CompileOptions& options, const std::vector<std::string>& components = {"unet", "vae"});
   Scheduler& scheduler();
   void set_scheduler(std::unique_ptr<Scheduler> scheduler);
   // Model::fuse_qkv_projections of both, or of one.

@@ -73,6 +73,13 @@ std::unique_ptr<DiffusionPipeline::Parts> load_class(const std::filesystem::path
   return parts;
 }
 
+// In the order of the names, so that "vae" does not undo "vae.decode".
+template <class Pipeline>
+Pipeline compiled(Pipeline pipe, const PretrainedOptions& options) {
+  for (const auto& [name, own] : options.compile_components) pipe.compile(own, {name});
+  return pipe;
+}
+
 }  // namespace
 
 DiffusionPipeline::DiffusionPipeline(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -80,13 +87,38 @@ DiffusionPipeline::DiffusionPipeline(DiffusionPipeline&&) noexcept = default;
 DiffusionPipeline::~DiffusionPipeline() = default;
 
 DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return DiffusionPipeline(load(path, options));
+  return compiled(DiffusionPipeline(load(path, options)), options);
 }
 StableDiffusionXLPipeline StableDiffusionXLPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return StableDiffusionXLPipeline(load_class(path, options, kXL));
+  return compiled(StableDiffusionXLPipeline(load_class(path, options, kXL)), options);
 }
 StableDiffusionPipeline StableDiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return StableDiffusionPipeline(load_class(path, options, kSD));
+  return compiled(StableDiffusionPipeline(load_class(path, options, kSD)), options);
+}
+
+const std::vector<std::string>& component_names() {
+  static const std::vector<std::string> names{"unet", "vae", "vae.decode", "vae.encode", "text_encoder", "text_encoder_2"};
+  return names;
+}
+
+void DiffusionPipeline::compile(const CompileOptions& options, const std::vector<std::string>& components) {
+  for (const std::string& name : components) {
+    if (name == "unet") {
+      unet().compile(options);
+    } else if (name == "vae") {
+      vae().compile(options);
+    } else if (name == "vae.decode") {
+      vae().compile_decode(options);
+    } else if (name == "vae.encode") {
+      vae().compile_encode(options);
+    } else if (name == "text_encoder") {
+      text_encoder().compile(options);
+    } else if (name == "text_encoder_2") {
+      text_encoder_2().compile(options);
+    } else {
+      throw UsageError(cat("compile: unknown component \"", name, "\": expected unet, vae, vae.decode, vae.encode, text_encoder or text_encoder_2"));
+    }
+  }
 }
 
 const std::string& DiffusionPipeline::class_name() const { return parts_->class_name; }

@@ -107,6 +107,17 @@ Model::~Model() = default;
 void Model::compile(const CompileOptions& options) { component_->compile(options); }
 void Model::fuse_qkv_projections() { component_->fuse_qkv_projections(true); }
 void Model::unfuse_qkv_projections() { component_->fuse_qkv_projections(false); }
+void Model::compile_repeated_blocks(CompileOptions options) {
+  if (options.mode == CompileMode::off) options.mode = CompileMode::default_;
+  options.regions = component_->repeated_blocks();
+  if (options.regions.empty()) throw UsageError(cat(component_->name(), " lists no repeated blocks: use compile_regions, or compile"));
+  component_->compile(options);
+}
+void Model::compile_regions(CompileOptions options) {
+  if (options.mode == CompileMode::off) options.mode = CompileMode::default_;
+  options.regions = {"auto"};
+  component_->compile(options);
+}
 DType Model::dtype() const { return component_->dtype(); }
 int64_t Model::num_parameters() const { return component_->num_parameters(); }
 
@@ -169,6 +180,9 @@ Tensor AutoencoderKL::decode(const Tensor& latents) {
   }
   return image;
 }
+
+void AutoencoderKL::compile_decode(const CompileOptions& options) { component_->compile(options, "decode"); }
+void AutoencoderKL::compile_encode(const CompileOptions& options) { component_->compile(options, "encode"); }
 
 AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) {
   auto& vae = static_cast<VAEComponent&>(*component_);

@@ -41,6 +41,10 @@ TEST(BadUse, UnknownNames) {
   expect_no_picture(tiny_model(), 2, {"int8"}, {"--dtype", "int8"});
   expect_no_picture(tiny_model(), 2, {"fastest", "max-autotune"}, {"--compile", "fastest"});
   expect_no_picture(tiny_model(), 2, {"xformers", "flash"}, {"--sdpa", "xformers"});
+  expect_no_picture(tiny_model(), 2, {"max_fusion", "epilogue_fusion"}, {"--compiler-flag", "max_fusion=true"});
+  expect_no_picture(tiny_model(), 2, {"epilogue_fusion", "maybe", "true, false"}, {"--compiler-flag", "epilogue_fusion=maybe"});
+  expect_no_picture(tiny_model(), 2, {"epilogue_fusion", "no value"}, {"--compiler-flag", "epilogue_fusion"});
+  expect_no_picture(tiny_model(), 2, {"--autotune-seconds"}, {"--autotune-seconds", "-1"});
   expect_no_picture(tiny_model(), 2, {"no_such_pass"}, {"--disable-pass", "no_such_pass"});
   expect_refused(vivace({"explain", "--component", "vae"}), 2, {"vae", "vae.decode"});
   expect_refused(vivace({"make-random", "a", "b", "--max-shard-size", "huge"}), 2, {"huge"});

@@ -55,7 +55,8 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
   constexpr double kSteps = 30;  // a decode weighs as much as one of them
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   auto& vae = static_cast<VAEComponent&>(pipe.vae().component());
-  const CompileOptions everything{.mode = CompileMode::max_autotune};
+  // Nothing here times single kernels: candidates are told apart by what they do, and whole pictures are timed.
+  const CompileOptions everything{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
   unet.compile(everything);
   vae.compile(everything);
   const int64_t height = size.first / pipe.vae().scale(), width = size.second / pipe.vae().scale();
@@ -74,7 +75,7 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
 }
 
 PretrainedOptions setting_of(DType dtype, std::span<const Candidate> all, std::span<const Candidate> chosen) {
-  PretrainedOptions setting{.dtype = dtype, .compile = {.mode = CompileMode::default_}};
+  PretrainedOptions setting{.dtype = dtype, .compile = {.mode = CompileMode::default_, .autotune_seconds = 0}};
   CompileOptions& compile = setting.compile;
   for (const Candidate& candidate : chosen) {
     if (candidate.sdpa) compile.sdpa = *candidate.sdpa;
