@@ -1,6 +1,7 @@
 #include "ops/infer.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/log.h"
 #include "vivace/error.h"
@@ -113,10 +114,21 @@ struct Rule {
     require(x[3] == w[1], "the channels of x and w differ");
     const auto& pad = attrs.integers("padding");
     const int64_t stride = attrs.integer("stride", 1);
+    require(stride > 0, "the stride is not positive");
     const auto p = [&](size_t i) { return pad.size() == 4 ? pad[i] : 0; };
     const int64_t h = (x[1] + p(0) + p(2) - w[2]) / stride + 1, width = (x[2] + p(1) + p(3) - w[3]) / stride + 1;
     require(x[1] + p(0) + p(2) >= w[2] && x[2] + p(1) + p(3) >= w[3], "the image is smaller than the kernel");
     return {x[0], h, width, w[0]};
+  }
+  // What a convolution adds to its result: bias, image_bias and residual, from input `first` on.
+  TensorType convolution(const Shape& result, size_t first) const {
+    const std::array<Shape, 3> addends{Shape{result[3]}, Shape{result[0], result[3]}, result};
+    for (size_t i = 0; i < addends.size(); ++i) require(!has(first + i) || shape(first + i) == addends[i], "a bias or the residual has another shape");
+    return like(result);
+  }
+  // A scale and a shift for each channel, inputs 1 and 2.
+  void require_affine() const {
+    require(!shape(0).empty() && shape(1) == Shape{shape(0).back()} && shape(2) == shape(1), "weight and bias [C] are needed");
   }
   TensorType linear(int64_t parts) const {
     Shape s = shape(0);
@@ -128,6 +140,7 @@ struct Rule {
     require((stored == DType::int8 || stored == DType::float8_e4m3) == has(4), "a weight of 8 bits and its scales go together");
     if (has(4)) require(in(4).dtype == DType::float32 && shape(4) == Shape{shape(1)[0]}, "a float32 scale for each row of w is needed");
     s.back() = shape(1)[0] / parts;
+    require(!has(2) || shape(2) == Shape{shape(1)[0]}, "the bias has another shape");
     if (has(3)) require(shape(3) == s, "the residual has another shape");
     return {quantized ? parse_dtype(attrs.text("to")) : in(0).dtype, s};
   }
@@ -139,10 +152,11 @@ struct Rule {
   }
   TensorType attention() const {
     const Shape &q = shape(0), &k = shape(1), &v = shape(2);
-    const int64_t heads = attrs.integer("heads", 1);
+    const int64_t heads = attrs.integer("heads");
     require(q.size() == 3 && k.size() == 3 && v.size() == 3, "q, k, v of rank 3 are needed");
     require(q[0] == k[0] && k[0] == v[0] && k[1] == v[1] && q[2] == k[2], "q, k, v do not fit");
     require(heads > 0 && q[2] % heads == 0 && v[2] % heads == 0, "the heads do not divide the features");
+    require(!has(3) || shape(3) == Shape{q[1], k[1]}, "a mask [queries, keys] is needed");
     return like({q[0], q[1], v[2]});
   }
   TensorType upsample() const {
@@ -192,13 +206,13 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       const Shape& s = r.shape(0);
       return {DType::float32, {s.at(1), s.at(1)}};
     }
-    case Op::conv2d: return r.like(r.conv(r.shape(0), r.shape(1)));
-    case Op::norm_conv2d: return r.like(r.conv(r.shape(0), r.shape(3)));
+    case Op::conv2d: return r.convolution(r.conv(r.shape(0), r.shape(1)), 2);
+    case Op::norm_conv2d: r.require_affine(); return r.convolution(r.conv(r.shape(0), r.shape(3)), 4);
     case Op::upsample_nearest: return r.upsample();
     case Op::upsample_conv2d: {
       Shape s = r.shape(0);
       r.require(s.size() == 4 && r.shape(1).size() == 4 && s[3] == r.shape(1)[1], "the channels of x and w differ");
-      return r.like({s[0], 2 * s[1], 2 * s[2], r.shape(1)[0]});
+      return r.convolution({s[0], 2 * s[1], 2 * s[2], r.shape(1)[0]}, 2);
     }
     case Op::embedding: {
       Shape s = r.shape(0);
@@ -232,9 +246,10 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       return {DType::uint8, s};
     }
     case Op::group_norm:
+      r.require_affine();
       r.require(attrs.integer("groups") > 0 && r.shape(0).back() % attrs.integer("groups") == 0, "the groups do not divide the channels");
       return r.in(0);
-    case Op::layer_norm: return r.maybe_quantized(r.in(0));
+    case Op::layer_norm: r.require_affine(); return r.maybe_quantized(r.in(0));
     case Op::softmax: return r.in(0);
     case Op::attention: return r.attention();
     default: return r.elementwise();
