@@ -48,7 +48,7 @@ std::shared_ptr<const ConstantFile> ConstantFile::open(std::span<const std::byte
   file->bytes_ = bytes;
   file->owner_ = std::move(owner);
   file->entries_.resize(header.count);
-  std::memcpy(file->entries_.data(), bytes.data() + sizeof(header), header.count * sizeof(Entry));
+  if (header.count > 0) std::memcpy(file->entries_.data(), bytes.data() + sizeof(header), header.count * sizeof(Entry));
   if (header.checksum != XXH3_64bits(file->entries_.data(), header.count * sizeof(Entry))) throw UserError(cat(name, ": damaged (its checksum differs): make it again"));
   file->check(name);
   return file;

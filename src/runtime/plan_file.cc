@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <map>
@@ -130,6 +131,8 @@ class Reader {
       if (size > left()) damaged();
       texts_.emplace_back(reinterpret_cast<const char*>(bytes_.data()) + at_, size);
       at_ += size;
+      // Names go into one-line messages.
+      if (std::ranges::any_of(texts_.back(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) damaged();
     }
     text = texts_[index];
   }
