@@ -23,8 +23,8 @@ asan: packages
 	@cd build-asan && ctest -j $(JOBS) --output-on-failure --no-tests=error
 
 fuzz:
-	@tools/install_packages clang libomp-dev
-	@cmake -S . -B build-fuzz -G Ninja -DVIVACE_FUZZ=ON -DVIVACE_TESTS=OFF -DVIVACE_SANITIZE=ON -DCMAKE_CXX_COMPILER=clang++
+	@tools/install_packages clang-16 libclang-rt-16-dev libomp-16-dev
+	@cmake -S . -B build-fuzz -G Ninja -DVIVACE_FUZZ=ON -DVIVACE_TESTS=OFF -DVIVACE_SANITIZE=ON -DCMAKE_CXX_COMPILER=clang++-16
 	@cmake --build build-fuzz -j $(JOBS) --target fuzz
 
 install: build
