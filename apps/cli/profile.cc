@@ -117,10 +117,26 @@ std::string slowest_table(const Timed& t, int top) {
   return table.text() + '\n';
 }
 
+nlohmann::json to_json(const Share& s) {
+  const double seconds = std::max(s.seconds, 1e-12);
+  return {{"steps", s.steps}, {"seconds", s.seconds}, {"flops", s.flops}, {"share_of_peak", s.at_peak / seconds}, {"share_of_memory", s.at_bandwidth / seconds}};
+}
+
 nlohmann::json to_json(const Shares& shares) {
   nlohmann::json result = nlohmann::json::object();
-  for (const auto& [name, s] : shares) result[name] = {{"steps", s.steps}, {"seconds", s.seconds}, {"flops", s.flops}, {"share_of_peak", s.at_peak / std::max(s.seconds, 1e-12)}, {"share_of_memory", s.at_bandwidth / std::max(s.seconds, 1e-12)}};
+  for (const auto& [name, s] : shares) result[name] = to_json(s);
   return result;
+}
+
+nlohmann::json to_json(const Timed& t) {
+  nlohmann::json list = nlohmann::json::array();
+  for (size_t i = 0; i < t.steps.size(); ++i) {
+    nlohmann::json step = to_json(t.share(i));
+    step.erase("steps");
+    step.update({{"op", op_name(t.steps[i].op)}, {"kernel", t.steps[i].kernel}, {"tuning", t.steps[i].tuning}, {"scope", t.steps[i].scope}, {"types", signature(t.plan, t.steps[i])}});
+    list.push_back(std::move(step));
+  }
+  return list;
 }
 
 nlohmann::json to_json(const cpu::MachinePeak& p) { return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int8", p.int8}, {"bytes", p.bytes}}; }
@@ -139,7 +155,13 @@ class Trace {
       const PlanStep& step = t.steps[i];
       enter(step.scope);
       nlohmann::json args{{"kernel", step.kernel}, {"types", signature(t.plan, step)}};
-      if (const double f = flops(t.plan, step); f > 0) args["GFLOP/s"] = f / 1e9 / std::max(t.seconds[i], 1e-12);
+      const Share share = t.share(i);
+      const double seconds = std::max(share.seconds, 1e-12);
+      args["% of memory"] = 100 * share.at_bandwidth / seconds;
+      if (share.flops > 0) {
+        args["GFLOP/s"] = share.flops / 1e9 / seconds;
+        args["% of peak"] = 100 * share.at_peak / seconds;
+      }
       event(std::string(op_name(step.op)), now_, t.seconds[i] * 1e6, std::move(args));
       now_ += t.seconds[i] * 1e6;
     }
@@ -217,7 +239,7 @@ int run(const Options& o, const Common& common) {
   if (common.json) {
     print_json({{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"height", target.height()}, {"width", target.width()}, {"batch", o.batch},
                 {"threads", num_threads()}, {"runs", o.runs}, {"setup_seconds", setup.total()}, {"step_seconds", step.total()}, {"flops", total_flops},
-                {"peak", to_json(peak)}, {"by_kernel", to_json(by_kernel)}, {"by_op", to_json(by_op)}, {"by_block", to_json(by_block)}});
+                {"peak", to_json(peak)}, {"by_kernel", to_json(by_kernel)}, {"by_op", to_json(by_op)}, {"by_block", to_json(by_block)}, {"step", to_json(step)}});
     return 0;
   }
   print(share_table("kernel", by_kernel, step.total()) + share_table("op", by_op, step.total()) + share_table("block", by_block, step.total()));
@@ -236,7 +258,7 @@ Command add_profile(CLI::App& app, const Common& common) {
   CLI::App* c = app.add_subcommand("profile", "Where a component's time goes, by kernel, op and block");
   c->add_option("--component", o->component, "unet, vae.decode, vae.encode, text_encoder or text_encoder_2")->capture_default_str();
   c->add_option("--runs", o->runs, "Timed calls; the fastest is shown")->capture_default_str();
-  c->add_option("--top", o->top, "How many of the slowest steps to list")->capture_default_str();
+  c->add_option("--top", o->top, "How many of the slowest steps to list; --json has all of them")->capture_default_str();
   c->add_option("--trace", o->trace, "File for a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open");
   o->add(*c);
   return {c, [o, &common] { return run(*o, common); }};

@@ -101,6 +101,38 @@ TEST(Explain, FullSizeArithmetic) {
   EXPECT_NEAR(vae["flops"].get<double>() / 1e12, 10.47, 0.005);
 }
 
+TEST(Explain, SaysWhatAModeMeansAndForWhichComponent) {
+  const auto mode = [](const char* component, std::vector<std::string> more) {
+    std::vector<std::string> arguments{"explain", "--model", tiny_model(), "--component", component};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return json_of(arguments)["mode"].get<std::string>();
+  };
+  const std::vector<std::string> some{"--compile", "max-autotune:unet,vae.decode", "--compile", "default:text_encoder", "--compile", "reduce-overhead"};
+  EXPECT_EQ(mode("unet", some), "max-autotune");
+  EXPECT_EQ(mode("vae.decode", some), "max-autotune");
+  EXPECT_EQ(mode("text_encoder", some), "default");
+  EXPECT_NE(mode("vae.encode", some).find("reduce-overhead: as default"), std::string::npos) << "the mode without components is for the rest";
+  EXPECT_NE(mode("unet", {"--compile", "max-autotune-no-cudagraphs"}).find("as max-autotune"), std::string::npos);
+  EXPECT_NE(mode("unet", {}).find("eager"), std::string::npos);
+}
+
+TEST(Explain, ShowsWhatWasTimedAndWhatItCost) {
+  const TempFolder folder;
+  const std::vector<std::string> common{"explain", "--model", tiny_model(), "--compile", "max-autotune", "--regional", "--cache-dir", folder.path().string(), "--cache-size", "1M"};
+  const auto explain = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), common.begin(), common.end());
+    return json_of(more);
+  };
+  EXPECT_EQ(explain({})["autotuning"]["timed"], 0) << "looking times nothing";
+  const auto timed = explain({"--autotune-seconds", "2"}), again = explain({});
+  EXPECT_GT(timed["autotuning"]["timed"].get<int>(), 0);
+  EXPECT_EQ(again["autotuning"], timed["autotuning"]) << "what is known is shown";
+  EXPECT_EQ(again["step"], timed["step"]);
+  ASSERT_FALSE(timed["regions"].empty());
+  const std::string text = vivace({"explain", "--model", tiny_model(), "--compile", "max-autotune", "--regional", "--autotune-seconds", "1", "--no-cache"}).out;
+  for (const char* words : {"compiled once for", "timed once a kind", "for every call", "times as many"}) EXPECT_NE(text.find(words), std::string::npos) << words;
+}
+
 TEST(Explain, ListsPassesAndPrintsGraphs) {
   const auto passes = json_of({"explain", "--passes"});
   std::string optional;
@@ -119,6 +151,18 @@ TEST(Profile, SharesAndATrace) {
   double by_kernel = 0;
   for (const auto& share : profile["by_kernel"]) by_kernel += share["seconds"].get<double>();
   EXPECT_NEAR(by_kernel, profile["step_seconds"].get<double>(), 1e-9);
+  double by_step = 0;
+  bool computes = false;
+  for (const auto& step : profile["step"]) {
+    by_step += step["seconds"].get<double>();
+    EXPECT_GT(step["share_of_memory"].get<double>(), 0) << step;
+    const double flops = step["flops"], seconds = step["seconds"], share = step["share_of_peak"];
+    const auto is_share_of = [&](const char* peak) { return std::abs(share * seconds * profile["peak"][peak].get<double>() / flops - 1) < 1e-6; };
+    EXPECT_TRUE(flops == 0 || seconds < 1e-9 || is_share_of("float32")) << step;
+    computes = computes || flops > 0;
+  }
+  EXPECT_TRUE(computes);
+  EXPECT_NEAR(by_step, profile["step_seconds"].get<double>(), 1e-9);
   const auto trace = nlohmann::json::parse(read_text(folder / "trace.json"));
   EXPECT_GT(trace["traceEvents"].size(), 100u);
   for (const auto& event : trace["traceEvents"]) EXPECT_TRUE(event["ph"] == "X" && event["dur"].get<double>() >= 0);
