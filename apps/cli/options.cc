@@ -168,7 +168,7 @@ void PictureOptions::add(CLI::App& app) {
   const std::vector<const CLI::Option*> before = std::as_const(app).get_options();
   compile.add(app);
   for (CLI::Option* option : app.get_options())
-    if (std::ranges::find(before, option) == before.end()) from_profile->excludes(option);
+    if (std::ranges::find(before, option) == before.end() && !option->check_lname("autotune-seconds")) from_profile->excludes(option);
 }
 
 CallOptions PictureOptions::call() const {
@@ -197,6 +197,7 @@ DiffusionPipeline PictureOptions::load() const {
   if (!profile.empty()) {
     options = load_profile(profile);
     options.variant = variant;
+    options.compile.autotune_seconds = compile.options().autotune_seconds;
     options.compile.on_autotune = show_autotuning;
   }
   DiffusionPipeline pipe = load(options);

@@ -31,7 +31,7 @@ std::string bar(int done, int total) {
 void show_autotuning(const AutotuneProgress& p) {
   if (!isatty(STDERR_FILENO) || log_level() < LogLevel::warning || p.total < 1) return;
   std::fprintf(stderr, "\rautotuning %s %d/%d calls, %.0f of at most %.0f s ", bar(p.done, p.total).c_str(), p.done, p.total, p.seconds, p.budget);
-  if (p.done == p.total) std::fprintf(stderr, "\n");
+  if (p.done == p.total || p.seconds >= p.budget) std::fprintf(stderr, "\n");
   std::fflush(stderr);
 }
 

@@ -98,7 +98,7 @@ TEST(Profile, DirectConvolutionsAreNeverWinograd) {
   const auto draw = [&](const char* picture) {
     write_text(profile, text.dump());
     return vivace({"generate", "x", "--num-inference-steps", "1", "--seed", "3", "--threads", "1", "-q", "-o", (folder / picture).string(), "--profile",
-                   profile.string()})
+                   profile.string(), "--autotune-seconds", "0"})
         .code;
   };
   ASSERT_EQ(draw("a.npy"), 0);
