@@ -45,6 +45,9 @@ TEST(BadUse, UnknownNames) {
   expect_no_picture(tiny_model(), 2, {"epilogue_fusion", "maybe", "true, false"}, {"--compiler-flag", "epilogue_fusion=maybe"});
   expect_no_picture(tiny_model(), 2, {"epilogue_fusion", "no value"}, {"--compiler-flag", "epilogue_fusion"});
   expect_no_picture(tiny_model(), 2, {"--autotune-seconds"}, {"--autotune-seconds", "-1"});
+  expect_no_picture(tiny_model(), 2, {"vae.dec", "vae.decode"}, {"--compile", "default:unet,vae.dec"});
+  expect_no_picture(tiny_model(), 2, {"--regional", "--compile"}, {"--regional"});
+  expect_no_picture(tiny_model(), 2, {"--regional", "blocks of two"}, {"--compile", "default", "--regional=blocks of two"});
   expect_no_picture(tiny_model(), 2, {"no_such_pass"}, {"--disable-pass", "no_such_pass"});
   expect_refused(vivace({"explain", "--component", "vae"}), 2, {"vae", "vae.decode"});
   expect_refused(vivace({"make-random", "a", "b", "--max-shard-size", "huge"}), 2, {"huge"});

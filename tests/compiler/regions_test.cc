@@ -1,9 +1,15 @@
 // Regional compilation: every kind of block once, the same numbers, and an eager graph around the regions.
 #include "compiler/regions.h"
 
+#include <set>
+
 #include "../models/components.h"
 #include "backends/cpu/backend.h"
+#include "base/files.h"
+#include "base/log.h"
 #include "compiler/compile.h"
+#include "compiler/tuning_store.h"
+#include "runtime/session.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -44,6 +50,47 @@ TEST(Regions, RepeatedBlocksAreCompiledOnceAKind) {
   EXPECT_EQ(std::ranges::count(plan.step, Op::geglu, &PlanStep::op), 0) << "inside, the gate is fused";
 }
 
+// The blocks of full-size SDXL, all 70 of them, as narrow as they get.
+Graph narrow_sdxl() {
+  const std::string path = std::string(VIVACE_SOURCE_DIR) + "/assets/configs/sdxl-base/unet/config.json";
+  nlohmann::json config = nlohmann::json::parse(read_file(path));
+  config.update({{"block_out_channels", {32, 64, 128}}, {"attention_head_dim", {1, 2, 4}}, {"cross_attention_dim", 64}, {"addition_time_embed_dim", 8},
+                 {"projection_class_embeddings_input_dim", 112}});
+  return build_unet(read_unet_config(Config::parse(config.dump(), path)), {1, 8, 8, 5, 1, 6}, Builder(DType::float32));
+}
+
+TEST(Regions, AutotuningThemCostsAnEighthOfEveryOccurrenceAtTheSameChoices) {
+  TuningStore store;
+  CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 30};
+  options.regions = {"BasicTransformerBlock"};
+  const int64_t before = runtime_counters().settings_timed;
+  const Plan plan = compile(narrow_sdxl(), cpu::backend(), options, &store);
+  const int64_t timed = runtime_counters().settings_timed - before;
+  EXPECT_EQ(timed, plan.autotuning.settings);
+  EXPECT_GT(plan.autotuning.timed, 5);
+  EXPECT_EQ(plan.autotuning.timed, plan.autotuning.different_calls);
+  EXPECT_LE(8 * timed, plan.autotuning.settings_each_call);
+  // Every occurrence of a kind runs what was found for the one.
+  const auto choices = [](const Plan& of, const std::string& scope) {
+    std::vector<std::string> list;
+    for (const PlanStep& step : of.step)
+      if (step.scope.starts_with(scope + '.')) list.push_back(cat(op_name(step.op), ' ', step.scope.substr(scope.size()), ' ', step.kernel, ' ', step.tuning));
+    return list;
+  };
+  const auto blocks = repeated_blocks(narrow_sdxl());
+  const auto block = std::ranges::find(blocks, "BasicTransformerBlock", &RepeatedBlock::class_name);
+  ASSERT_NE(block, blocks.end());
+  ASSERT_EQ(block->scopes.size(), 70u);
+  std::set<std::vector<std::string>> different;
+  for (const std::string& scope : block->scopes) different.insert(choices(plan, scope));
+  EXPECT_EQ(different.size(), plan.regions.size());
+  // And a plan of the whole graph chooses no other kernels for them.
+  options.regions.clear();
+  options.autotune_seconds = 0;
+  const Plan whole = compile(narrow_sdxl(), cpu::backend(), options, &store);
+  for (const std::string& scope : block->scopes) EXPECT_EQ(choices(whole, scope), choices(plan, scope)) << scope;
+}
+
 TEST(Regions, ResultsAreThoseOfEager) {
   const auto item = case_named("unet_sdxl");
   const auto run = [&](const CompileOptions& options) {
@@ -56,6 +103,37 @@ TEST(Regions, ResultsAreThoseOfEager) {
     const Tensor other = run(regional(classes));
     for (int64_t i = 0; i < eager.numel(); ++i) ASSERT_NEAR(eager.floats()[i], other.floats()[i], tolerance) << classes;
   }
+}
+
+TEST(Regions, WhatOptionsSayOfLayersHolds) {
+  CompileOptions options = regional("BasicTransformerBlock");
+  const std::string layer = "mid_block.attentions.0.transformer_blocks.0.ff.net.2";
+  options.quantize[layer] = Quantization::int8_dynamic;
+  const Plan plan = compile(unet(), cpu::backend(), options);
+  int quantised = 0;
+  for (const PlanStep& step : plan.step) {
+    if (step.op != Op::linear) continue;
+    EXPECT_EQ(step.attrs.text("compute") == "int8_dynamic", step.scope == layer) << step.scope;
+    quantised += step.scope == layer;
+  }
+  EXPECT_EQ(quantised, 1);
+  CompileOptions winograd{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
+  winograd.regions = {"ResnetBlock2D"};
+  const std::string convolution = "mid_block.resnets.0.conv1";
+  winograd.direct_convolutions = {convolution};
+  int free = 0;
+  for (const PlanStep& step : compile(unet(), cpu::backend(), winograd).step) {
+    const bool may = step.attrs.text("winograd") == "f2";
+    EXPECT_FALSE(may && (step.scope == convolution || step.scope.find("resnets") == std::string::npos)) << step.scope << " is named, or lies around the regions";
+    free += may;
+  }
+  EXPECT_GT(free, 0);
+}
+
+TEST(Regions, WithoutAModeTheyAreRefused) {
+  CompileOptions options = regional("auto");
+  options.mode = CompileMode::off;
+  EXPECT_THROW(compile(unet(), cpu::backend(), options), UsageError);
 }
 
 TEST(Regions, AutomaticRegionsRepeat) {

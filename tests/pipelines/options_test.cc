@@ -1,10 +1,12 @@
 // What the options of a pipeline do to the picture of the model in the repository.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
 #include "pipelines/models.h"
+#include "vivace/error.h"
 #include "vivace/vivace.h"
 
 namespace vivace {
@@ -24,6 +26,52 @@ double distance(const Tensor& a, const Tensor& b) {
 TEST(PipelineOptions, CompiledPictureIsTheEagerOne) {
   DiffusionPipeline eager = emoji(), compiled = emoji({.compile = {.mode = CompileMode::max_autotune, .fullgraph = true, .exact = true, .autotune_seconds = 0}});
   EXPECT_LT(distance(picture(eager), picture(compiled)), 1e-4);
+}
+
+// How the UNet, decode and encode of a pipeline are compiled: whether the gate of GEGLU, or GroupNorm's activation, is fused.
+std::vector<bool> compiled(DiffusionPipeline& pipe) {
+  auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
+  auto& vae = static_cast<VAEComponent&>(pipe.vae().component());
+  const auto fused = [](const Plan& plan) {
+    return std::ranges::any_of(plan.step, [](const PlanStep& s) { return s.op == Op::geglu_linear || (s.op == Op::group_norm && s.attrs.has("act")); });
+  };
+  return {fused(unet.session(unet.request({1, 8, 8, 77})).plan()), fused(vae.session(vae.decode_request(1, 8, 8, DType::float32)).plan()),
+          fused(vae.session(vae.encode_request(1, 64, 64, DType::float32)).plan())};
+}
+
+TEST(PipelineOptions, AModeAComponent) {
+  const CompileOptions on{.mode = CompileMode::default_}, off;
+  using Which = std::vector<bool>;
+  DiffusionPipeline pipe = emoji({.compile_components = {{"vae.decode", on}}});
+  EXPECT_EQ(compiled(pipe), (Which{false, true, false}));
+  pipe.compile(on);
+  EXPECT_EQ(compiled(pipe), (Which{true, true, true}));
+  pipe.compile(off, {"vae.encode", "unet"});
+  EXPECT_EQ(compiled(pipe), (Which{false, true, false}));
+  pipe.vae().compile_encode(on);
+  EXPECT_EQ(compiled(pipe), (Which{false, true, true}));
+  pipe.vae().compile(off);
+  EXPECT_EQ(compiled(pipe), (Which{false, false, false})) << "of the whole VAE";
+  pipe.compile(on, {"text_encoder", "text_encoder_2"});
+  EXPECT_EQ(pipe.text_encoder().component().options().mode, CompileMode::default_);
+  EXPECT_EQ(pipe.text_encoder_2().component().options().mode, CompileMode::default_);
+  EXPECT_THROW(pipe.compile(on, {"vae.middle"}), UsageError);
+}
+
+TEST(PipelineOptions, RegionsFromTheApi) {
+  DiffusionPipeline eager = emoji(), regional = emoji(), automatic = emoji();
+  regional.unet().compile_repeated_blocks();
+  automatic.unet().compile_regions({.fullgraph = true});
+  const auto regions = [](DiffusionPipeline& pipe) {
+    auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
+    return unet.session(unet.request({1, 8, 8, 77})).plan().regions.size();
+  };
+  EXPECT_EQ(regions(regional), 2u) << "blocks of 192 and of 256 channels";
+  EXPECT_GT(regions(automatic), 0u);
+  const Tensor before = picture(eager);
+  EXPECT_LT(distance(before, picture(regional)), 1e-4);
+  EXPECT_LT(distance(before, picture(automatic)), 1e-4);
+  EXPECT_THROW(regional.vae().compile_repeated_blocks(), UsageError) << "AutoencoderKL lists none";
 }
 
 TEST(PipelineOptions, FusedProjectionsKeepThePicture) {
