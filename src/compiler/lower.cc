@@ -125,19 +125,38 @@ class Lowering {
   }
 
   // What may run instead of the list's choice: that first.
-  std::vector<const KernelEntry*> candidates(const Node& node, const KernelCall& call, const KernelEntry* chosen) const {
+  std::vector<const KernelEntry*> candidates(NodeId id, const KernelCall& call, const KernelEntry* chosen, const std::vector<uint8_t>& parts) const {
+    const Node& node = graph_[id];
     std::vector<const KernelEntry*> result{chosen};
-    const bool reads_slice = std::ranges::any_of(node.inputs, [&](NodeId in) { return in != kNone && graph_[in].op == Op::slice; });
+    const bool writes_apart = chosen->strided_out && parts[static_cast<size_t>(id)];
+    const bool reads_apart = chosen->strided_in && std::ranges::any_of(node.inputs, [&](NodeId in) {
+      return in != kNone && (graph_[in].op == Op::slice || parts[static_cast<size_t>(in)]);
+    });
     bool behind = false;
     for (const KernelEntry& entry : backend_.kernels) {
-      // A kernel that wants dense rows would cost a copy of every slice.
+      // A kernel that wants dense rows would cost a copy of every slice that it reads, and of every part of a concat that it reads or writes.
+      const bool copies = (reads_apart && !entry.strided_in) || (writes_apart && !entry.strided_out);
       const bool fits_all_sizes = !options_.dynamic || !entry.packs_by_size;
-      if (behind && entry.op == node.op && !entry.plain && !excluded_by_user(entry) && (entry.strided_in || !reads_slice) && fits_all_sizes &&
-          !(entry.refuse && entry.refuse(call)))
+      if (behind && entry.op == node.op && !entry.plain && !excluded_by_user(entry) && !copies && fits_all_sizes && !(entry.refuse && entry.refuse(call)))
         result.push_back(&entry);
       behind |= &entry == chosen;
     }
     return result;
+  }
+
+  // By node: whether it, or what it is a view of, may be written straight into a concat's buffer.
+  std::vector<uint8_t> parts_of_concats() const {
+    std::vector<uint8_t> parts(graph_.nodes.size());
+    for (const Node& node : graph_.nodes) {
+      if (node.op != Op::concat || !node.attrs.has("join")) continue;
+      for (NodeId in : node.inputs) {
+        while (!is_source(graph_[in].op) && is_free_view(graph_[in])) in = graph_[in].inputs[0];
+        parts[static_cast<size_t>(in)] = 1;
+      }
+    }
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (!is_source(graph_[id].op) && is_free_view(graph_[id]) && parts[static_cast<size_t>(graph_[id].inputs[0])]) parts[static_cast<size_t>(id)] = 1;
+    return parts;
   }
 
   // Replaces the choices of the steps of the loop by what runs fastest. Equal calls are searched once.
@@ -145,11 +164,12 @@ class Lowering {
     std::map<std::string, size_t> known;  // signature -> request
     std::vector<TuningRequest> requests;
     std::vector<std::pair<NodeId, size_t>> asked;
+    const std::vector<uint8_t> parts = parts_of_concats();
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_[id];
       const KernelEntry* chosen = choices_[static_cast<size_t>(id)].entry;
       if (!chosen || chosen->plain || node.phase != Phase::step || (!options_.regions.empty() && !node.region)) continue;
-      TuningRequest request{.call = call_of(node), .candidates = candidates(node, call_of(node), chosen)};
+      TuningRequest request{.call = call_of(node), .candidates = candidates(id, call_of(node), chosen, parts)};
       if (request.candidates.size() == 1 && !chosen->variants) continue;
       const auto [at, first] = known.emplace(tuning_key(request, options_.flags), requests.size());
       if (first)

@@ -1,7 +1,9 @@
 // The search for kernels: what it tries, what it remembers, and that a plan runs what it found. What is faster is not for a test to say.
 #include "compiler/autotune.h"
 
+#include <chrono>
 #include <set>
+#include <thread>
 
 #include "../models/components.h"
 #include "../temp_folder.h"
@@ -80,6 +82,28 @@ TEST(Autotune, ABudgetOfNothingTimesNothing) {
   EXPECT_FALSE(store.find(tuning_key(request, {})).has_value()) << "the next compile must search";
 }
 
+// The first search takes more than there is; it has a result even so, and the second is left for the next compile.
+TEST(Autotune, WhenTheBudgetIsSpentTheBestSoFarWins) {
+  const auto slow_bind = [](const KernelCall&, const Buffers&) { return bound([] { std::this_thread::sleep_for(std::chrono::milliseconds(15)); }); };
+  const KernelEntry slow{.name = "slow", .op = Op::silu, .refuse = nullptr, .bind = slow_bind, .variants = fake_variants};
+  std::vector<TuningRequest> requests(2, fake_request());
+  for (TuningRequest& request : requests) request.candidates = {&slow};
+  requests[1].call.out.shape = {8};  // the larger share
+  TuningStore store;
+  std::vector<AutotuneProgress> seen;
+  const CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0.01, .on_autotune = [&](const AutotuneProgress& p) { seen.push_back(p); }};
+  const auto results = autotune(requests, options, store);
+  EXPECT_TRUE(results[0].measured.empty());
+  ASSERT_EQ(results[1].measured.size(), 1u);
+  EXPECT_EQ(results[1].measured[0].tuning, "") << "no time was left for the variant";
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].done, 1);
+  EXPECT_EQ(seen[0].total, 2);
+  EXPECT_EQ(seen[0].budget, 0.01);
+  EXPECT_TRUE(store.find(tuning_key(requests[1], {})).has_value());
+  EXPECT_FALSE(store.find(tuning_key(requests[0], {})).has_value());
+}
+
 TEST(Autotune, ResultsAreText) {
   const TuningResult result{{{"gemm", "tiles=8 panels=10", 0.001234}, {"onednn_linear", "", 0.002}}, 1.5, 7};
   const auto again = parse_tuning_result(print_tuning_result(result));
@@ -151,6 +175,9 @@ TEST(Autotune, APlanRunsWhatWasFound) {
       ++measured;
     }
     EXPECT_GT(measured, 10) << "the plan shows what was timed";
+    const Plan listed = compile(golden::make_component(item, DType::float32).graph, cpu::backend(), {.mode = CompileMode::max_autotune, .autotune_seconds = 0});
+    EXPECT_EQ(std::ranges::count(plan.step, Op::concat, &PlanStep::op), std::ranges::count(listed.step, Op::concat, &PlanStep::op))
+        << "no kernel is chosen that cannot write into a concat's buffer";
     EXPECT_GT(plan.autotuning.seconds_each_call, plan.autotuning.seconds);
   }
 }
