@@ -11,8 +11,8 @@
 namespace vivace {
 
 // off: eager, the same road with the optional passes switched off. default_: every optional pass that keeps the result to rounding.
-// max_autotune: kernels and their parameters by measurement, and Winograd convolutions too, unless `exact`. There are no CUDA graphs on a CPU: reduce_overhead is default_ there, and
-// max_autotune_no_cudagraphs is max_autotune.
+// max_autotune: kernels and their parameters by measurement, and Winograd convolutions too, unless `exact`. There are no CUDA graphs on a CPU:
+// reduce_overhead is default_ there, and max_autotune_no_cudagraphs is max_autotune.
 enum class CompileMode { off, default_, reduce_overhead, max_autotune, max_autotune_no_cudagraphs };
 
 // "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs". Throws UsageError for another name.
