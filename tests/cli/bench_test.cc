@@ -48,14 +48,14 @@ TEST(Bench, TheShortestEmojiLadder) {
   const Finished done = vivace(
       {"bench", "--ladder", "rocket <&>", "--num-inference-steps", "2", "--runs", "1", "--threads", "2", "-q", "--json", as_json, "--html", html});
   ASSERT_EQ(done.code, 0) << done.err;
-  for (const char* word : {"fp32, math attention", "+ compile", "cold start", "PSNR", "MDSI"})
+  for (const char* word : {"fp32, math attention", "+ compile", "+ fused QKV", "cold start", "PSNR", "MDSI"})
     EXPECT_NE(done.out.find(word), std::string::npos) << word;
 
   const json report = read_json_file(as_json);
   EXPECT_EQ(report["settings"]["height"], 128);
   EXPECT_EQ(report["settings"]["prompts"][0], "rocket <&>");
   EXPECT_EQ(report["machine"]["threads"], 2);
-  ASSERT_GE(report["rungs"].size(), 6u);
+  ASSERT_EQ(report["rungs"].size(), 8u);
   EXPECT_TRUE(report["rungs"][0]["quality"].empty());
   for (const json& rung : report["rungs"]) {
     SCOPED_TRACE(rung["name"]);

@@ -11,9 +11,11 @@ std::vector<Contestant> ladder(const std::string& dtype) {
       {"fp32", {"--dtype=fp32"}},
       {dtype + ", math attention", {half, "--sdpa=math"}},
       {dtype + ", SDPA", {half}},
-      {"+ compile", {half, "--compile=default"}},
-      {"+ int8 dynamic", {half, "--compile=default", "--quantize=int8-dynamic"}},
-      {"+ Winograd (max-autotune)", {half, "--compile=max-autotune", "--quantize=int8-dynamic"}},
+      // Compiling fuses projections by itself; without that pass the next rung shows what it gives.
+      {"+ compile", {half, "--compile=default", "--disable-pass=fuse_projections"}},
+      {"+ fused QKV", {half, "--compile=default", "--fuse-qkv"}},
+      {"+ int8 dynamic", {half, "--compile=default", "--fuse-qkv", "--quantize=int8-dynamic"}},
+      {"+ max-autotune, Winograd", {half, "--compile=max-autotune", "--fuse-qkv", "--quantize=int8-dynamic"}},
   };
 }
 
