@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "passes/match.h"
@@ -9,7 +10,7 @@ namespace {
 
 class Folding {
  public:
-  explicit Folding(Graph& graph) : graph_(graph) {}
+  explicit Folding(Graph& graph) : graph_(graph), same_(graph.nodes.size()) { std::iota(same_.begin(), same_.end(), NodeId{0}); }
 
   void run() {
     // In order, so that a chain folds into its beginning.
@@ -19,7 +20,7 @@ class Folding {
         if (in != kNone) in = same_as(in);
       if (node.inputs.empty()) continue;
       combine(node);
-      if (const NodeId value = identity(node); value != kNone) same_.emplace_back(id, value);
+      if (const NodeId value = identity(node); value != kNone) same_[static_cast<size_t>(id)] = value;
     }
     for (auto& [name, id] : graph_.outputs) id = same_as(id);
     graph_.normalize();
@@ -28,11 +29,7 @@ class Folding {
  private:
   const Node& input(const Node& node, size_t i = 0) const { return graph_[node.inputs[i]]; }
 
-  NodeId same_as(NodeId id) const {
-    for (auto it = same_.rbegin(); it != same_.rend(); ++it)
-      if (it->first == id) return it->second;
-    return id;
-  }
+  NodeId same_as(NodeId id) const { return same_[static_cast<size_t>(id)]; }
 
   // The number that a constant filled tensor repeats.
   std::optional<double> number(NodeId id) const { return graph_[id].op == Op::fill ? std::optional(graph_[id].attrs.real("value")) : std::nullopt; }
@@ -129,7 +126,7 @@ class Folding {
   }
 
   Graph& graph_;
-  std::vector<std::pair<NodeId, NodeId>> same_;
+  std::vector<NodeId> same_;  // by node: the value that it only repeats, or itself
 };
 
 }  // namespace
