@@ -94,22 +94,22 @@ std::string expression(const TileInstruction& t, const std::string& a, const std
   }
 }
 
-bool is_vector(CudaBroadcast broadcast) { return broadcast != CudaBroadcast::row && broadcast != CudaBroadcast::scalar; }
+bool is_vector(TileBroadcast broadcast) { return broadcast != TileBroadcast::row && broadcast != TileBroadcast::scalar; }
 
-std::string load_input(size_t i, CudaBroadcast broadcast) {
+std::string load_input(size_t i, TileBroadcast broadcast) {
   const std::string in = cat("i", i), stride = cat("s", i), x = cat("x", i);
   switch (broadcast) {
-    case CudaBroadcast::full: return cat("    float ", x, "[8];\n    load(", in, " + r * ", stride, " + c, n, ", x, ");\n");
-    case CudaBroadcast::channel: return cat("    float ", x, "[8];\n    load(", in, " + c, n, ", x, ");\n");
-    case CudaBroadcast::image_channel: return cat("    float ", x, "[8];\n    load(", in, " + r / rows_per_image * ", stride, " + c, n, ", x, ");\n");
-    case CudaBroadcast::row: return cat("    const float ", x, " = to_float(", in, "[r * ", stride, "]);\n");
+    case TileBroadcast::full: return cat("    float ", x, "[8];\n    load(", in, " + r * ", stride, " + c, n, ", x, ");\n");
+    case TileBroadcast::channel: return cat("    float ", x, "[8];\n    load(", in, " + c, n, ", x, ");\n");
+    case TileBroadcast::image_channel: return cat("    float ", x, "[8];\n    load(", in, " + r / rows_per_image * ", stride, " + c, n, ", x, ");\n");
+    case TileBroadcast::row: return cat("    const float ", x, " = to_float(", in, "[r * ", stride, "]);\n");
     default: return cat("    const float ", x, " = to_float(*", in, ");\n");
   }
 }
 
-std::string head(const TileText& program, std::span<const CudaInput> inputs, DType output) {
+std::string head(const TileText& program, std::span<const TileInput> inputs, DType output) {
   std::vector<DType> used{output};
-  for (const CudaInput& in : inputs) used.push_back(in.dtype);
+  for (const TileInput& in : inputs) used.push_back(in.dtype);
   for (const TileInstruction& t : program.instructions())
     if (t.op == Op::cast) used.push_back(parse_dtype(t.attrs.text("to")));
   for (DType dtype : used) (void)type_of(dtype);
@@ -124,7 +124,7 @@ std::string head(const TileText& program, std::span<const CudaInput> inputs, DTy
 
 }  // namespace
 
-std::string cuda_source(const TileText& program, std::span<const CudaInput> inputs, DType output, std::string_view name) {
+std::string cuda_source(const TileText& program, std::span<const TileInput> inputs, DType output, std::string_view name) {
   std::string text = head(program, inputs, output) + cat("extern \"C\" __global__ void ", name, "(");
   for (size_t i = 0; i < inputs.size(); ++i) text += cat("const ", type_of(inputs[i].dtype).name, "* __restrict__ i", i, ", long long s", i, ", ");
   text += cat(type_of(output).name, "* __restrict__ out, long long out_stride, long long rows, long long channels, long long rows_per_image) {\n");

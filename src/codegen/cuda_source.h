@@ -5,29 +5,16 @@
 #include <string>
 #include <string_view>
 
+#include "ops/tile_input.h"
 #include "ops/tile_program.h"
 
 namespace vivace {
-
-// How an input lies over the result's [rows, channels], and what its stride means.
-enum class CudaBroadcast {
-  full,           // [rows, channels]; elements between rows
-  row,            // [rows]; elements between them
-  channel,        // [channels]; unused
-  image_channel,  // [images, channels], an image being rows_per_image rows; elements between images
-  scalar,         // one element; unused
-};
-
-struct CudaInput {
-  DType dtype = DType::float32;  // float32, bfloat16 or float16, as the result
-  CudaBroadcast broadcast = CudaBroadcast::full;
-};
 
 // A translation unit with one kernel,
 //   extern "C" __global__ void NAME(const T0* i0, long long s0, ..., T* out, long long out_stride, long long rows, long long channels,
 //                                   long long rows_per_image)
 // for any grid and block of one dimension. A thread takes eight channels of a row at a time, in loads of 16 bytes where the pointers are aligned.
 // Arithmetic is float32, rounded once at the end and at each cast. Throws InternalError for a dtype that is none of the three.
-std::string cuda_source(const TileText& program, std::span<const CudaInput> inputs, DType output, std::string_view name);
+std::string cuda_source(const TileText& program, std::span<const TileInput> inputs, DType output, std::string_view name);
 
 }  // namespace vivace

@@ -24,8 +24,8 @@ constexpr const char* kModulate = "t0=mul i0 i1;t1=add t0 i2;t2=silu t1";
 constexpr const char* kActivations =
     "t0=affine i0 scale=0.5 shift=0.25;t1=gelu t0;t2=add t1 i1;t3=cast t2 to=bfloat16;t4=gelu_tanh t3;t5=quick_gelu t4;t6=clamp t5 min=-2 max=3;t7=sub t6 i2;"
     "t8=exp t7;t9=affine t8 scale=1 shift=1;t10=rsqrt t9;t11=div t6 t10;t12=relu t11;t13=add t12 t7";
-constexpr CudaInput kModulateInputs[] = {{DType::bfloat16, CudaBroadcast::full}, {DType::float32, CudaBroadcast::channel}, {DType::bfloat16, CudaBroadcast::image_channel}};
-constexpr CudaInput kActivationInputs[] = {{DType::float32, CudaBroadcast::full}, {DType::float16, CudaBroadcast::row}, {DType::float32, CudaBroadcast::scalar}};
+constexpr TileInput kModulateInputs[] = {{DType::bfloat16, TileBroadcast::full}, {DType::float32, TileBroadcast::channel}, {DType::bfloat16, TileBroadcast::image_channel}};
+constexpr TileInput kActivationInputs[] = {{DType::float32, TileBroadcast::full}, {DType::float16, TileBroadcast::row}, {DType::float32, TileBroadcast::scalar}};
 
 std::string golden_text(const char* file) {
   std::ifstream in(std::filesystem::path(VIVACE_TEST_DATA) / file);
@@ -60,7 +60,7 @@ TEST(CudaSource, Text) {
 }
 
 TEST(CudaSource, UnknownDtypesAreRefused) {
-  const CudaInput wrong[] = {{DType::int32, CudaBroadcast::full}};
+  const TileInput wrong[] = {{DType::int32, TileBroadcast::full}};
   EXPECT_THROW(cuda_source(TileText("t0=silu i0"), wrong, DType::float32, "f"), InternalError);
 }
 

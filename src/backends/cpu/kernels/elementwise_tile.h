@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "vivace/dtype.h"
+#include "ops/tile_input.h"
 
 namespace vivace::cpu {
 
@@ -53,20 +53,6 @@ struct TileInstruction {
   uint8_t dst = 0, a = 0, b = 0;
   DType dtype = DType::float32;  // of cast
   float p = 0.f, q = 0.f;
-};
-
-// How an input covers [rows, channels], and what its stride (TileArguments) means.
-enum class TileBroadcast : uint8_t {
-  full,           // [rows, channels]; elements between rows
-  row,            // [rows]; elements between them
-  channel,        // [channels]; unused
-  image_channel,  // [images, channels], an image being rows_per_image rows; elements between images
-  scalar,         // one element; unused
-};
-
-struct TileInput {
-  DType dtype = DType::float32;
-  TileBroadcast broadcast = TileBroadcast::full;
 };
 
 struct TileOutput {
