@@ -61,7 +61,7 @@ std::string expression(const TileInstruction& t) {
   switch (t.op) {
     case Op::add: return cat(a, " + ", b);
     case Op::mul: return cat(a, " * ", b);
-    case Op::affine: return cat(a, " * ", t.attrs.real("scale", 1), "f + ", t.attrs.real("shift"), "f");
+    case Op::affine: return cat(a, " * (float)", t.attrs.real("scale", 1), " + (float)", t.attrs.real("shift"));
     case Op::silu: return cat(a, " / (1 + __builtin_expf(-", a, "))");
     case Op::gelu: return cat(a, " * 0.5f * (1 + __builtin_erff(", a, " * 0.70710678f))");
     default: return "";
@@ -135,7 +135,7 @@ void bench(const Chain& chain, int rounds) {
     double best = 1e9;
   };
   std::vector<Contestant> contestants{{"VM", bind, [&] { vm->run(); }}};
-  int number = 0;
+  static int number = 0;  // a library that is loaded is found again by its name
   for (const auto& [name, command] : {std::pair{"g++", "g++ -O3 -march=native"}, {"g++ fast-math", "g++ -O3 -march=native -ffast-math"},
                                       {"LLVM", "clang++ -O3 -march=native"}, {"LLVM fast-math", "clang++ -O3 -march=native -ffast-math -fveclib=libmvec"}}) {
     const Compiled compiled = compile(command, source(chain), number++);
