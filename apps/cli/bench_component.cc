@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/parallel.h"
+#include "base/seconds.h"
 #include "commands.h"
 #include "component_target.h"
 #include "output.h"
@@ -19,7 +20,6 @@ struct Options : TargetOptions {
 };
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 // A forward, as a caller of the component pays for it: what depends on the prompt included.
 double timed_run(Session& session) {

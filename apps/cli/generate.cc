@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "base/seconds.h"
 #include "commands.h"
 #include "interrupt.h"
 #include "memory_report.h"
@@ -20,10 +21,6 @@ struct Options : PictureOptions {
   std::optional<uint64_t> seed;
   int images = 1;
 };
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 double sum(const std::vector<double>& values) {
   double total = 0;

@@ -9,6 +9,7 @@
 #include "base/build_id.h"
 #include "base/log.h"
 #include "base/parallel.h"
+#include "base/seconds.h"
 #include "compiler/measure.h"
 #include "ops/flops.h"
 #include "runtime/session.h"
@@ -17,7 +18,6 @@ namespace vivace {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 constexpr double kNear = 1.1;      // so much slower than the best in one run, a candidate may still be the best
 constexpr double kHopeless = 1.6;  // a kernel so much slower with its defaults is not helped by its parameters

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/seconds.h"
 #include "runtime/constants.h"
 #include "vivace/generator.h"
 
@@ -11,7 +12,6 @@ namespace vivace {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 // More than a last-level cache holds; small weights are not copied without end, a model that small lives in the cache.
 constexpr size_t kBeyondCache = size_t{64} << 20, kMostCopies = 16;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "base/seconds.h"
 #include "compiler/compile.h"
 #include "compiler/regions.h"
 #include "ops/infer.h"
@@ -85,10 +86,10 @@ Graph with_regions(Graph graph, const CompileOptions& options, PassReport* repor
   std::vector<PlanRegion> found;
   const auto begin = std::chrono::steady_clock::now();
   graph = compile_regions(std::move(graph), options.regions, [&](Graph region) { return run_passes(std::move(region), inside); }, found);
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  const double taken = seconds_since(begin);
   verify(graph);
   if (!report) return graph;
-  report->seconds.emplace_back("regions", taken.count());
+  report->seconds.emplace_back("regions", taken);
   report->regions = std::move(found);
   return graph;
 }
@@ -126,8 +127,8 @@ Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report,
     if (!applies(pass, own)) continue;
     const auto before = std::chrono::steady_clock::now();
     pass.run(graph, own);
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - before;
-    if (report) report->seconds.emplace_back(pass.info.name, taken.count());
+    const double taken = seconds_since(before);
+    if (report) report->seconds.emplace_back(pass.info.name, taken);
     try {
       verify(graph);
     } catch (const InternalError& error) {

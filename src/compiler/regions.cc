@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "base/seconds.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -211,12 +212,12 @@ Graph compile_regions(Graph graph, const std::vector<std::string>& classes, cons
   for (const auto& [text, regions] : kinds) {
     const auto begin = std::chrono::steady_clock::now();
     const Graph compiled = passes(regions[0].graph);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    const double seconds = seconds_since(begin);
     for (const Region& region : regions) {
       const std::vector<NodeId> results = splice(graph, region, compiled);
       for (size_t i = 0; i < results.size(); ++i) replaced.emplace_back(region.outputs[i], results[i]);
     }
-    found.push_back({regions[0].scope, static_cast<int>(regions.size()), work(regions[0]), seconds.count()});
+    found.push_back({regions[0].scope, static_cast<int>(regions.size()), work(regions[0]), seconds});
   }
   // When all are in place: an occurrence reads what another one gave.
   for (const auto& [from, to] : replaced) graph.replace_uses(from, to);

@@ -6,6 +6,7 @@
 #include "backends/cpu/backend.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/seconds.h"
 #include "compiler/compile.h"
 #include "compiler/search_text.h"
 #include "compiler/symbols.h"
@@ -15,10 +16,6 @@
 
 namespace vivace {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 // Plans that may serve one another's calls.
 std::string key_of(const GraphRequest& request, bool dynamic) {

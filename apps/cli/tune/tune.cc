@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/log.h"
+#include "base/seconds.h"
 #include "bench/report.h"
 #include "bench/rungs.h"
 #include "commands.h"
@@ -48,7 +49,7 @@ class Tuner {
     Measured measured;
   };
 
-  bool time_is_up() const { return budget_ > 0 && std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count() > budget_; }
+  bool time_is_up() const { return budget_ > 0 && seconds_since(begin_) > budget_; }
 
   // What the file knows, or else measured now and kept there.
   Measured measured(const std::string& name, const PretrainedOptions& base, const PretrainedOptions& setting) {
