@@ -21,13 +21,13 @@ AttentionShape make_shape(int64_t batch, int64_t heads, int64_t q, int64_t kv, i
 // body() at every level this machine has.
 template <class Body>
 void at_every_level(const Body& body) {
-  limit_isa(Isa::avx512_bf16);
+  limit_isa(kHighestIsa);
   const Isa best = isa();
   for (int level = 0; level <= static_cast<int>(best); ++level) {
     limit_isa(static_cast<Isa>(level));
     body();
   }
-  limit_isa(Isa::avx512_bf16);
+  limit_isa(kHighestIsa);
 }
 
 // The case on every backend that takes it, at every level; fails when fewer than `least` backends ran.

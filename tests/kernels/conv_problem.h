@@ -179,7 +179,7 @@ inline std::vector<double> run(const ConvKernel& kernel, Isa isa, Problem& p) {
 
 inline std::vector<Isa> machine_levels() {
   std::vector<Isa> levels;
-  for (Isa level : {Isa::avx2, Isa::avx512, Isa::avx512_bf16})
+  for (Isa level : {Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx})
     if (level <= isa()) levels.push_back(level);
   return levels;
 }
@@ -190,7 +190,7 @@ int each_kernel(const ConvSpec& spec, const Test& test) {
   int count = 0;
   for (Isa level : machine_levels())
     for (const ConvKernel& kernel : conv_kernels())
-      if (!kernel.refuse(spec, level) && !(spec.compute == DType::float32 && level == Isa::avx512_bf16)) {
+      if (!kernel.refuse(spec, level) && !(spec.compute == DType::float32 && level >= Isa::avx512_bf16)) {
         SCOPED_TRACE(std::string(kernel.name) + " on " + std::string(isa_name(level)));
         test(kernel, level);
         ++count;

@@ -288,11 +288,11 @@ class Gemm : public testing::TestWithParam<Isa> {
     set_num_threads(1);  // thousands of tiny layers: waking threads would take most of the time; EveryNumberOfThreads has its own
   }
   void TearDown() override {
-    limit_isa(Isa::avx512_bf16);
+    limit_isa(kHighestIsa);
     set_num_threads(0);
   }
 };
-INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::Values(Isa::avx2, Isa::avx512, Isa::avx512_bf16),
+INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::Values(Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx),
                          [](const auto& info) { return std::string(isa_name(info.param)); });
 
 GemmSpec make(int64_t n, int64_t k, Compute compute, DType a, DType w, DType c) { return {.n = n, .k = k, .a = a, .c = c, .compute = compute, .w = w}; }
@@ -316,7 +316,7 @@ std::vector<GemmSpec> all_types(int64_t n, int64_t k) {
 TEST_P(Gemm, EveryTypeCombination) {
   const std::vector<GemmSpec> specs = all_types(45, 71);
   // f32: 3 a x 5 w x 3 c; bf16: 3 x 4 x 3; int8: 5 x 3; bf16x3: 3
-  EXPECT_EQ(specs.size(), 45u + 36 + 15 + (isa() == Isa::avx512_bf16 ? 3 : 0));
+  EXPECT_EQ(specs.size(), 45u + 36 + 15 + (isa() >= Isa::avx512_bf16 ? 3 : 0));
   for (const GemmSpec& spec : specs) {
     check({.spec = spec, .m = 17, .bias = true});
     if (HasFatalFailure()) return;

@@ -85,7 +85,7 @@ void at_every_isa(const Body& body) {
     SCOPED_TRACE("isa " + std::string(isa_name(isa())));
     body();
   }
-  limit_isa(Isa::avx512_bf16);
+  limit_isa(kHighestIsa);
 }
 
 // body(in, out) for all pairs of float types.

@@ -34,7 +34,7 @@ ConvSpec spec_of(const KernelCall& call) {
     spec.pad = {1, 1, 1, 1};
   }
   // Where there are no bfloat16 products, bfloat16 is storage, as float16 always is.
-  const bool bf16 = isa() == Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("compute") == "bf16");
+  const bool bf16 = isa() >= Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("compute") == "bf16");
   spec.compute = bf16 ? DType::bfloat16 : DType::float32;
   spec.blocking = {.cache_kib = tuning_value(call.tuning, "cache_kib", 0), .shared = tuning_value(call.tuning, "shared", -1)};
   return spec;

@@ -11,7 +11,9 @@ enum class Isa {
   avx2,         // AVX2 + FMA + F16C
   avx512,       // AVX-512 F, BW, DQ, VL, CD
   avx512_bf16,  // the same with BF16 and VNNI
+  amx,          // the same with AMX tiles of BF16 and INT8
 };
+inline constexpr Isa kHighestIsa = Isa::amx;
 
 // The highest level of this machine, lowered by limit_isa().
 Isa isa();

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "backends/cpu/isa.h"
+#include "backends/cpu/kernels/microkernel_amx.h"
 #include "base/parallel.h"
 #include "runtime/constants.h"
 
@@ -61,6 +62,24 @@ VIVACE_SPIN(int_avx2, "avx2", __m256i, AVX2_INT_ZERO, AVX2_INT_STEP, _mm256_add_
 #define VNNI_STEP(a) a = _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), _mm512_set1_epi8(1))
 VIVACE_SPIN(int_vnni, "avx512f,avx512vnni", __m512i, VNNI_ZERO, VNNI_STEP, _mm512_add_epi32)
 
+// Six sums and the two factors fill the tile registers. A product takes some 16 cycles, so a sixteenth of the rounds will do.
+template <AmxDot kDot>
+float amx_spin(int64_t n) {
+  AmxTiles::Config config;
+  std::fill(config.rows, config.rows + 8, 16);
+  std::fill(config.row_bytes, config.row_bytes + 8, 64);
+  AmxTiles::configure(config);  // zeroes all
+  for (int64_t i = 0; i < n / 16; ++i) {
+    for (int half = 0; half < 2; ++half) {
+      AmxTiles::dot<kDot, 0, 6, 7>(), AmxTiles::dot<kDot, 1, 6, 7>(), AmxTiles::dot<kDot, 2, 6, 7>();
+      AmxTiles::dot<kDot, 3, 6, 7>(), AmxTiles::dot<kDot, 4, 6, 7>(), AmxTiles::dot<kDot, 5, 6, 7>();
+    }
+  }
+  static_assert(kChains == 12);
+  AmxTiles::release();
+  return 0;
+}
+
 struct Loop {
   Spin spin;
   int operations;  // of one step
@@ -75,8 +94,10 @@ Loops loops() {
     case Isa::baseline: return {{float_sse2, 8}, {float_sse2, 8}, {int_sse2, 16}};
     case Isa::avx2: return {{float_avx2, 16}, {float_avx2, 16}, {int_avx2, 32}};
     case Isa::avx512: return {{float_avx512, 32}, {float_avx512, 32}, {int_avx2, 32}};
-    default: return {{float_avx512, 32}, {bfloat_avx512, 64}, {int_vnni, 128}};
+    case Isa::avx512_bf16: break;
+    case Isa::amx: return {{float_avx512, 32}, {amx_spin<AmxDot::bf16>, 1024}, {amx_spin<AmxDot::u8s8>, 2048}};
   }
+  return {{float_avx512, 32}, {bfloat_avx512, 64}, {int_vnni, 128}};
 }
 
 template <class Body>

@@ -12,6 +12,7 @@ namespace {
 // math is float32 at every level; the others use bfloat16 arithmetic where there is any.
 const AttentionKernels& kernels(const AttentionShape& s, AttentionKind kind) {
   switch (isa()) {
+    case Isa::amx:
     case Isa::avx512_bf16:
       return s.dtype == DType::bfloat16 && kind != AttentionKind::math ? kAttentionAvx512Bf16 : kAttentionAvx512;
     case Isa::avx512:

@@ -13,7 +13,7 @@ namespace {
 enum class Algorithm { direct, phases, winograd_f2, winograd_f4, winograd_upsample };
 
 const ConvIsaKernels& kernels_for(DType compute, Isa isa) {
-  if (compute == DType::bfloat16) return kConvAvx512Bf16;
+  if (compute == DType::bfloat16) return isa >= Isa::amx ? kConvAmxBf16 : kConvAvx512Bf16;
   return isa >= Isa::avx512 ? kConvAvx512F32 : kConvAvx2F32;
 }
 

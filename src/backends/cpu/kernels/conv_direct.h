@@ -34,6 +34,7 @@ void direct_multiply(const ConvJob& job, int64_t index, int64_t panel, const voi
   const ptrdiff_t pixel = plan.pixel_units * job.spec.stride, row = plan.patch_cols * pixel;
   const RowSplit split(block.cols, kMaxRows);
   const Finisher finisher(job, block.image, panel);
+  const TileScope scope;
   auto* sums = static_cast<float*>(scratch);
   const int step = plan.phases == 1 ? 1 : 2;  // output pixels from one cell to the next
   for (int phase = 0; phase < plan.phases; ++phase) {

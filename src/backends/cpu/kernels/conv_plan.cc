@@ -26,6 +26,9 @@ void cut(BlockGrid& grid, int64_t cells, int64_t most_cols) {
   grid.blocks_x = divide_up(grid.cols, grid.block_cols);
 }
 
+// The least cells of a block: `tiles` register tiles, where those are small.
+int64_t least_cells(const ConvFormat& format, int64_t tiles) { return std::min<int64_t>(tiles * format.max_rows, 16 * tiles); }
+
 int64_t block_cache(const ConvSpec& spec) { return spec.blocking.cache_kib > 0 ? int64_t{spec.blocking.cache_kib} << 10 : kHalfCache; }
 
 // Sharing costs a pass through the last-level cache; it pays where threads would otherwise idle or read weights from memory again and again.
@@ -55,7 +58,7 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
   plan.grid.images = n;
   plan.grid.rows = divide_up(conv_out_h(spec, h), shape.out);
   plan.grid.cols = divide_up(conv_out_w(spec, w), shape.out);
-  cut(plan.grid, std::clamp<int64_t>(block_cache(spec) / (positions * plan.tile_units * kUnitBytes), 4 * format.max_rows, 16 * format.max_rows), 16);
+  cut(plan.grid, std::clamp<int64_t>(block_cache(spec) / (positions * plan.tile_units * kUnitBytes), least_cells(format, 4), 16 * format.max_rows), 16);
 
   const int64_t cells = plan.grid.block_rows * plan.grid.block_cols;
   plan.position_units = odd_lines(cells * plan.tile_units * kUnitBytes) / kUnitBytes;
@@ -82,7 +85,7 @@ ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, 
   plan.grid.rows = spec.upsample2x ? h : conv_out_h(spec, h);
   plan.grid.cols = spec.upsample2x ? w : conv_out_w(spec, w);
   const int64_t pixel_bytes = plan.pixel_units * kUnitBytes * spec.stride * spec.stride;
-  cut(plan.grid, std::clamp<int64_t>(block_cache(spec) / pixel_bytes, 8 * format.max_rows, 24 * format.max_rows), 5 * format.max_rows);
+  cut(plan.grid, std::clamp<int64_t>(block_cache(spec) / pixel_bytes, least_cells(format, 8), 24 * format.max_rows), 5 * format.max_rows);
 
   plan.patch_cols = (plan.grid.block_cols - 1) * spec.stride + spec.kernel;
   const int64_t patch_rows = (plan.grid.block_rows - 1) * spec.stride + spec.kernel;

@@ -116,6 +116,6 @@ struct ConvIsaKernels {
   void (*pack_panel)(const ConvPackJob&, int64_t panel);
   ConvSteps direct, winograd_f2, winograd_f4, winograd_upsample;
 };
-extern const ConvIsaKernels kConvAvx2F32, kConvAvx512F32, kConvAvx512Bf16;
+extern const ConvIsaKernels kConvAvx2F32, kConvAvx512F32, kConvAvx512Bf16, kConvAmxBf16;
 
 }  // namespace vivace::cpu

@@ -5,6 +5,9 @@
 #include <utility>
 
 #include "backends/cpu/kernels/conv_simd.h"
+#ifdef VIVACE_AMX
+#include "backends/cpu/kernels/microkernel_amx.h"
+#endif
 
 namespace vivace::cpu::VIVACE_SIMD {
 namespace {
@@ -12,13 +15,11 @@ namespace {
 #if defined(__AVX512BF16__)
 using Element = uint16_t;
 inline constexpr int kElementsPerUnit = 2;
-inline constexpr int kMaxRows = 14;  // 28 accumulators, 2 vectors of weights, 1 of input: 31 of 32 registers
 VIVACE_INLINE VF multiply_units(VF sum, VF a, VF b) { return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)); }
 VIVACE_INLINE void store_elements(VF v, Element* p) { narrow_bf16(v, p); }
 #else
 using Element = float;
 inline constexpr int kElementsPerUnit = 1;
-inline constexpr int kMaxRows = kLanes == 16 ? 14 : 6;  // 6 x 2 of AVX2's 16 registers
 VIVACE_INLINE VF multiply_units(VF sum, VF a, VF b) { return fma(a, b, sum); }
 VIVACE_INLINE void store_elements(VF v, Element* p) { store_f32(v, p); }
 #endif
@@ -34,6 +35,23 @@ struct TileJob {
   float* sums;
   bool accumulate;
 };
+
+#ifdef VIVACE_AMX
+
+using TileScope = AmxScope<AmxTiles>;
+inline constexpr int kMaxRows = kAmxRows;
+VIVACE_INLINE void multiply_tile(int64_t rows, const TileJob& job) {
+  static_assert(kPanel == kAmxColumns);
+  amx_tile<AmxTiles, AmxDot::bf16>(job.a, job.row_stride * 4, job.taps, job.tap_count, job.units, job.b, job.sums, static_cast<int>(rows), job.accumulate);
+}
+
+#else
+
+// What multiply_tile() needs around it.
+struct TileScope {
+  TileScope() {}
+};
+inline constexpr int kMaxRows = kLanes == 16 ? 14 : 6;  // 14 x 2 accumulators, 2 vectors of weights, 1 of input: 31 of 32 registers; 6 x 2 of AVX2's 16
 
 template <int rows>
 void multiply_tile(const TileJob& job) {
@@ -80,6 +98,8 @@ VIVACE_INLINE void multiply_tile_of(int64_t rows, const TileJob& job, std::integ
 }
 // 1 <= rows <= kMaxRows
 VIVACE_INLINE void multiply_tile(int64_t rows, const TileJob& job) { multiply_tile_of(rows, job, std::make_integer_sequence<int, kMaxRows>{}); }
+
+#endif
 
 }  // namespace
 }  // namespace vivace::cpu::VIVACE_SIMD

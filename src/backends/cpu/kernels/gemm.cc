@@ -44,7 +44,7 @@ void Run::pack_a(int64_t first_tile, int64_t last_tile, int64_t unit, int64_t un
   for (int64_t t = first_tile; t < last_tile; ++t) {
     for (int part = 0; part < plan.parts; ++part) {
       const ConvertFn fn = convert[static_cast<int>(part == 0 ? plan.a_used : Elem::bf16_lo)];
-      char* to = out + ((t - first_tile) * plan.parts + part) * plan.level->tile_rows * layout.a_stride;
+      char* to = out + ((t - first_tile) * plan.parts + part) * plan.tile_rows * layout.a_stride;
       const char* from = a + tiles.first(t) * lda + k0 * from_size;
       for (int r = 0; r < tiles.rows(t); ++r, to += layout.a_stride, from += lda) {
         fn(from, to, count);
@@ -71,7 +71,7 @@ void Run::task(int64_t index, char* scratch) const {
   const int64_t m_block = index % m_blocks(), n_block = index / m_blocks();
   const int64_t t0 = m_block * blocking.tiles, t1 = std::min(tiles.count, t0 + blocking.tiles);
   const int64_t p0 = n_block * blocking.panels, p1 = std::min(plan.panels, p0 + blocking.panels);
-  const int64_t panel = plan.level->panel, tile_floats = plan.level->tile_rows * panel;
+  const int64_t panel = plan.level->panel, tile_floats = plan.tile_rows * panel;
   float* sums = reinterpret_cast<float*>(scratch);
   char *packed_a = scratch + layout.sums, *decoded = packed_a + layout.a;
   const bool single = blocking.units >= plan.units;
@@ -94,7 +94,7 @@ void Run::task(int64_t index, char* scratch) const {
       if (last) prefetch(row, rows, p);
       for (int i = 0; i < products; ++i) {
         const auto [a_part, b_part] = kParts[i];
-        const char* from = blocking.pack_a ? packed_a + ((t - t0) * plan.parts + a_part) * plan.level->tile_rows * layout.a_stride
+        const char* from = blocking.pack_a ? packed_a + ((t - t0) * plan.parts + a_part) * plan.tile_rows * layout.a_stride
                                            : a + row * lda + u0 * 4;
         const char* b = plan.decodes() ? decoded : b_at(p, b_part);
         tile[rows](from, blocking.pack_a ? layout.a_stride : lda, units, b, sum, u0 > 0 || i > 0);
@@ -126,7 +126,7 @@ void decode_panels(const GemmPlan& plan, const char* panels, char* decoded) {
 
 // The epilogue of every tile, from the stored sums.
 void finish_all(const Run& run) {
-  const int64_t tile_floats = run.plan.level->tile_rows * run.plan.level->panel;
+  const int64_t tile_floats = run.plan.tile_rows * run.plan.level->panel;
   parallel_for(run.tiles.count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       for (int64_t p = 0; p < run.plan.panels; ++p)
@@ -177,7 +177,7 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
                 spec,
                 blocking,
                 layout,
-                RowTiles(call.m, plan.level->tile_rows),
+                RowTiles(call.m, plan.tile_rows),
                 a,
                 lda,
                 panels,
@@ -189,7 +189,9 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
   const int64_t tasks = run.m_blocks() * run.n_blocks();
   parallel_threads([&](int thread, int) {
     char* scratch = workspace + layout.shared() + thread * layout.per_thread();
+    if (plan.level->enter) plan.level->enter();
     for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) run.task(t, scratch);
+    if (plan.level->leave) plan.level->leave();
   });
   if (run.all_sums) finish_all(run);
   return bad_row;

@@ -106,6 +106,7 @@ void winograd_multiply(const ConvJob& job, int64_t index, int64_t panel, const v
   auto* sums = reinterpret_cast<float*>(static_cast<char*>(scratch) + plan.patch_bytes);
   const Unit* weights = static_cast<const Unit*>(job.packed) + panel * positions * units * kPanel;
   const RowSplit split(cells, kMaxRows);
+  const TileScope scope;
   const ptrdiff_t no_offset = 0;
   for (int p = 0; p < positions; ++p) {
     const Unit* a = static_cast<const Unit*>(input) + p * plan.position_units;

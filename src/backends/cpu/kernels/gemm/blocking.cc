@@ -14,11 +14,11 @@ int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 }  // namespace
 
 Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& wanted) {
-  const int64_t tiles = std::max<int64_t>(1, RowTiles(m, plan.level->tile_rows).count);
+  const int64_t tiles = std::max<int64_t>(1, RowTiles(m, plan.tile_rows).count);
   Blocking b{};
   const bool readable = plan.a_given == plan.a_used && plan.parts == 1 && (plan.quantize_a || spec.k % plan.per_unit == 0);
   // Rows a multiple of 4 KiB apart share one set of the first cache (8 ways): a tile of 14 of them evicts itself.
-  const bool conflicting = spec.k * elem_size(plan.a_given) % 4096 == 0 && plan.level->tile_rows > 8 && m > 8;
+  const bool conflicting = spec.k * elem_size(plan.a_given) % 4096 == 0 && plan.tile_rows > 8 && m > 8;
   b.pack_a = wanted.pack_a || !readable || conflicting;
   // A's block and a panel share the second cache. The more panels, the less often A is packed; the more tiles, the less often W is decoded.
   b.tiles = std::clamp<int64_t>(wanted.tiles > 0 ? wanted.tiles : plan.decodes() ? 16 : 8, 1, tiles);
@@ -47,16 +47,16 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
 }
 
 WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const Blocking& b) {
-  const int64_t tile_bytes = static_cast<int64_t>(plan.level->tile_rows) * plan.level->panel * 4;
+  const int64_t tile_bytes = static_cast<int64_t>(plan.tile_rows) * plan.level->panel * 4;
   WorkspaceLayout layout{};
   if (plan.quantize_a) layout.quantized = round_up(m * quantized_stride(spec.k), 64), layout.scales = round_up(m * 4, 64);
   if (plan.decode_first) layout.decoded = round_up(plan.panels * plan.used_part(), 64);
-  if (spec.separate_epilogue) layout.all_sums = RowTiles(m, plan.level->tile_rows).count * plan.panels * tile_bytes;
+  if (spec.separate_epilogue) layout.all_sums = RowTiles(m, plan.tile_rows).count * plan.panels * tile_bytes;
   // With one block of K a tile is finished at once; otherwise all tiles of the task wait for the next block.
   layout.sums = round_up(b.units < plan.units ? b.tiles * b.panels * tile_bytes : tile_bytes, 64);
   // 64 bytes more than a row needs: rows a power of two apart would share the sets of the cache.
   layout.a_stride = b.units * 4 + 64;
-  if (b.pack_a) layout.a = round_up(b.tiles * plan.level->tile_rows * plan.parts * layout.a_stride, 64);
+  if (b.pack_a) layout.a = round_up(b.tiles * plan.tile_rows * plan.parts * layout.a_stride, 64);
   if (plan.decodes()) layout.b = round_up(b.units * plan.level->panel * 4, 64);
   return layout;
 }

@@ -51,22 +51,27 @@ struct EpilogueArgs {
 // One register tile: rows [row, row + rows) of C, the panel'th panel.
 using EpilogueFn = void (*)(const EpilogueArgs& args, const float* tile, int64_t row, int rows, int64_t panel);
 
-inline constexpr int kMaxTileRows = 14;
+inline constexpr int kMaxTileRows = 32;
 inline constexpr int kActs = 6;
 
 struct Level {
-  int tile_rows, panel;  // of the largest register tile
+  int panel;              // columns of a register tile
+  int tile_rows[kUnits];  // rows of the largest
   // [Unit][rows]; null where the level lacks the instruction.
   TileFn tile[kUnits][kMaxTileRows + 1];
   // [from][to]; null where nothing needs it.
   ConvertFn convert[kElems][kElems];
   // [int32 sums][Act, or kActs for geglu]
   EpilogueFn epilogue[2][kActs + 1];
+  // Around all register tiles that a thread does; null where nothing needs it.
+  void (*enter)();
+  void (*leave)();
 };
 
 const Level& level_avx2();
 const Level& level_avx512();
 const Level& level_avx512_bf16();
+const Level& level_amx();
 
 // Null for baseline.
 inline const Level* find_level(Isa isa) {
@@ -74,6 +79,7 @@ inline const Level* find_level(Isa isa) {
     case Isa::avx2: return &level_avx2();
     case Isa::avx512: return &level_avx512();
     case Isa::avx512_bf16: return &level_avx512_bf16();
+    case Isa::amx: return &level_amx();
     case Isa::baseline: break;
   }
   return nullptr;

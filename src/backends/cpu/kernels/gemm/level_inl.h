@@ -23,6 +23,7 @@ void dense_tile(const void* a, int64_t a_stride, int64_t units, const void* b, f
 template <Dot kDot, int... kRows>
 constexpr void fill_tiles(Level& level, std::integer_sequence<int, kRows...>) {
   ((level.tile[static_cast<int>(kDot)][kRows + 1] = dense_tile<kDot, kRows + 1>), ...);
+  level.tile_rows[static_cast<int>(kDot)] = kTileRows;
 }
 
 template <Dot kDot>
@@ -39,7 +40,7 @@ constexpr void fill_epilogues(Level& level, std::integer_sequence<int, kAct...>)
 constexpr Level common_level() {
   static_assert(static_cast<int>(Dot::u8s8) == static_cast<int>(Unit::u8s8));
   Level level{};
-  level.tile_rows = kTileRows, level.panel = kTileVectors * kLanes;
+  level.panel = kTileVectors * kLanes;
   add_unit<Dot::f32>(level);
   add_unit<Dot::i16>(level);
   auto set = [&](Elem from, Elem to, ConvertFn f) { level.convert[static_cast<int>(from)][static_cast<int>(to)] = f; };
@@ -67,6 +68,16 @@ constexpr Level common_level() {
   fill_epilogues<true>(level, acts);
   return level;
 }
+
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+constexpr Level bf16_level() {
+  Level level = common_level();
+  add_unit<Dot::bf16>(level);
+  add_unit<Dot::u8s8>(level);
+  level.convert[static_cast<int>(Elem::f32)][static_cast<int>(Elem::bf16_lo)] = convert<float, bf16_lo>;
+  return level;
+}
+#endif
 
 }  // namespace
 }  // namespace vivace::cpu::gemm_detail

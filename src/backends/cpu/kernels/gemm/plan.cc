@@ -43,6 +43,7 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   } else {
     plan.unit = Unit::f32, plan.per_unit = 1, plan.a_used = plan.w_used = Elem::f32;
   }
+  plan.tile_rows = plan.level->tile_rows[static_cast<int>(plan.unit)];
   plan.decode_first = spec.separate_decode && plan.w_stored != plan.w_used;
   plan.units = (spec.k + plan.per_unit - 1) / plan.per_unit;
   const int64_t panel_columns = spec.geglu ? plan.level->panel / 2 : plan.level->panel;
@@ -70,7 +71,7 @@ std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level) {
       if (spec.k > 65536) return "int32 sums could overflow beyond k = 65536";
       return std::nullopt;
     case Compute::bf16x3:
-      if (level != Isa::avx512_bf16) return "bf16x3 needs AVX512-BF16; float32 products are faster without it";
+      if (level < Isa::avx512_bf16) return "bf16x3 needs AVX512-BF16; float32 products are faster without it";
       if (spec.a != float32 || spec.w != float32) return "bf16x3 splits float32 activations and weights";
       return std::nullopt;
     case Compute::bf16:

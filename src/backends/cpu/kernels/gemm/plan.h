@@ -9,6 +9,7 @@ namespace vivace::cpu::gemm_detail {
 struct GemmPlan {
   const Level* level;
   Unit unit;
+  int tile_rows;         // of the largest register tile
   int per_unit;          // elements of K in a unit
   Elem a_given, a_used;  // as it comes (after quantisation), as the product takes it
   Elem w_stored, w_used;
