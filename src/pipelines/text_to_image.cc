@@ -27,7 +27,7 @@ constexpr int64_t kLargestSide = 1 << 15;
 void check_size(int64_t value, const char* name, int64_t multiple) {
   if (value <= 0 || value % multiple || value > kLargestSide)
     throw UsageError(cat(name, " is ", value, ": expected a positive multiple of ", multiple, " (the VAE's scale) up to ", kLargestSide, "; the nearest is ",
-                         std::clamp<int64_t>((value + multiple / 2) / multiple, 1, kLargestSide / multiple) * multiple));
+                         std::clamp<int64_t>((std::min(value, kLargestSide) + multiple / 2) / multiple, 1, kLargestSide / multiple) * multiple));
 }
 
 Call resolve(DiffusionPipeline& pipe, DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& o) {
