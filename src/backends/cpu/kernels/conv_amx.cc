@@ -2,21 +2,10 @@
 #define VIVACE_SIMD conv_amx
 #define VIVACE_AMX
 
-#include "backends/cpu/kernels/conv_direct.h"
-#include "backends/cpu/kernels/conv_pack.h"
-#include "backends/cpu/kernels/winograd.h"
+#include "backends/cpu/kernels/conv_bf16.h"
 
 namespace vivace::cpu {
 
-using namespace conv_amx;
-
-const ConvIsaKernels kConvAmxBf16{
-    .format = {.panel = kPanel, .unit = kElementsPerUnit, .max_rows = kMaxRows},
-    .pack_panel = pack_panel,
-    .direct = kDirectSteps,
-    .winograd_f2 = kWinogradSteps<WinogradF2>,
-    .winograd_f4 = {},  // its transforms would multiply the rounding error of bf16 by about ten
-    .winograd_upsample = kWinogradSteps<WinogradUpsample>,
-};
+const ConvIsaKernels kConvAmxBf16 = conv_amx::kBf16Kernels;
 
 }  // namespace vivace::cpu

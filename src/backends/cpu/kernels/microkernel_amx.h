@@ -43,8 +43,8 @@ struct AmxTiles {
   }
 };
 
-// Configuring costs as much as several products, so a thread remembers for how many rows its tiles stand. That holds inside a scope only: other
-// code may use the tiles in between.
+// A thread remembers for how many rows its tiles are configured, so that equal tiles configure once. That holds inside a scope only: other code may
+// use the tiles in between.
 template <class Tiles>
 class AmxScope {
  public:
