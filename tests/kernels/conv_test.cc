@@ -55,7 +55,7 @@ TEST(Conv, ExactInSlicesOfEveryDtypeWithBiasesResidualAndNorm) {
             SCOPED_TRACE(testing::Message() << dtype_name(act) << " " << dtype_name(compute) << " extra " << extra << " threads " << threads);
             // float16 overflows at 65504: fewer channels there
             const int64_t channels = act == DType::float16 ? 2 : 37;
-            expect_exact({.spec = {.in_channels = channels, .out_channels = 41, .pad = kSame, .act = act, .compute = compute, .upsample2x = upsample},
+            expect_exact({.spec = {.in_channels = channels, .out_channels = 41, .pad = kSame, .act = act, .compute = compute, .w = act, .upsample2x = upsample},
                           .n = 3,
                           .h = 6,
                           .w = 11,
@@ -76,6 +76,9 @@ TEST(Conv, ExactInManyBlocks) {
           {.spec = {.in_channels = 1280, .out_channels = 3, .pad = kSame, .act = DType::bfloat16, .compute = compute, .upsample2x = upsample},
            .h = 9,
            .w = 10});
+      expect_exact({.spec = {.in_channels = 645, .out_channels = 35, .pad = kSame, .compute = compute, .w = DType::bfloat16, .upsample2x = upsample},
+                    .h = 19,
+                    .w = 23});
     }
 }
 
@@ -124,6 +127,18 @@ TEST(Conv, WeightsOfEveryFloatingDtypePackAlike) {
       EXPECT_EQ(first, other) << dtype_name(dtype);
     }
   });
+}
+
+TEST(Conv, WeightsInTwoBytesTakeHalfWhereTheyAreNotTransformed) {
+  for (bool upsample : {false, true}) {
+    const ConvSpec wide{.in_channels = 40, .out_channels = 64, .pad = kSame, .upsample2x = upsample};
+    each_kernel(wide, [&](const ConvKernel& kernel, Isa level) {
+      ConvSpec narrow = wide;
+      narrow.w = DType::float16;
+      const size_t parts = kernel.name.find("winograd") == std::string_view::npos ? 2 : 1;
+      EXPECT_EQ(kernel.packed_bytes(narrow, level) * parts, kernel.packed_bytes(wide, level));
+    });
+  }
 }
 
 TEST(Conv, RefusalsSayWhy) {

@@ -36,6 +36,7 @@ ConvSpec spec_of(const KernelCall& call) {
   // Where there are no bfloat16 products, bfloat16 is storage, as float16 always is.
   const bool bf16 = isa() >= Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("compute") == "bf16");
   spec.compute = bf16 ? DType::bfloat16 : DType::float32;
+  spec.w = bf16 ? DType::float32 : spec.act;  // as narrow as the activations
   spec.blocking = {.cache_kib = tuning_value(call.tuning, "cache_kib", 0), .shared = tuning_value(call.tuning, "shared", -1)};
   return spec;
 }
@@ -93,7 +94,7 @@ template <size_t index>
 void pack(const KernelCall& call, const void* source, const void*, void* packed) {
   kernel<index>().pack(spec_of(call), isa(), source, call.in[slots_of(call.op).weight]->dtype, packed);
 }
-std::string pack_key(const KernelCall& call) { return cat(isa_name(isa()), ' ', dtype_name(spec_of(call).compute)); }
+std::string pack_key(const KernelCall& call) { return cat(isa_name(isa()), ' ', dtype_name(spec_of(call).compute), ' ', dtype_name(spec_of(call).w)); }
 
 template <size_t index>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {

@@ -64,6 +64,7 @@ std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
   if (isa < needed) return "needs " + std::string(isa_name(needed)) + ", this machine offers " + std::string(isa_name(isa));
   if (spec.act != DType::float32 && spec.act != DType::bfloat16 && spec.act != DType::float16)
     return "activations of " + std::string(dtype_name(spec.act));
+  if (spec.w != DType::float32 && spec.w != DType::bfloat16 && spec.w != DType::float16) return "weights kept as " + std::string(dtype_name(spec.w));
   if (spec.in_channels < 1 || spec.out_channels < 1) return "no channels";
   if (spec.upsample2x != upsamples) return upsamples ? "only for a convolution after nearest 2x upsampling" : "does not upsample";
   if (upsamples || is_winograd(algorithm)) {
@@ -79,11 +80,15 @@ std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
 }
 
 template <Algorithm algorithm>
+DType packed_dtype(const ConvSpec& spec) { return is_winograd(algorithm) || spec.compute != DType::float32 ? spec.compute : spec.w; }
+
+template <Algorithm algorithm>
 size_t packed_bytes(const ConvSpec& spec, Isa isa) {
   const ConvFormat& format = kernels_for(spec.compute, isa).format;
   const int winograd = winograd_shape(algorithm).pos * winograd_shape(algorithm).pos;
   const int slots = is_winograd(algorithm) ? winograd : algorithm == Algorithm::phases ? 16 : spec.kernel * spec.kernel;
-  return static_cast<size_t>(format.panels(spec.out_channels) * format.panel * slots * format.units(spec.in_channels)) * 4;
+  const int64_t channels = format.units(spec.in_channels) * format.unit;
+  return static_cast<size_t>(format.panels(spec.out_channels) * format.panel * slots * channels) * dtype_size(packed_dtype<algorithm>(spec));
 }
 
 template <Algorithm algorithm>
@@ -102,7 +107,7 @@ void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* 
     dtype = DType::float32;
   }
   const Slots slots = make_slots(algorithm, spec);
-  const ConvPackJob job{spec.in_channels, spec.out_channels, taps, slots.count, slots.coefficients.data(), weight, dtype, packed};
+  const ConvPackJob job{spec.in_channels, spec.out_channels, taps, slots.count, slots.coefficients.data(), weight, dtype, packed, packed_dtype<algorithm>(spec)};
   parallel_for(kernels.format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) kernels.pack_panel(job, panel);
   });

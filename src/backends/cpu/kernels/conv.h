@@ -33,6 +33,9 @@ struct ConvSpec {
   ConvPadding pad;
   DType act = DType::float32;      // of x, y and residual: float32, bfloat16 or float16
   DType compute = DType::float32;  // of the multiplications: float32 or bfloat16; sums are float32 always
+  // How direct and phase kernels with float32 products keep the packed weights: float32, or bfloat16 or float16, widened block by block. The others,
+  // whose transforms would be rounded or whose products are bfloat16, keep them as they multiply them.
+  DType w = DType::float32;
   bool upsample2x = false;         // nearest 2x before the convolution; the padding is that of the upsampled image
   ConvBlocking blocking{};
 };

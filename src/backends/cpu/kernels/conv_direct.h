@@ -26,6 +26,14 @@ VIVACE_INLINE void tap_offsets(const ConvPlan& plan, int phase, int kernel, ptrd
   for (int t = 0; t < plan.taps; ++t) taps[t] = (t / side + down) * row + (t % side + right) * pixel;
 }
 
+// `count` weights from element `at` on as the register tile multiplies them: in place, or widened into `wide`.
+VIVACE_INLINE const Unit* tile_weights(const ConvJob& job, int64_t at, int64_t count, float* wide) {
+  if (kElementsPerUnit > 1 || job.spec.w == DType::float32) return static_cast<const Unit*>(job.packed) + at;
+  const uint16_t* packed = static_cast<const uint16_t*>(job.packed) + at;
+  for (int64_t i = 0; i < count; i += kLanes) store_f32(load_half(packed + i, job.spec.w), wide + i);
+  return wide;
+}
+
 void direct_multiply(const ConvJob& job, int64_t index, int64_t panel, const void* input, void* scratch) {
   const ConvPlan& plan = job.plan;
   const BlockGrid::Block block = plan.grid.block(index);
@@ -36,20 +44,22 @@ void direct_multiply(const ConvJob& job, int64_t index, int64_t panel, const voi
   const Finisher finisher(job, block.image, panel);
   const TileScope scope;
   auto* sums = static_cast<float*>(scratch);
+  float* wide = sums + plan.sum_bytes / sizeof(float);
   const int step = plan.phases == 1 ? 1 : 2;  // output pixels from one cell to the next
   for (int phase = 0; phase < plan.phases; ++phase) {
     ptrdiff_t taps[9];
     tap_offsets(plan, phase, job.spec.kernel, taps);
-    const Unit* weights = static_cast<const Unit*>(job.packed) + (panel * plan.phases + phase) * plan.taps * units * kPanel;
+    const int64_t first_tap = (panel * plan.phases + phase) * plan.taps;
     for (int tap = 0; tap < plan.taps; tap += plan.taps_at_once) {
       const int tap_count = plan.taps - tap < plan.taps_at_once ? plan.taps - tap : plan.taps_at_once;
       const bool last = tap + tap_count == plan.taps;
+      const Unit* weights = tile_weights(job, (first_tap + tap) * units * kPanel, tap_count * units * kPanel, wide);
       for (int64_t r = 0; r < block.rows; ++r) {
         for (int64_t tile = 0; tile < split.count; ++tile) {
           const int64_t col = split.begin(tile), cols = split.size(tile);
           float* tile_sums = sums + (r * block.cols + col) * kPanel;
-          multiply_tile(cols, {static_cast<const Unit*>(input) + r * row + col * pixel, pixel, taps + tap, tap_count, units,
-                               weights + tap * units * kPanel, tile_sums, tap > 0});
+          multiply_tile(cols, {static_cast<const Unit*>(input) + r * row + col * pixel, pixel, taps + tap, tap_count, units, weights,
+                               tile_sums, tap > 0});
           if (!last) continue;
           const int64_t y = (block.row + r) * step + phase / 2, x = (block.col + col) * step + phase % 2;
           const int64_t first = (block.image * out_rows + y) * out_cols + x;

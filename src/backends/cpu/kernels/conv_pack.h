@@ -7,20 +7,23 @@
 namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
-// out[0 .. kPanel) goes to every kElementsPerUnit-th element.
-VIVACE_INLINE void pack_vector(const double* sums, Element* out) {
+// Element `at` of the packed weights and every kElementsPerUnit-th after it.
+VIVACE_INLINE void pack_vector(const double* sums, const ConvPackJob& job, int64_t at) {
   alignas(64) float values[kPanel];
   for (int o = 0; o < kPanel; ++o) values[o] = static_cast<float>(sums[o]);
-  alignas(64) Element rounded[kPanel];
-  for (int v = 0; v < kPanel; v += kLanes) store_elements(load_f32(values + v), rounded + v);
-  for (int o = 0; o < kPanel; ++o) out[o * kElementsPerUnit] = rounded[o];
+  if constexpr (kElementsPerUnit == 1) {
+    for (int v = 0; v < kPanel; v += kLanes) store_row(load_f32(values + v), job.packed, job.packed_dtype, at + v, kLanes);
+  } else {
+    alignas(64) Element rounded[kPanel];
+    for (int v = 0; v < kPanel; v += kLanes) store_elements(load_f32(values + v), rounded + v);
+    for (int o = 0; o < kPanel; ++o) static_cast<Element*>(job.packed)[at + o * kElementsPerUnit] = rounded[o];
+  }
 }
 
 void pack_panel(const ConvPackJob& job, int64_t panel) {
   constexpr int kMaxTaps = 9;
   const int64_t units = (job.in_channels + kElementsPerUnit - 1) / kElementsPerUnit, first = panel * kPanel;
   const int64_t outputs = job.out_channels - first < kPanel ? job.out_channels - first : kPanel;
-  Element* packed = static_cast<Element*>(job.packed) + panel * job.slots * units * kPanel * kElementsPerUnit;
   for (int64_t i = 0; i < units * kElementsPerUnit; ++i) {
     float taps[kMaxTaps][kPanel] = {};
     for (int64_t o = 0; i < job.in_channels && o < outputs; ++o) {
@@ -36,7 +39,8 @@ void pack_panel(const ConvPackJob& job, int64_t panel) {
         if (c == 0) continue;
         for (int o = 0; o < kPanel; ++o) sums[o] += c * static_cast<double>(taps[t][o]);
       }
-      pack_vector(sums, packed + (slot * units + i / kElementsPerUnit) * kPanel * kElementsPerUnit + i % kElementsPerUnit);
+      const int64_t unit = (panel * job.slots + slot) * units + i / kElementsPerUnit;
+      pack_vector(sums, job, unit * kPanel * kElementsPerUnit + i % kElementsPerUnit);
     }
   }
 }

@@ -90,10 +90,12 @@ ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, 
   plan.patch_cols = (plan.grid.block_cols - 1) * spec.stride + spec.kernel;
   const int64_t patch_rows = (plan.grid.block_rows - 1) * spec.stride + spec.kernel;
   plan.input_bytes = static_cast<size_t>(odd_lines(patch_rows * plan.patch_cols * plan.pixel_units * kUnitBytes));
-  plan.scratch_bytes = static_cast<size_t>(plan.grid.block_rows * plan.grid.block_cols * format.panel * 4);
+  plan.sum_bytes = static_cast<size_t>(plan.grid.block_rows * plan.grid.block_cols * format.panel * 4);
   const int64_t tap_bytes = format.units(spec.in_channels) * format.panel * kUnitBytes;
   plan.taps_at_once = static_cast<int>(std::clamp<int64_t>(kHalfCache / tap_bytes, 1, plan.taps));
   plan.taps_at_once = static_cast<int>(equal_part(plan.taps, plan.taps_at_once));
+  const bool widens = format.unit == 1 && spec.w != DType::float32;
+  plan.scratch_bytes = plan.sum_bytes + (widens ? static_cast<size_t>(plan.taps_at_once * tap_bytes) : 0);
   plan.shared = share_input(plan, spec, static_cast<size_t>(plan.panels * plan.phases * plan.taps * tap_bytes), threads);
   return plan;
 }

@@ -82,6 +82,7 @@ struct ConvPlan {
   int64_t pixel_units = 0;
   int phases = 1, taps = 1;  // taps a phase; phases > 1 only when upsampling
   int taps_at_once = 1;      // whose weights stay in the second-level cache
+  size_t sum_bytes = 0;      // of the scratch, before the widened weights of taps_at_once taps, if they are kept in two bytes
 };
 ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, const ConvSpec& spec, int64_t n, int64_t h, int64_t w, int threads);
 ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, int64_t h, int64_t w, int threads);
@@ -109,6 +110,7 @@ struct ConvPackJob {
   const void* weight;  // OIHW
   DType dtype;         // float32, float16 or bfloat16
   void* packed;
+  DType packed_dtype;  // float32, float16 or bfloat16 where a unit is one channel; bfloat16 where it is two
 };
 
 struct ConvIsaKernels {
