@@ -309,8 +309,7 @@ class Lowering {
     for (const PlanStep& step : plan_.prepare) packed[static_cast<size_t>(step.out)] = step.pack;
     for (size_t v = 0; v < plan_.values.size(); ++v) {
       const PlanValue& value = plan_.values[v];
-      if (read[v] && !packed[v] && value.where == PlanValue::Where::constant)
-        plan_.constant_bytes += numel(value.type.shape) * static_cast<int64_t>(dtype_size(value.type.dtype));
+      if (read[v] && !packed[v] && value.where == PlanValue::Where::constant) plan_.constant_bytes += value.type.bytes();
     }
   }
 

@@ -118,10 +118,7 @@ class LiveBytes {
     while (plan_.values[static_cast<size_t>(v)].inside >= 0) v = plan_.values[static_cast<size_t>(v)].inside;
     return v;
   }
-  int64_t bytes(NodeId v) const {
-    const TensorType& type = plan_.values[static_cast<size_t>(v)].type;
-    return numel(type.shape) * static_cast<int64_t>(dtype_size(type.dtype));
-  }
+  int64_t bytes(NodeId v) const { return plan_.values[static_cast<size_t>(v)].type.bytes(); }
   void touch(NodeId v, int64_t time) {
     if (plan_.values[static_cast<size_t>(v)].where != PlanValue::Where::arena) return;
     produced_.emplace(v, time);  // the first time is that of the step that makes it

@@ -12,6 +12,7 @@ namespace vivace {
 struct TensorType {
   DType dtype = DType::float32;
   Shape shape;
+  int64_t bytes() const { return numel(shape) * static_cast<int64_t>(dtype_size(dtype)); }  // without gaps between rows
   bool operator==(const TensorType&) const = default;
 };
 

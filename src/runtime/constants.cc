@@ -1,5 +1,6 @@
 #include "runtime/constants.h"
 
+#include <sanitizer/asan_interface.h>  // its macros are empty in a build without AddressSanitizer
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -40,6 +41,24 @@ void ConstantStore::put(const std::string& key, std::shared_ptr<void> data, size
   if (!entries_.emplace(key, data).second) return;
   bytes_ += bytes;
   new_.push_back({key, std::move(data), bytes});
+}
+
+std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
+  constexpr size_t kChunk = size_t{128} << 20;  // what is not used of it is never touched
+  constexpr size_t kLine = 64;
+  const size_t size = (bytes + kLine - 1) / kLine * kLine + kLine;  // a line apart, so that AddressSanitizer sees a kernel that leaves its own
+  if (chunk_bytes_ - chunk_used_ < size) {
+    chunk_bytes_ = std::max(kChunk, size);
+    chunk_used_ = 0;
+    auto pages = allocate_pages(chunk_bytes_);
+    void* begin = pages.get();
+    ASAN_POISON_MEMORY_REGION(begin, chunk_bytes_);
+    chunk_ = std::shared_ptr<void>(begin, [pages = std::move(pages), bytes = chunk_bytes_](void* p) { ASAN_UNPOISON_MEMORY_REGION(p, bytes); });
+  }
+  void* block = static_cast<char*>(chunk_.get()) + chunk_used_;
+  ASAN_UNPOISON_MEMORY_REGION(block, bytes);
+  chunk_used_ += size;
+  return {chunk_, block};
 }
 
 std::vector<Constant> ConstantStore::take_new() { return std::exchange(new_, {}); }

@@ -109,8 +109,7 @@ class MemoryPlanner {
     for (size_t v = 0; v < plan_.values.size(); ++v) {
       if (plan_.values[v].where != PlanValue::Where::arena || lives_[v].last < 0) continue;
       Buffer& buffer = buffers_[static_cast<size_t>(root(static_cast<int32_t>(v)))];
-      const TensorType& type = plan_.values[v].type;
-      buffer.bytes = std::max(buffer.bytes, numel(type.shape) * static_cast<int64_t>(dtype_size(type.dtype)));
+      buffer.bytes = std::max(buffer.bytes, plan_.values[v].type.bytes());
       buffer.first = std::min(buffer.first, lives_[v].first);
       buffer.last = std::max(buffer.last, lives_[v].last);
     }
