@@ -87,6 +87,9 @@ class Lowering {
   // Views of a value in the arena need no kernel: they are the same memory.
   bool is_free_view(const Node& node) const { return is_view(node.op) && node.phase != Phase::prepare && graph_[node.inputs[0]].phase == node.phase; }
 
+  // Outside of what regional compilation compiles.
+  bool is_left_eager(const Node& node) const { return !options_.regions.empty() && !node.region; }
+
   bool excluded_by_user(const KernelEntry& entry) const {
     if (entry.op != Op::attention) return false;
     for (const auto& [name, backend] : {std::pair{"_flash", SDPBackend::flash}, {"_efficient", SDPBackend::efficient}, {"_math", SDPBackend::math}})
@@ -168,7 +171,7 @@ class Lowering {
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_[id];
       const KernelEntry* chosen = choices_[static_cast<size_t>(id)].entry;
-      if (!chosen || chosen->plain || node.phase != Phase::step || (!options_.regions.empty() && !node.region)) continue;
+      if (!chosen || chosen->plain || node.phase != Phase::step || is_left_eager(node)) continue;
       TuningRequest request{.call = call_of(node), .candidates = candidates(id, call_of(node), chosen, parts)};
       if (request.candidates.size() == 1 && !chosen->variants) continue;
       const auto [at, first] = known.emplace(tuning_key(request, options_.flags), requests.size());
@@ -262,7 +265,7 @@ class Lowering {
     step.tuning = choice.tuning;
     step.measured = choice.measured;
     step.refused = choice.refused;
-    if (entry.name.starts_with("ref_")) plan_.graph_breaks.push_back(graph_break(id, step));
+    if (entry.name.starts_with("ref_") && !is_left_eager(node)) plan_.graph_breaks.push_back(graph_break(id, step));
     std::vector<PlanStep>& program = node.phase == Phase::prepare ? plan_.prepare : node.phase == Phase::setup ? plan_.setup : plan_.step;
     const auto packed = static_cast<size_t>(entry.packed_input);
     if (entry.packed_input >= 0 && call.has(packed) && call.in[packed]->constant)

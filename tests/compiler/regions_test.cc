@@ -130,6 +130,26 @@ TEST(Regions, WhatOptionsSayOfLayersHolds) {
   EXPECT_GT(free, 0);
 }
 
+TEST(Regions, FullgraphAsksForNothingOutsideOfThem) {
+  // The CPU has no kernel of its own for a transposition: one before two layers, or one in each of them.
+  const auto build = [](bool inside) {
+    Builder b(DType::float32);
+    Value x = b.input("x", DType::float32, {1, 16, 16});
+    if (!inside) x = b.transpose(x, {0, 2, 1});
+    for (const char* layer : {"layers.0", "layers.1"}) {
+      const auto scope = b.scope(layer);
+      if (inside) x = b.transpose(x, {0, 2, 1});
+      x = b.emit(Op::linear, {x, b.weight("weight", {16, 16})});
+    }
+    b.output("y", x);
+    return b.take();
+  };
+  CompileOptions options = regional("CLIPEncoderLayer");
+  options.fullgraph = true;
+  EXPECT_EQ(compile(build(false), cpu::backend(), options).graph_breaks.size(), 0u);
+  EXPECT_THROW(compile(build(true), cpu::backend(), options), UserError);
+}
+
 TEST(Regions, WithoutAModeTheyAreRefused) {
   CompileOptions options = regional("auto");
   options.mode = CompileMode::off;
