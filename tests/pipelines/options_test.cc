@@ -5,12 +5,19 @@
 #include <cmath>
 #include <set>
 
+#include "backends/cpu/isa.h"
 #include "pipelines/models.h"
 #include "vivace/error.h"
 #include "vivace/vivace.h"
 
 namespace vivace {
 namespace {
+
+using cpu::Isa;
+using cpu::isa;
+using cpu::isa_name;
+using cpu::kHighestIsa;
+using cpu::limit_isa;
 
 DiffusionPipeline emoji(const PretrainedOptions& options = {}) { return DiffusionPipeline::from_pretrained(VIVACE_SOURCE_DIR "/assets/emoji-xl", options); }
 
@@ -83,6 +90,22 @@ TEST(PipelineOptions, FusedProjectionsKeepThePicture) {
   EXPECT_LT(distance(before, picture(pipe)), 1e-4);
   pipe.unfuse_qkv_projections();
   EXPECT_EQ(distance(before, picture(pipe)), 0);
+}
+
+// Every road of an older processor on this one: other register tiles, and below AVX2 oneDNN.
+TEST(PipelineOptions, OlderProcessorsDrawTheSamePicture) {
+  const auto draw = [](const CompileOptions& options) {
+    DiffusionPipeline pipe = emoji({.compile = options});
+    return picture(pipe);
+  };
+  const Tensor want = draw({});
+  for (Isa level : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
+    if (level >= isa()) break;
+    limit_isa(level);
+    const std::shared_ptr<void> restore(nullptr, [](void*) { limit_isa(kHighestIsa); });
+    for (const CompileOptions& options : {CompileOptions{}, {.mode = CompileMode::default_}, {.mode = CompileMode::default_, .dynamic = true}})
+      EXPECT_LT(distance(want, draw(options)), 1e-4) << isa_name(level) << (options.dynamic ? " dynamic" : "");
+  }
 }
 
 TEST(PipelineOptions, SdpaKernelScope) {

@@ -54,10 +54,14 @@ dnnl::primitive_attr attributes(const KernelCall& call, const memory::desc& out,
 
 constexpr size_t kAbsent = 99;
 
+// Measured with 2.6: a sum that differs between the images of a batch comes out wrong. They run one by one then.
+int64_t images_at_once(const KernelCall& call) { return call.has(3) ? 1 : call.out.shape[0]; }
+
 dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& call) {
   const int64_t m = call.in[0]->rows(), k = call.in[0]->columns(), n = call.out.columns();
   const memory::desc x({m, k}, type_of(call.in[0]->dtype), Tag::nc), y({m, n}, type_of(call.out.dtype), Tag::nc);
-  const memory::desc w({n, k}, type_of(call.in[0]->dtype), Tag::any), b({n}, memory::data_type::f32, Tag::a);
+  // Plain weights serve any number of rows: a plan made before the number of timesteps is known needs that.
+  const memory::desc w({n, k}, type_of(call.in[0]->dtype), Tag::ab), b({n}, memory::data_type::f32, Tag::a);
   const auto kind = dnnl::prop_kind::forward_inference;
   const auto desc = call.has(2) ? dnnl::inner_product_forward::desc(kind, x, w, b, y) : dnnl::inner_product_forward::desc(kind, x, w, y);
   return {desc, attributes(call, y, kAbsent, 3), engine()};
@@ -65,7 +69,8 @@ dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& c
 
 dnnl::convolution_forward::primitive_desc conv_primitive(const KernelCall& call) {
   const Shape &x = call.in[0]->shape, &w = call.in[1]->shape, &y = call.out.shape;
-  const memory::desc src({x[0], x[3], x[1], x[2]}, type_of(call.in[0]->dtype), Tag::nhwc), dst({y[0], y[3], y[1], y[2]}, type_of(call.out.dtype), Tag::nhwc);
+  const int64_t n = images_at_once(call);
+  const memory::desc src({n, x[3], x[1], x[2]}, type_of(call.in[0]->dtype), Tag::nhwc), dst({n, y[3], y[1], y[2]}, type_of(call.out.dtype), Tag::nhwc);
   const memory::desc weight({w[0], w[1], w[2], w[3]}, type_of(call.in[0]->dtype), Tag::any), b({w[0]}, memory::data_type::f32, Tag::a);
   const int64_t stride = call.attrs->integer("stride", 1);
   const auto& p = call.attrs->integers("padding");
@@ -88,8 +93,6 @@ Refusal refuse(const KernelCall& call) {
   if (call.in[0]->dtype == DType::float16) return "oneDNN 2.6 has no float16 arithmetic on this kind of CPU";
   if (call.in[0]->pitch || call.out.pitch) return "strided rows";
   if (!call.in[1]->constant || !is_floating(call.in[1]->dtype)) return "the weight is not a floating point constant";
-  // Measured with 2.6: a sum that differs between the images of a batch comes out wrong.
-  if (op == Op::conv2d && call.has(3) && call.out.shape[0] > 1) return "a bias of its own for each image of a batch";
   if (!call.attrs->text("compute").empty()) return "another arithmetic was asked for: " + call.attrs->text("compute");
   try {
     primitive(call, std::integral_constant<Op, op>());
@@ -117,39 +120,54 @@ void pack(const KernelCall& call, const void* source, const void*, void* packed)
   stream().wait();
 }
 
-template <Op op>
-std::string pack_key(const KernelCall& call) {
-  const auto pd = primitive(call, std::integral_constant<Op, op>());
-  return cat(isa_name(isa()), ' ', pd.impl_info_str(), ' ', to_string(call.in[0]->shape));
+// Equal texts, equal layouts.
+std::string layout_text(const memory::desc& desc) {
+  const dnnl_memory_desc_t& d = desc.data;
+  std::string text = cat(static_cast<int>(d.data_type), ' ', static_cast<int>(d.format_kind));
+  const dnnl_blocking_desc_t& blocks = d.format_desc.blocking;
+  for (int i = 0; i < d.ndims; ++i) text += cat(' ', d.padded_dims[i], '/', blocks.strides[i]);
+  for (int i = 0; i < blocks.inner_nblks; ++i) text += cat(' ', blocks.inner_blks[i], 'x', blocks.inner_idxs[i]);
+  return text;
 }
+
+template <Op op>
+std::string pack_key(const KernelCall& call) { return layout_text(primitive(call, std::integral_constant<Op, op>()).weights_desc()); }
 
 template <Op op>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
   const auto pd = primitive(call, std::integral_constant<Op, op>());
-  const auto wrap = [](const memory::desc& desc, void* data) { return memory(desc, engine(), data); };
-  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, wrap(pd.src_desc(), buffers.in[0])},
-                                       {DNNL_ARG_WEIGHTS, wrap(pd.weights_desc(), buffers.in[1])},
-                                       {DNNL_ARG_DST, wrap(pd.dst_desc(), buffers.out)},
-                                       {DNNL_ARG_SCRATCHPAD, wrap(pd.scratchpad_desc(), buffers.workspace)}};
-  if (call.has(2)) args[DNNL_ARG_BIAS] = wrap(pd.bias_desc(), buffers.in[2]);
-  int position = 0;
-  constexpr size_t image_bias = op == Op::conv2d ? 3 : kAbsent, residual = op == Op::conv2d ? 4 : 3;
-  if (call.has(image_bias))
-    args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1] =
-        wrap({{call.out.shape[0], call.out.columns(), 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[image_bias]);
-  if (algorithm_of(call.attrs->text("act"))) ++position;
-  if (call.has(residual)) args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1] = wrap(pd.dst_desc(), buffers.in[residual]);
+  using Args = std::unordered_map<int, memory>;
+  const auto make_args = [&](size_t run) {
+    // `data` of this run, whose operand takes so many bytes in each.
+    const auto wrap = [run](const memory::desc& desc, void* data) { return memory(desc, engine(), static_cast<char*>(data) + run * desc.get_size()); };
+    Args args{{DNNL_ARG_SRC, wrap(pd.src_desc(), buffers.in[0])},
+              {DNNL_ARG_WEIGHTS, memory(pd.weights_desc(), engine(), buffers.in[1])},
+              {DNNL_ARG_DST, wrap(pd.dst_desc(), buffers.out)},
+              {DNNL_ARG_SCRATCHPAD, memory(pd.scratchpad_desc(), engine(), buffers.workspace)}};
+    if (call.has(2)) args[DNNL_ARG_BIAS] = memory(pd.bias_desc(), engine(), buffers.in[2]);
+    int position = 0;
+    constexpr size_t image_bias = op == Op::conv2d ? 3 : kAbsent, residual = op == Op::conv2d ? 4 : 3;
+    if (call.has(image_bias))
+      args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1] = wrap({{1, call.out.columns(), 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[image_bias]);
+    if (algorithm_of(call.attrs->text("act"))) ++position;
+    if (call.has(residual)) args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1] = wrap(pd.dst_desc(), buffers.in[residual]);
+    return args;
+  };
+  std::vector<Args> runs;
+  const int64_t count = op == Op::conv2d ? call.out.shape[0] / images_at_once(call) : 1;
+  for (int64_t i = 0; i < count; ++i) runs.push_back(make_args(static_cast<size_t>(i)));
   using Primitive = std::conditional_t<op == Op::linear, dnnl::inner_product_forward, dnnl::convolution_forward>;
-  return bound([primitive = Primitive(pd), args] {
-    primitive.execute(stream(), args);
+  return bound([primitive = Primitive(pd), runs = std::move(runs)] {
+    for (const Args& args : runs) primitive.execute(stream(), args);
     stream().wait();
   });
 }
 
 template <Op op>
 constexpr KernelEntry entry(std::string_view name) {
+  // Which layout a convolution's weights have is oneDNN's to choose for each size.
   return {.name = name, .op = op, .refuse = refuse<op>, .bind = bind<op>, .workspace_bytes = workspace_bytes<op>, .packed_input = 1,
-          .packed_bytes = packed_bytes<op>, .pack = pack<op>, .pack_key = pack_key<op>, .packs_by_size = true};
+          .packed_bytes = packed_bytes<op>, .pack = pack<op>, .pack_key = pack_key<op>, .packs_by_size = op == Op::conv2d};
 }
 
 constexpr std::array kEntries{entry<Op::linear>("onednn_linear"), entry<Op::conv2d>("onednn_conv2d")};
