@@ -20,7 +20,7 @@ constexpr int kMostOrder = 3;
 class DPMSolverMultistep final : public SchedulerBase {
  public:
   explicit DPMSolverMultistep(SchedulerConfig config) : noise_(read_noise_schedule(config, {})) {
-    solver_order_ = config.integer("solver_order", 2, 1, kMostOrder);
+    solver_order_ = std::min(config.integer("solver_order", 2, 1, 1000), kMostOrder);
     read_algorithm(config);
     prediction_type_ = predicts_original_ ? config.choice("prediction_type", {"epsilon", "sample", "v_prediction", "flow_prediction"}, "epsilon")
                                           : config.choice("prediction_type", {"epsilon", "sample", "v_prediction"}, "epsilon");
@@ -33,7 +33,9 @@ class DPMSolverMultistep final : public SchedulerBase {
     flow_ = config.flag("use_flow_sigmas", false);
     flow_shift_ = config.number("flow_shift", 1.0);
     lambda_min_clipped_ = config.number("lambda_min_clipped", -std::numeric_limits<double>::infinity());
-    config.only_null("variance_type");  // models that also predict a variance
+    // Models that also predict a variance; the other values concern DDPM alone.
+    const std::string variance = config.optional_text("variance_type").value_or("");
+    if (variance.starts_with("learned") && prediction_type_ == "epsilon") config.unsupported("variance_type", "null, as this scheduler does not read a predicted variance");
     spacing_ = read_timestep_spacing(config, "linspace");
     steps_offset_ = config.integer("steps_offset", 0, 0, noise_.num_train_timesteps());
     dynamic_shift_ = config.flag("use_dynamic_shifting", false);

@@ -45,6 +45,10 @@ constexpr ShortName kShortNames[] = {
 }  // namespace
 
 std::unique_ptr<Scheduler> make_scheduler(std::string_view name, const std::string& config, const std::string& overrides) {
+  return make_scheduler_forced(name, config, overrides, "{}");
+}
+
+std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const std::string& config, const std::string& overrides, const std::string& forced) {
   std::string_view class_name = name;
   std::string all_overrides = overrides;
   for (const ShortName& s : kShortNames) {
@@ -57,7 +61,7 @@ std::unique_ptr<Scheduler> make_scheduler(std::string_view name, const std::stri
     all_overrides = fields.dump();
   }
   for (const Entry& entry : kSchedulers)
-    if (class_name == entry.class_name) return entry.make(SchedulerConfig(entry.class_name, config, all_overrides));
+    if (class_name == entry.class_name) return entry.make(SchedulerConfig(entry.class_name, config, all_overrides, forced));
   std::string known;
   for (const Entry& entry : kSchedulers) known += cat(known.empty() ? "" : ", ", entry.class_name);
   for (const ShortName& s : kShortNames) known += cat(", ", s.name);

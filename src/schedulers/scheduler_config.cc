@@ -1,5 +1,6 @@
 #include "schedulers/scheduler_config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/log.h"
@@ -16,7 +17,8 @@ Json object(const std::string& text, const std::string& name) {
   return value;
 }
 
-Json merge(const std::string& name, const std::string& config, const std::string& overrides) {
+// Without what "_use_default_values" lists.
+Json given_values(const std::string& name, const std::string& config) {
   Json values = object(config, name);
   if (const auto unused = values.find("_use_default_values"); unused != values.end()) {
     if (!unused->is_array()) throw UserError(cat(name, ": field \"_use_default_values\": expected a list of strings, got ", unused->type_name()));
@@ -28,26 +30,49 @@ Json merge(const std::string& name, const std::string& config, const std::string
       values.erase(key.get_ref<const std::string&>());
     }
   }
-  values.update(object(overrides, name + " overrides"));
+  return values;
+}
+
+void check_finite(const Json& values, const std::string& name) {
   for (const auto& [key, value] : values.items()) {
     // Written as null, which reads as the default: right for the one field that may be -infinity, whose default it is, and for no other.
     if (value.is_number_float() && !std::isfinite(value.get<double>()) && !(key == "lambda_min_clipped" && value.get<double>() < 0))
       throw UserError(cat(name, ": field \"", key, "\": expected a finite number"));
   }
-  return values;
 }
+
+std::vector<std::string> names_of(const Json& values) {
+  std::vector<std::string> names;
+  for (const auto& [key, value] : values.items()) names.push_back(key);
+  return names;
+}
+
+bool contains(const std::vector<std::string>& names, std::string_view name) { return std::ranges::find(names, name) != names.end(); }
 
 }  // namespace
 
-SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides)
+SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides, const std::string& forced)
     : class_name_(std::move(class_name)),
-      values_(merge(class_name_ + " config", config, overrides)),
-      fields_(Config::parse(values_.dump(), class_name_ + " config")) {
+      given_(given_values(class_name_ + " config", config)),
+      values_(given_),
+      hidden_(Config::parse(given_.dump(), class_name_ + " config")),
+      fields_(hidden_) {
+  const std::string name = class_name_ + " config";
+  const Json over = object(overrides, name + " overrides"), must = object(forced, name);
+  overridden_ = names_of(over);
+  values_.update(over);
+  for (const std::string& key : names_of(must))
+    if (!values_.contains(key)) forced_.push_back(key);
+  values_.update(must);
+  check_finite(values_, name);
+  fields_ = Config::parse(values_.dump(), name);
   values_["_class_name"] = class_name_;
 }
 
 template <class T>
 void SchedulerConfig::record(std::string_view key, const T& value) {
+  declared_.emplace_back(key);
+  if (contains(forced_, key)) defaults_.emplace_back(key);
   if (fields_.has(key)) return;
   values_[std::string(key)] = value;
   defaults_.emplace_back(key);
@@ -55,7 +80,13 @@ void SchedulerConfig::record(std::string_view key, const T& value) {
 
 bool SchedulerConfig::flag(std::string_view key, bool fallback) {
   record(key, fallback);
+  if (fields_.has(key) && fields_.is_null(key)) return false;  // Python's None
   return fields_.get_or<bool>(key, fallback);
+}
+
+std::optional<std::string> SchedulerConfig::optional_text(std::string_view key) {
+  record(key, Json());
+  return fields_.get_optional<std::string>(key);
 }
 
 int SchedulerConfig::integer(std::string_view key, int fallback, int least, int most) {
@@ -98,6 +129,12 @@ void SchedulerConfig::only_null(std::string_view key) {
 
 std::string SchedulerConfig::json() const {
   Json out = values_;
+  // An override that the class does not declare is dropped, unlike such a field of the config itself.
+  for (const std::string& key : overridden_) {
+    if (contains(declared_, key)) continue;
+    out.erase(key);
+    if (given_.contains(key)) out[key] = given_[key];
+  }
   if (!defaults_.empty()) out["_use_default_values"] = defaults_;
   return out.dump(2, ' ', false, Json::error_handler_t::replace);
 }

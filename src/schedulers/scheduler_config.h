@@ -16,19 +16,21 @@ namespace vivace {
 class SchedulerConfig {
  public:
   // Fields that `config` lists in "_use_default_values" are dropped, then `overrides` are laid over it (Diffusers' from_config).
-  // Throws UserError when either is no JSON object.
-  SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides);
+  // `forced` replaces values without making them given: what the config did not say is still a default to a later from_config.
+  // Throws UserError when one of them is no JSON object.
+  SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides, const std::string& forced = "{}");
 
   // All throw UserError for a value of the wrong type or out of range. A null counts as missing.
   bool flag(std::string_view key, bool fallback);
   int integer(std::string_view key, int fallback, int least, int most);
   double number(std::string_view key, double fallback);  // NaN and +infinity are refused
+  std::optional<std::string> optional_text(std::string_view key);
   std::optional<double> optional_number(std::string_view key, std::optional<double> fallback = std::nullopt);
   std::string choice(std::string_view key, std::initializer_list<std::string_view> allowed, std::string_view fallback);
   std::vector<double> numbers(std::string_view key);    // empty when missing
   std::vector<int64_t> integers(std::string_view key);  // empty when missing
   // A field that only another class declares, which Diffusers nevertheless looks at when the config carries it.
-  std::optional<double> hidden_number(std::string_view key) const { return fields_.get_optional<double>(key); }
+  std::optional<double> hidden_number(std::string_view key) const { return hidden_.get_optional<double>(key); }
   // A field of which only null is supported.
   void only_null(std::string_view key);
   // Diffusers replaces some values by ones it can handle.
@@ -44,9 +46,11 @@ class SchedulerConfig {
   void record(std::string_view key, const T& value);
 
   std::string class_name_;
+  nlohmann::json given_;   // the fields of the config alone, without overrides
   nlohmann::json values_;  // all fields: given, hidden and default
-  Config fields_;          // those given
-  std::vector<std::string> defaults_;
+  Config hidden_;          // given_, to be read
+  Config fields_;          // those given, overridden or forced
+  std::vector<std::string> overridden_, forced_, declared_, defaults_;
 };
 
 }  // namespace vivace

@@ -6,8 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
-#include "vivace/scheduler.h"
+#include "vivace/generator.h"
 
 namespace vivace {
 namespace {
@@ -76,7 +77,37 @@ TEST(SchedulerConfigs, OverridesWin) {
   EXPECT_EQ(fields(*dpm)["use_karras_sigmas"], true);
 }
 
+TEST(SchedulerConfigs, AnOverrideThatTheClassDoesNotDeclareIsDropped) {
+  // A field of the config itself is carried on, and some classes look at it there.
+  const auto dpm = DPMSolverMultistepScheduler::from_config(R"({"sigma_min": 0.05})", R"({"sigma_min": 0.5, "sigma_max": 9, "use_karras_sigmas": true})");
+  EXPECT_EQ(fields(*dpm)["sigma_min"], 0.05);
+  EXPECT_FALSE(fields(*dpm).contains("sigma_max"));
+  const auto same = DPMSolverMultistepScheduler::from_config(R"({"sigma_min": 0.05})", R"({"use_karras_sigmas": true})");
+  for (const auto& scheduler : {&dpm, &same}) (*scheduler)->set_timesteps(5);
+  EXPECT_EQ(dpm->sigmas(), same->sigmas());
+}
+
+TEST(SchedulerConfigs, ForcedValuesHoldAndDefaultsStayDefaults) {
+  const auto absent = make_scheduler_forced("ddim", "{}", "{}", R"({"clip_sample": false, "steps_offset": 1})");
+  EXPECT_EQ(fields(*absent)["clip_sample"], false);
+  EXPECT_EQ(fields(*absent)["steps_offset"], 1);
+  EXPECT_EQ(fields(*DDIMScheduler::from_config(absent->config()))["clip_sample"], true) << "nobody had chosen it";
+  const auto given = make_scheduler_forced("ddim", R"({"clip_sample": true})", "{}", R"({"clip_sample": false})");
+  EXPECT_EQ(fields(*DDIMScheduler::from_config(given->config()))["clip_sample"], false);
+}
+
+TEST(SchedulerConfigs, ANullFlagIsFalse) {
+  const auto ddim = make_scheduler("ddim", R"({"clip_sample": null})");
+  const auto off = make_scheduler("ddim", R"({"clip_sample": false})");
+  for (const auto& scheduler : {&ddim, &off}) (*scheduler)->set_timesteps(3);
+  const Tensor sample = Generator(1).randn({1, 4, 4, 4}), output = Generator(2).randn({1, 4, 4, 4});
+  const Tensor a = ddim->step(output, 0, sample, {}), b = off->step(output, 0, sample, {});
+  for (int64_t i = 0; i < a.numel(); ++i) ASSERT_EQ(a.floats()[i], b.floats()[i]);
+}
+
 TEST(SchedulerConfigs, ReadsWhatPythonWrites) {
+  EXPECT_NO_THROW(make_scheduler("dpmpp_2m", R"({"variance_type": "fixed_small", "solver_order": 4})"));
+  EXPECT_NO_THROW(make_scheduler("dpmpp_2m", R"({"variance_type": "learned_range", "prediction_type": "v_prediction"})"));
   EXPECT_NO_THROW(make_scheduler(
       "dpmsolver++", R"({"lambda_min_clipped": -Infinity, "trained_betas": null, "variance_type": null, "_diffusers_version": "0.42.1"})"));
   EXPECT_NO_THROW(make_scheduler("unipc", R"({"solver_p": null, "disable_corrector": [], "sigma_min": null, "use_karras_sigmas": null})"));
@@ -117,7 +148,7 @@ TEST(SchedulerConfigs, RefusesValuesByName) {
       {"euler", R"({"steps_offset": -1})", "steps_offset"},
       {"dpmsolver++", R"({"algorithm_type": "dpmsolver+++"})", "algorithm_type"},
       {"dpmsolver++", R"({"algorithm_type": "dpmsolver"})", "final_sigmas_type"},
-      {"dpmsolver++", R"({"solver_order": 4})", "solver_order"},
+      {"dpmsolver++", R"({"solver_order": 0})", "solver_order"},
       {"dpmsolver++", R"({"solver_type": "rk4"})", "solver_type"},
       {"dpmsolver++", R"({"variance_type": "learned"})", "variance_type"},
       {"dpmsolver++", R"({"time_shift_type": "linear"})", "time_shift_type"},
