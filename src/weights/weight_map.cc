@@ -105,6 +105,11 @@ void WeightMap::add_shards(const fs::path& index) {
 
 void WeightMap::index_names() {
   for (WeightInfo& weight : weights_) weight.name = current_name(weight.name);
+  // transformers saves a text encoder with "text_model." before its names or, where it was not loaded from a file, without.
+  const auto is_bare = [](const WeightInfo& w) { return w.name == "embeddings.token_embedding.weight"; };
+  if (std::ranges::any_of(weights_, is_bare))
+    for (WeightInfo& weight : weights_)
+      if (!weight.name.starts_with("text_projection.")) weight.name = "text_model." + weight.name;
   std::ranges::sort(weights_, {}, &WeightInfo::name);
   const auto twice = std::ranges::adjacent_find(weights_, {}, &WeightInfo::name);
   if (twice != weights_.end())

@@ -26,7 +26,8 @@ class WeightMap {
   // Opens a component of a checkpoint in Diffusers layout, or a .safetensors file. In a folder these are tried, with <w> being
   // diffusion_pytorch_model (Diffusers) and model (transformers), first for `variant` ("fp16"), when one is given, then without:
   //   <w>[.variant].safetensors, <w>.safetensors.index[.variant].json and the index name older releases of Diffusers wrote.
-  // Attention weights under the names that Diffusers used before 0.15 (query, key, value, proj_attn) get their present ones.
+  // Attention weights under the names that Diffusers used before 0.15 (query, key, value, proj_attn) get their present ones, those of a text encoder
+  // the prefix text_model. that some releases of transformers leave out.
   // Throws UserError: no such folder, no weights (with what was found instead: another variant, .bin files), a missing shard,
   // tensors that the index promises and a shard lacks (all named), a damaged file.
   static WeightMap open(const std::filesystem::path& path, std::string_view variant = "");

@@ -161,6 +161,14 @@ TEST(WeightMap, OldAttentionNamesBecomeTheNewOnes) {
                                              "mid_block.attentions.0.to_q.weight", "mid_block.attentions.0.to_v.weight", "query.weight", "x"}));
 }
 
+TEST(WeightMap, TextEncodersGetTheirPrefix) {
+  const TempFolder folder;
+  save(folder / "model.safetensors", {"embeddings.token_embedding.weight", "encoder.layers.0.mlp.fc1.bias", "text_projection.weight"});
+  const WeightMap map = WeightMap::open(folder.path());
+  for (const char* name : {"text_model.embeddings.token_embedding.weight", "text_model.encoder.layers.0.mlp.fc1.bias", "text_projection.weight"})
+    EXPECT_NE(map.find(name), nullptr) << name;
+}
+
 TEST(WeightMap, CheckNamesEverythingAtOnce) {
   const TempFolder folder;
   save(folder / "model.safetensors", {"a", "b", "text_model.embeddings.position_ids", "vision_model.x", "logit_scale"});
