@@ -65,8 +65,8 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
     const AutoencoderKLConfig vae = vae_config(model);
     const int64_t scale = vae.scale();
     const UNetConfig unet = read_unet_config(Config::read(model / "unet" / "config.json"));
-    height_ = checked_size(options_.height, "height", unet.sample_size * scale, scale);
-    width_ = checked_size(options_.width, "width", unet.sample_size * scale, scale);
+    height_ = checked_size(options_.height, "height", unet.sample_height * scale, scale);
+    width_ = checked_size(options_.width, "width", unet.sample_width * scale, scale);
     if (name().starts_with("vae") && vae.force_upcast && dtype_ == DType::float16) dtype_ = DType::float32;
     if (name() == "unet")
       request_ = unet_request(unet, {batch, height_ / scale, width_ / scale, 77}, 1, dtype_);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <vector>
+#include <utility>
 
 #include "vivace/cache.h"
 #include "vivace/compile.h"
@@ -63,8 +64,8 @@ class UNet2DConditionModel : public Model {
   // sample [N, C, H, W], one timestep, encoder_hidden_states [N, T, D] -> the model's prediction, float32 [N, out, H, W].
   Tensor operator()(const Tensor& sample, float timestep, const Tensor& encoder_hidden_states, const AddedCondKwargs& added = {},
                     const Tensor& timestep_cond = {});
-  // Latent pixels a side, input channels.
-  int64_t sample_size() const;
+  // The size it was made for, height and width in latent pixels; input channels.
+  std::pair<int64_t, int64_t> sample_size() const;
   int64_t in_channels() const;
 
  private:

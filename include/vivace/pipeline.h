@@ -49,7 +49,7 @@ struct CallOptions {
   int64_t height = 0, width = 0;               // image pixels, multiples of the VAE's scale; 0: the model's own size
   int num_inference_steps = 50;
   std::vector<double> timesteps, sigmas;       // custom ones instead of num_inference_steps
-  std::optional<double> denoising_end;         // fraction of the steps, in (0, 1)
+  std::optional<double> denoising_end;         // fraction of the steps, 0 to 1; 0 and 1 are all
   std::optional<double> guidance_scale;        // default 5 (SDXL) or 7.5; above 1 guidance is on
   double guidance_rescale = 0;
   int num_images_per_prompt = 1;

@@ -230,14 +230,14 @@ Graph Component::typical_graph() const {
   return graph(*typical_);
 }
 
-void Component::check_weights(const std::function<std::vector<Graph>()>& graphs) const {
+void Component::check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored) const {
   if (package_ || cache_.weights_checked()) return;
   std::vector<ExpectedWeight> expected;
   std::set<std::string> seen;
   for (const Graph& g : graphs())
     for (const Node& node : g.nodes)
       if (node.op == Op::weight && seen.insert(node.attrs.text("name")).second) expected.push_back({node.attrs.text("name"), node.shape});
-  weights_.check(expected);
+  weights_.check(expected, ignored);
   cache_.keep_weights_checked();
 }
 

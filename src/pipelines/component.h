@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -74,8 +75,8 @@ class Component {
   std::vector<Constant> constants() const;
 
   // Throws one UserError that names every tensor that the graphs need and the checkpoint lacks, and the reverse. The graphs are built only where no
-  // earlier start has checked the same.
-  void check_weights(const std::function<std::vector<Graph>()>& graphs) const;
+  // earlier start has checked the same. `ignored` as in WeightMap::check.
+  void check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored = {}) const;
   size_t constant_bytes() const { return store_.bytes(); }
   size_t arena_bytes() const;
   double seconds_compiling() const { return seconds_compiling_; }

@@ -1,10 +1,12 @@
 // A checkpoint folder in Diffusers layout -> a pipeline.
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "pipelines/parts.h"
+#include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -18,6 +20,21 @@ bool lists(const Config& index, const char* component) {
   if (!index.has(component) || index.is_null(component)) return false;
   const auto entry = index.get<std::vector<std::optional<std::string>>>(component);
   return entry.size() == 2 && entry[1].has_value();
+}
+
+std::unique_ptr<Scheduler> load_scheduler(const Config& index, const std::filesystem::path& path, bool is_xl) {
+  // The class in the config wins over the one in the index only when the index is silent, as in Diffusers.
+  const Config file = Config::read(path);
+  const auto entry = index.get<std::vector<std::optional<std::string>>>("scheduler");
+  const std::string name = entry.size() == 2 && entry[1] ? *entry[1] : file.get<std::string>("_class_name"), config = read_file(path);
+  auto scheduler = make_scheduler(name, config);
+  if (is_xl) return scheduler;
+  // StableDiffusionPipeline corrects outdated configs: it was trained with an offset of 1, and its latents are not clipped.
+  const nlohmann::json values = nlohmann::json::parse(scheduler->config());
+  nlohmann::json forced = nlohmann::json::object();
+  if (values.contains("steps_offset") && values["steps_offset"] != 1) forced["steps_offset"] = 1;
+  if (values.contains("clip_sample") && values["clip_sample"] == true) forced["clip_sample"] = false;
+  return forced.empty() ? std::move(scheduler) : make_scheduler_forced(name, config, "{}", forced.dump());
 }
 
 void expect_class(const Config& index, const char* component, std::initializer_list<std::string_view> known) {
@@ -59,10 +76,8 @@ std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path
   if (!parts->is_xl && !parts->text_encoder) throw UserError(cat(index.name(), ": field \"text_encoder\" is missing: a ", kSD, " needs it"));
   parts->unet = UNet2DConditionModel::from_pretrained(path / "unet", image);
   parts->vae = AutoencoderKL::from_pretrained(path / "vae", image);
-  const Config scheduler = Config::read(path / "scheduler" / "scheduler_config.json");
-  // The class in the config wins over the one in the index only when the index is silent, as in Diffusers.
-  const auto entry = index.get<std::vector<std::optional<std::string>>>("scheduler");
-  parts->scheduler = make_scheduler(entry.size() == 2 && entry[1] ? *entry[1] : scheduler.get<std::string>("_class_name"), read_file(path / "scheduler" / "scheduler_config.json"));
+  parts->scheduler = load_scheduler(index, path / "scheduler" / "scheduler_config.json", parts->is_xl);
+  if (lists(index, "safety_checker")) warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");
   return parts;
 }
 
@@ -151,8 +166,10 @@ void DiffusionPipeline::unfuse_qkv_projections(bool unet, bool vae) {
 }
 
 Size DiffusionPipeline::default_size() const {
-  const int64_t side = parts_->unet->sample_size() * parts_->vae->scale();
-  return {side, side};
+  const int64_t scale = parts_->vae->scale();
+  if (!parts_->is_xl && parts_->unet_component().config().outdated_sample_size) return {64 * scale, 64 * scale};
+  const Size latent = parts_->unet->sample_size();
+  return {latent.first * scale, latent.second * scale};
 }
 
 }  // namespace vivace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -60,7 +61,7 @@ GraphRequest clip_text_request(const CLIPTextConfig& config, int64_t batch, int6
 UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(path, options), config_(read_unet_config(read_config(path))) {
   // Guidance makes a batch of 2; CLIP's 77 tokens.
-  set_typical(request({2, config_.sample_size, config_.sample_size, 77}));
+  set_typical(request({2, config_.sample_height, config_.sample_width, 77}));
   if (is_packaged()) return;
   const auto small = [&] { return graph(request({1, 8, 8, 1})); };
   quantize(stored_quantization(read_config(path), weights(), small));
@@ -87,9 +88,12 @@ GraphRequest VAEComponent::encode_request(int64_t batch, int64_t height, int64_t
 
 CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(path, options), config_(read_clip_text_config(read_config(path))) {
-  config_.with_projection = config_.with_projection || weights().find("text_projection.weight");
+  config_.with_projection = config_.with_projection || (!config_.without_projection && weights().find("text_projection.weight"));
   set_typical(request(1, config_.max_position_embeddings, 0));
-  check_weights([&] { return std::vector{graph(request(1, config_.max_position_embeddings, 0))}; });
+  // The rest of a whole CLIPModel.
+  std::vector<std::string> ignored{"vision_model.", "visual_projection.weight", "logit_scale"};
+  if (!config_.with_projection) ignored.emplace_back("text_projection.weight");
+  check_weights([&] { return std::vector{graph(request(1, config_.max_position_embeddings, 0))}; }, ignored);
 }
 
 GraphRequest CLIPTextComponent::request(int64_t batch, int64_t tokens, int64_t skip) const {
@@ -151,7 +155,10 @@ Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, co
   return image_output(session, "sample");
 }
 
-int64_t UNet2DConditionModel::sample_size() const { return static_cast<const UNetComponent&>(*component_).config().sample_size; }
+std::pair<int64_t, int64_t> UNet2DConditionModel::sample_size() const {
+  const UNetConfig& config = static_cast<const UNetComponent&>(*component_).config();
+  return {config.sample_height, config.sample_width};
+}
 int64_t UNet2DConditionModel::in_channels() const { return static_cast<const UNetComponent&>(*component_).config().in_channels; }
 
 AutoencoderKL AutoencoderKL::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -199,6 +206,7 @@ AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) {
     for (int64_t n = 0; n < moments.dim(0); ++n)
       std::copy_n(moments.as<float>() + (2 * n + (part == &p.logvar)) * plane, plane, part->as<float>() + n * plane);
   }
+  for (float& x : p.logvar.floats()) x = std::clamp(x, -30.f, 20.f);  // DiagonalGaussianDistribution's bounds
   return p;
 }
 
@@ -212,6 +220,9 @@ CLIPTextModel CLIPTextModel::from_pretrained(const std::filesystem::path& path, 
 CLIPTextModelOutput CLIPTextModel::operator()(const Tensor& input_ids, int skip) {
   auto& text = static_cast<CLIPTextComponent&>(*component_);
   need_rank(input_ids, 2, "input_ids", "int32 [N, T]");
+  for (const int32_t id : std::span(input_ids.to(DType::int32).as<int32_t>(), static_cast<size_t>(input_ids.numel())))
+    if (id < 0 || id >= text.config().vocab_size)
+      throw UsageError(cat("token id ", id, ": ", text.name(), " has a vocab_size of ", text.config().vocab_size, ": its tokenizer is of another model"));
   Session& session = text.session(text.request(input_ids.dim(0), input_ids.dim(1), skip));
   session.set_input("input_ids", input_ids);
   session.run(Phase::step);

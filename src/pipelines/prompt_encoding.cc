@@ -9,9 +9,10 @@
 namespace vivace {
 namespace {
 
-// A second prompt or a negative one: as many as prompts, or one for all of them.
-Prompts matching(const std::optional<Prompts>& given, const Prompts& fallback, size_t count, const char* name) {
+// A second prompt or a negative one: as many as prompts, or one for all of them. A second one that is an empty text is none in Diffusers.
+Prompts matching(const std::optional<Prompts>& given, const Prompts& fallback, size_t count, const char* name, bool empty_is_none = false) {
   Prompts result = given && !given->empty() ? *given : fallback;
+  if (empty_is_none && result.size() == 1 && result[0].empty()) result = fallback;
   if (result.size() == 1 && count > 1) result.resize(count, result[0]);
   if (result.size() != count) throw UsageError(cat(name, " has ", result.size(), " entries and prompt has ", count, ": give one, or one for each prompt"));
   return result;
@@ -47,13 +48,17 @@ struct Encoded {
   Tensor embeds, pooled;
 };
 
-// SDXL: the penultimate hidden states of both encoders side by side, and the pooled output of the last.
+// SDXL: the penultimate hidden states of both encoders side by side, and the pooled output of the first that projects. With one encoder alone, as in
+// the refiner, that one gets the first prompt.
 Encoded encode_xl(DiffusionPipeline::Parts& parts, const Prompts& first, const Prompts& second, int skip) {
   Encoded result;
-  if (parts.text_encoder) result.embeds = (*parts.text_encoder)(tokenize(*parts.tokenizer, first), skip).hidden_state;
-  const CLIPTextModelOutput out = (*parts.text_encoder_2)(tokenize(*parts.tokenizer_2, second), skip);
+  if (parts.text_encoder) {
+    const CLIPTextModelOutput out = (*parts.text_encoder)(tokenize(*parts.tokenizer, first), skip);
+    result = {out.hidden_state, out.text_embeds};
+  }
+  const CLIPTextModelOutput out = (*parts.text_encoder_2)(tokenize(*parts.tokenizer_2, parts.text_encoder ? second : first), skip);
   result.embeds = join_features(result.embeds, out.hidden_state);
-  result.pooled = out.text_embeds.defined() ? out.text_embeds : out.pooler_output;
+  if (!result.pooled.defined()) result.pooled = out.text_embeds.defined() ? out.text_embeds : out.pooler_output;
   return result;
 }
 
@@ -81,13 +86,13 @@ PromptEmbeddings encode_prompt(DiffusionPipeline::Parts& parts, const Prompts& p
   const std::optional<Prompts> second = options.prompt_2.empty() ? std::nullopt : std::optional(options.prompt_2);
   Encoded positive, negative;
   if (parts.is_xl) {
-    positive = encode_xl(parts, prompt, matching(second, prompt, count, "prompt_2"), 1 + options.clip_skip.value_or(0));
+    positive = encode_xl(parts, prompt, matching(second, prompt, count, "prompt_2", true), 1 + options.clip_skip.value_or(0));
     if (guidance && !options.negative_prompt && parts.force_zeros_for_empty_prompt) {
       negative = {zeros_like(positive.embeds), zeros_like(positive.pooled)};
     } else if (guidance) {
       const Prompts first = matching(options.negative_prompt, "", count, "negative_prompt");
       // As in Diffusers, clip_skip does not reach the negative prompt.
-      negative = encode_xl(parts, first, matching(options.negative_prompt_2, first, count, "negative_prompt_2"), 1);
+      negative = encode_xl(parts, first, matching(options.negative_prompt_2, first, count, "negative_prompt_2", true), 1);
     }
   } else {
     positive = encode_sd(parts, prompt, options.clip_skip.value_or(0));

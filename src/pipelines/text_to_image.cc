@@ -36,6 +36,11 @@ Call resolve(DiffusionPipeline& pipe, DiffusionPipeline::Parts& parts, const Pro
   const Size size = pipe.default_size();
   c.height = o.height ? o.height : size.first;
   c.width = o.width ? o.width : size.second;
+  if (!parts.is_xl && !o.height != !o.width) {
+    // As in Diffusers, which asks for both or none there.
+    warn(o.height ? "height" : "width", " alone is not used: give height and width, or neither of them for ", size.second, 'x', size.first);
+    c.height = size.first, c.width = size.second;
+  }
   check_size(c.height, "height", scale);
   check_size(c.width, "width", scale);
   c.latent_height = c.height / scale;
@@ -45,7 +50,8 @@ Call resolve(DiffusionPipeline& pipe, DiffusionPipeline::Parts& parts, const Pro
   c.guidance_scale = o.guidance_scale.value_or(parts.is_xl ? 5.0 : 7.5);
   if (!std::isfinite(c.guidance_scale)) throw UsageError("guidance_scale is not a finite number");
   c.guidance = c.guidance_scale > 1 && parts.unet_component().config().time_cond_proj_dim == 0;
-  if (o.denoising_end && !(*o.denoising_end > 0 && *o.denoising_end < 1)) throw UsageError(cat("denoising_end is ", *o.denoising_end, ": expected a fraction between 0 and 1"));
+  // 0 and 1 mean the end, as everything outside of the range does in Diffusers.
+  if (o.denoising_end && !(*o.denoising_end >= 0 && *o.denoising_end <= 1)) throw UsageError(cat("denoising_end is ", *o.denoising_end, ": expected a fraction between 0 and 1"));
   if (!(o.guidance_rescale >= 0 && o.guidance_rescale <= 1)) throw UsageError(cat("guidance_rescale is ", o.guidance_rescale, ": expected 0 to 1"));
   if (!o.seeds.empty() && static_cast<int64_t>(o.seeds.size()) != c.images) throw UsageError(cat("seeds has ", o.seeds.size(), " entries for ", c.images, " images: give one for each"));
   return c;
@@ -89,7 +95,11 @@ void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const P
     const bool own_negative = o.negative_original_size && o.negative_target_size;
     const Tensor negative_ids = own_negative ? time_ids(*o.negative_original_size, o.negative_crops_coords_top_left, *o.negative_target_size, c.images) : ids;
     session.set_input("text_embeds", with_negative(e.negative_pooled_prompt_embeds, e.pooled_prompt_embeds, c.guidance));
-    session.set_input("time_ids", with_negative(negative_ids, ids, c.guidance));
+    Tensor joined = with_negative(negative_ids, ids, c.guidance);
+    // Diffusers repeats the pair of a negative and a positive row, where everything else is all negative rows and then all positive ones.
+    if (c.guidance)
+      for (int64_t row = 0; row < 2 * c.images; ++row) std::copy_n((row % 2 ? ids : negative_ids).as<float>(), 6, joined.as<float>() + row * 6);
+    session.set_input("time_ids", joined);
   }
   if (session.has_input("timestep_cond"))
     session.set_input("timestep_cond", guidance_embedding(c.guidance_scale - 1, parts.unet_component().config().time_cond_proj_dim, c.images));
@@ -110,7 +120,7 @@ int set_timesteps(Scheduler& scheduler, const CallOptions& o) {
   if (o.timesteps.empty() && o.sigmas.empty()) request.num_inference_steps = o.num_inference_steps;
   scheduler.set_timesteps(request);
   const auto& timesteps = scheduler.timesteps();
-  if (!o.denoising_end) return static_cast<int>(timesteps.size());
+  if (!o.denoising_end || *o.denoising_end == 0) return static_cast<int>(timesteps.size());
   const double train = scheduler.num_train_timesteps(), cutoff = std::nearbyint(train - *o.denoising_end * train);
   return static_cast<int>(std::ranges::count_if(timesteps, [&](float t) { return t >= cutoff; }));
 }

@@ -111,6 +111,21 @@ UNETS = [
         77,
     ),
     (
+        "unet_nested_transformer_layers",
+        {
+            **SDXL,
+            "block_out_channels": [30, 32, 64],
+            "norm_num_groups": 2,
+            "attention_head_dim": [4, 2, 4],
+            "transformer_layers_per_block": [1, [2, 1], [1, 3]],
+            "reverse_transformer_layers_per_block": [[3, 1, 2], [2, 1, 1], 1],
+            "resnet_out_scale_factor": 2.0,
+        },
+        (1, 4, 8, 12),
+        8,
+        77,
+    ),
+    (
         "unet_other_fields",
         {
             **TWO_LEVELS,
@@ -249,6 +264,7 @@ VAES = [
     ("vae_odd", vae_config(block_out_channels=[32, 32, 64], layers_per_block=2), (1, 4, 7, 5), (1, 3, 37, 29)),
     ("vae_no_quant_convs", NO_QUANT, (1, 16, 8, 6), (1, 3, 16, 24)),
     ("vae_no_mid_attention", vae_config(mid_block_add_attention=False), (1, 4, 8, 8), (1, 3, 17, 16)),
+    ("vae_gelu", vae_config(act_fn="gelu"), (1, 4, 5, 4), (1, 3, 12, 16)),
     ("vae_one_level", vae_config(block_out_channels=[32]), (1, 4, 8, 8), (1, 3, 8, 8)),
 ]
 

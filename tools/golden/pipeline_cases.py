@@ -122,6 +122,10 @@ THREE, SD, EMOJI = "configs/sdxl_three_levels", "configs/sd1", "assets/emoji-xl"
 ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 NO_ZEROS = {"model_index.json": {"force_zeros_for_empty_prompt": False}}
 DPM = {"_class_name": "DPMSolverMultistepScheduler"}
+OUTDATED_DDIM = {
+    "model_index.json": {"scheduler": ["diffusers", "DDIMScheduler"]},
+    "scheduler/scheduler_config.json": {"_class_name": "DDIMScheduler", "clip_sample": True, "steps_offset": 0},
+}
 LONG = "a very long prompt about a small red house with a green garden and a blue sky, " * 6
 
 CASES = [
@@ -136,6 +140,7 @@ CASES = [
     _case("negative_not_zeroed", overrides=NO_ZEROS),
     _case("empty_prompt_not_zeroed", prompt="", overrides=NO_ZEROS),
     _case("long_prompt_truncated", prompt=LONG),
+    _case("prompt_2_empty_string", prompt_2="", negative_prompt="blue", negative_prompt_2=""),
     _case("prompt_2", prompt_2="a green pear", negative_prompt="blue", negative_prompt_2="yellow"),
     _case("clip_skip", clip_skip=1, negative_prompt="blue"),
     _case("guidance_rescale", guidance_rescale=0.7),
@@ -163,8 +168,16 @@ CASES = [
         negative_crops_coords_top_left=[8, 2],
         negative_target_size=[128, 96],
     ),
+    _case(
+        "negative_micro_conditioning_images",
+        negative_original_size=[16, 24],
+        negative_target_size=[128, 96],
+        num_images_per_prompt=2,
+        num_inference_steps=2,
+    ),
     # steps
     _case("one_step", num_inference_steps=1),
+    _case("denoising_end_one", denoising_end=1.0),
     _case("denoising_end", denoising_end=0.6, num_inference_steps=5, output_type="latent"),
     _case("timesteps", timesteps=[951, 601, 301, 51]),
     _case("sigmas", sigmas=[12.5, 4.0, 1.25, 0.2]),
@@ -199,6 +212,10 @@ CASES = [
     _case("sd1_no_guidance_batch", SD, prompt=["a dog", "a cat"], guidance_scale=1.0, num_images_per_prompt=2, num_inference_steps=2),
     # Not seed 7: its noise is one that rounding alone moves by 1.6e-4, twenty times more than other seeds' noise.
     _case("sd1_clip_skip_ddim", SD, clip_skip=1, generator=8, scheduler={"_class_name": "DDIMScheduler"}),
+    # what StableDiffusionPipeline corrects in an outdated scheduler_config.json, and one side of a size, which it does not take
+    _case("sd1_outdated_pndm", SD, generator=8, overrides={"scheduler/scheduler_config.json": {"steps_offset": 0}}),
+    _case("sd1_outdated_ddim", SD, generator=8, overrides=OUTDATED_DDIM),
+    _case("sd1_one_side", SD, generator=8, height=32),
     # the model in the repository
     _case("emoji_red_apple", EMOJI, num_inference_steps=25),
     _case("emoji_rocket", EMOJI, prompt="rocket", generator=101, num_inference_steps=10, negative_prompt="a dog"),

@@ -23,7 +23,6 @@ AutoencoderKLConfig read_autoencoder_kl_config(const Config& c) {
   v.latent_channels = c.get_or<int64_t>("latent_channels", 4);
   v.layers_per_block = c.get_or<int64_t>("layers_per_block", 1);
   v.norm_num_groups = c.get_or<int64_t>("norm_num_groups", 32);
-  v.sample_size = c.get_or<int64_t>("sample_size", 32);
   v.block_out_channels = c.get_or<std::vector<int64_t>>("block_out_channels", {64});
   v.act_fn = activation_field(c, "act_fn", "silu");
   v.scaling_factor = c.get_or<double>("scaling_factor", 0.18215);

@@ -10,7 +10,7 @@
 namespace vivace {
 
 struct AutoencoderKLConfig {
-  int64_t in_channels = 3, out_channels = 3, latent_channels = 4, layers_per_block = 1, norm_num_groups = 32, sample_size = 32;
+  int64_t in_channels = 3, out_channels = 3, latent_channels = 4, layers_per_block = 1, norm_num_groups = 32;
   std::vector<int64_t> block_out_channels;
   std::string act_fn = "silu";
   double scaling_factor = 0.18215, shift_factor = 0;

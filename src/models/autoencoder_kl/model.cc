@@ -30,7 +30,7 @@ Value mid_block(Builder& b, Value x, const AutoencoderKLConfig& config) {
 }
 
 Value head(Builder& b, Value x, int64_t out, const AutoencoderKLConfig& config) {
-  x = b.activation(group_norm(b, "conv_norm_out", x, config.norm_num_groups, 1e-6), config.act_fn);
+  x = b.activation(group_norm(b, "conv_norm_out", x, config.norm_num_groups, 1e-6), "silu");  // act_fn is the resnets' alone
   return conv2d_same(b, "conv_out", x, out, 3);
 }
 

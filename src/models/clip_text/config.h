@@ -13,7 +13,8 @@ struct CLIPTextConfig {
   std::string hidden_act = "quick_gelu";  // an op name
   double layer_norm_eps = 1e-5;
   int64_t eos_token_id = 49407;
-  bool with_projection = false;  // CLIPTextModelWithProjection
+  // What "architectures" says: CLIPTextModelWithProjection, or CLIPTextModel. Neither where it is silent: the weights decide.
+  bool with_projection = false, without_projection = false;
 };
 
 // Throws UserError naming file and field.

@@ -24,7 +24,7 @@ Value feed_forward(Builder& b, std::string_view name, Value x) {
 }
 
 ResnetOptions resnet_options(const UNetConfig& config) {
-  return {config.norm_num_groups, config.norm_eps, config.act_fn, config.resnet_out_scale_factor, config.resnet_time_scale_shift};
+  return {config.norm_num_groups, config.norm_eps, config.act_fn, 1, config.resnet_time_scale_shift};
 }
 
 bool has_attention(const BlockSpec& spec) { return spec.type.starts_with("CrossAttn"); }

@@ -1,6 +1,7 @@
 #include "models/unet2d_condition/config.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "base/json.h"
 #include "models/common/config_fields.h"
@@ -38,6 +39,24 @@ std::vector<std::vector<int64_t>> per_layer(const Config& c, const char* key, si
   return lists;
 }
 
+// "0.6.0.dev0" and the like.
+bool is_before_0_9(const std::string& version) {
+  int major = 0, minor = 0;
+  return std::sscanf(version.c_str(), "%d.%d", &major, &minor) == 2 && major == 0 && minor < 9;
+}
+
+void read_sample_size(const Config& c, UNetConfig& u) {
+  if (c.is_list("sample_size")) {
+    const auto sizes = c.get<std::vector<int64_t>>("sample_size");
+    if (sizes.size() != 2) c.unsupported("sample_size", "a number, or height and width");
+    u.sample_height = sizes[0], u.sample_width = sizes[1];
+  } else {
+    u.sample_height = u.sample_width = c.get_or<int64_t>("sample_size", 64);
+    u.outdated_sample_size = u.sample_height < 64 && is_before_0_9(c.get_or<std::string>("_diffusers_version", ""));
+  }
+  if (u.sample_height <= 0 || u.sample_width <= 0) c.unsupported("sample_size", "a positive size");
+}
+
 }  // namespace
 
 UNetConfig read_unet_config(const Config& c) {
@@ -54,13 +73,15 @@ UNetConfig read_unet_config(const Config& c) {
   u.mid_block_type = c.has("mid_block_type") && c.is_null("mid_block_type")
                          ? ""
                          : c.one_of("mid_block_type", {"UNetMidBlock2DCrossAttn", "UNetMidBlock2D"}, "UNetMidBlock2DCrossAttn");
-  u.sample_size = c.is_list("sample_size") ? c.get<std::vector<int64_t>>("sample_size").at(0) : c.get_or<int64_t>("sample_size", 64);
+  read_sample_size(c, u);
   u.in_channels = c.get_or<int64_t>("in_channels", 4);
   u.out_channels = c.get_or<int64_t>("out_channels", 4);
   u.center_input_sample = c.get_or<bool>("center_input_sample", false);
   u.flip_sin_to_cos = c.get_or<bool>("flip_sin_to_cos", true);
   u.freq_shift = c.get_or<double>("freq_shift", 0);
   u.layers_per_block = c.int_per_level("layers_per_block", levels, 2);
+  for (int64_t layers : u.layers_per_block)
+    if (layers < 1 || layers > 1024) c.unsupported("layers_per_block", "1 or more");
   // Diffusers' old misnomer: attention_head_dim holds the number of heads unless num_attention_heads is given.
   u.num_attention_heads = c.get_optional<std::vector<int64_t>>("num_attention_heads") && c.is_list("num_attention_heads")
                               ? c.int_per_level("num_attention_heads", levels)
@@ -71,7 +92,7 @@ UNetConfig read_unet_config(const Config& c) {
     if (u.down_block_types[i].starts_with("CrossAttn") && context[i] != u.cross_attention_dim) c.unsupported("cross_attention_dim", "one size for all blocks with attention");
   u.only_cross_attention = c.bool_per_level("only_cross_attention", levels, false);
   u.transformer_layers = per_layer(c, "transformer_layers_per_block", levels, u.layers_per_block, 0);
-  u.mid_transformer_layers = u.transformer_layers.back().back();
+  u.mid_transformer_layers = u.transformer_layers.back().front();
   std::vector<int64_t> up_layers(u.layers_per_block.rbegin(), u.layers_per_block.rend());
   if (c.has("reverse_transformer_layers_per_block") && !c.is_null("reverse_transformer_layers_per_block")) {
     u.up_transformer_layers = per_layer(c, "reverse_transformer_layers_per_block", levels, up_layers, 1);
@@ -85,7 +106,6 @@ UNetConfig read_unet_config(const Config& c) {
   }
   u.downsample_padding = c.get_or<int64_t>("downsample_padding", 1);
   u.mid_block_scale_factor = c.get_or<double>("mid_block_scale_factor", 1);
-  u.resnet_out_scale_factor = c.get_or<double>("resnet_out_scale_factor", 1);
   u.resnet_time_scale_shift = c.one_of("resnet_time_scale_shift", {"default", "scale_shift"}, "default") == "scale_shift";
   u.act_fn = activation_field(c, "act_fn", "silu");
   u.time_embedding_act_fn = activation_field(c, "time_embedding_act_fn", "");
@@ -100,6 +120,8 @@ UNetConfig read_unet_config(const Config& c) {
   u.time_cond_proj_dim = c.get_or<int64_t>("time_cond_proj_dim", 0);
   u.conv_in_kernel = c.get_or<int64_t>("conv_in_kernel", 3);
   u.conv_out_kernel = c.get_or<int64_t>("conv_out_kernel", 3);
+  for (const char* key : {"conv_in_kernel", "conv_out_kernel"})
+    if (c.get_or<int64_t>(key, 3) < 1 || c.get_or<int64_t>(key, 3) % 2 == 0) c.unsupported(key, "an odd size");
   if (u.addition_embed_type == "text_time" && u.addition_time_embed_dim <= 0) c.unsupported("addition_time_embed_dim", "a positive size, as addition_embed_type is \"text_time\"");
   if (u.addition_embed_type == "text_time") {
     const int64_t total = u.projection_class_embeddings_input_dim, one = u.addition_time_embed_dim;
@@ -109,7 +131,9 @@ UNetConfig read_unet_config(const Config& c) {
   }
   for (size_t i = 0; i < levels; ++i) {
     if (u.norm_num_groups <= 0 || u.block_out_channels[i] <= 0 || u.block_out_channels[i] % u.norm_num_groups) c.unsupported("norm_num_groups", "a divisor of every entry of block_out_channels");
-    if (u.num_attention_heads[i] <= 0 || u.block_out_channels[i] % u.num_attention_heads[i]) c.unsupported("attention_head_dim", "head counts that divide block_out_channels");
+    const bool attends = u.down_block_types[i].starts_with("CrossAttn") || u.up_block_types[levels - 1 - i].starts_with("CrossAttn") ||
+                         (i + 1 == levels && u.mid_block_type == "UNetMidBlock2DCrossAttn");
+    if (attends && (u.num_attention_heads[i] <= 0 || u.block_out_channels[i] % u.num_attention_heads[i])) c.unsupported("attention_head_dim", "head counts that divide block_out_channels");
   }
   return u;
 }
