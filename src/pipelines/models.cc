@@ -220,11 +220,12 @@ CLIPTextModel CLIPTextModel::from_pretrained(const std::filesystem::path& path, 
 CLIPTextModelOutput CLIPTextModel::operator()(const Tensor& input_ids, int skip) {
   auto& text = static_cast<CLIPTextComponent&>(*component_);
   need_rank(input_ids, 2, "input_ids", "int32 [N, T]");
-  for (const int32_t id : std::span(input_ids.to(DType::int32).as<int32_t>(), static_cast<size_t>(input_ids.numel())))
+  const Tensor ids = input_ids.to(DType::int32);
+  for (const int32_t id : std::span(ids.as<int32_t>(), static_cast<size_t>(ids.numel())))
     if (id < 0 || id >= text.config().vocab_size)
       throw UsageError(cat("token id ", id, ": ", text.name(), " has a vocab_size of ", text.config().vocab_size, ": its tokenizer is of another model"));
   Session& session = text.session(text.request(input_ids.dim(0), input_ids.dim(1), skip));
-  session.set_input("input_ids", input_ids);
+  session.set_input("input_ids", ids);
   session.run(Phase::step);
   session.check_quantized();
   const auto get = [&](const char* name) { return session.has_output(name) ? session.output(name).to(DType::float32).clone() : Tensor(); };
