@@ -41,41 +41,33 @@ void check_finite(const Json& values, const std::string& name) {
   }
 }
 
-std::vector<std::string> names_of(const Json& values) {
-  std::vector<std::string> names;
-  for (const auto& [key, value] : values.items()) names.push_back(key);
-  return names;
-}
-
-bool contains(const std::vector<std::string>& names, std::string_view name) { return std::ranges::find(names, name) != names.end(); }
-
 }  // namespace
 
 SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides, const std::string& forced)
     : class_name_(std::move(class_name)),
-      given_(given_values(class_name_ + " config", config)),
-      values_(given_),
-      hidden_(Config::parse(given_.dump(), class_name_ + " config")),
+      values_(given_values(class_name_ + " config", config)),
+      merged_(values_),
+      hidden_(Config::parse(values_.dump(), class_name_ + " config")),
       fields_(hidden_) {
   const std::string name = class_name_ + " config";
-  const Json over = object(overrides, name + " overrides"), must = object(forced, name);
-  overridden_ = names_of(over);
-  values_.update(over);
-  for (const std::string& key : names_of(must))
-    if (!values_.contains(key)) forced_.push_back(key);
-  values_.update(must);
-  check_finite(values_, name);
-  fields_ = Config::parse(values_.dump(), name);
+  const Json must = object(forced, name);
+  merged_.update(object(overrides, name + " overrides"));
+  for (const auto& [key, value] : must.items()) {
+    if (!merged_.contains(key)) forced_.push_back(key);
+    if (values_.contains(key)) values_[key] = value;
+    merged_[key] = value;
+  }
+  check_finite(merged_, name);
+  fields_ = Config::parse(merged_.dump(), name);
   values_["_class_name"] = class_name_;
 }
 
 template <class T>
 void SchedulerConfig::record(std::string_view key, const T& value) {
-  declared_.emplace_back(key);
-  if (contains(forced_, key)) defaults_.emplace_back(key);
-  if (fields_.has(key)) return;
-  values_[std::string(key)] = value;
-  defaults_.emplace_back(key);
+  const std::string name(key);
+  const auto found = merged_.find(name);
+  values_[name] = found == merged_.end() ? Json(value) : *found;
+  if (found == merged_.end() || std::ranges::find(forced_, name) != forced_.end()) defaults_.push_back(name);
 }
 
 bool SchedulerConfig::flag(std::string_view key, bool fallback) {
@@ -129,12 +121,6 @@ void SchedulerConfig::only_null(std::string_view key) {
 
 std::string SchedulerConfig::json() const {
   Json out = values_;
-  // An override that the class does not declare is dropped, unlike such a field of the config itself.
-  for (const std::string& key : overridden_) {
-    if (contains(declared_, key)) continue;
-    out.erase(key);
-    if (given_.contains(key)) out[key] = given_[key];
-  }
   if (!defaults_.empty()) out["_use_default_values"] = defaults_;
   return out.dump(2, ' ', false, Json::error_handler_t::replace);
 }

@@ -20,8 +20,8 @@ class SchedulerConfig {
   // Throws UserError when one of them is no JSON object.
   SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides, const std::string& forced = "{}");
 
-  // All throw UserError for a value of the wrong type or out of range. A null counts as missing.
-  bool flag(std::string_view key, bool fallback);
+  // All throw UserError for a value of the wrong type or out of range. A null counts as missing, except where it is Python's other false.
+  bool flag(std::string_view key, bool fallback);  // null: false
   int integer(std::string_view key, int fallback, int least, int most);
   double number(std::string_view key, double fallback);  // NaN and +infinity are refused
   std::optional<std::string> optional_text(std::string_view key);
@@ -46,11 +46,10 @@ class SchedulerConfig {
   void record(std::string_view key, const T& value);
 
   std::string class_name_;
-  nlohmann::json given_;   // the fields of the config alone, without overrides
-  nlohmann::json values_;  // all fields: given, hidden and default
-  Config hidden_;          // given_, to be read
-  Config fields_;          // those given, overridden or forced
-  std::vector<std::string> overridden_, forced_, declared_, defaults_;
+  nlohmann::json values_;  // what json() writes: the config's fields, and of those that the class declares what they came to be
+  nlohmann::json merged_;  // the config's fields, overridden and forced
+  Config hidden_, fields_;  // the config's, and merged_, to be read
+  std::vector<std::string> forced_, defaults_;  // names: forced without being given; those with the class's default
 };
 
 }  // namespace vivace
