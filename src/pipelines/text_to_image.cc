@@ -1,5 +1,6 @@
 // The call: arguments checked, prompt encoded, latents drawn, loop, decoding.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <random>
@@ -57,11 +58,19 @@ Call resolve(DiffusionPipeline& pipe, DiffusionPipeline::Parts& parts, const Pro
   return c;
 }
 
-Tensor time_ids(const Size& original, const Size& crop, const Size& target, int64_t images) {
-  const float row[] = {static_cast<float>(original.first), static_cast<float>(original.second), static_cast<float>(crop.first),
-                       static_cast<float>(crop.second),    static_cast<float>(target.first),    static_cast<float>(target.second)};
-  Tensor ids({images, 6}, DType::float32);
-  for (int64_t n = 0; n < images; ++n) std::copy_n(row, 6, ids.as<float>() + n * 6);
+using TimeIds = std::array<float, 6>;
+
+TimeIds time_ids(const Size& original, const Size& crop, const Size& target) {
+  return {static_cast<float>(original.first), static_cast<float>(original.second), static_cast<float>(crop.first),
+          static_cast<float>(crop.second),    static_cast<float>(target.first),    static_cast<float>(target.second)};
+}
+
+// The rows, one after another, so many times.
+Tensor repeat(const std::vector<TimeIds>& rows, int64_t times) {
+  Tensor ids({static_cast<int64_t>(rows.size()) * times, 6}, DType::float32);
+  float* to = ids.as<float>();
+  for (int64_t n = 0; n < times; ++n)
+    for (const TimeIds& row : rows) to = std::ranges::copy(row, to).out;
   return ids;
 }
 
@@ -91,15 +100,12 @@ void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const P
     if (parts.unet_component().config().time_id_count != 6)
       throw UserError(cat(parts.path, "/unet takes aesthetic scores (it is a refiner): it refines pictures and cannot begin one"));
     const Size size{c.height, c.width};
-    const Tensor ids = time_ids(o.original_size.value_or(size), o.crops_coords_top_left, o.target_size.value_or(size), c.images);
+    const TimeIds ids = time_ids(o.original_size.value_or(size), o.crops_coords_top_left, o.target_size.value_or(size));
     const bool own_negative = o.negative_original_size && o.negative_target_size;
-    const Tensor negative_ids = own_negative ? time_ids(*o.negative_original_size, o.negative_crops_coords_top_left, *o.negative_target_size, c.images) : ids;
+    const TimeIds negative_ids = own_negative ? time_ids(*o.negative_original_size, o.negative_crops_coords_top_left, *o.negative_target_size) : ids;
     session.set_input("text_embeds", with_negative(e.negative_pooled_prompt_embeds, e.pooled_prompt_embeds, c.guidance));
-    Tensor joined = with_negative(negative_ids, ids, c.guidance);
     // Diffusers repeats the pair of a negative and a positive row, where everything else is all negative rows and then all positive ones.
-    if (c.guidance)
-      for (int64_t row = 0; row < 2 * c.images; ++row) std::copy_n((row % 2 ? ids : negative_ids).as<float>(), 6, joined.as<float>() + row * 6);
-    session.set_input("time_ids", joined);
+    session.set_input("time_ids", repeat(c.guidance ? std::vector{negative_ids, ids} : std::vector{ids}, c.images));
   }
   if (session.has_input("timestep_cond"))
     session.set_input("timestep_cond", guidance_embedding(c.guidance_scale - 1, parts.unet_component().config().time_cond_proj_dim, c.images));
