@@ -28,6 +28,8 @@ void grow(std::shared_ptr<void>& pages, size_t& bytes, size_t wanted) {
 // How a store knows a checkpoint tensor that is used as it is.
 std::string weight_key(const std::string& name) { return "weight " + name; }
 
+size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.bytes()); }
+
 }  // namespace
 
 RuntimeCounters& runtime_counters() {
@@ -60,7 +62,7 @@ KernelCall Session::packing_call(const KernelEntry& entry, const PlanStep& step)
 
 size_t Session::constant_bytes(const Backend& backend, const PlanStep& step) const {
   const KernelEntry& entry = entry_of(backend, step);
-  return step.pack ? entry.packed_bytes(packing_call(entry, step)) : static_cast<size_t>(plan_->values[static_cast<size_t>(step.out)].type.bytes());
+  return step.pack ? entry.packed_bytes(packing_call(entry, step)) : bytes_of(plan_->values[static_cast<size_t>(step.out)]);
 }
 
 void* Session::address(int32_t value) const {
@@ -101,7 +103,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
   // Weights that are used as they are stored need no copy beyond the mapping.
   for (size_t v = 0; v < values.size(); ++v)
     if (needed[v] && values[v].where == PlanValue::Where::weight) {
-      constants_[v] = store.find(weight_key(values[v].key), static_cast<size_t>(values[v].type.bytes()));
+      constants_[v] = store.find(weight_key(values[v].key), bytes_of(values[v]));
       if (!constants_[v]) constants_[v] = std::shared_ptr<void>(const_cast<void*>(weights.find(values[v].key).data), [](void*) {});
     }
 
@@ -117,7 +119,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
       entry.pack(packed, address(step.in[0]), step.in.size() > 1 ? address(step.in[1]) : nullptr, constants_[out].get());
       store.put(values[out].key, constants_[out], bytes);
     } else {
-      const size_t bytes = static_cast<size_t>(values[out].type.bytes());
+      const size_t bytes = bytes_of(values[out]);
       constants_[out] = keep[out] ? store.allocate(bytes) : allocate_pages(bytes);
       const KernelCall c = kernel_call(*plan_, step);
       const std::shared_ptr<void> workspace = allocate_pages(entry.workspace_bytes ? entry.workspace_bytes(c) : 0);
@@ -146,7 +148,7 @@ std::vector<Constant> Session::constants(const Backend& backend) const {
     if (!constants_[v]) continue;
     const PlanValue& value = plan_->values[v];
     const bool stored = value.where == PlanValue::Where::weight;
-    result.push_back({stored ? weight_key(value.key) : value.key, constants_[v], stored ? static_cast<size_t>(value.type.bytes()) : bytes[v]});
+    result.push_back({stored ? weight_key(value.key) : value.key, constants_[v], stored ? bytes_of(value) : bytes[v]});
   }
   return result;
 }

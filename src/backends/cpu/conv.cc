@@ -94,7 +94,10 @@ template <size_t index>
 void pack(const KernelCall& call, const void* source, const void*, void* packed) {
   kernel<index>().pack(spec_of(call), isa(), source, call.in[slots_of(call.op).weight]->dtype, packed);
 }
-std::string pack_key(const KernelCall& call) { return cat(isa_name(isa()), ' ', dtype_name(spec_of(call).compute), ' ', dtype_name(spec_of(call).w)); }
+std::string pack_key(const KernelCall& call) {
+  const ConvSpec spec = spec_of(call);
+  return cat(isa_name(isa()), ' ', dtype_name(spec.compute), ' ', dtype_name(spec.w));
+}
 
 template <size_t index>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {

@@ -20,8 +20,10 @@ CLIPTextConfig read_clip_text_config(const Config& whole) {
   t.layer_norm_eps = c.get_or<double>("layer_norm_eps", 1e-5);
   t.eos_token_id = c.get_or<int64_t>("eos_token_id", 49407);
   c.require<bool>("use_attention_mask", false);
-  for (const std::string& name : whole.get_or<std::vector<std::string>>("architectures", {}))
-    (name == "CLIPTextModelWithProjection" ? t.with_projection : t.without_projection) |= name.starts_with("CLIPTextModel");
+  for (const std::string& name : whole.get_or<std::vector<std::string>>("architectures", {})) {
+    t.with_projection |= name == "CLIPTextModelWithProjection";
+    t.without_projection |= name == "CLIPTextModel";
+  }
   if (t.num_attention_heads <= 0 || t.hidden_size <= 0 || t.hidden_size % t.num_attention_heads)
     c.unsupported("num_attention_heads", "a divisor of hidden_size");
   if (t.num_hidden_layers < 1) c.unsupported("num_hidden_layers", "at least 1");

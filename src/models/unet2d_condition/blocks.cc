@@ -27,8 +27,6 @@ ResnetOptions resnet_options(const UNetConfig& config) {
   return {config.norm_num_groups, config.norm_eps, config.act_fn, 1, config.resnet_time_scale_shift};
 }
 
-bool has_attention(const BlockSpec& spec) { return spec.type.starts_with("CrossAttn"); }
-
 }  // namespace
 
 Value basic_transformer_block(Builder& b, std::string_view name, Value x, Value context, int64_t heads, bool only_cross_attention) {
@@ -56,7 +54,7 @@ Value down_block(Builder& b, std::string_view name, Value x, const Conditioning&
   const auto scope = b.scope(name);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     x = resnet_block(b, item("resnets", i), x, c.temb, spec.out_channels, resnet_options(config));
-    if (has_attention(spec)) x = transformer_2d(b, item("attentions", i), x, c.encoder_hidden_states, spec.layers[i], spec, config);
+    if (has_attention(spec.type)) x = transformer_2d(b, item("attentions", i), x, c.encoder_hidden_states, spec.layers[i], spec, config);
     skips.push_back(x);
   }
   if (spec.resample) {
@@ -85,7 +83,7 @@ Value up_block(Builder& b, std::string_view name, Value x, const Conditioning& c
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     x = resnet_block(b, item("resnets", i), b.concat({x, skips.back()}, -1), c.temb, spec.out_channels, resnet_options(config));
     skips.pop_back();
-    if (has_attention(spec)) x = transformer_2d(b, item("attentions", i), x, c.encoder_hidden_states, spec.layers[i], spec, config);
+    if (has_attention(spec.type)) x = transformer_2d(b, item("attentions", i), x, c.encoder_hidden_states, spec.layers[i], spec, config);
   }
   return spec.resample ? upsample(b, "upsamplers.0", x, spec.forward_upsample_size ? skips.back() : Value{}) : x;
 }

@@ -89,7 +89,7 @@ UNetConfig read_unet_config(const Config& c) {
   const auto context = c.int_per_level("cross_attention_dim", levels, 1280);
   u.cross_attention_dim = context.back();
   for (size_t i = 0; i < levels; ++i)
-    if (u.down_block_types[i].starts_with("CrossAttn") && context[i] != u.cross_attention_dim) c.unsupported("cross_attention_dim", "one size for all blocks with attention");
+    if (has_attention(u.down_block_types[i]) && context[i] != u.cross_attention_dim) c.unsupported("cross_attention_dim", "one size for all blocks with attention");
   u.only_cross_attention = c.bool_per_level("only_cross_attention", levels, false);
   u.transformer_layers = per_layer(c, "transformer_layers_per_block", levels, u.layers_per_block, 0);
   u.mid_transformer_layers = u.transformer_layers.back().front();
@@ -120,8 +120,8 @@ UNetConfig read_unet_config(const Config& c) {
   u.time_cond_proj_dim = c.get_or<int64_t>("time_cond_proj_dim", 0);
   u.conv_in_kernel = c.get_or<int64_t>("conv_in_kernel", 3);
   u.conv_out_kernel = c.get_or<int64_t>("conv_out_kernel", 3);
-  for (const char* key : {"conv_in_kernel", "conv_out_kernel"})
-    if (c.get_or<int64_t>(key, 3) < 1 || c.get_or<int64_t>(key, 3) % 2 == 0) c.unsupported(key, "an odd size");
+  for (const auto& [key, size] : {std::pair{"conv_in_kernel", u.conv_in_kernel}, {"conv_out_kernel", u.conv_out_kernel}})
+    if (size < 1 || size % 2 == 0) c.unsupported(key, "an odd size");
   if (u.addition_embed_type == "text_time" && u.addition_time_embed_dim <= 0) c.unsupported("addition_time_embed_dim", "a positive size, as addition_embed_type is \"text_time\"");
   if (u.addition_embed_type == "text_time") {
     const int64_t total = u.projection_class_embeddings_input_dim, one = u.addition_time_embed_dim;
@@ -131,7 +131,7 @@ UNetConfig read_unet_config(const Config& c) {
   }
   for (size_t i = 0; i < levels; ++i) {
     if (u.norm_num_groups <= 0 || u.block_out_channels[i] <= 0 || u.block_out_channels[i] % u.norm_num_groups) c.unsupported("norm_num_groups", "a divisor of every entry of block_out_channels");
-    const bool attends = u.down_block_types[i].starts_with("CrossAttn") || u.up_block_types[levels - 1 - i].starts_with("CrossAttn") ||
+    const bool attends = has_attention(u.down_block_types[i]) || has_attention(u.up_block_types[levels - 1 - i]) ||
                          (i + 1 == levels && u.mid_block_type == "UNetMidBlock2DCrossAttn");
     if (attends && (u.num_attention_heads[i] <= 0 || u.block_out_channels[i] % u.num_attention_heads[i])) c.unsupported("attention_head_dim", "head counts that divide block_out_channels");
   }

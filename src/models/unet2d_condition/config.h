@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -37,6 +38,9 @@ struct UNetConfig {
   int64_t time_embedding_dim = 0, time_cond_proj_dim = 0;  // the second is 0 for none
   int64_t conv_in_kernel = 3, conv_out_kernel = 3;
 };
+
+// Of a down or up block's type.
+inline bool has_attention(std::string_view block_type) { return block_type.starts_with("CrossAttn"); }
 
 // Throws UserError naming file and field.
 UNetConfig read_unet_config(const Config& config);
