@@ -1,0 +1,284 @@
+// A layer for the GEMM's tests: operands of any type, the float64 result, and what each result may be off by.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/kernels/gemm.h"
+#include "base/parallel.h"
+#include "tensor/half.h"
+
+namespace vivace::cpu::gemm_test {
+
+inline constexpr double kF32 = 0x1p-24, kBf16 = 0x1p-8, kF16 = 0x1p-11;  // unit roundoffs
+
+inline double unit_roundoff(DType dtype) { return dtype == bfloat16 ? kBf16 : dtype == float16 ? kF16 : kF32; }
+
+inline double get(const void* p, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::bfloat16: return static_cast<const bf16*>(p)[i];
+    case DType::float16: return static_cast<const f16*>(p)[i];
+    case DType::float8_e4m3: return static_cast<const f8e4m3*>(p)[i];
+    case DType::float64: return static_cast<const double*>(p)[i];
+    case DType::int8: return static_cast<const int8_t*>(p)[i];
+    case DType::uint8: return static_cast<const uint8_t*>(p)[i];
+    default: return static_cast<const float*>(p)[i];
+  }
+}
+
+inline void put(void* p, DType dtype, int64_t i, double x) {
+  const float f = static_cast<float>(x);
+  switch (dtype) {
+    case DType::bfloat16: static_cast<bf16*>(p)[i] = bf16(f); break;
+    case DType::float16: static_cast<f16*>(p)[i] = f16(f); break;
+    case DType::float8_e4m3: static_cast<f8e4m3*>(p)[i] = f8e4m3(f); break;
+    case DType::float64: static_cast<double*>(p)[i] = x; break;
+    case DType::int8: static_cast<int8_t*>(p)[i] = static_cast<int8_t>(x); break;
+    case DType::uint8: static_cast<uint8_t*>(p)[i] = static_cast<uint8_t>(x); break;
+    default: static_cast<float*>(p)[i] = f;
+  }
+}
+
+// Exactly as long as asked for, so that AddressSanitizer sees every byte read beyond.
+struct Buffer {
+  DType dtype;
+  int64_t size;
+  std::unique_ptr<char[]> bytes;
+  Buffer(DType dtype, int64_t size) : dtype(dtype), size(size), bytes(new char[static_cast<size_t>(size) * dtype_size(dtype)]()) {}
+  void* data() { return bytes.get(); }
+  double operator[](int64_t i) const { return get(bytes.get(), dtype, i); }
+  void set(int64_t i, double x) { put(bytes.get(), dtype, i, x); }
+};
+
+struct Aligned {
+  void* p;
+  explicit Aligned(size_t bytes) : p(std::aligned_alloc(64, (bytes + 63) / 64 * 64 + 64)) {}
+  ~Aligned() { std::free(p); }
+};
+
+inline double activate(Act act, double x) {
+  switch (act) {
+    case Act::none: return x;
+    case Act::silu: return x / (1 + std::exp(-x));
+    case Act::gelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Act::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Act::quick_gelu: return x / (1 + std::exp(-1.702 * x));
+    case Act::relu: return std::max(x, 0.0);
+  }
+  return 0;
+}
+
+// No activation is steeper than this (GELU's maximum slope is 1.129).
+inline constexpr double kSlope = 1.13;
+// The epilogue's own error for an exact argument: rounding the exponent's argument costs |x| roundoffs (three of them for tanh's cubic),
+// erfc's polynomial 1.5e-7 of x/2.
+inline double activation_error(Act act, double x, double y) {
+  switch (act) {
+    case Act::none:
+    case Act::relu: return 0;
+    case Act::gelu: return std::fabs(x) * (0.75e-7 + 6 * kF32);
+    case Act::gelu_tanh: return std::fabs(y) * (3 * (2 * std::fabs(x) + 0.1 * std::fabs(x * x * x)) + 8) * kF32 + 1e-37;
+    default: return std::fabs(y) * (3 * std::fabs(x) + 8) * kF32 + 1e-37;
+  }
+}
+
+struct Case {
+  GemmSpec spec{};
+  int64_t m = 1;
+  DType w_given = float32;
+  bool bias = false, residual = false, in_place = false;
+  int64_t rows_per_group = 0;
+};
+
+inline std::string describe(const Case& c, Isa level) {
+  constexpr const char* computes[] = {"f32", "bf16", "bf16x3", "int8_dynamic"};
+  const GemmSpec& s = c.spec;
+  return std::string(isa_name(level)) + " m" + std::to_string(c.m) + " n" + std::to_string(s.n) + " k" + std::to_string(s.k) + " " +
+         computes[static_cast<int>(s.compute)] + " a=" + std::string(dtype_name(s.a)) + " w=" + std::string(dtype_name(s.w)) + " given " +
+         std::string(dtype_name(c.w_given)) + " c=" + std::string(dtype_name(s.c)) + " act" + std::to_string(static_cast<int>(s.act)) +
+         (s.geglu ? " geglu" : "");
+}
+
+// W as the GEMM stores it, from its documented rule, and the float32 scale of each row.
+inline void store_weights(const Case& c, const Buffer& w, std::vector<double>& stored) {
+  const int64_t n = c.spec.n, k = c.spec.k;
+  const bool scaled = (c.spec.w == DType::int8 || c.spec.w == DType::float8_e4m3) && c.spec.w != c.w_given;
+  for (int64_t i = 0; i < n; ++i) {
+    float absmax = 0;
+    for (int64_t j = 0; j < k; ++j) absmax = std::max(absmax, std::fabs(static_cast<float>(w[i * k + j])));
+    const float scale = scaled ? absmax / (c.spec.w == DType::int8 ? 127.f : 448.f) : 1.f, inverse = scale > 0 ? 1.f / scale : 0.f;
+    for (int64_t j = 0; j < k; ++j) {
+      const auto x = static_cast<float>(w[i * k + j]);
+      double y = x;
+      if (scaled) {
+        y = c.spec.w == DType::int8 ? std::nearbyintf(x * inverse) : static_cast<double>(f8e4m3(x * inverse));
+      } else if (c.spec.w == bfloat16) {
+        y = bf16(x);
+      } else if (c.spec.w == float16) {
+        y = f16(x);
+      }
+      stored[i * k + j] = y * scale;
+    }
+  }
+}
+
+// One layer with its data. Made once, run and compared as often as wanted.
+class Layer {
+ public:
+  explicit Layer(const Case& c)
+      : c_(c),
+        s_(c_.spec),
+        columns_(s_.columns()),
+        lda_(s_.k + 3),
+        ldc_(columns_ + 5),
+        ldr_(c.in_place ? ldc_ : columns_ + 2),
+        a_(s_.a, (c.m - 1) * lda_ + s_.k),
+        w_(c.w_given, s_.n * s_.k),
+        residual_(s_.c, (c.m - 1) * ldr_ + columns_),
+        bias_(float32, s_.n),
+        group_bias_(float32, c.rows_per_group ? ((c.m - 1) / c.rows_per_group + 1) * (s_.n + 1) : 0),
+        a_scale_(float32, c.m),
+        packed_(gemm_packed_bytes(s_)) {
+    std::mt19937 random(static_cast<unsigned>(c.m * 131 + s_.n * 17 + s_.k));
+    std::normal_distribution<double> normal;
+    std::uniform_int_distribution<int> bytes(-127, 127);
+    const double spread = 1 / std::sqrt(static_cast<double>(s_.k));
+    for (int64_t i = 0; i < a_.size; ++i) a_.set(i, quantized_a() ? bytes(random) + zero_point() : normal(random));
+    for (int64_t i = 0; i < w_.size; ++i) w_.set(i, c.w_given == DType::int8 ? bytes(random) : normal(random) * spread);
+    for (int64_t i = 0; i < s_.n; ++i) bias_.set(i, normal(random));
+    for (int64_t i = 0; i < group_bias_.size; ++i) group_bias_.set(i, normal(random));
+    for (int64_t i = 0; i < residual_.size; ++i) residual_.set(i, normal(random));
+    for (int64_t i = 0; i < c.m; ++i) a_scale_.set(i, 0.01 + 0.001 * static_cast<double>(i % 7));
+    gemm_pack(s_, w_.data(), c.w_given, packed_.p);
+  }
+
+  Buffer run(const GemmBlocking& blocking) {
+    Buffer c(s_.c, (c_.m - 1) * ldc_ + columns_);
+    for (int64_t i = 0; i < c.size; ++i) c.set(i, 77);  // between the rows this must survive
+    if (c_.in_place) std::memcpy(c.data(), residual_.data(), static_cast<size_t>(c.size) * dtype_size(s_.c));
+    Aligned workspace(gemm_workspace_bytes(s_, c_.m, num_threads(), blocking));
+    GemmCall call{.packed = packed_.p, .a = a_.data(), .lda = lda_, .m = c_.m, .c = c.data(), .ldc = ldc_, .workspace = workspace.p, .blocking = blocking};
+    if (quantized_a()) call.a_scale = static_cast<float*>(a_scale_.data());
+    if (c_.bias) call.epilogue.bias = static_cast<float*>(bias_.data());
+    if (c_.rows_per_group) {
+      call.epilogue.group_bias = static_cast<float*>(group_bias_.data());
+      call.epilogue.rows_per_group = c_.rows_per_group, call.epilogue.group_stride = s_.n + 1;
+    }
+    if (c_.residual) call.epilogue.residual = c_.in_place ? c.data() : residual_.data(), call.epilogue.residual_stride = ldr_;
+    EXPECT_EQ(gemm(s_, call), -1);
+    return c;
+  }
+
+  // Against float64, with the tolerance that the roundings on the way explain.
+  void compare(const Buffer& c) const {
+    std::vector<double> stored(static_cast<size_t>(s_.n * s_.k)), row(static_cast<size_t>(s_.k));
+    store_weights(c_, w_, stored);
+    for (int64_t i = 0; i < c_.m; ++i) {
+      float absmax = 0;
+      for (int64_t j = 0; j < s_.k; ++j) {
+        const double x = row[static_cast<size_t>(j)] = a_[i * lda_ + j];
+        absmax = std::max(absmax, std::fabs(static_cast<float>(x)));
+      }
+      for (double& x : row) {
+        if (quantized_a()) {
+          x = (x - zero_point()) * a_scale_[i];
+        } else if (s_.compute == Compute::int8_dynamic) {
+          x = std::nearbyint(static_cast<double>(static_cast<float>(x) * (127.f / absmax))) * static_cast<double>(absmax / 127.f);
+        }
+      }
+      for (int64_t j = 0; j < columns_; ++j) {
+        const auto [y, error] = expected(row, stored, i, j);
+        const double tolerance = error * 1.01 + unit_roundoff(s_.c) * (std::fabs(y) + error) + (s_.c == float16 ? 0x1p-25 : 1e-37);
+        ASSERT_NEAR(c[i * ldc_ + j], y, tolerance) << "row " << i << " column " << j;
+      }
+      for (int64_t j = columns_; j < ldc_ && i + 1 < c_.m; ++j) {
+        ASSERT_EQ(c[i * ldc_ + j], c_.in_place ? residual_[i * ldc_ + j] : 77) << "between the rows: " << i << ", " << j;
+      }
+    }
+  }
+
+ private:
+  struct Value {
+    double x, error;
+  };
+
+  bool quantized_a() const { return !is_floating(s_.a); }
+  int zero_point() const { return s_.a == DType::uint8 ? 128 : 0; }
+
+  // One product with its bias, before the activation.
+  Value product(const std::vector<double>& row, const std::vector<double>& stored, int64_t i, int64_t column) const {
+    // What the factors lose on the way into the product, relative to |a||w|.
+    double factors = 0;
+    if (s_.compute == Compute::bf16) factors = (s_.a != bfloat16 ? kBf16 : 0) + (s_.w == float16 ? kBf16 : 0);
+    if (s_.compute == Compute::bf16x3) factors = 3 * kBf16 * kBf16;  // what each split leaves over, and low x low
+    // float32 sums lose a roundoff of the running sum at each of k additions (three times that many in bf16x3); int32 sums none.
+    const double additions = s_.compute == Compute::int8_dynamic ? 0 : s_.compute == Compute::bf16x3 ? 3 : 1;
+    const double sums = additions * static_cast<double>(s_.k + 2) * kF32;
+    double sum = 0, magnitude = 0;
+    for (size_t j = 0; j < row.size(); ++j) {
+      const double p = row[j] * stored[static_cast<size_t>(column) * row.size() + j];
+      sum += p, magnitude += std::fabs(p);
+    }
+    const double bias = c_.bias ? bias_[column] : 0;
+    const double group = c_.rows_per_group ? group_bias_[i / c_.rows_per_group * (s_.n + 1) + column] : 0;
+    return {sum + bias + group, magnitude * (factors + sums) + 5 * kF32 * (std::fabs(sum) + std::fabs(bias) + std::fabs(group))};
+  }
+
+  Value expected(const std::vector<double>& row, const std::vector<double>& stored, int64_t i, int64_t j) const {
+    const Value v = product(row, stored, i, j);
+    double y = activate(s_.act, v.x), error = kSlope * v.error + activation_error(s_.act, v.x, y);
+    if (s_.geglu) {
+      const Value gate = product(row, stored, i, s_.n / 2 + j);
+      const double g = activate(Act::gelu, gate.x), g_error = kSlope * gate.error + activation_error(Act::gelu, gate.x, g);
+      y = v.x * g, error = v.error * (std::fabs(g) + g_error) + std::fabs(v.x) * g_error + kF32 * std::fabs(y);
+    }
+    if (c_.residual) {
+      const double residual = residual_[i * ldr_ + j];
+      y += residual, error += 2 * kF32 * (std::fabs(y) + std::fabs(residual));
+    }
+    return {y, error};
+  }
+
+  Case c_;
+  GemmSpec s_;
+  int64_t columns_, lda_, ldc_, ldr_;
+  Buffer a_, w_, residual_, bias_, group_bias_, a_scale_;
+  Aligned packed_;
+};
+
+inline void check(const Case& c) {
+  SCOPED_TRACE(describe(c, isa()));
+  ASSERT_EQ(gemm_refuse(c.spec, isa()), std::nullopt);
+  Layer layer(c);
+  layer.compare(layer.run({}));
+}
+
+// The blocking changes when sums are put aside, not their order, except for bf16x3: its three products take turns at each block.
+inline void check_blockings(const Case& c, const std::vector<GemmBlocking>& blockings) {
+  SCOPED_TRACE(describe(c, isa()));
+  Layer layer(c);
+  Buffer reference = layer.run({});
+  layer.compare(reference);
+  for (const GemmBlocking& b : blockings) {
+    SCOPED_TRACE("blocking " + std::to_string(b.tiles) + ", " + std::to_string(b.panels) + ", " + std::to_string(b.units) +
+                 (b.tile_outer ? " tile_outer" : "") + (b.pack_a ? " pack_a" : ""));
+    Buffer result = layer.run(b);
+    if (c.spec.compute == Compute::bf16x3) {
+      layer.compare(result);
+    } else {
+      ASSERT_EQ(std::memcmp(result.data(), reference.data(), static_cast<size_t>(result.size) * dtype_size(result.dtype)), 0);
+    }
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+}  // namespace vivace::cpu::gemm_test
