@@ -1,45 +1,21 @@
 // Whole pipeline calls against Diffusers in fp32, eager and compiled (tools/golden/pipelines.py).
 #include "../models/golden.h"
 
-#include <filesystem>
 #include <mutex>
 
 #include "../temp_folder.h"
-#include "pipelines/random_checkpoint.h"
+#include "checkpoint.h"
 #include "vivace/vivace.h"
 
 namespace vivace {
 namespace {
 
-namespace fs = std::filesystem;
-const std::string kData = VIVACE_TEST_DATA, kSource = VIVACE_SOURCE_DIR;
+const std::string kData = VIVACE_TEST_DATA;
 
 std::vector<golden::Case> cases() {
   std::vector<golden::Case> result;
   for (const auto& item : golden::read_cases(kData)) result.push_back(item);
   return result;
-}
-
-void override_fields(const fs::path& file, const nlohmann::json& fields) {
-  nlohmann::json config = nlohmann::json::parse(std::ifstream(file));
-  config.update(fields);
-  std::ofstream(file) << config;
-}
-
-// The checkpoint of a case: the repository's own, or made in `folder`, sharded for every other seed so that both ways of storing are read.
-fs::path checkpoint(const nlohmann::json& item, const fs::path& folder) {
-  const std::string name = item.at("checkpoint");
-  if (name.starts_with("assets/")) return fs::path(kSource) / name;
-  const fs::path configs = folder / "configs", model = folder / "model";
-  fs::copy(fs::path(kData) / name, configs, fs::copy_options::recursive);
-  if (item.contains("overrides"))
-    for (const auto& [file, fields] : item.at("overrides").items()) override_fields(configs / file, fields);
-  for (const char* tokenizer : {"tokenizer", "tokenizer_2"})
-    if (nlohmann::json::parse(std::ifstream(configs / "model_index.json")).contains(tokenizer))
-      fs::copy(fs::path(kSource) / "assets/emoji-xl" / tokenizer, configs / tokenizer);
-  const auto seed = item.at("weights_seed").get<uint32_t>();
-  make_random_checkpoint(configs, model, {.seed = seed, .max_shard_bytes = seed % 2 ? 100000 : 0});
-  return model;
 }
 
 Prompts prompts(const nlohmann::json& value) {

@@ -1,11 +1,8 @@
 // Checkpoints stored in other ways than the repository's, and what a pipeline takes from their configs.
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "../temp_folder.h"
-#include "pipelines/random_checkpoint.h"
+#include "checkpoint.h"
 #include "vivace/error.h"
 #include "vivace/vivace.h"
 #include "weights/weight_map.h"
@@ -13,10 +10,7 @@
 namespace vivace {
 namespace {
 
-namespace fs = std::filesystem;
-
 const fs::path kTextEncoder = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-xl/text_encoder";
-const fs::path kSd1 = fs::path(VIVACE_SOURCE_DIR) / "tests/pipelines/data/configs/sd1";
 
 // A copy of the text encoder whose tensors have the names that `rename` gives them, with `extra` ones of one element beside them.
 void copy_text_encoder(const fs::path& to, const std::function<std::string(const std::string&)>& rename, const std::vector<std::string>& extra) {
@@ -62,15 +56,9 @@ TEST(Loading, TokensBeyondTheVocabularyAreRefused) {
 TEST(Loading, DefaultSizesOfStableDiffusion) {
   const auto size_of = [](const char* fields) {
     const TempFolder folder;
-    fs::copy(kSd1, folder / "configs", fs::copy_options::recursive);
-    const fs::path unet = folder / "configs" / "unet/config.json";
-    nlohmann::json config = nlohmann::json::parse(std::ifstream(unet));
-    config.update(nlohmann::json::parse(fields));
-    std::ofstream(unet) << config;
-    fs::copy(fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-xl/tokenizer", folder / "configs/tokenizer");
-    make_random_checkpoint(folder / "configs", folder / "model", {});
-    DiffusionPipeline pipe = StableDiffusionPipeline::from_pretrained(folder / "model", {.cache = {.enabled = false}});
-    return pipe.default_size();
+    const nlohmann::json overrides{{"unet/config.json", nlohmann::json::parse(fields)}};
+    const fs::path model = checkpoint({{"checkpoint", "configs/sd1"}, {"overrides", overrides}, {"weights_seed", 0}}, folder.path());
+    return StableDiffusionPipeline::from_pretrained(model, {.cache = {.enabled = false}}).default_size();
   };
   // Its VAE makes 4 pixels of one.
   EXPECT_EQ(size_of(R"({"sample_size": 8})"), (Size{32, 32}));
