@@ -4,7 +4,7 @@
     python bench/compare_process.py --vivace "build/vivace generate --compile max-autotune" --rounds 10
 
 Both make the same picture: prompt, seed, steps and guidance are the same. The turns alternate, starting with the other one each round; Diffusers' process
-is stopped (SIGSTOP) while Vivace's runs, so that its threads can't spin. Vivace's first, uncounted turn fills its cache.
+is stopped (SIGSTOP) while Vivace's runs, so that its threads can't spin. Both make two pictures before that do not count; Vivace's first fills its cache.
 
 Needs: pip install torch diffusers transformers
 """
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import shlex
-import signal
 import statistics
 import subprocess
 import sys
@@ -21,8 +20,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from compare_torch import Worker
+
 
 def worker(args) -> None:
+    """In the protocol of compare_torch.py's workers; each run makes the picture anew and writes it."""
     import torch
     from diffusers import DiffusionPipeline
 
@@ -30,14 +32,16 @@ def worker(args) -> None:
     pipe = DiffusionPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
 
-    def run(path: str) -> float:
+    def run() -> float:
         start = time.perf_counter()
         generator = torch.Generator("cpu").manual_seed(args.seed)
-        pipe(args.prompt, num_inference_steps=args.num_inference_steps, guidance_scale=args.guidance_scale, generator=generator).images[0].save(path)
+        image = pipe(args.prompt, num_inference_steps=args.num_inference_steps, guidance_scale=args.guidance_scale, generator=generator).images[0]
+        image.save(args.worker)
         return time.perf_counter() - start
 
-    for line in sys.stdin:
-        print(json.dumps({"seconds": run(line.strip())}), flush=True)
+    print(json.dumps({"ready": sum(run() for _ in range(2))}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps({"seconds": run()}), flush=True)
 
 
 def difference(a: str, b: str) -> int:
@@ -58,7 +62,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--vivace", metavar="COMMAND", default="build/vivace generate --compile default")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", metavar="PNG", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         worker(args)
@@ -67,39 +71,28 @@ def main() -> int:
     shared = ["--model", args.model, "--prompt", args.prompt, "--seed", str(args.seed), "--num-inference-steps", str(args.num_inference_steps)]
     shared += ["--guidance-scale", str(args.guidance_scale)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, os.path.abspath(__file__), "--worker", "--threads", str(args.threads), *shared]
-    peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment)
     with tempfile.TemporaryDirectory() as folder:
         environment.setdefault("VIVACE_CACHE_DIR", str(Path(folder) / "cache"))
         paths = {name: str(Path(folder) / f"{name}.png") for name in ("diffusers", "vivace")}
-
-        def diffusers() -> float:
-            peer.send_signal(signal.SIGCONT)
-            peer.stdin.write(paths["diffusers"] + "\n")
-            for line in peer.stdout:
-                if line.startswith('{"seconds"'):
-                    peer.send_signal(signal.SIGSTOP)
-                    return json.loads(line)["seconds"]
-            raise RuntimeError(f"Diffusers' process ended with status {peer.wait()}")
+        command = [sys.executable, os.path.abspath(__file__), "--worker", paths["diffusers"], "--threads", str(args.threads), *shared]
+        peer = Worker("diffusers", command, restart=False, environment=environment)
 
         def vivace() -> float:
             start = time.perf_counter()
             subprocess.run([*shlex.split(args.vivace), *shared, "--threads", str(args.threads), "--quiet", "-o", paths["vivace"]], env=environment, check=True)
             return time.perf_counter() - start
 
-        turns = {"diffusers": diffusers, "vivace": vivace}
+        turns = {"diffusers": lambda: peer.turn(1)[0], "vivace": vivace}
         times = {name: [] for name in turns}
         try:
+            peer.start()
             for _ in range(2):
-                for turn in turns.values():
-                    turn()
+                vivace()
             for i in range(args.rounds):
                 for name in list(turns) if i % 2 == 0 else list(turns)[::-1]:
                     times[name].append(turns[name]())
         finally:
-            peer.send_signal(signal.SIGCONT)
-            peer.stdin.close()
-            peer.wait()
+            peer.stop()
         print(f"largest difference of the two pictures: {difference(*paths.values())} of 255")
     for name, seconds in times.items():
         print(f"{name:10} minimum {min(seconds):.3f} s, median {statistics.median(seconds):.3f} s, maximum {max(seconds):.3f} s")
