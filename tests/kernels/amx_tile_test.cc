@@ -115,17 +115,19 @@ void check(int rows, int64_t units, const std::vector<ptrdiff_t>& taps, bool acc
   // To the byte as long as what may be read: a sanitizer sees more.
   std::vector<char> a(static_cast<size_t>(4 * ((rows - 1) * row_units + units + taps.back()))), b(static_cast<size_t>(tap_count * units * kAmxColumns * 4));
   fill(a, kDot, false, 1), fill(b, kDot, true, 2);
-  std::vector<float> c(static_cast<size_t>((rows + 1) * kAmxColumns));
+  constexpr int kColumns = kAmxColumns + 3;  // what lies between the rows stays as it is
+  std::vector<float> c(static_cast<size_t>((rows + 1) * kColumns));
   const int32_t before = kDot == AmxDot::bf16 ? 0x40a00000 : 5;  // 5.f or 5
   for (float& x : c) std::memcpy(&x, &before, 4);
-  amx_tile<EmulatedTiles, kDot>(a.data(), row_units * 4, taps.data(), tap_count, units, b.data(), c.data(), rows, accumulate);
+  amx_tile<EmulatedTiles, kDot>(a.data(), row_units * 4, taps.data(), tap_count, units, b.data(), c.data(), kColumns, rows, accumulate);
   for (int r = 0; r <= rows; ++r) {
-    for (int j = 0; j < kAmxColumns; ++j) {
-      double wanted = accumulate || r == rows ? 5 : 0;
-      for (int64_t t = 0; t < tap_count && r < rows; ++t)
+    for (int j = 0; j < kColumns; ++j) {
+      const bool outside = r == rows || j >= kAmxColumns;
+      double wanted = accumulate || outside ? 5 : 0;
+      for (int64_t t = 0; t < tap_count && !outside; ++t)
         for (int64_t u = 0; u < units; ++u)
           wanted += product(kDot, &a[static_cast<size_t>(4 * (r * row_units + taps[static_cast<size_t>(t)] + u))], &b[static_cast<size_t>(4 * ((t * units + u) * kAmxColumns + j))]);
-      float got = c[static_cast<size_t>(r * kAmxColumns + j)];
+      float got = c[static_cast<size_t>(r * kColumns + j)];
       if (kDot == AmxDot::u8s8) {
         int32_t bits;
         std::memcpy(&bits, &got, 4);

@@ -94,6 +94,7 @@ std::string pack_key(const KernelCall& call) {
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
   GemmCall g{.packed = buffers.in[1], .a = buffers.in[0], .lda = call.in[0]->row_pitch(), .m = call.in[0]->rows(), .c = buffers.out,
              .ldc = call.out.row_pitch(), .workspace = buffers.workspace, .blocking = blocking_of(call)};
+  if (g.blocking == GemmBlocking{}) g.blocking = gemm_default_blocking(spec_of(call), g.m);  // once, not at every call
   if (call.in[0]->dtype == DType::uint8) {
     const RowOutput rows = row_output(*call.in[0], buffers.in[0]);
     g.lda = rows.stride;

@@ -42,7 +42,8 @@ using TileScope = AmxScope<AmxTiles>;
 inline constexpr int kMaxRows = kAmxRows;
 VIVACE_INLINE void multiply_tile(int64_t rows, const TileJob& job) {
   static_assert(kPanel == kAmxColumns);
-  amx_tile<AmxTiles, AmxDot::bf16>(job.a, job.row_stride * 4, job.taps, job.tap_count, job.units, job.b, job.sums, static_cast<int>(rows), job.accumulate);
+  amx_tile<AmxTiles, AmxDot::bf16>(job.a, job.row_stride * 4, job.taps, job.tap_count, job.units, job.b, job.sums, kPanel, static_cast<int>(rows),
+                                   job.accumulate);
 }
 
 #else

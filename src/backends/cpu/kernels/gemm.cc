@@ -31,7 +31,11 @@ struct Run {
   int64_t m_blocks() const { return (tiles.count + blocking.tiles - 1) / blocking.tiles; }
   int64_t n_blocks() const { return (plan.panels + blocking.panels - 1) / blocking.panels; }
 
-  void task(int64_t index, char* scratch) const;
+  // `after`: the task that this thread does next.
+  void task(int64_t index, int64_t after, char* scratch) const;
+  const char* weights(int64_t panel, int part, int64_t unit) const {
+    return panels + (panel * plan.parts + part) * plan.read_part() + unit * plan.level->panel * plan.read_unit();
+  }
   void pack_a(int64_t first_tile, int64_t last_tile, int64_t unit, int64_t units, char* out) const;
   void prefetch(int64_t row, int rows, int64_t panel) const;
 };
@@ -67,7 +71,7 @@ void Run::prefetch(int64_t row, int rows, int64_t panel) const {
   }
 }
 
-void Run::task(int64_t index, char* scratch) const {
+void Run::task(int64_t index, int64_t after, char* scratch) const {
   const int64_t m_block = index % m_blocks(), n_block = index / m_blocks();
   const int64_t t0 = m_block * blocking.tiles, t1 = std::min(tiles.count, t0 + blocking.tiles);
   const int64_t p0 = n_block * blocking.panels, p1 = std::min(plan.panels, p0 + blocking.panels);
@@ -84,8 +88,14 @@ void Run::task(int64_t index, char* scratch) const {
     const bool last = u0 + units >= plan.units;
     if (blocking.pack_a) pack_a(t0, t1, u0, units, packed_a);
 
-    auto b_at = [&](int64_t p, int part) {
-      return panels + (p * plan.parts + part) * plan.read_part() + u0 * panel * plan.read_unit();
+    // Every tile fetches its share of the weights that come after this panel's: the next panel's, the next block's of K, or the next task's.
+    const int64_t next_panel = last ? after / m_blocks() * blocking.panels : p0, next_unit = last ? 0 : u0 + units;
+    const bool reads_next = next_panel < plan.panels && (next_panel != p0 || !last);
+    const int64_t share = (units * panel * plan.read_unit() / 64 + t1 - t0 - 1) / (t1 - t0);
+    auto ahead = [&](int64_t t, int64_t p) {
+      const char* from = p + 1 < p1 ? weights(p + 1, 0, u0) : reads_next ? weights(next_panel, 0, next_unit) : nullptr;
+      if (!from || blocking.tile_outer || plan.parts > 1) return Ahead{};
+      return Ahead{from + (t - t0) * share * 64, static_cast<int>((share * 16 + units - 1) / units)};
     };
     auto one = [&](int64_t t, int64_t p) {
       const int rows = tiles.rows(t);
@@ -96,8 +106,8 @@ void Run::task(int64_t index, char* scratch) const {
         const auto [a_part, b_part] = kParts[i];
         const char* from = blocking.pack_a ? packed_a + ((t - t0) * plan.parts + a_part) * plan.tile_rows * layout.a_stride
                                            : a + row * lda + u0 * 4;
-        const char* b = plan.decodes() ? decoded : b_at(p, b_part);
-        tile[rows](from, blocking.pack_a ? layout.a_stride : lda, units, b, sum, u0 > 0 || i > 0);
+        const char* b = plan.decodes() ? decoded : weights(p, b_part, u0);
+        tile[rows](from, blocking.pack_a ? layout.a_stride : lda, units, b, sum, u0 > 0 || i > 0, ahead(t, p));
       }
       if (last && !all_sums) finish(epilogue, sum, row, rows, p);
     };
@@ -108,7 +118,7 @@ void Run::task(int64_t index, char* scratch) const {
     } else {
       for (int64_t p = p0; p < p1; ++p) {
         if (plan.decodes()) {
-          plan.level->convert[static_cast<int>(plan.w_stored)][static_cast<int>(plan.w_used)](b_at(p, 0), decoded, units * panel * plan.per_unit);
+          plan.level->convert[static_cast<int>(plan.w_stored)][static_cast<int>(plan.w_used)](weights(p, 0, u0), decoded, units * panel * plan.per_unit);
         }
         for (int64_t t = t0; t < t1; ++t) one(t, p);
       }
@@ -187,10 +197,16 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
                 plan.level->tile[static_cast<int>(plan.unit)]};
   std::atomic<int64_t> next{0};
   const int64_t tasks = run.m_blocks() * run.n_blocks();
-  parallel_threads([&](int thread, int) {
+  parallel_threads([&](int thread, int threads) {
     char* scratch = workspace + layout.shared() + thread * layout.per_thread();
     if (plan.level->enter) plan.level->enter();
-    for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) run.task(t, scratch);
+    // A thread takes its next task one ahead, to fetch its weights, as long as there are enough for all.
+    for (int64_t t = next.fetch_add(1, std::memory_order_relaxed); t < tasks;) {
+      const bool plenty = next.load(std::memory_order_relaxed) + threads < tasks;
+      const int64_t after = plenty ? next.fetch_add(1, std::memory_order_relaxed) : tasks;
+      run.task(t, after, scratch);
+      t = plenty ? after : next.fetch_add(1, std::memory_order_relaxed);
+    }
     if (plan.level->leave) plan.level->leave();
   });
   if (run.all_sums) finish_all(run);

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "backends/cpu/kernels/ahead.h"
+
 namespace vivace::cpu {
 namespace {
 
@@ -88,14 +90,16 @@ void amx_step(const char* a, int64_t a_stride, const char* b, int64_t b_stride) 
 }
 
 template <class Tiles, AmxDot kDot, bool kBoth>
-void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const char* b, float* c, int rows, bool accumulate) {
+void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const char* b, float* c, int64_t c_stride, int rows, bool accumulate,
+                  Ahead ahead) {
   constexpr int64_t kRowBytes = kAmxColumns * 4;
-  float* const second = c + 16 * kAmxColumns;
+  float* const second = c + 16 * c_stride;
+  const int64_t c_bytes = c_stride * 4;
   if (accumulate) {
-    Tiles::template load<0>(c, kRowBytes);
-    Tiles::template load<1>(c + 16, kRowBytes);
-    if constexpr (kBoth) Tiles::template load<2>(second, kRowBytes);
-    if constexpr (kBoth) Tiles::template load<3>(second + 16, kRowBytes);
+    Tiles::template load<0>(c, c_bytes);
+    Tiles::template load<1>(c + 16, c_bytes);
+    if constexpr (kBoth) Tiles::template load<2>(second, c_bytes);
+    if constexpr (kBoth) Tiles::template load<3>(second + 16, c_bytes);
   } else {
     Tiles::template zero<0>();
     Tiles::template zero<1>();
@@ -105,7 +109,10 @@ void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_
   const int64_t whole = units / kAmxUnits * kAmxUnits, rest = units - whole;
   for (int64_t t = 0; t < tap_count; ++t) {
     const char* from = a + taps[t] * 4;
-    for (int64_t u = 0; u < whole; u += kAmxUnits, from += kAmxUnits * 4, b += kAmxUnits * kRowBytes) amx_step<Tiles, kDot, kBoth>(from, a_stride, b, kRowBytes);
+    for (int64_t u = 0; u < whole; u += kAmxUnits, from += kAmxUnits * 4, b += kAmxUnits * kRowBytes) {
+      ahead.fetch();
+      amx_step<Tiles, kDot, kBoth>(from, a_stride, b, kRowBytes);
+    }
     if (rest == 0) continue;
     // The last units with zeros behind them. Both sides: zero times what lies behind the weights may be NaN.
     alignas(64) char a_rest[kAmxRows * 64], b_rest[kAmxUnits * kRowBytes];
@@ -116,19 +123,20 @@ void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_
     amx_step<Tiles, kDot, kBoth>(a_rest, 64, b_rest, kRowBytes);
     b += rest * kRowBytes;
   }
-  Tiles::template store<0>(c, kRowBytes);
-  Tiles::template store<1>(c + 16, kRowBytes);
-  if constexpr (kBoth) Tiles::template store<2>(second, kRowBytes);
-  if constexpr (kBoth) Tiles::template store<3>(second + 16, kRowBytes);
+  Tiles::template store<0>(c, c_bytes);
+  Tiles::template store<1>(c + 16, c_bytes);
+  if constexpr (kBoth) Tiles::template store<2>(second, c_bytes);
+  if constexpr (kBoth) Tiles::template store<3>(second + 16, c_bytes);
 }
 
-// c[rows][32] (dense) = (accumulate ? c : 0) + the sum over taps t of a[rows][units] at a + taps[t] units, times b[t][units][32 units].
-// a: rows a_stride bytes apart. 1 <= rows <= 32. Only what is named is read. Inside an AmxScope of these Tiles.
+// c[rows][32] = (accumulate ? c : 0) + the sum over taps t of a[rows][units] at a + taps[t] units, times b[t][units][32 units].
+// Rows of a lie a_stride bytes apart, of c c_stride floats. 1 <= rows <= 32. Only what is named is read. Inside an AmxScope of these Tiles.
 template <class Tiles, AmxDot kDot>
-[[gnu::noinline]] void amx_tile(const void* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const void* b, float* c, int rows, bool accumulate) {
+[[gnu::noinline]] void amx_tile(const void* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const void* b, float* c, int64_t c_stride,
+                                int rows, bool accumulate, Ahead ahead = {}) {
   AmxScope<Tiles>::need(rows);
   auto* products = rows > 16 ? amx_products<Tiles, kDot, true> : amx_products<Tiles, kDot, false>;
-  products(static_cast<const char*>(a), a_stride, taps, tap_count, units, static_cast<const char*>(b), c, rows, accumulate);
+  products(static_cast<const char*>(a), a_stride, taps, tap_count, units, static_cast<const char*>(b), c, c_stride, rows, accumulate, ahead);
 }
 
 }  // namespace

@@ -11,6 +11,26 @@ namespace {
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 
+// The grid of tasks, none larger than b's, that keeps `threads` threads busy for the shortest time. What counts beside an even share: how often W and A
+// travel from memory or the shared cache, since many threads get far fewer bytes there than their products could use.
+void cut_into_tasks(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, Blocking& b) {
+  constexpr int64_t kBytesACycle = 4;     // to one of 16 threads (measured on a Xeon with AMX: 8 GB/s at 2 GHz)
+  constexpr int64_t kOwnCache = 1 << 20;  // an A of that size stays in a thread's second cache
+  const int64_t tiles = RowTiles(m, plan.tile_rows).count, product = plan.level->unit_cycles[static_cast<int>(plan.unit)];
+  const int64_t panel = plan.level->panel * plan.read_unit() / kBytesACycle;
+  const bool stays = !b.pack_a && m * spec.k * elem_size(plan.a_given) <= kOwnCache;
+  const int64_t row_tile = stays ? 0 : plan.tile_rows * 4 / kBytesACycle;
+  int64_t best = INT64_MAX;
+  const Blocking most = b;
+  for (int64_t down = 1; down <= most.tiles; ++down) {
+    for (int64_t across = 1; across <= most.panels; ++across) {
+      const int64_t turns = div_up(div_up(tiles, down) * div_up(plan.panels, across), threads);
+      const int64_t cycles = turns * (down * across * product + across * panel + down * row_tile);
+      if (cycles < best) best = cycles, b.tiles = down, b.panels = across;
+    }
+  }
+}
+
 }  // namespace
 
 Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& wanted) {
@@ -25,16 +45,11 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
   b.panels = std::clamp<int64_t>(wanted.panels > 0 ? wanted.panels : b.pack_a ? 20 : 8, 1, plan.panels);
   b.tile_outer = wanted.tile_outer;
   if (wanted.tiles <= 0 && wanted.panels <= 0) {
-    // C and the residual are then met a row of panels at a time, which their memory likes better than a column of tiles.
-    b.tile_outer = true;
+    // With the tiles outside, C and the residual are met a row of panels at a time, which their memory likes better than a column of tiles. A product
+    // that outruns memory wants the panels outside: the next one then travels while all tiles pass over this one.
+    b.tile_outer = plan.tile_rows <= 16;
     // Several tasks a thread, so that the last one to finish keeps nobody waiting for long.
-    while (div_up(tiles, b.tiles) * div_up(plan.panels, b.panels) < 6 * threads && (b.panels > 2 || b.tiles > 1)) {
-      if (b.panels > 2 && b.panels >= b.tiles) {
-        b.panels = div_up(b.panels, 2);
-      } else {
-        b.tiles = div_up(b.tiles, 2);
-      }
-    }
+    if (div_up(tiles, b.tiles) * div_up(plan.panels, b.panels) < 6 * threads) cut_into_tasks(plan, spec, m, threads, b);
     // Tasks of nearly equal size.
     b.tiles = div_up(tiles, div_up(tiles, b.tiles)), b.panels = div_up(plan.panels, div_up(plan.panels, b.panels));
   }
@@ -80,7 +95,7 @@ std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t
   const GemmPlan plan = make_plan(spec, isa());
   std::vector<GemmBlocking> candidates{gemm_default_blocking(spec, m)};
   for (int units : {192, 320, 640, 1280}) {
-    for (auto [tiles, panels] : {std::pair{4, 20}, {8, 10}, {8, 20}, {16, 5}, {16, 10}, {32, 4}}) {
+    for (auto [tiles, panels] : {std::pair{2, 10}, {4, 5}, {4, 20}, {8, 2}, {8, 10}, {8, 20}, {16, 5}, {16, 10}, {32, 4}}) {
       for (bool tile_outer : {false, true}) {
         for (bool pack_a : {false, true}) {
           const Blocking b = resolve_blocking(plan, spec, m, num_threads(), {tiles, panels, units, tile_outer, pack_a});

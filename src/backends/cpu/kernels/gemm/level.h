@@ -7,6 +7,7 @@
 
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/activation.h"
+#include "backends/cpu/kernels/ahead.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu::gemm_detail {
@@ -29,7 +30,7 @@ enum class Unit : uint8_t { f32, bf16, i16, u8s8 };
 inline constexpr int kUnits = 4;
 
 // c[rows][panel] = (accumulate ? c : 0) + a[rows][units] x b[units][panel]; a_stride in bytes, c dense.
-using TileFn = void (*)(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate);
+using TileFn = void (*)(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate, Ahead ahead);
 // n elements; neither side needs alignment.
 using ConvertFn = void (*)(const void* from, void* to, int64_t n);
 
@@ -57,6 +58,7 @@ inline constexpr int kActs = 6;
 struct Level {
   int panel;              // columns of a register tile
   int tile_rows[kUnits];  // rows of the largest
+  int unit_cycles[kUnits];  // what one unit along K takes it, about
   // [Unit][rows]; null where the level lacks the instruction.
   TileFn tile[kUnits][kMaxTileRows + 1];
   // [from][to]; null where nothing needs it.

@@ -5,15 +5,16 @@ namespace vivace::cpu::gemm_detail {
 namespace {
 
 template <AmxDot kDot, int kRows>
-void amx_dense_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate) {
+void amx_dense_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate, Ahead ahead) {
   constexpr ptrdiff_t kNoOffset = 0;
-  amx_tile<AmxTiles, kDot>(a, a_stride, &kNoOffset, 1, units, b, c, kRows, accumulate);
+  amx_tile<AmxTiles, kDot>(a, a_stride, &kNoOffset, 1, units, b, c, kAmxColumns, kRows, accumulate, ahead);
 }
 
 template <AmxDot kDot, int... kRows>
 constexpr void add_amx_unit(Level& level, Unit unit, std::integer_sequence<int, kRows...>) {
   ((level.tile[static_cast<int>(unit)][kRows + 1] = amx_dense_tile<kDot, kRows + 1>), ...);
   level.tile_rows[static_cast<int>(unit)] = kAmxRows;
+  level.unit_cycles[static_cast<int>(unit)] = 4;  // four products of tiles, 16 cycles each, for 16 units
 }
 
 constexpr Level make_level() {

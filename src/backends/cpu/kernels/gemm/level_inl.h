@@ -16,7 +16,7 @@ namespace vivace::cpu::gemm_detail {
 namespace {
 
 template <Dot kDot, int kRows>
-void dense_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate) {
+void dense_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate, Ahead) {
   register_tile<kDot, kRows, kTileVectors>(a, a_stride, units, b, c, kTileVectors * kLanes, accumulate);
 }
 
@@ -24,6 +24,7 @@ template <Dot kDot, int... kRows>
 constexpr void fill_tiles(Level& level, std::integer_sequence<int, kRows...>) {
   ((level.tile[static_cast<int>(kDot)][kRows + 1] = dense_tile<kDot, kRows + 1>), ...);
   level.tile_rows[static_cast<int>(kDot)] = kTileRows;
+  level.unit_cycles[static_cast<int>(kDot)] = kTileRows * kTileVectors / 2;  // two products a cycle
 }
 
 template <Dot kDot>
