@@ -13,6 +13,7 @@ namespace {
 const AttentionKernels& kernels(const AttentionShape& s, AttentionKind kind) {
   switch (isa()) {
     case Isa::amx:
+      return s.dtype == DType::bfloat16 && kind != AttentionKind::math ? kAttentionAmxBf16 : kAttentionAvx512;
     case Isa::avx512_bf16:
       return s.dtype == DType::bfloat16 && kind != AttentionKind::math ? kAttentionAvx512Bf16 : kAttentionAvx512;
     case Isa::avx512:

@@ -5,7 +5,7 @@
 //   efficient  memory-efficient: exact online softmax over blocks of keys. Any head size, any additive mask, every instruction set.
 //   math       three separate steps (Q K^T, softmax, P V) in float32 through a bounded slab of scores: the plain reference.
 //
-// bfloat16 runs on vdpbf16ps where the machine has it (flash, efficient); everything else computes in float32, and float16 is a storage type.
+// bfloat16 runs on AMX tiles or vdpbf16ps where the machine has them (flash, efficient); everything else computes in float32, and float16 is a storage type.
 // A row that may see no key at all (mask of -inf) gives zeros, as in PyTorch 2.5 and later. `causal` is PyTorch's is_causal: query i sees keys
 // 0..i, counted from the top left whatever the two lengths.
 #pragma once

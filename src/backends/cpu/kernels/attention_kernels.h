@@ -43,6 +43,6 @@ struct AttentionKernels {
   void (*run)(AttentionKind, const AttentionTask&);
 };
 
-extern const AttentionKernels kAttentionBaseline, kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16;
+extern const AttentionKernels kAttentionBaseline, kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16, kAttentionAmxBf16;
 
 }  // namespace vivace::cpu

@@ -2,7 +2,11 @@
 // Only for attention_<isa>.cc (see attention_kernels.h).
 #pragma once
 
-#include "backends/cpu/kernels/attention_tile.h"
+#ifdef VIVACE_AMX
+#include "backends/cpu/kernels/attention_multiply_amx.h"
+#else
+#include "backends/cpu/kernels/attention_multiply.h"
+#endif
 
 namespace vivace::cpu {
 namespace {
@@ -37,7 +41,7 @@ AttentionLayout layout(const AttentionShape& s, AttentionKind kind, int threads)
   l.head_units = (s.head_dim + Op::kPair - 1) / Op::kPair;
   l.kv_padded = round_up(s.kv_len, kPanel);
   l.panels = l.kv_padded / kPanel;
-  l.out_columns = round_up(s.head_dim, kLanes);
+  l.out_columns = round_up(s.head_dim, kColumnStep);
   l.packed_k_head = static_cast<size_t>(round_up(l.kv_padded * l.head_units, 16));
   l.packed_v_head = static_cast<size_t>(round_up(l.kv_padded / Op::kPair * l.out_columns, 16));
   // Measured with heads of 512 on a Zen 4 core with 1 MB of L2 cache: 128 kB costs a tenth, 256 to 768 kB are alike.
@@ -90,21 +94,8 @@ struct RowBlock {
   void load_queries() {
     const int64_t row_bytes = task.args->q_strides.token * static_cast<int64_t>(element_size(s.dtype));
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      Unit* to = queries(tile);
-      const char* row = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile), s, task.head);
-      for (int64_t unit = 0; unit < l.head_units; unit += kLanes) {
-        for (int g = 0; g < kQueryStep; g += kLanes) {
-          if (unit + kLanes <= l.head_units) {
-            transpose_units<Op>(s, row + g * row_bytes, row_bytes, length(tile) - g, unit, to + unit * kQueryStep + g, kQueryStep);
-            continue;
-          }
-          alignas(64) Unit columns[kLanes * kLanes];
-          transpose_units<Op>(s, row + g * row_bytes, row_bytes, length(tile) - g, unit, columns, kLanes);
-          for (int64_t u = unit; u < l.head_units; ++u) {
-            std::memcpy(to + u * kQueryStep + g, columns + (u - unit) * kLanes, kLanes * sizeof(Unit));
-          }
-        }
-      }
+      const char* rows = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile), s, task.head);
+      load_query_tile<Op>(s, rows, row_bytes, length(tile), l.head_units, queries(tile));
     }
   }
 
@@ -120,31 +111,21 @@ struct RowBlock {
     }
   }
 
-  // Unscaled scores of a tile over `keys` keys from a panel on. Half a panel is left out (and undefined in `to`) where no key is in it.
+  // Unscaled scores of a tile over `keys` keys from a panel on. Half a panel may be left out (and undefined in `to`) where no key is in it.
   void multiply_keys(int64_t tile, int64_t panel, int64_t keys, float* to, int64_t stride) {
-    const int64_t rows = length(tile);
-    const Unit *a = queries(tile), *b = k + panel * l.head_units * kPanel;
+    const Unit* b = k + panel * l.head_units * kPanel;
     for (int64_t j = 0; j < keys; j += kPanel, b += l.head_units * kPanel) {
-      if (keys - j > kLanes) {
-        Tiles<Op>::template select_multiply<QueryRows, kPanel, 2>(rows)(a, b, l.head_units, to + j, stride, false);
-      } else {
-        Tiles<Op>::template select_multiply<QueryRows, kPanel, 1>(rows)(a, b, l.head_units, to + j, stride, false);
-      }
+      multiply_key_panel<Op>(length(tile), queries(tile), b, l.head_units, keys - j, to + j, stride);
     }
   }
 
   // out += weights V for the keys of a block.
   void multiply_values(int64_t tile, int64_t key0, int64_t keys, bool add_to) {
-    const int64_t rows = length(tile), kv_units = l.kv_padded / Op::kPair, unit0 = key0 / Op::kPair, units = (keys + Op::kPair - 1) / Op::kPair;
+    const int64_t kv_units = l.kv_padded / Op::kPair, unit0 = key0 / Op::kPair;
     for (int64_t group = 0; group < l.out_columns; group += kPanel) {
-      float* o = out + first(tile) * l.out_columns + group;
-      if (l.out_columns - group >= kPanel) {
-        const auto multiply = Tiles<Op>::template select_multiply<WeightRows<Op>, kPanel, 2>(rows);
-        multiply(weights, v + group * kv_units + unit0 * kPanel, units, o, l.out_columns, add_to);
-      } else {
-        const auto multiply = Tiles<Op>::template select_multiply<WeightRows<Op>, kLanes, 1>(rows);
-        multiply(weights, v + group * kv_units + unit0 * kLanes, units, o, l.out_columns, add_to);
-      }
+      const int64_t width = min64(kPanel, l.out_columns - group);
+      float* to = out + first(tile) * l.out_columns + group;
+      multiply_value_group<Op>(length(tile), weights, v + group * kv_units + unit0 * width, keys, width, to, l.out_columns, add_to);
     }
   }
 
@@ -305,8 +286,8 @@ struct RowBlock {
     // Panels that every row of the tile sees whole, then those at the end of the keys or on the diagonal.
     const int64_t row0 = first(tile), whole = (min64(visible(row0) - key0, keys) - done) / kPanel;
     if (whole > 0) {
-      Tiles<Op>::template select_weights<Precise>(length(tile))(queries(tile), k + (key0 + done) * l.head_units, l.head_units, whole, scale,
-                                                                references + row0, sums + row0 * kLanes, weights + done / Op::kPair);
+      score_weights_rows<Op, Precise>(length(tile), queries(tile), k + (key0 + done) * l.head_units, l.head_units, whole, scale, references + row0,
+                                      sums + row0 * kLanes, weights + done / Op::kPair);
       done += whole * kPanel;
     }
     if (done < keys) {
@@ -365,6 +346,7 @@ struct RowBlock {
 
 template <class Op>
 void run_task(AttentionKind kind, const AttentionTask& task) {
+  const ProductScope scope;
   RowBlock<Op> block(task, kind);
   const bool precise = task.shape->dtype != DType::bfloat16;
   if constexpr (Op::kPair == 1) {

@@ -1,11 +1,10 @@
-// Packing, and the register tiles that multiply: a few query rows times one panel of two vectors.
-// Only for attention_<isa>.cc (see attention_kernels.h).
+// The two arithmetics and the packing of keys and values. Only for attention_<isa>.cc (see attention_kernels.h).
 //
 // Everything is counted in units of 4 bytes along the reduction, one float32 or a pair of bfloat16, so the two arithmetics share all of this code
 // and differ in one instruction. Layouts:
-//   Q   tile of kRows rows: [head_units][kQueryStep], so that one pointer reaches every row
+//   Q   tile of kRows rows: as the products want it (attention_multiply.h, attention_multiply_amx.h)
 //   K   panel of kPanel keys: [head_units][kPanel]
-//   V   column groups of kPanel (the last may be kLanes wide): [kv_padded / Op::kPair][width]
+//   V   column groups of kPanel (the last may be kColumnStep wide): [kv_padded / Op::kPair][width]
 //   P   the softmax weights of a row tile over a block of keys: kRows rows, Op::kWeightStride apart
 #pragma once
 
@@ -16,9 +15,13 @@ namespace vivace::cpu {
 namespace {
 
 constexpr int kPanel = 2 * kLanes;
+#ifdef VIVACE_AMX
+constexpr int kRows = 32, kColumnStep = kPanel;
+#else
 // Accumulators of the tile plus two vectors of the panel and one of the rows fill the registers: 32 with AVX-512, 16 below.
-constexpr int kRows = kLanes == 16 ? 14 : 6;
-constexpr int kQueryStep = (kRows + kLanes - 1) / kLanes * kLanes;
+constexpr int kRows = kLanes == 16 ? 14 : 6, kColumnStep = kLanes;
+#endif
+constexpr int kQueryStep = (kRows + kLanes - 1) / kLanes * kLanes;  // rows that a tile of Q has room for
 constexpr int64_t kMaxBlockKeys = 512;
 constexpr int64_t kScoreStride = kMaxBlockKeys + 16;  // the 16 keep the rows of a tile out of each other's cache sets
 
@@ -134,61 +137,12 @@ void pack_panel(const AttentionShape& s, const AttentionArgs& args, const Attent
   const char* v_row = token_row(args.v, args.v_strides, batch, key0, s, head);
   const int64_t v_bytes = args.v_strides.token * element, kv_units = l.kv_padded / Op::kPair;
   for (int64_t column = 0; column < l.out_columns; column += kLanes) {
-    const int64_t group = column & ~int64_t{kPanel - 1}, width = l.out_columns - group < kPanel ? kLanes : kPanel;
+    const int64_t group = column & ~int64_t{kPanel - 1}, width = l.out_columns - group < kPanel ? kColumnStep : kPanel;
     Unit* to = static_cast<Unit*>(packed_v) + group * kv_units + key0 / Op::kPair * width + (column - group);
     for (int64_t i = 0; i < kPanel; i += Op::kPair, to += width) {
       const char* row = v_row + i * v_bytes;
       Op::interleave(s.dtype, i < keys ? row : nullptr, i + 1 < keys ? row + v_bytes : nullptr, column, s.head_dim, to);
     }
-  }
-}
-
-// Where a tile's rows lie: Q tiles are stored unit by unit, weights row by row.
-struct QueryRows {
-  static constexpr int64_t kRow = 1, kStep = kQueryStep;
-};
-template <class Op>
-struct WeightRows {
-  static constexpr int64_t kRow = Op::kWeightStride, kStep = 1;
-};
-
-// acc += rows of A times NV vectors of a panel whose rows are Step units apart. The empty asm keeps the two pointers as they are: the compiler would
-// otherwise make one of each row.
-template <class Op, class A, int Step, int MR, int NV>
-[[gnu::always_inline]] inline void accumulate(Vec (&acc)[MR][NV], const typename Op::Unit* a, const typename Op::Unit* b, int64_t k) {
-  for (int64_t i = 0; i < k; ++i) {
-    typename Op::UnitVec panel[NV];
-#pragma GCC unroll 2
-    for (int j = 0; j < NV; ++j) {
-      panel[j] = Op::load(b + j * kLanes);
-      _mm_prefetch(reinterpret_cast<const char*>(b + j * kLanes + 8 * Step), _MM_HINT_T0);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) {
-      const typename Op::UnitVec row = Op::broadcast(a + r * A::kRow);
-#pragma GCC unroll 2
-      for (int j = 0; j < NV; ++j) acc[r][j] = Op::dot(acc[r][j], row, panel[j]);
-    }
-    a += A::kStep;
-    b += Step;
-    asm volatile("" : "+r"(a), "+r"(b));
-  }
-}
-
-// C (MR rows of NV vectors) = A B, or C += A B.
-template <class Op, class A, int Step, int NV, int MR>
-[[gnu::noinline]] void multiply(const typename Op::Unit* a, const typename Op::Unit* b, int64_t k, float* c, int64_t ldc, bool add_to) {
-  Vec acc[MR][NV];
-#pragma GCC unroll 16
-  for (int r = 0; r < MR; ++r) {
-#pragma GCC unroll 2
-    for (int j = 0; j < NV; ++j) acc[r][j] = add_to ? load(c + r * ldc + j * kLanes) : zero();
-  }
-  accumulate<Op, A, Step, MR, NV>(acc, a, b, k);
-#pragma GCC unroll 16
-  for (int r = 0; r < MR; ++r) {
-#pragma GCC unroll 2
-    for (int j = 0; j < NV; ++j) store(c + r * ldc + j * kLanes, acc[r][j]);
   }
 }
 
@@ -201,61 +155,6 @@ template <class Op, bool Precise>
   store(sums, add(load(sums), add(x, y)));
   Op::store_weights(weights, x, y);
 }
-
-// Flash's inner step: scores over `panels` whole panels and their weights. The exponentials of a panel are taken between the products of the next,
-// a row every other unit, so that they run on the units that the products leave idle; the scores wait in 2 kB on the stack.
-template <class Op, bool Precise, int MR>
-[[gnu::noinline]] void score_weights(const typename Op::Unit* q, const typename Op::Unit* k, int64_t head_units, int64_t panels, float scale,
-                                     const float* reference, float* sums, typename Op::Unit* weights) {
-  alignas(64) float scores[MR * kPanel];
-  for (int64_t p = 0; p <= panels; ++p) {
-    Vec acc[MR][2];
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) acc[r][0] = acc[r][1] = zero();
-    const typename Op::Unit *a = q, *b = k + p * head_units * kPanel;
-    int64_t left = p < panels ? head_units : 0;
-    if (p > 0) {
-      typename Op::Unit* to = weights + (p - 1) * kPanel / Op::kPair;
-      for (int r = 0; r < MR; ++r) {
-        weigh_row<Op, Precise>(scores + r * kPanel, scale, reference[r], sums + r * kLanes, to + r * Op::kWeightStride);
-        if (left < 2) continue;
-        accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, 2);
-        a += 2 * QueryRows::kStep;
-        b += 2 * kPanel;
-        left -= 2;
-      }
-      if (p == panels) return;
-    }
-    accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, left);
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) {
-      store(scores + r * kPanel, acc[r][0]);
-      store(scores + r * kPanel + kLanes, acc[r][1]);
-    }
-  }
-}
-
-// The same code for 1 ... kRows rows.
-template <class Op>
-struct Tiles {
-  using Unit = typename Op::Unit;
-  using Multiply = void (*)(const Unit*, const Unit*, int64_t, float*, int64_t, bool);
-  using ScoreWeights = void (*)(const Unit*, const Unit*, int64_t, int64_t, float, const float*, float*, Unit*);
-  template <class A, int Step, int NV, int MR = 1>
-  static Multiply select_multiply(int64_t rows) {
-    if constexpr (MR < kRows) {
-      if (rows != MR) return select_multiply<A, Step, NV, MR + 1>(rows);
-    }
-    return multiply<Op, A, Step, NV, MR>;
-  }
-  template <bool Precise, int MR = 1>
-  static ScoreWeights select_weights(int64_t rows) {
-    if constexpr (MR < kRows) {
-      if (rows != MR) return select_weights<Precise, MR + 1>(rows);
-    }
-    return score_weights<Op, Precise, MR>;
-  }
-};
 
 }  // namespace
 }  // namespace vivace::cpu
