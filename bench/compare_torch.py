@@ -15,7 +15,8 @@ Vivace, by either option:
   --vivace PROGRAM      runs `PROGRAM bench-component COMPONENT --dtype .. --height .. --width .. --batch .. --threads .. --runs N --json`
                         each turn and reads the last line of its output: {"seconds": [..]}, the N runs after a warm-up of its own
   --vivace-worker CMD   starts CMD once, in the protocol of the workers here: it prints {"ready": seconds} when warm, then answers each line
-                        "run" with {"seconds": s}, and ends at the end of its input
+                        "run" with {"seconds": s}, and ends at the end of its input. May be given several times, as NAME=CMD, to compare
+                        settings of Vivace with one another
 
 Needs: pip install torch diffusers (and torchao, openvino for those peers).
 """
@@ -24,6 +25,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import statistics
@@ -160,8 +162,10 @@ def prepare(args):
     elif args.worker == "openvino":
         import openvino
 
-        converted = openvino.convert_model(model, example_input=inputs)
+        # Converting runs the model once, which is slow in bf16 where the processor has no bf16 products: it does so on small latents.
+        converted = openvino.convert_model(model, example_input=(inputs[0][:, :, :8, :8].contiguous(), *inputs[1:]))
         del model
+        converted.reshape({i: openvino.PartialShape(list(tensor.shape)) for i, tensor in enumerate(inputs)})
         precision = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[args.dtype]
         settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
@@ -289,7 +293,7 @@ def contestants(args) -> list:
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "PYTHONWARNINGS": "ignore"}
     options = ["--dtype", args.dtype, "--height", str(args.height), "--width", str(args.width)]
     options += ["--batch", str(args.batch), "--threads", str(args.threads)]
-    count = len(args.peers) + bool(args.vivace_worker) + bool(args.vivace)
+    count = len(args.peers) + len(args.vivace_worker) + bool(args.vivace)
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     # A frozen or converted model holds packed copies beside the originals for a while: reckon with twice the weights.
     restart = args.restart or (not args.tiny and count * 2 * PARAMETERS[args.component] * BYTES[args.dtype] > 0.8 * available)
@@ -299,8 +303,9 @@ def contestants(args) -> list:
     entries = [Worker(peer, python + ["--worker", peer], restart, environment) for peer in args.peers]
     if args.vivace:
         entries.append(OneShot("vivace", [*shlex.split(args.vivace), "bench-component", args.component, *options], environment))
-    if args.vivace_worker:
-        entries.append(Worker("vivace", shlex.split(args.vivace_worker), restart, environment))
+    for i, command in enumerate(args.vivace_worker):
+        name, _, rest = command.partition("=") if re.match(r"[\w+-]+=", command) else (f"vivace {i + 1}" if i else "vivace", "", command)
+        entries.append(Worker(name, shlex.split(rest), restart, environment))
     return entries
 
 
@@ -344,7 +349,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1, help="timed runs in each turn")
     parser.add_argument("--peers", nargs="*", choices=["eager", "channels_last", "compile", "int8", "openvino"], default=["eager"])
     parser.add_argument("--vivace", metavar="PROGRAM")
-    parser.add_argument("--vivace-worker", metavar="CMD")
+    parser.add_argument("--vivace-worker", metavar="[NAME=]CMD", action="append", default=[])
     parser.add_argument("--restart", action="store_true", help="start each contestant anew for each turn")
     parser.add_argument("--json", metavar="FILE", help="also write every figure to FILE")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the script (Python peers only)")

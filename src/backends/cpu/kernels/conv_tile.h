@@ -68,21 +68,34 @@ void multiply_tile(const TileJob& job) {
   for (int64_t t = 0; t < job.tap_count; ++t) {
     const Unit* a0 = job.a + job.taps[t];
     const Unit *a3 = a0 + 3 * stride, *a6 = a3 + 3 * stride, *a9 = a6 + 3 * stride, *a12 = a9 + 3 * stride;
-    for (int64_t u = 0; u < job.units; ++u) {
-      constexpr int kAhead = 8 * kPanel;  // weights stream from the second-level cache
-      _mm_prefetch(reinterpret_cast<const char*>(b + kAhead), _MM_HINT_T0);
-      if (kLanes == 16) _mm_prefetch(reinterpret_cast<const char*>(b + kAhead + kLanes), _MM_HINT_T0);
-      const VF b0 = load_f32(b), b1 = load_f32(b + kLanes);
+    auto multiply = [&](int unit) __attribute__((always_inline)) {
+      const VF b0 = load_f32(b + unit * kPanel), b1 = load_f32(b + unit * kPanel + kLanes);
 #pragma GCC unroll 16
       for (int i = 0; i < rows; ++i) {
         const Unit* base = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : i < 12 ? a9 : a12;
-        VF a = splat(base[(i % 3) * stride]);
+        VF a = splat(base[(i % 3) * stride + unit]);
         asm("" : "+v"(a));  // one broadcast for both products, not one folded into each
         acc[i][0] = multiply_units(acc[i][0], a, b0);
         acc[i][1] = multiply_units(acc[i][1], a, b1);
       }
-      b += kPanel, ++a0, ++a3, ++a6, ++a9, ++a12;
-      asm volatile("" : "+r"(a0), "+r"(a3), "+r"(a6), "+r"(a9), "+r"(a12), "+r"(b));
+    };
+    if constexpr (kLanes == 8) {  // as in microkernel_avx2.h: two units a turn, and nothing but products
+      for (const Unit* end = b + job.units / 2 * (2 * kPanel); b != end;) {
+        multiply(0);
+        multiply(1);
+        b += 2 * kPanel, a0 += 2, a3 += 2;
+        asm volatile("" : "+r"(a0), "+r"(a3), "+r"(b));
+      }
+      if (job.units % 2 != 0) multiply(0), b += kPanel;
+    } else {
+      for (int64_t u = 0; u < job.units; ++u) {
+        constexpr int kAhead = 8 * kPanel;  // weights stream from the second-level cache
+        _mm_prefetch(reinterpret_cast<const char*>(b + kAhead), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(b + kAhead + kLanes), _MM_HINT_T0);
+        multiply(0);
+        b += kPanel, ++a0, ++a3, ++a6, ++a9, ++a12;
+        asm volatile("" : "+r"(a0), "+r"(a3), "+r"(a6), "+r"(a9), "+r"(a12), "+r"(b));
+      }
     }
   }
 #pragma GCC unroll 16

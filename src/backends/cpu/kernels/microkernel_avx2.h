@@ -23,11 +23,11 @@ template <Dot kDot>
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sum), _mm256_madd_epi16(a, b)));
 }
 
-// As in microkernel_avx512.h, with panels of kVectors * 8 units.
+// As in microkernel_avx512.h, with panels of kVectors * 8 units. Beside the products it does as little as can be, because another thread of the same core
+// may want the rest: two units a turn, and no prefetching, which the processor does as well for a panel that is read from end to end.
 template <Dot kDot, int kRows, int kVectors>
 [[gnu::noinline]] void register_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, int64_t c_stride, bool accumulate) {
   static_assert(kRows <= 6);
-  constexpr int kPrefetchRows = 8;
   __m256 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
@@ -36,25 +36,29 @@ template <Dot kDot, int kRows, int kVectors>
 
   const int64_t stride1 = a_stride, stride2 = 2 * a_stride;
   const char *p0 = static_cast<const char*>(a), *p3 = p0 + (kRows > 3 ? 3 * a_stride : 0), *panel = static_cast<const char*>(b);
-  for (int64_t k = 0; k < units; ++k) {
+  auto multiply = [&](int unit) __attribute__((always_inline)) {
     __m256i v[kVectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) v[j] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + j * 32));
-    _mm_prefetch(panel + kPrefetchRows * kVectors * 32, _MM_HINT_T0);
+    for (int j = 0; j < kVectors; ++j) v[j] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + (unit * kVectors + j) * 32));
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       const char* third = i < 3 ? p0 : p3;
       const char* row = i % 3 == 0 ? third : i % 3 == 1 ? third + stride1 : third + stride2;
-      int unit;
-      std::memcpy(&unit, row, 4);
-      __m256i x = _mm256_set1_epi32(unit);
+      int element;
+      std::memcpy(&element, row + unit * 4, 4);
+      __m256i x = _mm256_set1_epi32(element);
       if constexpr (kVectors > 1) asm("" : "+x"(x));
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) sum[i][j] = dot<kDot>(sum[i][j], x, v[j]);
     }
-    panel += kVectors * 32, p0 += 4, p3 += 4;
+  };
+  for (const char* end = panel + units / 2 * (2 * kVectors * 32); panel != end;) {
+    multiply(0);
+    multiply(1);
+    panel += 2 * kVectors * 32, p0 += 8, p3 += 8;
     asm volatile("" : "+r"(p0), "+r"(p3), "+r"(panel));
   }
+  if (units % 2 != 0) multiply(0);
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4
