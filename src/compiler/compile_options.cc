@@ -73,6 +73,7 @@ class FieldText {
   void add(const T& value) requires std::is_arithmetic_v<T> { text_ += cat(value, ' '); }
   template <class T>
   void add(const T& value) requires std::is_enum_v<T> { text_ += cat(static_cast<int64_t>(value), ' '); }
+  void add(const std::optional<double>& value) { text_ += value ? cat(*value, ' ') : "- "; }
   void add(const SDPBackends& value) { add(sdp_backends_name(value)); }
   void add(const std::string& value) { text_ += cat(std::quoted(value), ' '); }
   template <class A, class B>
@@ -92,10 +93,10 @@ class FieldText {
 std::string options_text(const CompileOptions& options) {
   // Structured bindings must name every member: a new option does not compile until it is listed, and so tells plans apart.
   // (on_autotune only watches.)
-  const auto& [mode, fullgraph, disable_passes, sdpa, exact, flags, quantize, dynamic, use_duck_shape, direct_convolutions, fuse_qkv,
+  const auto& [mode, fullgraph, disable_passes, sdpa, exact, winograd_error, flags, quantize, dynamic, use_duck_shape, direct_convolutions, fuse_qkv,
                float32_matmul_precision, autotune_seconds, regions, on_autotune] = options;
   const auto& [conv_1x1_as_mm, descent, all_directions, epilogue_fusion, force_fuse_int_mm_with_mul, use_mixed_mm] = flags;
-  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, exact, conv_1x1_as_mm, descent, all_directions, epilogue_fusion,
+  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, exact, winograd_error, conv_1x1_as_mm, descent, all_directions, epilogue_fusion,
                                      force_fuse_int_mm_with_mul, use_mixed_mm, quantize, dynamic, use_duck_shape, direct_convolutions, fuse_qkv,
                                      float32_matmul_precision, autotune_seconds, regions));
 }

@@ -123,7 +123,7 @@ TEST(Regions, WhatOptionsSayOfLayersHolds) {
   winograd.direct_convolutions = {convolution};
   int free = 0;
   for (const PlanStep& step : compile(unet(), cpu::backend(), winograd).step) {
-    const bool may = step.attrs.text("winograd") == "f2";
+    const bool may = step.attrs.real("winograd_error") > 0;
     EXPECT_FALSE(may && (step.scope == convolution || step.scope.find("resnets") == std::string::npos)) << step.scope << " is named, or lies around the regions";
     free += may;
   }

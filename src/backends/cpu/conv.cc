@@ -50,12 +50,12 @@ std::vector<std::string> variants(const KernelCall&) {
   return texts;
 }
 
-// Winograd trades error for arithmetic: only where the plan says it may.
-Refusal refuse_winograd(std::string_view name, const KernelCall& call) {
-  if (name.find("winograd") == std::string_view::npos) return std::nullopt;
-  const std::string& allowed = call.attrs->text("winograd");
-  if (allowed.empty() || allowed == "never") return "Winograd is off for this convolution";
-  if (name.find("_f4_") != std::string_view::npos && allowed != "f4") return "F(4x4, 3x3) is off: its error is ten times float32's rounding";
+// Winograd trades error for arithmetic: only as far as the plan says it may.
+Refusal refuse_winograd(const ConvKernel& kernel, const KernelCall& call) {
+  if (kernel.name.find("winograd") == std::string_view::npos) return std::nullopt;
+  const double bound = call.attrs->real("winograd_error"), error = kernel.error(spec_of(call));
+  if (bound == 0) return "Winograd is off for this convolution";
+  if (error > bound) return cat("its relative error of ", error, " is above winograd_error, ", bound);
   return std::nullopt;
 }
 
@@ -72,7 +72,7 @@ Refusal refuse(const KernelCall& call) {
   if (w.shape[2] != w.shape[3]) return "the kernel is not square";
   for (size_t i : {slots.bias, slots.image_bias})
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
-  if (Refusal reason = refuse_winograd(kernel<index>().name, call)) return reason;
+  if (Refusal reason = refuse_winograd(kernel<index>(), call)) return reason;
   return kernel<index>().refuse(spec_of(call), isa());
 }
 

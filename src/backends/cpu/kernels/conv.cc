@@ -1,6 +1,7 @@
 #include "backends/cpu/kernels/conv.h"
 
 #include <atomic>
+#include <cmath>
 #include <vector>
 
 #include "backends/cpu/kernels/conv_plan.h"
@@ -180,8 +181,15 @@ void run(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args
 }
 
 template <Algorithm algorithm, DType compute>
+double error(const ConvSpec& spec) {
+  if (compute == DType::bfloat16) return (is_winograd(algorithm) ? 4.8e-3 : 1.6e-3);
+  constexpr double of_sums = algorithm == Algorithm::winograd_f4 ? 3.3 : algorithm == Algorithm::direct ? .9 : .6;
+  return of_sums * 0x1p-24 * std::sqrt(static_cast<double>(spec.in_channels));
+}
+
+template <Algorithm algorithm, DType compute>
 constexpr ConvKernel entry(std::string_view name) {
-  return {name, refuse<algorithm, compute>, packed_bytes<algorithm>, pack<algorithm>, workspace_bytes<algorithm>, run<algorithm>};
+  return {name, refuse<algorithm, compute>, packed_bytes<algorithm>, pack<algorithm>, workspace_bytes<algorithm>, run<algorithm>, error<algorithm, compute>};
 }
 
 constexpr ConvKernel kKernels[] = {
@@ -190,8 +198,8 @@ constexpr ConvKernel kKernels[] = {
     entry<Algorithm::phases, DType::bfloat16>("upsample_phases_bf16"),
     entry<Algorithm::phases, DType::float32>("upsample_phases_f32"),
     entry<Algorithm::winograd_f2, DType::bfloat16>("winograd_f2_bf16"),
-    entry<Algorithm::winograd_f4, DType::float32>("winograd_f4_f32"),
     entry<Algorithm::winograd_f2, DType::float32>("winograd_f2_f32"),
+    entry<Algorithm::winograd_f4, DType::float32>("winograd_f4_f32"),
     entry<Algorithm::direct, DType::bfloat16>("direct_bf16"),
     entry<Algorithm::direct, DType::float32>("direct_f32"),
 };

@@ -72,10 +72,13 @@ struct ConvKernel {
   size_t (*workspace_bytes)(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads);
   // `workspace` is 64-byte aligned, of workspace_bytes() for args' n, h, w and threads; its contents do not matter.
   void (*run)(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args, void* workspace) noexcept;
+  // Relative RMS error to expect where factors and sums are all that is rounded (fitted to measurements, tests/kernels/conv_error_test.cc): the factors'
+  // share is the same for any number of channels, the float32 sums' grows with its square root.
+  double (*error)(const ConvSpec& spec);
 };
 
 // winograd_f2_*: F(2x2, 3x3), 2.25x fewer multiplications. In bf16 the error is about 3x that of a direct convolution; in float32 as good as exact.
-// winograd_f4_f32: F(4x4, 3x3), 4x fewer, at about ten times float32's rounding error.
+// winograd_f4_f32: F(4x4, 3x3), 4x fewer, at about four times a direct convolution's rounding error.
 // winograd_upsample_*: F(2x2, 3x3) of an upsampled image, where 7 of 16 products vanish: 4x fewer than convolving the large image.
 // upsample_phases_*: four 2x2 convolutions of the small image with pre-summed weights: 2.25x fewer, exact up to rounding.
 // direct_*: implicit GEMM.
