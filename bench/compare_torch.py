@@ -163,7 +163,7 @@ def prepare(args):
         import openvino
 
         # Converting runs the model once, which is slow in bf16 where the processor has no bf16 products: it does so on small latents.
-        converted = openvino.convert_model(model, example_input=(inputs[0][:, :, :8, :8].contiguous(), *inputs[1:]))
+        converted = openvino.convert_model(model, example_input=(inputs[0][:, :, :4, :4].contiguous(), *inputs[1:]))
         del model
         converted.reshape({i: openvino.PartialShape(list(tensor.shape)) for i, tensor in enumerate(inputs)})
         precision = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[args.dtype]

@@ -41,26 +41,32 @@ struct WeightRows {
 };
 
 // acc += rows of A times NV vectors of a panel whose rows are Step units apart. The empty asm keeps the two pointers as they are: the compiler would
-// otherwise make one of each row.
+// otherwise make one of each row. On AVX2 two units a turn and no prefetching, as in microkernel_avx2.h.
 template <class Op, class A, int Step, int MR, int NV>
 [[gnu::always_inline]] inline void accumulate(Vec (&acc)[MR][NV], const typename Op::Unit* a, const typename Op::Unit* b, int64_t k) {
-  for (int64_t i = 0; i < k; ++i) {
+  auto multiply = [&](int unit) __attribute__((always_inline)) {
     typename Op::UnitVec panel[NV];
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) {
-      panel[j] = Op::load(b + j * kLanes);
-      _mm_prefetch(reinterpret_cast<const char*>(b + j * kLanes + 8 * Step), _MM_HINT_T0);
+      panel[j] = Op::load(b + unit * Step + j * kLanes);
+      if (kLanes == 16) _mm_prefetch(reinterpret_cast<const char*>(b + j * kLanes + 8 * Step), _MM_HINT_T0);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
-      const typename Op::UnitVec row = Op::broadcast(a + r * A::kRow);
+      const typename Op::UnitVec row = Op::broadcast(a + unit * A::kStep + r * A::kRow);
 #pragma GCC unroll 2
       for (int j = 0; j < NV; ++j) acc[r][j] = Op::dot(acc[r][j], row, panel[j]);
     }
-    a += A::kStep;
-    b += Step;
+  };
+  constexpr int kTurn = kLanes == 16 ? 1 : 2;
+  for (; k >= kTurn; k -= kTurn) {
+    multiply(0);
+    if (kTurn == 2) multiply(1);
+    a += kTurn * A::kStep;
+    b += kTurn * Step;
     asm volatile("" : "+r"(a), "+r"(b));
   }
+  if (k > 0) multiply(0);
 }
 
 // C (MR rows of NV vectors) = A B, or C += A B.
@@ -80,35 +86,44 @@ template <class Op, class A, int Step, int NV, int MR>
   }
 }
 
-// Flash's inner step: scores over `panels` whole panels and their weights. The exponentials of a panel are taken between the products of the next,
-// a row every other unit, so that they run on the units that the products leave idle; the scores wait in 2 kB on the stack.
+// Flash's inner step: scores over `panels` whole panels and their weights. With 32 registers the exponentials of a panel are taken between the products
+// of the next, a row every other unit, so that they run on the units that the products leave idle; with 16 they would push the sums out of them.
+// The scores wait in 2 kB on the stack.
 template <class Op, bool Precise, int MR>
 [[gnu::noinline]] void score_weights(const typename Op::Unit* q, const typename Op::Unit* k, int64_t head_units, int64_t panels, float scale,
                                      const float* reference, float* sums, typename Op::Unit* weights) {
   alignas(64) float scores[MR * kPanel];
-  for (int64_t p = 0; p <= panels; ++p) {
-    Vec acc[MR][2];
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) acc[r][0] = acc[r][1] = zero();
-    const typename Op::Unit *a = q, *b = k + p * head_units * kPanel;
-    int64_t left = p < panels ? head_units : 0;
-    if (p > 0) {
-      typename Op::Unit* to = weights + (p - 1) * kPanel / Op::kPair;
-      for (int r = 0; r < MR; ++r) {
-        weigh_row<Op, Precise>(scores + r * kPanel, scale, reference[r], sums + r * kLanes, to + r * Op::kWeightStride);
-        if (left < 2) continue;
-        accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, 2);
-        a += 2 * QueryRows::kStep;
-        b += 2 * kPanel;
-        left -= 2;
-      }
-      if (p == panels) return;
+  if constexpr (kLanes < 16) {
+    for (int64_t p = 0; p < panels; ++p, k += head_units * kPanel, weights += kPanel / Op::kPair) {
+      multiply<Op, QueryRows, kPanel, 2, MR>(q, k, head_units, scores, kPanel, false);
+      for (int r = 0; r < MR; ++r)
+        weigh_row<Op, Precise>(scores + r * kPanel, scale, reference[r], sums + r * kLanes, weights + r * Op::kWeightStride);
     }
-    accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, left);
+  } else {
+    for (int64_t p = 0; p <= panels; ++p) {
+      Vec acc[MR][2];
 #pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) {
-      store(scores + r * kPanel, acc[r][0]);
-      store(scores + r * kPanel + kLanes, acc[r][1]);
+      for (int r = 0; r < MR; ++r) acc[r][0] = acc[r][1] = zero();
+      const typename Op::Unit *a = q, *b = k + p * head_units * kPanel;
+      int64_t left = p < panels ? head_units : 0;
+      if (p > 0) {
+        typename Op::Unit* to = weights + (p - 1) * kPanel / Op::kPair;
+        for (int r = 0; r < MR; ++r) {
+          weigh_row<Op, Precise>(scores + r * kPanel, scale, reference[r], sums + r * kLanes, to + r * Op::kWeightStride);
+          if (left < 2) continue;
+          accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, 2);
+          a += 2 * QueryRows::kStep;
+          b += 2 * kPanel;
+          left -= 2;
+        }
+        if (p == panels) return;
+      }
+      accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, left);
+#pragma GCC unroll 16
+      for (int r = 0; r < MR; ++r) {
+        store(scores + r * kPanel, acc[r][0]);
+        store(scores + r * kPanel + kLanes, acc[r][1]);
+      }
     }
   }
 }
