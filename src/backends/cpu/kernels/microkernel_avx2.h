@@ -24,7 +24,7 @@ template <Dot kDot>
 }
 
 // As in microkernel_avx512.h, with panels of kVectors * 8 units. Beside the products it does as little as can be, because another thread of the same core
-// may want the rest: two units a turn, and no prefetching, which the processor does as well for a panel that is read from end to end.
+// may want the rest: two units a turn of float32, and no prefetching, which the processor does as well for a panel that is read from end to end.
 template <Dot kDot, int kRows, int kVectors>
 [[gnu::noinline]] void register_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, int64_t c_stride, bool accumulate) {
   static_assert(kRows <= 6);
@@ -52,13 +52,15 @@ template <Dot kDot, int kRows, int kVectors>
       for (int j = 0; j < kVectors; ++j) sum[i][j] = dot<kDot>(sum[i][j], x, v[j]);
     }
   };
-  for (const char* end = panel + units / 2 * (2 * kVectors * 32); panel != end;) {
+  // Of integers the compiler would add the products of two units first, for which there are no registers.
+  constexpr int kTurn = kDot == Dot::f32 ? 2 : 1;
+  for (const char* end = panel + units / kTurn * (kTurn * kVectors * 32); panel != end;) {
     multiply(0);
-    multiply(1);
-    panel += 2 * kVectors * 32, p0 += 8, p3 += 8;
+    if (kTurn == 2) multiply(1);
+    panel += kTurn * kVectors * 32, p0 += kTurn * 4, p3 += kTurn * 4;
     asm volatile("" : "+r"(p0), "+r"(p3), "+r"(panel));
   }
-  if (units % 2 != 0) multiply(0);
+  if (units % kTurn != 0) multiply(0);
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4
