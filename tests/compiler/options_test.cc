@@ -1,4 +1,6 @@
 // What the compile options do to plans.
+#include <algorithm>
+
 #include "../models/components.h"
 #include "backends/cpu/backend.h"
 #include "backends/cpu/isa.h"
@@ -51,6 +53,37 @@ TEST(Options, FuseQkvIsTheCompilersOwnFusion) {
     EXPECT_EQ(count(eager, Op::linear) - count(fused, Op::linear), 2 * (attentions - cross) + cross) << name;
     EXPECT_EQ(count(fused, Op::slice), 0) << "the slices are copies";
   }
+}
+
+TEST(Options, WinogradErrorBoundsTheKernels) {
+  if (cpu::isa() < cpu::Isa::avx2) GTEST_SKIP() << "no Winograd below AVX2";
+  CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
+  const auto plan = [&] { return compile(golden_graph("unet_sdxl"), cpu::backend(), options); };
+  const auto chosen = [&](const Plan& of, std::string_view kernel) {
+    return std::ranges::count_if(of.step, [&](const PlanStep& step) { return step.kernel.find(kernel) != std::string::npos; });
+  };
+  const auto refused = [&](const Plan& of) {
+    return std::ranges::count_if(of.step, [&](const PlanStep& step) {
+      return std::ranges::any_of(step.refused, [](const auto& r) { return r.second.find("above winograd_error") != std::string::npos; });
+    });
+  };
+  const Plan usual = plan();
+  EXPECT_GT(chosen(usual, "winograd"), 0);
+  EXPECT_EQ(chosen(usual, "winograd_f4"), 0) << "not before it was timed";
+  options.winograd_error = 1e-9;
+  const Plan bounded = plan();
+  EXPECT_EQ(chosen(bounded, "winograd"), 0);
+  EXPECT_GE(refused(bounded), chosen(usual, "winograd")) << "the reason is told";
+  options.autotune_seconds = 20;
+  const auto times_f4 = [&](double error) {
+    options.winograd_error = error;
+    const Plan timed = plan();
+    return std::ranges::any_of(timed.step, [](const PlanStep& step) {
+      return std::ranges::any_of(step.measured, [](const PlanCandidate& c) { return c.kernel.find("winograd_f4") != std::string::npos; });
+    });
+  };
+  EXPECT_TRUE(times_f4(1e-4));
+  EXPECT_FALSE(times_f4(1e-7)) << "2e-7 times the square root of the channels";
 }
 
 TEST(Options, Conv1x1AsMm) {
