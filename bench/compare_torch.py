@@ -303,9 +303,9 @@ def contestants(args) -> list:
     entries = [Worker(peer, python + ["--worker", peer], restart, environment) for peer in args.peers]
     if args.vivace:
         entries.append(OneShot("vivace", [*shlex.split(args.vivace), "bench-component", args.component, *options], environment))
-    for i, command in enumerate(args.vivace_worker):
-        name, _, rest = command.partition("=") if re.match(r"[\w+-]+=", command) else (f"vivace {i + 1}" if i else "vivace", "", command)
-        entries.append(Worker(name, shlex.split(rest), restart, environment))
+    for i, given in enumerate(args.vivace_worker):
+        name, command = re.fullmatch(r"(?:([\w+-]+)=)?(.*)", given, re.DOTALL).groups()
+        entries.append(Worker(name or (f"vivace {i + 1}" if i else "vivace"), shlex.split(command), restart, environment))
     return entries
 
 

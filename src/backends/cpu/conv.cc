@@ -51,11 +51,10 @@ std::vector<std::string> variants(const KernelCall&) {
 }
 
 // Winograd trades error for arithmetic: only as far as the plan says it may.
-Refusal refuse_winograd(const ConvKernel& kernel, const KernelCall& call) {
+Refusal refuse_winograd(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
   if (kernel.name.find("winograd") == std::string_view::npos) return std::nullopt;
-  const double bound = call.attrs->real("winograd_error"), error = kernel.error(spec_of(call));
   if (bound == 0) return "Winograd is off for this convolution";
-  if (error > bound) return cat("its relative error of ", error, " is above winograd_error, ", bound);
+  if (const double error = kernel.error(spec); error > bound) return cat("its relative error of ", error, " is above winograd_error, ", bound);
   return std::nullopt;
 }
 
@@ -72,8 +71,9 @@ Refusal refuse(const KernelCall& call) {
   if (w.shape[2] != w.shape[3]) return "the kernel is not square";
   for (size_t i : {slots.bias, slots.image_bias})
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
-  if (Refusal reason = refuse_winograd(kernel<index>(), call)) return reason;
-  return kernel<index>().refuse(spec_of(call), isa());
+  const ConvSpec spec = spec_of(call);
+  if (Refusal reason = refuse_winograd(kernel<index>(), spec, call.attrs->real("winograd_error"))) return reason;
+  return kernel<index>().refuse(spec, isa());
 }
 
 // norm_conv2d: the affine map that GroupNorm comes down to, [n, channels] twice, lies before the kernel's own workspace.

@@ -182,7 +182,7 @@ void run(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args
 
 template <Algorithm algorithm, DType compute>
 double error(const ConvSpec& spec) {
-  if (compute == DType::bfloat16) return (is_winograd(algorithm) ? 4.8e-3 : 1.6e-3);
+  if (compute == DType::bfloat16) return is_winograd(algorithm) ? 4.8e-3 : 1.6e-3;
   constexpr double of_sums = algorithm == Algorithm::winograd_f4 ? 3.3 : algorithm == Algorithm::direct ? .9 : .6;
   return of_sums * 0x1p-24 * std::sqrt(static_cast<double>(spec.in_channels));
 }

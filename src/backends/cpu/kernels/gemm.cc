@@ -31,7 +31,9 @@ struct Run {
   int64_t m_blocks() const { return (tiles.count + blocking.tiles - 1) / blocking.tiles; }
   int64_t n_blocks() const { return (plan.panels + blocking.panels - 1) / blocking.panels; }
 
-  // `after`: the task that this thread does next.
+  // Whether products are told what to fetch while they run (ahead.h): with the tiles outside, no panel is met tile after tile.
+  bool fetches_ahead() const { return !blocking.tile_outer && plan.parts == 1; }
+  // `after`: the task that this thread does next, where it fetches ahead.
   void task(int64_t index, int64_t after, char* scratch) const;
   const char* weights(int64_t panel, int part, int64_t unit) const {
     return panels + (panel * plan.parts + part) * plan.read_part() + unit * plan.level->panel * plan.read_unit();
@@ -92,10 +94,11 @@ void Run::task(int64_t index, int64_t after, char* scratch) const {
     const int64_t next_panel = last ? after / m_blocks() * blocking.panels : p0, next_unit = last ? 0 : u0 + units;
     const bool reads_next = next_panel < plan.panels && (next_panel != p0 || !last);
     const int64_t share = (units * panel * plan.read_unit() / 64 + t1 - t0 - 1) / (t1 - t0);
+    const int lines = static_cast<int>((share * 16 + units - 1) / units);
     auto ahead = [&](int64_t t, int64_t p) {
+      if (!fetches_ahead()) return Ahead{};
       const char* from = p + 1 < p1 ? weights(p + 1, 0, u0) : reads_next ? weights(next_panel, 0, next_unit) : nullptr;
-      if (!from || blocking.tile_outer || plan.parts > 1) return Ahead{};
-      return Ahead{from + (t - t0) * share * 64, static_cast<int>((share * 16 + units - 1) / units)};
+      return from ? Ahead{from + (t - t0) * share * 64, lines} : Ahead{};
     };
     auto one = [&](int64_t t, int64_t p) {
       const int rows = tiles.rows(t);
@@ -202,7 +205,7 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
     if (plan.level->enter) plan.level->enter();
     // A thread takes its next task one ahead, to fetch its weights, as long as there are enough for all.
     for (int64_t t = next.fetch_add(1, std::memory_order_relaxed); t < tasks;) {
-      const bool plenty = next.load(std::memory_order_relaxed) + threads < tasks;
+      const bool plenty = run.fetches_ahead() && next.load(std::memory_order_relaxed) + threads < tasks;
       const int64_t after = plenty ? next.fetch_add(1, std::memory_order_relaxed) : tasks;
       run.task(t, after, scratch);
       t = plenty ? after : next.fetch_add(1, std::memory_order_relaxed);
