@@ -114,12 +114,15 @@ struct CompileOptions {
   // Optional passes to leave out, by name (see `vivace explain --passes`).
   std::vector<std::string> disable_passes;
   SDPBackends sdpa;
-  // No kernel whose error is above that of the plain one (no Winograd).
+  // No kernel whose error is above that of the plain one (no Winograd; Strassen's algorithm for integers alone).
   bool exact = false;
   // The largest relative RMS error that a convolution may have as Winograd, in max-autotune. Unset: 2e-6 for float32 activations, which allows F(2x2, 3x3)
   // alone but for few channels, and 5e-3 for bfloat16 and float16 and where float32_matmul_precision lets products be bfloat16. F(4x4, 3x3) in float32 has
   // 2e-7 times the square root of the input channels.
   std::optional<double> winograd_error;
+  // The same of a linear by Strassen's algorithm, where products are float32. Unset: 2e-6 for float32 activations, 5e-3 for others. (Integer sums are
+  // exact: int8-dynamic uses it in every mode, where it is faster.)
+  std::optional<double> strassen_error;
   CompilerFlags flags = config;
   // By layer, the module's name: "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q". quantize.h fills it.
   std::map<std::string, Quantization> quantize;

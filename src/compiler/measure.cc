@@ -50,7 +50,7 @@ KernelTimer::KernelTimer(const KernelCall& call) : call_(call), out_(allocate_pa
 }
 
 KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
-  Packed& packed = packed_[std::string(entry.name) + ' ' + entry.pack_key(call_)];
+  Packed& packed = packed_[packed_key(entry, call_, "")];
   if (!packed.copies.empty()) return packed;
   const size_t bytes = entry.packed_bytes(call_), copies = std::clamp<size_t>(kBeyondCache / std::max<size_t>(1, bytes), 1, kMostCopies);
   packed.copies.push_back(allocate_pages(bytes));

@@ -44,7 +44,7 @@ class KernelTimer {
   std::vector<std::shared_ptr<void>> in_;
   std::shared_ptr<void> out_, workspace_;
   size_t workspace_bytes_ = 0;
-  std::map<std::string, Packed> packed_;  // by kernel and pack_key
+  std::map<std::string, Packed> packed_;  // by packed_key()
 };
 
 // One kernel for one call, with the call's own tuning.

@@ -74,6 +74,7 @@ struct KernelEntry {
   // `scales`: the constant input `packed_scales`, which the packed form holds too; nullptr where the call has none.
   void (*pack)(const KernelCall&, const void* source, const void* scales, void* packed) = nullptr;
   std::string (*pack_key)(const KernelCall&) = nullptr;
+  std::string_view packed_as;  // the kernel that packs alike, so that both read one packed form; empty: this one
   int packed_scales = -1;
   bool packs_by_size = false;  // the packed form depends on the activations' sizes too
   bool strided_in = false;   // reads inputs with a pitch
@@ -87,7 +88,7 @@ struct KernelEntry {
 
 // What a packed constant is, as text: equal texts, equal bytes. `source` is the text of the constant it is made from.
 inline std::string packed_key(const KernelEntry& entry, const KernelCall& call, const std::string& source) {
-  return "pack " + std::string(entry.name) + '(' + entry.pack_key(call) + "){" + source + '}';
+  return "pack " + std::string(entry.packed_as.empty() ? entry.name : entry.packed_as) + '(' + entry.pack_key(call) + "){" + source + '}';
 }
 
 struct Backend {

@@ -86,6 +86,30 @@ TEST(Options, WinogradErrorBoundsTheKernels) {
   EXPECT_FALSE(times_f4(1e-7)) << "2e-7 times the square root of the channels";
 }
 
+TEST(Options, StrassenErrorBoundsTheGemms) {
+  if (cpu::isa() < cpu::Isa::avx2 || cpu::isa() >= cpu::Isa::avx512_bf16) GTEST_SKIP() << "bfloat16 layers are float32 products on AVX2 and AVX-512 alone";
+  const Graph graph = parse_graph(R"(%0 = input(name="x") : bfloat16[256, 64]
+%1 = weight(name="w") : bfloat16[64, 64] @prepare
+%2 = linear(%0, %1) : bfloat16[256, 64]
+%3 = geglu_linear(%2, %1) : bfloat16[256, 32]
+return y=%3
+)");
+  CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
+  const auto count_of = [&](std::string_view kernel) {
+    const Plan plan = compile(graph, cpu::backend(), options);
+    return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel == kernel; });
+  };
+  const auto usual = count_of("gemm_strassen");
+  EXPECT_GT(usual, 0);
+  EXPECT_GT(count_of("gemm_geglu_strassen"), 0);
+  options.strassen_error = 1e-9;
+  EXPECT_EQ(count_of("gemm_strassen"), 0);
+  options.strassen_error.reset(), options.exact = true;
+  EXPECT_EQ(count_of("gemm_strassen"), 0);
+  options.exact = false, options.disable_passes = {"allow_strassen"};
+  EXPECT_EQ(count_of("gemm_strassen"), 0);
+}
+
 TEST(Options, Conv1x1AsMm) {
   CompileOptions options{.mode = CompileMode::default_};
   const Plan before = compile(golden_graph("unet_sd1"), cpu::backend(), options);

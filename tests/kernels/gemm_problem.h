@@ -96,6 +96,7 @@ struct Case {
   int64_t m = 1;
   DType w_given = float32;
   bool bias = false, residual = false, in_place = false;
+  bool whole = false;  // small whole numbers, whose float32 sums are exact in any order
   int64_t rows_per_group = 0;
 };
 
@@ -152,14 +153,17 @@ class Layer {
     std::normal_distribution<double> normal;
     std::uniform_int_distribution<int> bytes(-127, 127);
     const double spread = 1 / std::sqrt(static_cast<double>(s_.k));
-    for (int64_t i = 0; i < a_.size; ++i) a_.set(i, quantized_a() ? bytes(random) + zero_point() : normal(random));
-    for (int64_t i = 0; i < w_.size; ++i) w_.set(i, c.w_given == DType::int8 ? bytes(random) : normal(random) * spread);
+    const auto some = [&](double scale) { return c.whole ? static_cast<double>(bytes(random) % 4) : normal(random) * scale; };
+    for (int64_t i = 0; i < a_.size; ++i) a_.set(i, quantized_a() ? bytes(random) + zero_point() : some(1));
+    for (int64_t i = 0; i < w_.size; ++i) w_.set(i, c.w_given == DType::int8 ? bytes(random) : some(spread));
     for (int64_t i = 0; i < s_.n; ++i) bias_.set(i, normal(random));
     for (int64_t i = 0; i < group_bias_.size; ++i) group_bias_.set(i, normal(random));
     for (int64_t i = 0; i < residual_.size; ++i) residual_.set(i, normal(random));
     for (int64_t i = 0; i < c.m; ++i) a_scale_.set(i, 0.01 + 0.001 * static_cast<double>(i % 7));
     gemm_pack(s_, w_.data(), c.w_given, packed_.p);
   }
+
+  void use_strassen() { s_.strassen = true; }
 
   Buffer run(const GemmBlocking& blocking) {
     Buffer c(s_.c, (c_.m - 1) * ldc_ + columns_);
@@ -204,6 +208,21 @@ class Layer {
         ASSERT_EQ(c[i * ldc_ + j], c_.in_place ? residual_[i * ldc_ + j] : 77) << "between the rows: " << i << ", " << j;
       }
     }
+  }
+
+  // sqrt(sum of squared errors / sum of squared sums) of a layer whose result is the products' sums in float32.
+  double relative_error(const Buffer& c) const {
+    std::vector<double> stored(static_cast<size_t>(s_.n * s_.k));
+    store_weights(c_, w_, stored);
+    double errors = 0, sums = 0;
+    for (int64_t i = 0; i < c_.m; ++i) {
+      for (int64_t j = 0; j < columns_; ++j) {
+        double sum = 0;
+        for (int64_t k = 0; k < s_.k; ++k) sum += a_[i * lda_ + k] * stored[static_cast<size_t>(j * s_.k + k)];
+        errors += (c[i * ldc_ + j] - sum) * (c[i * ldc_ + j] - sum), sums += sum * sum;
+      }
+    }
+    return std::sqrt(errors / sums);
   }
 
  private:

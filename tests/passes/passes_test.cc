@@ -46,6 +46,7 @@ constexpr NamedPass kPasses[] = {
     {"fuse_epilogues", fuse_epilogues},
     {"fuse_norm_convolution", fuse_norm_convolution},
     {"allow_winograd", winograd_but_one},
+    {"allow_strassen", [](Graph& graph) { allow_strassen(graph, {}); }},
     {"matmul_precision_high", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::high); }},
     {"matmul_precision_medium", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::medium); }},
     {"fuse_elementwise", fuse_elementwise},

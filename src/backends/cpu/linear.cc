@@ -33,6 +33,7 @@ DType storage_of(const KernelCall& call, Compute compute) {
   return DType::float32;
 }
 
+template <bool strassen>
 GemmSpec spec_of(const KernelCall& call) {
   const Shape& w = call.in[1]->shape;
   GemmSpec spec{.n = w[0], .k = w[1], .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call)};
@@ -41,9 +42,21 @@ GemmSpec spec_of(const KernelCall& call) {
   spec.geglu = call.op == Op::geglu_linear;
   spec.separate_epilogue = call.attrs->text("epilogue") == "separate";
   spec.separate_decode = call.attrs->text("decode") == "separate";
+  spec.strassen = strassen;
   return spec;
 }
 
+// Strassen's algorithm trades error for arithmetic: only as far as the plan says it may, and where it saves something.
+Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
+  constexpr int64_t kRows = 128;
+  const double error = gemm_strassen_error(spec), bound = call.attrs->real("strassen_error");
+  if (bound == 0 && error > 0) return "Strassen's algorithm is off for this layer";
+  if (error > bound) return cat("its relative error of ", error, " is above strassen_error, ", bound);
+  if (call.in[0]->rows() < kRows) return cat("below ", kRows, " rows the sums of W cost what the products save");
+  return std::nullopt;
+}
+
+template <bool strassen>
 Refusal refuse(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {3})) return reason;
   if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
@@ -51,7 +64,9 @@ Refusal refuse(const KernelCall& call) {
   if (call.has(kScale) && (!call.in[kScale]->constant || call.in[kScale]->dtype != DType::float32)) return "the weight's scales are not float32 constants";
   if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
   if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
-  return gemm_refuse(spec_of(call), isa());
+  const GemmSpec spec = spec_of<strassen>(call);
+  Refusal reason = gemm_refuse(spec, isa());
+  return reason || !strassen ? reason : refuse_strassen(call, spec);
 }
 
 // The blocking that the tuning text names; 0 for what it leaves out.
@@ -64,15 +79,18 @@ std::string tuning_of(const GemmBlocking& b) {
   return cat("tiles=", b.tiles, " panels=", b.panels, " units=", b.units, " tile_outer=", static_cast<int>(b.tile_outer), " pack_a=", static_cast<int>(b.pack_a));
 }
 
+template <bool strassen>
 std::vector<std::string> variants(const KernelCall& call) {
   std::vector<std::string> texts;
-  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec_of(call), call.in[0]->rows());
+  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec_of<strassen>(call), call.in[0]->rows());
   for (size_t i = 1; i < candidates.size(); ++i) texts.push_back(tuning_of(candidates[i]));  // the first is the default
   return texts;
 }
 
+template <bool strassen>
 std::vector<TuningParameter> parameters(const KernelCall& call) {
-  const GemmBlocking b = gemm_default_blocking(spec_of(call), call.in[0]->rows());
+  const GemmBlocking b = gemm_default_blocking(spec_of<strassen>(call), call.in[0]->rows());
+  if (strassen) return {{"tiles", {22, 44, 88, 176}, b.tiles}, {"panels", {2, 4, 8, 16}, b.panels}, {"units", {160, 320, 640, 1280}, b.units}};
   return {{"tiles", {1, 2, 4, 8, 16, 32, 64}, b.tiles},
           {"panels", {1, 2, 4, 5, 8, 10, 16, 20, 40}, b.panels},
           {"units", {128, 192, 320, 640, 1280, 2560}, b.units},
@@ -80,21 +98,23 @@ std::vector<TuningParameter> parameters(const KernelCall& call) {
           {"pack_a", {0, 1}, b.pack_a}};
 }
 
-size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of(call), call.in[0]->rows(), num_threads(), blocking_of(call)); }
-size_t packed_bytes(const KernelCall& call) { return gemm_packed_bytes(spec_of(call)); }
+template <bool strassen>
+size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of<strassen>(call), call.in[0]->rows(), num_threads(), blocking_of(call)); }
+size_t packed_bytes(const KernelCall& call) { return gemm_packed_bytes(spec_of<false>(call)); }
 void pack(const KernelCall& call, const void* source, const void* scales, void* packed) {
-  gemm_pack(spec_of(call), source, call.in[1]->dtype, packed, static_cast<const float*>(scales));
+  gemm_pack(spec_of<false>(call), source, call.in[1]->dtype, packed, static_cast<const float*>(scales));
 }
 
 std::string pack_key(const KernelCall& call) {
-  const GemmSpec spec = spec_of(call);
+  const GemmSpec spec = spec_of<false>(call);
   return cat(isa_name(isa()), ' ', static_cast<int>(spec.compute), ' ', dtype_name(spec.w), spec.geglu ? " geglu" : "");
 }
 
+template <bool strassen>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
   GemmCall g{.packed = buffers.in[1], .a = buffers.in[0], .lda = call.in[0]->row_pitch(), .m = call.in[0]->rows(), .c = buffers.out,
              .ldc = call.out.row_pitch(), .workspace = buffers.workspace, .blocking = blocking_of(call)};
-  if (g.blocking == GemmBlocking{}) g.blocking = gemm_default_blocking(spec_of(call), g.m);  // once, not at every call
+  if (g.blocking == GemmBlocking{}) g.blocking = gemm_default_blocking(spec_of<strassen>(call), g.m);  // once, not at every call
   if (call.in[0]->dtype == DType::uint8) {
     const RowOutput rows = row_output(*call.in[0], buffers.in[0]);
     g.lda = rows.stride;
@@ -105,17 +125,20 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
     g.epilogue.residual = buffers.in[3];
     g.epilogue.residual_stride = call.in[3]->row_pitch();
   }
-  return bound([spec = spec_of(call), g, bad = buffers.bad_value] {
+  return bound([spec = spec_of<strassen>(call), g, bad = buffers.bad_value] {
     if (gemm(spec, g) != kNoBadRow) bad.report();
   });
 }
 
-constexpr KernelEntry entry(std::string_view name, Op op) {
-  return {.name = name, .op = op, .refuse = refuse, .bind = bind, .workspace_bytes = workspace_bytes, .packed_input = 1, .packed_bytes = packed_bytes,
-          .pack = pack, .pack_key = pack_key, .packed_scales = static_cast<int>(kScale), .strided_in = true, .strided_out = true, .parameters = parameters, .variants = variants};
+template <bool strassen>
+constexpr KernelEntry entry(std::string_view name, Op op, std::string_view packed_as) {
+  return {.name = name, .op = op, .refuse = refuse<strassen>, .bind = bind<strassen>, .workspace_bytes = workspace_bytes<strassen>, .packed_input = 1,
+          .packed_bytes = packed_bytes, .pack = pack, .pack_key = pack_key, .packed_as = packed_as, .packed_scales = static_cast<int>(kScale), .strided_in = true,
+          .strided_out = true, .parameters = parameters<strassen>, .variants = variants<strassen>};
 }
 
-constexpr std::array kEntries{entry("gemm", Op::linear), entry("gemm_geglu", Op::geglu_linear)};
+constexpr std::array kEntries{entry<true>("gemm_strassen", Op::linear, "gemm"), entry<false>("gemm", Op::linear, ""),
+                              entry<true>("gemm_geglu_strassen", Op::geglu_linear, "gemm_geglu"), entry<false>("gemm_geglu", Op::geglu_linear, "")};
 
 }  // namespace
 

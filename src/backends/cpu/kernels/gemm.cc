@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backends/cpu/kernels/gemm/plan.h"
+#include "backends/cpu/kernels/gemm/strassen.h"
 #include "backends/cpu/kernels/quantize.h"
 #include "base/parallel.h"
 
@@ -14,19 +15,11 @@ namespace {
 using namespace gemm_detail;
 
 // Everything the threads share while they work through the tasks.
-struct Run {
-  const GemmPlan& plan;
-  const GemmSpec& spec;
+struct Run : Problem {
   Blocking blocking;
   WorkspaceLayout layout;
   RowTiles tiles;
-  const char* a;  // quantised already, where the plan wants that
-  int64_t lda;    // bytes
-  const char* panels;  // decoded already, where the plan wants that
-  float* all_sums;     // of every tile, where the epilogue is a pass of its own; else null
-  EpilogueArgs epilogue;
-  EpilogueFn finish;
-  const TileFn* tile;
+  float* all_sums;  // of every tile, where the epilogue is a pass of its own; else null
 
   int64_t m_blocks() const { return (tiles.count + blocking.tiles - 1) / blocking.tiles; }
   int64_t n_blocks() const { return (plan.panels + blocking.panels - 1) / blocking.panels; }
@@ -172,7 +165,6 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
     panels = decoded;
   }
   const Epilogue& e = call.epilogue;
-  const bool integers = spec.compute == Compute::int8_dynamic;
   const EpilogueArgs args{call.c,
                           call.ldc,
                           spec.c,
@@ -186,18 +178,13 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
                           plan.has_scale ? reinterpret_cast<const float*>(packed) : nullptr,
                           plan.has_offset ? reinterpret_cast<const int32_t*>(packed + plan.offset_at()) : nullptr,
                           a_scale};
-  const Run run{plan,
-                spec,
-                blocking,
-                layout,
-                RowTiles(call.m, plan.tile_rows),
-                a,
-                lda,
-                panels,
-                spec.separate_epilogue ? reinterpret_cast<float*>(workspace + layout.shared() - layout.all_sums) : nullptr,
-                args,
-                plan.level->epilogue[integers][spec.geglu ? kActs : static_cast<int>(spec.act)],
-                plan.level->tile[static_cast<int>(plan.unit)]};
+  Problem problem{plan, spec, call.m, a, lda, panels, args, nullptr, plan.level->tile[static_cast<int>(plan.unit)]};
+  problem.finish = plan.level->epilogue[problem.integers()][spec.geglu ? kActs : static_cast<int>(spec.act)];
+  if (spec.strassen) {
+    strassen_gemm(problem, blocking, layout, workspace);
+    return bad_row;
+  }
+  const Run run{problem, blocking, layout, RowTiles(call.m, plan.tile_rows), spec.separate_epilogue ? reinterpret_cast<float*>(workspace + layout.shared() - layout.all_sums) : nullptr};
   std::atomic<int64_t> next{0};
   const int64_t tasks = run.m_blocks() * run.n_blocks();
   parallel_threads([&](int thread, int threads) {

@@ -39,6 +39,9 @@ struct GemmSpec {
   bool geglu = false;
   // For measuring what fusion gains: all of W is decoded before the product, all sums are stored before the epilogue.
   bool separate_decode = false, separate_epilogue = false;
+  // By Strassen's algorithm (gemm/strassen.h): an eighth less products, gemm_strassen_error() more error. A NaN or an infinity in A then also reaches the
+  // rows of the tile beside its own.
+  bool strassen = false;
 
   int64_t columns() const { return geglu ? n / 2 : n; }
   bool operator==(const GemmSpec&) const = default;
@@ -53,7 +56,7 @@ struct Epilogue {
   int64_t residual_stride = 0;     // elements between two rows
 };
 
-// The loop nest. A tile is the rows that one register tile covers (14 with AVX-512, 6 with AVX2), a panel its columns (32, 16), a unit four bytes
+// The loop nest (of Strassen's algorithm only the first three). A tile is the rows that one register tile covers (14 with AVX-512, 6 with AVX2), a panel its columns (32, 16), a unit four bytes
 // of K (1 float32, 2 bfloat16, 4 int8). 0 anywhere: the default for the shape.
 struct GemmBlocking {
   int tiles = 0;            // tiles of one task
@@ -80,7 +83,7 @@ struct GemmCall {
 // nullopt: gemm() does this at that level. Otherwise the reason why not, a sentence for --explain.
 std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level);
 
-// The packed form belongs to the level, isa(), at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`.
+// The packed form belongs to the level, isa(), at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`, `strassen`.
 size_t gemm_packed_bytes(const GemmSpec& spec);
 // w: row-major [n, k] of any floating dtype; or int8 with w_scale [n] where spec.w is int8. `packed`: 64-byte aligned (huge pages help).
 // float8_e4m3 and int8 storage: scale = absmax / 448 or / 127 of the row; a W that is float8_e4m3 already keeps its bits, with w_scale or 1.
@@ -92,6 +95,9 @@ size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const 
 // Runs on num_threads() threads and allocates nothing. Returns the first row of A that int8_dynamic found to hold a NaN or an infinity while
 // quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does.
 int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept;
+
+// The relative RMS error of the products' sums, at most, by Strassen's algorithm. 0 for integers, which it keeps.
+double gemm_strassen_error(const GemmSpec& spec);
 
 // What a zero GemmBlocking stands for, and what is worth timing for this shape, that first.
 GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m);

@@ -31,9 +31,25 @@ void cut_into_tasks(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int t
   }
 }
 
+// Pairs of tiles and of panels. A block of W fits the second cache beside the sums of C, 88 tiles of 4 panels.
+Blocking resolve_strassen(const GemmPlan& plan, int64_t m, int threads, const GemmBlocking& wanted) {
+  const int64_t tiles = std::max<int64_t>(2, RowTiles(m, plan.tile_rows, 2).count), half = plan.units / 2;
+  Blocking b{};
+  b.tiles = std::min(tiles, round_up(wanted.tiles > 0 ? wanted.tiles : 88, 2));
+  b.panels = std::min(plan.panels, round_up(wanted.panels > 0 ? wanted.panels : 4, 2));
+  if (wanted.tiles <= 0 && wanted.panels <= 0) {
+    while (div_up(tiles, b.tiles) * div_up(plan.panels, b.panels) < 4 * threads && b.panels + b.tiles > 24) (b.panels > 2 ? b.panels : b.tiles) = b.panels > 2 ? b.panels - 2 : round_up(b.tiles / 2, 2);
+    b.tiles = round_up(div_up(tiles, div_up(tiles, b.tiles)), 2);
+  }
+  b.units = std::min(half, round_up(div_up(half, div_up(half, wanted.units > 0 ? wanted.units : 640)), 16));
+  b.pack_a = true;
+  return b;
+}
+
 }  // namespace
 
 Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& wanted) {
+  if (spec.strassen) return resolve_strassen(plan, m, threads, wanted);
   const int64_t tiles = std::max<int64_t>(1, RowTiles(m, plan.tile_rows).count);
   Blocking b{};
   const bool readable = plan.a_given == plan.a_used && plan.parts == 1 && (plan.quantize_a || spec.k % plan.per_unit == 0);
@@ -67,6 +83,17 @@ WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int
   if (plan.quantize_a) layout.quantized = round_up(m * quantized_stride(spec.k), 64), layout.scales = round_up(m * 4, 64);
   if (plan.decode_first) layout.decoded = round_up(plan.panels * plan.used_part(), 64);
   if (spec.separate_epilogue) layout.all_sums = RowTiles(m, plan.tile_rows).count * plan.panels * tile_bytes;
+  if (spec.strassen) {
+    // All of A's sums, or as many rows of them as stay in a shared cache.
+    constexpr int64_t kSharedCache = 16 << 20;
+    const int64_t pairs = RowTiles(m, plan.tile_rows, 2).count / 2;
+    layout.a_stride = plan.units / 2 * 4 + 64;
+    const int64_t pair_bytes = kStrassenProducts * plan.tile_rows * layout.a_stride;
+    layout.strassen_a = std::min(pairs, std::max<int64_t>(1, kSharedCache / pair_bytes)) * pair_bytes;
+    layout.sums = round_up((1 + std::min(b.tiles, pairs * 2) * b.panels) * tile_bytes, 64);
+    layout.b = b.panels / 2 * b.units * plan.level->panel * 4;
+    return layout;
+  }
   // With one block of K a tile is finished at once; otherwise all tiles of the task wait for the next block.
   layout.sums = round_up(b.units < plan.units ? b.tiles * b.panels * tile_bytes : tile_bytes, 64);
   // 64 bytes more than a row needs: rows a power of two apart would share the sets of the cache.
@@ -80,6 +107,14 @@ WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int
 
 using namespace gemm_detail;
 
+namespace {
+
+GemmBlocking given(const Blocking& b) {
+  return {static_cast<int>(b.tiles), static_cast<int>(b.panels), static_cast<int>(b.units), b.tile_outer, b.pack_a};
+}
+
+}  // namespace
+
 size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& blocking) {
   const GemmPlan plan = make_plan(spec, isa());
   const WorkspaceLayout layout = workspace_layout(plan, spec, m, resolve_blocking(plan, spec, m, threads, blocking));
@@ -87,21 +122,25 @@ size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const 
 }
 
 GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m) {
-  const Blocking b = resolve_blocking(make_plan(spec, isa()), spec, m, num_threads(), {});
-  return {static_cast<int>(b.tiles), static_cast<int>(b.panels), static_cast<int>(b.units), b.tile_outer, b.pack_a};
+  return given(resolve_blocking(make_plan(spec, isa()), spec, m, num_threads(), {}));
 }
 
 std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m) {
   const GemmPlan plan = make_plan(spec, isa());
   std::vector<GemmBlocking> candidates{gemm_default_blocking(spec, m)};
+  const auto add = [&](const GemmBlocking& wanted) {
+    const GemmBlocking c = given(resolve_blocking(plan, spec, m, num_threads(), wanted));
+    if (std::find(candidates.begin(), candidates.end(), c) == candidates.end()) candidates.push_back(c);
+  };
+  if (spec.strassen) {
+    for (int units : {320, 640})
+      for (auto [tiles, panels] : {std::pair{44, 4}, {44, 8}, {44, 16}, {88, 4}, {88, 8}}) add({.tiles = tiles, .panels = panels, .units = units});
+    return candidates;
+  }
   for (int units : {192, 320, 640, 1280}) {
     for (auto [tiles, panels] : {std::pair{2, 10}, {4, 5}, {4, 20}, {8, 2}, {8, 10}, {8, 20}, {16, 5}, {16, 10}, {32, 4}}) {
       for (bool tile_outer : {false, true}) {
-        for (bool pack_a : {false, true}) {
-          const Blocking b = resolve_blocking(plan, spec, m, num_threads(), {tiles, panels, units, tile_outer, pack_a});
-          const GemmBlocking c{static_cast<int>(b.tiles), static_cast<int>(b.panels), static_cast<int>(b.units), b.tile_outer, b.pack_a};
-          if (std::find(candidates.begin(), candidates.end(), c) == candidates.end()) candidates.push_back(c);
-        }
+        for (bool pack_a : {false, true}) add({tiles, panels, units, tile_outer, pack_a});
       }
     }
   }

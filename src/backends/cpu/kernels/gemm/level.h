@@ -34,6 +34,12 @@ using TileFn = void (*)(const void* a, int64_t a_stride, int64_t units, const vo
 // n elements; neither side needs alignment.
 using ConvertFn = void (*)(const void* from, void* to, int64_t n);
 
+// Sums of blocks for Strassen's algorithm (strassen.h): to[i] = from[0][i] +- from[1][i] ..., term t subtracted where bit t of `minus` is set (never the
+// first). Converts like ConvertFn. n is a multiple of 16.
+using CombineFn = void (*)(const void* const* from, int terms, unsigned minus, void* to, int64_t n);
+// The other way: every to[t][i] gets +-from[i]; of float32 or int32.
+using SpreadFn = void (*)(const float* from, float* to, bool subtract, int64_t n);
+
 // The public Epilogue and what the plan adds.
 struct EpilogueArgs {
   void* c;
@@ -53,6 +59,7 @@ struct EpilogueArgs {
 using EpilogueFn = void (*)(const EpilogueArgs& args, const float* tile, int64_t row, int rows, int64_t panel);
 
 inline constexpr int kMaxTileRows = 32;
+inline constexpr int kStrassenProducts = 7;
 inline constexpr int kActs = 6;
 
 struct Level {
@@ -63,6 +70,9 @@ struct Level {
   TileFn tile[kUnits][kMaxTileRows + 1];
   // [from][to]; null where nothing needs it.
   ConvertFn convert[kElems][kElems];
+  // Into float32 and int16; null where the product takes neither from that element.
+  CombineFn combine[kElems][kElems];
+  SpreadFn spread[2];  // [int32 sums]
   // [int32 sums][Act, or kActs for geglu]
   EpilogueFn epilogue[2][kActs + 1];
   // Around all register tiles that a thread does; null where nothing needs it.

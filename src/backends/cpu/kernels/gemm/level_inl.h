@@ -6,6 +6,7 @@
 #include "backends/cpu/kernels/gemm/convert_inl.h"
 #include "backends/cpu/kernels/gemm/epilogue_inl.h"
 #include "backends/cpu/kernels/gemm/level.h"
+#include "backends/cpu/kernels/gemm/strassen_inl.h"
 #ifdef __AVX512F__
 #include "backends/cpu/kernels/microkernel_avx512.h"
 #else
@@ -64,6 +65,15 @@ constexpr Level common_level() {
   set(Elem::fp8, Elem::fp8, copy<f8e4m3>);
   set(Elem::s8, Elem::s16, convert<int8_t, int16_t>);
   set(Elem::u8, Elem::s16, widen_u8);
+  auto sum = [&](Elem from, Elem to, CombineFn f) { level.combine[static_cast<int>(from)][static_cast<int>(to)] = f; };
+  sum(Elem::f32, Elem::f32, combine<float, float>);
+  sum(Elem::bf16, Elem::f32, combine<bf16, float>);
+  sum(Elem::f16, Elem::f32, combine<f16, float>);
+  sum(Elem::fp8, Elem::f32, combine<f8e4m3, float>);
+  sum(Elem::s8, Elem::f32, combine<int8_t, float>);
+  sum(Elem::s8, Elem::s16, combine<int8_t, int16_t>);
+  sum(Elem::u8, Elem::s16, combine<uint8_t, int16_t>);
+  level.spread[0] = spread<false>, level.spread[1] = spread<true>;
   constexpr auto acts = std::make_integer_sequence<int, kActs>{};
   fill_epilogues<false>(level, acts);
   fill_epilogues<true>(level, acts);

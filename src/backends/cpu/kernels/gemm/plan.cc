@@ -1,6 +1,8 @@
 #include "backends/cpu/kernels/gemm/plan.h"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace vivace::cpu {
 namespace gemm_detail {
@@ -53,7 +55,21 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
 
 }  // namespace gemm_detail
 
-std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level) {
+namespace {
+
+// Of a spec that is good otherwise.
+std::optional<std::string> refuse_strassen(const GemmSpec& spec, Isa level) {
+  const gemm_detail::GemmPlan plan = gemm_detail::make_plan(spec, level);
+  if (plan.unit == gemm_detail::Unit::bf16) return "bfloat16 products would round the sums of blocks";
+  if (plan.unit == gemm_detail::Unit::u8s8) return "8-bit products cannot hold the sums of blocks";
+  if (spec.separate_decode || spec.separate_epilogue) return "decodes W and applies the epilogue inside the GEMM only";
+  if (!plan.decodes()) return "W is multiplied as it lies: to read it for its sums costs what the products save";
+  if (spec.k % 32 != 0) return "needs k to be a multiple of 32, not " + std::to_string(spec.k);
+  if (plan.panels % 2 != 0) return "needs an even number of panels of " + std::to_string(plan.level->panel) + " columns, not " + std::to_string(plan.panels);
+  return std::nullopt;
+}
+
+std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
   auto name = [](DType dtype) { return std::string(dtype_name(dtype)); };
   auto is_activation = [](DType dtype) { return dtype == float32 || dtype == bfloat16 || dtype == float16; };
   if (level == Isa::baseline) return "needs AVX2 and FMA";
@@ -81,6 +97,18 @@ std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level) {
   }
   if (!is_activation(spec.w) && spec.w != DType::float8_e4m3 && spec.w != DType::int8) return "stores no weights as " + name(spec.w);
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level) {
+  const std::optional<std::string> reason = refuse_product(spec, level);
+  return reason || !spec.strassen ? reason : refuse_strassen(spec, level);
+}
+
+double gemm_strassen_error(const GemmSpec& spec) {
+  constexpr int64_t kSummed = 2560;  // of K at once, at most; a sum of such sums adds little
+  return spec.compute == Compute::int8_dynamic ? 0 : 3e-8 * std::sqrt(static_cast<double>(std::min<int64_t>(spec.k, kSummed)));
 }
 
 size_t gemm_packed_bytes(const GemmSpec& spec) { return static_cast<size_t>(gemm_detail::make_plan(spec, isa()).packed_bytes()); }

@@ -46,7 +46,9 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level);
 // M cut into tiles of nearly equal height: none is left with a single row.
 struct RowTiles {
   int64_t count, base, longer;
-  RowTiles(int64_t m, int tile_rows) : count((m + tile_rows - 1) / tile_rows), base(count ? m / count : 0), longer(count ? m % count : 0) {}
+  // `multiple`: of tiles.
+  RowTiles(int64_t m, int tile_rows, int multiple = 1)
+      : count((m + tile_rows * multiple - 1) / (tile_rows * multiple) * multiple), base(count ? m / count : 0), longer(count ? m % count : 0) {}
   int64_t first(int64_t tile) const { return tile * base + (tile < longer ? tile : longer); }
   int rows(int64_t tile) const { return static_cast<int>(base + (tile < longer)); }
 };
@@ -60,12 +62,27 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
 
 // Where things lie in the workspace, in bytes; all multiples of 64.
 struct WorkspaceLayout {
-  int64_t quantized, scales, decoded, all_sums;  // sizes of the parts shared by the threads
+  int64_t quantized, scales, decoded, all_sums, strassen_a;  // sizes of the parts shared by the threads
   int64_t sums, a, b;         // sizes of each thread's parts
   int64_t a_stride;           // bytes between two rows of the packed A
-  int64_t shared() const { return quantized + scales + decoded + all_sums; }
+  int64_t shared() const { return quantized + scales + decoded + all_sums + strassen_a; }
   int64_t per_thread() const { return sums + a + b; }
 };
 WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const Blocking& blocking);
+
+// One call, everything found.
+struct Problem {
+  const GemmPlan& plan;
+  const GemmSpec& spec;
+  int64_t m;
+  const char* a;       // quantised already, where the plan wants that
+  int64_t lda;         // bytes
+  const char* panels;  // decoded already, where the plan wants that
+  EpilogueArgs epilogue;
+  EpilogueFn finish;
+  const TileFn* tile;
+
+  bool integers() const { return spec.compute == Compute::int8_dynamic; }
+};
 
 }  // namespace vivace::cpu::gemm_detail
