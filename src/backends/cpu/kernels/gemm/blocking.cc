@@ -2,6 +2,7 @@
 #include <initializer_list>
 
 #include "backends/cpu/kernels/gemm/plan.h"
+#include "backends/cpu/kernels/gemm/strassen.h"
 #include "base/parallel.h"
 
 namespace vivace::cpu {
@@ -31,17 +32,19 @@ void cut_into_tasks(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int t
   }
 }
 
-// Pairs of tiles and of panels. A block of W fits the second cache beside the sums of C, 88 tiles of 4 panels.
+// Pairs of tiles and of panels. The sums of C, 88 tiles of 4 panels, fit the second cache beside a block of W.
 Blocking resolve_strassen(const GemmPlan& plan, int64_t m, int threads, const GemmBlocking& wanted) {
-  const int64_t tiles = std::max<int64_t>(2, RowTiles(m, plan.tile_rows, 2).count), half = plan.units / 2;
+  const int64_t tiles = RowTiles(m, plan.tile_rows, 2).count, half = plan.units / 2;
   Blocking b{};
   b.tiles = std::min(tiles, round_up(wanted.tiles > 0 ? wanted.tiles : 88, 2));
   b.panels = std::min(plan.panels, round_up(wanted.panels > 0 ? wanted.panels : 4, 2));
   if (wanted.tiles <= 0 && wanted.panels <= 0) {
-    while (div_up(tiles, b.tiles) * div_up(plan.panels, b.panels) < 4 * threads && b.panels + b.tiles > 24) (b.panels > 2 ? b.panels : b.tiles) = b.panels > 2 ? b.panels - 2 : round_up(b.tiles / 2, 2);
+    const auto tasks = [&] { return div_up(tiles, b.tiles) * div_up(plan.panels, b.panels); };
+    if (tasks() < 16 * threads) b.panels = 2;
+    while (tasks() < 4 * threads && b.tiles > 22) b.tiles = round_up(b.tiles / 2, 2);
     b.tiles = round_up(div_up(tiles, div_up(tiles, b.tiles)), 2);
   }
-  b.units = std::min(half, round_up(div_up(half, div_up(half, wanted.units > 0 ? wanted.units : 640)), 16));
+  b.units = std::min(half, round_up(div_up(half, div_up(half, wanted.units > 0 ? wanted.units : 1280)), 16));
   b.pack_a = true;
   return b;
 }
@@ -84,13 +87,12 @@ WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int
   if (plan.decode_first) layout.decoded = round_up(plan.panels * plan.used_part(), 64);
   if (spec.separate_epilogue) layout.all_sums = RowTiles(m, plan.tile_rows).count * plan.panels * tile_bytes;
   if (spec.strassen) {
-    // All of A's sums, or as many rows of them as stay in a shared cache.
-    constexpr int64_t kSharedCache = 16 << 20;
-    const int64_t pairs = RowTiles(m, plan.tile_rows, 2).count / 2;
-    layout.a_stride = plan.units / 2 * 4 + 64;
-    const int64_t pair_bytes = kStrassenProducts * plan.tile_rows * layout.a_stride;
-    layout.strassen_a = std::min(pairs, std::max<int64_t>(1, kSharedCache / pair_bytes)) * pair_bytes;
-    layout.sums = round_up((1 + std::min(b.tiles, pairs * 2) * b.panels) * tile_bytes, 64);
+    // A's sums, in equal parts that stay in a shared cache, but of enough rows to be worth the sums of W.
+    constexpr int64_t kSharedCache = 4 << 20, kRows = 256;
+    const int64_t pairs = RowTiles(m, plan.tile_rows, 2).count / 2, pair_bytes = kStrassenProducts * plan.tile_rows * plan.units / 2 * 4;
+    const int64_t at_once = std::max(kSharedCache / pair_bytes, div_up(kRows, 2 * plan.tile_rows));
+    layout.strassen_a = div_up(pairs, div_up(pairs, at_once)) * pair_bytes;
+    layout.sums = round_up(b.tiles * b.panels * tile_bytes, 64);
     layout.b = b.panels / 2 * b.units * plan.level->panel * 4;
     return layout;
   }
@@ -133,8 +135,8 @@ std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t
     if (std::find(candidates.begin(), candidates.end(), c) == candidates.end()) candidates.push_back(c);
   };
   if (spec.strassen) {
-    for (int units : {320, 640})
-      for (auto [tiles, panels] : {std::pair{44, 4}, {44, 8}, {44, 16}, {88, 4}, {88, 8}}) add({.tiles = tiles, .panels = panels, .units = units});
+    for (int units : {320, 640, 1280})
+      for (auto [tiles, panels] : {std::pair{44, 2}, {44, 4}, {44, 8}, {88, 2}, {88, 4}, {88, 8}}) add({.tiles = tiles, .panels = panels, .units = units});
     return candidates;
   }
   for (int units : {192, 320, 640, 1280}) {

@@ -34,11 +34,13 @@ using TileFn = void (*)(const void* a, int64_t a_stride, int64_t units, const vo
 // n elements; neither side needs alignment.
 using ConvertFn = void (*)(const void* from, void* to, int64_t n);
 
-// Sums of blocks for Strassen's algorithm (strassen.h): to[i] = from[0][i] +- from[1][i] ..., term t subtracted where bit t of `minus` is set (never the
-// first). Converts like ConvertFn. n is a multiple of 16.
-using CombineFn = void (*)(const void* const* from, int terms, unsigned minus, void* to, int64_t n);
-// The other way: every to[t][i] gets +-from[i]; of float32 or int32.
-using SpreadFn = void (*)(const float* from, float* to, bool subtract, int64_t n);
+// For Strassen's algorithm (strassen.h). to[i] = from[0][i], or from[0][i] +- from[1][i] with two terms, converted like ConvertFn. n is a multiple of 16.
+using CombineFn = void (*)(const void* const* from, int terms, bool minus, void* to, int64_t n);
+// to[0] += a x w and, with two terms, to[1] +-= a x w. a: [units][rows], w: [units][panel], to[t]: [rows][panel] of float32, or of int32 where a and w
+// are pairs of int16. An even number of units.
+using AddProductFn = void (*)(const void* a, int64_t units, const void* w, float* const* to, int terms, bool minus);
+// to[units][rows] from rows of units, `stride` units apart. A multiple of 4 units.
+using InterleaveFn = void (*)(const uint32_t* from, int64_t stride, int rows, int64_t units, void* to);
 
 // The public Epilogue and what the plan adds.
 struct EpilogueArgs {
@@ -59,7 +61,6 @@ struct EpilogueArgs {
 using EpilogueFn = void (*)(const EpilogueArgs& args, const float* tile, int64_t row, int rows, int64_t panel);
 
 inline constexpr int kMaxTileRows = 32;
-inline constexpr int kStrassenProducts = 7;
 inline constexpr int kActs = 6;
 
 struct Level {
@@ -72,7 +73,8 @@ struct Level {
   ConvertFn convert[kElems][kElems];
   // Into float32 and int16; null where the product takes neither from that element.
   CombineFn combine[kElems][kElems];
-  SpreadFn spread[2];  // [int32 sums]
+  InterleaveFn interleave;
+  AddProductFn add_product[2][kMaxTileRows + 1];  // [int32 sums][rows]
   // [int32 sums][Act, or kActs for geglu]
   EpilogueFn epilogue[2][kActs + 1];
   // Around all register tiles that a thread does; null where nothing needs it.

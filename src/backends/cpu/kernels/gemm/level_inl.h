@@ -73,7 +73,9 @@ constexpr Level common_level() {
   sum(Elem::s8, Elem::f32, combine<int8_t, float>);
   sum(Elem::s8, Elem::s16, combine<int8_t, int16_t>);
   sum(Elem::u8, Elem::s16, combine<uint8_t, int16_t>);
-  level.spread[0] = spread<false>, level.spread[1] = spread<true>;
+  level.interleave = interleave;
+  fill_products<false>(level, std::make_integer_sequence<int, kTileRows>{});
+  fill_products<true>(level, std::make_integer_sequence<int, kTileRows>{});
   constexpr auto acts = std::make_integer_sequence<int, kActs>{};
   fill_epilogues<false>(level, acts);
   fill_epilogues<true>(level, acts);

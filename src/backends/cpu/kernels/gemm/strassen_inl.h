@@ -1,5 +1,7 @@
-// The sums of Strassen's algorithm (strassen.h), compiled per level. Internal linkage.
+// The inner loops of Strassen's algorithm (strassen.h), compiled per level. Internal linkage.
 #pragma once
+
+#include <utility>
 
 #include "backends/cpu/kernels/gemm/level.h"
 #include "backends/cpu/kernels/gemm/simd_inl.h"
@@ -33,24 +35,96 @@ void combine_terms(const From* a, const From* b, bool subtract, To* to, int64_t 
 }
 
 template <class From, class To>
-void combine(const void* const* from, int terms, unsigned minus, void* to, int64_t n) {
-  const From *a = static_cast<const From*>(from[0]), *b = static_cast<const From*>(from[1]);
-  if (terms == 1) return combine_terms<From, To, 1>(a, b, false, static_cast<To*>(to), n);
-  combine_terms<From, To, 2>(a, b, minus != 0, static_cast<To*>(to), n);
+void combine(const void* const* from, int terms, bool subtract, void* to, int64_t n) {
+  const From* a = static_cast<const From*>(from[0]);
+  if (terms == 1) return combine_terms<From, To, 1>(a, nullptr, false, static_cast<To*>(to), n);
+  combine_terms<From, To, 2>(a, static_cast<const From*>(from[1]), subtract, static_cast<To*>(to), n);
 }
 
-// An int32 sum may overflow on the way: it wraps, and the last one fits again.
-template <bool kInt>
-void spread(const float* from, float* to, bool subtract, int64_t n) {
-  for (int64_t i = 0; i < n; i += 8) {
-    const __m256 x = _mm256_loadu_ps(from + i), y = _mm256_loadu_ps(to + i);
-    if constexpr (kInt) {
-      const __m256i a = _mm256_castps_si256(y), b = _mm256_castps_si256(x);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), subtract ? _mm256_sub_epi32(a, b) : _mm256_add_epi32(a, b));
-    } else {
-      _mm256_storeu_ps(to + i, subtract ? _mm256_sub_ps(y, x) : _mm256_add_ps(y, x));
+void interleave(const uint32_t* from, int64_t stride, int rows, int64_t units, void* to) {
+  uint32_t* out = static_cast<uint32_t*>(to);
+  for (int64_t u = 0; u < units; u += 4, out += 4 * rows) {
+    if (rows < 4) {
+      for (int i = 0; i < 4; ++i)
+        for (int r = 0; r < rows; ++r) out[i * rows + r] = from[r * stride + u + i];
+      continue;
+    }
+    // Four rows at a time; the last four may overlap those before.
+    for (int r = 0; r < rows; r += 4) {
+      const int row = r + 4 <= rows ? r : rows - 4;
+      __m128 v[4];
+      for (int i = 0; i < 4; ++i) v[i] = _mm_loadu_ps(reinterpret_cast<const float*>(from + (row + i) * stride + u));
+      _MM_TRANSPOSE4_PS(v[0], v[1], v[2], v[3]);
+      for (int i = 0; i < 4; ++i) _mm_storeu_ps(reinterpret_cast<float*>(out + i * rows + row), v[i]);
     }
   }
+}
+
+// A sum of products in float32, or in int32 of pairs of int16.
+template <bool kInt>
+inline Vec multiply_add(Vec a, Vec b, Vec sum) {
+  if constexpr (!kInt) return fma(a, b, sum);
+#ifdef __AVX512F__
+  return from_bits(_mm512_add_epi32(bits(sum), _mm512_madd_epi16(bits(a), bits(b))));
+#else
+  return from_bits(_mm256_add_epi32(bits(sum), _mm256_madd_epi16(bits(a), bits(b))));
+#endif
+}
+
+// A wrapped int32 sum on the way is mended by a later one.
+template <bool kInt>
+inline Vec add_or_subtract(Vec sum, Vec x, bool subtract) {
+  if constexpr (!kInt) return subtract ? sub(sum, x) : add(sum, x);
+  const VecI y = bits(x);
+  return from_bits(sub_int(bits(sum), subtract ? y : sub_int(splat_int(0), y)));
+}
+
+template <bool kInt, int kRows>
+void add_product(const void* a, int64_t units, const void* w, float* const* to, int terms, bool minus) {
+  Vec sum[kRows][2];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = zero();
+  const float *p = static_cast<const float*>(a), *v = static_cast<const float*>(w);
+  const auto multiply = [&](int unit) __attribute__((always_inline)) {
+    const Vec first = load(v + unit * 2 * kLanes), second = load(v + unit * 2 * kLanes + kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      Vec x = splat(p[unit * kRows + i]);
+#ifndef __AVX512F__
+      // 12 sums and the two panels leave two registers: one row after the other, so that the compiler broadcasts no more than one at a time.
+      if constexpr (kInt) {
+        if (i > 0) asm volatile("" : "+x"(x), "+x"(sum[i - 1][0]), "+x"(sum[i - 1][1]));
+      } else {
+        asm("" : "+x"(x));
+      }
+#endif
+      sum[i][0] = multiply_add<kInt>(x, first, sum[i][0]);
+      sum[i][1] = multiply_add<kInt>(x, second, sum[i][1]);
+    }
+  };
+  // See microkernel_avx2.h for the number of units.
+  constexpr int kTurn = kInt ? 1 : 2;
+  for (const float* end = v + units * 2 * kLanes; v != end;) {
+    multiply(0);
+    if (kTurn == 2) multiply(1);
+    p += kTurn * kRows, v += kTurn * 2 * kLanes;
+    asm volatile("" : "+r"(p), "+r"(v));
+  }
+  for (int t = 0; t < terms; ++t) {
+    const bool subtract = t == 1 && minus;
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < 2; ++j) {
+        float* c = to[t] + (i * 2 + j) * kLanes;
+        store(c, add_or_subtract<kInt>(load(c), sum[i][j], subtract));
+      }
+  }
+}
+
+template <bool kInt, int... kRows>
+constexpr void fill_products(Level& level, std::integer_sequence<int, kRows...>) {
+  ((level.add_product[kInt][kRows + 1] = add_product<kInt, kRows + 1>), ...);
 }
 
 }  // namespace
