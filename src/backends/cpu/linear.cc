@@ -48,11 +48,12 @@ GemmSpec spec_of(const KernelCall& call) {
 
 // Strassen's algorithm trades error for arithmetic: only as far as the plan says it may, and where it saves something.
 Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
-  constexpr int64_t kRows = 128;
+  constexpr int64_t kColumns = 1280;
   const double error = gemm_strassen_error(spec), bound = call.attrs->real("strassen_error");
   if (bound == 0 && error > 0) return "Strassen's algorithm is off for this layer";
   if (error > bound) return cat("its relative error of ", error, " is above strassen_error, ", bound);
-  if (call.in[0]->rows() < kRows) return cat("below ", kRows, " rows the sums of W cost what the products save");
+  // Of decoded weights the sums come with the decoding.
+  if (spec.w == DType::float32 && spec.n < kColumns) return cat("below ", kColumns, " columns of float32 weights the sums of A cost what the products save");
   return std::nullopt;
 }
 
@@ -82,7 +83,9 @@ std::string tuning_of(const GemmBlocking& b) {
 template <bool strassen>
 std::vector<std::string> variants(const KernelCall& call) {
   std::vector<std::string> texts;
-  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec_of<strassen>(call), call.in[0]->rows());
+  const GemmSpec spec = spec_of<strassen>(call);
+  if (strassen && !spec.uses_strassen(call.in[0]->rows())) return texts;  // those of the plain kernel
+  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec, call.in[0]->rows());
   for (size_t i = 1; i < candidates.size(); ++i) texts.push_back(tuning_of(candidates[i]));  // the first is the default
   return texts;
 }
@@ -90,7 +93,8 @@ std::vector<std::string> variants(const KernelCall& call) {
 template <bool strassen>
 std::vector<TuningParameter> parameters(const KernelCall& call) {
   const GemmBlocking b = gemm_default_blocking(spec_of<strassen>(call), call.in[0]->rows());
-  if (strassen) return {{"tiles", {22, 44, 88, 176}, b.tiles}, {"panels", {2, 4, 8, 16}, b.panels}, {"units", {160, 320, 640, 1280}, b.units}};
+  if (spec_of<strassen>(call).uses_strassen(call.in[0]->rows()))
+    return {{"tiles", {22, 44, 88, 176}, b.tiles}, {"panels", {2, 4, 8, 16}, b.panels}, {"units", {160, 320, 640, 1280}, b.units}};
   return {{"tiles", {1, 2, 4, 8, 16, 32, 64}, b.tiles},
           {"panels", {1, 2, 4, 5, 8, 10, 16, 20, 40}, b.panels},
           {"units", {128, 192, 320, 640, 1280, 2560}, b.units},

@@ -180,7 +180,7 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
                           a_scale};
   Problem problem{plan, spec, call.m, a, lda, panels, args, nullptr, plan.level->tile[static_cast<int>(plan.unit)]};
   problem.finish = plan.level->epilogue[problem.integers()][spec.geglu ? kActs : static_cast<int>(spec.act)];
-  if (spec.strassen) {
+  if (spec.uses_strassen(call.m)) {
     strassen_gemm(problem, blocking, layout, workspace);
     return bad_row;
   }

@@ -25,6 +25,8 @@ enum class Compute : uint8_t {
   int8_dynamic,  // every row of A quantised at run time (quantize.h), W per output channel, int32 sums
 };
 
+inline constexpr int64_t kStrassenRows = 128;
+
 struct GemmSpec {
   int64_t n = 0, k = 0;
   // float32, bfloat16 or float16. With int8_dynamic also uint8 or int8 as quantize.h makes them, with their scales in GemmCall::a_scale.
@@ -39,10 +41,11 @@ struct GemmSpec {
   bool geglu = false;
   // For measuring what fusion gains: all of W is decoded before the product, all sums are stored before the epilogue.
   bool separate_decode = false, separate_epilogue = false;
-  // By Strassen's algorithm (gemm/strassen.h): an eighth less products, gemm_strassen_error() more error. A NaN or an infinity in A then also reaches the
-  // rows of the tile beside its own.
+  // By Strassen's algorithm (gemm/strassen.h), from kStrassenRows rows of A on; below, W's sums cost what the products save. An eighth less products, the
+  // error of gemm_strassen_error(). A NaN or an infinity in A then also reaches the rows of the tile beside its own.
   bool strassen = false;
 
+  bool uses_strassen(int64_t m) const { return strassen && m >= kStrassenRows; }
   int64_t columns() const { return geglu ? n / 2 : n; }
   bool operator==(const GemmSpec&) const = default;
 };

@@ -52,7 +52,7 @@ Blocking resolve_strassen(const GemmPlan& plan, int64_t m, int threads, const Ge
 }  // namespace
 
 Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& wanted) {
-  if (spec.strassen) return resolve_strassen(plan, m, threads, wanted);
+  if (spec.uses_strassen(m)) return resolve_strassen(plan, m, threads, wanted);
   const int64_t tiles = std::max<int64_t>(1, RowTiles(m, plan.tile_rows).count);
   Blocking b{};
   const bool readable = plan.a_given == plan.a_used && plan.parts == 1 && (plan.quantize_a || spec.k % plan.per_unit == 0);
@@ -86,7 +86,7 @@ WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int
   if (plan.quantize_a) layout.quantized = round_up(m * quantized_stride(spec.k), 64), layout.scales = round_up(m * 4, 64);
   if (plan.decode_first) layout.decoded = round_up(plan.panels * plan.used_part(), 64);
   if (spec.separate_epilogue) layout.all_sums = RowTiles(m, plan.tile_rows).count * plan.panels * tile_bytes;
-  if (spec.strassen) {
+  if (spec.uses_strassen(m)) {
     // A's sums, in equal parts that stay in a shared cache, but of enough rows to be worth the sums of W.
     constexpr int64_t kSharedCache = 4 << 20, kRows = 256;
     const int64_t pairs = RowTiles(m, plan.tile_rows, 2).count / 2, pair_bytes = kStrassenProducts * plan.tile_rows * plan.units / 2 * 4;
@@ -134,7 +134,7 @@ std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t
     const GemmBlocking c = given(resolve_blocking(plan, spec, m, num_threads(), wanted));
     if (std::find(candidates.begin(), candidates.end(), c) == candidates.end()) candidates.push_back(c);
   };
-  if (spec.strassen) {
+  if (spec.uses_strassen(m)) {
     for (int units : {320, 640, 1280})
       for (auto [tiles, panels] : {std::pair{44, 2}, {44, 4}, {44, 8}, {88, 2}, {88, 4}, {88, 8}}) add({.tiles = tiles, .panels = panels, .units = units});
     return candidates;

@@ -63,7 +63,6 @@ std::optional<std::string> refuse_strassen(const GemmSpec& spec, Isa level) {
   if (plan.unit == gemm_detail::Unit::bf16) return "bfloat16 products would round the sums of blocks";
   if (plan.unit == gemm_detail::Unit::u8s8) return "8-bit products cannot hold the sums of blocks";
   if (spec.separate_decode || spec.separate_epilogue) return "decodes W and applies the epilogue inside the GEMM only";
-  if (!plan.decodes()) return "W is multiplied as it lies: to read it for its sums costs what the products save";
   if (spec.k % 32 != 0) return "needs k to be a multiple of 32, not " + std::to_string(spec.k);
   if (plan.panels % 2 != 0) return "needs an even number of panels of " + std::to_string(plan.level->panel) + " columns, not " + std::to_string(plan.panels);
   return std::nullopt;

@@ -130,10 +130,11 @@ void strassen_gemm(const Problem& problem, const Blocking& blocking, const Works
         }
       }
     });
+    const int64_t tasks = row_blocks * column_blocks;
     std::atomic<int64_t> next{0};
     parallel_threads([&](int thread, int) {
       char* scratch = workspace + layout.shared() + thread * layout.per_thread();
-      for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < row_blocks * column_blocks;) {
+      for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
         const int64_t row0 = first + t % row_blocks * down, column0 = t / row_blocks * across;
         run.multiply({row0, std::min(first + a_pairs, row0 + down), column0, std::min(columns, column0 + across)}, first, a_pairs, packed_a, scratch);
       }
