@@ -1,5 +1,5 @@
 // The GEMM at SDXL's linear layers against oneDNN's matmul. All contestants take turns in every round of one run, so that a slow moment of the
-// machine hits them alike; ratios are oneDNN's time over ours, of the medians and of the minima.
+// machine hits them alike; ratios are oneDNN's time over ours, and our plain one's over Strassen's, of the medians and of the minima.
 //   gemm_bench [ROUNDS] [FILTER]        compare; FILTER is part of a title, such as "bf16" or "geglu"
 //   gemm_bench tune [FILTER]            time the candidate blockings of every shape against the default one
 #include <sys/mman.h>
@@ -112,13 +112,13 @@ struct Data {
 class Ours {
  public:
   Ours(const Layer& l, Data& d) : l_(l), d_(d), packed_(gemm_packed_bytes(l.spec)) { gemm_pack(l.spec, d.w.data, float32, packed_.data); }
-  void run(const GemmBlocking& blocking, void* workspace) {
+  void run(const GemmSpec& spec, const GemmBlocking& blocking, void* workspace) {
     GemmCall call{.packed = packed_.data, .a = d_.a.data, .lda = l_.shape.k, .m = l_.shape.m, .c = d_.c.data, .ldc = l_.spec.columns()};
     call.a_scale = static_cast<float*>(d_.a_scale.data);
     if (l_.bias) call.epilogue.bias = static_cast<float*>(d_.bias.data);
     if (l_.residual) call.epilogue.residual = d_.residual.data, call.epilogue.residual_stride = l_.spec.columns();
     call.workspace = workspace, call.blocking = blocking;
-    gemm(l_.spec, call);
+    gemm(spec, call);
   }
 
  private:
@@ -214,8 +214,12 @@ void take_turns(std::vector<Contestant>& contestants, int rounds, double turn) {
 void compare(const Layer& l, int rounds) {
   Data data(l);
   Ours ours(l, data);
-  Memory workspace(gemm_workspace_bytes(l.spec, l.shape.m, num_threads()));
-  std::vector<Contestant> contestants{{"vivace", [&] { ours.run({}, workspace.data); }}};
+  GemmSpec strassen = l.spec;
+  strassen.strassen = true;
+  Memory workspace(std::max(gemm_workspace_bytes(l.spec, l.shape.m, num_threads()), gemm_workspace_bytes(strassen, l.shape.m, num_threads())));
+  std::vector<Contestant> contestants{{"vivace", [&] { ours.run(l.spec, {}, workspace.data); }}};
+  const bool has_strassen = !gemm_refuse(strassen, isa()) && strassen.uses_strassen(l.shape.m);
+  if (has_strassen) contestants.push_back({"strassen", [&] { ours.run(strassen, {}, workspace.data); }});
   std::vector<std::unique_ptr<OneDnn>> onednn;
   const bool int8 = l.spec.compute == Compute::int8_dynamic;
   for (bool s8 : {false, true}) {
@@ -233,11 +237,13 @@ void compare(const Layer& l, int rounds) {
   const double flop = 2.0 * static_cast<double>(l.shape.m * l.shape.n) * static_cast<double>(l.shape.k);
   std::printf("%-34s", l.title.c_str());
   for (const Contestant& c : contestants) std::printf(" | %s %.3f ms %.0f GFLOP/s", c.name.c_str(), c.median() * 1e3, flop / c.median() * 1e-9);
-  if (contestants.size() == 1) {
+  if (has_strassen) std::printf(" | strassen: median %.3fx min %.3fx", contestants[0].median() / contestants[1].median(), contestants[0].minimum() / contestants[1].minimum());
+  const auto others = contestants.begin() + 1 + has_strassen;
+  if (others == contestants.end()) {
     std::printf(" | oneDNN has no kernel\n");
     return;
   }
-  const Contestant& best = *std::min_element(contestants.begin() + 1, contestants.end(), [](auto& a, auto& b) { return a.minimum() < b.minimum(); });
+  const Contestant& best = *std::min_element(others, contestants.end(), [](auto& a, auto& b) { return a.minimum() < b.minimum(); });
   std::printf(" | ratio median %.3f min %.3f\n", best.median() / contestants[0].median(), best.minimum() / contestants[0].minimum());
   std::fflush(stdout);
 }
@@ -255,7 +261,7 @@ void tune(const Layer& l) {
   for (const GemmBlocking& b : candidates) bytes = std::max(bytes, gemm_workspace_bytes(l.spec, l.shape.m, num_threads(), b));
   Memory workspace(bytes);
   std::vector<Contestant> contestants;
-  for (const GemmBlocking& b : candidates) contestants.push_back({print(b), [&ours, b, &workspace] { ours.run(b, workspace.data); }});
+  for (const GemmBlocking& b : candidates) contestants.push_back({print(b), [&, b] { ours.run(l.spec, b, workspace.data); }});
   take_turns(contestants, 5, 0.003);
   const double first = contestants[0].minimum();
   std::sort(contestants.begin() + 1, contestants.end(), [](auto& a, auto& b) { return a.minimum() < b.minimum(); });

@@ -73,6 +73,7 @@ constexpr Level common_level() {
   sum(Elem::s8, Elem::f32, combine<int8_t, float>);
   sum(Elem::s8, Elem::s16, combine<int8_t, int16_t>);
   sum(Elem::u8, Elem::s16, combine<uint8_t, int16_t>);
+  static_assert(kTileVectors == 2);
   level.interleave = interleave;
   fill_products<false>(level, std::make_integer_sequence<int, kTileRows>{});
   fill_products<true>(level, std::make_integer_sequence<int, kTileRows>{});
