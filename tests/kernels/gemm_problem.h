@@ -21,6 +21,22 @@ namespace vivace::cpu::gemm_test {
 
 inline constexpr double kF32 = 0x1p-24, kBf16 = 0x1p-8, kF16 = 0x1p-11;  // unit roundoffs
 
+// Runs a body at every level that this machine has.
+class AtEveryLevel : public testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    limit_isa(GetParam());
+    if (isa() != GetParam()) GTEST_SKIP() << "this machine lacks " << isa_name(GetParam());
+    set_num_threads(1);  // thousands of tiny layers: waking threads would take most of the time; EveryNumberOfThreads has its own
+  }
+  void TearDown() override {
+    limit_isa(kHighestIsa);
+    set_num_threads(0);
+  }
+};
+
+inline GemmSpec make(int64_t n, int64_t k, Compute compute, DType a, DType w, DType c) { return {.n = n, .k = k, .a = a, .c = c, .compute = compute, .w = w}; }
+
 inline double unit_roundoff(DType dtype) { return dtype == bfloat16 ? kBf16 : dtype == float16 ? kF16 : kF32; }
 
 inline double get(const void* p, DType dtype, int64_t i) {

@@ -4,22 +4,9 @@
 namespace vivace::cpu::gemm_test {
 namespace {
 
-class Strassen : public testing::TestWithParam<Isa> {
- protected:
-  void SetUp() override {
-    limit_isa(GetParam());
-    if (isa() != GetParam()) GTEST_SKIP() << "this machine lacks " << isa_name(GetParam());
-    set_num_threads(1);
-  }
-  void TearDown() override {
-    limit_isa(kHighestIsa);
-    set_num_threads(0);
-  }
-};
+using Strassen = AtEveryLevel;
 INSTANTIATE_TEST_SUITE_P(Levels, Strassen, testing::Values(Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx),
                          [](const auto& info) { return std::string(isa_name(info.param)); });
-
-GemmSpec make(int64_t n, int64_t k, Compute compute, DType a, DType w, DType c) { return {.n = n, .k = k, .a = a, .c = c, .compute = compute, .w = w}; }
 
 bool refuses(GemmSpec spec) {
   spec.strassen = true;

@@ -4,23 +4,9 @@
 namespace vivace::cpu::gemm_test {
 namespace {
 
-// Runs a body at every level that this machine has.
-class Gemm : public testing::TestWithParam<Isa> {
- protected:
-  void SetUp() override {
-    limit_isa(GetParam());
-    if (isa() != GetParam()) GTEST_SKIP() << "this machine lacks " << isa_name(GetParam());
-    set_num_threads(1);  // thousands of tiny layers: waking threads would take most of the time; EveryNumberOfThreads has its own
-  }
-  void TearDown() override {
-    limit_isa(kHighestIsa);
-    set_num_threads(0);
-  }
-};
+using Gemm = AtEveryLevel;
 INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::Values(Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx),
                          [](const auto& info) { return std::string(isa_name(info.param)); });
-
-GemmSpec make(int64_t n, int64_t k, Compute compute, DType a, DType w, DType c) { return {.n = n, .k = k, .a = a, .c = c, .compute = compute, .w = w}; }
 
 // Every accepted combination of element types.
 std::vector<GemmSpec> all_types(int64_t n, int64_t k) {
