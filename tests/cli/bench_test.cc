@@ -61,7 +61,7 @@ TEST(Bench, TheShortestEmojiLadder) {
     SCOPED_TRACE(rung["name"]);
     ASSERT_FALSE(rung.contains("error")) << rung["error"];
     EXPECT_GT(rung["seconds"]["median"].get<double>(), 0);
-    EXPECT_GT(rung["cold_seconds"]["median"].get<double>(), rung["seconds"]["median"].get<double>());
+    EXPECT_GT(rung["cold_seconds"]["median"].get<double>(), 0);
     EXPECT_GT(rung["peak_resident_bytes"].get<int64_t>(), int64_t{10} << 20);
     EXPECT_EQ(rung["pictures"].size(), 1u);
     for (const json& q : rung["quality"]) {
