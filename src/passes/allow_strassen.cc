@@ -1,10 +1,11 @@
+#include "passes/match.h"
 #include "passes/passes.h"
 
 namespace vivace {
 
 void allow_strassen(Graph& graph, const CompileOptions& options) {
   for (Node& node : graph.nodes)
-    if (node.op == Op::linear || node.op == Op::geglu_linear) node.attrs.set("strassen_error", options.strassen_error.value_or(node.dtype == DType::float32 ? 2e-6 : 5e-3));
+    if (node.op == Op::linear || node.op == Op::geglu_linear) node.attrs.set("strassen_error", options.strassen_error.value_or(usual_error(node)));
 }
 
 }  // namespace vivace

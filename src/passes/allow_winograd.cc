@@ -1,14 +1,12 @@
 #include <algorithm>
 
+#include "passes/match.h"
 #include "passes/passes.h"
 
 namespace vivace {
 namespace {
 
 bool is_convolution(const Node& node) { return node.op == Op::conv2d || node.op == Op::norm_conv2d || node.op == Op::upsample_conv2d; }
-
-// What rounding costs anyway: a direct convolution of SDXL's widest in float32, the factors' or the result's own rounding in 16 bits.
-double default_error(const Node& node) { return node.dtype == DType::float32 && node.attrs.text("compute") != "bf16" ? 2e-6 : 5e-3; }
 
 }  // namespace
 
@@ -21,7 +19,7 @@ void allow_winograd(Graph& graph, const CompileOptions& options) {
   keep_direct_convolutions(graph, options);
   for (Node& node : graph.nodes)
     if (is_convolution(node) && node.attrs.integer("stride", 1) == 1 && !node.attrs.has("winograd_error"))
-      node.attrs.set("winograd_error", options.winograd_error.value_or(default_error(node)));
+      node.attrs.set("winograd_error", options.winograd_error.value_or(usual_error(node)));
 }
 
 }  // namespace vivace

@@ -92,8 +92,9 @@ std::vector<std::string> variants(const KernelCall& call) {
 
 template <bool strassen>
 std::vector<TuningParameter> parameters(const KernelCall& call) {
-  const GemmBlocking b = gemm_default_blocking(spec_of<strassen>(call), call.in[0]->rows());
-  if (spec_of<strassen>(call).uses_strassen(call.in[0]->rows()))
+  const GemmSpec spec = spec_of<strassen>(call);
+  const GemmBlocking b = gemm_default_blocking(spec, call.in[0]->rows());
+  if (spec.uses_strassen(call.in[0]->rows()))
     return {{"tiles", {22, 44, 88, 176}, b.tiles}, {"panels", {2, 4, 8, 16}, b.panels}, {"units", {160, 320, 640, 1280}, b.units}};
   return {{"tiles", {1, 2, 4, 8, 16, 32, 64}, b.tiles},
           {"panels", {1, 2, 4, 5, 8, 10, 16, 20, 40}, b.panels},

@@ -45,7 +45,6 @@ Blocking resolve_strassen(const GemmPlan& plan, int64_t m, int threads, const Ge
     b.tiles = round_up(div_up(tiles, div_up(tiles, b.tiles)), 2);
   }
   b.units = std::min(half, round_up(div_up(half, div_up(half, wanted.units > 0 ? wanted.units : 1280)), 16));
-  b.pack_a = true;
   return b;
 }
 
