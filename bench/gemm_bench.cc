@@ -65,6 +65,7 @@ std::vector<Layer> layers() {
     DType a, w, c;
   };
   const Kind kinds[] = {{"bf16", Compute::bf16, bfloat16, bfloat16, bfloat16},
+                        {"int16-dynamic", Compute::int16_dynamic, bfloat16, bfloat16, bfloat16},
                         {"f32", Compute::f32, float32, float32, float32},
                         {"int8", Compute::int8_dynamic, DType::uint8, DType::int8, bfloat16},
                         {"int8-dynamic", Compute::int8_dynamic, bfloat16, DType::int8, bfloat16},

@@ -18,7 +18,7 @@ struct CompileFlags {
   std::string sdpa = "auto", matmul_precision = "highest", regional;
   bool fullgraph = false, exact = false, fuse_qkv = false, dynamic = false, no_duck_shape = false;
   std::vector<std::string> disable_passes, compiler_flags;
-  std::optional<double> autotune_seconds, winograd_error, strassen_error;
+  std::optional<double> autotune_seconds, winograd_error, strassen_error, int16_error;
   std::string quantize, quantize_filter, quantize_export;
 
   void add(CLI::App& app);

@@ -66,6 +66,7 @@ const std::vector<Pass>& passes() {
       {{"lower_matmul_precision", "float32 products as float32_matmul_precision allows", kOptional}, apply_matmul_precision, below_highest},
       {{"allow_winograd", "3x3 convolutions may run as Winograd (max-autotune without --exact)", kOptional}, allow_winograd, inexact},
       {{"allow_strassen", "GEMMs may run by Strassen's algorithm (max-autotune without --exact)", kOptional}, allow_strassen, inexact},
+      {{"allow_int16", "GEMMs of bfloat16 may form products of int16 (max-autotune without --exact)", kOptional}, allow_int16, inexact},
       {{"fuse_elementwise", "chains of elementwise ops are one loop", kOptional}, fuse_elementwise},
       {{"fuse_quantize", "activations are quantised where they are made, or once for several readers", kOptional}, fuse_quantize},
       {{"join_concats", "the parts of a concat are written straight into its buffer", kOptional}, join_concats},

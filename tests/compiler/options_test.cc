@@ -94,13 +94,12 @@ TEST(Options, StrassenErrorBoundsTheGemms) {
 %3 = geglu_linear(%2, %1) : bfloat16[256, 32]
 return y=%3
 )");
-  CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
+  CompileOptions options{.mode = CompileMode::max_autotune, .int16_error = 0, .autotune_seconds = 0};
   const auto count_of = [&](std::string_view kernel) {
     const Plan plan = compile(graph, cpu::backend(), options);
     return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel == kernel; });
   };
-  const auto usual = count_of("gemm_strassen");
-  EXPECT_GT(usual, 0);
+  EXPECT_GT(count_of("gemm_strassen"), 0);
   EXPECT_GT(count_of("gemm_geglu_strassen"), 0);
   options.strassen_error = 1e-9;
   EXPECT_EQ(count_of("gemm_strassen"), 0);
@@ -108,6 +107,34 @@ return y=%3
   EXPECT_EQ(count_of("gemm_strassen"), 0);
   options.exact = false, options.disable_passes = {"allow_strassen"};
   EXPECT_EQ(count_of("gemm_strassen"), 0);
+}
+
+TEST(Options, Int16ErrorBoundsTheGemms) {
+  if (cpu::isa() < cpu::Isa::avx2 || cpu::isa() >= cpu::Isa::avx512_bf16) GTEST_SKIP() << "products of int16 are for processors that multiply no bfloat16";
+  const Graph graph = parse_graph(R"(%0 = input(name="x") : bfloat16[256, 64]
+%1 = weight(name="w") : bfloat16[64, 64] @prepare
+%2 = linear(%0, %1) : bfloat16[256, 64]
+%3 = geglu_linear(%2, %1) : bfloat16[256, 32]
+%4 = input(name="y") : float32[256, 64]
+%5 = linear(%4, %1) : float32[256, 64]
+return y=%3, z=%5
+)");
+  CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
+  const auto count = [&] {
+    const Plan plan = compile(graph, cpu::backend(), options);
+    return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel == "gemm_int16" || step.kernel == "gemm_geglu_int16"; });
+  };
+  EXPECT_EQ(count(), 2) << "bfloat16 alone";
+  options.int16_error = 1e-3;
+  EXPECT_EQ(count(), 3);
+  options.int16_error = 1e-6;
+  EXPECT_EQ(count(), 0);
+  options.int16_error.reset(), options.exact = true;
+  EXPECT_EQ(count(), 0);
+  options.exact = false, options.disable_passes = {"allow_int16"};
+  EXPECT_EQ(count(), 0);
+  options.disable_passes.clear(), options.mode = CompileMode::default_;
+  EXPECT_EQ(count(), 0);
 }
 
 TEST(Options, Conv1x1AsMm) {

@@ -117,7 +117,7 @@ struct Case {
 };
 
 inline std::string describe(const Case& c, Isa level) {
-  constexpr const char* computes[] = {"f32", "bf16", "bf16x3", "int8_dynamic"};
+  constexpr const char* computes[] = {"f32", "bf16", "bf16x3", "int8_dynamic", "int16_dynamic"};
   const GemmSpec& s = c.spec;
   return std::string(isa_name(level)) + " m" + std::to_string(c.m) + " n" + std::to_string(s.n) + " k" + std::to_string(s.k) + " " +
          computes[static_cast<int>(s.compute)] + " a=" + std::string(dtype_name(s.a)) + " w=" + std::string(dtype_name(s.w)) + " given " +
@@ -125,7 +125,7 @@ inline std::string describe(const Case& c, Isa level) {
          (s.geglu ? " geglu" : "");
 }
 
-// W as the GEMM stores it, from its documented rule, and the float32 scale of each row.
+// W as the GEMM stores it, from its documented rule; for int16_dynamic, whose rounding product() bounds, as it is given.
 inline void store_weights(const Case& c, const Buffer& w, std::vector<double>& stored) {
   const int64_t n = c.spec.n, k = c.spec.k;
   const bool scaled = (c.spec.w == DType::int8 || c.spec.w == DType::float8_e4m3) && c.spec.w != c.w_given;
@@ -136,7 +136,9 @@ inline void store_weights(const Case& c, const Buffer& w, std::vector<double>& s
     for (int64_t j = 0; j < k; ++j) {
       const auto x = static_cast<float>(w[i * k + j]);
       double y = x;
-      if (scaled) {
+      if (c.spec.compute == Compute::int16_dynamic) {
+        y = x;
+      } else if (scaled) {
         y = c.spec.w == DType::int8 ? std::nearbyintf(x * inverse) : static_cast<double>(f8e4m3(x * inverse));
       } else if (c.spec.w == bfloat16) {
         y = bf16(x);
@@ -249,23 +251,36 @@ class Layer {
   bool quantized_a() const { return !is_floating(s_.a); }
   int zero_point() const { return s_.a == DType::uint8 ? 128 : 0; }
 
+  // The rule of gemm/int16.h: no value above 16383 steps, no row longer than 2^15.5 of them (16 for rounding).
+  double int16_step(const double* row) const {
+    double largest = 0, squares = 0;
+    for (int64_t j = 0; j < s_.k; ++j) largest = std::max(largest, std::fabs(row[j])), squares += row[j] * row[j];
+    return std::max(largest / 16383, std::sqrt(squares) / (46340 - std::sqrt(static_cast<double>(s_.k)) / 2 - 16)) * (1 + 1e-6);
+  }
+
   // One product with its bias, before the activation.
   Value product(const std::vector<double>& row, const std::vector<double>& stored, int64_t i, int64_t column) const {
     // What the factors lose on the way into the product, relative to |a||w|.
     double factors = 0;
     if (s_.compute == Compute::bf16) factors = (s_.a != bfloat16 ? kBf16 : 0) + (s_.w == float16 ? kBf16 : 0);
     if (s_.compute == Compute::bf16x3) factors = 3 * kBf16 * kBf16;  // what each split leaves over, and low x low
+    const double* w = stored.data() + column * s_.k;
     // float32 sums lose a roundoff of the running sum at each of k additions (three times that many in bf16x3); int32 sums none.
-    const double additions = s_.compute == Compute::int8_dynamic ? 0 : s_.compute == Compute::bf16x3 ? 3 : 1;
+    const double additions = s_.integers() ? 0 : s_.compute == Compute::bf16x3 ? 3 : 1;
     const double sums = additions * static_cast<double>(s_.k + 2) * kF32;
     double sum = 0, magnitude = 0;
     for (size_t j = 0; j < row.size(); ++j) {
-      const double p = row[j] * stored[static_cast<size_t>(column) * row.size() + j];
+      const double p = row[j] * w[j];
       sum += p, magnitude += std::fabs(p);
+    }
+    double rounding = 0;
+    if (s_.compute == Compute::int16_dynamic) {
+      const double a_step = int16_step(row.data()), w_step = int16_step(w);
+      for (size_t j = 0; j < row.size(); ++j) rounding += std::fabs(row[j]) * w_step / 2 + std::fabs(w[j]) * a_step / 2 + a_step * w_step / 4;
     }
     const double bias = c_.bias ? bias_[column] : 0;
     const double group = c_.rows_per_group ? group_bias_[i / c_.rows_per_group * (s_.n + 1) + column] : 0;
-    return {sum + bias + group, magnitude * (factors + sums) + 5 * kF32 * (std::fabs(sum) + std::fabs(bias) + std::fabs(group))};
+    return {sum + bias + group, rounding + magnitude * (factors + sums) + 5 * kF32 * (std::fabs(sum) + std::fabs(bias) + std::fabs(group))};
   }
 
   Value expected(const std::vector<double>& row, const std::vector<double>& stored, int64_t i, int64_t j) const {

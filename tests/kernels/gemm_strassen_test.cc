@@ -53,6 +53,16 @@ TEST_P(Strassen, KeepsIntegersOfAnySize) {
   equals_plain({.spec = make(64, 32, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16), .m = 129});
 }
 
+TEST_P(Strassen, KeepsIntegersOf16Bits) {
+  for (bool geglu : {false, true}) {
+    GemmSpec spec = make(128, 512, Compute::int16_dynamic, bfloat16, bfloat16, float32);
+    spec.geglu = geglu;
+    equals_plain({.spec = spec, .m = 140, .w_given = bfloat16, .bias = true});
+    // Whole numbers up to 3: every step is one of the largest.
+    equals_plain({.spec = make(64, 2560, Compute::int16_dynamic, float16, float32, float32), .m = 129, .whole = true});
+  }
+}
+
 TEST_P(Strassen, EveryNumberOfRows) {
   for (int64_t m = 120; m <= 190; ++m) {
     equals_plain({.spec = make(128, 64, Compute::f32, bfloat16, bfloat16, float32), .m = m, .bias = true, .whole = true});

@@ -11,7 +11,7 @@ INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::Values(Isa::avx2, Isa::avx512, I
 // Every accepted combination of element types.
 std::vector<GemmSpec> all_types(int64_t n, int64_t k) {
   std::vector<GemmSpec> specs;
-  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic}) {
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic, Compute::int16_dynamic}) {
     for (DType a : {float32, bfloat16, float16, DType::uint8, DType::int8}) {
       for (DType w : {float32, bfloat16, float16, DType::float8_e4m3, DType::int8}) {
         for (DType c : {float32, bfloat16, float16}) {
@@ -26,8 +26,8 @@ std::vector<GemmSpec> all_types(int64_t n, int64_t k) {
 
 TEST_P(Gemm, EveryTypeCombination) {
   const std::vector<GemmSpec> specs = all_types(45, 71);
-  // f32: 3 a x 5 w x 3 c; bf16: 3 x 4 x 3; int8: 5 x 3; bf16x3: 3
-  EXPECT_EQ(specs.size(), 45u + 36 + 15 + (isa() >= Isa::avx512_bf16 ? 3 : 0));
+  // f32: 3 a x 5 w x 3 c; bf16: 3 x 4 x 3; int8: 5 x 3; int16: 3 x 3 x 3; bf16x3: 3
+  EXPECT_EQ(specs.size(), 45u + 36 + 15 + 27 + (isa() >= Isa::avx512_bf16 ? 3 : 0));
   for (const GemmSpec& spec : specs) {
     check({.spec = spec, .m = 17, .bias = true});
     if (HasFatalFailure()) return;
@@ -47,7 +47,7 @@ TEST_P(Gemm, EveryTypeOfGivenWeight) {
 TEST_P(Gemm, EveryShape) {
   const std::vector<GemmSpec> kinds = {make(1, 1, Compute::f32, float32, float32, float32), make(1, 1, Compute::bf16, bfloat16, bfloat16, bfloat16),
                                        make(1, 1, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16),
-                                       make(1, 1, Compute::bf16, bfloat16, DType::int8, float32), make(1, 1, Compute::bf16x3, float32, float32, float32)};
+                                       make(1, 1, Compute::int16_dynamic, bfloat16, bfloat16, bfloat16), make(1, 1, Compute::bf16, bfloat16, DType::int8, float32), make(1, 1, Compute::bf16x3, float32, float32, float32)};
   for (GemmSpec spec : kinds) {
     for (int64_t n : {1, 31, 32, 33, 100}) {
       for (int64_t k : {1, 2, 3, 65, 130}) {
@@ -63,7 +63,7 @@ TEST_P(Gemm, EveryShape) {
 }
 
 TEST_P(Gemm, EveryRegisterTile) {
-  for (Compute compute : {Compute::f32, Compute::bf16, Compute::int8_dynamic}) {
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::int8_dynamic, Compute::int16_dynamic}) {
     const DType w = compute == Compute::int8_dynamic ? DType::int8 : compute == Compute::f32 ? float32 : bfloat16;
     for (int64_t m = 1; m <= 28; ++m) {
       check({.spec = make(64, 52, compute, float32, w, float32), .m = m});
@@ -74,8 +74,8 @@ TEST_P(Gemm, EveryRegisterTile) {
 
 TEST_P(Gemm, EveryEpilogue) {
   for (DType c : {float32, bfloat16, float16}) {
-    for (Compute compute : {Compute::f32, Compute::int8_dynamic}) {
-      const DType w = compute == Compute::f32 ? float16 : DType::int8;
+    for (Compute compute : {Compute::f32, Compute::int8_dynamic, Compute::int16_dynamic}) {
+      const DType w = compute == Compute::int8_dynamic ? DType::int8 : float16;
       for (int options = 0; options < 16; ++options) {
         Case x{.spec = make(50, 40, compute, float32, w, c), .m = 18, .bias = (options & 1) != 0, .residual = (options & 2) != 0};
         x.in_place = x.residual && (options & 4), x.rows_per_group = options & 8 ? 5 : 0;
@@ -103,7 +103,7 @@ TEST_P(Gemm, EveryBlocking) {
       }
     }
   }
-  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic}) {
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic, Compute::int16_dynamic}) {
     for (DType w : {float32, bfloat16, DType::float8_e4m3, DType::int8}) {
       GemmSpec spec = make(132, compute == Compute::bf16x3 ? 90 : 410, compute, compute == Compute::bf16 ? bfloat16 : float32, w, float32);
       spec.geglu = w == bfloat16;
@@ -127,6 +127,7 @@ TEST_P(Gemm, EveryNumberOfThreads) {
     for (DType a : {float32, DType::uint8}) {
       check({.spec = make(96, 64, Compute::int8_dynamic, a, DType::int8, float32), .m = 55, .bias = true});
       check({.spec = make(96, 64, Compute::bf16, bfloat16, float16, float32), .m = 55, .bias = true});
+      check({.spec = make(96, 65, Compute::int16_dynamic, bfloat16, float16, float32), .m = 55, .bias = true});
       check({.spec = make(640, 40, Compute::f32, bfloat16, float32, bfloat16), .m = 200, .bias = true, .residual = true, .in_place = true});
     }
   }
@@ -247,6 +248,12 @@ TEST(GemmRefuse, SaysWhy) {
   EXPECT_EQ(refused(spec), "takes a quantised A only with int8_dynamic");
   spec = make(8, 70000, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16);
   EXPECT_EQ(refused(spec), "int32 sums could overflow beyond k = 65536");
+  spec = make(8, 70000, Compute::int16_dynamic, bfloat16, bfloat16, bfloat16);
+  EXPECT_EQ(refused(spec), "");
+  spec.w = DType::int8;
+  EXPECT_EQ(refused(spec), "stores floating-point weights as int16, not int8");
+  spec.w = bfloat16, spec.separate_decode = true;
+  EXPECT_EQ(refused(spec), "decodes no weights");
   spec = make(8, 8, Compute::bf16x3, float32, float32, float32);
   EXPECT_EQ(refused(spec), "");
   EXPECT_EQ(refused(spec, Isa::avx512), "bf16x3 needs AVX512-BF16; float32 products are faster without it");

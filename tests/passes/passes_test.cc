@@ -47,6 +47,7 @@ constexpr NamedPass kPasses[] = {
     {"fuse_norm_convolution", fuse_norm_convolution},
     {"allow_winograd", winograd_but_one},
     {"allow_strassen", [](Graph& graph) { allow_strassen(graph, {}); }},
+    {"allow_int16", [](Graph& graph) { allow_int16(graph, {}); }},
     {"matmul_precision_high", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::high); }},
     {"matmul_precision_medium", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::medium); }},
     {"fuse_elementwise", fuse_elementwise},

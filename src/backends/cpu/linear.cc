@@ -9,6 +9,13 @@
 namespace vivace::cpu {
 namespace {
 
+// The kernels, in order of preference.
+enum class Way {
+  int16,     // products of int16 (Compute::int16_dynamic), by Strassen's algorithm where that takes the shape: integers lose nothing to it
+  strassen,  // what the graph asks for, by Strassen's algorithm
+  plain,
+};
+
 constexpr size_t kScale = 4;  // of a weight that the checkpoint stores in 8 bits
 
 Compute compute_of(const KernelCall& call) {
@@ -33,7 +40,7 @@ DType storage_of(const KernelCall& call, Compute compute) {
   return DType::float32;
 }
 
-template <bool strassen>
+template <Way way>
 GemmSpec spec_of(const KernelCall& call) {
   const Shape& w = call.in[1]->shape;
   GemmSpec spec{.n = w[0], .k = w[1], .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call)};
@@ -42,7 +49,12 @@ GemmSpec spec_of(const KernelCall& call) {
   spec.geglu = call.op == Op::geglu_linear;
   spec.separate_epilogue = call.attrs->text("epilogue") == "separate";
   spec.separate_decode = call.attrs->text("decode") == "separate";
-  spec.strassen = strassen;
+  if (way == Way::int16) spec.compute = Compute::int16_dynamic;
+  spec.strassen = way == Way::strassen;
+  if (way == Way::int16 && !gemm_refuse(spec, isa())) {
+    spec.strassen = true;
+    if (gemm_refuse(spec, isa())) spec.strassen = false;
+  }
   return spec;
 }
 
@@ -57,7 +69,17 @@ Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
   return std::nullopt;
 }
 
-template <bool strassen>
+// Products of int16 trade error for arithmetic too.
+Refusal refuse_int16(const KernelCall& call, const GemmSpec& spec) {
+  const double error = gemm_int16_error(spec.k), bound = call.attrs->real("int16_error");
+  if (bound == 0) return "products of int16 are off for this layer";
+  if (error > bound) return cat("its relative error of ", error, " is above int16_error, ", bound);
+  if (call.has(kScale)) return "the weight is stored in 8 bits";
+  if (isa() >= Isa::avx512_bf16) return "products of bfloat16 are as fast here";
+  return std::nullopt;
+}
+
+template <Way way>
 Refusal refuse(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {3})) return reason;
   if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
@@ -65,9 +87,11 @@ Refusal refuse(const KernelCall& call) {
   if (call.has(kScale) && (!call.in[kScale]->constant || call.in[kScale]->dtype != DType::float32)) return "the weight's scales are not float32 constants";
   if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
   if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
-  const GemmSpec spec = spec_of<strassen>(call);
-  Refusal reason = gemm_refuse(spec, isa());
-  return reason || !strassen ? reason : refuse_strassen(call, spec);
+  const GemmSpec spec = spec_of<way>(call);
+  if (Refusal reason = gemm_refuse(spec, isa())) return reason;
+  if (way == Way::int16) return refuse_int16(call, spec);
+  if (way == Way::strassen) return refuse_strassen(call, spec);
+  return std::nullopt;
 }
 
 // The blocking that the tuning text names; 0 for what it leaves out.
@@ -80,19 +104,19 @@ std::string tuning_of(const GemmBlocking& b) {
   return cat("tiles=", b.tiles, " panels=", b.panels, " units=", b.units, " tile_outer=", static_cast<int>(b.tile_outer), " pack_a=", static_cast<int>(b.pack_a));
 }
 
-template <bool strassen>
+template <Way way>
 std::vector<std::string> variants(const KernelCall& call) {
   std::vector<std::string> texts;
-  const GemmSpec spec = spec_of<strassen>(call);
-  if (strassen && !spec.uses_strassen(call.in[0]->rows())) return texts;  // those of the plain kernel
+  const GemmSpec spec = spec_of<way>(call);
+  if (way == Way::strassen && !spec.uses_strassen(call.in[0]->rows())) return texts;  // those of the plain kernel
   const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec, call.in[0]->rows());
   for (size_t i = 1; i < candidates.size(); ++i) texts.push_back(tuning_of(candidates[i]));  // the first is the default
   return texts;
 }
 
-template <bool strassen>
+template <Way way>
 std::vector<TuningParameter> parameters(const KernelCall& call) {
-  const GemmSpec spec = spec_of<strassen>(call);
+  const GemmSpec spec = spec_of<way>(call);
   const GemmBlocking b = gemm_default_blocking(spec, call.in[0]->rows());
   if (spec.uses_strassen(call.in[0]->rows()))
     return {{"tiles", {22, 44, 88, 176}, b.tiles}, {"panels", {2, 4, 8, 16}, b.panels}, {"units", {160, 320, 640, 1280}, b.units}};
@@ -103,23 +127,26 @@ std::vector<TuningParameter> parameters(const KernelCall& call) {
           {"pack_a", {0, 1}, b.pack_a}};
 }
 
-template <bool strassen>
-size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of<strassen>(call), call.in[0]->rows(), num_threads(), blocking_of(call)); }
-size_t packed_bytes(const KernelCall& call) { return gemm_packed_bytes(spec_of<false>(call)); }
+template <Way way>
+size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of<way>(call), call.in[0]->rows(), num_threads(), blocking_of(call)); }
+template <Way way>
+size_t packed_bytes(const KernelCall& call) { return gemm_packed_bytes(spec_of<way>(call)); }
+template <Way way>
 void pack(const KernelCall& call, const void* source, const void* scales, void* packed) {
-  gemm_pack(spec_of<false>(call), source, call.in[1]->dtype, packed, static_cast<const float*>(scales));
+  gemm_pack(spec_of<way>(call), source, call.in[1]->dtype, packed, static_cast<const float*>(scales));
 }
 
+template <Way way>
 std::string pack_key(const KernelCall& call) {
-  const GemmSpec spec = spec_of<false>(call);
+  const GemmSpec spec = spec_of<way>(call);
   return cat(isa_name(isa()), ' ', static_cast<int>(spec.compute), ' ', dtype_name(spec.w), spec.geglu ? " geglu" : "");
 }
 
-template <bool strassen>
+template <Way way>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
   GemmCall g{.packed = buffers.in[1], .a = buffers.in[0], .lda = call.in[0]->row_pitch(), .m = call.in[0]->rows(), .c = buffers.out,
              .ldc = call.out.row_pitch(), .workspace = buffers.workspace, .blocking = blocking_of(call)};
-  if (g.blocking == GemmBlocking{}) g.blocking = gemm_default_blocking(spec_of<strassen>(call), g.m);  // once, not at every call
+  if (g.blocking == GemmBlocking{}) g.blocking = gemm_default_blocking(spec_of<way>(call), g.m);  // once, not at every call
   if (call.in[0]->dtype == DType::uint8) {
     const RowOutput rows = row_output(*call.in[0], buffers.in[0]);
     g.lda = rows.stride;
@@ -130,20 +157,21 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
     g.epilogue.residual = buffers.in[3];
     g.epilogue.residual_stride = call.in[3]->row_pitch();
   }
-  return bound([spec = spec_of<strassen>(call), g, bad = buffers.bad_value] {
+  return bound([spec = spec_of<way>(call), g, bad = buffers.bad_value] {
     if (gemm(spec, g) != kNoBadRow) bad.report();
   });
 }
 
-template <bool strassen>
-constexpr KernelEntry entry(std::string_view name, Op op, std::string_view packed_as) {
-  return {.name = name, .op = op, .refuse = refuse<strassen>, .bind = bind<strassen>, .workspace_bytes = workspace_bytes<strassen>, .packed_input = 1,
-          .packed_bytes = packed_bytes, .pack = pack, .pack_key = pack_key, .packed_as = packed_as, .packed_scales = static_cast<int>(kScale), .strided_in = true,
-          .strided_out = true, .parameters = parameters<strassen>, .variants = variants<strassen>};
+template <Way way>
+constexpr KernelEntry entry(std::string_view name, Op op, std::string_view packed_as = "") {
+  return {.name = name, .op = op, .refuse = refuse<way>, .bind = bind<way>, .workspace_bytes = workspace_bytes<way>, .packed_input = 1,
+          .packed_bytes = packed_bytes<way>, .pack = pack<way>, .pack_key = pack_key<way>, .packed_as = packed_as, .packed_scales = static_cast<int>(kScale), .strided_in = true,
+          .strided_out = true, .parameters = parameters<way>, .variants = variants<way>};
 }
 
-constexpr std::array kEntries{entry<true>("gemm_strassen", Op::linear, "gemm"), entry<false>("gemm", Op::linear, ""),
-                              entry<true>("gemm_geglu_strassen", Op::geglu_linear, "gemm_geglu"), entry<false>("gemm_geglu", Op::geglu_linear, "")};
+constexpr std::array kEntries{entry<Way::int16>("gemm_int16", Op::linear), entry<Way::strassen>("gemm_strassen", Op::linear, "gemm"), entry<Way::plain>("gemm", Op::linear),
+                              entry<Way::int16>("gemm_geglu_int16", Op::geglu_linear), entry<Way::strassen>("gemm_geglu_strassen", Op::geglu_linear, "gemm_geglu"),
+                              entry<Way::plain>("gemm_geglu", Op::geglu_linear)};
 
 }  // namespace
 

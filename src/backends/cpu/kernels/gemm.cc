@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "backends/cpu/kernels/gemm/int16.h"
 #include "backends/cpu/kernels/gemm/plan.h"
 #include "backends/cpu/kernels/gemm/strassen.h"
 #include "backends/cpu/kernels/quantize.h"
@@ -153,10 +154,14 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
   const float* a_scale = call.a_scale;
   int64_t bad_row = kNoBadRow;
   if (plan.quantize_a) {
-    uint8_t* q = reinterpret_cast<uint8_t*>(workspace);
     float* scales = reinterpret_cast<float*>(workspace + layout.quantized);
-    bad_row = quantize_rows({call.a, spec.a, call.lda}, call.m, spec.k, {q, DType::uint8, quantized_stride(spec.k), scales});
-    a = reinterpret_cast<const char*>(q), lda = quantized_stride(spec.k), a_scale = scales;
+    const int64_t stride = plan.quantized_stride();
+    if (spec.compute == Compute::int16_dynamic) {
+      quantize_int16(*plan.level, elem_of(spec.a), a, lda, call.m, spec.k, workspace, stride, scales);
+    } else {
+      bad_row = quantize_rows({call.a, spec.a, call.lda}, call.m, spec.k, {workspace, DType::uint8, stride, scales});
+    }
+    a = workspace, lda = stride, a_scale = scales;
   }
   const char* panels = packed + plan.panels_at();
   if (plan.decode_first) {
@@ -179,7 +184,7 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
                           plan.has_offset ? reinterpret_cast<const int32_t*>(packed + plan.offset_at()) : nullptr,
                           a_scale};
   Problem problem{plan, spec, call.m, a, lda, panels, args, nullptr, plan.level->tile[static_cast<int>(plan.unit)]};
-  problem.finish = plan.level->epilogue[problem.integers()][spec.geglu ? kActs : static_cast<int>(spec.act)];
+  problem.finish = plan.level->epilogue[spec.integers()][spec.geglu ? kActs : static_cast<int>(spec.act)];
   if (spec.uses_strassen(call.m)) {
     strassen_gemm(problem, blocking, layout, workspace);
     return bad_row;

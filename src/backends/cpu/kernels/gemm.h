@@ -2,7 +2,7 @@
 // the result is still in the first cache.
 //
 // Order of the epilogue: c = act(product * scales + bias + group_bias) + residual; with geglu: c = value * gelu(gate) + residual.
-// The sums run in float32 (int32 for int8_dynamic); the result is rounded to `c` once, at the end.
+// The sums run in float32 (int32 for int8_dynamic and int16_dynamic); the result is rounded to `c` once, at the end.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,9 @@ enum class Compute : uint8_t {
   bf16,          // bfloat16 factors; below avx512_bf16 as float32 products of the stored values
   bf16x3,        // float32 factors split into two bfloat16 parts, three products: matmul precision "high"
   int8_dynamic,  // every row of A quantised at run time (quantize.h), W per output channel, int32 sums
+  // The same with int16 (gemm/int16.h), whose error is gemm_int16_error(): below the rounding of bfloat16 results, like TF32's. A product takes two of them,
+  // where no unit multiplies bfloat16 that is twice the arithmetic of float32.
+  int16_dynamic,
 };
 
 inline constexpr int64_t kStrassenRows = 128;
@@ -34,7 +37,8 @@ struct GemmSpec {
   DType c = bfloat16;  // float32, bfloat16 or float16; the residual's too
   Compute compute = Compute::bf16;
   // W as stored: float32, bfloat16, float16, float8_e4m3 or int8 (the last two with a scale per output channel). What the product cannot take
-  // directly is decoded panel by panel inside the GEMM. int8 with f32 or bf16 is weight-only quantisation (the guide's use_mixed_mm).
+  // directly is decoded panel by panel inside the GEMM. int8 with f32 or bf16 is weight-only quantisation (the guide's use_mixed_mm). With int16_dynamic
+  // it is stored as int16 with a scale per output channel, and this is not read.
   DType w = bfloat16;
   Act act = Act::none;
   // W's rows are [value: n/2 | gate: n/2], as Diffusers' GEGLU has them ("hidden, gate = chunk(2)"); C has n/2 columns.
@@ -45,6 +49,7 @@ struct GemmSpec {
   // error of gemm_strassen_error(). A NaN or an infinity in A then also reaches the rows of the tile beside its own.
   bool strassen = false;
 
+  bool integers() const { return compute == Compute::int8_dynamic || compute == Compute::int16_dynamic; }
   bool uses_strassen(int64_t m) const { return strassen && m >= kStrassenRows; }
   int64_t columns() const { return geglu ? n / 2 : n; }
   bool operator==(const GemmSpec&) const = default;
@@ -96,17 +101,17 @@ void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed,
 // Bytes of workspace for `threads` threads (at least num_threads() at the call) and that blocking.
 size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& blocking = {});
 // Runs on num_threads() threads and allocates nothing. Returns the first row of A that int8_dynamic found to hold a NaN or an infinity while
-// quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does.
+// quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does, int16_dynamic as NaN.
 int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept;
 
 // The relative RMS error of the products' sums, at most, by Strassen's algorithm. 0 for integers, which it keeps.
 double gemm_strassen_error(const GemmSpec& spec);
+// The relative RMS error of sums of `k` products of int16_dynamic, where the rows of A and W are normally distributed; at most three times that for any
+// others, relative to the product of the rows' norms. (Rounding to bfloat16 has 1.1e-3, products of TF32 3e-4.)
+double gemm_int16_error(int64_t k);
 
 // What a zero GemmBlocking stands for, and what is worth timing for this shape, that first.
 GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m);
 std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m);
-
-// The stride, in bytes, at which a quantised A (quantize.h, uint8) is read in place for any k.
-inline int64_t quantized_stride(int64_t k) { return (k + 3) / 4 * 4; }
 
 }  // namespace vivace::cpu

@@ -34,6 +34,16 @@ using TileFn = void (*)(const void* a, int64_t a_stride, int64_t units, const vo
 // n elements; neither side needs alignment.
 using ConvertFn = void (*)(const void* from, void* to, int64_t n);
 
+// What of a row decides how it becomes int16 (int16.h).
+struct RowSize {
+  int32_t largest = 0;  // the bits of its largest magnitude as float32
+  float squares = 0;    // their sum
+};
+// Adds n values to what was seen.
+using MeasureFn = void (*)(const void* from, int64_t n, RowSize& size);
+// to[i] = from[i] * inverse, to nearest even, which must fit; zeros where inverse is 0.
+using ToInt16Fn = void (*)(const void* from, float inverse, int16_t* to, int64_t n);
+
 // For Strassen's algorithm (strassen.h). to[i] = from[0][i], or from[0][i] +- from[1][i] with two terms, converted like ConvertFn. n is a multiple of 16.
 using CombineFn = void (*)(const void* const* from, int terms, bool minus, void* to, int64_t n);
 // to[0] += a x w and, with two terms, to[1] +-= a x w. a: [units][rows], w: [units][panel], to[t]: [rows][panel] of float32, or of int32 where a and w
@@ -71,6 +81,9 @@ struct Level {
   TileFn tile[kUnits][kMaxTileRows + 1];
   // [from][to]; null where nothing needs it.
   ConvertFn convert[kElems][kElems];
+  // From float32, bfloat16 and float16; null elsewhere.
+  MeasureFn measure[kElems];
+  ToInt16Fn to_int16[kElems];
   // Into float32 and int16; null where the product takes neither from that element.
   CombineFn combine[kElems][kElems];
   InterleaveFn interleave;

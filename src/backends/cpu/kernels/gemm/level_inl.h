@@ -5,6 +5,7 @@
 
 #include "backends/cpu/kernels/gemm/convert_inl.h"
 #include "backends/cpu/kernels/gemm/epilogue_inl.h"
+#include "backends/cpu/kernels/gemm/int16_inl.h"
 #include "backends/cpu/kernels/gemm/level.h"
 #include "backends/cpu/kernels/gemm/strassen_inl.h"
 #ifdef __AVX512F__
@@ -65,6 +66,11 @@ constexpr Level common_level() {
   set(Elem::fp8, Elem::fp8, copy<f8e4m3>);
   set(Elem::s8, Elem::s16, convert<int8_t, int16_t>);
   set(Elem::u8, Elem::s16, widen_u8);
+  set(Elem::s16, Elem::s16, copy<int16_t>);
+  auto rows = [&](Elem from, MeasureFn measure, ToInt16Fn to_int16) { level.measure[static_cast<int>(from)] = measure, level.to_int16[static_cast<int>(from)] = to_int16; };
+  rows(Elem::f32, measure<float>, to_int16<float>);
+  rows(Elem::bf16, measure<bf16>, to_int16<bf16>);
+  rows(Elem::f16, measure<f16>, to_int16<f16>);
   auto sum = [&](Elem from, Elem to, CombineFn f) { level.combine[static_cast<int>(from)][static_cast<int>(to)] = f; };
   sum(Elem::f32, Elem::f32, combine<float, float>);
   sum(Elem::bf16, Elem::f32, combine<bf16, float>);
@@ -73,6 +79,7 @@ constexpr Level common_level() {
   sum(Elem::s8, Elem::f32, combine<int8_t, float>);
   sum(Elem::s8, Elem::s16, combine<int8_t, int16_t>);
   sum(Elem::u8, Elem::s16, combine<uint8_t, int16_t>);
+  sum(Elem::s16, Elem::s16, combine<int16_t, int16_t>);
   static_assert(kTileVectors == 2);
   level.interleave = interleave;
   fill_products<false>(level, std::make_integer_sequence<int, kTileRows>{});

@@ -24,6 +24,7 @@ Elem elem_of(DType dtype) {
 }
 
 int64_t GemmPlan::stored_unit() const { return per_unit * elem_size(w_stored); }
+int64_t GemmPlan::quantized_stride() const { return (units * per_unit * elem_size(a_given) + 3) / 4 * 4; }
 
 GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   GemmPlan plan{};
@@ -31,7 +32,10 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   auto offers = [&](Unit unit) { return plan.level->tile[static_cast<int>(unit)][1] != nullptr; };
   plan.a_given = elem_of(spec.a), plan.w_stored = elem_of(spec.w), plan.parts = 1;
   plan.has_scale = spec.w == DType::int8 || spec.w == DType::float8_e4m3;
-  if (spec.compute == Compute::int8_dynamic) {
+  if (spec.compute == Compute::int16_dynamic) {
+    plan.quantize_a = plan.has_scale = true;
+    plan.unit = Unit::i16, plan.per_unit = 2, plan.a_given = plan.a_used = plan.w_stored = plan.w_used = Elem::s16;
+  } else if (spec.compute == Compute::int8_dynamic) {
     plan.quantize_a = is_floating(spec.a);
     if (plan.quantize_a) plan.a_given = Elem::u8;
     if (offers(Unit::u8s8)) {
@@ -85,6 +89,10 @@ std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
       // 255 * 127 * 65536 is the last power of two below 2^31.
       if (spec.k > 65536) return "int32 sums could overflow beyond k = 65536";
       return std::nullopt;
+    case Compute::int16_dynamic:
+      if (spec.separate_decode) return "decodes no weights";
+      if (spec.w != float32 && spec.w != bfloat16 && spec.w != float16) return "stores floating-point weights as int16, not " + name(spec.w);
+      return std::nullopt;
     case Compute::bf16x3:
       if (level < Isa::avx512_bf16) return "bf16x3 needs AVX512-BF16; float32 products are faster without it";
       if (spec.a != float32 || spec.w != float32) return "bf16x3 splits float32 activations and weights";
@@ -107,7 +115,13 @@ std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level) {
 
 double gemm_strassen_error(const GemmSpec& spec) {
   constexpr int64_t kSummed = 2560;  // of K at once, at most; a sum of such sums adds little
-  return spec.compute == Compute::int8_dynamic ? 0 : 3e-8 * std::sqrt(static_cast<double>(std::min<int64_t>(spec.k, kSummed)));
+  return spec.integers() ? 0 : 3e-8 * std::sqrt(static_cast<double>(std::min<int64_t>(spec.k, kSummed)));
+}
+
+double gemm_int16_error(int64_t k) {
+  // Either row's rounding has 1 / sqrt(12) of a step, of which there are kNorm / sqrt(k) in a standard deviation.
+  constexpr double kNorm = 46000, kStep = 0.29;
+  return std::sqrt(2.0) * kStep / kNorm * std::sqrt(static_cast<double>(k));
 }
 
 size_t gemm_packed_bytes(const GemmSpec& spec) { return static_cast<size_t>(gemm_detail::make_plan(spec, isa()).packed_bytes()); }

@@ -14,7 +14,7 @@ struct GemmPlan {
   Elem a_given, a_used;  // as it comes (after quantisation), as the product takes it
   Elem w_stored, w_used;
   int parts;          // 2 for bf16x3: high and low bfloat16 parts of A and of W, else 1
-  bool quantize_a;    // A comes as floats and int8 is wanted
+  bool quantize_a;    // A comes as floats and int8 or int16 is wanted
   bool has_scale;     // W has a scale per output channel
   bool has_offset;    // the sums carry 128 times the sum of W's row, because A's zero point is 128
   bool decode_first;  // all of W is decoded into the workspace, where the product then finds it
@@ -32,6 +32,8 @@ struct GemmPlan {
   // Bytes of a unit of a column, and of a part of a panel, where the product's loop finds W.
   int64_t read_unit() const { return decode_first ? 4 : stored_unit(); }
   int64_t read_part() const { return units * level->panel * read_unit(); }
+  // Bytes between two rows of an A that is quantised here.
+  int64_t quantized_stride() const;
   // The packed buffer: scales (float32), offsets (int32), then the panels.
   int64_t offset_at() const { return has_scale ? padded_n() * 4 : 0; }
   int64_t panels_at() const { return offset_at() + (has_offset ? padded_n() * 4 : 0); }
@@ -81,8 +83,6 @@ struct Problem {
   EpilogueArgs epilogue;
   EpilogueFn finish;
   const TileFn* tile;
-
-  bool integers() const { return spec.compute == Compute::int8_dynamic; }
 };
 
 }  // namespace vivace::cpu::gemm_detail

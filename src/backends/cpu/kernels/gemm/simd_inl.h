@@ -49,6 +49,7 @@ inline Vec from_bits(VecI x) { return _mm512_castsi512_ps(x); }
 inline Vec to_float(VecI x) { return _mm512_cvtepi32_ps(x); }
 inline VecI sub_int(VecI a, VecI b) { return _mm512_sub_epi32(a, b); }
 inline VecI and_int(VecI a, VecI b) { return _mm512_and_si512(a, b); }
+inline VecI max_int(VecI a, VecI b) { return _mm512_max_epi32(a, b); }
 
 inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 inline VecI load_int(const int32_t* p) { return _mm512_loadu_si512(p); }
@@ -93,6 +94,8 @@ inline void widen(const int8_t* from, int16_t* to) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_cvtepi8_epi16(x));
 }
+// To nearest even; what fits.
+inline void store_int16(int16_t* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x))); }
 
 #else
 
@@ -125,6 +128,7 @@ inline Vec from_bits(VecI x) { return _mm256_castsi256_ps(x); }
 inline Vec to_float(VecI x) { return _mm256_cvtepi32_ps(x); }
 inline VecI sub_int(VecI a, VecI b) { return _mm256_sub_epi32(a, b); }
 inline VecI and_int(VecI a, VecI b) { return _mm256_and_si256(a, b); }
+inline VecI max_int(VecI a, VecI b) { return _mm256_max_epi32(a, b); }
 
 inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 inline VecI load_int(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -156,6 +160,10 @@ inline void store(bf16* p, Vec x) {
 inline void widen(const int8_t* from, int16_t* to) {
   const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_cvtepi8_epi16(x));
+}
+inline void store_int16(int16_t* p, Vec first, Vec second) {
+  const __m256i halves = _mm256_packs_epi32(_mm256_cvtps_epi32(first), _mm256_cvtps_epi32(second));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(halves, 0xd8));
 }
 
 #endif

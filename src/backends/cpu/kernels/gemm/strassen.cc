@@ -94,7 +94,7 @@ void Run::multiply(const Area& area, int64_t a_first, int64_t a_pairs, const cha
       const char* sums_a = packed_a + (u0 * kStrassenProducts + i * units) * a_pairs * plan.tile_rows * 4;
       float* c = sums;
       for (int64_t g = area.row0; g < area.row1; ++g) {
-        const AddProductFn add_product = level.add_product[integers()][tiles.rows(g * 2)];
+        const AddProductFn add_product = level.add_product[spec.integers()][tiles.rows(g * 2)];
         for (int64_t j = 0; j < across; ++j, c += square) {
           float* to[2];
           for (int t = 0; t < of_c.count; ++t) to[t] = c + (of_c.block[t].row * 2 + of_c.block[t].column) * tile_floats();

@@ -1,0 +1,64 @@
+// The vector loops behind int16.h, compiled per level. Internal linkage.
+#pragma once
+
+#include <cstring>
+
+#include "backends/cpu/kernels/gemm/level.h"
+#include "backends/cpu/kernels/gemm/simd_inl.h"
+
+namespace vivace::cpu::gemm_detail {
+namespace {
+
+template <class From>
+void measure(const void* from, int64_t n, RowSize& size) {
+  const From* f = static_cast<const From*>(from);
+  Vec squares[2] = {zero(), zero()};
+  VecI largest = splat_int(size.largest);  // the order of magnitudes is that of their bits, with infinity and NaN above all numbers
+  const auto look = [&](Vec x, int which) {
+    squares[which] = fma(x, x, squares[which]);
+    largest = max_int(largest, bits(abs(x)));
+  };
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) look(load(f + i), 0), look(load(f + i + kLanes), 1);
+  for (; i < n; i += kLanes) {
+    From rest[kLanes] = {};
+    std::memcpy(rest, f + i, static_cast<size_t>(n - i < kLanes ? n - i : kLanes) * sizeof(From));
+    look(load(rest), 0);
+  }
+  alignas(64) float sums[kLanes];
+  alignas(64) int32_t magnitudes[kLanes];
+  store(sums, add(squares[0], squares[1]));
+  std::memcpy(magnitudes, &largest, sizeof largest);
+  for (int j = 0; j < kLanes; ++j) {
+    size.squares += sums[j];
+    if (magnitudes[j] > size.largest) size.largest = magnitudes[j];
+  }
+}
+
+// inverse 0: zeros, whatever the values are.
+template <class From>
+void to_int16(const void* from, float inverse, int16_t* to, int64_t n) {
+  if (inverse == 0) {
+    std::memset(to, 0, static_cast<size_t>(n) * sizeof *to);
+    return;
+  }
+  const From* f = static_cast<const From*>(from);
+  const Vec factor = splat(inverse);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    if constexpr (kLanes == 16) {
+      store_int16(to + i, mul(load(f + i), factor));
+    } else {
+      store_int16(to + i, mul(load(f + i), factor), mul(load(f + i + kLanes), factor));
+    }
+  }
+  if (i == n) return;
+  From rest[16] = {};
+  int16_t rounded[16];
+  std::memcpy(rest, f + i, static_cast<size_t>(n - i) * sizeof(From));
+  to_int16<From>(rest, inverse, rounded, 16);
+  std::memcpy(to + i, rounded, static_cast<size_t>(n - i) * sizeof *to);
+}
+
+}  // namespace
+}  // namespace vivace::cpu::gemm_detail

@@ -1,0 +1,93 @@
+// The GEMM with products of int16: the error it states, the rows that come nearest to overflowing, and numbers that are none.
+#include <functional>
+
+#include "gemm_problem.h"
+
+namespace vivace::cpu::gemm_test {
+namespace {
+
+using Int16 = AtEveryLevel;
+INSTANTIATE_TEST_SUITE_P(Levels, Int16, testing::Values(Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx),
+                         [](const auto& info) { return std::string(isa_name(info.param)); });
+
+// [m, n] = A [m, k] x W [n, k] for values that are given.
+Buffer multiply(int64_t m, int64_t n, int64_t k, bool strassen, const std::function<double(int64_t, int64_t)>& a_at, const std::function<double(int64_t, int64_t)>& w_at) {
+  GemmSpec spec = make(n, k, Compute::int16_dynamic, float32, float32, float32);
+  spec.strassen = strassen;
+  Buffer a(float32, m * k), w(float32, n * k), c(float32, m * n);
+  for (int64_t i = 0; i < a.size; ++i) a.set(i, a_at(i / k, i % k));
+  for (int64_t i = 0; i < w.size; ++i) w.set(i, w_at(i / k, i % k));
+  Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, m, num_threads()));
+  gemm_pack(spec, w.data(), float32, packed.p);
+  EXPECT_EQ(gemm(spec, {.packed = packed.p, .a = a.data(), .lda = k, .m = m, .c = c.data(), .ldc = n, .workspace = workspace.p}), -1);
+  return c;
+}
+
+TEST_P(Int16, ErrorIsWhatItStates) {
+  for (int64_t k : {320, 1280, 5120}) {
+    const Case c{.spec = make(128, k, Compute::int16_dynamic, float32, bfloat16, float32), .m = 32, .w_given = bfloat16};
+    Layer layer(c);
+    const double error = layer.relative_error(layer.run({}));
+    EXPECT_LE(error, gemm_int16_error(k)) << k;
+    EXPECT_GE(error, 0.7 * gemm_int16_error(k)) << k << ": states too much";
+    std::printf("k %ld: %.3g, stated %.3g\n", static_cast<long>(k), error, gemm_int16_error(k));
+  }
+}
+
+// Rows of one value have the largest sums that there are, and all of one sign.
+TEST_P(Int16, LargestSumsFit) {
+  for (bool strassen : {false, true})
+    for (int64_t k : {1, 2, 3, 8, 31, 32, 64, 1280, 5120, 65536}) {
+      if (strassen && k % 32 != 0) continue;
+      const auto one = [](int64_t, int64_t) { return 1.; };
+      const Buffer c = multiply(strassen ? 128 : 13, strassen ? 64 : 5, k, strassen, one, one);
+      for (int64_t i = 0; i < c.size; ++i) ASSERT_NEAR(c[i], static_cast<double>(k), static_cast<double>(k) * 3 * gemm_int16_error(k)) << k << ' ' << i;
+    }
+}
+
+// What sets the scale may be one value or all of them.
+TEST_P(Int16, OneHugeValueLeavesTheOthersTheirBits) {
+  constexpr int64_t k = 640;
+  const auto huge = [](int64_t r, int64_t j) { return j == r ? 1000. : 1 + static_cast<double>(j % 3); };
+  const auto weights = [](int64_t n, int64_t j) { return (j + n) % 2 ? 1. : -1.; };
+  const Buffer c = multiply(9, 7, k, false, huge, weights);
+  for (int64_t i = 0; i < 9; ++i)
+    for (int64_t n = 0; n < 7; ++n) {
+      double sum = 0;
+      for (int64_t j = 0; j < k; ++j) sum += huge(i, j) * weights(n, j);
+      // 1.5 steps of A at the most for each of k values, had all the same error
+      EXPECT_NEAR(c[i * 7 + n], sum, 1000. / 16383 / 2 * k * 0.1) << i << ' ' << n;
+    }
+}
+
+TEST_P(Int16, RowsOfAnyMagnitude) {
+  const auto exponent = [](int64_t r) { return std::ldexp(1., static_cast<int>(r * 9 - 100)); };
+  const auto value = [](int64_t r, int64_t j) { return static_cast<double>((r * 7 + j * 5) % 11) - 5; };
+  constexpr int64_t k = 100, m = 24;
+  const Buffer c = multiply(m, 3, k, false, [&](int64_t r, int64_t j) { return exponent(r) * value(r, j); }, [&](int64_t n, int64_t j) { return value(n, j) + 1; });
+  for (int64_t r = 0; r < m; ++r)
+    for (int64_t n = 0; n < 3; ++n) {
+      double sum = 0, magnitude = 0;
+      for (int64_t j = 0; j < k; ++j) sum += value(r, j) * (value(n, j) + 1), magnitude += std::fabs(value(r, j) * (value(n, j) + 1));
+      EXPECT_NEAR(c[r * 3 + n] / exponent(r), sum, magnitude * 1e-3) << r << ' ' << n;
+    }
+}
+
+TEST_P(Int16, RowsOfZerosAreZeros) {
+  const Buffer c = multiply(4, 3, 50, false, [](int64_t r, int64_t) { return r == 1 ? 0. : r == 2 ? 1e-44 : 1.; }, [](int64_t n, int64_t) { return n == 2 ? 0. : 1.; });
+  for (int64_t r = 0; r < 4; ++r)
+    for (int64_t n = 0; n < 3; ++n) EXPECT_NEAR(c[r * 3 + n], r == 1 || r == 2 || n == 2 ? 0. : 50., 0.05) << r << ' ' << n;
+}
+
+TEST_P(Int16, NotANumberStaysInItsRow) {
+  for (bool strassen : {false, true})
+    for (double bad : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
+      const Buffer c = multiply(130, 64, 64, strassen, [&](int64_t r, int64_t j) { return r == 77 && j == 63 ? bad : 1.; }, [](int64_t, int64_t) { return 1.; });
+      for (int64_t i = 0; i < c.size; ++i) ASSERT_EQ(std::isnan(c[i]), i / 64 == 77) << i;
+    }
+  const Buffer c = multiply(3, 5, 8, false, [](int64_t, int64_t) { return 1.; }, [](int64_t n, int64_t j) { return n == 2 && j == 7 ? std::numeric_limits<double>::quiet_NaN() : 1.; });
+  for (int64_t i = 0; i < c.size; ++i) EXPECT_EQ(std::isnan(c[i]), i % 5 == 2) << i;
+}
+
+}  // namespace
+}  // namespace vivace::cpu::gemm_test
