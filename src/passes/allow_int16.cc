@@ -6,7 +6,8 @@ void allow_int16(Graph& graph, const CompileOptions& options) {
   // Of bfloat16 results the rounding alone has 1.1e-3; those of other dtypes are finer than int16.
   const auto usual = [](const Node& node) { return node.dtype == DType::bfloat16 ? 1e-3 : 0; };
   for (Node& node : graph.nodes) {
-    if (node.op != Op::linear && node.op != Op::geglu_linear) continue;
+    const bool convolution = node.attrs.real("winograd_error") > 0;  // by Winograd alone
+    if (node.op != Op::linear && node.op != Op::geglu_linear && !convolution) continue;
     if (const double bound = options.int16_error.value_or(usual(node)); bound > 0) node.attrs.set("int16_error", bound);
   }
 }

@@ -30,6 +30,14 @@ Matrices matrices_of(std::string_view kernel) {
   return {3, 3, 1, 1, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 1, 1}};
 }
 
+// The rule of int16_row.h for the values at(0), .. at(n - 1).
+template <class At>
+double int16_step(int64_t n, const At& at) {
+  double largest = 0, squares = 0;
+  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(at(i))), squares += at(i) * at(i);
+  return std::max(largest / 16383, std::sqrt(squares) / (46340 - std::sqrt(static_cast<double>(n)) / 2 - 16)) * (1 + 1e-6);
+}
+
 // What one output's error can be (`most`) and is likely to be (`variance`), from the operands themselves.
 struct ErrorBound {
   std::vector<double> most, variance;
@@ -54,6 +62,17 @@ ErrorBound bound_of(std::string_view kernel, const Problem& p) {
     for (int a = 0; a < m.pos; ++a)
       for (int b = 0; b < m.pos; ++b)
         for (int t = 0; t < 9; ++t) weights[i * positions + a * m.pos + b] += m.weight[a * 3 + t / 3] * m.weight[b * 3 + t % 3] * p.weight[i * 9 + t];
+  // Of int16: the step of a column of weights, and of a block of a tile's channels, at each position.
+  const bool int16 = kernel.ends_with("int16");
+  constexpr int64_t kBlock = 64;
+  const int64_t blocks = int16 ? (ci + kBlock - 1) / kBlock : 0;
+  const auto in_block = [&](int64_t block) { return std::min(kBlock, ci - block * kBlock); };
+  std::vector<double> weight_step(static_cast<size_t>(co * positions)), input_step(static_cast<size_t>(blocks * positions));
+  for (int64_t o = 0; o < co; ++o)
+    for (int q = 0; q < positions; ++q)
+      for (int64_t b = 0; b < blocks; ++b)
+        weight_step[o * positions + q] =
+            std::max(weight_step[o * positions + q], int16_step(in_block(b), [&](int64_t i) { return weights[(o * ci + b * kBlock + i) * positions + q]; }));
   ErrorBound bound{std::vector<double>(p.expected.size()), std::vector<double>(p.expected.size())};
   std::vector<double> inputs(static_cast<size_t>(ci * positions)), magnitudes(inputs.size());
   for (int64_t n = 0; n < p.c.n; ++n)
@@ -72,8 +91,18 @@ ErrorBound bound_of(std::string_view kernel, const Problem& p) {
                 }
               inputs[k * positions + a * m.pos + b] = v, magnitudes[k * positions + a * m.pos + b] = magnitude;
             }
+        for (int64_t b = 0; b < blocks; ++b)
+          for (int q = 0; q < positions; ++q)
+            input_step[b * positions + q] = int16_step(in_block(b), [&](int64_t i) { return inputs[(b * kBlock + i) * positions + q]; });
         for (int64_t o = 0; o < co; ++o) {
-          std::array<double, 36> most{}, squares{};
+          std::array<double, 36> most{}, squares{}, steps{}, step_squares{};
+          for (int64_t k = 0; k < (int16 ? ci : 0); ++k)
+            for (int q = 0; q < positions; ++q) {
+              const double v = inputs[k * positions + q], w = weights[(o * ci + k) * positions + q];
+              const double a = input_step[k / kBlock * positions + q], c = weight_step[o * positions + q];
+              steps[q] += (std::abs(v) * c + std::abs(w) * a + a * c / 2) / 2;
+              step_squares[q] += (v * v * c * c + w * w * a * a) / 12;
+            }
           for (int64_t k = 0; k < ci; ++k)
             for (int q = 0; q < positions; ++q) {
               const double weight = weights[(o * ci + k) * positions + q];
@@ -85,8 +114,8 @@ ErrorBound bound_of(std::string_view kernel, const Problem& p) {
               const size_t at = ((n * p.oh + ty + i) * p.ow + tx + j) * co + o;
               for (int q = 0; q < positions; ++q) {
                 const double a = m.output[i * m.pos + q / m.pos] * m.output[j * m.pos + q % m.pos];
-                bound.most[at] += std::abs(a) * most[q] * worst;
-                bound.variance[at] += a * a * squares[q] * likely;
+                bound.most[at] += std::abs(a) * (most[q] * worst + steps[q]);
+                bound.variance[at] += a * a * (squares[q] * likely + step_squares[q]);
               }
               const double out = unit_roundoff(s.act) * std::abs(p.expected[at]), sums = 4 * u32 * (1 + std::abs(p.expected[at]));
               bound.most[at] += out * (1 + bound.most[at]) + sums;

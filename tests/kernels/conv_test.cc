@@ -1,4 +1,4 @@
-// Every convolution kernel is exact on small integers, whatever its shapes, strides, slices and extras.
+// Every convolution kernel is exact on small integers, whatever its shapes, strides, slices and extras; those of int16, whose steps are no integers, nearly so.
 #include "conv_problem.h"
 
 namespace vivace::cpu::conv_test {
@@ -10,8 +10,13 @@ void expect_exact(const Case& c) {
     Problem p = problem;
     const std::vector<double> got = run(kernel, level, p);
     int wrong = 0;
+    double squares = 0;
+    for (double y : p.expected) squares += y * y;
+    // A lost tap or channel would show far above.
+    const double off = kernel.name.ends_with("int16") ? 0.02 * std::sqrt(squares / static_cast<double>(got.size())) : 0;
     for (size_t i = 0; i < got.size(); ++i) {
-      if (got[i] == rounded(c.spec.act, p.expected[i]) || ++wrong > 3) continue;
+      const double wanted = rounded(c.spec.act, p.expected[i]);
+      if (std::abs(got[i] - wanted) <= off + (off > 0 ? 2 * unit_roundoff(c.spec.act) * std::abs(wanted) : 0) || ++wrong > 3) continue;
       const int64_t pixel = static_cast<int64_t>(i) / c.spec.out_channels;
       ADD_FAILURE() << "image " << pixel / (p.oh * p.ow) << " y " << pixel / p.ow % p.oh << " x " << pixel % p.ow << " channel "
                     << i % c.spec.out_channels << ": " << got[i] << ", not " << p.expected[i];
@@ -100,7 +105,8 @@ TEST(Conv, ResidualMayBeTheOutputItself) {
                 .ld_residual = 24,
                 .threads = 2},
                workspace.get());
-    for (size_t i = 0; i < p.expected.size(); ++i) ASSERT_EQ(get(p.residual, DType::float32, i), p.expected[i]);
+    const double off = kernel.name.ends_with("int16") ? 200 : 0;  // of ten thousands
+    for (size_t i = 0; i < p.expected.size(); ++i) ASSERT_NEAR(get(p.residual, DType::float32, i), p.expected[i], off);
   });
 }
 

@@ -251,7 +251,7 @@ class Layer {
   bool quantized_a() const { return !is_floating(s_.a); }
   int zero_point() const { return s_.a == DType::uint8 ? 128 : 0; }
 
-  // The rule of gemm/int16.h: no value above 16383 steps, no row longer than 2^15.5 of them (16 for rounding).
+  // The rule of int16_row.h: no value above 16383 steps, no row longer than 2^15.5 of them (16 for rounding).
   double int16_step(const double* row) const {
     double largest = 0, squares = 0;
     for (int64_t j = 0; j < s_.k; ++j) largest = std::max(largest, std::fabs(row[j])), squares += row[j] * row[j];

@@ -15,6 +15,7 @@ namespace {
 struct Slots {
   size_t weight, bias, image_bias, residual;
 };
+constexpr int64_t kLeastInt16 = 64;
 constexpr size_t kAbsent = 99;
 constexpr Slots slots_of(Op op) {
   if (op == Op::conv2d) return {1, 2, 3, 4};
@@ -50,6 +51,15 @@ std::vector<std::string> variants(const KernelCall&) {
   return texts;
 }
 
+// Products of int16 trade error for arithmetic too, and more of it.
+Refusal refuse_int16(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
+  if (!kernel.name.ends_with("int16")) return std::nullopt;
+  if (bound == 0) return "products of int16 are off for this convolution";
+  if (const double error = kernel.error(spec); error > bound) return cat("its relative error of ", error, " is above int16_error, ", bound);
+  if (spec.in_channels < kLeastInt16) return cat("fewer than ", kLeastInt16, " input channels would be filled up to as many");
+  return std::nullopt;
+}
+
 // Winograd trades error for arithmetic: only as far as the plan says it may.
 Refusal refuse_winograd(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
   if (kernel.name.find("winograd") == std::string_view::npos) return std::nullopt;
@@ -73,6 +83,7 @@ Refusal refuse(const KernelCall& call) {
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
   const ConvSpec spec = spec_of(call);
   if (Refusal reason = refuse_winograd(kernel<index>(), spec, call.attrs->real("winograd_error"))) return reason;
+  if (Refusal reason = refuse_int16(kernel<index>(), spec, call.attrs->real("int16_error"))) return reason;
   return kernel<index>().refuse(spec, isa());
 }
 
@@ -155,7 +166,7 @@ std::vector<KernelEntry> make_entries(std::index_sequence<index...>) {
   return list;
 }
 
-constexpr size_t kKernels = 9;  // of conv_kernels(), checked below
+constexpr size_t kKernels = 12;  // of conv_kernels(), checked below
 
 }  // namespace
 

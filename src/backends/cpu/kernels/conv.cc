@@ -1,10 +1,13 @@
 #include "backends/cpu/kernels/conv.h"
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <vector>
 
 #include "backends/cpu/kernels/conv_plan.h"
+#include "backends/cpu/kernels/int16_row.h"
 #include "base/parallel.h"
 #include "tensor/half.h"
 
@@ -12,9 +15,11 @@ namespace vivace::cpu {
 namespace {
 
 enum class Algorithm { direct, phases, winograd_f2, winograd_f4, winograd_upsample };
+enum class Products { f32, bf16, int16 };  // int16 with Winograd alone
 
-const ConvIsaKernels& kernels_for(DType compute, Isa isa) {
-  if (compute == DType::bfloat16) return isa >= Isa::amx ? kConvAmxBf16 : kConvAvx512Bf16;
+const ConvIsaKernels& kernels_for(Products products, Isa isa) {
+  if (products == Products::bf16) return isa >= Isa::amx ? kConvAmxBf16 : kConvAvx512Bf16;
+  if (products == Products::int16) return isa >= Isa::avx512 ? kConvAvx512Int16 : kConvAvx2Int16;
   return isa >= Isa::avx512 ? kConvAvx512F32 : kConvAvx2F32;
 }
 
@@ -57,11 +62,13 @@ Slots make_slots(Algorithm algorithm, const ConvSpec& spec) {
 
 std::string text(int64_t n) { return std::to_string(n); }
 
-template <Algorithm algorithm, DType compute>
+template <Algorithm algorithm, Products products>
 std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
   constexpr bool upsamples = algorithm == Algorithm::phases || algorithm == Algorithm::winograd_upsample;
+  // int16 is a way to form float32's products.
+  constexpr DType compute = products == Products::bf16 ? DType::bfloat16 : DType::float32;
   if (spec.compute != compute) return "computes in " + std::string(dtype_name(compute)) + ", not " + std::string(dtype_name(spec.compute));
-  const Isa needed = compute == DType::bfloat16 ? Isa::avx512_bf16 : Isa::avx2;
+  const Isa needed = products == Products::bf16 ? Isa::avx512_bf16 : Isa::avx2;
   if (isa < needed) return "needs " + std::string(isa_name(needed)) + ", this machine offers " + std::string(isa_name(isa));
   if (spec.act != DType::float32 && spec.act != DType::bfloat16 && spec.act != DType::float16)
     return "activations of " + std::string(dtype_name(spec.act));
@@ -80,21 +87,65 @@ std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
   return std::nullopt;
 }
 
+// Of weights that are packed as the products take them, or as they are kept.
 template <Algorithm algorithm>
 DType packed_dtype(const ConvSpec& spec) { return is_winograd(algorithm) || spec.compute != DType::float32 ? spec.compute : spec.w; }
 
 template <Algorithm algorithm>
-size_t packed_bytes(const ConvSpec& spec, Isa isa) {
-  const ConvFormat& format = kernels_for(spec.compute, isa).format;
-  const int winograd = winograd_shape(algorithm).pos * winograd_shape(algorithm).pos;
-  const int slots = is_winograd(algorithm) ? winograd : algorithm == Algorithm::phases ? 16 : spec.kernel * spec.kernel;
-  const int64_t channels = format.units(spec.in_channels) * format.unit;
-  return static_cast<size_t>(format.panels(spec.out_channels) * format.panel * slots * channels) * dtype_size(packed_dtype<algorithm>(spec));
+int slot_count(const ConvSpec& spec) {
+  if (is_winograd(algorithm)) return winograd_shape(algorithm).pos * winograd_shape(algorithm).pos;
+  return algorithm == Algorithm::phases ? 16 : spec.kernel * spec.kernel;
 }
 
+// Bytes of the scales that packed weights of int16 begin with: [panel][slot][channel of the panel].
 template <Algorithm algorithm>
+size_t scale_bytes(const ConvSpec& spec, const ConvFormat& format) {
+  return static_cast<size_t>(format.panels(spec.out_channels) * slot_count<algorithm>(spec) * format.panel) * sizeof(float);
+}
+
+template <Algorithm algorithm, Products products>
+size_t packed_bytes(const ConvSpec& spec, Isa isa) {
+  const ConvFormat& format = kernels_for(products, isa).format;
+  const int64_t channels = format.units(spec.in_channels) * format.unit;
+  const auto weights = static_cast<size_t>(format.panels(spec.out_channels) * format.panel * slot_count<algorithm>(spec) * channels);
+  if (products == Products::int16) return scale_bytes<algorithm>(spec, format) + weights * sizeof(int16_t);
+  return weights * dtype_size(packed_dtype<algorithm>(spec));
+}
+
+// A column of a panel, kConvInt16Block channels at a time.
+Int16Row int16_column(const float* wide, int64_t channels, int panel) {
+  Int16Row largest{{}, kConvInt16Block};
+  for (int64_t first = 0; first < channels; first += kConvInt16Block) {
+    RowSize size;
+    for (int64_t i = first; i < std::min<int64_t>(channels, first + kConvInt16Block); ++i) {
+      const float x = wide[i * panel];
+      size.squares += x * x, size.largest = std::max(size.largest, std::bit_cast<int32_t>(std::fabs(x)));
+    }
+    const Int16Row block(size, kConvInt16Block);
+    if (!(block.scale <= largest.scale)) largest = block;  // a NaN stays
+    if (std::isnan(largest.scale)) break;
+  }
+  return largest;
+}
+
+// A panel of transformed weights, [slot][channel][output] in float32, as int16 pairs of channels and a scale an output.
+void pack_int16(const std::vector<float>& wide, int slots, int64_t channels, const ConvFormat& format, float* scales, int16_t* out) {
+  const int64_t units = format.units(channels);
+  for (int slot = 0; slot < slots; ++slot)
+    for (int o = 0; o < format.panel; ++o) {
+      const float* column = wide.data() + slot * channels * format.panel + o;
+      const Int16Row row = int16_column(column, channels, format.panel);
+      scales[slot * format.panel + o] = row.scale;
+      int16_t* to = out + (slot * units * format.panel + o) * 2;
+      for (int64_t i = 0; i < units * 2; ++i)
+        to[i / 2 * format.panel * 2 + i % 2] = i < channels && row.inverse != 0 ? static_cast<int16_t>(std::lrint(column[i * format.panel] * row.inverse)) : int16_t{0};
+    }
+}
+
+template <Algorithm algorithm, Products products>
 void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed) {
-  const ConvIsaKernels& kernels = kernels_for(spec.compute, isa);
+  const ConvIsaKernels& kernels = kernels_for(products, isa);
+  const ConvFormat& format = kernels.format;
   const int taps = spec.kernel * spec.kernel;
   std::vector<float> wide;  // of the dtypes the vector code does not read
   if (dtype == DType::float8_e4m3 || dtype == DType::float64) {
@@ -109,8 +160,22 @@ void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* 
   }
   const Slots slots = make_slots(algorithm, spec);
   const ConvPackJob job{spec.in_channels, spec.out_channels, taps, slots.count, slots.coefficients.data(), weight, dtype, packed, packed_dtype<algorithm>(spec)};
-  parallel_for(kernels.format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) kernels.pack_panel(job, panel);
+  parallel_for(format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> transformed(products == Products::int16 ? static_cast<size_t>(slots.count * spec.in_channels * format.panel) : 0);
+    for (int64_t panel = begin; panel < end; ++panel) {
+      if (products != Products::int16) {
+        kernels.pack_panel(job, panel);
+        continue;
+      }
+      // The panel alone, in float32, and from there.
+      const int64_t first = panel * format.panel;
+      ConvPackJob one = job;
+      one.weight = static_cast<const char*>(weight) + first * spec.in_channels * taps * static_cast<int64_t>(dtype_size(dtype));
+      one.out_channels = std::min<int64_t>(format.panel, spec.out_channels - first), one.packed = transformed.data();
+      kernels.pack_panel(one, 0);
+      pack_int16(transformed, slots.count, spec.in_channels, format, static_cast<float*>(packed) + panel * slots.count * format.panel,
+                 reinterpret_cast<int16_t*>(static_cast<char*>(packed) + scale_bytes<algorithm>(spec, format)) + panel * slots.count * format.units(spec.in_channels) * format.panel * 2);
+    }
   });
 }
 
@@ -119,16 +184,16 @@ bool is_flat(const ConvSpec& spec) {
   return spec.kernel == 1 && spec.stride == 1 && spec.pad.top + spec.pad.left + spec.pad.bottom + spec.pad.right == 0;
 }
 
-template <Algorithm algorithm>
+template <Algorithm algorithm, Products products>
 ConvPlan make_plan(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
-  const ConvFormat& format = kernels_for(spec.compute, isa).format;
+  const ConvFormat& format = kernels_for(products, isa).format;
   if (is_winograd(algorithm)) return plan_winograd(winograd_shape(algorithm), format, spec, n, h, w, threads);
   return is_flat(spec) ? plan_direct(format, spec, n, 1, h * w, threads) : plan_direct(format, spec, n, h, w, threads);
 }
 
-template <Algorithm algorithm>
+template <Algorithm algorithm, Products products>
 size_t workspace_bytes(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
-  return make_plan<algorithm>(spec, isa, n, h, w, threads).workspace_bytes(threads);
+  return make_plan<algorithm, products>(spec, isa, n, h, w, threads).workspace_bytes(threads);
 }
 
 // body(thread, task) for every task, each taken by the first of `threads` that is free.
@@ -167,41 +232,46 @@ void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
   }
 }
 
-template <Algorithm algorithm>
+template <Algorithm algorithm, Products products>
 void run(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args, void* workspace) noexcept {
-  const ConvIsaKernels& kernels = kernels_for(spec.compute, isa);
+  const ConvIsaKernels& kernels = kernels_for(products, isa);
   const ConvSteps& steps = algorithm == Algorithm::winograd_f2         ? kernels.winograd_f2
                            : algorithm == Algorithm::winograd_f4       ? kernels.winograd_f4
                            : algorithm == Algorithm::winograd_upsample ? kernels.winograd_upsample
                                                                        : kernels.direct;
   ConvArgs walked = args;
   if (is_flat(spec)) walked.w = args.h * args.w, walked.h = 1;
-  const ConvPlan plan = make_plan<algorithm>(spec, isa, args.n, args.h, args.w, args.threads);
+  const ConvPlan plan = make_plan<algorithm, products>(spec, isa, args.n, args.h, args.w, args.threads);
   run_steps(steps, {spec, plan, walked, packed}, workspace);
 }
 
-template <Algorithm algorithm, DType compute>
+template <Algorithm algorithm, Products products>
 double error(const ConvSpec& spec) {
-  if (compute == DType::bfloat16) return is_winograd(algorithm) ? 4.8e-3 : 1.6e-3;
+  if (products == Products::bf16) return is_winograd(algorithm) ? 4.8e-3 : 1.6e-3;
+  if (products == Products::int16) return algorithm == Algorithm::winograd_f4 ? 8e-4 : 1.4e-4;
   constexpr double of_sums = algorithm == Algorithm::winograd_f4 ? 3.3 : algorithm == Algorithm::direct ? .9 : .6;
   return of_sums * 0x1p-24 * std::sqrt(static_cast<double>(spec.in_channels));
 }
 
-template <Algorithm algorithm, DType compute>
+template <Algorithm algorithm, Products products>
 constexpr ConvKernel entry(std::string_view name) {
-  return {name, refuse<algorithm, compute>, packed_bytes<algorithm>, pack<algorithm>, workspace_bytes<algorithm>, run<algorithm>, error<algorithm, compute>};
+  return {name, refuse<algorithm, products>, packed_bytes<algorithm, products>, pack<algorithm, products>, workspace_bytes<algorithm, products>,
+          run<algorithm, products>, error<algorithm, products>};
 }
 
 constexpr ConvKernel kKernels[] = {
-    entry<Algorithm::winograd_upsample, DType::bfloat16>("winograd_upsample_bf16"),
-    entry<Algorithm::winograd_upsample, DType::float32>("winograd_upsample_f32"),
-    entry<Algorithm::phases, DType::bfloat16>("upsample_phases_bf16"),
-    entry<Algorithm::phases, DType::float32>("upsample_phases_f32"),
-    entry<Algorithm::winograd_f2, DType::bfloat16>("winograd_f2_bf16"),
-    entry<Algorithm::winograd_f2, DType::float32>("winograd_f2_f32"),
-    entry<Algorithm::winograd_f4, DType::float32>("winograd_f4_f32"),
-    entry<Algorithm::direct, DType::bfloat16>("direct_bf16"),
-    entry<Algorithm::direct, DType::float32>("direct_f32"),
+    entry<Algorithm::winograd_upsample, Products::bf16>("winograd_upsample_bf16"),
+    entry<Algorithm::winograd_upsample, Products::int16>("winograd_upsample_int16"),
+    entry<Algorithm::winograd_upsample, Products::f32>("winograd_upsample_f32"),
+    entry<Algorithm::phases, Products::bf16>("upsample_phases_bf16"),
+    entry<Algorithm::phases, Products::f32>("upsample_phases_f32"),
+    entry<Algorithm::winograd_f2, Products::bf16>("winograd_f2_bf16"),
+    entry<Algorithm::winograd_f2, Products::int16>("winograd_f2_int16"),
+    entry<Algorithm::winograd_f2, Products::f32>("winograd_f2_f32"),
+    entry<Algorithm::winograd_f4, Products::int16>("winograd_f4_int16"),
+    entry<Algorithm::winograd_f4, Products::f32>("winograd_f4_f32"),
+    entry<Algorithm::direct, Products::bf16>("direct_bf16"),
+    entry<Algorithm::direct, Products::f32>("direct_f32"),
 };
 
 }  // namespace

@@ -79,10 +79,12 @@ struct ConvKernel {
 
 // winograd_f2_*: F(2x2, 3x3), 2.25x fewer multiplications. In bf16 the error is about 3x that of a direct convolution; in float32 as good as exact.
 // winograd_f4_f32: F(4x4, 3x3), 4x fewer, at about four times a direct convolution's rounding error.
+// winograd_*_int16: factors of int16 (winograd_int16.h), twice as many products at once as of float32: F(2x2) and the upsampling at a tenth of a bfloat16
+// result's rounding, F(4x4) at about that.
 // winograd_upsample_*: F(2x2, 3x3) of an upsampled image, where 7 of 16 products vanish: 4x fewer than convolving the large image.
 // upsample_phases_*: four 2x2 convolutions of the small image with pre-summed weights: 2.25x fewer, exact up to rounding.
 // direct_*: implicit GEMM.
-// *_bf16 need Isa::avx512_bf16; *_f32 run from Isa::avx2.
+// *_bf16 need Isa::avx512_bf16; *_f32 and *_int16 run from Isa::avx2.
 std::span<const ConvKernel> conv_kernels();
 // Null when there is no kernel of that name.
 const ConvKernel* find_conv_kernel(std::string_view name);

@@ -9,7 +9,7 @@ namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 inline constexpr ConvIsaKernels kBf16Kernels{
-    .format = {.panel = kPanel, .unit = kElementsPerUnit, .max_rows = kMaxRows},
+    .format = {.panel = kPanel, .chunk = kPanel, .unit = kElementsPerUnit, .max_rows = kMaxRows},
     .pack_panel = pack_panel,
     .direct = kDirectSteps,
     .winograd_f2 = kWinogradSteps<WinogradF2>,

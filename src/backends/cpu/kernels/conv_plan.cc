@@ -53,7 +53,7 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
   plan.panels = format.panels(spec.out_channels);
   plan.chunks = format.chunks(spec.in_channels);
   const int64_t positions = shape.pos * shape.pos;
-  plan.tile_units = odd_lines(plan.chunks * format.panel / format.unit * kUnitBytes) / kUnitBytes;
+  plan.tile_units = odd_lines(plan.chunks * format.chunk / format.unit * kUnitBytes) / kUnitBytes;
 
   plan.grid.images = n;
   plan.grid.rows = divide_up(conv_out_h(spec, h), shape.out);
@@ -62,10 +62,11 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
 
   const int64_t cells = plan.grid.block_rows * plan.grid.block_cols;
   plan.position_units = odd_lines(cells * plan.tile_units * kUnitBytes) / kUnitBytes;
-  plan.input_bytes = static_cast<size_t>(positions * plan.position_units * kUnitBytes);
+  plan.scales_at = plan.input_bytes = static_cast<size_t>(positions * plan.position_units * kUnitBytes);
+  if (format.scaled) plan.input_bytes += static_cast<size_t>(round_up(positions * cells * plan.chunks * 4, kLine));
   plan.patch_cols = (plan.grid.block_cols - 1) * shape.in_step + shape.in;
   const int64_t patch_rows = (plan.grid.block_rows - 1) * shape.in_step + shape.in;
-  plan.patch_bytes = static_cast<size_t>(odd_lines(patch_rows * plan.patch_cols * format.panel * 4));
+  plan.patch_bytes = static_cast<size_t>(odd_lines(patch_rows * plan.patch_cols * format.chunk * 4));
   plan.sum_stride = odd_lines(cells * format.panel * 4) / 4;
   plan.scratch_bytes = plan.patch_bytes + static_cast<size_t>(positions * plan.sum_stride * 4);
   const auto weight_bytes = static_cast<size_t>(plan.panels * format.panel * format.units(spec.in_channels) * kUnitBytes * positions);
@@ -79,7 +80,7 @@ ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, 
   plan.chunks = format.chunks(spec.in_channels);
   plan.phases = spec.upsample2x ? 4 : 1;
   plan.taps = spec.upsample2x ? 4 : spec.kernel * spec.kernel;
-  plan.pixel_units = odd_lines(plan.chunks * format.panel / format.unit * kUnitBytes) / kUnitBytes;
+  plan.pixel_units = odd_lines(plan.chunks * format.chunk / format.unit * kUnitBytes) / kUnitBytes;
 
   plan.grid.images = n;
   plan.grid.rows = spec.upsample2x ? h : conv_out_h(spec, h);

@@ -33,16 +33,21 @@ struct RowSplit {
   int64_t size(int64_t tile) const { return rows / count + (tile < rows % count); }
 };
 
-// What an instruction set and compute dtype fix: the packed formats and the register tile.
+// Channels that share a scale where products are of int16. Longer blocks have coarser steps (int16_row.h), shorter ones are put aside more often.
+inline constexpr int kConvInt16Block = 64;
+
+// What an instruction set and the products fix: the packed formats and the register tile.
 struct ConvFormat {
   int panel;     // output channels of a register tile
+  int chunk;     // input channels that are prepared at a time
   int unit;      // input channels in four bytes
   int max_rows;  // cells of a register tile
+  bool scaled = false;  // a transformed tile has a scale for each chunk and position (winograd_int16.h)
 
   int64_t panels(int64_t out_channels) const { return (out_channels + panel - 1) / panel; }
-  int64_t units(int64_t in_channels) const { return (in_channels + unit - 1) / unit; }
-  // Input channels are prepared a chunk of `panel` at a time.
-  int64_t chunks(int64_t in_channels) const { return (in_channels + panel - 1) / panel; }
+  // A scaled format's last chunk is filled up.
+  int64_t units(int64_t in_channels) const { return scaled ? chunks(in_channels) * chunk / unit : (in_channels + unit - 1) / unit; }
+  int64_t chunks(int64_t in_channels) const { return (in_channels + chunk - 1) / chunk; }
 };
 
 // One dimension of a tile: `in` inputs, the next tile's `in_step` further, give `pos` products and from them `out` outputs.
@@ -74,6 +79,7 @@ struct ConvPlan {
 
   // Winograd: transformed input is [position][tile][unit].
   int64_t tile_units = 0, position_units = 0;
+  size_t scales_at = 0;  // of the input, in a scaled format: [position][tile][chunk]
   int64_t patch_cols = 0;  // between the rows of a patch, in pixels
   size_t patch_bytes = 0;  // of the scratch, before the sums [position][tile][channel of the panel]
   int64_t sum_stride = 0;  // floats between their positions
@@ -118,6 +124,6 @@ struct ConvIsaKernels {
   void (*pack_panel)(const ConvPackJob&, int64_t panel);
   ConvSteps direct, winograd_f2, winograd_f4, winograd_upsample;
 };
-extern const ConvIsaKernels kConvAvx2F32, kConvAvx512F32, kConvAvx512Bf16, kConvAmxBf16;
+extern const ConvIsaKernels kConvAvx2F32, kConvAvx2Int16, kConvAvx512F32, kConvAvx512Int16, kConvAvx512Bf16, kConvAmxBf16;
 
 }  // namespace vivace::cpu

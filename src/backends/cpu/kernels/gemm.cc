@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstring>
 
-#include "backends/cpu/kernels/gemm/int16.h"
 #include "backends/cpu/kernels/gemm/plan.h"
 #include "backends/cpu/kernels/gemm/strassen.h"
 #include "backends/cpu/kernels/quantize.h"
@@ -121,6 +120,22 @@ void Run::task(int64_t index, int64_t after, char* scratch) const {
       }
     }
   }
+}
+
+// Rows of A as int16, to [m][stride / 2] with zeros behind the k'th.
+void quantize_int16(const Level& level, Elem given, const char* a, int64_t lda, int64_t m, int64_t k, char* to, int64_t stride, float* scales) {
+  const int e = static_cast<int>(given);
+  parallel_for(m, 8, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      RowSize size;
+      level.measure[e](a + r * lda, k, size);
+      const Int16Row row(size, k);
+      int16_t* out = reinterpret_cast<int16_t*>(to + r * stride);
+      level.to_int16[e](a + r * lda, row.inverse, out, k);
+      std::memset(out + k, 0, static_cast<size_t>(stride - k * 2));
+      scales[r] = row.scale;
+    }
+  });
 }
 
 // All of W, in the product's element.

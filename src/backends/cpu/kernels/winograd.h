@@ -57,13 +57,41 @@ struct WinogradUpsample {
   }
 };
 
+// V = B^T d B of a tile whose first pixel is `corner`, a vector of channels of it: store(position, values).
+template <class Transform, class Store>
+VIVACE_INLINE void transform_input(const float* corner, ptrdiff_t row_stride, ptrdiff_t pixel_stride, const Store& store) {
+  constexpr WinogradShape shape = Transform::shape;
+  VF half[shape.in][shape.pos];  // columns transformed: [column][position]
+#pragma GCC unroll 6
+  for (int j = 0; j < shape.in; ++j) {
+    VF d[shape.in];
+#pragma GCC unroll 6
+    for (int i = 0; i < shape.in; ++i) d[i] = load_f32(corner + i * row_stride + j * pixel_stride);
+    Transform::input(d, half[j]);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < shape.pos; ++i) {
+    VF d[shape.in], result[shape.pos];
+#pragma GCC unroll 6
+    for (int j = 0; j < shape.in; ++j) d[j] = half[j][i];
+    Transform::input(d, result);
+#pragma GCC unroll 6
+    for (int j = 0; j < shape.pos; ++j) store(i * shape.pos + j, result[j]);
+  }
+}
+
+// What a block of tiles reads.
+VIVACE_INLINE Patch winograd_patch(const WinogradShape& shape, const ConvJob& job, const BlockGrid::Block& block) {
+  return {block.image, block.row * shape.in_step - job.spec.pad.top, block.col * shape.in_step - job.spec.pad.left, (block.rows - 1) * shape.in_step + shape.in,
+          (block.cols - 1) * shape.in_step + shape.in};
+}
+
 template <class Transform>
 void winograd_prepare(const ConvJob& job, int64_t index, int64_t chunk_begin, int64_t chunk_end, void* input, void* scratch) {
   constexpr WinogradShape shape = Transform::shape;
   const ConvPlan& plan = job.plan;
   const BlockGrid::Block block = plan.grid.block(index);
-  const Patch patch{block.image, block.row * shape.in_step - job.spec.pad.top, block.col * shape.in_step - job.spec.pad.left,
-                    (block.rows - 1) * shape.in_step + shape.in, (block.cols - 1) * shape.in_step + shape.in};
+  const Patch patch = winograd_patch(shape, job, block);
   const ptrdiff_t row_stride = plan.patch_cols * kPanel, position_stride = plan.position_units * kElementsPerUnit;
   auto* pixels = static_cast<float*>(scratch);
   for (int64_t chunk = chunk_begin; chunk < chunk_end; ++chunk) {
@@ -73,24 +101,49 @@ void winograd_prepare(const ConvJob& job, int64_t index, int64_t chunk_begin, in
         Element* tile = static_cast<Element*>(input) + (ty * block.cols + tx) * plan.tile_units * kElementsPerUnit + chunk * kPanel;
         for (int v = 0; v < kPanel; v += kLanes) {
           const float* corner = pixels + ty * shape.in_step * row_stride + tx * shape.in_step * kPanel + v;
-          VF half[shape.in][shape.pos];  // columns transformed: [column][position]
-#pragma GCC unroll 6
-          for (int j = 0; j < shape.in; ++j) {
-            VF d[shape.in];
-#pragma GCC unroll 6
-            for (int i = 0; i < shape.in; ++i) d[i] = load_f32(corner + i * row_stride + j * kPanel);
-            Transform::input(d, half[j]);
-          }
-#pragma GCC unroll 6
-          for (int i = 0; i < shape.pos; ++i) {
-            VF d[shape.in], result[shape.pos];
-#pragma GCC unroll 6
-            for (int j = 0; j < shape.in; ++j) d[j] = half[j][i];
-            Transform::input(d, result);
-#pragma GCC unroll 6
-            for (int j = 0; j < shape.pos; ++j) store_elements(result[j], tile + (i * shape.pos + j) * position_stride + v);
-          }
+          transform_input<Transform>(corner, row_stride, kPanel, [&](int position, VF values) __attribute__((always_inline)) {
+            store_elements(values, tile + position * position_stride + v);
+          });
         }
+      }
+    }
+  }
+}
+
+// y from the products [position][tile][channel of the panel], which `scales`, [position][channel of the panel], are multiplied with first.
+template <class Transform, bool kScaled>
+void winograd_finish(const ConvJob& job, const BlockGrid::Block& block, int64_t panel, const float* sums, const float* scales) {
+  constexpr WinogradShape shape = Transform::shape;
+  const ConvPlan& plan = job.plan;
+  const int64_t cells = block.rows * block.cols;
+  const Finisher finisher(job, block.image, panel);
+  const int64_t out_rows = conv_out_h(job.spec, job.args.h), out_cols = conv_out_w(job.spec, job.args.w);
+  for (int64_t cell = 0; cell < cells; ++cell) {
+    const int64_t row = (block.row + cell / block.cols) * shape.out, col = (block.col + cell % block.cols) * shape.out;
+    const int64_t pixel = (block.image * out_rows + row) * out_cols + col;
+    for (int v = 0; v < 2; ++v) {
+      const float* products = sums + cell * kPanel + v * kLanes;
+      VF half[shape.pos][shape.out];
+#pragma GCC unroll 6
+      for (int j = 0; j < shape.pos; ++j) {
+        VF m[shape.pos];
+#pragma GCC unroll 6
+        for (int i = 0; i < shape.pos; ++i) {
+          m[i] = load_f32(products + (i * shape.pos + j) * plan.sum_stride);
+          if constexpr (kScaled) m[i] = m[i] * load_f32(scales + (i * shape.pos + j) * kPanel + v * kLanes);
+        }
+        Transform::output(m, half[j]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < shape.out; ++i) {
+        VF m[shape.pos], y[shape.out];
+#pragma GCC unroll 6
+        for (int j = 0; j < shape.pos; ++j) m[j] = half[j][i];
+        Transform::output(m, y);
+        if (row + i >= out_rows) continue;
+#pragma GCC unroll 4
+        for (int j = 0; j < shape.out; ++j)
+          if (col + j < out_cols) finisher.store(pixel + i * out_cols + j, v, y[j]);
       }
     }
   }
@@ -115,35 +168,7 @@ void winograd_multiply(const ConvJob& job, int64_t index, int64_t panel, const v
                                        sums + p * plan.sum_stride + split.begin(tile) * kPanel, false});
     }
   }
-
-  const Finisher finisher(job, block.image, panel);
-  const int64_t out_rows = conv_out_h(job.spec, job.args.h), out_cols = conv_out_w(job.spec, job.args.w);
-  for (int64_t cell = 0; cell < cells; ++cell) {
-    const int64_t row = (block.row + cell / block.cols) * shape.out, col = (block.col + cell % block.cols) * shape.out;
-    const int64_t pixel = (block.image * out_rows + row) * out_cols + col;
-    for (int v = 0; v < 2; ++v) {
-      const float* products = sums + cell * kPanel + v * kLanes;
-      VF half[shape.pos][shape.out];
-#pragma GCC unroll 6
-      for (int j = 0; j < shape.pos; ++j) {
-        VF m[shape.pos];
-#pragma GCC unroll 6
-        for (int i = 0; i < shape.pos; ++i) m[i] = load_f32(products + (i * shape.pos + j) * plan.sum_stride);
-        Transform::output(m, half[j]);
-      }
-#pragma GCC unroll 4
-      for (int i = 0; i < shape.out; ++i) {
-        VF m[shape.pos], y[shape.out];
-#pragma GCC unroll 6
-        for (int j = 0; j < shape.pos; ++j) m[j] = half[j][i];
-        Transform::output(m, y);
-        if (row + i >= out_rows) continue;
-#pragma GCC unroll 4
-        for (int j = 0; j < shape.out; ++j)
-          if (col + j < out_cols) finisher.store(pixel + i * out_cols + j, v, y[j]);
-      }
-    }
-  }
+  winograd_finish<Transform, false>(job, block, panel, sums, nullptr);
 }
 
 template <class Transform>

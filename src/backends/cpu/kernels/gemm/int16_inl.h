@@ -1,4 +1,4 @@
-// The vector loops behind int16.h, compiled per level. Internal linkage.
+// The vector loops around int16_row.h, compiled per level. Internal linkage.
 #pragma once
 
 #include <cstring>

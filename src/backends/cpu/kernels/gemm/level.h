@@ -8,6 +8,7 @@
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/activation.h"
 #include "backends/cpu/kernels/ahead.h"
+#include "backends/cpu/kernels/int16_row.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu::gemm_detail {
@@ -34,12 +35,7 @@ using TileFn = void (*)(const void* a, int64_t a_stride, int64_t units, const vo
 // n elements; neither side needs alignment.
 using ConvertFn = void (*)(const void* from, void* to, int64_t n);
 
-// What of a row decides how it becomes int16 (int16.h).
-struct RowSize {
-  int32_t largest = 0;  // the bits of its largest magnitude as float32
-  float squares = 0;    // their sum
-};
-// Adds n values to what was seen.
+// Adds n values to what was seen of a row.
 using MeasureFn = void (*)(const void* from, int64_t n, RowSize& size);
 // to[i] = from[i] * inverse, to nearest even, which must fit; zeros where inverse is 0.
 using ToInt16Fn = void (*)(const void* from, float inverse, int16_t* to, int64_t n);

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <vector>
 
-#include "backends/cpu/kernels/gemm/int16.h"
 #include "backends/cpu/kernels/gemm/plan.h"
 #include "base/parallel.h"
 #include "tensor/narrow_weight.h"
