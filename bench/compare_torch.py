@@ -164,11 +164,11 @@ def prepare(args):
 
         # Converting runs the model once, which is slow in bf16 where the processor has no bf16 products: it does so on small latents.
         converted = openvino.convert_model(model, example_input=(inputs[0][:, :, :4, :4].contiguous(), *inputs[1:]))
-        del model
         converted.reshape({i: openvino.PartialShape(list(tensor.shape)) for i, tensor in enumerate(inputs)})
         precision = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[args.dtype]
         settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
+        del model, converted  # not before: the converted model reads bf16 weights where PyTorch has them
         tensors = [openvino_tensor(t) for t in inputs]
         return lambda: compiled(tensors)
     return lambda: model(*inputs)
