@@ -44,11 +44,13 @@ std::string arithmetic_of(DType dtype) {
 
 // What the float32 matmul precision comes down to on this machine, and why.
 std::string products(const CompileOptions& options) {
-  const MatmulPrecision used = for_backend(options, cpu::backend()).float32_matmul_precision;
-  if (options.float32_matmul_precision == MatmulPrecision::highest) return "";
-  if (used == MatmulPrecision::highest) return cat("; matmul precision ", matmul_precision_name(options.float32_matmul_precision), " is float32 here: bfloat16 products are not faster without AVX-512 BF16");
-  return used == MatmulPrecision::high ? "; matmul precision high: linears as three products of bfloat16 halves (bf16x3), convolutions in float32"
-                                       : "; matmul precision medium: linears and convolutions as bfloat16 products (bf16)";
+  const MatmulPrecision asked = options.float32_matmul_precision;
+  if (asked == MatmulPrecision::highest) return "";
+  const std::string is = cat("; matmul precision ", matmul_precision_name(asked));
+  if (cpu::isa() < cpu::Isa::avx2) return is + " is float32 here: nothing narrower is faster without AVX2";
+  if (cpu::isa() < cpu::Isa::avx512_bf16)
+    return cat(is, ": linears as products of int16 with a scale a row, whose error is TF32's (no AVX-512 BF16 here), convolutions in float32", asked == MatmulPrecision::medium ? " or, as Winograd, of int16 too" : "");
+  return is + (asked == MatmulPrecision::high ? ": linears as three products of bfloat16 halves (bf16x3), convolutions in float32" : ": linears and convolutions as bfloat16 products (bf16)");
 }
 
 struct Totals {
@@ -162,7 +164,7 @@ int run(const Options& o, const Common& common) {
   if (o.passes) return list_passes(common);
   const ComponentTarget target(o);
   if (o.graph) {
-    print(print(run_passes(target.graph(), for_backend(target.compile_options(), cpu::backend())), true));
+    print(print(run_passes(target.graph(), target.compile_options()), true));
     return 0;
   }
   const Plan plan = target.plan();

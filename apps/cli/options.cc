@@ -71,7 +71,7 @@ void CompileFlags::add(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_option("--autotune-seconds", autotune_seconds, "The most that max-autotune may spend on timing kernels, a component and size (60; explain and info: 0); 0: no timing");
   app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math, or several with commas")->capture_default_str();
-  app.add_option("--float32-matmul-precision", matmul_precision, "highest, high (bf16x3) or medium (bf16), where those are faster")->capture_default_str();
+  app.add_option("--float32-matmul-precision", matmul_precision, "highest, high (bf16x3, or int16 with the error of TF32) or medium (bf16, or the same int16), where those are faster")->capture_default_str();
   add_quantize(app);
 }
 

@@ -38,10 +38,10 @@ using Shares = std::map<std::string, Share>;
 
 // What a step multiplies in.
 DType arithmetic(const Plan& plan, const PlanStep& step) {
-  const std::string& asked = step.attrs.text("compute");
-  if (asked == "int8_dynamic") return DType::int8;
+  // Of int16 the products of int8 are formed too, where there are products of int16.
+  if (step.attrs.text("compute") == "int8_dynamic" || step.kernel.ends_with("int16")) return DType::int8;
   if (step.in.empty() || step.in[0] < 0) return DType::float32;
-  return asked.empty() ? plan.values[static_cast<size_t>(step.in[0])].type.dtype : asked == "bf16" ? DType::bfloat16 : DType::float32;
+  return step.attrs.text("matmul_precision") == "medium" ? DType::bfloat16 : plan.values[static_cast<size_t>(step.in[0])].type.dtype;
 }
 
 // What a step reads and writes at least. Weights count with the size of the activations, as which they are packed; tables are read in places only.

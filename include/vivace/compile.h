@@ -57,8 +57,9 @@ class sdpa_kernel {
   std::optional<SDPBackends> previous_;
 };
 
-// How products of float32 matrices may be formed (torch.set_float32_matmul_precision). high: as three products of bfloat16 halves, about 16 bits;
-// medium: bfloat16, about 8. Both only where that is faster than float32: on a CPU, with AVX-512 BF16.
+// How products of float32 matrices may be formed (torch.set_float32_matmul_precision), where that is faster. high: on a CPU with AVX-512 BF16 as three
+// products of bfloat16 halves, about 16 bits; with AVX2 alone as products of int16, rows of both factors having a scale each, whose relative error of 9e-6
+// times the square root of the inputs is about that of TF32 (3e-4). medium: as bfloat16, about 8 bits; with AVX2 alone as high, and Winograd too.
 enum class MatmulPrecision { highest, high, medium };
 MatmulPrecision parse_matmul_precision(const std::string& name);
 std::string matmul_precision_name(MatmulPrecision precision);
@@ -67,7 +68,7 @@ void set_float32_matmul_precision(const std::string& name);
 std::string get_float32_matmul_precision();
 
 namespace backends::cuda::matmul {
-// torch.backends.cuda.matmul.allow_tf32, the older name of the same setting: true is "high", false "highest". Without TF32 in a CPU, bfloat16 stands in.
+// torch.backends.cuda.matmul.allow_tf32, the older name of the same setting: true is "high", false "highest". A CPU has no TF32: what "high" is there stands in.
 struct AllowTF32 {
   operator bool() const;
   AllowTF32& operator=(bool allow);

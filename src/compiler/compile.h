@@ -20,8 +20,6 @@ Plan compile(Graph graph, const Backend& backend, const CompileOptions& options,
 
 // Every field of the options as text: equal texts compile a graph to the same plan.
 std::string options_text(const CompileOptions& options);
-// The options as the passes take them for this machine: narrower float32 products only where they are faster.
-CompileOptions for_backend(CompileOptions options, const Backend& backend);
 
 // One row of the pass list, for `explain` and for switching passes off.
 struct PassInfo {
@@ -37,7 +35,7 @@ struct PassReport {
   std::vector<PlanRegion> regions;
 };
 
-// The passes alone, in order, each verified; `options` as for_backend gives them; `dump` (optional) receives the graph's text after each. With
+// The passes alone, in order, each verified; `dump` (optional) receives the graph's text after each. With
 // options.regions, the optional passes run on the regions alone.
 Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report = nullptr,
                  const std::function<void(std::string_view pass, const Graph&)>& dump = nullptr);

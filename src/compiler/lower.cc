@@ -334,7 +334,7 @@ Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& opt
 
 Plan compile(Graph graph, const Backend& backend, const CompileOptions& options, TuningStore* tuning) {
   PassReport report;
-  graph = run_passes(std::move(graph), for_backend(options, backend), &report);
+  graph = run_passes(std::move(graph), options, &report);
   const auto supported = [&](const Graph& g, const Node& node) {
     if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way
     const KernelCall call = call_of(g, node);

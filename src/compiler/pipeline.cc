@@ -107,11 +107,6 @@ const std::vector<PassInfo>& pass_list() {
   return infos;
 }
 
-CompileOptions for_backend(CompileOptions options, const Backend& backend) {
-  if (!backend.bfloat16_is_faster || !backend.bfloat16_is_faster()) options.float32_matmul_precision = MatmulPrecision::highest;
-  return options;
-}
-
 Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report,
                  const std::function<void(std::string_view, const Graph&)>& dump) {
   for (const std::string& name : options.disable_passes)

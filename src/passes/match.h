@@ -32,6 +32,6 @@ inline void take_over(Node& consumer, const Node& producer) {
 }
 
 // What rounding costs a product anyway: a direct convolution of SDXL's widest in float32, the factors' or the result's own rounding in 16 bits.
-inline double usual_error(const Node& node) { return node.dtype == DType::float32 && node.attrs.text("compute") != "bf16" ? 2e-6 : 5e-3; }
+inline double usual_error(const Node& node) { return node.dtype == DType::float32 && node.attrs.text("matmul_precision") != "medium" ? 2e-6 : 5e-3; }
 
 }  // namespace vivace

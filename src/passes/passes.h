@@ -53,8 +53,8 @@ void allow_winograd(Graph& graph, const CompileOptions& options);
 void allow_strassen(Graph& graph, const CompileOptions& options);
 // Lets linears of bfloat16 (or whatever options.int16_error covers) form their products of int16, where no unit multiplies bfloat16. Beside allow_strassen.
 void allow_int16(Graph& graph, const CompileOptions& options);
-// Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute compute = "bf16x3" or "bf16",
-// which kernels refuse where it is not faster. After every fusion that makes linears or convolutions.
+// Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute matmul_precision, of which a kernel
+// makes what is faster on its processor. After every fusion that makes linears or convolutions.
 void lower_matmul_precision(Graph& graph, MatmulPrecision precision);
 // Chains of elementwise ops become one tile program. After every other fusion.
 void fuse_elementwise(Graph& graph);

@@ -94,7 +94,6 @@ inline std::string packed_key(const KernelEntry& entry, const KernelCall& call, 
 struct Backend {
   std::string_view name;
   std::span<const KernelEntry> kernels;
-  bool (*bfloat16_is_faster)() = nullptr;  // whether this machine forms products of bfloat16 faster than those of float32; null: no
 
   // By name; nullptr when there is none.
   const KernelEntry* find(std::string_view kernel) const {

@@ -1,5 +1,7 @@
 #include "backends/cpu/backend.h"
 
+#include <algorithm>
+
 #include "backends/cpu/entries.h"
 #include "backends/cpu/isa.h"
 #include "backends/ref/backend.h"
@@ -16,7 +18,7 @@ const Backend& backend() {
       all.insert(all.end(), entries.begin(), entries.end());
     return all;
   }();
-  static const Backend value{"cpu", list, [] { return isa() >= Isa::avx512_bf16; }};
+  static const Backend value{"cpu", list};
   return value;
 }
 
@@ -28,6 +30,13 @@ Act act_of(const std::string& name) {
   if (name == "quick_gelu") return Act::quick_gelu;
   if (name == "relu") return Act::relu;
   throw InternalError("activation " + name);
+}
+
+double int16_bound(const Attrs& attrs) {
+  // What TF32 and bfloat16 would have, about.
+  constexpr double kHigh = 7e-4, kMedium = 2e-3;
+  const std::string& precision = attrs.text("matmul_precision");
+  return std::max(attrs.real("int16_error"), precision == "medium" ? kMedium : precision == "high" ? kHigh : 0);
 }
 
 bool is_activation_dtype(DType dtype) { return dtype == DType::float32 || dtype == DType::bfloat16 || dtype == DType::float16; }

@@ -35,7 +35,7 @@ ConvSpec spec_of(const KernelCall& call) {
     spec.pad = {1, 1, 1, 1};
   }
   // Where there are no bfloat16 products, bfloat16 is storage, as float16 always is.
-  const bool bf16 = isa() >= Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("compute") == "bf16");
+  const bool bf16 = isa() >= Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("matmul_precision") == "medium");
   spec.compute = bf16 ? DType::bfloat16 : DType::float32;
   spec.w = bf16 ? DType::float32 : spec.act;  // as narrow as the activations
   spec.blocking = {.cache_kib = tuning_value(call.tuning, "cache_kib", 0), .shared = tuning_value(call.tuning, "shared", -1)};
@@ -83,7 +83,7 @@ Refusal refuse(const KernelCall& call) {
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
   const ConvSpec spec = spec_of(call);
   if (Refusal reason = refuse_winograd(kernel<index>(), spec, call.attrs->real("winograd_error"))) return reason;
-  if (Refusal reason = refuse_int16(kernel<index>(), spec, call.attrs->real("int16_error"))) return reason;
+  if (Refusal reason = refuse_int16(kernel<index>(), spec, int16_bound(*call.attrs))) return reason;
   return kernel<index>().refuse(spec, isa());
 }
 

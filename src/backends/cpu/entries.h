@@ -19,6 +19,8 @@ std::span<const KernelEntry> movement_entries();
 
 // The activation named by an op's "act" attribute; Act::none for "".
 Act act_of(const std::string& name);
+// The largest relative error that products of int16 may have in a linear or a convolution, by int16_error or matmul_precision. 0: there are to be none.
+double int16_bound(const Attrs& attrs);
 // float32, bfloat16 or float16: what the kernels take as activations.
 bool is_activation_dtype(DType dtype);
 // Operand i of a call as rows, at `data`.

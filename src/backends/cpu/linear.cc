@@ -19,10 +19,9 @@ enum class Way {
 constexpr size_t kScale = 4;  // of a weight that the checkpoint stores in 8 bits
 
 Compute compute_of(const KernelCall& call) {
-  const std::string& wanted = call.attrs->text("compute");
-  if (wanted == "int8_dynamic") return Compute::int8_dynamic;
-  if (wanted == "bf16x3") return Compute::bf16x3;
-  if (wanted == "bf16") return Compute::bf16;
+  if (call.attrs->text("compute") == "int8_dynamic") return Compute::int8_dynamic;
+  if (const std::string& precision = call.attrs->text("matmul_precision"); !precision.empty() && isa() >= Isa::avx512_bf16)
+    return precision == "medium" ? Compute::bf16 : Compute::bf16x3;
   return call.in[0]->dtype == DType::bfloat16 ? Compute::bf16 : Compute::f32;
 }
 
@@ -71,7 +70,7 @@ Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
 
 // Products of int16 trade error for arithmetic too.
 Refusal refuse_int16(const KernelCall& call, const GemmSpec& spec) {
-  const double error = gemm_int16_error(spec.k), bound = call.attrs->real("int16_error");
+  const double error = gemm_int16_error(spec.k), bound = int16_bound(*call.attrs);
   if (bound == 0) return "products of int16 are off for this layer";
   if (error > bound) return cat("its relative error of ", error, " is above int16_error, ", bound);
   if (call.has(kScale)) return "the weight is stored in 8 bits";

@@ -94,6 +94,7 @@ Refusal refuse(const KernelCall& call) {
   if (call.in[0]->pitch || call.out.pitch) return "strided rows";
   if (!call.in[1]->constant || !is_floating(call.in[1]->dtype)) return "the weight is not a floating point constant";
   if (!call.attrs->text("compute").empty()) return "another arithmetic was asked for: " + call.attrs->text("compute");
+  if (!call.attrs->text("matmul_precision").empty() && isa() >= Isa::avx512_bf16) return "products of bfloat16 were asked for";
   try {
     primitive(call, std::integral_constant<Op, op>());
   } catch (const dnnl::error& error) {

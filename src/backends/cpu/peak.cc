@@ -26,7 +26,7 @@ using Spin = float (*)(int64_t n);
     Vector acc[kChains]; \
     for (int c = 0; c < kChains; ++c) acc[c] = zero(c); \
     for (int64_t i = 0; i < n; ++i) { \
-      _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) step(acc[c]); \
+      _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) { step(acc[c]); } \
     } \
     for (int c = 1; c < kChains; ++c) acc[0] = last(acc[0], acc[c]); \
     float out[16] = {}; \
@@ -55,7 +55,8 @@ VIVACE_SPIN(bfloat_avx512, "avx512f,avx512bf16", __m512, AVX512_ZERO, BF16_STEP,
 VIVACE_SPIN(int_sse2, "sse2", __m128i, SSE_INT_ZERO, SSE_INT_STEP, _mm_add_epi32)
 
 #define AVX2_INT_ZERO(c) _mm256_set1_epi32(c)
-#define AVX2_INT_STEP(a) a = _mm256_add_epi32(a, _mm256_madd_epi16(a, _mm256_set1_epi16(3)))
+// One chain after the other: the compiler would form all products first, for which there are no registers.
+#define AVX2_INT_STEP(a) a = _mm256_add_epi32(a, _mm256_madd_epi16(a, _mm256_set1_epi16(3))); asm volatile("" : "+x"(a))
 VIVACE_SPIN(int_avx2, "avx2", __m256i, AVX2_INT_ZERO, AVX2_INT_STEP, _mm256_add_epi32)
 
 #define VNNI_ZERO(c) _mm512_set1_epi32(c)
