@@ -16,15 +16,23 @@ enum class Dot { f32, bf16, i16, u8s8 };
 // 6 x 2 accumulators, two registers for the panel, one for the broadcast and one for the int16 product: all 16.
 constexpr int kTileRows = 6, kTileVectors = 2;
 
+// sum + the products of a's and b's pairs of int16, in int32. Written out, so that there is one product at a time: the compiler would form several first,
+// for which a register tile has no registers, and move sums about.
+[[gnu::always_inline]] inline __m256i add_pairs(__m256i sum, __m256i a, __m256i b) {
+  __m256i product;
+  asm("vpmaddwd %[b], %[a], %[product]\n\tvpaddd %[product], %[sum], %[sum]" : [sum] "+x"(sum), [product] "=&x"(product) : [a] "x"(a), [b] "x"(b));
+  return sum;
+}
+
 template <Dot kDot>
 [[gnu::always_inline]] inline __m256 dot(__m256 sum, __m256i a, __m256i b) {
   static_assert(kDot == Dot::f32 || kDot == Dot::i16);
   if constexpr (kDot == Dot::f32) return _mm256_fmadd_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), sum);
-  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sum), _mm256_madd_epi16(a, b)));
+  return _mm256_castsi256_ps(add_pairs(_mm256_castps_si256(sum), a, b));
 }
 
 // As in microkernel_avx512.h, with panels of kVectors * 8 units. Beside the products it does as little as can be, because another thread of the same core
-// may want the rest: two units a turn of float32, and no prefetching, which the processor does as well for a panel that is read from end to end.
+// may want the rest: two units a turn, and no prefetching, which the processor does as well for a panel that is read from end to end.
 template <Dot kDot, int kRows, int kVectors>
 [[gnu::noinline]] void register_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, int64_t c_stride, bool accumulate) {
   static_assert(kRows <= 6);
@@ -52,15 +60,13 @@ template <Dot kDot, int kRows, int kVectors>
       for (int j = 0; j < kVectors; ++j) sum[i][j] = dot<kDot>(sum[i][j], x, v[j]);
     }
   };
-  // Of integers the compiler would add the products of two units first, for which there are no registers.
-  constexpr int kTurn = kDot == Dot::f32 ? 2 : 1;
-  for (const char* end = panel + units / kTurn * (kTurn * kVectors * 32); panel != end;) {
+  for (const char* end = panel + units / 2 * (2 * kVectors * 32); panel != end;) {
     multiply(0);
-    if (kTurn == 2) multiply(1);
-    panel += kTurn * kVectors * 32, p0 += kTurn * 4, p3 += kTurn * 4;
+    multiply(1);
+    panel += 2 * kVectors * 32, p0 += 8, p3 += 8;
     asm volatile("" : "+r"(p0), "+r"(p3), "+r"(panel));
   }
-  if (units % kTurn != 0) multiply(0);
+  if (units % 2 != 0) multiply(0);
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4

@@ -4,6 +4,9 @@
 
 #include "backends/cpu/kernels/int16_row.h"
 #include "backends/cpu/kernels/winograd.h"
+#ifndef __AVX512F__
+#include "backends/cpu/kernels/microkernel_avx2.h"
+#endif
 
 namespace vivace::cpu::VIVACE_SIMD {
 namespace {
@@ -11,11 +14,10 @@ namespace {
 inline constexpr int kBlock = kConvInt16Block, kBlockUnits = kBlock / 2;
 
 #ifdef __AVX512F__
-VIVACE_INLINE VI multiply_pairs(VI sum, VI a, VI b) { return add_int(sum, _mm512_madd_epi16(a, b)); }
+VIVACE_INLINE VI add_pairs(VI sum, VI a, VI b) { return add_int(sum, _mm512_madd_epi16(a, b)); }
 // kLanes values of what fits, to nearest even.
 VIVACE_INLINE void store_int16(VF v, int16_t* p) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(to_int(v))); }
 #else
-VIVACE_INLINE VI multiply_pairs(VI sum, VI a, VI b) { return add_int(sum, _mm256_madd_epi16(a, b)); }
 VIVACE_INLINE void store_int16(VF v, int16_t* p) {
   const VI x = to_int(v);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
@@ -72,20 +74,21 @@ void multiply_blocks(const Unit* a, ptrdiff_t stride, const float* scales, int64
     for (int i = 0; i < rows; ++i) acc[i][0] = acc[i][1] = splat_int(0);
     // As in conv_tile.h: five pointers, each serving three rows.
     const Unit *a0 = a, *a3 = a0 + 3 * stride, *a6 = a3 + 3 * stride, *a9 = a6 + 3 * stride, *a12 = a9 + 3 * stride;
-    for (const Unit* end = b + kBlockUnits * kPanel; b != end;) {
-      const VI b0 = bits(load_f32(b)), b1 = bits(load_f32(b + kLanes));
+    const auto multiply = [&](int unit) __attribute__((always_inline)) {
+      const VI b0 = bits(load_f32(b + unit * kPanel)), b1 = bits(load_f32(b + unit * kPanel + kLanes));
 #pragma GCC unroll 16
       for (int i = 0; i < rows; ++i) {
         const Unit* base = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : i < 12 ? a9 : a12;
-        VI x = bits(splat(base[(i % 3) * stride]));
-        // One row after the other: 16 registers hold one broadcast beside the sums and the panel.
-        if constexpr (kLanes == 8) {
-          if (i > 0) asm volatile("" : "+x"(x), "+x"(acc[i > 0 ? i - 1 : 0][0]), "+x"(acc[i > 0 ? i - 1 : 0][1]));
-        }
-        acc[i][0] = multiply_pairs(acc[i][0], x, b0);
-        acc[i][1] = multiply_pairs(acc[i][1], x, b1);
+        VI x = bits(splat(base[(i % 3) * stride + unit]));
+        asm("" : "+v"(x));  // one broadcast for both products
+        acc[i][0] = add_pairs(acc[i][0], x, b0);
+        acc[i][1] = add_pairs(acc[i][1], x, b1);
       }
-      b += kPanel, ++a0, ++a3, ++a6, ++a9, ++a12;
+    };
+    for (const Unit* end = b + kBlockUnits * kPanel; b != end;) {
+      multiply(0);
+      multiply(1);
+      b += 2 * kPanel, a0 += 2, a3 += 2, a6 += 2, a9 += 2, a12 += 2;
       if constexpr (kLanes == 8) {
         asm volatile("" : "+r"(a0), "+r"(a3), "+r"(b));
       } else {

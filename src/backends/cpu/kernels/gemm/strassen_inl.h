@@ -5,6 +5,9 @@
 
 #include "backends/cpu/kernels/gemm/level.h"
 #include "backends/cpu/kernels/gemm/simd_inl.h"
+#ifndef __AVX512F__
+#include "backends/cpu/kernels/microkernel_avx2.h"
+#endif
 
 namespace vivace::cpu::gemm_detail {
 namespace {
@@ -69,7 +72,7 @@ inline Vec multiply_add(Vec a, Vec b, Vec sum) {
 #ifdef __AVX512F__
   return from_bits(_mm512_add_epi32(bits(sum), _mm512_madd_epi16(bits(a), bits(b))));
 #else
-  return from_bits(_mm256_add_epi32(bits(sum), _mm256_madd_epi16(bits(a), bits(b))));
+  return from_bits(add_pairs(bits(sum), bits(a), bits(b)));
 #endif
 }
 
@@ -93,22 +96,18 @@ void add_product(const void* a, int64_t units, const void* w, float* const* to, 
     for (int i = 0; i < kRows; ++i) {
       Vec x = splat(p[unit * kRows + i]);
 #ifndef __AVX512F__
-      // 12 sums and the two panels leave two registers: one row after the other, so that the compiler broadcasts no more than one at a time.
-      if constexpr (kInt) {
-        if (i > 0) asm volatile("" : "+x"(x), "+x"(sum[i - 1][0]), "+x"(sum[i - 1][1]));
-      } else {
-        asm("" : "+x"(x));
-      }
+      // 12 sums and the two panels leave two registers: no more than one broadcast at a time, not folded into either product.
+      asm("" : "+x"(x));
 #endif
       sum[i][0] = multiply_add<kInt>(x, first, sum[i][0]);
       sum[i][1] = multiply_add<kInt>(x, second, sum[i][1]);
     }
   };
   // See microkernel_avx2.h for the number of units.
-  constexpr int kTurn = kInt ? 1 : 2;
+  constexpr int kTurn = 2;
   for (const float* end = v + units * 2 * kLanes; v != end;) {
     multiply(0);
-    if (kTurn == 2) multiply(1);
+    multiply(1);
     p += kTurn * kRows, v += kTurn * 2 * kLanes;
     asm volatile("" : "+r"(p), "+r"(v));
   }
