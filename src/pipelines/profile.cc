@@ -34,6 +34,7 @@ PretrainedOptions load_profile(const std::filesystem::path& path) {
     for (const std::string& kind : compile.object("quantize").keys())
       for (const std::string& layer : compile.object("quantize").get<std::vector<std::string>>(kind))
         options.compile.quantize[layer] = named(compile, "quantize", kind, parse_quantization);
+  options.compile.int16_error = compile.get_or<double>("int16_error", 0);
   options.compile.direct_convolutions = compile.get_or<std::vector<std::string>>("direct_convolutions", {});
   return options;
 }

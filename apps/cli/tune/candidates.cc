@@ -26,6 +26,12 @@ void add(Groups& groups, const std::string& name, const std::string& layer, doub
 // "down_blocks.1", "decoder.up_blocks.2".
 std::string block(const std::string& scope) { return scope.starts_with("decoder.") ? "decoder." + block_of(scope.substr(8)) : block_of(scope); }
 
+constexpr double kInt16Error = 1e-3;  // as max-autotune has in bfloat16
+
+bool multiplies_int16(const Plan& plan) {
+  return std::ranges::any_of(plan.step, [](const PlanStep& step) { return step.kernel.ends_with("int16"); });
+}
+
 // Convolutions that run as Winograd when they may.
 void collect_winograd(Groups& groups, const Plan& plan, double calls) {
   for (const PlanStep& step : plan.step)
@@ -56,7 +62,7 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   auto& vae = static_cast<VAEComponent&>(pipe.vae().component());
   // Nothing here times single kernels: candidates are told apart by what they do, and whole pictures are timed.
-  const CompileOptions everything{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
+  const CompileOptions everything{.mode = CompileMode::max_autotune, .int16_error = kInt16Error, .autotune_seconds = 0};
   unet.compile(everything);
   vae.compile(everything);
   const int64_t height = size.first / pipe.vae().scale(), width = size.second / pipe.vae().scale();
@@ -68,6 +74,7 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
 
   std::vector<Candidate> candidates;
   append(candidates, winograd, &Candidate::winograd);
+  if (multiplies_int16(unet.plan(request))) candidates.push_back({.name = "int16", .int16_error = kInt16Error});
   append(candidates, int8, &Candidate::int8);
   candidates.push_back({.name = "sdpa efficient", .knob = "sdpa", .sdpa = SDPBackend::efficient});
   candidates.push_back({.name = "sdpa math", .knob = "sdpa", .sdpa = SDPBackend::math});
@@ -77,9 +84,11 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
 PretrainedOptions setting_of(DType dtype, std::span<const Candidate> all, std::span<const Candidate> chosen) {
   PretrainedOptions setting{.dtype = dtype, .compile = {.mode = CompileMode::default_, .autotune_seconds = 0}};
   CompileOptions& compile = setting.compile;
+  compile.int16_error = 0;
   for (const Candidate& candidate : chosen) {
     if (candidate.sdpa) compile.sdpa = *candidate.sdpa;
-    if (!candidate.winograd.empty()) compile.mode = CompileMode::max_autotune;
+    if (!candidate.winograd.empty() || candidate.int16_error > 0) compile.mode = CompileMode::max_autotune;
+    if (candidate.int16_error > 0) compile.int16_error = candidate.int16_error;
     for (const std::string& layer : candidate.int8) compile.quantize[layer] = Quantization::int8_dynamic;
   }
   if (compile.mode != CompileMode::max_autotune) return setting;

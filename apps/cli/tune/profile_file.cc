@@ -34,6 +34,7 @@ json compile_json(const CompileOptions& options) {
   for (const auto& [layer, kind] : options.quantize) layers[quantization_name(kind)].push_back(layer);
   return {{"mode", compile_mode_name(options.mode)},
           {"sdpa", sdp_backends_name(options.sdpa)},
+          {"int16_error", options.int16_error.value_or(0)},
           {"direct_convolutions", options.direct_convolutions},
           {"quantize", layers}};
 }
