@@ -126,7 +126,7 @@ struct CompileOptions {
   std::optional<double> strassen_error;
   // The same of a linear whose products are of int16, rows of both factors having a scale each that is found as they are read: 9e-6 times the square root
   // of the inputs, twice as many products at once as float32 where the processor multiplies no bfloat16. Unset: 1e-3 for bfloat16 activations (the
-  // rounding of a bfloat16 result has 1.1e-3), 0, which is never, for others.
+  // rounding of a bfloat16 result has 1.6e-3), 0, which is never, for others.
   std::optional<double> int16_error;
   CompilerFlags flags = config;
   // By layer, the module's name: "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q". quantize.h fills it.

@@ -60,6 +60,27 @@ TEST(Tune, ABoundThatNothingMeetsLeavesCompiledFloat32) {
   EXPECT_TRUE(profile["chosen"].empty());
 }
 
+TEST(Tune, ProductsOfInt16AreACandidateWhereThereAreAny) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json";
+  ASSERT_EQ(vivace(tune(profile)).code, 0);
+  const Finished explain = vivace({"explain", "--model", tiny_model().string(), "--compile", "max-autotune", "--int16-error", "1e-3"});
+  ASSERT_EQ(explain.code, 0) << explain.err;
+  const json measured = read_json_file(profile)["tuning"]["measured"];
+  bool candidate = false;
+  for (const auto& [name, result] : measured.items()) candidate |= name.ends_with("int16");
+  EXPECT_EQ(candidate, explain.out.find("gemm_int16") != std::string::npos) << measured.dump();
+}
+
+TEST(Profile, SaysHowFarInt16MayGo) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json";
+  write_text(profile, R"({"format": "vivace-profile-1", "compile": {"mode": "max-autotune", "int16_error": 0.001}})");
+  EXPECT_EQ(load_profile(profile).compile.int16_error, 1e-3);
+  write_text(profile, R"({"format": "vivace-profile-1", "compile": {"mode": "max-autotune"}})");
+  EXPECT_EQ(load_profile(profile).compile.int16_error, 0.) << "of a profile that was tuned without it";
+}
+
 TEST(Tune, InterruptedLeavesAUsableProfile) {
   const TempFolder folder;
   const fs::path profile = folder / "profile.json";

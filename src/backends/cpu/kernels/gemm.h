@@ -107,7 +107,7 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept;
 // The relative RMS error of the products' sums, at most, by Strassen's algorithm. 0 for integers, which it keeps.
 double gemm_strassen_error(const GemmSpec& spec);
 // The relative RMS error of sums of `k` products of int16_dynamic, where the rows of A and W are normally distributed; at most three times that for any
-// others, relative to the product of the rows' norms. (Rounding to bfloat16 has 1.1e-3, products of TF32 3e-4.)
+// others, relative to the product of the rows' norms. (Rounding to bfloat16 has 1.6e-3, products of TF32 3e-4.)
 double gemm_int16_error(int64_t k);
 
 // What a zero GemmBlocking stands for, and what is worth timing for this shape, that first.
