@@ -62,7 +62,7 @@ void CompileFlags::add(CLI::App& app) {
   app.add_flag("--exact", exact, "No kernel whose error is above the plain one's");
   app.add_option("--winograd-error", winograd_error, "The largest relative error of a convolution by Winograd in max-autotune (2e-6 in fp32, else 5e-3); 1e-5 allows F(4x4, 3x3) in fp32");
   app.add_option("--strassen-error", strassen_error, "The largest relative error of a linear layer by Strassen's algorithm in max-autotune (2e-6 in fp32, else 5e-3)");
-  app.add_option("--int16-error", int16_error, "The largest relative error of a linear layer by products of int16 in max-autotune (1e-3 in bf16, else 0); 1e-3 allows them in fp32 and fp16");
+  app.add_option("--int16-error", int16_error, "The largest relative error of a linear layer, or a convolution by Winograd, by products of int16 in max-autotune (1e-3 in bf16, else 0); 1e-3 allows them in fp32 and fp16");
   app.add_flag("--dynamic", dynamic, "One plan for all sizes instead of one a size");
   app.add_flag("--no-duck-shape", no_duck_shape, "With --dynamic: sizes that are equal in the first call may differ in the next");
   app.add_flag("--fuse-qkv", fuse_qkv, "Q, K, V (and K, V) of an attention as one GEMM, without --compile too");
