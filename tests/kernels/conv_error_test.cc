@@ -2,6 +2,7 @@
 #include <array>
 
 #include "conv_problem.h"
+#include "int16_step.h"
 
 namespace vivace::cpu::conv_test {
 namespace {
@@ -28,14 +29,6 @@ Matrices matrices_of(std::string_view kernel) {
   if (kernel.starts_with("upsample_phases"))
     return {4, 4, 2, 2, {1, 0, 0, 0, 0, .5, .5, 0, 0, .5, .5, 0, 0, 0, 0, 1}, {1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1}, {1, 1, 0, 0, 0, 0, 1, 1}};
   return {3, 3, 1, 1, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 1, 1}};
-}
-
-// The rule of int16_row.h for the values at(0), .. at(n - 1).
-template <class At>
-double int16_step(int64_t n, const At& at) {
-  double largest = 0, squares = 0;
-  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(at(i))), squares += at(i) * at(i);
-  return std::max(largest / 16383, std::sqrt(squares) / (46340 - std::sqrt(static_cast<double>(n)) / 2 - 16)) * (1 + 1e-6);
 }
 
 // What one output's error can be (`most`) and is likely to be (`variance`), from the operands themselves.

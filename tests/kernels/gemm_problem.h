@@ -15,6 +15,7 @@
 
 #include "backends/cpu/kernels/gemm.h"
 #include "base/parallel.h"
+#include "int16_step.h"
 #include "tensor/half.h"
 
 namespace vivace::cpu::gemm_test {
@@ -251,13 +252,6 @@ class Layer {
   bool quantized_a() const { return !is_floating(s_.a); }
   int zero_point() const { return s_.a == DType::uint8 ? 128 : 0; }
 
-  // The rule of int16_row.h: no value above 16383 steps, no row longer than 2^15.5 of them (16 for rounding).
-  double int16_step(const double* row) const {
-    double largest = 0, squares = 0;
-    for (int64_t j = 0; j < s_.k; ++j) largest = std::max(largest, std::fabs(row[j])), squares += row[j] * row[j];
-    return std::max(largest / 16383, std::sqrt(squares) / (46340 - std::sqrt(static_cast<double>(s_.k)) / 2 - 16)) * (1 + 1e-6);
-  }
-
   // One product with its bias, before the activation.
   Value product(const std::vector<double>& row, const std::vector<double>& stored, int64_t i, int64_t column) const {
     // What the factors lose on the way into the product, relative to |a||w|.
@@ -275,7 +269,7 @@ class Layer {
     }
     double rounding = 0;
     if (s_.compute == Compute::int16_dynamic) {
-      const double a_step = int16_step(row.data()), w_step = int16_step(w);
+      const double a_step = int16_step(s_.k, [&](int64_t j) { return row[static_cast<size_t>(j)]; }), w_step = int16_step(s_.k, [&](int64_t j) { return w[j]; });
       for (size_t j = 0; j < row.size(); ++j) rounding += std::fabs(row[j]) * w_step / 2 + std::fabs(w[j]) * a_step / 2 + a_step * w_step / 4;
     }
     const double bias = c_.bias ? bias_[column] : 0;

@@ -15,7 +15,6 @@ namespace {
 struct Slots {
   size_t weight, bias, image_bias, residual;
 };
-constexpr int64_t kLeastInt16 = 64;
 constexpr size_t kAbsent = 99;
 constexpr Slots slots_of(Op op) {
   if (op == Op::conv2d) return {1, 2, 3, 4};
@@ -54,18 +53,15 @@ std::vector<std::string> variants(const KernelCall&) {
 // Products of int16 trade error for arithmetic too, and more of it.
 Refusal refuse_int16(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
   if (!kernel.name.ends_with("int16")) return std::nullopt;
-  if (bound == 0) return "products of int16 are off for this convolution";
-  if (const double error = kernel.error(spec); error > bound) return cat("its relative error of ", error, " is above int16_error, ", bound);
-  if (spec.in_channels < kLeastInt16) return cat("fewer than ", kLeastInt16, " input channels would be filled up to as many");
+  if (Refusal reason = refuse_error(kernel.error(spec), bound, "int16_error", "products of int16 are off for this convolution")) return reason;
+  if (spec.in_channels < kConvInt16Block) return cat("fewer than ", kConvInt16Block, " input channels would be filled up to as many");
   return std::nullopt;
 }
 
 // Winograd trades error for arithmetic: only as far as the plan says it may.
 Refusal refuse_winograd(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
   if (kernel.name.find("winograd") == std::string_view::npos) return std::nullopt;
-  if (bound == 0) return "Winograd is off for this convolution";
-  if (const double error = kernel.error(spec); error > bound) return cat("its relative error of ", error, " is above winograd_error, ", bound);
-  return std::nullopt;
+  return refuse_error(kernel.error(spec), bound, "winograd_error", "Winograd is off for this convolution");
 }
 
 template <size_t index>

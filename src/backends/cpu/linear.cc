@@ -49,20 +49,15 @@ GemmSpec spec_of(const KernelCall& call) {
   spec.separate_epilogue = call.attrs->text("epilogue") == "separate";
   spec.separate_decode = call.attrs->text("decode") == "separate";
   if (way == Way::int16) spec.compute = Compute::int16_dynamic;
-  spec.strassen = way == Way::strassen;
-  if (way == Way::int16 && !gemm_refuse(spec, isa())) {
-    spec.strassen = true;
-    if (gemm_refuse(spec, isa())) spec.strassen = false;
-  }
+  spec.strassen = way != Way::plain;
+  if (way == Way::int16 && gemm_refuse(spec, isa())) spec.strassen = false;
   return spec;
 }
 
 // Strassen's algorithm trades error for arithmetic: only as far as the plan says it may, and where it saves something.
 Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
   constexpr int64_t kColumns = 1280;
-  const double error = gemm_strassen_error(spec), bound = call.attrs->real("strassen_error");
-  if (bound == 0 && error > 0) return "Strassen's algorithm is off for this layer";
-  if (error > bound) return cat("its relative error of ", error, " is above strassen_error, ", bound);
+  if (Refusal reason = refuse_error(gemm_strassen_error(spec), call.attrs->real("strassen_error"), "strassen_error", "Strassen's algorithm is off for this layer")) return reason;
   // Of decoded weights the sums come with the decoding.
   if (spec.w == DType::float32 && spec.n < kColumns) return cat("below ", kColumns, " columns of float32 weights the sums of A cost what the products save");
   return std::nullopt;
@@ -70,9 +65,7 @@ Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
 
 // Products of int16 trade error for arithmetic too.
 Refusal refuse_int16(const KernelCall& call, const GemmSpec& spec) {
-  const double error = gemm_int16_error(spec.k), bound = int16_bound(*call.attrs);
-  if (bound == 0) return "products of int16 are off for this layer";
-  if (error > bound) return cat("its relative error of ", error, " is above int16_error, ", bound);
+  if (Refusal reason = refuse_error(gemm_int16_error(spec.k), int16_bound(*call.attrs), "int16_error", "products of int16 are off for this layer")) return reason;
   if (call.has(kScale)) return "the weight is stored in 8 bits";
   if (isa() >= Isa::avx512_bf16) return "products of bfloat16 are as fast here";
   return std::nullopt;

@@ -142,6 +142,19 @@ void pack_int16(const std::vector<float>& wide, int slots, int64_t channels, con
     }
 }
 
+// Panel `index` alone, transformed in float32, and from there.
+void pack_panel_int16(const ConvIsaKernels& kernels, const ConvPackJob& job, int64_t index, float* scales, int16_t* out) {
+  const ConvFormat& format = kernels.format;
+  const int64_t first = index * format.panel;
+  std::vector<float> wide(static_cast<size_t>(job.slots * job.in_channels * format.panel));
+  ConvPackJob one = job;
+  one.weight = static_cast<const char*>(job.weight) + first * job.in_channels * job.taps * static_cast<int64_t>(dtype_size(job.dtype));
+  one.out_channels = std::min<int64_t>(format.panel, job.out_channels - first), one.packed = wide.data();
+  kernels.pack_panel(one, 0);
+  const int64_t columns = job.slots * format.panel;
+  pack_int16(wide, job.slots, job.in_channels, format, scales + index * columns, out + index * columns * format.units(job.in_channels) * format.unit);
+}
+
 template <Algorithm algorithm, Products products>
 void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed) {
   const ConvIsaKernels& kernels = kernels_for(products, isa);
@@ -161,20 +174,13 @@ void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* 
   const Slots slots = make_slots(algorithm, spec);
   const ConvPackJob job{spec.in_channels, spec.out_channels, taps, slots.count, slots.coefficients.data(), weight, dtype, packed, packed_dtype<algorithm>(spec)};
   parallel_for(format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> transformed(products == Products::int16 ? static_cast<size_t>(slots.count * spec.in_channels * format.panel) : 0);
     for (int64_t panel = begin; panel < end; ++panel) {
-      if (products != Products::int16) {
+      if (products == Products::int16) {
+        char* weights = static_cast<char*>(packed) + scale_bytes<algorithm>(spec, format);
+        pack_panel_int16(kernels, job, panel, static_cast<float*>(packed), reinterpret_cast<int16_t*>(weights));
+      } else {
         kernels.pack_panel(job, panel);
-        continue;
       }
-      // The panel alone, in float32, and from there.
-      const int64_t first = panel * format.panel;
-      ConvPackJob one = job;
-      one.weight = static_cast<const char*>(weight) + first * spec.in_channels * taps * static_cast<int64_t>(dtype_size(dtype));
-      one.out_channels = std::min<int64_t>(format.panel, spec.out_channels - first), one.packed = transformed.data();
-      kernels.pack_panel(one, 0);
-      pack_int16(transformed, slots.count, spec.in_channels, format, static_cast<float*>(packed) + panel * slots.count * format.panel,
-                 reinterpret_cast<int16_t*>(static_cast<char*>(packed) + scale_bytes<algorithm>(spec, format)) + panel * slots.count * format.units(spec.in_channels) * format.panel * 2);
     }
   });
 }

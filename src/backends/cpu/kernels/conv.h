@@ -77,10 +77,14 @@ struct ConvKernel {
   double (*error)(const ConvSpec& spec);
 };
 
+// Input channels that share a scale where products are of int16, filled up to whole blocks. Longer ones have coarser steps (int16_row.h), shorter ones are
+// put aside more often.
+inline constexpr int kConvInt16Block = 64;
+
 // winograd_f2_*: F(2x2, 3x3), 2.25x fewer multiplications. In bf16 the error is about 3x that of a direct convolution; in float32 as good as exact.
 // winograd_f4_f32: F(4x4, 3x3), 4x fewer, at about four times a direct convolution's rounding error.
 // winograd_*_int16: factors of int16 (winograd_int16.h), twice as many products at once as of float32: F(2x2) and the upsampling at a tenth of a bfloat16
-// result's rounding, F(4x4) at about that.
+// result's rounding, F(4x4) at half of it.
 // winograd_upsample_*: F(2x2, 3x3) of an upsampled image, where 7 of 16 products vanish: 4x fewer than convolving the large image.
 // upsample_phases_*: four 2x2 convolutions of the small image with pre-summed weights: 2.25x fewer, exact up to rounding.
 // direct_*: implicit GEMM.

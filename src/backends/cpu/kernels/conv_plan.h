@@ -33,9 +33,6 @@ struct RowSplit {
   int64_t size(int64_t tile) const { return rows / count + (tile < rows % count); }
 };
 
-// Channels that share a scale where products are of int16. Longer blocks have coarser steps (int16_row.h), shorter ones are put aside more often.
-inline constexpr int kConvInt16Block = 64;
-
 // What an instruction set and the products fix: the packed formats and the register tile.
 struct ConvFormat {
   int panel;     // output channels of a register tile

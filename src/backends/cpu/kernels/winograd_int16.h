@@ -146,7 +146,7 @@ inline constexpr ConvSteps kWinogradInt16Steps{winograd_prepare_int16<Transform>
 
 inline constexpr ConvIsaKernels kInt16Kernels{
     .format = {.panel = kPanel, .chunk = kBlock, .unit = 2, .max_rows = kMaxRows, .scaled = true},
-    .pack_panel = pack_panel,  // as float32, which pack_int16() in conv.cc rounds
+    .pack_panel = pack_panel,  // as float32, which pack_panel_int16() in conv.cc rounds
     .direct = {},
     .winograd_f2 = kWinogradInt16Steps<WinogradF2>,
     .winograd_f4 = kWinogradInt16Steps<WinogradF4>,
