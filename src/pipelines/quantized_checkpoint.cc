@@ -50,7 +50,8 @@ struct NarrowWeight {
   Tensor values, scales;
 };
 
-NarrowWeight narrowed(const WeightInfo& weight, DType storage) {
+NarrowWeight narrowed(const WeightInfo& weight, Quantization kind) {
+  const DType storage = storage_of(kind);
   const int64_t n = weight.shape[0], k = weight.shape[1], row_bytes = k * static_cast<int64_t>(dtype_size(weight.dtype));
   NarrowWeight result{Tensor(weight.shape, storage), Tensor({n}, DType::float32)};
   parallel_for(n, 16, [&](int64_t begin, int64_t end) {
@@ -58,7 +59,7 @@ NarrowWeight narrowed(const WeightInfo& weight, DType storage) {
       char* source = const_cast<char*>(static_cast<const char*>(weight.data)) + r * row_bytes;
       const Tensor row = Tensor::view({k}, weight.dtype, source).to(DType::float32);
       const float* x = row.as<float>();
-      const NarrowRow narrow(storage, absmax(x, k));
+      const NarrowRow narrow(storage, std::max(absmax(x, k), kind == Quantization::int8_dynamic ? largest_pair(x, k) : 0.f));
       result.scales.as<float>()[r] = narrow.scale();
       for (int64_t i = 0; i < k; ++i)
         if (storage == DType::int8) result.values.as<int8_t>()[r * k + i] = narrow.int8(x[i]);
@@ -109,7 +110,7 @@ void write_weights(const fs::path& path, const WeightMap& weights, const Quantiz
     if (options.on_tensor) options.on_tensor(specs[i].name);
     const Source& source = sources[i];
     if (source.part == Source::as_stored) return weights.tensor(source.weight->name);
-    NarrowWeight narrow = narrowed(*source.weight, storage);
+    NarrowWeight narrow = narrowed(*source.weight, options.kind);
     return source.part == Source::values ? narrow.values : narrow.scales;
   });
 }

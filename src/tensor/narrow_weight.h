@@ -1,5 +1,6 @@
-// How a weight's row becomes 8 bits and a scale: int8 with scale absmax / 127, float8_e4m3 with scale absmax / 448. One rule for what is quantised as it
-// is loaded and for what a checkpoint stores, so that both hold the same bits.
+// How a weight's row becomes 8 bits and a scale: int8 with scale size / 127, float8_e4m3 with scale size / 448. The size is the row's largest magnitude;
+// for products of 8 bits also no less than largest_pair(). One rule for what is quantised as it is loaded and for what a checkpoint stores, on any
+// machine, so that all hold the same bits.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +14,9 @@ namespace vivace {
 
 class NarrowRow {
  public:
-  // storage: int8 or float8_e4m3. absmax: the row's largest magnitude, anything else than finite where the row holds a NaN or an infinity.
-  NarrowRow(DType storage, float absmax)
-      : scale_(std::isfinite(absmax) ? absmax / (storage == DType::int8 ? 127.f : 448.f) : std::numeric_limits<float>::quiet_NaN()),
+  // storage: int8 or float8_e4m3. size: anything else than finite where the row holds a NaN or an infinity.
+  NarrowRow(DType storage, float size)
+      : scale_(std::isfinite(size) ? size / (storage == DType::int8 ? 127.f : 448.f) : std::numeric_limits<float>::quiet_NaN()),
         // A scale whose inverse overflows belongs to a row of zeros; a bad row shows by its scale.
         inverse_(scale_ > 1e-38f ? 1.f / scale_ : 0.f) {}
 
@@ -38,6 +39,17 @@ inline float absmax(const float* x, int64_t n) {
     const float magnitude = std::fabs(x[i]);
     if (!(magnitude <= std::numeric_limits<float>::max())) return std::numeric_limits<float>::quiet_NaN();
     largest = std::max(largest, magnitude);
+  }
+  return largest;
+}
+
+// The largest magnitude of x[2i] + x[2i + 1] where both have one sign. Such a pair of int8 weights adds up to 127, or by rounding to 128: 255 times that
+// fits int16, in which processors without VNNI add the products with two unsigned bytes (vpmaddubsw saturates).
+inline float largest_pair(const float* x, int64_t n) {
+  float largest = 0;
+  for (int64_t i = 0; i + 1 < n; i += 2) {
+    const float sum = std::signbit(x[i]) == std::signbit(x[i + 1]) ? std::fabs(x[i] + x[i + 1]) : 0.f;
+    largest = sum > largest ? sum : largest;
   }
   return largest;
 }

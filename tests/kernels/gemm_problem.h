@@ -126,13 +126,18 @@ inline std::string describe(const Case& c, Isa level) {
          (s.geglu ? " geglu" : "");
 }
 
-// W as the GEMM stores it, from its documented rule; for int16_dynamic, whose rounding product() bounds, as it is given.
+// W as the GEMM stores it at this level, from its documented rule; for int16_dynamic, whose rounding product() bounds, as it is given.
 inline void store_weights(const Case& c, const Buffer& w, std::vector<double>& stored) {
   const int64_t n = c.spec.n, k = c.spec.k;
-  const bool scaled = (c.spec.w == DType::int8 || c.spec.w == DType::float8_e4m3) && c.spec.w != c.w_given;
+  const bool pairs = c.spec.compute == Compute::int8_dynamic, rounds_again = pairs && isa() < Isa::avx512_bf16;
   for (int64_t i = 0; i < n; ++i) {
     float absmax = 0;
     for (int64_t j = 0; j < k; ++j) absmax = std::max(absmax, std::fabs(static_cast<float>(w[i * k + j])));
+    for (int64_t j = 0; pairs && j + 1 < k; j += 2) {
+      const auto first = static_cast<float>(w[i * k + j]), second = static_cast<float>(w[i * k + j + 1]);
+      if ((first < 0) == (second < 0)) absmax = std::max(absmax, std::fabs(first + second));
+    }
+    const bool scaled = (c.spec.w == DType::int8 || c.spec.w == DType::float8_e4m3) && (c.spec.w != c.w_given || (rounds_again && absmax > 128));
     const float scale = scaled ? absmax / (c.spec.w == DType::int8 ? 127.f : 448.f) : 1.f, inverse = scale > 0 ? 1.f / scale : 0.f;
     for (int64_t j = 0; j < k; ++j) {
       const auto x = static_cast<float>(w[i * k + j]);

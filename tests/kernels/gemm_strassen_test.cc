@@ -28,8 +28,8 @@ void equals_plain(const Case& c, const std::vector<GemmBlocking>& blockings = {{
 
 TEST_P(Strassen, KeepsWholeNumbers) {
   int accepted = 0;
-  for (Compute compute : {Compute::f32, Compute::bf16, Compute::int8_dynamic}) {
-    for (DType a : {float32, bfloat16, float16, DType::uint8, DType::int8}) {
+  for (Compute compute : {Compute::f32, Compute::bf16}) {
+    for (DType a : {float32, bfloat16, float16}) {
       for (DType w : {float32, bfloat16, float16, DType::float8_e4m3, DType::int8}) {
         for (bool geglu : {false, true}) {
           GemmSpec spec = make(128, 96, compute, a, w, a == float16 ? float32 : bfloat16);
@@ -42,15 +42,8 @@ TEST_P(Strassen, KeepsWholeNumbers) {
       }
     }
   }
-  // 3 a x 5 w in float32 at every level; 3 x 4 in bf16 and 5 x 1 in int8 where these are float32 and int16 products; each with GEGLU too.
-  EXPECT_EQ(accepted, isa() >= Isa::avx512_bf16 ? 30 : 30 + 24 + 10);
-}
-
-TEST_P(Strassen, KeepsIntegersOfAnySize) {
-  const GemmSpec spec = make(128, 512, Compute::int8_dynamic, DType::uint8, DType::int8, float32);
-  if (refuses(spec)) GTEST_SKIP() << "8-bit products";
-  equals_plain({.spec = spec, .m = 140, .w_given = DType::int8});
-  equals_plain({.spec = make(64, 32, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16), .m = 129});
+  // 3 a x 5 w in float32 at every level; 3 x 4 in bf16 where these are float32 products; each with GEGLU too.
+  EXPECT_EQ(accepted, isa() >= Isa::avx512_bf16 ? 30 : 30 + 24);
 }
 
 TEST_P(Strassen, KeepsIntegersOf16Bits) {
@@ -129,7 +122,7 @@ TEST(StrassenRefuse, SaysWhy) {
   EXPECT_EQ(refused(good, Isa::avx2), "");
   EXPECT_EQ(refused(good, Isa::baseline), "needs AVX2 and FMA");
   EXPECT_EQ(refused(good, Isa::avx512_bf16), "bfloat16 products would round the sums of blocks");
-  EXPECT_EQ(refused(make(64, 64, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16), Isa::avx512_bf16), "8-bit products cannot hold the sums of blocks");
+  EXPECT_EQ(refused(make(64, 64, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16), Isa::avx2), "8-bit products cannot hold the sums of blocks");
   EXPECT_EQ(refused(make(64, 64, Compute::f32, float32, float32, float32), Isa::avx2), "");
   EXPECT_EQ(refused(make(64, 48, Compute::bf16, bfloat16, bfloat16, bfloat16), Isa::avx2), "needs k to be a multiple of 32, not 48");
   EXPECT_EQ(refused(make(48, 64, Compute::bf16, bfloat16, bfloat16, bfloat16), Isa::avx2), "needs an even number of panels of 16 columns, not 3");

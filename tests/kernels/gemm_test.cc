@@ -202,7 +202,8 @@ TEST_P(Gemm, TakesQuantizedWeightsWithScales) {
     const GemmSpec spec = make(35, 20, compute, float32, DType::int8, float32);
     Buffer a(float32, 20), w(DType::int8, 35 * 20), scale(float32, 35), c(float32, 35);
     for (int64_t j = 0; j < 20; ++j) a.set(j, j % 2 ? 127 : -127);  // its own quantisation is exact
-    for (int64_t i = 0; i < w.size; ++i) w.set(i, static_cast<double>(i * 37 % 255) - 127);
+    // No pair of one sign above 128, which not every level could keep.
+    for (int64_t i = 0; i < w.size; ++i) w.set(i, (i % 2 ? -1 : 1) * (static_cast<double>(i * 37 % 128)));
     for (int64_t i = 0; i < 35; ++i) scale.set(i, std::ldexp(1.0, static_cast<int>(i) - 17));
     Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 1, num_threads()));
     gemm_pack(spec, w.data(), DType::int8, packed.p, static_cast<float*>(scale.data()));
@@ -211,6 +212,25 @@ TEST_P(Gemm, TakesQuantizedWeightsWithScales) {
       double sum = 0;
       for (int64_t j = 0; j < 20; ++j) sum += a[j] * w[i * 20 + j];
       EXPECT_EQ(c[i], sum * scale[i]);  // integers below 2^24 times powers of two
+    }
+  }
+}
+
+// The largest factors of each sign, in pairs that int16 cannot hold as they are given.
+TEST_P(Gemm, NoSumOf8BitProductsSaturates) {
+  for (int weight : {-127, 127}) {
+    for (int value : {-127, 127}) {
+      const GemmSpec spec = make(33, 64, Compute::int8_dynamic, DType::int8, DType::int8, float32);
+      Buffer a(DType::int8, 64), w(DType::int8, 33 * 64), a_scale(float32, 1), w_scale(float32, 33), c(float32, 33);
+      for (int64_t i = 0; i < 64; ++i) a.set(i, value);
+      for (int64_t i = 0; i < w.size; ++i) w.set(i, weight);
+      for (int64_t i = 0; i < 33; ++i) w_scale.set(i, 0.5);
+      a_scale.set(0, 0.25);
+      Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 1, num_threads()));
+      gemm_pack(spec, w.data(), DType::int8, packed.p, static_cast<float*>(w_scale.data()));
+      gemm(spec, {.packed = packed.p, .a = a.data(), .lda = 64, .a_scale = static_cast<float*>(a_scale.data()), .m = 1, .c = c.data(), .ldc = 33, .workspace = workspace.p});
+      const double sum = 64.0 * weight * value / 8;
+      for (int64_t i = 0; i < 33; ++i) EXPECT_NEAR(c[i], sum, std::fabs(sum) / 127) << weight << " x " << value;
     }
   }
 }

@@ -101,7 +101,8 @@ void store_weight(const Tensor& floats, DType stored, Tensors& values, Tensor& m
   Tensor w({n, k}, stored), s({n}, DType::float32);
   meant = floats.clone();
   for (int64_t r = 0; r < n; ++r) {
-    const NarrowRow row(stored, absmax(floats.as<float>() + r * k, k));
+    const float* x = floats.as<float>() + r * k;
+    const NarrowRow row(stored, std::max(absmax(x, k), largest_pair(x, k)));
     s.floats()[static_cast<size_t>(r)] = row.scale();
     for (int64_t i = r * k; i < (r + 1) * k; ++i) {
       const float x = floats.as<float>()[i];
@@ -118,7 +119,7 @@ void store_weight(const Tensor& floats, DType stored, Tensors& values, Tensor& m
 double variance(const QuantizedCase& c, const float* a, const float* w) {
   const bool dynamic = c.attrs.text("compute") == "int8_dynamic", kept = c.stored != DType::float32;
   const DType storage = dynamic || c.attrs.text("weight_storage") == "int8" ? DType::int8 : DType::float8_e4m3;
-  const double step_a = dynamic ? absmax(a, kFeatures) / 127.0 : 0, step_w = kept ? 0 : NarrowRow(storage, absmax(w, kFeatures)).scale();
+  const double step_a = dynamic ? absmax(a, kFeatures) / 127.0 : 0, step_w = kept ? 0 : NarrowRow(storage, std::max(absmax(w, kFeatures), dynamic ? largest_pair(w, kFeatures) : 0.f)).scale();
   double sum = 0;
   for (int64_t i = 0; i < kFeatures; ++i) {
     // int8: half a step at most. float8_e4m3: half of the last of three fraction bits, 2^-4 of the value.

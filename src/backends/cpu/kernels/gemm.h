@@ -22,7 +22,9 @@ enum class Compute : uint8_t {
   f32,           // float32 factors
   bf16,          // bfloat16 factors; below avx512_bf16 as float32 products of the stored values
   bf16x3,        // float32 factors split into two bfloat16 parts, three products: matmul precision "high"
-  int8_dynamic,  // every row of A quantised at run time (quantize.h), W per output channel, int32 sums
+  // Every row of A quantised at run time (quantize.h), W per output channel with room for pairs (largest_pair() of narrow_weight.h), int32 sums. Where VNNI
+  // is missing, a row of W that is given as int8 without that room is rounded again.
+  int8_dynamic,
   // The same with int16 (int16_row.h), whose error is gemm_int16_error(): below the rounding of bfloat16 results, like TF32's. A product takes two of them,
   // where no unit multiplies bfloat16 that is twice the arithmetic of float32.
   int16_dynamic,

@@ -10,11 +10,14 @@
 namespace vivace::cpu {
 namespace {
 
-// AVX2 multiplies no bfloat16, and its u8 x s8 product saturates: those are decoded to float32 and to int16 pairs, which do not.
+// AVX2 multiplies no bfloat16, which is decoded to float32.
 enum class Dot { f32, bf16, i16, u8s8 };
 
-// 6 x 2 accumulators, two registers for the panel, one for the broadcast and one for the int16 product: all 16.
+// 6 x 2 accumulators, two registers for the panel, one for the broadcast and one for the int16 product: all 16. With 8 bits ones take a register too.
 constexpr int kTileRows = 6, kTileVectors = 2;
+constexpr int tile_rows(Dot dot) { return dot == Dot::u8s8 ? kTileRows - 1 : kTileRows; }
+// Whether u8 x s8 products are added in pairs to int16, which saturates.
+constexpr bool kPairsInInt16 = true;
 
 // sum + the products of a's and b's pairs of int16, in int32. Written out, so that there is one product at a time: the compiler would form several first,
 // for which a register tile has no registers, and move sums about.
@@ -24,10 +27,20 @@ constexpr int kTileRows = 6, kTileVectors = 2;
   return sum;
 }
 
+// sum + the products of a's uint8 and b's int8, four to an int32.
+[[gnu::always_inline]] inline __m256i add_quadruples(__m256i sum, __m256i a, __m256i b) {
+  __m256i product;
+  asm("vpmaddubsw %[b], %[a], %[product]\n\tvpmaddwd %[ones], %[product], %[product]\n\tvpaddd %[product], %[sum], %[sum]"
+      : [sum] "+x"(sum), [product] "=&x"(product)
+      : [a] "x"(a), [b] "x"(b), [ones] "x"(_mm256_set1_epi16(1)));
+  return sum;
+}
+
 template <Dot kDot>
 [[gnu::always_inline]] inline __m256 dot(__m256 sum, __m256i a, __m256i b) {
-  static_assert(kDot == Dot::f32 || kDot == Dot::i16);
+  static_assert(kDot != Dot::bf16);
   if constexpr (kDot == Dot::f32) return _mm256_fmadd_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), sum);
+  if constexpr (kDot == Dot::u8s8) return _mm256_castsi256_ps(add_quadruples(_mm256_castps_si256(sum), a, b));
   return _mm256_castsi256_ps(add_pairs(_mm256_castps_si256(sum), a, b));
 }
 

@@ -13,8 +13,15 @@ namespace {
 // What one 4-byte unit holds, and how two of them are multiplied and added.
 enum class Dot { f32, bf16, i16, u8s8 };
 
-// 14 x 2 accumulators, two registers for the panel and one for the broadcast: 31 of 32.
+// 14 x 2 accumulators, two registers for the panel and one for the broadcast: 31 of 32. Without VNNI 8 bits take two more.
 constexpr int kTileRows = 14, kTileVectors = 2;
+// Whether u8 x s8 products are added in pairs to int16, which saturates.
+#ifdef __AVX512VNNI__
+constexpr bool kPairsInInt16 = false;
+#else
+constexpr bool kPairsInInt16 = true;
+#endif
+constexpr int tile_rows(Dot dot) { return dot == Dot::u8s8 && kPairsInInt16 ? kTileRows - 1 : kTileRows; }
 
 template <Dot kDot>
 [[gnu::always_inline]] inline __m512 dot(__m512 sum, __m512i a, __m512i b) {
@@ -24,6 +31,11 @@ template <Dot kDot>
 #endif
 #ifdef __AVX512VNNI__
   if constexpr (kDot == Dot::u8s8) return _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(sum), a, b));
+#else
+  if constexpr (kDot == Dot::u8s8) {
+    const __m512i quadruples = _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), _mm512_set1_epi16(1));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sum), quadruples));
+  }
 #endif
   if constexpr (kDot == Dot::i16) return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sum), _mm512_madd_epi16(a, b)));
 }

@@ -11,22 +11,16 @@ namespace vivace::cpu::gemm_detail {
 namespace {
 
 template <class From, class To>
-inline void convert_lanes(const From* from, To* to) {
-  store(to, load(from));
-}
-inline void convert_lanes(const int8_t* from, int16_t* to) { widen(from, to); }
-
-template <class From, class To>
 void convert(const void* from, void* to, int64_t n) {
   const From* f = static_cast<const From*>(from);
   To* t = static_cast<To*>(to);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) convert_lanes(f + i, t + i);
+  for (; i + kLanes <= n; i += kLanes) store(t + i, load(f + i));
   if (i == n) return;
   From staged_from[kLanes] = {};
   To staged_to[kLanes];
   std::memcpy(staged_from, f + i, static_cast<size_t>(n - i) * sizeof(From));
-  convert_lanes(staged_from, staged_to);
+  store(staged_to, load(staged_from));
   std::memcpy(t + i, staged_to, static_cast<size_t>(n - i) * sizeof(To));
 }
 
@@ -40,12 +34,6 @@ void flip_sign_bits(const void* from, void* to, int64_t n) {
   const uint8_t* f = static_cast<const uint8_t*>(from);
   uint8_t* t = static_cast<uint8_t*>(to);
   for (int64_t i = 0; i < n; ++i) t[i] = f[i] ^ 0x80;
-}
-
-void widen_u8(const void* from, void* to, int64_t n) {
-  const uint8_t* f = static_cast<const uint8_t*>(from);
-  int16_t* t = static_cast<int16_t*>(to);
-  for (int64_t i = 0; i < n; ++i) t[i] = static_cast<int16_t>(f[i] - 128);
 }
 
 }  // namespace

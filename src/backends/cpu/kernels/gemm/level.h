@@ -73,6 +73,7 @@ struct Level {
   int panel;              // columns of a register tile
   int tile_rows[kUnits];  // rows of the largest
   int unit_cycles[kUnits];  // what one unit along K takes it, about
+  bool pairs_in_int16;      // u8 x s8 products are added in pairs to int16, which saturates: W's scales must leave room (pack.cc)
   // [Unit][rows]; null where the level lacks the instruction.
   TileFn tile[kUnits][kMaxTileRows + 1];
   // [from][to]; null where nothing needs it.

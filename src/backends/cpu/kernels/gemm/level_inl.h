@@ -25,13 +25,13 @@ void dense_tile(const void* a, int64_t a_stride, int64_t units, const void* b, f
 template <Dot kDot, int... kRows>
 constexpr void fill_tiles(Level& level, std::integer_sequence<int, kRows...>) {
   ((level.tile[static_cast<int>(kDot)][kRows + 1] = dense_tile<kDot, kRows + 1>), ...);
-  level.tile_rows[static_cast<int>(kDot)] = kTileRows;
-  level.unit_cycles[static_cast<int>(kDot)] = kTileRows * kTileVectors / 2;  // two products a cycle
+  level.tile_rows[static_cast<int>(kDot)] = tile_rows(kDot);
+  level.unit_cycles[static_cast<int>(kDot)] = tile_rows(kDot) * kTileVectors / 2;  // two products a cycle
 }
 
 template <Dot kDot>
 constexpr void add_unit(Level& level) {
-  fill_tiles<kDot>(level, std::make_integer_sequence<int, kTileRows>{});
+  fill_tiles<kDot>(level, std::make_integer_sequence<int, tile_rows(kDot)>{});
 }
 
 template <bool kInt, int... kAct>
@@ -46,6 +46,8 @@ constexpr Level common_level() {
   level.panel = kTileVectors * kLanes;
   add_unit<Dot::f32>(level);
   add_unit<Dot::i16>(level);
+  add_unit<Dot::u8s8>(level);
+  level.pairs_in_int16 = kPairsInInt16;
   auto set = [&](Elem from, Elem to, ConvertFn f) { level.convert[static_cast<int>(from)][static_cast<int>(to)] = f; };
   set(Elem::f32, Elem::f32, copy<float>);
   set(Elem::bf16, Elem::f32, convert<bf16, float>);
@@ -64,8 +66,6 @@ constexpr Level common_level() {
   set(Elem::u8, Elem::u8, copy<uint8_t>);
   set(Elem::s8, Elem::s8, copy<int8_t>);
   set(Elem::fp8, Elem::fp8, copy<f8e4m3>);
-  set(Elem::s8, Elem::s16, convert<int8_t, int16_t>);
-  set(Elem::u8, Elem::s16, widen_u8);
   set(Elem::s16, Elem::s16, copy<int16_t>);
   auto rows = [&](Elem from, MeasureFn measure, ToInt16Fn to_int16) { level.measure[static_cast<int>(from)] = measure, level.to_int16[static_cast<int>(from)] = to_int16; };
   rows(Elem::f32, measure<float>, to_int16<float>);
@@ -77,8 +77,6 @@ constexpr Level common_level() {
   sum(Elem::f16, Elem::f32, combine<f16, float>);
   sum(Elem::fp8, Elem::f32, combine<f8e4m3, float>);
   sum(Elem::s8, Elem::f32, combine<int8_t, float>);
-  sum(Elem::s8, Elem::s16, combine<int8_t, int16_t>);
-  sum(Elem::u8, Elem::s16, combine<uint8_t, int16_t>);
   sum(Elem::s16, Elem::s16, combine<int16_t, int16_t>);
   static_assert(kTileVectors == 2);
   level.interleave = interleave;
@@ -94,7 +92,6 @@ constexpr Level common_level() {
 constexpr Level bf16_level() {
   Level level = common_level();
   add_unit<Dot::bf16>(level);
-  add_unit<Dot::u8s8>(level);
   level.convert[static_cast<int>(Elem::f32)][static_cast<int>(Elem::bf16_lo)] = convert<float, bf16_lo>;
   return level;
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <vector>
+#include <optional>
 
 #include "backends/cpu/kernels/gemm/plan.h"
 #include "base/parallel.h"
@@ -35,14 +35,16 @@ void load_floats(const Level& level, const Source& source, int64_t row, int64_t 
   }
 }
 
-// Of the whole row; NaN where it is not finite, so that it shows in the result.
-float row_absmax(const Level& level, const Source& source, int64_t row) {
+// What a row's scale as 8 bits follows from (narrow_weight.h); NaN where the row is not finite, so that it shows in the result.
+float row_size(const Level& level, const Source& source, int64_t row, bool pairs) {
+  static_assert(kChunk % 2 == 0);
   float values[kChunk], largest = 0;
   for (int64_t k0 = 0; k0 < source.k && !std::isnan(largest); k0 += kChunk) {
     const int64_t count = std::min(kChunk, source.k - k0);
     load_floats(level, source, row, k0, count, values);
     const float part = absmax(values, count);
     largest = std::isnan(part) ? part : std::max(largest, part);
+    if (pairs) largest = std::max(largest, largest_pair(values, count));
   }
   return largest;
 }
@@ -58,26 +60,26 @@ Int16Row int16_row(const Level& level, const Source& source, int64_t row) {
   return Int16Row(size, source.k);
 }
 
-// How a row is narrowed; of interest where its stored element has a scale.
+// How a row is narrowed; neither where its elements are stored as they are given, or have no scale.
 struct Narrowing {
-  NarrowRow bits8;
-  Int16Row bits16{};
+  std::optional<NarrowRow> bits8;
+  std::optional<Int16Row> bits16;
 };
 
 // One row's elements [k0, k0 + count) in the stored form, `to` being the stored element of this part.
 void store_row(const Level& level, const Source& source, int64_t row, int64_t k0, int64_t count, Elem to, const Narrowing& narrow, char* out) {
-  const bool scaled = (to == Elem::s8 || to == Elem::fp8 || to == Elem::s16) && elem_of(source.dtype) != to;
+  const bool scaled = narrow.bits8 || narrow.bits16;
   const ConvertFn direct = source.dtype == DType::float64 ? nullptr : level.convert[static_cast<int>(elem_of(source.dtype))][static_cast<int>(to)];
   if (direct && !scaled) return direct(source.at(row, k0), out, count);
   float values[kChunk];
   load_floats(level, source, row, k0, count, values);
   if (!scaled) return level.convert[static_cast<int>(Elem::f32)][static_cast<int>(to)](values, out, count);
-  if (to == Elem::s16) return level.to_int16[static_cast<int>(Elem::f32)](values, narrow.bits16.inverse, reinterpret_cast<int16_t*>(out), count);
+  if (to == Elem::s16) return level.to_int16[static_cast<int>(Elem::f32)](values, narrow.bits16->inverse, reinterpret_cast<int16_t*>(out), count);
   for (int64_t i = 0; i < count; ++i) {
     if (to == Elem::fp8) {
-      reinterpret_cast<f8e4m3*>(out)[i] = narrow.bits8.float8(values[i]);
+      reinterpret_cast<f8e4m3*>(out)[i] = narrow.bits8->float8(values[i]);
     } else {
-      out[i] = static_cast<char>(narrow.bits8.int8(values[i]));
+      out[i] = static_cast<char>(narrow.bits8->int8(values[i]));
     }
   }
 }
@@ -102,7 +104,8 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
   const int columns = level.panel, half = columns / 2;
   int64_t row_of[kMaxPanel];  // -1: padding
   float scale[kMaxPanel];
-  std::vector<Narrowing> narrowing(static_cast<size_t>(columns), Narrowing{NarrowRow(spec.w, 0)});
+  Narrowing narrowing[kMaxPanel];
+  const bool given = elem_of(source.dtype) == plan.w_stored, pairs = plan.unit == Unit::u8s8;
   for (int j = 0; j < columns; ++j) {
     if (spec.geglu) {
       const int64_t column = panel * half + j % half;
@@ -112,15 +115,16 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
     }
     scale[j] = 1.f;
     if (!plan.has_scale || row_of[j] < 0) continue;
-    if (source.scale) {
-      scale[j] = source.scale[row_of[j]];
-    } else if (Narrowing& narrow = narrowing[static_cast<size_t>(j)]; plan.w_stored == Elem::s16) {
-      narrow.bits16 = int16_row(level, source, row_of[j]);
-      scale[j] = narrow.bits16.scale;
-    } else if (elem_of(source.dtype) != plan.w_stored) {
-      narrow.bits8 = NarrowRow(spec.w, row_absmax(level, source, row_of[j]));
-      scale[j] = narrow.bits8.scale();
+    if (plan.w_stored == Elem::s16) {
+      narrowing[j].bits16 = int16_row(level, source, row_of[j]);
+      scale[j] = narrowing[j].bits16->scale;
+      continue;
     }
+    if (!given || (pairs && level.pairs_in_int16)) {
+      const float size = row_size(level, source, row_of[j], pairs);
+      if (!given || size > 128) scale[j] = narrowing[j].bits8.emplace(spec.w, size).scale();
+    }
+    if (source.scale) scale[j] *= source.scale[row_of[j]];
   }
   if (plan.has_scale) std::memcpy(packed + panel * columns * 4, scale, static_cast<size_t>(columns) * 4);
 
@@ -134,7 +138,7 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
       std::memset(rows, 0, sizeof rows);
       for (int j = 0; j < columns; ++j) {
         if (row_of[j] < 0) continue;
-        store_row(level, source, row_of[j], k0, count, to, narrowing[static_cast<size_t>(j)], rows[j]);
+        store_row(level, source, row_of[j], k0, count, to, narrowing[j], rows[j]);
         for (int64_t i = 0; plan.has_offset && i < count; ++i) offset[j] += 128 * static_cast<int8_t>(rows[j][i]);
       }
       interleave(rows, columns, units, plan.stored_unit(), out);

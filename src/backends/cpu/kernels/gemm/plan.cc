@@ -29,7 +29,6 @@ int64_t GemmPlan::quantized_stride() const { return (units * per_unit * elem_siz
 GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   GemmPlan plan{};
   plan.level = find_level(level);
-  auto offers = [&](Unit unit) { return plan.level->tile[static_cast<int>(unit)][1] != nullptr; };
   plan.a_given = elem_of(spec.a), plan.w_stored = elem_of(spec.w), plan.parts = 1;
   plan.has_scale = spec.w == DType::int8 || spec.w == DType::float8_e4m3;
   if (spec.compute == Compute::int16_dynamic) {
@@ -38,12 +37,8 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   } else if (spec.compute == Compute::int8_dynamic) {
     plan.quantize_a = is_floating(spec.a);
     if (plan.quantize_a) plan.a_given = Elem::u8;
-    if (offers(Unit::u8s8)) {
-      plan.unit = Unit::u8s8, plan.per_unit = 4, plan.a_used = Elem::u8, plan.w_used = Elem::s8, plan.has_offset = true;
-    } else {
-      plan.unit = Unit::i16, plan.per_unit = 2, plan.a_used = plan.w_used = Elem::s16;
-    }
-  } else if (spec.compute != Compute::f32 && offers(Unit::bf16)) {
+    plan.unit = Unit::u8s8, plan.per_unit = 4, plan.a_used = Elem::u8, plan.w_used = Elem::s8, plan.has_offset = true;
+  } else if (spec.compute != Compute::f32 && plan.level->tile[static_cast<int>(Unit::bf16)][1]) {
     plan.unit = Unit::bf16, plan.per_unit = 2, plan.a_used = plan.w_used = Elem::bf16;
     if (spec.compute == Compute::bf16x3) plan.parts = 2, plan.w_stored = Elem::bf16;
   } else {

@@ -90,10 +90,6 @@ inline void store(bf16_lo* p, Vec x) {
   const __mmask16 finite = _mm512_cmp_ps_mask(abs(high), splat(3.4e38f), _CMP_LE_OQ);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bf16(_mm512_maskz_sub_ps(finite, x, high)));
 }
-inline void widen(const int8_t* from, int16_t* to) {
-  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_cvtepi8_epi16(x));
-}
 // To nearest even; what fits.
 inline void store_int16(int16_t* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x))); }
 
@@ -156,10 +152,6 @@ inline void store(bf16* p, Vec x) {
   const VecI nan = _mm256_or_si256(u, splat_int(0x400000));
   const VecI y = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, nan, bits(_mm256_cmp_ps(x, x, _CMP_UNORD_Q))), 16);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)));
-}
-inline void widen(const int8_t* from, int16_t* to) {
-  const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_cvtepi8_epi16(x));
 }
 inline void store_int16(int16_t* p, Vec first, Vec second) {
   const __m256i halves = _mm256_packs_epi32(_mm256_cvtps_epi32(first), _mm256_cvtps_epi32(second));

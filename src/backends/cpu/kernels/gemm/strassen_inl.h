@@ -12,12 +12,7 @@
 namespace vivace::cpu::gemm_detail {
 namespace {
 
-// Sixteen int16 at every level.
-inline __m256i load16(const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-inline __m256i load16(const uint8_t* p) {
-  return _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), _mm256_set1_epi16(128));
-}
-
+// Sixteen at every level.
 inline __m256i load16(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 
 template <class From, class To, int kTerms>
