@@ -24,11 +24,11 @@ using Spin = float (*)(int64_t n);
 #define VIVACE_SPIN(name, isa_flags, Vector, zero, step, last) \
   __attribute__((target(isa_flags), noinline)) float name(int64_t n) { \
     Vector acc[kChains]; \
-    for (int c = 0; c < kChains; ++c) acc[c] = zero(c); \
+    _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) acc[c] = zero(c); \
     for (int64_t i = 0; i < n; ++i) { \
       _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) { step(acc[c]); } \
     } \
-    for (int c = 1; c < kChains; ++c) acc[0] = last(acc[0], acc[c]); \
+    _Pragma("GCC unroll 12") for (int c = 1; c < kChains; ++c) acc[0] = last(acc[0], acc[c]); \
     float out[16] = {}; \
     std::memcpy(out, &acc[0], sizeof(Vector)); \
     return out[0]; \
@@ -55,13 +55,18 @@ VIVACE_SPIN(bfloat_avx512, "avx512f,avx512bf16", __m512, AVX512_ZERO, BF16_STEP,
 VIVACE_SPIN(int_sse2, "sse2", __m128i, SSE_INT_ZERO, SSE_INT_STEP, _mm_add_epi32)
 
 #define AVX2_INT_ZERO(c) _mm256_set1_epi32(c)
-// One chain after the other: the compiler would form all products first, for which there are no registers.
-#define AVX2_INT_STEP(a) a = _mm256_add_epi32(a, _mm256_madd_epi16(a, _mm256_set1_epi16(3))); asm volatile("" : "+x"(a))
+// Bytes as the kernels multiply them without VNNI. One chain after the other: the compiler would form all products first, for which there are no registers.
+#define AVX2_INT_STEP(a) \
+  a = _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_set1_epi8(1)), _mm256_set1_epi16(1))); \
+  asm volatile("" : "+x"(a))
 VIVACE_SPIN(int_avx2, "avx2", __m256i, AVX2_INT_ZERO, AVX2_INT_STEP, _mm256_add_epi32)
 
-#define VNNI_ZERO(c) _mm512_set1_epi32(c)
+#define AVX512_INT_ZERO(c) _mm512_set1_epi32(c)
+#define AVX512_INT_STEP(a) a = _mm512_add_epi32(a, _mm512_madd_epi16(_mm512_maddubs_epi16(a, _mm512_set1_epi8(1)), _mm512_set1_epi16(1)))
+VIVACE_SPIN(int_avx512, "avx512f,avx512bw", __m512i, AVX512_INT_ZERO, AVX512_INT_STEP, _mm512_add_epi32)
+
 #define VNNI_STEP(a) a = _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), _mm512_set1_epi8(1))
-VIVACE_SPIN(int_vnni, "avx512f,avx512vnni", __m512i, VNNI_ZERO, VNNI_STEP, _mm512_add_epi32)
+VIVACE_SPIN(int_vnni, "avx512f,avx512vnni", __m512i, AVX512_INT_ZERO, VNNI_STEP, _mm512_add_epi32)
 
 // Six sums and the two factors fill the tile registers. A product takes some 16 cycles, so a sixteenth of the rounds will do.
 template <AmxDot kDot>
@@ -93,8 +98,8 @@ struct Loops {
 Loops loops() {
   switch (isa()) {
     case Isa::baseline: return {{float_sse2, 8}, {float_sse2, 8}, {int_sse2, 16}};
-    case Isa::avx2: return {{float_avx2, 16}, {float_avx2, 16}, {int_avx2, 32}};
-    case Isa::avx512: return {{float_avx512, 32}, {float_avx512, 32}, {int_avx2, 32}};
+    case Isa::avx2: return {{float_avx2, 16}, {float_avx2, 16}, {int_avx2, 64}};
+    case Isa::avx512: return {{float_avx512, 32}, {float_avx512, 32}, {int_avx512, 128}};
     case Isa::avx512_bf16: break;
     case Isa::amx: return {{float_avx512, 32}, {amx_spin<AmxDot::bf16>, 1024}, {amx_spin<AmxDot::u8s8>, 2048}};
   }

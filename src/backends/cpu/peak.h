@@ -7,7 +7,7 @@ namespace vivace::cpu {
 
 // On num_threads() threads at isa(). Operations count a multiply-add as 2.
 struct MachinePeak {
-  double float32 = 0, bfloat16 = 0, int8 = 0;  // operations a second out of registers, in the arithmetic that our kernels use for the dtype (int8: int16 without VNNI)
+  double float32 = 0, bfloat16 = 0, int8 = 0;  // operations a second out of registers, in the arithmetic that our kernels use for the dtype
   double bytes = 0;                            // a second, read from memory
 
   // Of kernels that compute in `dtype`; float16 is stored only.
