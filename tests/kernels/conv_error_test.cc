@@ -31,6 +31,11 @@ Matrices matrices_of(std::string_view kernel) {
   return {3, 3, 1, 1, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 1, 1}};
 }
 
+double as_kept(double x, DType dtype) {
+  const auto f = static_cast<float>(x);
+  return dtype == DType::bfloat16 ? static_cast<float>(bf16(f)) : dtype == DType::float16 ? static_cast<float>(f16(f)) : f;
+}
+
 // What one output's error can be (`most`) and is likely to be (`variance`), from the operands themselves.
 struct ErrorBound {
   std::vector<double> most, variance;
@@ -50,13 +55,18 @@ ErrorBound bound_of(std::string_view kernel, const Problem& p) {
   const double transforms = 2.0 * m.in + 2.0 * m.pos;  // float32 operations before and after
   const double worst = u + weight_u + u * weight_u + u32 * (static_cast<double>(ci) + transforms + 4),
                likely = (u * u + weight_u * weight_u) / 3 + u32 * u32 * (static_cast<double>(ci) + transforms);
-  std::vector<double> weights(static_cast<size_t>(co * ci * positions));
+  const bool int16 = kernel.ends_with("int16");
+  // `lost`: what of a transformed weight int16's taps lose by being kept in s.w.
+  std::vector<double> weights(static_cast<size_t>(co * ci * positions)), lost(weights.size());
   for (int64_t i = 0; i < co * ci; ++i)
     for (int a = 0; a < m.pos; ++a)
       for (int b = 0; b < m.pos; ++b)
-        for (int t = 0; t < 9; ++t) weights[i * positions + a * m.pos + b] += m.weight[a * 3 + t / 3] * m.weight[b * 3 + t % 3] * p.weight[i * 9 + t];
+        for (int t = 0; t < 9; ++t) {
+          const double transform = m.weight[a * 3 + t / 3] * m.weight[b * 3 + t % 3], tap = p.weight[i * 9 + t];
+          weights[i * positions + a * m.pos + b] += transform * tap;
+          if (int16) lost[i * positions + a * m.pos + b] += transform * (tap - as_kept(tap, s.w));
+        }
   // Of int16: the step of a column of weights, and of a block of a tile's channels, at each position.
-  const bool int16 = kernel.ends_with("int16");
   constexpr int64_t kBlock = 64;
   const int64_t blocks = int16 ? (ci + kBlock - 1) / kBlock : 0;
   const auto in_block = [&](int64_t block) { return std::min(kBlock, ci - block * kBlock); };
@@ -93,8 +103,9 @@ ErrorBound bound_of(std::string_view kernel, const Problem& p) {
             for (int q = 0; q < positions; ++q) {
               const double v = inputs[k * positions + q], w = weights[(o * ci + k) * positions + q];
               const double a = input_step[k / kBlock * positions + q], c = weight_step[o * positions + q];
-              steps[q] += (std::abs(v) * c + std::abs(w) * a + a * c / 2) / 2;
-              step_squares[q] += (v * v * c * c + w * w * a * a) / 12;
+              const double l = lost[(o * ci + k) * positions + q];
+              steps[q] += (std::abs(v) * c + std::abs(w) * a + a * c / 2) / 2 + std::abs(v * l);
+              step_squares[q] += (v * v * c * c + w * w * a * a) / 12 + v * v * l * l;
             }
           for (int64_t k = 0; k < ci; ++k)
             for (int q = 0; q < positions; ++q) {

@@ -16,6 +16,7 @@ namespace {
 
 enum class Algorithm { direct, phases, winograd_f2, winograd_f4, winograd_upsample };
 enum class Products { f32, bf16, int16 };  // int16 with Winograd alone
+constexpr int kTaps = 9;                   // of a convolution that Winograd takes
 
 const ConvIsaKernels& kernels_for(Products products, Isa isa) {
   if (products == Products::bf16) return isa >= Isa::amx ? kConvAmxBf16 : kConvAvx512Bf16;
@@ -88,8 +89,11 @@ std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
 }
 
 // Of weights that are packed as the products take them, or as they are kept.
-template <Algorithm algorithm>
-DType packed_dtype(const ConvSpec& spec) { return is_winograd(algorithm) || spec.compute != DType::float32 ? spec.compute : spec.w; }
+template <Algorithm algorithm, Products products>
+DType packed_dtype(const ConvSpec& spec) {
+  const bool kept = products == Products::int16 || (!is_winograd(algorithm) && spec.compute == DType::float32);
+  return kept ? spec.w : spec.compute;
+}
 
 template <Algorithm algorithm>
 int slot_count(const ConvSpec& spec) {
@@ -97,7 +101,7 @@ int slot_count(const ConvSpec& spec) {
   return algorithm == Algorithm::phases ? 16 : spec.kernel * spec.kernel;
 }
 
-// Bytes of the scales that packed weights of int16 begin with: [panel][slot][channel of the panel].
+// Bytes of the scales that weights for int16 begin with: [panel][slot][channel of the panel]. The taps follow: [panel][tap][channel][channel of the panel].
 template <Algorithm algorithm>
 size_t scale_bytes(const ConvSpec& spec, const ConvFormat& format) {
   return static_cast<size_t>(format.panels(spec.out_channels) * slot_count<algorithm>(spec) * format.panel) * sizeof(float);
@@ -106,10 +110,10 @@ size_t scale_bytes(const ConvSpec& spec, const ConvFormat& format) {
 template <Algorithm algorithm, Products products>
 size_t packed_bytes(const ConvSpec& spec, Isa isa) {
   const ConvFormat& format = kernels_for(products, isa).format;
-  const int64_t channels = format.units(spec.in_channels) * format.unit;
-  const auto weights = static_cast<size_t>(format.panels(spec.out_channels) * format.panel * slot_count<algorithm>(spec) * channels);
-  if (products == Products::int16) return scale_bytes<algorithm>(spec, format) + weights * sizeof(int16_t);
-  return weights * dtype_size(packed_dtype<algorithm>(spec));
+  const int64_t columns = format.panels(spec.out_channels) * format.panel;
+  const size_t element = dtype_size(packed_dtype<algorithm, products>(spec));
+  if (products == Products::int16) return scale_bytes<algorithm>(spec, format) + static_cast<size_t>(columns * kTaps * spec.in_channels) * element;
+  return static_cast<size_t>(columns * slot_count<algorithm>(spec) * format.units(spec.in_channels) * format.unit) * element;
 }
 
 // A column of a panel, kConvInt16Block channels at a time.
@@ -128,31 +132,17 @@ Int16Row int16_column(const float* wide, int64_t channels, int panel) {
   return largest;
 }
 
-// A panel of transformed weights, [slot][channel][output] in float32, as int16 pairs of channels and a scale an output.
-void pack_int16(const std::vector<float>& wide, int slots, int64_t channels, const ConvFormat& format, float* scales, int16_t* out) {
-  const int64_t units = format.units(channels);
-  for (int slot = 0; slot < slots; ++slot)
-    for (int o = 0; o < format.panel; ++o) {
-      const float* column = wide.data() + slot * channels * format.panel + o;
-      const Int16Row row = int16_column(column, channels, format.panel);
-      scales[slot * format.panel + o] = row.scale;
-      int16_t* to = out + (slot * units * format.panel + o) * 2;
-      for (int64_t i = 0; i < units * 2; ++i)
-        to[i / 2 * format.panel * 2 + i % 2] = i < channels && row.inverse != 0 ? static_cast<int16_t>(std::lrint(column[i * format.panel] * row.inverse)) : int16_t{0};
-    }
-}
-
-// Panel `index` alone, transformed in float32, and from there.
-void pack_panel_int16(const ConvIsaKernels& kernels, const ConvPackJob& job, int64_t index, float* scales, int16_t* out) {
-  const ConvFormat& format = kernels.format;
-  const int64_t first = index * format.panel;
-  std::vector<float> wide(static_cast<size_t>(job.slots * job.in_channels * format.panel));
+// The scales of panel `index`, which is transformed alone, in float32.
+void find_scales(const ConvIsaKernels& kernels, const ConvPackJob& job, int64_t index, float* scales) {
+  const int panel = kernels.format.panel;
+  const int64_t first = index * panel;
+  std::vector<float> wide(static_cast<size_t>(job.slots * job.in_channels * panel));  // [slot][channel][output]
   ConvPackJob one = job;
   one.weight = static_cast<const char*>(job.weight) + first * job.in_channels * job.taps * static_cast<int64_t>(dtype_size(job.dtype));
-  one.out_channels = std::min<int64_t>(format.panel, job.out_channels - first), one.packed = wide.data();
+  one.out_channels = std::min<int64_t>(panel, job.out_channels - first), one.packed = wide.data(), one.packed_dtype = DType::float32;
   kernels.pack_panel(one, 0);
-  const int64_t columns = job.slots * format.panel;
-  pack_int16(wide, job.slots, job.in_channels, format, scales + index * columns, out + index * columns * format.units(job.in_channels) * format.unit);
+  for (int64_t column = 0; column < job.slots * panel; ++column)
+    scales[first * job.slots + column] = int16_column(wide.data() + column / panel * job.in_channels * panel + column % panel, job.in_channels, panel).scale;
 }
 
 template <Algorithm algorithm, Products products>
@@ -172,16 +162,19 @@ void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* 
     dtype = DType::float32;
   }
   const Slots slots = make_slots(algorithm, spec);
-  const ConvPackJob job{spec.in_channels, spec.out_channels, taps, slots.count, slots.coefficients.data(), weight, dtype, packed, packed_dtype<algorithm>(spec)};
-  parallel_for(format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      if (products == Products::int16) {
-        char* weights = static_cast<char*>(packed) + scale_bytes<algorithm>(spec, format);
-        pack_panel_int16(kernels, job, panel, static_cast<float*>(packed), reinterpret_cast<int16_t*>(weights));
-      } else {
-        kernels.pack_panel(job, panel);
-      }
-    }
+  const auto job = [&](const Slots& of, void* to) {
+    return ConvPackJob{spec.in_channels, spec.out_channels, taps, of.count, of.coefficients.data(), weight, dtype, to, packed_dtype<algorithm, products>(spec)};
+  };
+  const auto each_panel = [&](const auto& body) {
+    parallel_for(format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t panel = begin; panel < end; ++panel) body(panel);
+    });
+  };
+  if (products != Products::int16) return each_panel([&](int64_t panel) { kernels.pack_panel(job(slots, packed), panel); });
+  const Slots as_they_are = make_slots(Algorithm::direct, spec);
+  each_panel([&](int64_t panel) {
+    find_scales(kernels, job(slots, nullptr), panel, static_cast<float*>(packed));
+    kernels.pack_panel(job(as_they_are, static_cast<char*>(packed) + scale_bytes<algorithm>(spec, format)), panel);
   });
 }
 
@@ -217,23 +210,33 @@ void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
   const int64_t blocks = plan.grid.count();
   const int threads = job.args.threads;
   char* inputs = static_cast<char*>(workspace);
-  char* scratches = inputs + static_cast<size_t>(plan.shared ? blocks : threads) * plan.input_bytes;
+  char* scratches = inputs + static_cast<size_t>(plan.group > 0 ? plan.group : threads) * plan.input_bytes;
+  char* weights = scratches + static_cast<size_t>(threads) * plan.scratch_bytes;
   const auto input = [&](int64_t i) { return inputs + static_cast<size_t>(i) * plan.input_bytes; };
   const auto scratch = [&](int thread) { return scratches + static_cast<size_t>(thread) * plan.scratch_bytes; };
-  if (plan.shared) {
-    run_tasks(blocks * plan.chunks, threads, [&](int thread, int64_t task) {
-      const int64_t block = task / plan.chunks, chunk = task % plan.chunks;
-      steps.prepare(job, block, chunk, chunk + 1, input(block), scratch(thread));
-    });
-    // Panel by panel, so that a panel's weights are read from memory once.
-    run_tasks(blocks * plan.panels, threads, [&](int thread, int64_t task) {
-      const int64_t panel = task / blocks, block = task % blocks;
-      steps.multiply(job, block, panel, input(block), scratch(thread));
-    });
-  } else {
+  const auto weights_of = [&](int thread, int64_t panel) { return weights + static_cast<size_t>(plan.weights_first ? panel : thread) * plan.weight_bytes; };
+  if (plan.weights_first) run_tasks(plan.panels, threads, [&](int thread, int64_t panel) { steps.transform_weights(job, panel, weights_of(thread, panel)); });
+  if (plan.group == 0) {
     run_tasks(blocks, threads, [&](int thread, int64_t block) {
       steps.prepare(job, block, 0, plan.chunks, input(thread), scratch(thread));
-      for (int64_t panel = 0; panel < plan.panels; ++panel) steps.multiply(job, block, panel, input(thread), scratch(thread));
+      for (int64_t panel = 0; panel < plan.panels; ++panel) steps.multiply(job, block, panel, input(thread), weights_of(thread, panel), scratch(thread));
+    });
+    return;
+  }
+  const bool transforms = steps.transform_weights && !plan.weights_first;
+  for (int64_t first = 0; first < blocks; first += plan.group) {
+    const int64_t count = std::min(plan.group, blocks - first);
+    run_tasks(count * plan.chunks, threads, [&](int thread, int64_t task) {
+      const int64_t block = task / plan.chunks, chunk = task % plan.chunks;
+      steps.prepare(job, first + block, chunk, chunk + 1, input(block), scratch(thread));
+    });
+    // Panel by panel, so that a panel's weights are read from memory once. A task that transforms them does so for as many blocks as leaves all threads busy.
+    const int64_t parts = transforms ? std::clamp<int64_t>(4 * threads / plan.panels, 1, count) : count;
+    run_tasks(plan.panels * parts, threads, [&](int thread, int64_t task) {
+      const int64_t panel = task / parts, part = task % parts;
+      if (transforms) steps.transform_weights(job, panel, weights_of(thread, panel));
+      for (int64_t block = part * count / parts; block < (part + 1) * count / parts; ++block)
+        steps.multiply(job, first + block, panel, input(block), weights_of(thread, panel), scratch(thread));
     });
   }
 }

@@ -22,7 +22,7 @@ struct ConvPadding {
 // How the work is cut (conv_plan.h); the result is the same up to the order of sums.
 struct ConvBlocking {
   int cache_kib = 0;  // what a block's prepared input may take; 0: the default
-  int shared = -1;    // 1: all blocks are prepared first, for all threads; 0: each thread prepares its own; -1: by the shape
+  int shared = -1;    // 1: all blocks are prepared first, for all threads; 0: each thread prepares its own; -1: by the shape, as int16 with large weights always
 };
 
 // What a convolution is, known before any tensor is.
@@ -33,8 +33,8 @@ struct ConvSpec {
   ConvPadding pad;
   DType act = DType::float32;      // of x, y and residual: float32, bfloat16 or float16
   DType compute = DType::float32;  // of the multiplications: float32 or bfloat16; sums are float32 always
-  // How direct and phase kernels with float32 products keep the packed weights: float32, or bfloat16 or float16, widened block by block. The others,
-  // whose transforms would be rounded or whose products are bfloat16, keep them as they multiply them.
+  // How direct and phase kernels with float32 products, and Winograd with int16, keep the packed weights: float32, or bfloat16 or float16, widened block
+  // by block. The others, whose transforms would be rounded or whose products are bfloat16, keep them as they multiply them.
   DType w = DType::float32;
   bool upsample2x = false;         // nearest 2x before the convolution; the padding is that of the upsampled image
   ConvBlocking blocking{};

@@ -34,7 +34,7 @@ VIVACE_INLINE const Unit* tile_weights(const ConvJob& job, int64_t at, int64_t c
   return wide;
 }
 
-void direct_multiply(const ConvJob& job, int64_t index, int64_t panel, const void* input, void* scratch) {
+void direct_multiply(const ConvJob& job, int64_t index, int64_t panel, const void* input, const void*, void* scratch) {
   const ConvPlan& plan = job.plan;
   const BlockGrid::Block block = plan.grid.block(index);
   const int64_t units = (job.spec.in_channels + kElementsPerUnit - 1) / kElementsPerUnit;
@@ -71,7 +71,7 @@ void direct_multiply(const ConvJob& job, int64_t index, int64_t panel, const voi
   }
 }
 
-inline constexpr ConvSteps kDirectSteps{direct_prepare, direct_multiply};
+inline constexpr ConvSteps kDirectSteps{direct_prepare, nullptr, direct_multiply};
 
 }  // namespace
 }  // namespace vivace::cpu::VIVACE_SIMD

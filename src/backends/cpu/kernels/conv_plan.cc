@@ -12,6 +12,7 @@ constexpr int64_t kUnitBytes = 4, kLine = 64;
 // Half of a second-level cache: a block's input stays there while every panel reads it; weights and sums stream through the other half.
 // (Measured on Zen 4, 1 MiB: 350 to 600 KiB are alike, 1.5 MiB and more are 3-5 % slower.)
 constexpr int64_t kHalfCache = 512 << 10;
+constexpr int64_t kLastLevel = 16 << 20;  // what can be expected of a last-level cache
 
 // Buffers whose rows lie a multiple of 4 KiB apart would fight for the same few cache sets: lengths are made odd multiples of a line.
 int64_t odd_lines(int64_t bytes) { return round_up(bytes, 2 * kLine) + kLine; }
@@ -34,9 +35,8 @@ int64_t block_cache(const ConvSpec& spec) { return spec.blocking.cache_kib > 0 ?
 // Sharing costs a pass through the last-level cache; it pays where threads would otherwise idle or read weights from memory again and again.
 bool share_input(const ConvPlan& plan, const ConvSpec& spec, size_t weight_bytes, int threads) {
   if (spec.blocking.shared >= 0) return spec.blocking.shared != 0;
-  constexpr size_t kLastLevel = 16 << 20;  // what can be expected of a last-level cache
-  const auto blocks = static_cast<size_t>(plan.grid.count());
-  return blocks < 2 * static_cast<size_t>(threads) || (weight_bytes > kLastLevel / 2 && blocks * plan.input_bytes <= kLastLevel);
+  const auto blocks = static_cast<size_t>(plan.grid.count()), last_level = static_cast<size_t>(kLastLevel);
+  return blocks < 2 * static_cast<size_t>(threads) || (weight_bytes > last_level / 2 && blocks * plan.input_bytes <= last_level);
 }
 
 }  // namespace
@@ -69,8 +69,17 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
   plan.patch_bytes = static_cast<size_t>(odd_lines(patch_rows * plan.patch_cols * format.chunk * 4));
   plan.sum_stride = odd_lines(cells * format.panel * 4) / 4;
   plan.scratch_bytes = plan.patch_bytes + static_cast<size_t>(positions * plan.sum_stride * 4);
-  const auto weight_bytes = static_cast<size_t>(plan.panels * format.panel * format.units(spec.in_channels) * kUnitBytes * positions);
-  plan.shared = share_input(plan, spec, weight_bytes, threads);
+  const int64_t panel_bytes = positions * format.units(spec.in_channels) * format.panel * kUnitBytes;
+  plan.group = share_input(plan, spec, static_cast<size_t>(plan.panels * panel_bytes), threads) ? plan.grid.count() : 0;
+  if (format.scaled) {
+    plan.weight_stride = odd_lines(panel_bytes / positions) / kUnitBytes;
+    plan.weight_bytes = static_cast<size_t>(positions * plan.weight_stride * kUnitBytes);
+    plan.weights_first = plan.panels * panel_bytes <= kLastLevel / 2;
+    // To transform a weight takes as long as its products with a few cells, so a group has enough of those.
+    constexpr int64_t kEnough = 64;
+    const int64_t fit = kLastLevel / 2 / static_cast<int64_t>(plan.input_bytes);
+    if (!plan.weights_first) plan.group = equal_part(plan.grid.count(), std::max(fit, divide_up(kEnough, cells)));
+  }
   return plan;
 }
 
@@ -97,7 +106,7 @@ ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, 
   plan.taps_at_once = static_cast<int>(equal_part(plan.taps, plan.taps_at_once));
   const bool widens = format.unit == 1 && spec.w != DType::float32;
   plan.scratch_bytes = plan.sum_bytes + (widens ? static_cast<size_t>(plan.taps_at_once * tap_bytes) : 0);
-  plan.shared = share_input(plan, spec, static_cast<size_t>(plan.panels * plan.phases * plan.taps * tap_bytes), threads);
+  plan.group = share_input(plan, spec, static_cast<size_t>(plan.panels * plan.phases * plan.taps * tap_bytes), threads) ? plan.grid.count() : 0;
   return plan;
 }
 

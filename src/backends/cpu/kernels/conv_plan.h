@@ -39,7 +39,8 @@ struct ConvFormat {
   int chunk;     // input channels that are prepared at a time
   int unit;      // input channels in four bytes
   int max_rows;  // cells of a register tile
-  bool scaled = false;  // a transformed tile has a scale for each chunk and position (winograd_int16.h)
+  // winograd_int16.h: a transformed tile has a scale for each chunk and position, and weights are kept as taps and transformed as they are used.
+  bool scaled = false;
 
   int64_t panels(int64_t out_channels) const { return (out_channels + panel - 1) / panel; }
   // A scaled format's last chunk is filled up.
@@ -62,16 +63,17 @@ inline constexpr WinogradShape kWinogradF4{
 // F(2, 3) on pixels a, b, b, c: one of its four products is (b - b) times a weight; what is left is a - b, b and b - c, with the 2 of 2b in G.
 inline constexpr WinogradShape kWinogradUpsample{3, 3, 1, 2, {{1, 0, 0}, {1, 1, 1}, {0, 0, 1}}};
 
-// Work is blocks of cells times panels of output channels. `shared`: every block's input is prepared first, for all threads, and each panel's
-// weights are then read once (for few blocks or large weights); otherwise a thread prepares a block in its own cache and does all panels.
+// Work is blocks of cells times panels of output channels. With a `group`, the inputs of so many blocks are prepared first, for all threads, and each
+// panel's weights are then read once for them (for few blocks or large weights); without, a thread prepares a block in its own cache and does all panels.
 struct ConvPlan {
   BlockGrid grid;
-  bool shared = false;
+  int64_t group = 0;
   int64_t panels = 0, chunks = 0;
   size_t input_bytes = 0;    // of one block's prepared input
   size_t scratch_bytes = 0;  // of a thread
   size_t workspace_bytes(int threads) const {
-    return static_cast<size_t>(shared ? grid.count() : threads) * input_bytes + static_cast<size_t>(threads) * scratch_bytes;
+    return static_cast<size_t>(group > 0 ? group : threads) * input_bytes + static_cast<size_t>(threads) * scratch_bytes +
+           static_cast<size_t>(weights_first ? panels : threads) * weight_bytes;
   }
 
   // Winograd: transformed input is [position][tile][unit].
@@ -80,6 +82,12 @@ struct ConvPlan {
   int64_t patch_cols = 0;  // between the rows of a patch, in pixels
   size_t patch_bytes = 0;  // of the scratch, before the sums [position][tile][channel of the panel]
   int64_t sum_stride = 0;  // floats between their positions
+
+  // In a scaled format: a panel's transformed weights, [position][unit][channel of the panel]. Those of all panels are made first if a cache can hold
+  // them, otherwise each thread makes a panel's for a group of blocks.
+  bool weights_first = false;
+  size_t weight_bytes = 0;
+  int64_t weight_stride = 0;  // units between their positions
 
   // Direct: input is [patch row][patch col][unit].
   int64_t pixel_units = 0;
@@ -101,8 +109,10 @@ struct ConvJob {
 struct ConvSteps {
   // Channel chunks [chunk_begin, chunk_end) of a block into `input` (plan.input_bytes).
   void (*prepare)(const ConvJob&, int64_t block, int64_t chunk_begin, int64_t chunk_end, void* input, void* scratch);
-  // One panel of a block from its prepared input into y.
-  void (*multiply)(const ConvJob&, int64_t block, int64_t panel, const void* input, void* scratch);
+  // A panel's packed weights into `weights` (plan.weight_bytes); null where they are packed as they are multiplied.
+  void (*transform_weights)(const ConvJob&, int64_t panel, void* weights);
+  // One panel of a block from its prepared input, and its transformed weights where there are such, into y.
+  void (*multiply)(const ConvJob&, int64_t block, int64_t panel, const void* input, const void* weights, void* scratch);
 };
 
 // packed[panel][slot][unit][panel channels][channels of a unit] = sum over taps of coefficients[slot][tap] * weight[tap]

@@ -7,7 +7,7 @@
 namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
-// The one-dimensional transforms, applied to columns and then rows. See WinogradShape for the numbers and the weights' transform.
+// The one-dimensional transforms, applied to columns and then rows. See WinogradShape for the numbers; weights() is its weight_transform.
 struct WinogradF2 {
   static constexpr const WinogradShape& shape = kWinogradF2;
   static VIVACE_INLINE void input(const VF* d, VF* v) {
@@ -19,6 +19,13 @@ struct WinogradF2 {
   static VIVACE_INLINE void output(const VF* m, VF* y) {
     y[0] = m[0] + m[1] + m[2];
     y[1] = m[1] - m[2] - m[3];
+  }
+  static VIVACE_INLINE void weights(const VF* g, VF* u) {
+    const VF even = (g[0] + g[2]) * splat(.5f), odd = g[1] * splat(.5f);
+    u[0] = g[0];
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = g[2];
   }
 };
 
@@ -42,6 +49,15 @@ struct WinogradF4 {
     y[2] = fma(sum2, splat(4.f), sum1);
     y[3] = fma(difference2, splat(8.f), difference1) + m[5];
   }
+  static VIVACE_INLINE void weights(const VF* g, VF* u) {
+    const VF even1 = (g[0] + g[2]) * splat(-1.f / 6), even2 = fma(g[0], splat(1.f / 24), g[2] * splat(1.f / 6));
+    u[0] = g[0] * splat(.25f);
+    u[1] = fma(g[1], splat(-1.f / 6), even1);
+    u[2] = fma(g[1], splat(1.f / 6), even1);
+    u[3] = fma(g[1], splat(1.f / 12), even2);
+    u[4] = fma(g[1], splat(-1.f / 12), even2);
+    u[5] = g[2];
+  }
 };
 
 struct WinogradUpsample {
@@ -54,6 +70,11 @@ struct WinogradUpsample {
   static VIVACE_INLINE void output(const VF* m, VF* y) {
     y[0] = m[0] + m[1];
     y[1] = m[1] - m[2];
+  }
+  static VIVACE_INLINE void weights(const VF* g, VF* u) {
+    u[0] = g[0];
+    u[1] = g[0] + g[1] + g[2];
+    u[2] = g[2];
   }
 };
 
@@ -150,7 +171,7 @@ void winograd_finish(const ConvJob& job, const BlockGrid::Block& block, int64_t 
 }
 
 template <class Transform>
-void winograd_multiply(const ConvJob& job, int64_t index, int64_t panel, const void* input, void* scratch) {
+void winograd_multiply(const ConvJob& job, int64_t index, int64_t panel, const void* input, const void*, void* scratch) {
   constexpr WinogradShape shape = Transform::shape;
   constexpr int positions = shape.pos * shape.pos;
   const ConvPlan& plan = job.plan;
@@ -172,7 +193,7 @@ void winograd_multiply(const ConvJob& job, int64_t index, int64_t panel, const v
 }
 
 template <class Transform>
-inline constexpr ConvSteps kWinogradSteps{winograd_prepare<Transform>, winograd_multiply<Transform>};
+inline constexpr ConvSteps kWinogradSteps{winograd_prepare<Transform>, nullptr, winograd_multiply<Transform>};
 
 }  // namespace
 }  // namespace vivace::cpu::VIVACE_SIMD

@@ -1,5 +1,6 @@
 // Winograd convolution with products of int16: the transformed input in blocks of kBlock channels that have a scale each (int16_row.h), for every tile and
 // position; the transformed weights with a scale for each output channel and position. A block's sums are int32, the sums of blocks float32.
+// The weights are kept as taps, for F(4x4) a quarter of what they are once transformed, and transformed panel by panel.
 #pragma once
 
 #include "backends/cpu/kernels/int16_row.h"
@@ -15,9 +16,12 @@ inline constexpr int kBlock = kConvInt16Block, kBlockUnits = kBlock / 2;
 
 #ifdef __AVX512F__
 VIVACE_INLINE VI add_pairs(VI sum, VI a, VI b) { return add_int(sum, _mm512_madd_epi16(a, b)); }
+// The low halves of each.
+VIVACE_INLINE VI pair_int16(VI low, VI high) { return _mm512_mask_blend_epi16(0xaaaaaaaa, low, shift_left<16>(high)); }
 // kLanes values of what fits, to nearest even.
 VIVACE_INLINE void store_int16(VF v, int16_t* p) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(to_int(v))); }
 #else
+VIVACE_INLINE VI pair_int16(VI low, VI high) { return _mm256_blend_epi16(low, shift_left<16>(high), 0xaa); }
 VIVACE_INLINE void store_int16(VF v, int16_t* p) {
   const VI x = to_int(v);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
@@ -108,6 +112,74 @@ void multiply_blocks(const Unit* a, ptrdiff_t stride, const float* scales, int64
   }
 }
 
+// G g G^T: `taps` are nine vectors; store(position, values).
+template <class Transform, class Store>
+VIVACE_INLINE void transform_taps(const VF* taps, const Store& store) {
+  constexpr WinogradShape shape = Transform::shape;
+  VF half[3][shape.pos];  // columns transformed: [column][position]
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; ++j) {
+    const VF g[3] = {taps[j], taps[3 + j], taps[6 + j]};
+    Transform::weights(g, half[j]);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < shape.pos; ++i) {
+    const VF g[3] = {half[0][i], half[1][i], half[2][i]};
+    VF u[shape.pos];
+    Transform::weights(g, u);
+#pragma GCC unroll 6
+    for (int j = 0; j < shape.pos; ++j) store(i * shape.pos + j, u[j]);
+  }
+}
+
+// kLanes elements of `dtype` from the i'th on.
+template <DType dtype>
+VIVACE_INLINE VF load_taps(const void* taps, int64_t i) {
+  if constexpr (dtype == DType::float32) return load_f32(static_cast<const float*>(taps) + i);
+  const uint16_t* p = static_cast<const uint16_t*>(taps) + i;
+  return dtype == DType::bfloat16 ? load_bf16(p) : load_f16(p);
+}
+
+// taps: [tap][channel][channel of the panel], from element `first` on.
+template <class Transform, DType dtype>
+void transform_panel(const void* taps, int64_t first, int64_t channels, const float* inverse, int64_t units, Unit* out, int64_t out_stride) {
+  constexpr int positions = Transform::shape.pos * Transform::shape.pos;
+  for (int64_t unit = 0; unit < units; ++unit, out += kPanel)
+#pragma GCC unroll 1
+    for (int v = 0; v < kPanel; v += kLanes) {
+      VI low[positions];
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        const int64_t channel = unit * 2 + half;
+        VF g[9];
+#pragma GCC unroll 9
+        for (int t = 0; t < 9; ++t) g[t] = channel < channels ? load_taps<dtype>(taps, first + (t * channels + channel) * kPanel + v) : splat(0.f);
+        transform_taps<Transform>(g, [&](int p, VF u) __attribute__((always_inline)) {
+          const VI x = to_int(u * load_f32(inverse + p * kPanel + v));
+          if (half == 0) low[p] = x;
+          else store_f32(from_bits(pair_int16(low[p], x)), out + p * out_stride + v);
+        });
+      }
+    }
+}
+
+// job.packed: the weights' scales [panel][position][channel of the panel], then the taps [panel][tap][channel][channel of the panel].
+template <class Transform>
+void winograd_weights_int16(const ConvJob& job, int64_t panel, void* weights) {
+  constexpr int columns = Transform::shape.pos * Transform::shape.pos * kPanel;
+  const ConvPlan& plan = job.plan;
+  const int64_t channels = job.spec.in_channels, units = plan.chunks * kBlockUnits, first = panel * 9 * channels * kPanel;
+  const float* scales = static_cast<const float*>(job.packed) + panel * columns;
+  const void* taps = static_cast<const float*>(job.packed) + plan.panels * columns;
+  alignas(64) float inverse[columns];
+  // 0 for a row that counts as zero and for one that is no number, of which the scale makes one again.
+  for (int i = 0; i < columns; ++i) inverse[i] = scales[i] > 0 ? 1 / scales[i] : 0;
+  const auto transform = job.spec.w == DType::bfloat16  ? transform_panel<Transform, DType::bfloat16>
+                         : job.spec.w == DType::float16 ? transform_panel<Transform, DType::float16>
+                                                        : transform_panel<Transform, DType::float32>;
+  transform(taps, first, channels, inverse, units, static_cast<Unit*>(weights), plan.weight_stride);
+}
+
 using MultiplyBlocks = void (*)(const Unit*, ptrdiff_t, const float*, int64_t, const Unit*, float*);
 template <int... i>
 constexpr auto multiply_blocks_of(std::integer_sequence<int, i...>) {
@@ -117,36 +189,34 @@ constexpr auto multiply_blocks_of(std::integer_sequence<int, i...>) {
   return Table{{nullptr, multiply_blocks<i + 1>...}};
 }
 
-// job.packed: the weights' scales [panel][position][channel of the panel], then the weights.
 template <class Transform>
-void winograd_multiply_int16(const ConvJob& job, int64_t index, int64_t panel, const void* input, void* scratch) {
+void winograd_multiply_int16(const ConvJob& job, int64_t index, int64_t panel, const void* input, const void* weights, void* scratch) {
   constexpr WinogradShape shape = Transform::shape;
   constexpr int positions = shape.pos * shape.pos;
   static constexpr auto kMultiply = multiply_blocks_of(std::make_integer_sequence<int, kMaxRows>{});
   const ConvPlan& plan = job.plan;
   const BlockGrid::Block block = plan.grid.block(index);
-  const int64_t units = plan.chunks * kBlockUnits, cells = block.rows * block.cols, most_cells = plan.grid.block_rows * plan.grid.block_cols;
+  const int64_t cells = block.rows * block.cols, most_cells = plan.grid.block_rows * plan.grid.block_cols;
   auto* sums = reinterpret_cast<float*>(static_cast<char*>(scratch) + plan.patch_bytes);
   const auto* a_scales = reinterpret_cast<const float*>(static_cast<const char*>(input) + plan.scales_at);
-  const float* w_scales = static_cast<const float*>(job.packed);
-  const Unit* weights = w_scales + plan.panels * positions * kPanel + panel * positions * units * kPanel;
+  const float* w_scales = static_cast<const float*>(job.packed) + panel * positions * kPanel;
   const RowSplit split(cells, kMaxRows);
   for (int p = 0; p < positions; ++p)
     for (int64_t tile = 0; tile < split.count; ++tile) {
       const int64_t first = split.begin(tile);
       kMultiply.by_rows[split.size(tile)](static_cast<const Unit*>(input) + p * plan.position_units + first * plan.tile_units, plan.tile_units,
-                                          a_scales + (p * most_cells + first) * plan.chunks, plan.chunks, weights + p * units * kPanel,
+                                          a_scales + (p * most_cells + first) * plan.chunks, plan.chunks, static_cast<const Unit*>(weights) + p * plan.weight_stride,
                                           sums + p * plan.sum_stride + first * kPanel);
     }
-  winograd_finish<Transform, true>(job, block, panel, sums, w_scales + panel * positions * kPanel);
+  winograd_finish<Transform, true>(job, block, panel, sums, w_scales);
 }
 
 template <class Transform>
-inline constexpr ConvSteps kWinogradInt16Steps{winograd_prepare_int16<Transform>, winograd_multiply_int16<Transform>};
+inline constexpr ConvSteps kWinogradInt16Steps{winograd_prepare_int16<Transform>, winograd_weights_int16<Transform>, winograd_multiply_int16<Transform>};
 
 inline constexpr ConvIsaKernels kInt16Kernels{
     .format = {.panel = kPanel, .chunk = kBlock, .unit = 2, .max_rows = kMaxRows, .scaled = true},
-    .pack_panel = pack_panel,  // as float32, which pack_panel_int16() in conv.cc rounds
+    .pack_panel = pack_panel,  // of the taps, as float32 has them
     .direct = {},
     .winograd_f2 = kWinogradInt16Steps<WinogradF2>,
     .winograd_f4 = kWinogradInt16Steps<WinogradF4>,
