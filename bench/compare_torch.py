@@ -9,7 +9,7 @@ all of them. A contestant that is not at work is stopped (SIGSTOP), so that its 
 into memory, or with --restart, a contestant is started anew for each of its turns.
 
 Peers (--peers): eager, channels_last (eager with channels-last weights and inputs), compile (torch.compile with freezing), int8 (torchao dynamic
-int8 linear layers, compiled), openvino.
+int8 linear layers, compiled), openvino, openvino-int8 (weights in int8 by NNCF; OpenVINO quantises activations where the processor has VNNI).
 
 Vivace, by either option:
   --vivace PROGRAM      runs `PROGRAM bench-component COMPONENT --dtype .. --height .. --width .. --batch .. --threads .. --runs N --json`
@@ -18,7 +18,7 @@ Vivace, by either option:
                         "run" with {"seconds": s}, and ends at the end of its input. May be given several times, as NAME=CMD, to compare
                         settings of Vivace with one another
 
-Needs: pip install torch diffusers (and torchao, openvino for those peers).
+Needs: pip install torch diffusers (and torchao, openvino, nncf for those peers).
 """
 
 import argparse
@@ -159,7 +159,7 @@ def prepare(args):
 
             quantize_(model, Int8DynamicActivationInt8WeightConfig())
         model = torch.compile(model)
-    elif args.worker == "openvino":
+    elif args.worker.startswith("openvino"):
         import openvino
 
         # Converting runs the model once, which is slow in bf16 where the processor has no bf16 products: it does so on small latents.
@@ -167,6 +167,10 @@ def prepare(args):
         converted.reshape({i: openvino.PartialShape(list(tensor.shape)) for i, tensor in enumerate(inputs)})
         precision = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[args.dtype]
         settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
+        if args.worker == "openvino-int8":
+            import nncf
+
+            converted = nncf.compress_weights(converted, mode=nncf.CompressWeightsMode.INT8_SYM)
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
         del model, converted  # not before: the converted model reads bf16 weights where PyTorch has them
         tensors = [openvino_tensor(t) for t in inputs]
@@ -347,7 +351,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=1, help="timed runs in each turn")
-    parser.add_argument("--peers", nargs="*", choices=["eager", "channels_last", "compile", "int8", "openvino"], default=["eager"])
+    parser.add_argument("--peers", nargs="*", choices=["eager", "channels_last", "compile", "int8", "openvino", "openvino-int8"], default=["eager"])
     parser.add_argument("--vivace", metavar="PROGRAM")
     parser.add_argument("--vivace-worker", metavar="[NAME=]CMD", action="append", default=[])
     parser.add_argument("--restart", action="store_true", help="start each contestant anew for each turn")

@@ -115,18 +115,18 @@ struct CompileOptions {
   // Optional passes to leave out, by name (see `vivace explain --passes`).
   std::vector<std::string> disable_passes;
   SDPBackends sdpa;
-  // No kernel whose error is above that of the plain one (no Winograd, no products of int16; Strassen's algorithm for integers alone).
+  // No kernel whose error is above that of the plain one: no Winograd, no Strassen, no products of int16.
   bool exact = false;
   // The largest relative RMS error that a convolution may have as Winograd, in max-autotune. Unset: 2e-6 for float32 activations, which allows F(2x2, 3x3)
   // alone but for few channels, and 5e-3 for bfloat16 and float16 and where float32_matmul_precision lets products be bfloat16. F(4x4, 3x3) in float32 has
   // 2e-7 times the square root of the input channels.
   std::optional<double> winograd_error;
-  // The same of a linear by Strassen's algorithm, where products are float32. Unset: 2e-6 for float32 activations, 5e-3 for others. (Integer sums are
-  // exact: int8-dynamic uses it in every mode, where it is faster.)
+  // The same of a linear by Strassen's algorithm, where products are float32. Unset: 2e-6 for float32 activations, 5e-3 for others.
   std::optional<double> strassen_error;
   // The same where products are of int16, rows of both factors having a scale each that is found as they are read: 9e-6 times the square root of a
-  // linear's inputs, 8e-4 for F(4x4, 3x3) and 1.4e-4 for other Winograd convolutions (which winograd_error has to allow too); twice as many products at once as float32 where the processor multiplies no bfloat16. Unset: 1e-3 for bfloat16 activations (the
-  // rounding of a bfloat16 result has 1.6e-3), 0, which is never, for others.
+  // linear's inputs, 8e-4 for F(4x4, 3x3) and 1.4e-4 for other Winograd convolutions (which winograd_error has to allow too); twice as many products at
+  // once as float32 where the processor multiplies no bfloat16. Unset: 1e-3 for bfloat16 activations (the rounding of a bfloat16 result has 1.6e-3), 0,
+  // which is never, for others.
   std::optional<double> int16_error;
   CompilerFlags flags = config;
   // By layer, the module's name: "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q". quantize.h fills it.

@@ -13,6 +13,7 @@
 #include "base/parallel.h"
 #include "compiler/measure.h"
 #include "models/common/block_class.h"
+#include "passes/passes.h"
 #include "pipelines/component.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
@@ -93,8 +94,15 @@ QuantizeFilter any_of(const std::set<std::string>& names) {
 
 Graph typical_graph(const Model& model) { return model.component().typical_graph(); }
 
+// As the model is compiled, or will be with the process's defaults.
+CompilerFlags flags_of(const Model& model) {
+  CompilerFlags flags = model.component().options().flags;
+  flags.conv_1x1_as_mm |= config.conv_1x1_as_mm;
+  return flags;
+}
+
 std::vector<std::string> quantize_model(Model& model, Quantization kind, const QuantizeFilter& filter) {
-  const LayerQuantization layers = choose_layers(typical_graph(model), kind, filter);
+  const LayerQuantization layers = choose_layers(typical_graph(model), flags_of(model), kind, filter);
   model.component().quantize(layers);
   std::vector<std::string> names;
   for (const auto& [name, chosen] : layers) names.push_back(name);
@@ -103,21 +111,24 @@ std::vector<std::string> quantize_model(Model& model, Quantization kind, const Q
 
 }  // namespace
 
-std::vector<LinearLayer> linear_layers(const Graph& graph) {
+std::vector<LinearLayer> linear_layers(Graph graph, const CompilerFlags& flags) {
+  if (flags.conv_1x1_as_mm) conv_1x1_as_mm(graph);
   std::vector<LinearLayer> layers;
   for (const Node& node : graph.nodes) {
-    if (node.op != Op::linear || graph[node.inputs[1]].op != Op::weight) continue;
-    const Shape &x = graph[node.inputs[0]].shape, &w = graph[node.inputs[1]].shape;
-    layers.push_back({{node.scope, w[1], w[0], block_class(node.scope)}, numel(x) / w[1], graph[node.inputs[1]].attrs.text("name"), graph[node.inputs[1]].dtype});
+    if (node.op != Op::linear) continue;
+    const Node *matrix = &graph[node.inputs[1]], *weight = matrix->op == Op::reshape ? &graph[matrix->inputs[0]] : matrix;
+    if (weight->op != Op::weight) continue;
+    const Shape &x = graph[node.inputs[0]].shape, &w = matrix->shape;
+    layers.push_back({{node.scope, w[1], w[0], block_class(node.scope)}, numel(x) / w[1], weight->attrs.text("name"), weight->dtype});
   }
   return layers;
 }
 
-LayerQuantization choose_layers(const Graph& graph, Quantization kind, const QuantizeFilter& filter) {
+LayerQuantization choose_layers(const Graph& graph, const CompilerFlags& flags, Quantization kind, const QuantizeFilter& filter) {
   if (cpu::isa() == cpu::Isa::baseline) throw UserError("quantised layers need AVX2 and FMA, which this CPU lacks: run without quantisation");
   LayerQuantization chosen;
   int64_t count = 0;
-  for (const LinearLayer& layer : linear_layers(graph)) {
+  for (const LinearLayer& layer : linear_layers(graph, flags)) {
     ++count;
     const DType storage = kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8;
     const bool narrow = layer.stored == DType::int8 || layer.stored == DType::float8_e4m3;
@@ -128,16 +139,17 @@ LayerQuantization choose_layers(const Graph& graph, Quantization kind, const Qua
   return chosen;
 }
 
-QuantizeFilter measured_filter(const Graph& graph, const WeightMap* weights, DType dtype, Quantization kind, const ComponentCache* cache) {
+QuantizeFilter measured_filter(const Graph& graph, const CompilerFlags& flags, const WeightMap* weights, DType dtype, Quantization kind, const ComponentCache* cache) {
   if (cpu::isa() == cpu::Isa::baseline) return quantize_all;  // choose_layers refuses
-  const std::string key = cat(quantization_name(kind), " layers of ", dtype_name(dtype), " activations, of ", hash_text(text_of(linear_layers(graph))));
+  const std::vector<LinearLayer> layers = linear_layers(graph, flags);
+  const std::string key = cat(quantization_name(kind), " layers of ", dtype_name(dtype), " activations, of ", hash_text(text_of(layers)));
   if (const auto kept = cache ? cache->measured(key) : std::nullopt) {
     info(key, ": as an earlier start measured them");
     return any_of(names_in(*kept));
   }
   std::map<std::tuple<int64_t, int64_t, int64_t>, Seconds> timed;
   std::set<std::string> chosen;
-  for (const LinearLayer& layer : linear_layers(graph)) {
+  for (const LinearLayer& layer : layers) {
     const auto& [name, in, out, where] = layer.info;
     bool faster = true;
     if (kind == Quantization::int8_dynamic) {
@@ -161,7 +173,7 @@ std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter&
 
 std::vector<std::string> apply_dynamic_quant(Model& model) {
   const Quantization kind = Quantization::int8_dynamic;
-  return quantize_model(model, kind, measured_filter(typical_graph(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()));
+  return quantize_model(model, kind, measured_filter(typical_graph(model), flags_of(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()));
 }
 
 std::vector<std::string> quantize_weight_only(Model& model, DType storage, const QuantizeFilter& filter) {

@@ -68,22 +68,40 @@ TEST(ApplyDynamicQuant, NamesWhatItChoseAndWarnsOfNothing) {
   EXPECT_EQ(warnings.texts.size(), 1u);
 }
 
-TEST(ApplyDynamicQuant, MeasuredFilterKnowsTheModelsLayers) {
-  auto pipe = DiffusionPipeline::from_pretrained(kEmoji);
-  Warnings warnings;  // a machine on which no layer gains is told so
-  std::set<std::string> known;
-  for (const LinearLayer& layer : linear_layers(pipe.unet().component().typical_graph())) known.insert(layer.info.name);
-  for (const std::string& name : apply_dynamic_quant(pipe.unet())) EXPECT_TRUE(known.contains(name)) << name;
-  // Nothing is timed for weights alone, so the error decides: rounding to 8 bits is far below the bound, and no layer of this model is special.
-  const Component& unet = pipe.unet().component();
-  const auto narrow = choose_layers(unet.typical_graph(), Quantization::int8_weight_only, measured_filter(unet.typical_graph(), &unet.weights(), float32, Quantization::int8_weight_only));
-  EXPECT_EQ(narrow.size(), known.size());
-}
-
 Image draw(const fs::path& model, const std::function<void(DiffusionPipeline&)>& change = nullptr) {
   auto pipe = DiffusionPipeline::from_pretrained(model, {.compile = {.mode = CompileMode::default_}});
   if (change) change(pipe);
   return pipe("a red apple", {.num_inference_steps = 4, .seed = 3}).images[0];
+}
+
+TEST(ApplyDynamicQuant, TakesPointwiseConvolutionsThatRunAsLinears) {
+  auto pipe = DiffusionPipeline::from_pretrained(kEmoji);
+  const QuantizeFilter shortcuts = parse_quantize_filter("name~conv_shortcut");
+  Warnings warnings;
+  EXPECT_TRUE(apply_dynamic_quant(pipe.unet(), shortcuts).empty());
+  CompileOptions options{.mode = CompileMode::default_};
+  options.flags.conv_1x1_as_mm = true;
+  pipe.unet().compile(options);
+  const auto names = apply_dynamic_quant(pipe.unet(), shortcuts);
+  EXPECT_FALSE(names.empty());
+  auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
+  std::vector<std::string> multiplied;
+  for (const PlanStep& step : unet.plan(unet.request({.batch = 2, .height = 16, .width = 16})).step)
+    if (step.attrs.text("compute") == "int8_dynamic") multiplied.push_back(step.scope);
+  EXPECT_TRUE(std::ranges::is_permutation(multiplied, names));
+  EXPECT_GT(psnr(pipe("a red apple", {.num_inference_steps = 4, .seed = 3}).images[0], draw(kEmoji)), 30);
+}
+
+TEST(ApplyDynamicQuant, MeasuredFilterKnowsTheModelsLayers) {
+  auto pipe = DiffusionPipeline::from_pretrained(kEmoji);
+  Warnings warnings;  // a machine on which no layer gains is told so
+  std::set<std::string> known;
+  for (const LinearLayer& layer : linear_layers(pipe.unet().component().typical_graph(), {})) known.insert(layer.info.name);
+  for (const std::string& name : apply_dynamic_quant(pipe.unet())) EXPECT_TRUE(known.contains(name)) << name;
+  // Nothing is timed for weights alone, so the error decides: rounding to 8 bits is far below the bound, and no layer of this model is special.
+  const Component& unet = pipe.unet().component();
+  const auto narrow = choose_layers(unet.typical_graph(), {}, Quantization::int8_weight_only, measured_filter(unet.typical_graph(), {}, &unet.weights(), float32, Quantization::int8_weight_only));
+  EXPECT_EQ(narrow.size(), known.size());
 }
 
 // Few steps leave a drift no time to grow; 30 dB is the bar for 30 steps (docs/PERFORMANCE.md).
@@ -101,7 +119,7 @@ class QuantizedCheckpoint : public testing::Test {
 
   void write(Quantization kind) {
     auto pipe = DiffusionPipeline::from_pretrained(kEmoji);
-    write_quantized_checkpoint(kEmoji, model_, {.kind = kind, .layers = choose_layers(pipe.unet().component().typical_graph(), kind, quantize_all)});
+    write_quantized_checkpoint(kEmoji, model_, {.kind = kind, .layers = choose_layers(pipe.unet().component().typical_graph(), {}, kind, quantize_all)});
   }
   fs::path weights() const { return model_ / "unet" / "diffusion_pytorch_model.safetensors"; }
   void edit_config(const nlohmann::json& value) {
