@@ -78,7 +78,7 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
   weights_ = open_weights(folder, options_.variant);
   compile_ = options_.compile.options(name());
   const LayerQuantization stored = weights_ ? stored_quantization(json, *weights_, [this] { return graph(); }) : LayerQuantization();
-  if (!options_.compile.quantize.empty()) compile_.quantize = options_.compile.quantization(graph(), weights(), dtype_);
+  if (!options_.compile.quantize.empty()) compile_.quantize = options_.compile.quantization(graph(), compile_, weights(), dtype_);
   compile_.quantize.insert(stored.begin(), stored.end());
 }
 

@@ -76,18 +76,17 @@ void CompileFlags::add(CLI::App& app) {
 }
 
 void CompileFlags::add_quantize(CLI::App& app) {
-  app.add_option("--quantize", quantize, "Linear layers, and 1x1 convolutions with the compiler flag conv_1x1_as_mm, in 8 bits: int8-dynamic, int8-weight-only, float8-weight-only");
+  app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-weight-only, float8-weight-only");
   app.add_option("--quantize-filter", quantize_filter,
                  "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, a file of names, or terms such as in>=640,name~attn1");
   app.add_option("--quantize-export", quantize_export, "File for the names of the layers chosen, which --quantize-filter takes");
 }
 
-LayerQuantization CompileFlags::quantization(const Graph& graph, const WeightMap* weights, DType dtype, const ComponentCache* cache) const {
+LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, const ComponentCache* cache) const {
   const Quantization kind = parse_quantization(quantize);
   const std::string filter = !quantize_filter.empty() ? quantize_filter : kind == Quantization::int8_dynamic ? "measured" : "all";
-  const CompilerFlags flags = options().flags;
   const LayerQuantization layers =
-      choose_layers(graph, flags, kind, filter == "measured" ? measured_filter(graph, flags, weights, dtype, kind, cache) : parse_quantize_filter(filter));
+      choose_layers(graph, options, kind, filter == "measured" ? measured_filter(graph, options, weights, dtype, kind, cache) : parse_quantize_filter(filter));
   if (quantize_export.empty()) return layers;
   std::string text = cat("# ", quantize, ", filter ", filter, '\n');
   for (const auto& [name, chosen] : layers) text += name + '\n';
@@ -100,7 +99,7 @@ void CompileFlags::quantize_unet(DiffusionPipeline& pipe, Size size) const {
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   const int64_t scale = pipe.vae().scale();
   const UNetShape shape{.batch = 2, .height = size.first / scale, .width = size.second / scale};
-  unet.quantize(quantization(unet.graph(unet.request(shape)), &unet.weights(), unet.dtype(), &unet.cache()));
+  unet.quantize(quantization(unet.graph(unet.request(shape)), options("unet"), &unet.weights(), unet.dtype(), &unet.cache()));
 }
 
 CompileOptions CompileFlags::options(const std::string& component) const {

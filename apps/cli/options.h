@@ -25,7 +25,7 @@ struct CompileFlags {
   void add_quantize(CLI::App& app);  // a part of add()
   // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
   // Throws UsageError for an unknown name, UserError for files.
-  LayerQuantization quantization(const Graph& graph, const WeightMap* weights, DType dtype, const ComponentCache* cache = nullptr) const;
+  LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, const ComponentCache* cache = nullptr) const;
   // Quantises the unet as --quantize says, where it was given; what is measured is measured for a picture of `size`.
   void quantize_unet(DiffusionPipeline& pipe, Size size) const;
   // Of one component: the mode that names it, else the mode without components, else off. All throw UsageError for an unknown name.

@@ -36,12 +36,13 @@ struct Share {
 };
 using Shares = std::map<std::string, Share>;
 
-// What a step multiplies in.
-DType arithmetic(const Plan& plan, const PlanStep& step) {
-  // Of int16 the products of int8 are formed too, where there are products of int16.
-  if (step.attrs.text("compute") == "int8_dynamic" || step.kernel.ends_with("int16")) return DType::int8;
-  if (step.in.empty() || step.in[0] < 0) return DType::float32;
-  return step.attrs.text("matmul_precision") == "medium" ? DType::bfloat16 : plan.values[static_cast<size_t>(step.in[0])].type.dtype;
+// Of the arithmetic that a step multiplies in; float16 is stored only.
+double peak_of(const cpu::MachinePeak& peak, const Plan& plan, const PlanStep& step) {
+  if (step.attrs.text("compute") == "int8_dynamic") return peak.int8;
+  if (step.kernel.ends_with("int16")) return peak.int16;
+  if (step.in.empty() || step.in[0] < 0) return peak.float32;
+  const bool bf16 = step.attrs.text("matmul_precision") == "medium" || plan.values[static_cast<size_t>(step.in[0])].type.dtype == DType::bfloat16;
+  return bf16 ? peak.bfloat16 : peak.float32;
 }
 
 // What a step reads and writes at least. Weights count with the size of the activations, as which they are packed; tables are read in places only.
@@ -66,7 +67,7 @@ struct Timed {
 
   Share share(size_t i) const {
     const PlanStep& step = steps[i];
-    return {1, seconds[i], flops(plan, step), flops(plan, step) / peak.of(arithmetic(plan, step)), moved_bytes(plan, step) / peak.bytes};
+    return {1, seconds[i], flops(plan, step), flops(plan, step) / peak_of(peak, plan, step), moved_bytes(plan, step) / peak.bytes};
   }
 
   double total() const {
@@ -139,11 +140,11 @@ nlohmann::json to_json(const Timed& t) {
   return list;
 }
 
-nlohmann::json to_json(const cpu::MachinePeak& p) { return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int8", p.int8}, {"bytes", p.bytes}}; }
+nlohmann::json to_json(const cpu::MachinePeak& p) { return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int16", p.int16}, {"int8", p.int8}, {"bytes", p.bytes}}; }
 
 std::string peak_text(const cpu::MachinePeak& p) {
   return cat("this machine, measured on ", num_threads(), " threads with ", cpu::isa_name(cpu::isa()), ": ", fixed(p.float32 / 1e9, 0), " GFLOP/s in float32, ",
-             fixed(p.bfloat16 / 1e9, 0), " in bfloat16, ", fixed(p.int8 / 1e9, 0), " GOP/s in int8; ", fixed(p.bytes / 1e9, 1),
+             fixed(p.bfloat16 / 1e9, 0), " in bfloat16, ", fixed(p.int16 / 1e9, 0), " GOP/s in int16, ", fixed(p.int8 / 1e9, 0), " in int8; ", fixed(p.bytes / 1e9, 1),
              " GB/s read from memory (more than 100 % came out of a cache; Winograd's arithmetic is counted as a direct convolution's)\n");
 }
 

@@ -124,7 +124,7 @@ struct CompileOptions {
   // The same of a linear by Strassen's algorithm, where products are float32. Unset: 2e-6 for float32 activations, 5e-3 for others.
   std::optional<double> strassen_error;
   // The same where products are of int16, rows of both factors having a scale each that is found as they are read: 9e-6 times the square root of a
-  // linear's inputs, 8e-4 for F(4x4, 3x3) and 1.4e-4 for other Winograd convolutions (which winograd_error has to allow too); twice as many products at
+  // linear's inputs, 8e-4 for F(4x4, 3x3) and 1.4e-4 for other Winograd convolutions (which winograd_error has to allow too), beside the rounding of weights to the activations' dtype; twice as many products at
   // once as float32 where the processor multiplies no bfloat16. Unset: 1e-3 for bfloat16 activations (the rounding of a bfloat16 result has 1.6e-3), 0,
   // which is never, for others.
   std::optional<double> int16_error;

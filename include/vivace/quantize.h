@@ -9,7 +9,8 @@
 
 namespace vivace {
 
-// A linear layer as a filter sees it; where the compiler flag conv_1x1_as_mm is set, for the model or in vivace::config, also a 1x1 convolution.
+// A linear layer as a filter sees it. 1x1 convolutions are such too in a model that is compiled with conv_1x1_as_mm, or that is not compiled yet while
+// vivace::config has that flag.
 struct LinearInfo {
   std::string name;  // of the module: "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
   int64_t in_features = 0, out_features = 0;

@@ -28,6 +28,8 @@ struct PassInfo {
   bool optional;  // runs only when compiling, and can be switched off by name
 };
 const std::vector<PassInfo>& pass_list();
+// Whether the pass of that name runs on a whole graph.
+bool runs_pass(std::string_view name, const CompileOptions& options);
 
 // What the passes did.
 struct PassReport {

@@ -107,6 +107,12 @@ const std::vector<PassInfo>& pass_list() {
   return infos;
 }
 
+bool runs_pass(std::string_view name, const CompileOptions& options) {
+  const auto pass = std::ranges::find(passes(), name, [](const Pass& p) { return p.info.name; });
+  if (pass == passes().end()) throw InternalError(cat("there is no pass \"", name, "\""));
+  return applies(*pass, options) && (pass->whole || options.regions.empty());
+}
+
 Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report,
                  const std::function<void(std::string_view, const Graph&)>& dump) {
   for (const std::string& name : options.disable_passes)

@@ -11,6 +11,7 @@
 #include "backends/cpu/kernels/gemm.h"
 #include "base/log.h"
 #include "base/parallel.h"
+#include "compiler/compile.h"
 #include "compiler/measure.h"
 #include "models/common/block_class.h"
 #include "passes/passes.h"
@@ -95,14 +96,13 @@ QuantizeFilter any_of(const std::set<std::string>& names) {
 Graph typical_graph(const Model& model) { return model.component().typical_graph(); }
 
 // As the model is compiled, or will be with the process's defaults.
-CompilerFlags flags_of(const Model& model) {
-  CompilerFlags flags = model.component().options().flags;
-  flags.conv_1x1_as_mm |= config.conv_1x1_as_mm;
-  return flags;
+CompileOptions options_of(const Model& model) {
+  const CompileOptions& options = model.component().options();
+  return options.mode == CompileMode::off ? CompileOptions{.mode = CompileMode::default_} : options;
 }
 
 std::vector<std::string> quantize_model(Model& model, Quantization kind, const QuantizeFilter& filter) {
-  const LayerQuantization layers = choose_layers(typical_graph(model), flags_of(model), kind, filter);
+  const LayerQuantization layers = choose_layers(typical_graph(model), options_of(model), kind, filter);
   model.component().quantize(layers);
   std::vector<std::string> names;
   for (const auto& [name, chosen] : layers) names.push_back(name);
@@ -111,8 +111,8 @@ std::vector<std::string> quantize_model(Model& model, Quantization kind, const Q
 
 }  // namespace
 
-std::vector<LinearLayer> linear_layers(Graph graph, const CompilerFlags& flags) {
-  if (flags.conv_1x1_as_mm) conv_1x1_as_mm(graph);
+std::vector<LinearLayer> linear_layers(Graph graph, const CompileOptions& options) {
+  if (runs_pass("conv_1x1_as_mm", options)) conv_1x1_as_mm(graph);
   std::vector<LinearLayer> layers;
   for (const Node& node : graph.nodes) {
     if (node.op != Op::linear) continue;
@@ -124,11 +124,11 @@ std::vector<LinearLayer> linear_layers(Graph graph, const CompilerFlags& flags) 
   return layers;
 }
 
-LayerQuantization choose_layers(const Graph& graph, const CompilerFlags& flags, Quantization kind, const QuantizeFilter& filter) {
+LayerQuantization choose_layers(const Graph& graph, const CompileOptions& options, Quantization kind, const QuantizeFilter& filter) {
   if (cpu::isa() == cpu::Isa::baseline) throw UserError("quantised layers need AVX2 and FMA, which this CPU lacks: run without quantisation");
   LayerQuantization chosen;
   int64_t count = 0;
-  for (const LinearLayer& layer : linear_layers(graph, flags)) {
+  for (const LinearLayer& layer : linear_layers(graph, options)) {
     ++count;
     const DType storage = kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8;
     const bool narrow = layer.stored == DType::int8 || layer.stored == DType::float8_e4m3;
@@ -139,9 +139,9 @@ LayerQuantization choose_layers(const Graph& graph, const CompilerFlags& flags, 
   return chosen;
 }
 
-QuantizeFilter measured_filter(const Graph& graph, const CompilerFlags& flags, const WeightMap* weights, DType dtype, Quantization kind, const ComponentCache* cache) {
+QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, Quantization kind, const ComponentCache* cache) {
   if (cpu::isa() == cpu::Isa::baseline) return quantize_all;  // choose_layers refuses
-  const std::vector<LinearLayer> layers = linear_layers(graph, flags);
+  const std::vector<LinearLayer> layers = linear_layers(graph, options);
   const std::string key = cat(quantization_name(kind), " layers of ", dtype_name(dtype), " activations, of ", hash_text(text_of(layers)));
   if (const auto kept = cache ? cache->measured(key) : std::nullopt) {
     info(key, ": as an earlier start measured them");
@@ -173,7 +173,7 @@ std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter&
 
 std::vector<std::string> apply_dynamic_quant(Model& model) {
   const Quantization kind = Quantization::int8_dynamic;
-  return quantize_model(model, kind, measured_filter(typical_graph(model), flags_of(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()));
+  return quantize_model(model, kind, measured_filter(typical_graph(model), options_of(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()));
 }
 
 std::vector<std::string> quantize_weight_only(Model& model, DType storage, const QuantizeFilter& filter) {

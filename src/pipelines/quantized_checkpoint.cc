@@ -52,6 +52,7 @@ struct NarrowWeight {
 
 NarrowWeight narrowed(const WeightInfo& weight, Quantization kind) {
   const DType storage = storage_of(kind);
+  if (weight.shape.size() != 2) throw UsageError(cat("a checkpoint in 8 bits: tensor \"", weight.name, "\" is ", to_string(weight.shape), ": expected the matrix of a linear layer"));
   const int64_t n = weight.shape[0], k = weight.shape[1], row_bytes = k * static_cast<int64_t>(dtype_size(weight.dtype));
   NarrowWeight result{Tensor(weight.shape, storage), Tensor({n}, DType::float32)};
   parallel_for(n, 16, [&](int64_t begin, int64_t end) {

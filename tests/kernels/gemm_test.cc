@@ -218,7 +218,7 @@ TEST_P(Gemm, TakesQuantizedWeightsWithScales) {
 
 // The largest factors of each sign, in pairs that int16 cannot hold as they are given.
 TEST_P(Gemm, NoSumOf8BitProductsSaturates) {
-  for (int weight : {-127, 127}) {
+  for (int weight : {-128, -127, 127}) {
     for (int value : {-127, 127}) {
       const GemmSpec spec = make(33, 64, Compute::int8_dynamic, DType::int8, DType::int8, float32);
       Buffer a(DType::int8, 64), w(DType::int8, 33 * 64), a_scale(float32, 1), w_scale(float32, 33), c(float32, 33);

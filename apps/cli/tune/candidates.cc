@@ -40,7 +40,7 @@ void collect_winograd(Groups& groups, const Plan& plan, double calls) {
 
 // The linear layers of a transformer block by what they belong to: attn1, attn2 or ff.
 void collect_int8(Groups& groups, const UNetComponent& unet, const Graph& graph) {
-  for (const auto& [layer, kind] : choose_layers(graph, unet.options().flags, Quantization::int8_dynamic, quantize_all))
+  for (const auto& [layer, kind] : choose_layers(graph, unet.options(), Quantization::int8_dynamic, quantize_all))
     for (const char* part : {"attn1", "attn2", "ff"})
       if (layer.find(std::string(".") + part + ".") != std::string::npos)
         add(groups, "int8 " + block(layer) + " " + part, layer, static_cast<double>(unet.weights().at(layer + ".weight").bytes));

@@ -41,18 +41,11 @@ ConvSpec spec_of(const KernelCall& call) {
   return spec;
 }
 
-std::vector<TuningParameter> parameters(const KernelCall&) { return {{"cache_kib", {64, 128, 256, 384, 512, 768, 1024}, 512}, {"shared", {0, -1, 1}, -1}}; }
-
-std::vector<std::string> variants(const KernelCall&) {
-  std::vector<std::string> texts;
-  for (int cache_kib : {128, 256, 512, 1024})
-    for (int shared : {0, 1}) texts.push_back(cat("cache_kib=", cache_kib, " shared=", shared));
-  return texts;
-}
+bool is_int16(const ConvKernel& kernel) { return kernel.name.ends_with("int16"); }
 
 // Products of int16 trade error for arithmetic too, and more of it.
 Refusal refuse_int16(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
-  if (!kernel.name.ends_with("int16")) return std::nullopt;
+  if (!is_int16(kernel)) return std::nullopt;
   if (Refusal reason = refuse_error(kernel.error(spec), bound, "int16_error", "products of int16 are off for this convolution")) return reason;
   if (spec.in_channels < kConvInt16Block) return cat("fewer than ", kConvInt16Block, " input channels would be filled up to as many");
   return std::nullopt;
@@ -81,6 +74,24 @@ Refusal refuse(const KernelCall& call) {
   if (Refusal reason = refuse_winograd(kernel<index>(), spec, call.attrs->real("winograd_error"))) return reason;
   if (Refusal reason = refuse_int16(kernel<index>(), spec, int16_bound(*call.attrs))) return reason;
   return kernel<index>().refuse(spec, isa());
+}
+
+// int16 shares its input as the size of its weights wants it (conv_plan.h).
+template <size_t index>
+std::vector<TuningParameter> parameters(const KernelCall&) {
+  std::vector<TuningParameter> list{{"cache_kib", {64, 128, 256, 384, 512, 768, 1024}, 512}};
+  if (!is_int16(kernel<index>())) list.push_back({"shared", {0, -1, 1}, -1});
+  return list;
+}
+
+template <size_t index>
+std::vector<std::string> variants(const KernelCall&) {
+  std::vector<std::string> texts;
+  for (int cache_kib : {128, 256, 512, 1024}) {
+    if (is_int16(kernel<index>())) texts.push_back(cat("cache_kib=", cache_kib));
+    else for (int shared : {0, 1}) texts.push_back(cat("cache_kib=", cache_kib, " shared=", shared));
+  }
+  return texts;
 }
 
 // norm_conv2d: the affine map that GroupNorm comes down to, [n, channels] twice, lies before the kernel's own workspace.
@@ -151,7 +162,7 @@ void add_kernel(std::vector<KernelEntry>& list) {
     names.push_back(std::make_unique<std::string>(std::string(row.prefix) + std::string(kernel<index>().name)));
     list.push_back({.name = *names.back(), .op = row.op, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
                     .packed_input = static_cast<int>(slots_of(row.op).weight), .packed_bytes = packed_bytes<index>, .pack = pack<index>,
-                    .pack_key = pack_key, .strided_in = true, .strided_out = true, .parameters = parameters, .variants = variants});
+                    .pack_key = pack_key, .strided_in = true, .strided_out = true, .parameters = parameters<index>, .variants = variants<index>});
   }
 }
 

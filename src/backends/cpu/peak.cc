@@ -52,21 +52,29 @@ VIVACE_SPIN(bfloat_avx512, "avx512f,avx512bf16", __m512, AVX512_ZERO, BF16_STEP,
 
 #define SSE_INT_ZERO(c) _mm_set1_epi32(c)
 #define SSE_INT_STEP(a) a = _mm_add_epi32(a, _mm_madd_epi16(a, _mm_set1_epi16(3)))
-VIVACE_SPIN(int_sse2, "sse2", __m128i, SSE_INT_ZERO, SSE_INT_STEP, _mm_add_epi32)
+VIVACE_SPIN(int16_sse2, "sse2", __m128i, SSE_INT_ZERO, SSE_INT_STEP, _mm_add_epi32)
 
 #define AVX2_INT_ZERO(c) _mm256_set1_epi32(c)
-// Bytes as the kernels multiply them without VNNI. One chain after the other: the compiler would form all products first, for which there are no registers.
-#define AVX2_INT_STEP(a) \
+// One chain after the other: the compiler would form all products first, for which there are no registers.
+#define AVX2_INT16_STEP(a) \
+  a = _mm256_add_epi32(a, _mm256_madd_epi16(a, _mm256_set1_epi16(3))); \
+  asm volatile("" : "+x"(a))
+VIVACE_SPIN(int16_avx2, "avx2", __m256i, AVX2_INT_ZERO, AVX2_INT16_STEP, _mm256_add_epi32)
+
+// Bytes as the kernels multiply them without VNNI.
+#define AVX2_INT8_STEP(a) \
   a = _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_set1_epi8(1)), _mm256_set1_epi16(1))); \
   asm volatile("" : "+x"(a))
-VIVACE_SPIN(int_avx2, "avx2", __m256i, AVX2_INT_ZERO, AVX2_INT_STEP, _mm256_add_epi32)
+VIVACE_SPIN(int8_avx2, "avx2", __m256i, AVX2_INT_ZERO, AVX2_INT8_STEP, _mm256_add_epi32)
 
 #define AVX512_INT_ZERO(c) _mm512_set1_epi32(c)
-#define AVX512_INT_STEP(a) a = _mm512_add_epi32(a, _mm512_madd_epi16(_mm512_maddubs_epi16(a, _mm512_set1_epi8(1)), _mm512_set1_epi16(1)))
-VIVACE_SPIN(int_avx512, "avx512f,avx512bw", __m512i, AVX512_INT_ZERO, AVX512_INT_STEP, _mm512_add_epi32)
+#define AVX512_INT16_STEP(a) a = _mm512_add_epi32(a, _mm512_madd_epi16(a, _mm512_set1_epi16(3)))
+VIVACE_SPIN(int16_avx512, "avx512f,avx512bw", __m512i, AVX512_INT_ZERO, AVX512_INT16_STEP, _mm512_add_epi32)
+#define AVX512_INT8_STEP(a) a = _mm512_add_epi32(a, _mm512_madd_epi16(_mm512_maddubs_epi16(a, _mm512_set1_epi8(1)), _mm512_set1_epi16(1)))
+VIVACE_SPIN(int8_avx512, "avx512f,avx512bw", __m512i, AVX512_INT_ZERO, AVX512_INT8_STEP, _mm512_add_epi32)
 
 #define VNNI_STEP(a) a = _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), _mm512_set1_epi8(1))
-VIVACE_SPIN(int_vnni, "avx512f,avx512vnni", __m512i, AVX512_INT_ZERO, VNNI_STEP, _mm512_add_epi32)
+VIVACE_SPIN(int8_vnni, "avx512f,avx512vnni", __m512i, AVX512_INT_ZERO, VNNI_STEP, _mm512_add_epi32)
 
 // Six sums and the two factors fill the tile registers. A product takes some 16 cycles, so a sixteenth of the rounds will do.
 template <AmxDot kDot>
@@ -92,18 +100,18 @@ struct Loop {
 };
 
 struct Loops {
-  Loop float32, bfloat16, int8;
+  Loop float32, bfloat16, int16, int8;
 };
 
 Loops loops() {
   switch (isa()) {
-    case Isa::baseline: return {{float_sse2, 8}, {float_sse2, 8}, {int_sse2, 16}};
-    case Isa::avx2: return {{float_avx2, 16}, {float_avx2, 16}, {int_avx2, 64}};
-    case Isa::avx512: return {{float_avx512, 32}, {float_avx512, 32}, {int_avx512, 128}};
+    case Isa::baseline: return {{float_sse2, 8}, {float_sse2, 8}, {int16_sse2, 16}, {int16_sse2, 16}};
+    case Isa::avx2: return {{float_avx2, 16}, {float_avx2, 16}, {int16_avx2, 32}, {int8_avx2, 64}};
+    case Isa::avx512: return {{float_avx512, 32}, {float_avx512, 32}, {int16_avx512, 64}, {int8_avx512, 128}};
     case Isa::avx512_bf16: break;
-    case Isa::amx: return {{float_avx512, 32}, {amx_spin<AmxDot::bf16>, 1024}, {amx_spin<AmxDot::u8s8>, 2048}};
+    case Isa::amx: return {{float_avx512, 32}, {amx_spin<AmxDot::bf16>, 1024}, {int16_avx512, 64}, {amx_spin<AmxDot::u8s8>, 2048}};
   }
-  return {{float_avx512, 32}, {bfloat_avx512, 64}, {int_vnni, 128}};
+  return {{float_avx512, 32}, {bfloat_avx512, 64}, {int16_avx512, 64}, {int8_vnni, 128}};
 }
 
 template <class Body>
@@ -151,6 +159,7 @@ MachinePeak measure_peak() {
   const Loops l = loops();
   MachinePeak peak{.float32 = operations_a_second(l.float32), .bytes = bytes_a_second()};
   peak.bfloat16 = l.bfloat16.spin == l.float32.spin ? peak.float32 : operations_a_second(l.bfloat16);
+  peak.int16 = operations_a_second(l.int16);
   peak.int8 = operations_a_second(l.int8);
   return peak;
 }

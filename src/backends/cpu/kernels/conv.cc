@@ -116,9 +116,9 @@ size_t packed_bytes(const ConvSpec& spec, Isa isa) {
   return static_cast<size_t>(columns * slot_count<algorithm>(spec) * format.units(spec.in_channels) * format.unit) * element;
 }
 
-// A column of a panel, kConvInt16Block channels at a time.
-Int16Row int16_column(const float* wide, int64_t channels, int panel) {
-  Int16Row largest{{}, kConvInt16Block};
+// The scale of a column of a panel: the largest that kConvInt16Block of its channels need.
+float int16_scale(const float* wide, int64_t channels, int panel) {
+  float largest = 0;
   for (int64_t first = 0; first < channels; first += kConvInt16Block) {
     RowSize size;
     for (int64_t i = first; i < std::min<int64_t>(channels, first + kConvInt16Block); ++i) {
@@ -126,8 +126,8 @@ Int16Row int16_column(const float* wide, int64_t channels, int panel) {
       size.squares += x * x, size.largest = std::max(size.largest, std::bit_cast<int32_t>(std::fabs(x)));
     }
     const Int16Row block(size, kConvInt16Block);
-    if (!(block.scale <= largest.scale)) largest = block;  // a NaN stays
-    if (std::isnan(largest.scale)) break;
+    if (!(block.scale <= largest)) largest = block.scale;
+    if (std::isnan(largest)) break;
   }
   return largest;
 }
@@ -142,21 +142,35 @@ void find_scales(const ConvIsaKernels& kernels, const ConvPackJob& job, int64_t 
   one.out_channels = std::min<int64_t>(panel, job.out_channels - first), one.packed = wide.data(), one.packed_dtype = DType::float32;
   kernels.pack_panel(one, 0);
   for (int64_t column = 0; column < job.slots * panel; ++column)
-    scales[first * job.slots + column] = int16_column(wide.data() + column / panel * job.in_channels * panel + column % panel, job.in_channels, panel).scale;
+    scales[first * job.slots + column] = int16_scale(wide.data() + column / panel * job.in_channels * panel + column % panel, job.in_channels, panel);
 }
+
+float value_at(const void* array, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::float64: return static_cast<float>(static_cast<const double*>(array)[i]);
+    case DType::float8_e4m3: return static_cast<const f8e4m3*>(array)[i];
+    case DType::bfloat16: return static_cast<const bf16*>(array)[i];
+    case DType::float16: return static_cast<const f16*>(array)[i];
+    default: return static_cast<const float*>(array)[i];
+  }
+}
+
+float as_kept(float x, DType dtype) { return dtype == DType::bfloat16 ? static_cast<float>(bf16(x)) : dtype == DType::float16 ? static_cast<float>(f16(x)) : x; }
 
 template <Algorithm algorithm, Products products>
 void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed) {
   const ConvIsaKernels& kernels = kernels_for(products, isa);
   const ConvFormat& format = kernels.format;
   const int taps = spec.kernel * spec.kernel;
-  std::vector<float> wide;  // of the dtypes the vector code does not read
-  if (dtype == DType::float8_e4m3 || dtype == DType::float64) {
+  // Of the dtypes the vector code does not read; and for int16, whose scales must fit the taps as they are kept.
+  std::vector<float> wide;
+  if (dtype == DType::float8_e4m3 || dtype == DType::float64 || (products == Products::int16 && dtype != spec.w)) {
     wide.resize(static_cast<size_t>(spec.out_channels * spec.in_channels * taps));
     parallel_for(static_cast<int64_t>(wide.size()), 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        wide[i] = dtype == DType::float64 ? static_cast<float>(static_cast<const double*>(weight)[i])
-                                          : static_cast<float>(static_cast<const f8e4m3*>(weight)[i]);
+      for (int64_t i = begin; i < end; ++i) {
+        const float x = value_at(weight, dtype, i);
+        wide[i] = products == Products::int16 ? as_kept(x, spec.w) : x;
+      }
     });
     weight = wide.data();
     dtype = DType::float32;

@@ -66,7 +66,7 @@ struct Epilogue {
   int64_t residual_stride = 0;     // elements between two rows
 };
 
-// The loop nest (of Strassen's algorithm only the first three). A tile is the rows that one register tile covers (14 with AVX-512, 6 with AVX2), a panel its columns (32, 16), a unit four bytes
+// The loop nest (of Strassen's algorithm only the first three). A tile is the rows that one register tile covers (14 with AVX-512, 6 with AVX2, one less for 8 bits without VNNI), a panel its columns (32, 16), a unit four bytes
 // of K (1 float32, 2 bfloat16, 4 int8). 0 anywhere: the default for the shape.
 struct GemmBlocking {
   int tiles = 0;            // tiles of one task
@@ -96,7 +96,7 @@ std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level);
 // The packed form belongs to the level, isa(), at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`, `strassen`.
 size_t gemm_packed_bytes(const GemmSpec& spec);
 // w: row-major [n, k] of any floating dtype; or int8 with w_scale [n] where spec.w is int8. `packed`: 64-byte aligned (huge pages help).
-// float8_e4m3 and int8 storage: scale = absmax / 448 or / 127 of the row; a W that is float8_e4m3 already keeps its bits, with w_scale or 1.
+// float8_e4m3 and int8 storage: a scale a row, times w_scale or 1; a W that is of that type already keeps its bits (int8 but for what int8_dynamic says).
 // Parallel; allocates. The rule of the rounding is tensor/narrow_weight.h.
 void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale = nullptr);
 

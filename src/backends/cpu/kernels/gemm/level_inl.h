@@ -26,7 +26,8 @@ template <Dot kDot, int... kRows>
 constexpr void fill_tiles(Level& level, std::integer_sequence<int, kRows...>) {
   ((level.tile[static_cast<int>(kDot)][kRows + 1] = dense_tile<kDot, kRows + 1>), ...);
   level.tile_rows[static_cast<int>(kDot)] = tile_rows(kDot);
-  level.unit_cycles[static_cast<int>(kDot)] = tile_rows(kDot) * kTileVectors / 2;  // two products a cycle
+  // Two multiplications a cycle; bytes take two of them where they pass through int16.
+  level.unit_cycles[static_cast<int>(kDot)] = tile_rows(kDot) * kTileVectors / (kDot == Dot::u8s8 && kPairsInInt16 ? 1 : 2);
 }
 
 template <Dot kDot>
