@@ -132,14 +132,6 @@ VIVACE_INLINE void transform_taps(const VF* taps, const Store& store) {
   }
 }
 
-// kLanes elements of `dtype` from the i'th on.
-template <DType dtype>
-VIVACE_INLINE VF load_taps(const void* taps, int64_t i) {
-  if constexpr (dtype == DType::float32) return load_f32(static_cast<const float*>(taps) + i);
-  const uint16_t* p = static_cast<const uint16_t*>(taps) + i;
-  return dtype == DType::bfloat16 ? load_bf16(p) : load_f16(p);
-}
-
 // taps: [tap][channel][channel of the panel], from element `first` on.
 template <class Transform, DType dtype>
 void transform_panel(const void* taps, int64_t first, int64_t channels, const float* inverse, int64_t units, Unit* out, int64_t out_stride) {
@@ -153,7 +145,7 @@ void transform_panel(const void* taps, int64_t first, int64_t channels, const fl
         const int64_t channel = unit * 2 + half;
         VF g[9];
 #pragma GCC unroll 9
-        for (int t = 0; t < 9; ++t) g[t] = channel < channels ? load_taps<dtype>(taps, first + (t * channels + channel) * kPanel + v) : splat(0.f);
+        for (int t = 0; t < 9; ++t) g[t] = channel < channels ? load_row(taps, dtype, first + (t * channels + channel) * kPanel + v, kLanes) : splat(0.f);
         transform_taps<Transform>(g, [&](int p, VF u) __attribute__((always_inline)) {
           const VI x = to_int(u * load_f32(inverse + p * kPanel + v));
           if (half == 0) low[p] = x;
