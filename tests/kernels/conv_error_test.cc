@@ -31,11 +31,6 @@ Matrices matrices_of(std::string_view kernel) {
   return {3, 3, 1, 1, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 1, 1}};
 }
 
-double as_kept(double x, DType dtype) {
-  const auto f = static_cast<float>(x);
-  return dtype == DType::bfloat16 ? static_cast<float>(bf16(f)) : dtype == DType::float16 ? static_cast<float>(f16(f)) : f;
-}
-
 // What one output's error can be (`most`) and is likely to be (`variance`), from the operands themselves.
 struct ErrorBound {
   std::vector<double> most, variance;
@@ -56,15 +51,17 @@ ErrorBound bound_of(std::string_view kernel, const Problem& p) {
   const double worst = u + weight_u + u * weight_u + u32 * (static_cast<double>(ci) + transforms + 4),
                likely = (u * u + weight_u * weight_u) / 3 + u32 * u32 * (static_cast<double>(ci) + transforms);
   const bool int16 = kernel.ends_with("int16");
-  // `lost`: what of a transformed weight int16's taps lose by being kept in s.w.
+  std::vector<double> rest;  // what int16's taps lose by being kept in s.w
+  for (const float tap : p.weight) rest.push_back(int16 ? tap - rounded(s.w, tap) : 0);
+  // `lost`: what of a transformed weight is lost so.
   std::vector<double> weights(static_cast<size_t>(co * ci * positions)), lost(weights.size());
   for (int64_t i = 0; i < co * ci; ++i)
     for (int a = 0; a < m.pos; ++a)
       for (int b = 0; b < m.pos; ++b)
         for (int t = 0; t < 9; ++t) {
-          const double transform = m.weight[a * 3 + t / 3] * m.weight[b * 3 + t % 3], tap = p.weight[i * 9 + t];
-          weights[i * positions + a * m.pos + b] += transform * tap;
-          if (int16) lost[i * positions + a * m.pos + b] += transform * (tap - as_kept(tap, s.w));
+          const double transform = m.weight[a * 3 + t / 3] * m.weight[b * 3 + t % 3];
+          weights[i * positions + a * m.pos + b] += transform * p.weight[i * 9 + t];
+          lost[i * positions + a * m.pos + b] += transform * rest[i * 9 + t];
         }
   // Of int16: the step of a column of weights, and of a block of a tile's channels, at each position.
   constexpr int64_t kBlock = 64;
