@@ -9,7 +9,7 @@
 #include "backends/cpu/kernels/conv_plan.h"
 #include "backends/cpu/kernels/int16_row.h"
 #include "base/parallel.h"
-#include "tensor/half.h"
+#include "vivace/tensor.h"
 
 namespace vivace::cpu {
 namespace {
@@ -145,39 +145,18 @@ void find_scales(const ConvIsaKernels& kernels, const ConvPackJob& job, int64_t 
     scales[first * job.slots + column] = int16_scale(wide.data() + column / panel * job.in_channels * panel + column % panel, job.in_channels, panel);
 }
 
-float value_at(const void* array, DType dtype, int64_t i) {
-  switch (dtype) {
-    case DType::float64: return static_cast<float>(static_cast<const double*>(array)[i]);
-    case DType::float8_e4m3: return static_cast<const f8e4m3*>(array)[i];
-    case DType::bfloat16: return static_cast<const bf16*>(array)[i];
-    case DType::float16: return static_cast<const f16*>(array)[i];
-    default: return static_cast<const float*>(array)[i];
-  }
-}
-
-float as_kept(float x, DType dtype) { return dtype == DType::bfloat16 ? static_cast<float>(bf16(x)) : dtype == DType::float16 ? static_cast<float>(f16(x)) : x; }
-
 template <Algorithm algorithm, Products products>
 void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed) {
   const ConvIsaKernels& kernels = kernels_for(products, isa);
   const ConvFormat& format = kernels.format;
   const int taps = spec.kernel * spec.kernel;
-  // Of the dtypes the vector code does not read; and for int16, whose scales must fit the taps as they are kept.
-  std::vector<float> wide;
-  if (dtype == DType::float8_e4m3 || dtype == DType::float64 || (products == Products::int16 && dtype != spec.w)) {
-    wide.resize(static_cast<size_t>(spec.out_channels * spec.in_channels * taps));
-    parallel_for(static_cast<int64_t>(wide.size()), 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const float x = value_at(weight, dtype, i);
-        wide[i] = products == Products::int16 ? as_kept(x, spec.w) : x;
-      }
-    });
-    weight = wide.data();
-    dtype = DType::float32;
-  }
+  // The vector code does not read every dtype; and for int16 the scales must fit the taps as they are kept.
+  Tensor readable = Tensor::view({spec.out_channels, spec.in_channels, taps}, dtype, const_cast<void*>(weight));
+  if (products == Products::int16) readable = readable.to(spec.w);
+  else if (dtype == DType::float8_e4m3 || dtype == DType::float64) readable = readable.to(DType::float32);
   const Slots slots = make_slots(algorithm, spec);
   const auto job = [&](const Slots& of, void* to) {
-    return ConvPackJob{spec.in_channels, spec.out_channels, taps, of.count, of.coefficients.data(), weight, dtype, to, packed_dtype<algorithm, products>(spec)};
+    return ConvPackJob{spec.in_channels, spec.out_channels, taps, of.count, of.coefficients.data(), readable.data(), readable.dtype(), to, packed_dtype<algorithm, products>(spec)};
   };
   const auto each_panel = [&](const auto& body) {
     parallel_for(format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
