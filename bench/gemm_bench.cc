@@ -18,8 +18,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "backends/cpu/kernels/elementwise.h"
-#include "backends/cpu/kernels/gemm.h"
+#include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/gemm/gemm.h"
 #include "base/parallel.h"
 #include "tensor/half.h"
 

@@ -14,10 +14,10 @@
 #include <string>
 #include <vector>
 
-#include "backends/cpu/kernels/elementwise.h"
-#include "backends/cpu/kernels/elementwise_tile.h"
-#include "backends/cpu/kernels/norm.h"
-#include "backends/cpu/kernels/softmax.h"
+#include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/elementwise/tile.h"
+#include "backends/cpu/kernels/norm/norm.h"
+#include "backends/cpu/kernels/norm/softmax.h"
 #include "base/parallel.h"
 #include "tensor/half.h"
 

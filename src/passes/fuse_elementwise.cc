@@ -7,7 +7,7 @@
 namespace vivace {
 namespace {
 
-// Limits of a tile program: kTileInputs, kTileInstructions and the registers of backends/cpu/kernels/elementwise_tile.h, with room to spare.
+// Limits of a tile program: kTileInputs, kTileInstructions and the registers of backends/cpu/kernels/elementwise/tile.h, with room to spare.
 constexpr size_t kMostInputs = 6, kMostInstructions = 8;
 
 struct Chain {

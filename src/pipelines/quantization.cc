@@ -8,7 +8,7 @@
 
 #include "backends/cpu/backend.h"
 #include "backends/cpu/isa.h"
-#include "backends/cpu/kernels/gemm.h"
+#include "backends/cpu/kernels/gemm/gemm.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "compiler/compile.h"

@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "backends/cpu/kernels/conv.h"
+#include "backends/cpu/kernels/conv/conv.h"
 #include "tensor/half.h"
 
 namespace vivace::cpu::conv_test {

@@ -1,7 +1,7 @@
 #include <numeric>
 
-#include "backends/cpu/kernels/elementwise.h"
-#include "backends/cpu/kernels/elementwise_tile.h"
+#include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/elementwise/tile.h"
 #include "base/parallel.h"
 #include "norm_testing.h"
 

@@ -1,7 +1,7 @@
-#include "backends/cpu/kernels/norm.h"
+#include "backends/cpu/kernels/norm/norm.h"
 
-#include "backends/cpu/kernels/elementwise.h"
-#include "backends/cpu/kernels/softmax.h"
+#include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/norm/softmax.h"
 #include "base/parallel.h"
 #include "norm_testing.h"
 

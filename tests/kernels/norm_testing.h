@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backends/cpu/isa.h"
-#include "backends/cpu/kernels/quantize.h"
+#include "backends/cpu/kernels/norm/quantize.h"
 #include "tensor/half.h"
 
 namespace vivace::cpu {

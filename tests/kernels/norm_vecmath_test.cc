@@ -1,7 +1,7 @@
 #include <bit>
 
-#include "backends/cpu/kernels/elementwise.h"
-#include "backends/cpu/kernels/vecmath.h"
+#include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/vecmath/vecmath.h"
 #include "norm_testing.h"
 
 namespace vivace::cpu {

@@ -1,5 +1,5 @@
-// attention on the three backends of kernels/attention.h.
-#include "backends/cpu/kernels/attention.h"
+// attention on the three backends of kernels/attention/attention.h.
+#include "backends/cpu/kernels/attention/attention.h"
 
 #include <array>
 

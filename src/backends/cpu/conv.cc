@@ -1,9 +1,9 @@
-// conv2d, norm_conv2d and upsample_conv2d on our own convolutions (kernels/conv.h). A 1x1 convolution with conv_1x1_as_mm is a GEMM (linear.cc).
+// conv2d, norm_conv2d and upsample_conv2d on our own convolutions (kernels/conv/conv.h). A 1x1 convolution with conv_1x1_as_mm is a GEMM (linear.cc).
 #include <array>
 
 #include "backends/cpu/entries.h"
-#include "backends/cpu/kernels/conv.h"
-#include "backends/cpu/kernels/norm.h"
+#include "backends/cpu/kernels/conv/conv.h"
+#include "backends/cpu/kernels/norm/norm.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "vivace/error.h"
@@ -76,7 +76,7 @@ Refusal refuse(const KernelCall& call) {
   return kernel<index>().refuse(spec, isa());
 }
 
-// int16 shares its input as the size of its weights wants it (conv_plan.h).
+// int16 shares its input as the size of its weights wants it (kernels/conv/plan.h).
 template <size_t index>
 std::vector<TuningParameter> parameters(const KernelCall&) {
   std::vector<TuningParameter> list{{"cache_kib", {64, 128, 256, 384, 512, 768, 1024}, 512}};

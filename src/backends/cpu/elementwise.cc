@@ -1,10 +1,10 @@
-// Elementwise ops, single or fused, as tile programs (kernels/elementwise_tile.h).
+// Elementwise ops, single or fused, as tile programs (kernels/elementwise/tile.h).
 #include <algorithm>
 #include <array>
 
 #include "backends/cpu/entries.h"
-#include "backends/cpu/kernels/elementwise.h"
-#include "backends/cpu/kernels/elementwise_tile.h"
+#include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/elementwise/tile.h"
 #include "base/log.h"
 #include "ops/tile_program.h"
 #include "vivace/error.h"

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "backends/cpu/kernels/activation.h"
-#include "backends/cpu/kernels/quantize.h"
+#include "backends/cpu/kernels/norm/quantize.h"
 #include "runtime/kernel.h"
 
 namespace vivace::cpu {

@@ -1,8 +1,8 @@
-// linear and geglu_linear on the packed GEMM (kernels/gemm.h).
+// linear and geglu_linear on the packed GEMM (kernels/gemm/gemm.h).
 #include <array>
 
 #include "backends/cpu/entries.h"
-#include "backends/cpu/kernels/gemm.h"
+#include "backends/cpu/kernels/gemm/gemm.h"
 #include "base/log.h"
 #include "base/parallel.h"
 

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "backends/cpu/entries.h"
-#include "backends/cpu/kernels/elementwise.h"
+#include "backends/cpu/kernels/elementwise/elementwise.h"
 #include "base/log.h"
 #include "base/parallel.h"
 

@@ -1,10 +1,10 @@
 // group_norm, layer_norm, softmax, and the quantisation of rows.
-#include "backends/cpu/kernels/norm.h"
+#include "backends/cpu/kernels/norm/norm.h"
 
 #include <array>
 
 #include "backends/cpu/entries.h"
-#include "backends/cpu/kernels/softmax.h"
+#include "backends/cpu/kernels/norm/softmax.h"
 
 namespace vivace::cpu {
 namespace {

@@ -11,7 +11,25 @@
 #include "backends/cpu/kernels/int16_row.h"
 #include "vivace/dtype.h"
 
-namespace vivace::cpu::gemm_detail {
+namespace vivace::cpu {
+
+namespace gemm_detail {
+struct Level;
+}
+namespace avx2 {
+const gemm_detail::Level& gemm_level();
+}
+namespace avx512 {
+const gemm_detail::Level& gemm_level();
+}
+namespace avx512_bf16 {
+const gemm_detail::Level& gemm_level();
+}
+namespace amx {
+const gemm_detail::Level& gemm_level();
+}
+
+namespace gemm_detail {
 
 // Elements as they lie in memory, including the forms that only the product sees.
 enum class Elem : uint8_t {
@@ -92,21 +110,18 @@ struct Level {
   void (*leave)();
 };
 
-const Level& level_avx2();
-const Level& level_avx512();
-const Level& level_avx512_bf16();
-const Level& level_amx();
-
 // Null for baseline.
 inline const Level* find_level(Isa isa) {
   switch (isa) {
-    case Isa::avx2: return &level_avx2();
-    case Isa::avx512: return &level_avx512();
-    case Isa::avx512_bf16: return &level_avx512_bf16();
-    case Isa::amx: return &level_amx();
+    case Isa::avx2: return &avx2::gemm_level();
+    case Isa::avx512: return &avx512::gemm_level();
+    case Isa::avx512_bf16: return &avx512_bf16::gemm_level();
+    case Isa::amx: return &amx::gemm_level();
     case Isa::baseline: break;
   }
   return nullptr;
 }
 
-}  // namespace vivace::cpu::gemm_detail
+}  // namespace gemm_detail
+
+}  // namespace vivace::cpu

@@ -1,7 +1,7 @@
 // What a GemmSpec means at one instruction-set level: which product, which stored form, and where things lie in the packed buffer.
 #pragma once
 
-#include "backends/cpu/kernels/gemm.h"
+#include "backends/cpu/kernels/gemm/gemm.h"
 #include "backends/cpu/kernels/gemm/level.h"
 
 namespace vivace::cpu::gemm_detail {

@@ -1,0 +1,51 @@
+// The loops of the norm family, one table an instruction set. They work on ranges of rows on the calling thread; norm.cc, softmax.cc and
+// quantize.cc share the work out.
+#pragma once
+
+#include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/norm/norm.h"
+#include "backends/cpu/kernels/vecmath/isa.h"
+
+namespace vivace::cpu {
+
+// channel_moments takes at most so many channels at once: its sums live on the stack, in the first-level cache.
+inline constexpr int64_t kChannelTile = 1024;
+
+struct NormKernels {
+  // mean[c] and m2[c] (the sum of squared deviations) of `rows` rows, channels <= kChannelTile.
+  void (*channel_moments)(const RowInput& x, int64_t rows, int64_t channels, double* mean, double* m2);
+  // y = act(x * scale[c] + shift[c]).
+  void (*scale_shift)(const RowInput& x, int64_t rows, int64_t channels, const float* scale, const float* shift, Act act, const RowOutput& y);
+  // Rows [begin, end); return the first bad row or kNoBadRow.
+  int64_t (*row_norm)(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end);
+};
+
+struct RowKernels {
+  int64_t (*quantize_rows)(const RowInput& x, int64_t channels, const RowOutput& y, int64_t begin, int64_t end);
+  int64_t (*gated_rows)(const GatedRows& gated, const RowOutput& y, int64_t begin, int64_t end);
+  void (*softmax_rows)(const RowInput& x, int64_t channels, float scale, const RowOutput& y, int64_t begin, int64_t end);
+};
+
+namespace baseline {
+extern const NormKernels kNormKernels;
+extern const RowKernels kRowKernels;
+}  // namespace baseline
+namespace avx2 {
+extern const NormKernels kNormKernels;
+extern const RowKernels kRowKernels;
+}  // namespace avx2
+namespace avx512 {
+extern const NormKernels kNormKernels;
+extern const RowKernels kRowKernels;
+}  // namespace avx512
+namespace avx512_bf16 {
+extern const NormKernels kNormKernels;
+extern const RowKernels kRowKernels;
+}  // namespace avx512_bf16
+
+inline const NormKernels& norm_kernels() {
+  return of_isa(baseline::kNormKernels, avx2::kNormKernels, avx512::kNormKernels, avx512_bf16::kNormKernels);
+}
+inline const RowKernels& row_kernels() { return of_isa(baseline::kRowKernels, avx2::kRowKernels, avx512::kRowKernels, avx512_bf16::kRowKernels); }
+
+}  // namespace vivace::cpu

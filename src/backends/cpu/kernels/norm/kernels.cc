@@ -1,0 +1,203 @@
+#include "backends/cpu/kernels/norm/isa.h"
+#include "backends/cpu/kernels/norm/rows.h"
+
+namespace vivace::cpu::VIVACE_SIMD {
+namespace {
+
+// Sums of (x - k) and (x - k)^2 a channel, k a first guess of the channel's mean, so that nothing cancels where the mean is large against
+// the deviation. Floats take kFlush rows at most and then go into doubles: the error does not grow with the size of the image.
+struct ChannelSums {
+  static constexpr int64_t kFlush = 64;
+  alignas(64) float guess[kChannelTile], sum[kChannelTile], squares[kChannelTile];
+  alignas(64) double total[kChannelTile], total_squares[kChannelTile];
+
+  void flush(int64_t channels) {
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      add_to_doubles(load_f32(sum + c), total + c);
+      add_to_doubles(load_f32(squares + c), total_squares + c);
+      store_f32(splat(0.f), sum + c);
+      store_f32(splat(0.f), squares + c);
+    }
+  }
+};
+
+// kRows rows at once, so that a channel's sums are read and written once for all of them.
+template <class X, int kRows>
+inline void add_rows(ChannelSums& sums, const typename X::T* x, int64_t stride, int64_t channels) {
+  each_vector(channels, [&](int64_t c, auto lanes) {
+    const VF k = load_f32(sums.guess + c);
+    VF s = load_f32(sums.sum + c), q = load_f32(sums.squares + c);
+    for (int r = 0; r < kRows; ++r) {
+      const VF d = X::load(x + r * stride + c, lanes) - k;
+      s = s + d;
+      q = fma(d, d, q);
+    }
+    store_f32(s, sums.sum + c);
+    store_f32(q, sums.squares + c);
+  });
+}
+
+template <class X>
+void channel_moments_of(const typename X::T* x, int64_t stride, int64_t rows, int64_t channels, double* mean, double* m2) {
+  constexpr int kStep = 8;
+  ChannelSums sums;
+  const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes, samples = min64(rows, kStep);
+  const auto bytes = static_cast<size_t>(padded);
+  memset(sums.guess, 0, bytes * sizeof(float));
+  memset(sums.sum, 0, bytes * sizeof(float));
+  memset(sums.squares, 0, bytes * sizeof(float));
+  memset(sums.total, 0, bytes * sizeof(double));
+  memset(sums.total_squares, 0, bytes * sizeof(double));
+  const VF share = splat(1.f / static_cast<float>(samples));
+  each_vector(channels, [&](int64_t c, auto lanes) {
+    VF s = splat(0.f);
+    for (int64_t r = 0; r < samples; ++r) s = s + X::load(x + r * stride + c, lanes);
+    store_f32(s * share, sums.guess + c);
+  });
+  int64_t r = 0;
+  for (; r + kStep <= rows; r += kStep) {
+    add_rows<X, kStep>(sums, x + r * stride, stride, channels);
+    if ((r + kStep) % ChannelSums::kFlush == 0) sums.flush(channels);
+  }
+  for (; r < rows; ++r) add_rows<X, 1>(sums, x + r * stride, stride, channels);
+  sums.flush(channels);
+  const double part = 1.0 / static_cast<double>(rows);
+  for (int64_t c = 0; c < channels; ++c) {
+    const double offset = sums.total[c] * part, left = sums.total_squares[c] - sums.total[c] * offset;
+    mean[c] = sums.guess[c] + offset;
+    m2[c] = left < 0 ? 0 : left;  // a NaN passes
+  }
+}
+
+void channel_moments(const RowInput& x, int64_t rows, int64_t channels, double* mean, double* m2) {
+  with_type(x.dtype, [&](auto type) {
+    using X = decltype(type);
+    channel_moments_of<X>(static_cast<const typename X::T*>(x.data), x.stride, rows, channels, mean, m2);
+  });
+}
+
+template <class X, class Y, bool silu>
+void scale_shift_of(const typename X::T* x, int64_t x_stride, int64_t rows, int64_t channels, const float* scale, const float* shift,
+                    typename Y::T* y, int64_t y_stride) {
+  for (int64_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
+    each_vector(channels, [&](int64_t c, auto lanes) {
+      const VF v = fma(X::load(x + c, lanes), Float32::load(scale + c, lanes), Float32::load(shift + c, lanes));
+      Y::store(silu ? vsilu(v) : v, y + c, lanes);
+    });
+  }
+}
+
+void scale_shift(const RowInput& x, int64_t rows, int64_t channels, const float* scale, const float* shift, Act act, const RowOutput& y) {
+  with_type(x.dtype, [&](auto x_type) {
+    using X = decltype(x_type);
+    with_type(y.dtype, [&](auto y_type) {
+      using Y = decltype(y_type);
+      auto* run = act == Act::silu ? &scale_shift_of<X, Y, true> : &scale_shift_of<X, Y, false>;
+      run(static_cast<const typename X::T*>(x.data), x.stride, rows, channels, scale, shift, static_cast<typename Y::T*>(y.data), y.stride);
+    });
+  });
+}
+
+// Channels [c, c + n) of row r, the residual added, into the buffer; returns their sum.
+float load_row(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buffer) {
+  float sum = 0;
+  with_type(norm.x.dtype, [&](auto x_type) {
+    using X = decltype(x_type);
+    const auto* x = static_cast<const typename X::T*>(row_of(norm.x, r, c));
+    const auto keep = [&](VF v, int64_t i, auto lanes) {
+      Float32::store(v, buffer + i, lanes);
+      return v;
+    };
+    if (norm.residual.data == nullptr) {
+      sum = sum_span(n, [&](int64_t i, auto lanes) { return keep(X::load(x + i, lanes), i, lanes); });
+      return;
+    }
+    with_type(norm.residual.dtype, [&](auto residual_type) {
+      using R = decltype(residual_type);
+      const auto* residual = static_cast<const typename R::T*>(row_of(norm.residual, r, c));
+      sum = sum_span(n, [&](int64_t i, auto lanes) { return keep(X::load(x + i, lanes) + R::load(residual + i, lanes), i, lanes); });
+    });
+  });
+  return sum;
+}
+
+// y = (v - mean) * factor * gamma + beta.
+template <class Y>
+inline void normalize_span(const float* v, int64_t n, float mean, float factor, const float* gamma, const float* beta, typename Y::T* y) {
+  const VF m = splat(mean), f = splat(factor);
+  const auto run = [&](const auto& finish) {
+    each_vector(n, [&](int64_t i, auto lanes) { Y::store(finish((Float32::load(v + i, lanes) - m) * f, i, lanes), y + i, lanes); });
+  };
+  if (gamma != nullptr && beta != nullptr) {
+    run([&](VF x, int64_t i, auto lanes) { return fma(x, Float32::load(gamma + i, lanes), Float32::load(beta + i, lanes)); });
+  } else if (gamma != nullptr) {
+    run([&](VF x, int64_t i, auto lanes) { return x * Float32::load(gamma + i, lanes); });
+  } else if (beta != nullptr) {
+    run([&](VF x, int64_t i, auto lanes) { return x + Float32::load(beta + i, lanes); });
+  } else {
+    run([](VF x, int64_t, auto) { return x; });
+  }
+}
+
+int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end) {
+  alignas(64) float buffer[kRowBuffer], normalized[kRowBuffer];
+  const int64_t channels = norm.channels;
+  const bool whole = channels <= kRowBuffer;
+  // y or sum may be the memory of x or of the residual. So the sum is written after everything that reads a row, unless the row is read again
+  // in pieces and each piece once: then just before y covers the piece.
+  const bool sum_early = !whole && !is_quantized(y);
+  const auto reload = [&](int64_t r, int64_t c, int64_t n) {
+    if (!whole) load_row(norm, r, c, n, buffer);
+  };
+  const auto write_sum = [&](int64_t r, int64_t c, int64_t n) {
+    if (norm.sum.data != nullptr) store_span(buffer, row_of(norm.sum, r, c), norm.sum.dtype, n);
+  };
+  const double share = 1.0 / static_cast<double>(channels);
+  int64_t bad = kNoBadRow;
+  for (int64_t r = begin; r < end; ++r) {
+    double sum = 0, squares = 0;
+    for (int64_t c = 0; c < channels; c += kRowBuffer) sum += load_row(norm, r, c, min64(kRowBuffer, channels - c), buffer);
+    const float mean = rms ? 0.f : static_cast<float>(sum * share);
+    for (int64_t c = 0; c < channels; c += kRowBuffer) {
+      const int64_t n = min64(kRowBuffer, channels - c);
+      reload(r, c, n);
+      squares += sum_span(n, [&](int64_t i, auto lanes) {
+        const VF d = zero_unused(Float32::load(buffer + i, lanes) - splat(mean), lanes);
+        return d * d;
+      });
+    }
+    const float factor = 1.f / __builtin_sqrtf(static_cast<float>(squares * share) + norm.eps);
+    const auto from = [&](const float* p, int64_t c) { return p != nullptr ? p + c : nullptr; };
+    if (is_quantized(y)) {
+      const bool row_bad = quantize_row(y, r, channels, [&](int64_t c, int64_t n) {
+        reload(r, c, n);
+        normalize_span<Float32>(buffer, n, mean, factor, from(norm.gamma, c), from(norm.beta, c), normalized);
+        return static_cast<const float*>(normalized);
+      });
+      if (row_bad && bad == kNoBadRow) bad = r;
+    } else {
+      for (int64_t c = 0; c < channels; c += kRowBuffer) {
+        const int64_t n = min64(kRowBuffer, channels - c);
+        reload(r, c, n);
+        if (sum_early) write_sum(r, c, n);
+        with_type(y.dtype, [&](auto type) {
+          using Y = decltype(type);
+          auto* out = static_cast<typename Y::T*>(row_of(y, r, c));
+          normalize_span<Y>(buffer, n, mean, factor, from(norm.gamma, c), from(norm.beta, c), out);
+        });
+      }
+    }
+    for (int64_t c = 0; c < channels && !sum_early; c += kRowBuffer) {
+      const int64_t n = min64(kRowBuffer, channels - c);
+      reload(r, c, n);
+      write_sum(r, c, n);
+    }
+  }
+  return bad;
+}
+
+}  // namespace
+
+const NormKernels kNormKernels = {channel_moments, scale_shift, row_norm};
+
+}  // namespace vivace::cpu::VIVACE_SIMD
