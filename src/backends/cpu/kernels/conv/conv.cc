@@ -249,10 +249,16 @@ void run(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args
 
 template <Algorithm algorithm, Products products>
 double error(const ConvSpec& spec) {
-  if (products == Products::bf16) return is_winograd(algorithm) ? 4.8e-3 : 1.6e-3;
-  if (products == Products::int16) return algorithm == Algorithm::winograd_f4 ? 8e-4 : 1.4e-4;
-  constexpr double of_sums = algorithm == Algorithm::winograd_f4 ? 3.3 : algorithm == Algorithm::direct ? .9 : .6;
-  return of_sums * 0x1p-24 * std::sqrt(static_cast<double>(spec.in_channels));
+  const double channels = static_cast<double>(spec.in_channels);
+  if (products == Products::f32) {
+    constexpr double of_sums = algorithm == Algorithm::winograd_f4 ? 3.3 : algorithm == Algorithm::direct ? .87 : algorithm == Algorithm::phases ? .59 : .52;
+    return of_sums * 0x1p-24 * std::sqrt(channels);
+  }
+  // Of uncorrelated numbers the transforms raise the factors' share by the root of (sum over an output's products of A^2 B^2 G^2) / (its taps), squared:
+  // 5/3 of F(2x2), where upsampling has the same, 10.8 of F(4x4).
+  constexpr double transforms = algorithm == Algorithm::winograd_f4 ? 10.8 : is_winograd(algorithm) ? 5. / 3 : 1;
+  // Two factors of bfloat16, 2^-8 / sqrt(6.2) each on the mean. A step of int16 is the largest that a block of a column's channels needs.
+  return transforms * (products == Products::bf16 ? 2.25e-3 : 6.4e-5 * std::pow(channels / 96, .075));
 }
 
 template <Algorithm algorithm, Products products>

@@ -72,7 +72,7 @@ struct ConvKernel {
   size_t (*workspace_bytes)(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads);
   // `workspace` is 64-byte aligned, of workspace_bytes() for args' n, h, w and threads; its contents do not matter.
   void (*run)(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args, void* workspace) noexcept;
-  // Relative RMS error to expect where factors and sums are all that is rounded (fitted to measurements, tests/kernels/conv_error_test.cc): the factors'
+  // Relative RMS error to expect where factors and sums are all that is rounded (computed for uniform numbers by tests/kernels/conv_error_test.cc, level by level): the factors'
   // share is the same for any number of channels, the float32 sums' grows with its square root.
   double (*error)(const ConvSpec& spec);
 };
@@ -81,7 +81,7 @@ struct ConvKernel {
 // put aside more often.
 inline constexpr int kConvInt16Block = 64;
 
-// winograd_f2_*: F(2x2, 3x3), 2.25x fewer multiplications. In bf16 the error is about 3x that of a direct convolution; in float32 as good as exact.
+// winograd_f2_*: F(2x2, 3x3), 2.25x fewer multiplications. In bf16 the error is 5/3 that of a direct convolution; in float32 as good as exact.
 // winograd_f4_f32: F(4x4, 3x3), 4x fewer, at about four times a direct convolution's rounding error.
 // winograd_*_int16: factors of int16 (winograd_int16.h), twice as many products at once as of float32: F(2x2) and the upsampling at a tenth of a bfloat16
 // result's rounding, F(4x4) at half of it.
