@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-LAYERS = ["base", "tensor", "ir", "ops", "codegen", "weights", "tokenizers", "schedulers", "image", "quality", "models", "passes", "runtime", "backends", "compiler", "pipelines"]
+LAYERS = ["base", "tensor", "ir", "ops", "codegen", "weights", "tokenizers", "schedulers", "image", "quality", "models", "passes", "runtime", "backends", "compiler", "components", "pipelines"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -7,8 +7,8 @@
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
-#include "pipelines/models.h"
-#include "pipelines/quantized_checkpoint.h"
+#include "components/models.h"
+#include "components/quantized_checkpoint.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "options.h"
-#include "pipelines/component.h"
+#include "components/component.h"
 
 namespace vivace::cli {
 

@@ -8,7 +8,7 @@
 #include "commands.h"
 #include "interrupt.h"
 #include "output.h"
-#include "pipelines/random_checkpoint.h"
+#include "components/random_checkpoint.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {

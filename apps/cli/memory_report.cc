@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "output.h"
-#include "pipelines/component.h"
+#include "components/component.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {

@@ -8,7 +8,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "commands.h"
-#include "pipelines/models.h"
+#include "components/models.h"
 #include "progress.h"
 #include "vivace/error.h"
 

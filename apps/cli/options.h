@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "pipelines/quantization.h"
+#include "components/quantization.h"
 #include "vivace/vivace.h"
 
 namespace vivace::cli {

@@ -6,7 +6,7 @@
 #include "commands.h"
 #include "component_target.h"
 #include "interrupt.h"
-#include "pipelines/quantized_checkpoint.h"
+#include "components/quantized_checkpoint.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {

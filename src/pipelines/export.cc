@@ -8,7 +8,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
-#include "pipelines/package.h"
+#include "components/package.h"
 #include "pipelines/parts.h"
 #include "vivace/error.h"
 

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "pipelines/models.h"
+#include "components/models.h"
 #include "tokenizers/clip_tokenizer.h"
 #include "vivace/pipeline.h"
 

@@ -15,7 +15,7 @@
 #include <xxhash.h>
 
 #include "backends/cpu/backend.h"
-#include "pipelines/package.h"
+#include "components/package.h"
 #include "vivace/error.h"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "pipelines/random_checkpoint.h"
+#include "components/random_checkpoint.h"
 
 namespace vivace {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "pipelines/models.h"
+#include "components/models.h"
 #include "vivace/vivace.h"
 
 namespace vivace {

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "backends/cpu/isa.h"
-#include "pipelines/models.h"
+#include "components/models.h"
 #include "vivace/error.h"
 #include "vivace/vivace.h"
 

@@ -8,8 +8,8 @@
 
 #include "../temp_folder.h"
 #include "base/log.h"
-#include "pipelines/models.h"
-#include "pipelines/quantized_checkpoint.h"
+#include "components/models.h"
+#include "components/quantized_checkpoint.h"
 #include "vivace/vivace.h"
 
 namespace vivace {

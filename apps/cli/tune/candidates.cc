@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <map>
 
-#include "pipelines/models.h"
-#include "pipelines/quantization.h"
+#include "components/models.h"
+#include "components/quantization.h"
 #include "plan_text.h"
 
 namespace vivace::cli {

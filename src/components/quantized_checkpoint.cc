@@ -1,4 +1,4 @@
-#include "pipelines/quantized_checkpoint.h"
+#include "components/quantized_checkpoint.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

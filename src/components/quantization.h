@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ir/graph.h"
-#include "pipelines/component_cache.h"
+#include "components/component_cache.h"
 #include "vivace/quantize.h"
 #include "weights/weight_map.h"
 

@@ -1,4 +1,4 @@
-#include "pipelines/quantization.h"
+#include "components/quantization.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,7 +15,7 @@
 #include "compiler/measure.h"
 #include "models/common/block_class.h"
 #include "passes/passes.h"
-#include "pipelines/component.h"
+#include "components/component.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
 #include "vivace/quality.h"

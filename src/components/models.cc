@@ -1,4 +1,4 @@
-#include "pipelines/models.h"
+#include "components/models.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "compiler/symbols.h"
-#include "pipelines/quantized_checkpoint.h"
+#include "components/quantized_checkpoint.h"
 #include "vivace/error.h"
 
 namespace vivace {

@@ -4,7 +4,7 @@
 #include "models/autoencoder_kl/model.h"
 #include "models/clip_text/model.h"
 #include "models/unet2d_condition/model.h"
-#include "pipelines/component.h"
+#include "components/component.h"
 #include "vivace/models.h"
 
 namespace vivace {

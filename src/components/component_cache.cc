@@ -1,4 +1,4 @@
-#include "pipelines/component_cache.h"
+#include "components/component_cache.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>

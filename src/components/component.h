@@ -11,8 +11,8 @@
 
 #include "compiler/tuning_store.h"
 #include "ops/builder.h"
-#include "pipelines/component_cache.h"
-#include "pipelines/package.h"
+#include "components/component_cache.h"
+#include "components/package.h"
 #include "runtime/session.h"
 #include "vivace/models.h"
 #include "weights/weight_map.h"

@@ -1,4 +1,4 @@
-#include "pipelines/component.h"
+#include "components/component.h"
 
 #include <chrono>
 #include <set>

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/json.h"
-#include "pipelines/quantization.h"
+#include "components/quantization.h"
 
 namespace vivace {
 

@@ -1,4 +1,4 @@
-#include "pipelines/random_checkpoint.h"
+#include "components/random_checkpoint.h"
 
 #include <cstdio>
 #include <map>
@@ -11,7 +11,7 @@
 #include "models/clip_text/model.h"
 #include "models/common/random_weights.h"
 #include "models/unet2d_condition/model.h"
-#include "pipelines/models.h"
+#include "components/models.h"
 #include "vivace/error.h"
 #include "weights/safetensors.h"
 

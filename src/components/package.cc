@@ -1,4 +1,4 @@
-#include "pipelines/package.h"
+#include "components/package.h"
 
 #include <nlohmann/json.hpp>
 
