@@ -214,9 +214,8 @@ DiffusionPipeline PictureOptions::load() const {
 
 DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   options.cache = cache.options();
-  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
-  if (!scheduler.empty()) pipe.set_scheduler(make_scheduler(scheduler, pipe.scheduler().config()));
-  return pipe;
+  options.scheduler = scheduler;
+  return DiffusionPipeline::from_pretrained(model, options);
 }
 
 std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file) {

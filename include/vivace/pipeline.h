@@ -92,6 +92,8 @@ struct PretrainedOptions {
   // For single components instead, by name: see component_names().
   std::map<std::string, CompileOptions> compile_components;
   CacheOptions cache;
+  // Another scheduler, by a name that make_scheduler knows, with the config of the checkpoint's own; that one may then be of a class that is not supported.
+  std::string scheduler;
 };
 
 class DiffusionPipeline {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/file_kind.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "vivace/error.h"
@@ -88,6 +89,7 @@ json parse_json(std::string_view text, const std::string& name) {
   try {
     return json::parse(source.begin(), source.end(), on_event);
   } catch (const json::parse_error& error) {
+    if (const std::string kind = file_kind_note(text.substr(0, 64)); !kind.empty()) throw UserError(cat(name, ": not a JSON file", kind));
     throw UserError(cat(name, ": not valid JSON at ", place(text, error.byte), ": ", what(error)));
   } catch (const json::exception& error) {
     throw UserError(cat(name, ": not valid JSON: ", what(error)));

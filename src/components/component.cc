@@ -237,8 +237,8 @@ void Component::check_weights(const std::function<std::vector<Graph>()>& graphs,
   for (const Graph& g : graphs())
     for (const Node& node : g.nodes)
       if (node.op == Op::weight && seen.insert(node.attrs.text("name")).second) expected.push_back({node.attrs.text("name"), node.shape});
-  weights_.check(expected, ignored);
-  cache_.keep_weights_checked();
+  // Every start warns of tensors that are not used.
+  if (weights_.check(expected, ignored)) cache_.keep_weights_checked();
 }
 
 size_t Component::arena_bytes() const {

@@ -74,8 +74,7 @@ class Component {
   std::map<std::string, std::string> plans_as_bytes() const;
   std::vector<Constant> constants() const;
 
-  // Throws one UserError that names every tensor that the graphs need and the checkpoint lacks, and the reverse. The graphs are built only where no
-  // earlier start has checked the same. `ignored` as in WeightMap::check.
+  // WeightMap::check of what the graphs need. They are built only where no earlier start has checked the same.
   void check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored = {}) const;
   size_t constant_bytes() const { return store_.bytes(); }
   size_t arena_bytes() const;

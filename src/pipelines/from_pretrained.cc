@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "pipelines/agreement.h"
 #include "pipelines/parts.h"
 #include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
@@ -22,11 +23,8 @@ bool lists(const Config& index, const char* component) {
   return entry.size() == 2 && entry[1].has_value();
 }
 
-std::unique_ptr<Scheduler> load_scheduler(const Config& index, const std::filesystem::path& path, bool is_xl) {
-  // The class in the config wins over the one in the index only when the index is silent, as in Diffusers.
-  const Config file = Config::read(path);
-  const auto entry = index.get<std::vector<std::optional<std::string>>>("scheduler");
-  const std::string name = entry.size() == 2 && entry[1] ? *entry[1] : file.get<std::string>("_class_name"), config = read_file(path);
+// A scheduler as the pipeline's class takes it.
+std::unique_ptr<Scheduler> make_own(const std::string& name, const std::string& config, bool is_xl) {
   auto scheduler = make_scheduler(name, config);
   if (is_xl) return scheduler;
   // StableDiffusionPipeline corrects outdated configs: it was trained with an offset of 1, and its latents are not clipped.
@@ -35,6 +33,22 @@ std::unique_ptr<Scheduler> load_scheduler(const Config& index, const std::filesy
   if (values.contains("steps_offset") && values["steps_offset"] != 1) forced["steps_offset"] = 1;
   if (values.contains("clip_sample") && values["clip_sample"] == true) forced["clip_sample"] = false;
   return forced.empty() ? std::move(scheduler) : make_scheduler_forced(name, config, "{}", forced.dump());
+}
+
+// The checkpoint's scheduler, or the one `wanted` with its config.
+std::unique_ptr<Scheduler> load_scheduler(const Config& index, const std::filesystem::path& path, bool is_xl, const std::string& wanted) {
+  // The class in the config wins over the one in the index only when the index is silent, as in Diffusers.
+  const Config file = Config::read(path);
+  const auto entry = index.get<std::vector<std::optional<std::string>>>("scheduler");
+  const std::string name = entry.size() == 2 && entry[1] ? *entry[1] : file.get<std::string>("_class_name"), config = read_file(path);
+  std::unique_ptr<Scheduler> own;
+  try {
+    own = make_own(name, config, is_xl);
+  } catch (const UserError& error) {
+    if (!wanted.empty()) return make_own(wanted, config, is_xl);
+    throw UserError(cat(path.string(), ": ", error.what(), "; another scheduler can take its place: --scheduler euler (PretrainedOptions::scheduler)"));
+  }
+  return wanted.empty() ? std::move(own) : make_scheduler(wanted, own->config());
 }
 
 void expect_class(const Config& index, const char* component, std::initializer_list<std::string_view> known) {
@@ -76,7 +90,8 @@ std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path
   if (!parts->is_xl && !parts->text_encoder) throw UserError(cat(index.name(), ": field \"text_encoder\" is missing: a ", kSD, " needs it"));
   parts->unet = UNet2DConditionModel::from_pretrained(path / "unet", image);
   parts->vae = AutoencoderKL::from_pretrained(path / "vae", image);
-  parts->scheduler = load_scheduler(index, path / "scheduler" / "scheduler_config.json", parts->is_xl);
+  parts->scheduler = load_scheduler(index, path / "scheduler" / "scheduler_config.json", parts->is_xl, options.scheduler);
+  check_agreement(*parts);
   if (lists(index, "safety_checker")) warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");
   return parts;
 }

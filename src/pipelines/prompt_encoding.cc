@@ -21,6 +21,8 @@ Prompts matching(const std::optional<Prompts>& given, const Prompts& fallback, s
 // [N, T, A] and [N, T, B] -> [N, T, A + B].
 Tensor join_features(const Tensor& a, const Tensor& b) {
   if (!a.defined()) return b;
+  if (a.dim(0) != b.dim(0) || a.dim(1) != b.dim(1))
+    throw UsageError(cat("the text encoders give ", to_string(a.shape()), " and ", to_string(b.shape()), ": expected as many prompts and tokens from both"));
   const int64_t rows = a.dim(0) * a.dim(1), wa = a.dim(2), wb = b.dim(2);
   Tensor out({a.dim(0), a.dim(1), wa + wb}, DType::float32);
   for (int64_t r = 0; r < rows; ++r) {

@@ -97,8 +97,6 @@ Tensor with_negative(const Tensor& negative, const Tensor& positive, bool guidan
 void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, int64_t timesteps) {
   session.set_input("encoder_hidden_states", with_negative(e.negative_prompt_embeds, e.prompt_embeds, c.guidance));
   if (session.has_input("text_embeds")) {
-    if (parts.unet_component().config().time_id_count != 6)
-      throw UserError(cat(parts.path, "/unet takes aesthetic scores (it is a refiner): it refines pictures and cannot begin one"));
     const Size size{c.height, c.width};
     const TimeIds ids = time_ids(o.original_size.value_or(size), o.crops_coords_top_left, o.target_size.value_or(size));
     const bool own_negative = o.negative_original_size && o.negative_target_size;
@@ -173,7 +171,6 @@ std::vector<Image> decode(DiffusionPipeline::Parts& parts, const Tensor& latents
       }
     const Tensor sample = parts.vae->decode(z);
     Tensor values = nchw_to_nhwc(sample).reshape({sample.dim(2), sample.dim(3), sample.dim(1)});
-    if (values.dim(2) != 3) throw UserError(cat("the VAE gives ", values.dim(2), " channels: expected 3 (RGB)"));
     for (float& x : values.floats()) {
       if (!std::isfinite(x)) throw UserError("the VAE gave a NaN or an infinity, in float32 too: check the weights in " + parts.path + "/vae");
       x = std::clamp(x / 2 + 0.5f, 0.f, 1.f);

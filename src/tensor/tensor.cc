@@ -182,6 +182,8 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
 Tensor concat_rows(std::span<const Tensor> parts) {
   if (parts.empty()) throw InternalError("concat_rows of nothing");
   Shape shape = parts[0].shape();
+  for (const Tensor& p : parts)
+    if (p.rank() == 0) throw UsageError("tensors without a dimension, or none at all, cannot be joined by rows");
   shape[0] = 0;
   for (const Tensor& p : parts) {
     Shape tail = p.shape();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/file_kind.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "tokenizers/unicode.h"
@@ -18,7 +19,10 @@ using Json = nlohmann::json;
 class PathReader : public Json::json_sax_t {
  public:
   explicit PathReader(const std::string& name) : name_(name) {}
-  void read(std::string_view text) { Json::sax_parse(text.begin(), text.end(), static_cast<Json::json_sax_t*>(this)); }
+  void read(std::string_view text) {
+    head_ = text.substr(0, 64);
+    Json::sax_parse(text.begin(), text.end(), static_cast<Json::json_sax_t*>(this));
+  }
 
  protected:
   // A string, number, boolean or null at path_; an object or a list that begins or ends, path_.back() being a place in it.
@@ -41,6 +45,7 @@ class PathReader : public Json::json_sax_t {
 
  private:
   static constexpr size_t kMaxDepth = 64;
+  std::string_view head_;  // of the text
 
   bool enter(const char* place) {
     if (path_.size() >= kMaxDepth) wrong();
@@ -78,6 +83,7 @@ class PathReader : public Json::json_sax_t {
     if (const size_t prefix = what.find("] "); prefix != what.npos) what.erase(0, prefix + 2);
     std::replace_if(
         what.begin(), what.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
+    if (const std::string kind = file_kind_note(head_); !kind.empty()) throw UserError(cat(name_, ": not a JSON file", kind));
     throw UserError(cat(name_, ": not valid JSON at byte ", position, ": ", what));
   }
 };
@@ -179,6 +185,7 @@ void BytePairFiles::parse_vocabulary(std::string_view vocab_json, const std::str
 
 void BytePairFiles::parse_merges(std::string_view merges_txt, const std::string& name) {
   merges_name = name;
+  if (const std::string kind = file_kind_note(merges_txt.substr(0, 64)); !kind.empty()) throw UserError(cat(name, ": not a list of merges", kind));
   merges.reserve(merges.size() + static_cast<size_t>(std::count(merges_txt.begin(), merges_txt.end(), '\n')) + 1);
   size_t number = 0;
   while (!merges_txt.empty()) {

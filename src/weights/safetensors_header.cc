@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/file_kind.h"
 #include "base/log.h"
 #include "vivace/error.h"
 #include "weights/safetensors.h"
@@ -256,17 +257,21 @@ void check_names(const SafetensorsHeader& header, const std::string& file) {
 }  // namespace
 
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& name) {
-  constexpr std::string_view kPointer = "version https://git-lfs";
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
-  if (text.starts_with(kPointer)) throw UserError(cat(name, ": this is a Git LFS pointer, not the weights: fetch them with \"git lfs pull\""));
+  // A length that is none, or no header behind it: perhaps another kind of file altogether.
+  const auto other_kind = [&](const std::string& message) {
+    const std::string kind = file_kind_note(text.substr(0, 64));
+    if (!kind.empty()) throw UserError(cat(name, ": not a safetensors file", kind));
+    bad(name, message);
+  };
   if (file.size() < kLengthBytes) bad(name, cat("it has ", file.size(), " bytes, too few for a header; ", kTruncated));
   uint64_t length = 0;
   std::memcpy(&length, file.data(), kLengthBytes);
-  if (length > kMaxHeader) bad(name, cat("its header would take ", length, " bytes: at most ", kMaxHeader, " are allowed"));
+  if (length > kMaxHeader) other_kind(cat("its header would take ", length, " bytes: at most ", kMaxHeader, " are allowed"));
   if (length > file.size() - kLengthBytes)
-    bad(name, cat("its header takes ", length, " bytes, but the file has only ", file.size(), "; ", kTruncated));
+    other_kind(cat("its header takes ", length, " bytes, but the file has only ", file.size(), "; ", kTruncated));
   const std::string_view source = text.substr(kLengthBytes, length);
-  if (!source.starts_with('{')) bad(name, "the header does not begin with \"{\"");
+  if (!source.starts_with('{')) other_kind("the header does not begin with \"{\"");
 
   SafetensorsHeader header;
   header.data_offset = kLengthBytes + length;

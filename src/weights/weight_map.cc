@@ -145,7 +145,7 @@ int64_t WeightMap::total_elements() const {
   return elements;
 }
 
-void WeightMap::check(std::span<const ExpectedWeight> expected, std::span<const std::string> ignored) const {
+bool WeightMap::check(std::span<const ExpectedWeight> expected, std::span<const std::string> ignored) const {
   NameList missing, extra, misshaped;
   std::set<std::string_view> names;
   for (const ExpectedWeight& want : expected) {
@@ -158,6 +158,10 @@ void WeightMap::check(std::span<const ExpectedWeight> expected, std::span<const 
   }
   for (const WeightInfo& weight : weights_)
     if (!names.contains(weight.name) && !is_ignored(weight.name, ignored)) extra.add(weight.name);
+  if (missing.count() + misshaped.count() == 0) {
+    if (extra.count() > 0) warn(name_, ": ", extra.count(), " tensors are not used, as the model has no place for them: ", extra.text());
+    return extra.count() == 0;
+  }
   std::string text;
   const auto tell = [&](const NameList& list, std::string_view what) {
     if (list.count() > 0) text += cat(text.empty() ? "" : "; ", list.count(), what, list.text());
@@ -165,7 +169,7 @@ void WeightMap::check(std::span<const ExpectedWeight> expected, std::span<const 
   tell(missing, " missing: ");
   tell(extra, " not expected: ");
   tell(misshaped, " of another shape: ");
-  if (!text.empty()) throw UserError(cat(name_, ": the weights do not fit config.json: ", text, "; check that both come from the same model"));
+  throw UserError(cat(name_, ": the weights do not fit config.json: ", text, "; check that both come from the same model"));
 }
 
 void WeightMap::check_finite() const {
