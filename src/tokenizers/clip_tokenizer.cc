@@ -161,16 +161,16 @@ std::vector<int32_t> CLIPTokenizer::tokenize_ids(std::string_view text) const {
   return ids;
 }
 
-CLIPTokenizer::Encoding CLIPTokenizer::encode(std::string_view text) const {
+CLIPTokenizer::Encoding CLIPTokenizer::encode(std::string_view text, int length) const {
   const std::vector<int32_t> tokens = tokenize_ids(text);
-  const size_t kept = std::min(tokens.size(), static_cast<size_t>(model_max_length_) - 2);
+  const size_t kept = std::min(tokens.size(), static_cast<size_t>(length) - 2);
   Encoding encoding;
-  encoding.ids.reserve(model_max_length_);
+  encoding.ids.reserve(static_cast<size_t>(length));
   encoding.ids.push_back(bos_token_id_);
   encoding.ids.insert(encoding.ids.end(), tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(kept));
   encoding.ids.push_back(eos_token_id_);
   encoding.length = static_cast<int>(encoding.ids.size());
-  encoding.ids.resize(model_max_length_, pad_token_id_);
+  encoding.ids.resize(static_cast<size_t>(length), pad_token_id_);
   if (kept < tokens.size()) encoding.truncated = decode(std::span(tokens).subspan(kept));
   return encoding;
 }

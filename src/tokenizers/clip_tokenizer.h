@@ -13,37 +13,33 @@
 
 #include "tokenizers/added_tokens.h"
 #include "tokenizers/byte_pair_encoding.h"
+#include "tokenizers/tokenizer.h"
 #include "tokenizers/vocabulary.h"
 
 namespace vivace {
 
-// Immutable once made; all const functions may be called from several threads at once.
-class CLIPTokenizer {
+class CLIPTokenizer : public Tokenizer {
  public:
   // Reads the tokenizer folder of a Diffusers checkpoint: vocab.json and merges.txt (or tokenizer.json alone), tokenizer_config.json,
   // special_tokens_map.json and added_tokens.json where they are there. Throws UserError that names the file and what was expected: missing or
   // unreadable files, JSON that does not parse or has wrong types, malformed merges, a vocabulary without the special tokens.
   static CLIPTokenizer from_pretrained(const std::filesystem::path& folder);
 
-  struct Encoding {
-    std::vector<int32_t> ids;  // model_max_length of them: bos, the text, eos, padding
-    int length = 0;            // those before the padding, bos and eos included
-    std::string truncated;     // what did not fit, as decode() writes it; empty if all did
-  };
-  // As tokenizer(text, padding="max_length", truncation=True). Bytes that are not UTF-8 count as U+FFFD.
-  Encoding encode(std::string_view text) const;
+  // bos, the text, eos, padding.
+  using Tokenizer::encode;
+  Encoding encode(std::string_view text, int length) const override;
 
   // The text's tokens without bos, eos, padding and truncation.
   std::vector<int32_t> tokenize_ids(std::string_view text) const;
   // The token as the vocabulary spells it, "apple</w>", an added one as it is looked for; empty for an id that there is none for.
-  std::string token(int32_t id) const;
+  std::string token(int32_t id) const override;
   // The text of tokens, a space after each word; always valid UTF-8. Ids without a token are left out.
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = false) const;
 
   int32_t bos_token_id() const { return bos_token_id_; }
   int32_t eos_token_id() const { return eos_token_id_; }
   int32_t pad_token_id() const { return pad_token_id_; }
-  int model_max_length() const { return model_max_length_; }
+  int model_max_length() const override { return model_max_length_; }
 
  private:
   CLIPTokenizer();
