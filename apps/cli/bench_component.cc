@@ -22,19 +22,19 @@ struct Options : TargetOptions {
 using Clock = std::chrono::steady_clock;
 
 // A forward, as a caller of the component pays for it: what depends on the prompt included.
-double timed_run(Session& session) {
+double timed_run(Session& session, Request& request) {
   const auto begin = Clock::now();
-  session.run(Phase::setup);
-  session.run(Phase::step);
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
   return seconds_since(begin);
 }
 
 void print_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
 
 // Answers each line of the input with the seconds of one run.
-int serve(Session& session, Clock::time_point begin) {
+int serve(Session& session, Request& request, Clock::time_point begin) {
   print_line({{"ready", seconds_since(begin)}});
-  for (std::string line; std::getline(std::cin, line);) print_line({{"seconds", timed_run(session)}});
+  for (std::string line; std::getline(std::cin, line);) print_line({{"seconds", timed_run(session, request)}});
   return 0;
 }
 
@@ -43,11 +43,12 @@ int run(const Options& o, const Common& common) {
   const auto begin = Clock::now();
   ComponentTarget target(o);
   const double loading = seconds_since(begin);
-  Session& session = target.session();
-  const double first = timed_run(session);
-  if (o.worker) return serve(session, begin);
+  Request request;
+  Session& session = target.session(request);
+  const double first = timed_run(session, request);
+  if (o.worker) return serve(session, request, begin);
   std::vector<double> seconds;
-  for (int i = 0; i < o.runs; ++i) seconds.push_back(timed_run(session));
+  for (int i = 0; i < o.runs; ++i) seconds.push_back(timed_run(session, request));
   std::vector<double> sorted = seconds;
   std::ranges::sort(sorted);
   const size_t n = sorted.size();

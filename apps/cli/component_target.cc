@@ -97,11 +97,11 @@ Plan ComponentTarget::plan() const {
   return compile(graph(), cpu::backend(), options, &tuning);
 }
 
-Session& ComponentTarget::session() {
+Session& ComponentTarget::session(Request& request) {
   if (!weights_)
     throw UserError(cat(options_.model, "/", name().substr(0, name().find('.')), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
   if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_, CacheFolder(options_.cache.options()));
-  Session& session = component_->session(request_);
+  Session& session = component_->session(request_, request);
   Generator noise(0);
   for (const PlanPort& port : session.plan().inputs) {
     const TensorType& type = session.plan().values[static_cast<size_t>(port.value)].type;

@@ -94,8 +94,8 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
   DiffusionPipeline pipe = o.load();
   const double loading = seconds_since(begin);
   Progress progress(!common.quiet && !common.json);
-  call.callback_on_step_end = [&](DiffusionPipeline& p, int step, float, StepState& state) {
-    progress.step(step + 1, static_cast<int>(p.scheduler().timesteps().size()), state.seconds);
+  call.callback_on_step_end = [&](DiffusionPipeline&, int step, float, StepState& state) {
+    progress.step(step + 1, state.num_timesteps, state.seconds);
   };
   const PipelineOutput out = pipe(prompts, call);
   progress.end();

@@ -200,12 +200,12 @@ class Trace {
   double now_ = 0;
 };
 
-std::vector<double> fastest_run(Session& session, Phase phase, size_t steps, int runs) {
+std::vector<double> fastest_run(Session& session, Request& request, Phase phase, size_t steps, int runs) {
   std::vector<double> best;
   double least = 0;
   for (int r = 0; r < runs; ++r) {
     std::vector<double> seconds(steps);
-    session.run_timed(phase, seconds);
+    session.run_timed(phase, request, seconds);
     double total = 0;
     for (double s : seconds) total += s;
     if (!best.empty() && total >= least) continue;
@@ -219,13 +219,14 @@ int run(const Options& o, const Common& common) {
   if (o.runs < 1 || o.top < 0) throw UsageError("--runs must be 1 or more and --top not negative");
   if (!o.trace.empty()) check_writable(o.trace);
   ComponentTarget target(o);
-  Session& session = target.session();
-  session.run(Phase::setup);
-  session.run(Phase::step);  // first touches and a cold cache are nobody's cost
+  Request request;
+  Session& session = target.session(request);
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);  // first touches and a cold cache are nobody's cost
   const Plan& plan = session.plan();
   const cpu::MachinePeak peak = cpu::measure_peak();
-  const Timed setup{plan, plan.setup, fastest_run(session, Phase::setup, plan.setup.size(), o.runs), peak};
-  const Timed step{plan, plan.step, fastest_run(session, Phase::step, plan.step.size(), o.runs), peak};
+  const Timed setup{plan, plan.setup, fastest_run(session, request, Phase::setup, plan.setup.size(), o.runs), peak};
+  const Timed step{plan, plan.step, fastest_run(session, request, Phase::step, plan.step.size(), o.runs), peak};
   if (!o.trace.empty()) {
     Trace trace;
     trace.add(setup);

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,6 +40,7 @@ using Size = std::pair<int64_t, int64_t>;  // height, width
 struct StepState {
   Tensor latents;          // float32 [N, C, h, w]; assigning it replaces the run's
   bool interrupt = false;  // true: no further steps; the picture so far is decoded
+  int num_timesteps = 0;   // steps of this run
   double seconds = 0;      // what this step took
 };
 using StepCallback = std::function<void(DiffusionPipeline& pipe, int step, float timestep, StepState& state)>;
@@ -62,6 +64,9 @@ struct CallOptions {
   std::optional<int> clip_skip;
   bool output_latent = false;                  // output_type="latent": no decoding
   StepCallback callback_on_step_end;
+  // Asked to stop, the call ends with Interrupted: before the next kernel of a step, of a text encoder or of the decoder, of what prepares weights, or
+  // before autotuning's next timing.
+  std::stop_token stop;
 };
 
 // Seconds.

@@ -14,7 +14,6 @@
 #include "base/seconds.h"
 #include "compiler/measure.h"
 #include "ops/flops.h"
-#include "runtime/session.h"
 
 namespace vivace {
 namespace {
@@ -38,8 +37,8 @@ double cost(const KernelCall& call) {
 // The search for one call.
 class Search {
  public:
-  Search(const TuningRequest& request, const CompilerFlags& flags, double seconds)
-      : request_(request), flags_(flags), begin_(Clock::now()), seconds_(seconds), timer_(request.call) {}
+  Search(const TuningRequest& request, const CompilerFlags& flags, double seconds, const Request& caller)
+      : request_(request), flags_(flags), begin_(Clock::now()), seconds_(seconds), caller_(caller), timer_(request.call) {}
 
   TuningResult run() {
     list();
@@ -60,6 +59,7 @@ class Search {
   // Times a setting that has not been timed; whether it is the best now.
   bool attempt(const KernelEntry& entry, const std::string& tuning) {
     if (!seen_.insert(cat(entry.name, ' ', tuning)).second) return false;
+    caller_.check();
     constexpr double kLong = 0.005;  // a first run's page faults and cold caches are a small part of it
     const bool warm_up = trials_.empty() || best() < kLong;
     const double before = trials_.empty() ? 1e30 : best();
@@ -67,7 +67,10 @@ class Search {
     return trials_.back().seconds < before;
   }
 
-  void time_again(Trial& trial) { trial.seconds = std::min(trial.seconds, timer_.time(*trial.entry, trial.tuning, {.runs = 1, .warm_up = false}).min); }
+  void time_again(Trial& trial) {
+    caller_.check();
+    trial.seconds = std::min(trial.seconds, timer_.time(*trial.entry, trial.tuning, {.runs = 1, .warm_up = false}).min);
+  }
 
   void list() {
     for (const KernelEntry* entry : request_.candidates)
@@ -192,6 +195,7 @@ class Search {
   const CompilerFlags& flags_;
   Clock::time_point begin_;
   double seconds_;
+  const Request& caller_;
   KernelTimer timer_;
   std::vector<Trial> trials_;
   std::set<std::string> seen_;
@@ -213,7 +217,7 @@ std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags)
   return cat(key, "; ", how, "; ", cpu::machine_text(), ", ", num_threads(), " threads; build ", build_id());
 }
 
-std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store) {
+std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Request& request) {
   std::vector<TuningResult> results(requests.size());
   std::vector<size_t> order;
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -233,10 +237,10 @@ std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, cons
     if (left <= 0) break;
     // What costs little still gets a look at its candidates: they take little too.
     constexpr double kLeast = 0.05;
-    results[i] = Search(requests[i], options.flags, std::min(left, std::max(kLeast, left * share(i) / rest))).run();
+    results[i] = Search(requests[i], options.flags, std::min(left, std::max(kLeast, left * share(i) / rest)), request).run();
     rest -= share(i);
     store.put(tuning_key(requests[i], options.flags), results[i]);
-    runtime_counters().settings_timed += results[i].settings;
+    request.counters.settings_timed += results[i].settings;
     progress.done += 1;
     progress.seconds = seconds_since(begin);
     if (options.on_autotune) options.on_autotune(progress);

@@ -6,6 +6,7 @@
 
 #include "compiler/tuning_store.h"
 #include "runtime/kernel.h"
+#include "runtime/request.h"
 #include "vivace/compile.h"
 
 namespace vivace {
@@ -21,8 +22,8 @@ struct TuningRequest {
 //   The list: every kernel with its default and with each of its variants; those near the best again, in turn, so that a neighbour's noise meets all.
 //   With coordinate_descent_tuning, from the best of these to better neighbours, one parameter at a time, until there is none;
 //   with coordinate_descent_check_all_directions then all combinations of neighbours, and on from there.
-// Another choice than the list's first must be faster by more than noise.
-std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store);
+// Another choice than the list's first must be faster by more than noise. Throws Interrupted when `request` stops; what was found by then stays stored.
+std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Request& request);
 
 // Operation, attributes, operands, candidates, kind of search, machine, threads and build: equal texts, equal results.
 std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags);

@@ -25,8 +25,8 @@ KernelCall call_of(const Graph& graph, const Node& node) {
 
 class Lowering {
  public:
-  Lowering(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning)
-      : graph_(graph), backend_(backend), options_(options), tuning_(tuning) {}
+  Lowering(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning, Request& request)
+      : graph_(graph), backend_(backend), options_(options), tuning_(tuning), request_(request) {}
 
   Plan run() {
     choices_.resize(graph_.nodes.size());
@@ -181,7 +181,7 @@ class Lowering {
         ++requests[at->second].occurrences;
       asked.emplace_back(id, at->second);
     }
-    const std::vector<TuningResult> results = autotune(requests, options_, tuning_);
+    const std::vector<TuningResult> results = autotune(requests, options_, tuning_, request_);
     for (const auto& [id, request] : asked) {
       const TuningResult& result = results[request];
       autotuning_.calls += 1;
@@ -320,6 +320,7 @@ class Lowering {
   const Backend& backend_;
   const CompileOptions& options_;
   TuningStore& tuning_;
+  Request& request_;
   PlanAutotuning autotuning_;
   Plan plan_;
   std::vector<Choice> choices_;  // by node
@@ -328,13 +329,15 @@ class Lowering {
 
 }  // namespace
 
-Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning) {
-  return Lowering(graph, backend, options, tuning).run();
+Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning, Request& request) {
+  return Lowering(graph, backend, options, tuning, request).run();
 }
 
-Plan compile(Graph graph, const Backend& backend, const CompileOptions& options, TuningStore* tuning) {
+Plan compile(Graph graph, const Backend& backend, const CompileOptions& options, TuningStore* tuning, Request* request) {
+  Request own_request;
+  if (!request) request = &own_request;
   PassReport report;
-  graph = run_passes(std::move(graph), options, &report);
+  graph = run_passes(std::move(graph), options, &report, [&](std::string_view, const Graph&) { request->check(); });
   const auto supported = [&](const Graph& g, const Node& node) {
     if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way
     const KernelCall call = call_of(g, node);
@@ -342,7 +345,7 @@ Plan compile(Graph graph, const Backend& backend, const CompileOptions& options,
   };
   if (decompose_unsupported(graph, supported)) verify(graph);
   TuningStore own;
-  Plan plan = lower(graph, backend, options, tuning ? *tuning : own);
+  Plan plan = lower(graph, backend, options, tuning ? *tuning : own, *request);
   plan.pass_seconds = std::move(report.seconds);
   plan.regions = std::move(report.regions);
   if (options.fullgraph && !plan.graph_breaks.empty()) throw UserError(cat("fullgraph: ", plan.graph_breaks.size(), " graph breaks, the first: ", plan.graph_breaks[0]));

@@ -99,37 +99,40 @@ Graph Component::graph(const GraphRequest& request) const {
                        }));
 }
 
-Plan Component::plan(const GraphRequest& request) { return vivace::compile(graph(request), cpu::backend(), options(request.function), &tuning_); }
+Plan Component::plan(const GraphRequest& wanted, Request& request) {
+  return vivace::compile(graph(wanted), cpu::backend(), options(wanted.function), &tuning_, &request);
+}
 
-Session& Component::session(const GraphRequest& request) {
-  const CompileOptions options = this->options(request.function);
-  std::string key = key_of(request, options.dynamic);
+Session& Component::session(const GraphRequest& wanted, Request& request) {
+  request.check();
+  const CompileOptions options = this->options(wanted.function);
+  std::string key = key_of(wanted, options.dynamic);
   if (sdpa_kernel::current()) key += cat(" sdpa ", sdp_backends_name(*sdpa_kernel::current()));
   std::vector<Compiled>& plans = compiled_[key];
   for (Compiled& c : plans)
-    if (c.session && fits(c.session->plan(), request.sizes)) return *c.session;
+    if (c.session && fits(c.session->plan(), wanted.sizes)) return *c.session;
   for (Compiled& c : plans)
-    if (Session* session = resized(c, request)) return *session;
-  while (std::optional<Plan> kept = kept_plan(numbered(key, plans.size()), options)) {
+    if (Session* session = resized(c, wanted, request)) return *session;
+  while (std::optional<Plan> kept = kept_plan(numbered(key, plans.size()), options, request)) {
     Compiled& added = plans.emplace_back(std::make_shared<const Plan>(*std::move(kept)));
-    if (Session* session = resized(added, request)) return *session;
+    if (Session* session = resized(added, wanted, request)) return *session;
   }
-  if (package_) package_->fail_without_plan(key_of(request, false));
+  if (package_) package_->fail_without_plan(key_of(wanted, false));
   const auto begin = std::chrono::steady_clock::now();
-  Compiled& added = plans.emplace_back(std::make_shared<const Plan>(plan(request)));
-  ++runtime_counters().plans_compiled;
+  Compiled& added = plans.emplace_back(std::make_shared<const Plan>(plan(wanted, request)));
+  ++request.counters.plans_compiled;
   cache_.keep(numbered(key, plans.size() - 1), options, *added.plan);
   seconds_compiling_ += seconds_since(begin);
-  if (const std::string searched = search_text(*added.plan); !searched.empty()) info(name_, ' ', request.function, ":\n", searched);
-  if (Session* session = resized(added, request)) return *session;
-  throw InternalError(cat(name_, ' ', request.function, ": a plan made for this call does not fit it"));
+  if (const std::string searched = search_text(*added.plan); !searched.empty()) info(name_, ' ', wanted.function, ":\n", searched);
+  if (Session* session = resized(added, wanted, request)) return *session;
+  throw InternalError(cat(name_, ' ', wanted.function, ": a plan made for this call does not fit it"));
 }
 
 // From the package or the cache.
-std::optional<Plan> Component::kept_plan(const std::string& key, const CompileOptions& options) {
+std::optional<Plan> Component::kept_plan(const std::string& key, const CompileOptions& options, Request& request) {
   const auto begin = std::chrono::steady_clock::now();
   std::optional<Plan> found = package_ ? package_->plan(key, cpu::backend()) : cache_.plan(key, options, cpu::backend());
-  if (found) ++runtime_counters().plans_loaded;
+  if (found) ++request.counters.plans_loaded;
   if (found && package_ && !package_->checkpoint().empty()) check_reads(*found);
   seconds_compiling_ += seconds_since(begin);
   return found;
@@ -147,19 +150,22 @@ void Component::check_reads(const Plan& plan) const {
 }
 
 // The session for the request, where the plan can be made to fit it; otherwise nullptr.
-Session* Component::resized(Compiled& compiled, const GraphRequest& request) {
-  if (!compiled.session && fits(*compiled.plan, request.sizes)) return &bind(compiled, compiled.plan);
+Session* Component::resized(Compiled& compiled, const GraphRequest& wanted, Request& request) {
+  if (!compiled.session && fits(*compiled.plan, wanted.sizes)) return &bind(compiled, compiled.plan, request);
   const auto begin = std::chrono::steady_clock::now();
   Plan plan;
-  const Refusal failed = resize(*compiled.plan, request.sizes, cpu::backend(), plan);
+  const Refusal failed = resize(*compiled.plan, wanted.sizes, cpu::backend(), plan);
   seconds_resizing_ += seconds_since(begin);
-  if (!failed) return &bind(compiled, std::make_shared<const Plan>(std::move(plan)));
-  ++runtime_counters().guards_failed;
-  info(name_, ' ', request.function, ": a guard failed: ", *failed);
-  return nullptr;
+  if (failed) {
+    ++request.counters.guards_failed;
+    info(name_, ' ', wanted.function, ": a guard failed: ", *failed);
+    return nullptr;
+  }
+  ++request.counters.plans_resized;
+  return &bind(compiled, std::make_shared<const Plan>(std::move(plan)), request);
 }
 
-Session& Component::bind(Compiled& compiled, std::shared_ptr<const Plan> plan) {
+Session& Component::bind(Compiled& compiled, std::shared_ptr<const Plan> plan, Request& request) {
   const auto begin = std::chrono::steady_clock::now();
   cache_.load_constants(store_);
   const WeightSource source{.find = [this](const std::string& weight) -> WeightBytes {
@@ -169,7 +175,7 @@ Session& Component::bind(Compiled& compiled, std::shared_ptr<const Plan> plan) {
                             .release = [this](const std::string& weight) { release_weight(weight); }};
   SessionMemory memory = compiled.session ? compiled.session->take_memory() : SessionMemory{};
   compiled.session.reset();
-  compiled.session = std::make_unique<Session>(std::move(plan), cpu::backend(), store_, source, std::move(memory));
+  compiled.session = std::make_unique<Session>(std::move(plan), cpu::backend(), store_, source, request, std::move(memory));
   cache_.keep_constants(store_);
   seconds_preparing_ += seconds_since(begin);
   return *compiled.session;

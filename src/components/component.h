@@ -52,7 +52,8 @@ class Component {
 
   // A session for the request (and the attention backends of options()), valid until the next call. A plan that can be resized to it is, the cache's
   // and a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it.
-  Session& session(const GraphRequest& request);
+  // Interrupted once `request` is to stop.
+  Session& session(const GraphRequest& wanted, Request& request);
   // Of all functions, or of one alone. These forget plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError.
   void compile(const CompileOptions& options, const std::string& function = "");
   void fuse_qkv_projections(bool fuse);
@@ -62,7 +63,7 @@ class Component {
   virtual std::vector<std::string> repeated_blocks() const { return {}; }
   // The request's graph before any pass, and its plan; a dynamic one is made for the sizes session() would make it for. UsageError for a package.
   Graph graph(const GraphRequest& request) const;
-  Plan plan(const GraphRequest& request);
+  Plan plan(const GraphRequest& wanted, Request& request);
 
   // The graph at the model's own size, which filters look at and measurements take for typical. InternalError where set_typical was not called.
   Graph typical_graph() const;
@@ -91,9 +92,9 @@ class Component {
     std::shared_ptr<const Plan> plan;
     std::unique_ptr<Session> session;
   };
-  std::optional<Plan> kept_plan(const std::string& key, const CompileOptions& options);
-  Session* resized(Compiled& compiled, const GraphRequest& request);
-  Session& bind(Compiled& compiled, std::shared_ptr<const Plan> plan);
+  std::optional<Plan> kept_plan(const std::string& key, const CompileOptions& options, Request& request);
+  Session* resized(Compiled& compiled, const GraphRequest& wanted, Request& request);
+  Session& bind(Compiled& compiled, std::shared_ptr<const Plan> plan, Request& request);
   void check_unpackaged() const;
   void check_reads(const Plan& plan) const;
   void release_weight(const std::string& name) const;

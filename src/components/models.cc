@@ -86,6 +86,28 @@ GraphRequest VAEComponent::encode_request(int64_t batch, int64_t height, int64_t
   return vae_encode_request(config_, batch, height, width, dtype);
 }
 
+Tensor VAEComponent::decode(const Tensor& latents, Request& request) {
+  need_rank(latents, 4, "latents", "[N, C, h, w]");
+  const auto run = [&](DType dtype) {
+    Session& session = this->session(decode_request(latents.dim(0), latents.dim(2), latents.dim(3), dtype), request);
+    session.set_input("latents", nchw_to_nhwc(latents));
+    session.run(Phase::step, request);
+    if (dtype == DType::float32) session.check_quantized();  // otherwise there is a second try
+    return image_output(session, "sample");
+  };
+  const auto finite = [](const Tensor& t) {
+    for (float x : t.floats())
+      if (!std::isfinite(x)) return false;
+    return true;
+  };
+  Tensor image = run(decode_dtype());
+  if (decode_dtype() != DType::float32 && !finite(image) && finite(latents.to(DType::float32))) {
+    warn("the VAE gave a NaN or an infinity in ", dtype_name(decode_dtype()), "; decoding again in float32");
+    image = run(DType::float32);
+  }
+  return image;
+}
+
 CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options)
     : Component(path, options), config_(read_clip_text_config(read_config(path))) {
   config_.with_projection = config_.with_projection || (!config_.without_projection && weights().find("text_projection.weight"));
@@ -102,6 +124,20 @@ GraphRequest CLIPTextComponent::request(int64_t batch, int64_t tokens, int64_t s
   if (tokens < 1 || tokens > config_.max_position_embeddings)
     throw UsageError(cat("a prompt of ", tokens, " tokens: ", name(), " takes 1 to ", config_.max_position_embeddings));
   return clip_text_request(config_, batch, tokens, skip, dtype());
+}
+
+CLIPTextModelOutput CLIPTextComponent::encode(const Tensor& input_ids, int skip, Request& request) {
+  need_rank(input_ids, 2, "input_ids", "int32 [N, T]");
+  const Tensor ids = input_ids.to(DType::int32);
+  for (const int32_t id : std::span(ids.as<int32_t>(), static_cast<size_t>(ids.numel())))
+    if (id < 0 || id >= config_.vocab_size)
+      throw UsageError(cat("token id ", id, ": ", name(), " has a vocab_size of ", config_.vocab_size, ": its tokenizer is of another model"));
+  Session& session = this->session(this->request(input_ids.dim(0), input_ids.dim(1), skip), request);
+  session.set_input("input_ids", ids);
+  session.run(Phase::step, request);
+  session.check_quantized();
+  const auto get = [&](const char* name) { return session.has_output(name) ? session.output(name).to(DType::float32).clone() : Tensor(); };
+  return {get("last_hidden_state"), get("hidden_state"), get("hidden_state_normed"), get("pooler_output"), get("text_embeds")};
 }
 
 Model::Model(std::unique_ptr<Component> component) : component_(std::move(component)) {}
@@ -134,7 +170,8 @@ Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, co
   need_rank(sample, 4, "sample", "[N, C, H, W]");
   need_rank(states, 3, "encoder_hidden_states", "[N, T, D]");
   const int64_t ids = added.time_ids.defined() ? added.time_ids.dim(-1) : 0;
-  Session& session = unet.session(unet.request({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids}));
+  Request request;
+  Session& session = unet.session(unet.request({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids}), request);
   session.set_input("sample", nchw_to_nhwc(sample));
   session.set_input("timestep", Tensor::from({timestep}));
   if (session.has_input("step_index")) session.set_input("step_index", Tensor::zeros({1}, DType::int32));
@@ -149,8 +186,8 @@ Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, co
     need_rank(cond, 2, "timestep_cond", "[N, D]");
     session.set_input("timestep_cond", cond);
   }
-  session.run(Phase::setup);
-  session.run(Phase::step);
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
   session.check_quantized();
   return image_output(session, "sample");
 }
@@ -166,26 +203,8 @@ AutoencoderKL AutoencoderKL::from_pretrained(const std::filesystem::path& path, 
 }
 
 Tensor AutoencoderKL::decode(const Tensor& latents) {
-  auto& vae = static_cast<VAEComponent&>(*component_);
-  need_rank(latents, 4, "latents", "[N, C, h, w]");
-  const auto run = [&](DType dtype) {
-    Session& session = vae.session(vae.decode_request(latents.dim(0), latents.dim(2), latents.dim(3), dtype));
-    session.set_input("latents", nchw_to_nhwc(latents));
-    session.run(Phase::step);
-    if (dtype == DType::float32) session.check_quantized();  // otherwise there is a second try
-    return image_output(session, "sample");
-  };
-  const auto finite = [](const Tensor& t) {
-    for (float x : t.floats())
-      if (!std::isfinite(x)) return false;
-    return true;
-  };
-  Tensor image = run(vae.decode_dtype());
-  if (vae.decode_dtype() != DType::float32 && !finite(image) && finite(latents.to(DType::float32))) {
-    warn("the VAE gave a NaN or an infinity in ", dtype_name(vae.decode_dtype()), "; decoding again in float32");
-    image = run(DType::float32);
-  }
-  return image;
+  Request request;
+  return static_cast<VAEComponent&>(*component_).decode(latents, request);
 }
 
 void AutoencoderKL::compile_decode(const CompileOptions& options) { component_->compile(options, "decode"); }
@@ -194,9 +213,10 @@ void AutoencoderKL::compile_encode(const CompileOptions& options) { component_->
 AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) {
   auto& vae = static_cast<VAEComponent&>(*component_);
   need_rank(sample, 4, "sample", "[N, 3, H, W]");
-  Session& session = vae.session(vae.encode_request(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype()));
+  Request request;
+  Session& session = vae.session(vae.encode_request(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype()), request);
   session.set_input("sample", nchw_to_nhwc(sample));
-  session.run(Phase::step);
+  session.run(Phase::step, request);
   session.check_quantized();
   const Tensor moments = image_output(session, "moments");
   const int64_t half = moments.dim(1) / 2, plane = half * moments.dim(2) * moments.dim(3);
@@ -218,18 +238,8 @@ CLIPTextModel CLIPTextModel::from_pretrained(const std::filesystem::path& path, 
 }
 
 CLIPTextModelOutput CLIPTextModel::operator()(const Tensor& input_ids, int skip) {
-  auto& text = static_cast<CLIPTextComponent&>(*component_);
-  need_rank(input_ids, 2, "input_ids", "int32 [N, T]");
-  const Tensor ids = input_ids.to(DType::int32);
-  for (const int32_t id : std::span(ids.as<int32_t>(), static_cast<size_t>(ids.numel())))
-    if (id < 0 || id >= text.config().vocab_size)
-      throw UsageError(cat("token id ", id, ": ", text.name(), " has a vocab_size of ", text.config().vocab_size, ": its tokenizer is of another model"));
-  Session& session = text.session(text.request(input_ids.dim(0), input_ids.dim(1), skip));
-  session.set_input("input_ids", ids);
-  session.run(Phase::step);
-  session.check_quantized();
-  const auto get = [&](const char* name) { return session.has_output(name) ? session.output(name).to(DType::float32).clone() : Tensor(); };
-  return {get("last_hidden_state"), get("hidden_state"), get("hidden_state_normed"), get("pooler_output"), get("text_embeds")};
+  Request request;
+  return static_cast<CLIPTextComponent&>(*component_).encode(input_ids, skip, request);
 }
 
 bool CLIPTextModel::with_projection() const { return static_cast<const CLIPTextComponent&>(*component_).config().with_projection; }

@@ -77,8 +77,6 @@ void rescale(const Tensor& output, const Layout& l, double amount, Tensor& predi
   }
 }
 
-int64_t allocations() { return tensor_allocations() + runtime_counters().allocations; }
-
 }  // namespace
 
 DenoiseResult denoise(DenoiseRequest r) {
@@ -92,6 +90,8 @@ DenoiseResult denoise(DenoiseRequest r) {
   if (input.numel() != layout.images * layout.image() * (r.guidance ? 2 : 1) || input.numel() != output.numel())
     throw InternalError(cat("latents ", to_string(shape), " do not fit the input ", to_string(input.shape()), " and the output ", to_string(output.shape())));
   result.seconds.reserve(static_cast<size_t>(r.steps));
+  const RequestCounters& counters = r.request->counters;
+  const auto allocations = [&] { return tensor_allocations() + counters.allocations; };
   int64_t allocations_before = 0, syncs_before = 0;
   for (int i = 0; i < r.steps; ++i) {
     const auto begin = std::chrono::steady_clock::now();
@@ -101,7 +101,7 @@ DenoiseResult denoise(DenoiseRequest r) {
       *step.as<int32_t>() = i;
     else
       *step.as<float>() = t;
-    r.session->run(Phase::step);
+    r.session->run(Phase::step, *r.request);
     r.session->check_quantized();
     const bool finite = read(output, layout, r.guidance, static_cast<float>(r.guidance_scale), prediction);
     if (!finite) throw UserError(cat("the UNet gave a NaN or an infinity at step ", i + 1, " of ", r.steps, " (timestep ", t, ")"));
@@ -110,10 +110,10 @@ DenoiseResult denoise(DenoiseRequest r) {
     result.seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     if (i == 0) {
       allocations_before = allocations();
-      syncs_before = runtime_counters().host_device_syncs;
+      syncs_before = counters.host_device_syncs;
     }
     if (r.on_step_end) {
-      StepState state{.latents = std::move(latents), .seconds = result.seconds.back()};
+      StepState state{.latents = std::move(latents), .num_timesteps = r.steps, .seconds = result.seconds.back()};
       r.on_step_end(i, t, state);
       latents = std::move(state.latents);
       if (latents.shape() != shape || latents.dtype() != DType::float32)
@@ -123,7 +123,7 @@ DenoiseResult denoise(DenoiseRequest r) {
   }
   if (!result.seconds.empty()) {
     result.allocations = allocations() - allocations_before;
-    result.host_device_syncs = runtime_counters().host_device_syncs - syncs_before;
+    result.host_device_syncs = counters.host_device_syncs - syncs_before;
   }
   result.latents = std::move(latents);
   return result;

@@ -14,6 +14,7 @@ struct DenoiseRequest {
   // Input "sample" [N, H, W, C], output "sample", and what tells the step: "step_index" [1] where all timesteps were given in setup, or
   // "timestep" [1]. Set up already.
   Session* session = nullptr;
+  Request* request = nullptr;
   Scheduler* scheduler = nullptr;  // timesteps set
   int steps = 0;                   // how many of the scheduler's timesteps to take
   Tensor latents;                  // float32 [images, C, h, w], at the first timestep's noise level
@@ -31,7 +32,7 @@ struct DenoiseResult {
   int64_t allocations = 0, host_device_syncs = 0;
 };
 
-// Throws UserError when the model's output is not finite, UsageError when a callback leaves latents of another shape.
+// Throws Interrupted when the request stops, UserError when the model's output is not finite, UsageError when a callback leaves latents of another shape.
 DenoiseResult denoise(DenoiseRequest request);
 
 }  // namespace vivace

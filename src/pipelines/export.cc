@@ -73,13 +73,14 @@ class FolderWriter {
 
 // The sessions that pictures of these sizes need, so that every component holds their plans and weights.
 void prepare_sessions(DiffusionPipeline::Parts& parts, const std::vector<Size>& sizes, int64_t batch) {
+  Request request;
   int64_t tokens = 0;
   const int64_t skip = parts.is_xl ? 1 : 0;
   for (auto* pair : {&parts.text_encoder, &parts.text_encoder_2}) {
     if (!*pair) continue;
     tokens = (pair == &parts.text_encoder ? parts.tokenizer : parts.tokenizer_2)->model_max_length();
     auto& text = static_cast<CLIPTextComponent&>((*pair)->component());
-    text.session(text.request(1, tokens, skip));
+    text.session(text.request(1, tokens, skip), request);
   }
   const int64_t scale = parts.vae->scale();
   for (const auto& [height, width] : sizes) {
@@ -87,8 +88,8 @@ void prepare_sessions(DiffusionPipeline::Parts& parts, const std::vector<Size>& 
       throw UsageError(cat("a picture of ", height, " x ", width, " cannot be made: expected positive multiples of ", scale, " (the VAE's scale)"));
     UNetComponent& unet = parts.unet_component();
     VAEComponent& vae = parts.vae_component();
-    for (const int64_t n : {batch, 2 * batch}) unet.session(unet.request({n, height / scale, width / scale, tokens}));
-    vae.session(vae.decode_request(1, height / scale, width / scale, vae.decode_dtype()));
+    for (const int64_t n : {batch, 2 * batch}) unet.session(unet.request({n, height / scale, width / scale, tokens}), request);
+    vae.session(vae.decode_request(1, height / scale, width / scale, vae.decode_dtype()), request);
   }
 }
 

@@ -19,6 +19,7 @@ struct DiffusionPipeline::Parts {
   std::unique_ptr<Scheduler> scheduler;
 
   UNetComponent& unet_component() { return static_cast<UNetComponent&>(unet->component()); }
+  CLIPTextComponent& text_component(int encoder) { return static_cast<CLIPTextComponent&>((encoder == 2 ? text_encoder_2 : text_encoder)->component()); }
   VAEComponent& vae_component() { return static_cast<VAEComponent&>(vae->component()); }
 };
 

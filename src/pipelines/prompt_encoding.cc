@@ -52,20 +52,20 @@ struct Encoded {
 
 // SDXL: the penultimate hidden states of both encoders side by side, and the pooled output of the first that projects. With one encoder alone, as in
 // the refiner, that one gets the first prompt.
-Encoded encode_xl(DiffusionPipeline::Parts& parts, const Prompts& first, const Prompts& second, int skip) {
+Encoded encode_xl(DiffusionPipeline::Parts& parts, const Prompts& first, const Prompts& second, int skip, Request& request) {
   Encoded result;
   if (parts.text_encoder) {
-    const CLIPTextModelOutput out = (*parts.text_encoder)(tokenize(*parts.tokenizer, first), skip);
+    const CLIPTextModelOutput out = parts.text_component(1).encode(tokenize(*parts.tokenizer, first), skip, request);
     result = {out.hidden_state, out.text_embeds};
   }
-  const CLIPTextModelOutput out = (*parts.text_encoder_2)(tokenize(*parts.tokenizer_2, parts.text_encoder ? second : first), skip);
+  const CLIPTextModelOutput out = parts.text_component(2).encode(tokenize(*parts.tokenizer_2, parts.text_encoder ? second : first), skip, request);
   result.embeds = join_features(result.embeds, out.hidden_state);
   if (!result.pooled.defined()) result.pooled = out.text_embeds.defined() ? out.text_embeds : out.pooler_output;
   return result;
 }
 
-Encoded encode_sd(DiffusionPipeline::Parts& parts, const Prompts& prompts, int skip) {
-  return {(*parts.text_encoder)(tokenize(*parts.tokenizer, prompts), skip).hidden_state_normed, {}};
+Encoded encode_sd(DiffusionPipeline::Parts& parts, const Prompts& prompts, int skip, Request& request) {
+  return {parts.text_component(1).encode(tokenize(*parts.tokenizer, prompts), skip, request).hidden_state_normed, {}};
 }
 
 }  // namespace
@@ -81,24 +81,24 @@ Tensor tokenize(const CLIPTokenizer& tokenizer, const Prompts& prompts) {
   return ids;
 }
 
-PromptEmbeddings encode_prompt(DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& options, bool guidance) {
+PromptEmbeddings encode_prompt(DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& options, bool guidance, Request& request) {
   if (prompt.empty()) throw UsageError("prompt is empty: give at least one text (\"\" is one)");
   const size_t count = prompt.size();
   if (options.clip_skip && *options.clip_skip < 0) throw UsageError(cat("clip_skip is ", *options.clip_skip, ": expected 0 or more"));
   const std::optional<Prompts> second = options.prompt_2.empty() ? std::nullopt : std::optional(options.prompt_2);
   Encoded positive, negative;
   if (parts.is_xl) {
-    positive = encode_xl(parts, prompt, matching(second, prompt, count, "prompt_2", true), 1 + options.clip_skip.value_or(0));
+    positive = encode_xl(parts, prompt, matching(second, prompt, count, "prompt_2", true), 1 + options.clip_skip.value_or(0), request);
     if (guidance && !options.negative_prompt && parts.force_zeros_for_empty_prompt) {
       negative = {zeros_like(positive.embeds), zeros_like(positive.pooled)};
     } else if (guidance) {
       const Prompts first = matching(options.negative_prompt, "", count, "negative_prompt");
       // As in Diffusers, clip_skip does not reach the negative prompt.
-      negative = encode_xl(parts, first, matching(options.negative_prompt_2, first, count, "negative_prompt_2", true), 1);
+      negative = encode_xl(parts, first, matching(options.negative_prompt_2, first, count, "negative_prompt_2", true), 1, request);
     }
   } else {
-    positive = encode_sd(parts, prompt, options.clip_skip.value_or(0));
-    if (guidance) negative = encode_sd(parts, matching(options.negative_prompt, "", count, "negative_prompt"), 0);
+    positive = encode_sd(parts, prompt, options.clip_skip.value_or(0), request);
+    if (guidance) negative = encode_sd(parts, matching(options.negative_prompt, "", count, "negative_prompt"), 0, request);
   }
   const int n = options.num_images_per_prompt;
   return {repeat_rows(positive.embeds, n), repeat_rows(negative.embeds, n), repeat_rows(positive.pooled, n), repeat_rows(negative.pooled, n)};

@@ -94,7 +94,7 @@ Tensor with_negative(const Tensor& negative, const Tensor& positive, bool guidan
   return guidance ? concat_rows(both) : positive;
 }
 
-void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, int64_t timesteps) {
+void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, const Scheduler& scheduler, int64_t timesteps, Request& request) {
   session.set_input("encoder_hidden_states", with_negative(e.negative_prompt_embeds, e.prompt_embeds, c.guidance));
   if (session.has_input("text_embeds")) {
     const Size size{c.height, c.width};
@@ -108,10 +108,10 @@ void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const P
   if (session.has_input("timestep_cond"))
     session.set_input("timestep_cond", guidance_embedding(c.guidance_scale - 1, parts.unet_component().config().time_cond_proj_dim, c.images));
   if (session.has_input("step_index")) {
-    const std::span<const float> all = parts.scheduler->timesteps();
+    const std::span<const float> all = scheduler.timesteps();
     session.set_input("timestep", Tensor::from({timesteps}, all.first(static_cast<size_t>(timesteps))));
   }
-  session.run(Phase::setup);
+  session.run(Phase::setup, request);
 }
 
 // Sets the scheduler's timesteps; how many of them to take.
@@ -155,7 +155,7 @@ Tensor draw_latents(Noise& noise, const Shape& shape) {
 }
 
 // Latents -> pictures, one after the other so that the memory is that of one.
-std::vector<Image> decode(DiffusionPipeline::Parts& parts, const Tensor& latents) {
+std::vector<Image> decode(DiffusionPipeline::Parts& parts, const Tensor& latents, Request& request) {
   const AutoencoderKLConfig& config = parts.vae_component().config();
   const int64_t channels = latents.dim(1), plane = latents.dim(2) * latents.dim(3);
   const bool own_statistics = parts.is_xl && !config.latents_mean.empty() && !config.latents_std.empty();
@@ -169,7 +169,7 @@ std::vector<Image> decode(DiffusionPipeline::Parts& parts, const Tensor& latents
         x = own_statistics ? x * config.latents_std[channel] / static_cast<float>(config.scaling_factor) + config.latents_mean[channel]
                            : x / static_cast<float>(config.scaling_factor);
       }
-    const Tensor sample = parts.vae->decode(z);
+    const Tensor sample = parts.vae_component().decode(z, request);
     Tensor values = nchw_to_nhwc(sample).reshape({sample.dim(2), sample.dim(3), sample.dim(1)});
     for (float& x : values.floats()) {
       if (!std::isfinite(x)) throw UserError("the VAE gave a NaN or an infinity, in float32 too: check the weights in " + parts.path + "/vae");
@@ -186,14 +186,15 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
   const auto start = Clock::now();
-  const RuntimeCounters before = runtime_counters();
+  Request request(options.stop);
   Parts& parts = *parts_;
   const Call call = resolve(*this, parts, prompt, options);
   PipelineOutput out;
   // The scheduler first: a wrong number of steps must not cost an encoded prompt.
-  const int steps = set_timesteps(*parts.scheduler, options);
+  const std::unique_ptr<Scheduler> scheduler = parts.scheduler->clone();  // the pipeline's own serves other calls too
+  const int steps = set_timesteps(*scheduler, options);
   auto mark = Clock::now();
-  const PromptEmbeddings embeddings = encode_prompt(parts, prompt, options, call.guidance);
+  const PromptEmbeddings embeddings = encode_prompt(parts, prompt, options, call.guidance, request);
   out.timings.encode_prompt = since(mark);
 
   mark = Clock::now();
@@ -202,19 +203,19 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   Noise noise = make_generators(options);
   Tensor latents = options.latents.defined() ? options.latents.to(DType::float32).clone() : draw_latents(noise, shape);
   if (latents.shape() != shape) throw UsageError(cat("latents have shape ", to_string(latents.shape()), ": expected ", to_string(shape)));
-  for (float& x : latents.floats()) x *= parts.scheduler->init_noise_sigma();
+  for (float& x : latents.floats()) x *= scheduler->init_noise_sigma();
   UNetComponent& unet = parts.unet_component();
   const int64_t timesteps = std::max(steps, 1);  // denoising_end may leave none
-  Session& session = unet.session(unet.request({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)}, timesteps));
-  set_conditioning(session, parts, embeddings, call, options, timesteps);
+  Session& session = unet.session(unet.request({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)}, timesteps), request);
+  set_conditioning(session, parts, embeddings, call, options, *scheduler, timesteps, request);
   out.timings.prepare = since(mark);
 
-  DenoiseRequest request{.session = &session, .scheduler = parts.scheduler.get(), .steps = steps, .latents = std::move(latents), .guidance_scale = call.guidance_scale,
+  DenoiseRequest loop{.session = &session, .request = &request, .scheduler = scheduler.get(), .steps = steps, .latents = std::move(latents), .guidance_scale = call.guidance_scale,
                          .guidance = call.guidance, .guidance_rescale = options.guidance_rescale, .generators = noise.pointers, .on_step_end = nullptr};
   if (options.callback_on_step_end)
-    request.on_step_end = [&](int step, float t, StepState& state) { options.callback_on_step_end(*this, step, t, state); };
+    loop.on_step_end = [&](int step, float t, StepState& state) { options.callback_on_step_end(*this, step, t, state); };
   try {
-    DenoiseResult result = denoise(std::move(request));
+    DenoiseResult result = denoise(std::move(loop));
     out.latents = std::move(result.latents);
     out.timings.steps = std::move(result.seconds);
     out.counters.loop_allocations = result.allocations;
@@ -224,12 +225,12 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
     throw;
   }
   mark = Clock::now();
-  if (!options.output_latent) out.images = decode(parts, out.latents);
+  if (!options.output_latent) out.images = decode(parts, out.latents, request);
   out.timings.decode = since(mark);
   out.seeds = noise.seeds;
-  out.counters.plans_compiled = runtime_counters().plans_compiled - before.plans_compiled;
-  out.counters.plans_resized = runtime_counters().plans_resized - before.plans_resized;
-  out.counters.guards_failed = runtime_counters().guards_failed - before.guards_failed;
+  out.counters.plans_compiled = request.counters.plans_compiled;
+  out.counters.plans_resized = request.counters.plans_resized;
+  out.counters.guards_failed = request.counters.guards_failed;
   out.timings.total = since(start);
   return out;
 }

@@ -24,7 +24,6 @@ class Resizing {
       for (const PlanStep& step : *program)
         if (Refusal failed = check_kernel(step)) return failed;
     plan_memory(plan_, backend_);
-    ++runtime_counters().plans_resized;
     return std::nullopt;
   }
 

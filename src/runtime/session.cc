@@ -17,12 +17,12 @@ const KernelEntry& entry_of(const Backend& backend, const PlanStep& step) {
   return *entry;
 }
 
-void grow(std::shared_ptr<void>& pages, size_t& bytes, size_t wanted) {
+void grow(std::shared_ptr<void>& pages, size_t& bytes, size_t wanted, Request& request) {
   if (pages && bytes >= wanted) return;
   pages.reset();  // before the new ones are taken
   pages = allocate_pages(wanted);
   bytes = wanted;
-  ++runtime_counters().allocations;
+  ++request.counters.allocations;
 }
 
 // How a store knows a checkpoint tensor that is used as it is.
@@ -32,22 +32,17 @@ size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.
 
 }  // namespace
 
-RuntimeCounters& runtime_counters() {
-  static RuntimeCounters counters;
-  return counters;
-}
-
-Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, SessionMemory memory)
+Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory)
     : plan_(std::move(plan)), constants_(plan_->values.size()), memory_(std::move(memory)) {
-  prepare(backend, store, weights);
+  prepare(backend, store, weights, request);
   size_t workspace = 0;
   for (const auto* program : {&plan_->setup, &plan_->step})
     for (const PlanStep& step : *program) {
       const KernelEntry& entry = entry_of(backend, step);
       if (entry.workspace_bytes) workspace = std::max(workspace, entry.workspace_bytes(kernel_call(*plan_, step)));
     }
-  grow(memory_.arena, memory_.arena_bytes, static_cast<size_t>(plan_->arena_bytes));
-  grow(memory_.workspace, memory_.workspace_bytes, workspace);
+  grow(memory_.arena, memory_.arena_bytes, static_cast<size_t>(plan_->arena_bytes), request);
+  grow(memory_.workspace, memory_.workspace_bytes, workspace, request);
   bind(backend, plan_->setup, 0, setup_);
   bind(backend, plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
 }
@@ -72,7 +67,7 @@ void* Session::address(int32_t value) const {
 }
 
 // Runs what makes the missing constants, on buffers of their own that go when their last reader has run.
-void Session::prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights) {
+void Session::prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request) {
   const auto& values = plan_->values;
   std::vector<uint8_t> needed(values.size());
   for (const auto* program : {&plan_->setup, &plan_->step})
@@ -109,6 +104,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
 
   for (size_t i = 0; i < plan_->prepare.size(); ++i) {
     if (!runs[i]) continue;
+    request.check();
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
     const KernelEntry& entry = entry_of(backend, step);
@@ -128,8 +124,8 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
       entry.bind(c, buffers)->run();
       if (keep[out]) store.put(values[out].key, constants_[out], bytes);
     }
-    ++runtime_counters().allocations;
-    ++runtime_counters().constants_prepared;
+    ++request.counters.allocations;
+    ++request.counters.constants_prepared;
     for (int32_t in : step.in) {
       const auto v = static_cast<size_t>(in);
       if (in < 0 || --readers[v] > 0 || keep[v]) continue;
@@ -192,14 +188,18 @@ void Session::check_quantized() {
   throw UserError(cat("layer ", step.scope.empty() ? op_name(step.op) : step.scope, ": the activation to be quantised holds a NaN or an infinity"));
 }
 
-void Session::run(Phase phase) noexcept {
-  for (const auto& kernel : phase == Phase::setup ? setup_ : step_) kernel->run();
+void Session::run(Phase phase, Request& request) {
+  for (const auto& kernel : phase == Phase::setup ? setup_ : step_) {
+    request.check();
+    kernel->run();
+  }
 }
 
-void Session::run_timed(Phase phase, std::vector<double>& seconds) noexcept {
+void Session::run_timed(Phase phase, Request& request, std::vector<double>& seconds) {
   const auto& kernels = phase == Phase::setup ? setup_ : step_;
   auto before = std::chrono::steady_clock::now();
   for (size_t i = 0; i < kernels.size(); ++i) {
+    request.check();
     kernels[i]->run();
     const auto after = std::chrono::steady_clock::now();
     seconds[i] += std::chrono::duration<double>(after - before).count();

@@ -10,6 +10,7 @@
 #include "runtime/constants.h"
 #include "runtime/kernel.h"
 #include "runtime/plan.h"
+#include "runtime/request.h"
 
 namespace vivace {
 
@@ -24,21 +25,6 @@ struct WeightSource {
   std::function<void(const std::string& name)> release;
 };
 
-// What the step loop is allowed to do nothing of; counted since the process began. Tensors are counted by tensor_allocations().
-struct RuntimeCounters {
-  int64_t allocations = 0;  // of arenas, workspaces and constants
-  // Waits of the host for a device: a copy back, a condition on a value there, an event. A backend whose kernels have run when run() returns has none,
-  // so the CPU's never counts; one with a queue counts each wait where it waits.
-  int64_t host_device_syncs = 0;
-  int64_t plans_compiled = 0;
-  int64_t plans_resized = 0;       // by resize(): no pass, no choice of kernels
-  int64_t guards_failed = 0;       // plans that could not be resized to a call
-  int64_t plans_loaded = 0;        // from the cache or a package, instead of compiled
-  int64_t constants_prepared = 0;  // prepare steps run: casts, joins, packing
-  int64_t settings_timed = 0;      // kernels with parameters, by max-autotune
-};
-RuntimeCounters& runtime_counters();
-
 // Pages that one session leaves to the next, which takes new ones only where these are too small.
 struct SessionMemory {
   std::shared_ptr<void> arena, workspace;
@@ -47,8 +33,8 @@ struct SessionMemory {
 
 class Session {
  public:
-  // Prepares the constants that `store` lacks, takes memory, binds every kernel.
-  Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, SessionMemory memory = {});
+  // Prepares the constants that `store` lacks, takes memory, binds every kernel. Throws Interrupted when the request stops meanwhile.
+  Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory = {});
 
   const Plan& plan() const { return *plan_; }
   // A view of the buffer of an input or output; row-major, dense. Unknown name: InternalError.
@@ -62,9 +48,10 @@ class Session {
   // Throws UserError with the layer's name when an activation that had to be quantised held a NaN or an infinity since the last call.
   void check_quantized();
 
-  void run(Phase phase) noexcept;
+  // Throws Interrupted when the request is to stop, which is looked at before each kernel; nothing but another setup may follow.
+  void run(Phase phase, Request& request);
   // The same, adding each step's seconds to `seconds` (one entry a step).
-  void run_timed(Phase phase, std::vector<double>& seconds) noexcept;
+  void run_timed(Phase phase, Request& request, std::vector<double>& seconds);
 
   // What setup and step read that is not computed there: prepared constants, and weights that are used as the checkpoint stores them. A store that
   // holds these (ConstantStore::add_file) needs no checkpoint.
@@ -80,7 +67,7 @@ class Session {
   // What the output of a prepare step takes.
   size_t constant_bytes(const Backend& backend, const PlanStep& step) const;
   void* address(int32_t value) const;
-  void prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights);
+  void prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
   void bind(const Backend& backend, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound);
   Tensor port(const std::vector<PlanPort>& ports, const std::string& name);

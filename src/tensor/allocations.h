@@ -1,4 +1,4 @@
-// How many tensors have taken memory since the process began; views and copies take none.
+// How many tensors this thread has taken memory for; views and copies take none.
 #pragma once
 
 #include <cstdint>

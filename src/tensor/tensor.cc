@@ -1,7 +1,6 @@
 #include "vivace/tensor.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -17,7 +16,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;  // a cache line, and the widest vector register
 
-std::atomic<int64_t> allocations{0};
+thread_local int64_t allocations = 0;
 
 template <class Fn>
 auto with_type(DType dtype, const Fn& fn) {
@@ -69,7 +68,7 @@ Tensor swap_last(const Tensor& x, int64_t n, int64_t a, int64_t b, Shape shape) 
 
 }  // namespace
 
-int64_t tensor_allocations() { return allocations.load(std::memory_order_relaxed); }
+int64_t tensor_allocations() { return allocations; }
 
 int64_t numel(const Shape& shape) {
   int64_t n = 1;
@@ -94,7 +93,7 @@ Tensor::Tensor(Shape shape, DType dtype) : shape_(std::move(shape)), dtype_(dtyp
   data_ = std::aligned_alloc(kAlignment, size);
   if (!data_) throw UserError(cat("out of memory: a ", dtype_name(dtype_), " tensor of shape ", to_string(shape_), " takes ", size, " bytes"));
   owner_ = std::shared_ptr<void>(data_, std::free);
-  allocations.fetch_add(1, std::memory_order_relaxed);
+  ++allocations;
 }
 
 Tensor Tensor::zeros(Shape shape, DType dtype) {

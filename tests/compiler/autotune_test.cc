@@ -10,6 +10,7 @@
 #include "backends/cpu/backend.h"
 #include "compiler/compile.h"
 #include "runtime/session.h"
+#include "vivace/error.h"
 
 namespace vivace {
 namespace {
@@ -32,7 +33,8 @@ std::set<std::string> tried(const CompilerFlags& flags) {
   g_tried.clear();
   TuningStore store;
   const TuningRequest request = fake_request();
-  autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = flags}, store);
+  Request caller;
+  autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = flags}, store, caller);
   return g_tried;
 }
 
@@ -62,21 +64,22 @@ TEST(Autotune, WhatIsKnownIsNotSearchedAgain) {
   TuningStore store;
   const TuningRequest request = fake_request();
   const CompileOptions options{.mode = CompileMode::max_autotune};
-  const int64_t before = runtime_counters().settings_timed;
-  const auto first = autotune({&request, 1}, options, store), second = autotune({&request, 1}, options, store);
-  EXPECT_EQ(runtime_counters().settings_timed, before + 2);
+  Request caller;
+  const auto first = autotune({&request, 1}, options, store, caller), second = autotune({&request, 1}, options, store, caller);
+  EXPECT_EQ(caller.counters.settings_timed, 2);
   EXPECT_EQ(first[0].measured.size(), 2u);
   EXPECT_EQ(second[0].measured[0].tuning, first[0].measured[0].tuning);
-  const auto third = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = {.coordinate_descent_tuning = true}}, store);
+  const auto third = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = {.coordinate_descent_tuning = true}}, store, caller);
   EXPECT_GT(third[0].settings, 2);
-  EXPECT_EQ(runtime_counters().settings_timed, before + 2 + third[0].settings) << "another kind of search is another search";
+  EXPECT_EQ(caller.counters.settings_timed, 2 + third[0].settings) << "another kind of search is another search";
 }
 
 TEST(Autotune, ABudgetOfNothingTimesNothing) {
   TuningStore store;
   const TuningRequest request = fake_request();
   g_tried.clear();
-  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .autotune_seconds = 0}, store);
+  Request caller;
+  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .autotune_seconds = 0}, store, caller);
   EXPECT_TRUE(results[0].measured.empty());
   EXPECT_TRUE(g_tried.empty());
   EXPECT_FALSE(store.find(tuning_key(request, {})).has_value()) << "the next compile must search";
@@ -92,7 +95,8 @@ TEST(Autotune, WhenTheBudgetIsSpentTheBestSoFarWins) {
   TuningStore store;
   std::vector<AutotuneProgress> seen;
   const CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0.01, .on_autotune = [&](const AutotuneProgress& p) { seen.push_back(p); }};
-  const auto results = autotune(requests, options, store);
+  Request caller;
+  const auto results = autotune(requests, options, store, caller);
   EXPECT_TRUE(results[0].measured.empty());
   ASSERT_EQ(results[1].measured.size(), 1u);
   EXPECT_EQ(results[1].measured[0].tuning, "") << "no time was left for the variant";
@@ -102,6 +106,26 @@ TEST(Autotune, WhenTheBudgetIsSpentTheBestSoFarWins) {
   EXPECT_EQ(seen[0].budget, 0.01);
   EXPECT_TRUE(store.find(tuning_key(requests[1], {})).has_value());
   EXPECT_FALSE(store.find(tuning_key(requests[0], {})).has_value());
+}
+
+// A search that is stopped ends with the setting it is at; nothing half searched is stored.
+TEST(Autotune, StopsBetweenTwoTimings) {
+  static std::stop_source stop;
+  stop = {};
+  g_tried.clear();
+  const auto stopping_bind = [](const KernelCall& call, const Buffers& buffers) {
+    auto kernel = fake_bind(call, buffers);
+    stop.request_stop();
+    return kernel;
+  };
+  const KernelEntry stopping{.name = "stopping", .op = Op::silu, .refuse = nullptr, .bind = stopping_bind, .variants = fake_variants};
+  TuningRequest request = fake_request();
+  request.candidates = {&stopping};
+  TuningStore store;
+  Request caller(stop.get_token());
+  EXPECT_THROW(autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, caller), Interrupted);
+  EXPECT_EQ(g_tried, std::set<std::string>{""});
+  EXPECT_FALSE(store.find(tuning_key(request, {})).has_value());
 }
 
 TEST(Autotune, ResultsAreText) {
@@ -124,10 +148,10 @@ TEST(Autotune, AnotherProcessFindsTheResultsInTheFolder) {
   const TuningRequest request = fake_request();
   const CompileOptions options{.mode = CompileMode::max_autotune};
   const auto timed = [&] {
-    const int64_t before = runtime_counters().settings_timed;
+    Request caller;
     TuningStore store{CacheFolder(cache)};
-    autotune({&request, 1}, options, store);
-    return runtime_counters().settings_timed - before;
+    autotune({&request, 1}, options, store, caller);
+    return caller.counters.settings_timed;
   };
   EXPECT_EQ(timed(), 2);
   EXPECT_EQ(timed(), 0);
@@ -143,7 +167,8 @@ TEST(Autotune, ANonsenseResultIsSearchedAgain) {
   cache.write("tuning", tuning_key(fake_request(), {}), "0.1 1\n0.5 no_such_kernel\n");
   TuningStore store{cache};
   const TuningRequest request = fake_request();
-  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store);
+  Request caller;
+  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, caller);
   EXPECT_EQ(results[0].measured[0].kernel, "fake");
 }
 
@@ -160,13 +185,15 @@ TEST(Autotune, APlanRunsWhatWasFound) {
     const double tolerance = 5 * std::sqrt(10.0 * 1000) * 0x1p-24;
     for (int64_t i = 0; i < eager.numel(); ++i) ASSERT_NEAR(eager.floats()[i], fast.floats()[i], tolerance);
     TuningStore store;
+    Request caller;
     const auto plan_with = [&](double seconds) {
-      return compile(golden::make_component(item, DType::float32).graph, cpu::backend(), {.mode = CompileMode::max_autotune, .autotune_seconds = seconds}, &store);
+      return compile(golden::make_component(item, DType::float32).graph, cpu::backend(), {.mode = CompileMode::max_autotune, .autotune_seconds = seconds}, &store, &caller);
     };
     plan_with(1);
-    const int64_t before = runtime_counters().settings_timed;
+    const int64_t before = caller.counters.settings_timed;
     const Plan plan = plan_with(0);
-    EXPECT_EQ(runtime_counters().settings_timed, before);
+    EXPECT_GT(before, 0);
+    EXPECT_EQ(caller.counters.settings_timed, before);
     int measured = 0;
     for (const PlanStep& step : plan.step) {
       if (step.measured.empty()) continue;

@@ -145,9 +145,10 @@ return y=%4
   check_plan(*plan, "plan", cpu::backend());
   std::map<std::string, std::vector<float>> weights{{"a", {1, 2, 3, 4}}, {"b", {1, 0, 0, 1, 1, 1}}};
   ConstantStore store;
-  Session session(plan, cpu::backend(), store, {.find = [&](const std::string& name) { return WeightBytes{DType::float32, weights.at(name).data()}; }, .release = [](const std::string&) {}});
+  Request request;
+  Session session(plan, cpu::backend(), store, {.find = [&](const std::string& name) { return WeightBytes{DType::float32, weights.at(name).data()}; }, .release = [](const std::string&) {}}, request);
   session.set_input("x", Tensor::zeros({2, 3}));
-  session.run(Phase::step);
+  session.run(Phase::step, request);
   const Tensor y = session.output("y");
   const std::vector<float> expected{1, 2, 3, 3, 4, 7};
   for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(y.floats()[i], expected[i]) << i;

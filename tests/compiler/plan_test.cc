@@ -294,16 +294,17 @@ TEST(Plan, StepsAllocateNothing) {
                                return {DType::float32, made.at(name).data()};
                              },
                              .release = [](const std::string&) {}};
-  Session session(plan, cpu::backend(), store, weights);
+  Request request;
+  Session session(plan, cpu::backend(), store, weights, request);
   for (const PlanPort& input : plan->inputs) {
     Tensor t = session.input(input.name);
     std::memset(t.data(), 0, t.bytes());  // an index in there must be one
   }
-  session.run(Phase::setup);
-  const int64_t before = runtime_counters().allocations;
-  for (int i = 0; i < 3; ++i) session.run(Phase::step);
-  EXPECT_EQ(runtime_counters().allocations, before);
-  EXPECT_EQ(runtime_counters().host_device_syncs, 0);
+  session.run(Phase::setup, request);
+  const int64_t before = request.counters.allocations;
+  for (int i = 0; i < 3; ++i) session.run(Phase::step, request);
+  EXPECT_EQ(request.counters.allocations, before);
+  EXPECT_EQ(request.counters.host_device_syncs, 0);
 }
 
 }  // namespace

@@ -112,12 +112,13 @@ TEST(Quantize, NotANumberIsReportedWithTheLayersName) {
     const Tensor ones = Tensor::full({8, 16}, 1);
     ConstantStore store;
     const WeightSource weights{.find = [&](const std::string&) -> WeightBytes { return {DType::float32, ones.data()}; }, .release = [](const std::string&) {}};
-    Session session(plan, cpu::backend(), store, weights);
+    Request request;
+    Session session(plan, cpu::backend(), store, weights, request);
     Tensor x = Generator(0).randn({1, 5, 16});
     const auto run = [&] {
       session.set_input("x", x);
-      session.run(Phase::setup);
-      session.run(Phase::step);
+      session.run(Phase::setup, request);
+      session.run(Phase::step, request);
       session.check_quantized();
     };
     EXPECT_NO_THROW(run());

@@ -63,9 +63,9 @@ TEST(Regions, AutotuningThemCostsAnEighthOfEveryOccurrenceAtTheSameChoices) {
   TuningStore store;
   CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 30};
   options.regions = {"BasicTransformerBlock"};
-  const int64_t before = runtime_counters().settings_timed;
-  const Plan plan = compile(narrow_sdxl(), cpu::backend(), options, &store);
-  const int64_t timed = runtime_counters().settings_timed - before;
+  Request request;
+  const Plan plan = compile(narrow_sdxl(), cpu::backend(), options, &store, &request);
+  const int64_t timed = request.counters.settings_timed;
   EXPECT_EQ(timed, plan.autotuning.settings);
   EXPECT_GT(plan.autotuning.timed, 5);
   EXPECT_EQ(plan.autotuning.timed, plan.autotuning.different_calls);

@@ -75,13 +75,14 @@ void run(const Plan& plan) {
                                return {DType::float32, tensors.emplace(name, std::vector<char>(static_cast<size_t>(bytes))).first->second.data()};
                              },
                              .release = [](const std::string&) {}};
-  Session session(std::make_shared<const Plan>(plan), cpu::backend(), store, weights);
+  Request request;
+  Session session(std::make_shared<const Plan>(plan), cpu::backend(), store, weights, request);
   for (const PlanPort& port : plan.inputs) {
     Tensor input = session.input(port.name);
     std::memset(input.data(), 0, input.bytes());
   }
-  session.run(Phase::setup);
-  session.run(Phase::step);
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
 }
 
 void read(const std::string& file) {

@@ -53,13 +53,14 @@ inline Tensors run(Graph graph, const Backend& backend, const CompileOptions& op
                              },
                              .release = [](const std::string&) {}};
   ConstantStore store;
-  Session session(plan, backend, store, weights);
+  Request request;
+  Session session(plan, backend, store, weights, request);
   for (const PlanPort& port : plan->inputs) {
     const Tensor value = port.name == "step_index" ? Tensor::zeros({1}, DType::int32) : inputs.at(port.name);
     session.set_input(port.name, value.rank() == 4 ? nchw_to_nhwc(value) : value);
   }
-  session.run(Phase::setup);
-  session.run(Phase::step);
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
   Tensors outputs;
   for (const PlanPort& port : plan->outputs) {
     const Tensor out = session.output(port.name).to(DType::float32);

@@ -79,10 +79,11 @@ Tensor run(Graph graph, const Backend& backend, const Tensors& values) {
   ConstantStore store;
   const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes { return {values.at(name).dtype(), values.at(name).data()}; },
                              .release = [](const std::string&) {}};
-  Session session(plan, backend, store, weights);
+  Request request;
+  Session session(plan, backend, store, weights, request);
   for (const PlanPort& port : plan->inputs) session.set_input(port.name, values.at(port.name));
-  session.run(Phase::setup);
-  session.run(Phase::step);
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
   session.check_quantized();
   return session.output("y").to(DType::float32).clone();
 }

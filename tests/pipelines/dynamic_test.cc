@@ -15,7 +15,7 @@ const CompileOptions kStatic{.mode = CompileMode::default_};
 const CompileOptions kDuck{.mode = CompileMode::default_, .dynamic = true};
 const CompileOptions kDynamic{.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false};
 
-int64_t compiled() { return runtime_counters().plans_compiled; }
+int64_t compiled() { return process_counters().plans_compiled; }
 
 void expect_equal(const Tensor& a, const Tensor& b, const std::string& what) {
   ASSERT_EQ(a.shape(), b.shape()) << what;
@@ -85,12 +85,12 @@ TEST(Dynamic, OddSizesHaveAPlanOfTheirOwn) {
 TEST(Dynamic, DuckShapesShareASymbol) {
   auto duck = UNet2DConditionModel::from_pretrained(kModel + "/unet", {.compile = kDuck});
   denoise_once(duck, {1, 8, 8, 77});
-  const int64_t before = compiled(), failed = runtime_counters().guards_failed;
+  const int64_t before = compiled(), failed = process_counters().guards_failed;
   denoise_once(duck, {2, 4, 4, 9});
   EXPECT_EQ(compiled(), before) << "still equal";
   denoise_once(duck, {1, 8, 12, 77});
   EXPECT_EQ(compiled(), before + 1) << "height and width differ";
-  EXPECT_EQ(runtime_counters().guards_failed, failed + 1);
+  EXPECT_EQ(process_counters().guards_failed, failed + 1);
   denoise_once(duck, {1, 12, 8, 77});
   denoise_once(duck, {3, 8, 8, 77});
   EXPECT_EQ(compiled(), before + 1) << "both plans are remembered";

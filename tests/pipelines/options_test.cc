@@ -39,11 +39,12 @@ TEST(PipelineOptions, CompiledPictureIsTheEagerOne) {
 std::vector<bool> compiled(DiffusionPipeline& pipe) {
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   auto& vae = static_cast<VAEComponent&>(pipe.vae().component());
+  Request request;
   const auto fused = [](const Plan& plan) {
     return std::ranges::any_of(plan.step, [](const PlanStep& s) { return s.op == Op::geglu_linear || (s.op == Op::group_norm && s.attrs.has("act")); });
   };
-  return {fused(unet.session(unet.request({1, 8, 8, 77})).plan()), fused(vae.session(vae.decode_request(1, 8, 8, DType::float32)).plan()),
-          fused(vae.session(vae.encode_request(1, 64, 64, DType::float32)).plan())};
+  return {fused(unet.session(unet.request({1, 8, 8, 77}), request).plan()), fused(vae.session(vae.decode_request(1, 8, 8, DType::float32), request).plan()),
+          fused(vae.session(vae.encode_request(1, 64, 64, DType::float32), request).plan())};
 }
 
 TEST(PipelineOptions, AModeAComponent) {
@@ -71,7 +72,8 @@ TEST(PipelineOptions, RegionsFromTheApi) {
   automatic.unet().compile_regions({.fullgraph = true});
   const auto regions = [](DiffusionPipeline& pipe) {
     auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
-    return unet.session(unet.request({1, 8, 8, 77})).plan().regions.size();
+    Request request;
+    return unet.session(unet.request({1, 8, 8, 77}), request).plan().regions.size();
   };
   EXPECT_EQ(regions(regional), 2u) << "blocks of 192 and of 256 channels";
   EXPECT_GT(regions(automatic), 0u);
@@ -113,7 +115,8 @@ TEST(PipelineOptions, SdpaKernelScope) {
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   const auto kernels = [&] {
     std::set<std::string> names;
-    for (const PlanStep& step : unet.session(unet.request({1, 8, 8, 77})).plan().step)
+    Request request;
+    for (const PlanStep& step : unet.session(unet.request({1, 8, 8, 77}), request).plan().step)
       if (step.op == Op::attention) names.insert(step.kernel);
     return names;
   };

@@ -86,7 +86,8 @@ TEST(ApplyDynamicQuant, TakesPointwiseConvolutionsThatRunAsLinears) {
   EXPECT_FALSE(names.empty());
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   std::vector<std::string> multiplied;
-  for (const PlanStep& step : unet.plan(unet.request({.batch = 2, .height = 16, .width = 16})).step)
+  Request request;
+  for (const PlanStep& step : unet.plan(unet.request({.batch = 2, .height = 16, .width = 16}), request).step)
     if (step.attrs.text("compute") == "int8_dynamic") multiplied.push_back(step.scope);
   EXPECT_TRUE(std::ranges::is_permutation(multiplied, names));
   EXPECT_GT(psnr(pipe("a red apple", {.num_inference_steps = 4, .seed = 3}).images[0], draw(kEmoji)), 30);

@@ -22,17 +22,17 @@ const fs::path kModel = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-xl";
 
 struct Start {
   Tensor latents;
-  RuntimeCounters counters;  // of this start alone
+  RequestCounters counters;  // of this start alone
 };
 
 Start start(const fs::path& model, const PretrainedOptions& options, const CallOptions& call = {.num_inference_steps = 1, .seed = 7},
             const std::function<void(DiffusionPipeline&)>& prepare = nullptr) {
-  const RuntimeCounters before = runtime_counters();
+  const RequestCounters before = process_counters();
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
   if (prepare) prepare(pipe);
   Start result;
   result.latents = pipe("a red apple", call).latents;
-  const RuntimeCounters& after = runtime_counters();
+  const RequestCounters after = process_counters();
   result.counters.plans_compiled = after.plans_compiled - before.plans_compiled;
   result.counters.plans_loaded = after.plans_loaded - before.plans_loaded;
   result.counters.plans_resized = after.plans_resized - before.plans_resized;

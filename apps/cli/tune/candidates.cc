@@ -66,15 +66,16 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
   unet.compile(everything);
   vae.compile(everything);
   const int64_t height = size.first / pipe.vae().scale(), width = size.second / pipe.vae().scale();
-  const GraphRequest request = unet.request({.batch = 2, .height = height, .width = width});
+  const GraphRequest wanted = unet.request({.batch = 2, .height = height, .width = width});
+  Request request;
   Groups winograd, int8;
-  collect_winograd(winograd, unet.plan(request), kSteps);
-  collect_winograd(winograd, vae.plan(vae.decode_request(1, height, width, vae.decode_dtype())), 1);
-  collect_int8(int8, unet, unet.graph(request));
+  collect_winograd(winograd, unet.plan(wanted, request), kSteps);
+  collect_winograd(winograd, vae.plan(vae.decode_request(1, height, width, vae.decode_dtype()), request), 1);
+  collect_int8(int8, unet, unet.graph(wanted));
 
   std::vector<Candidate> candidates;
   append(candidates, winograd, &Candidate::winograd);
-  if (multiplies_int16(unet.plan(request))) candidates.push_back({.name = "int16", .int16_error = kInt16Error});
+  if (multiplies_int16(unet.plan(wanted, request))) candidates.push_back({.name = "int16", .int16_error = kInt16Error});
   append(candidates, int8, &Candidate::int8);
   candidates.push_back({.name = "sdpa efficient", .knob = "sdpa", .sdpa = SDPBackend::efficient});
   candidates.push_back({.name = "sdpa math", .knob = "sdpa", .sdpa = SDPBackend::math});

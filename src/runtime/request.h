@@ -1,0 +1,40 @@
+// Request: all that one call changes beside its results. Of one thread at a time; what requests share is immutable or locks itself.
+#pragma once
+
+#include <cstdint>
+#include <stop_token>
+
+namespace vivace {
+
+// What the runtime did for a request. Tensors are counted by tensor_allocations().
+struct RequestCounters {
+  int64_t allocations = 0;  // of arenas, workspaces and constants
+  // Waits of the host for a device: a copy back, a condition on a value there, an event. A backend whose kernels have run when run() returns has none,
+  // so the CPU's never counts; one with a queue counts each wait where it waits.
+  int64_t host_device_syncs = 0;
+  int64_t plans_compiled = 0;
+  int64_t plans_resized = 0;       // by resize(): no pass, no choice of kernels
+  int64_t guards_failed = 0;       // plans that could not be resized to a call
+  int64_t plans_loaded = 0;        // from the cache or a package, instead of compiled
+  int64_t constants_prepared = 0;  // prepare steps run: casts, joins, packing
+  int64_t settings_timed = 0;      // kernels with parameters, by max-autotune
+};
+
+struct Request {
+  explicit Request(std::stop_token token = {}) : stop(std::move(token)) {}
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+  // Adds its counters to the process's.
+  ~Request();
+
+  // Throws Interrupted once the request is to stop.
+  void check() const;
+
+  std::stop_token stop;  // looked at between kernels, passes, timings and parts, and while waiting
+  RequestCounters counters;
+};
+
+// Of all requests of this process that have ended.
+RequestCounters process_counters();
+
+}  // namespace vivace
