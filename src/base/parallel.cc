@@ -1,20 +1,67 @@
 #include "base/parallel.h"
 
+#include <atomic>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "base/log.h"
+#include "base/pool.h"
+
 namespace vivace {
 namespace {
+
+// `wanted`, or as many as can be started: where a limit (of the user's processes, of a container) lies below that, OpenMP would end the process.
+int startable(int wanted) {
+  std::mutex hold;
+  std::vector<std::thread> started;
+  {
+    const std::lock_guard all_at_once(hold);
+    try {
+      while (static_cast<int>(started.size()) + 1 < wanted) started.emplace_back([&] { const std::lock_guard wait(hold); });
+    } catch (const std::system_error&) {
+      warn("only ", started.size() + 1, " of ", wanted, " threads can be started here: that many are used");
+    }
+  }
+  for (std::thread& thread : started) thread.join();
+  return static_cast<int>(started.size()) + 1;
+}
+
 int default_threads() {
-  static const int n = std::max(1, omp_get_max_threads());
+  static const int n = startable(std::max(1, omp_get_max_threads()));
   return n;
 }
-int g_threads = 0;
+
+std::atomic<int> g_threads{0};
+thread_local int t_fixed_threads = 0;
+
 }  // namespace
 
-int num_threads() { return g_threads > 0 ? g_threads : default_threads(); }
+int num_threads() {
+  if (t_fixed_threads > 0) return t_fixed_threads;
+  const int chosen = g_threads.load(std::memory_order_relaxed);
+  return chosen > 0 ? chosen : default_threads();
+}
 
 void set_num_threads(int n) {
-  default_threads();
-  g_threads = n > 0 ? n : 0;
+  g_threads = n > default_threads() ? startable(n) : std::max(n, 0);
   omp_set_num_threads(num_threads());
+}
+
+FixedThreads::FixedThreads(int threads) : before_(t_fixed_threads), openmp_before_(omp_get_max_threads()) {
+  t_fixed_threads = threads;
+  omp_set_num_threads(threads);
+}
+
+FixedThreads::~FixedThreads() {
+  t_fixed_threads = before_;
+  omp_set_num_threads(openmp_before_);
+}
+
+Turns& pool_turns() {
+  static Turns turns;
+  return turns;
 }
 
 }  // namespace vivace

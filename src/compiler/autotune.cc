@@ -11,6 +11,7 @@
 #include "base/build_id.h"
 #include "base/log.h"
 #include "base/parallel.h"
+#include "base/pool.h"
 #include "base/seconds.h"
 #include "compiler/measure.h"
 #include "ops/flops.h"
@@ -59,6 +60,7 @@ class Search {
   // Times a setting that has not been timed; whether it is the best now.
   bool attempt(const KernelEntry& entry, const std::string& tuning) {
     if (!seen_.insert(cat(entry.name, ' ', tuning)).second) return false;
+    const Turn alone(pool_turns(), caller_.stop);
     caller_.check();
     constexpr double kLong = 0.005;  // a first run's page faults and cold caches are a small part of it
     const bool warm_up = trials_.empty() || best() < kLong;
@@ -68,6 +70,7 @@ class Search {
   }
 
   void time_again(Trial& trial) {
+    const Turn alone(pool_turns(), caller_.stop);
     caller_.check();
     trial.seconds = std::min(trial.seconds, timer_.time(*trial.entry, trial.tuning, {.runs = 1, .warm_up = false}).min);
   }

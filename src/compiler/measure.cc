@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/parallel.h"
+#include "base/pool.h"
 #include "base/seconds.h"
 #include "runtime/constants.h"
 #include "vivace/generator.h"
@@ -65,6 +67,7 @@ KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
 }
 
 Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget) {
+  const FixedThreads fixed(num_threads());
   call_.tuning = tuning;
   if (const size_t bytes = entry.workspace_bytes ? entry.workspace_bytes(call_) : 0; bytes > workspace_bytes_) {
     workspace_ = allocate_pages(bytes);

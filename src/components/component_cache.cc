@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <system_error>
+
 #include "backends/cpu/isa.h"
 #include "base/build_id.h"
 #include "base/log.h"
@@ -107,15 +109,22 @@ void ComponentCache::keep_constants(ConstantStore& store) {
   std::vector<Constant> made = store.take_new();
   if (!folder_.enabled() || made.empty() || parts_ >= kMaxParts) return;
   if (writing_.joinable()) writing_.join();
-  writing_ = std::thread([folder = folder_, name = part_name(component_, contents_, parts_++), made = std::move(made)] {
-    // Behind the work itself. Linux knows priorities by thread.
-    (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 10);
+  auto write = [folder = folder_, name = part_name(component_, contents_, parts_++), made = std::move(made)] {
     try {
       folder.write(kWeights, name, ConstantFile::bytes_of(made), [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); });
     } catch (const std::exception& error) {
       warn("prepared weights are not kept: ", error.what());
     }
-  });
+  };
+  try {
+    writing_ = std::thread([write] {
+      // Behind the work itself. Linux knows priorities by thread.
+      (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 10);
+      write();
+    });
+  } catch (const std::system_error&) {
+    write();  // there are no more threads to be had
+  }
 }
 
 std::string ComponentCache::measured_key(const std::string& key) const {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/pool.h"
 #include "runtime/kernel_call.h"
 #include "vivace/error.h"
 
@@ -34,6 +35,7 @@ size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.
 
 Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory)
     : plan_(std::move(plan)), constants_(plan_->values.size()), memory_(std::move(memory)) {
+  const FixedThreads fixed(threads_);
   prepare(backend, store, weights, request);
   size_t workspace = 0;
   for (const auto* program : {&plan_->setup, &plan_->step})
@@ -104,6 +106,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
 
   for (size_t i = 0; i < plan_->prepare.size(); ++i) {
     if (!runs[i]) continue;
+    const Turn turn(pool_turns(), request.stop);
     request.check();
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
@@ -189,6 +192,8 @@ void Session::check_quantized() {
 }
 
 void Session::run(Phase phase, Request& request) {
+  const Turn turn(pool_turns(), request.stop);
+  const FixedThreads fixed(threads_);
   for (const auto& kernel : phase == Phase::setup ? setup_ : step_) {
     request.check();
     kernel->run();
@@ -196,6 +201,8 @@ void Session::run(Phase phase, Request& request) {
 }
 
 void Session::run_timed(Phase phase, Request& request, std::vector<double>& seconds) {
+  const Turn turn(pool_turns(), request.stop);
+  const FixedThreads fixed(threads_);
   const auto& kernels = phase == Phase::setup ? setup_ : step_;
   auto before = std::chrono::steady_clock::now();
   for (size_t i = 0; i < kernels.size(); ++i) {

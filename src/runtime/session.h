@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/parallel.h"
 #include "runtime/constants.h"
 #include "runtime/kernel.h"
 #include "runtime/plan.h"
@@ -75,6 +76,7 @@ class Session {
   std::shared_ptr<const Plan> plan_;
   std::vector<std::shared_ptr<void>> constants_;  // by value; null where it is none
   SessionMemory memory_;
+  const int threads_ = num_threads();  // that kernels are bound for and run on
   std::vector<std::unique_ptr<BoundKernel>> setup_, step_;
   std::unique_ptr<int32_t> first_bad_ = std::make_unique<int32_t>(-1);  // the number of the kernel; where it lies is known to all of them
 };

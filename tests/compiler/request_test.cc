@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "base/parallel.h"
 #include "compiler/compile.h"
 #include "runtime/session.h"
 #include "vivace/error.h"
@@ -79,6 +80,39 @@ TEST_F(Requests, AStoppedCompileEnds) {
   g_stop.request_stop();
   Request request(g_stop.get_token());
   EXPECT_THROW(compile(parse_graph(kGraph), kBackend, {}, nullptr, &request), Interrupted);
+}
+
+// What a kernel that shares scratch memory out by threads would see.
+std::vector<int> g_threads;
+
+size_t threads_bytes(const KernelCall&) {
+  g_threads.push_back(num_threads());
+  return 64;
+}
+std::unique_ptr<BoundKernel> threads_bind(const KernelCall&, const Buffers&) {
+  g_threads.push_back(num_threads());
+  return bound([] {
+    g_threads.push_back(num_threads());
+    parallel_threads([](int thread, int threads) {
+      if (thread == 0) g_threads.push_back(threads);
+    });
+  });
+}
+constexpr KernelEntry kThreads{.name = "threads", .op = Op::silu, .refuse = nullptr, .bind = threads_bind, .workspace_bytes = threads_bytes};
+constexpr Backend kThreadsBackend{.name = "threads", .kernels = {&kThreads, 1}};
+
+TEST_F(Requests, KernelsRunOnTheThreadsTheyWereBoundFor) {
+  set_num_threads(2);
+  g_threads.clear();
+  Request request;
+  Session session(std::make_shared<const Plan>(compile(parse_graph("%0 = input(name=\"x\") : float32[2, 6]\n%1 = silu(%0) : float32[2, 6]\nreturn y=%1\n"), kThreadsBackend, {})),
+                  kThreadsBackend, store_, weights_, request);
+  for (int later : {5, 1}) {
+    set_num_threads(later);
+    session.run(Phase::step, request);
+  }
+  EXPECT_EQ(g_threads, (std::vector{2, 2, 2, 2, 2, 2})) << "workspace, bind, and two runs";
+  set_num_threads(0);
 }
 
 TEST(RequestCounters, EndWithTheRequestInTheProcessCounters) {
