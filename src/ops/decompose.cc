@@ -64,6 +64,48 @@ Value attention(Builder& b, const Node& n, const Inputs& in) {
   return b.reshape(y, n.shape);
 }
 
+// [.., heads*D] -> [.., heads, D].
+Value split_heads(Builder& b, Value x, int64_t heads) {
+  Shape shape = b.shape(x);
+  shape.back() /= heads;
+  shape.insert(shape.end() - 1, heads);
+  return b.reshape(x, shape);
+}
+
+Value rotary(Builder& b, Value x, Value table, int64_t heads) {
+  const Shape shape = b.shape(x);
+  const int64_t pairs = shape.back() / heads / 2;
+  const auto half = [&](Value v, int64_t i) { return b.slice(v, -1, i, i + 1); };
+  const Value p = b.reshape(x, {shape[0], shape[1], heads, pairs, 2}), t = b.reshape(table, {1, shape[1], 1, pairs, 2});
+  const Value x0 = half(p, 0), x1 = half(p, 1), cos = half(t, 0), sin = half(t, 1);
+  const Value y0 = b.emit(Op::sub, {b.mul(x0, cos), b.mul(x1, sin)}), y1 = b.add(b.mul(x1, cos), b.mul(x0, sin));
+  return b.reshape(b.concat({y0, y1}, -1), shape);
+}
+
+Value layer_norm(Builder& b, const Node& n, const Inputs& in) {
+  const Value x = split_heads(b, f32(b, in[0]), n.attrs.integer("heads", 1));
+  Value y = normalized(b, x, last_axis(b, x), n.attrs.real("eps"));
+  if (input(in, 1)) y = b.mul(y, f32(b, in[1]));
+  if (input(in, 2)) y = b.add(y, f32(b, in[2]));
+  return b.reshape(y, b.shape(in[0]));
+}
+
+Value rms_norm(Builder& b, const Node& n, const Inputs& in) {
+  const int64_t heads = n.attrs.integer("heads", 1);
+  const Value x = split_heads(b, f32(b, in[0]), heads);
+  const Value squares = b.emit(Op::reduce_mean, {b.mul(x, x)}, {{"axes", last_axis(b, x)}});
+  Value y = b.mul(b.mul(x, b.emit(Op::rsqrt, {b.affine(squares, 1, n.attrs.real("eps"))})), f32(b, in[1]));
+  y = b.reshape(y, b.shape(in[0]));
+  return input(in, 2) ? rotary(b, y, in[2], heads) : y;
+}
+
+Value depth_to_space(Builder& b, const Node& n, Value x) {
+  const Shape s = b.shape(x);
+  const int64_t block = n.attrs.integer("block");
+  const Value parts = b.reshape(x, {s[0], s[1], s[2], block, block, n.shape[3]});
+  return b.reshape(b.transpose(parts, {0, 1, 3, 2, 4, 5}), n.shape);
+}
+
 Attrs convolution_attrs(const Node& n) {
   Attrs attrs;
   for (const char* key : {"stride", "padding", "act"})
@@ -81,11 +123,10 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
     case Op::geglu: y = geglu(b, f32(b, in[0])); break;
     case Op::quantize_rows: y = f32(b, in[0]); break;
     case Op::group_norm: y = group_norm(b, in[0], in[1], in[2], n.attrs, n.attrs.text("act")); break;
-    case Op::layer_norm: {
-      const Value x = f32(b, in[0]);
-      y = b.add(b.mul(normalized(b, x, last_axis(b, x), n.attrs.real("eps")), f32(b, in[1])), f32(b, in[2]));
-      break;
-    }
+    case Op::layer_norm: y = layer_norm(b, n, in); break;
+    case Op::rms_norm: y = rms_norm(b, n, in); break;
+    case Op::rotary: y = rotary(b, f32(b, in[0]), in[1], n.attrs.integer("heads", 1)); break;
+    case Op::depth_to_space: y = depth_to_space(b, n, in[0]); break;
     case Op::softmax: y = softmax(b, f32(b, in[0])); break;
     case Op::attention: y = attention(b, n, in); break;
     case Op::upsample_conv2d:

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/log.h"
+#include "ops/positions.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -87,10 +88,14 @@ struct Rule {
     Shape s = shape(0);
     const auto a = static_cast<size_t>(axis(s.size()));
     int64_t begin = attrs.integer("begin"), end = attrs.integer("end");
-    if (has(1))
-      end = begin + shape(1).at(static_cast<size_t>(attrs.integer("like_axis")));
-    else if (end < 0 || (end == 0 && begin < 0))
+    if (has(1)) {
+      const int64_t count = shape(1).at(static_cast<size_t>(attrs.integer("like_axis")));
+      if (attrs.integer("back")) begin = s[a] - count;
+      require(begin >= 0, "the range is outside the axis");
+      end = begin + count;
+    } else if (end < 0 || (end == 0 && begin < 0)) {
       end += s[a];
+    }
     if (begin < 0) begin += s[a];
     require(begin >= 0 && begin <= end && end <= s[a], "the range is outside the axis");
     s[a] = end - begin;
@@ -130,6 +135,23 @@ struct Rule {
   void require_affine() const {
     require(!shape(0).empty() && shape(1) == Shape{shape(0).back()} && shape(2) == shape(1), "weight and bias [C] are needed");
   }
+  // A norm of each of the row's heads; weights, where there are any, of one head.
+  TensorType row_norm() const {
+    const int64_t heads = attrs.integer("heads", 1);
+    require(!shape(0).empty() && heads > 0 && shape(0).back() % heads == 0, "the heads do not divide the features");
+    const Shape one{shape(0).back() / heads};
+    require(!has(1) || shape(1) == one, "a weight for each feature of a head is needed");
+    if (op == Op::layer_norm) require(!has(2) || shape(2) == one, "a bias for each feature of a head is needed");
+    if (op == Op::rms_norm && has(2)) require_rotary(shape(2));
+    require(heads == 1 || !attrs.integer("quantize"), "a row of several heads can't be quantised");
+    return maybe_quantized(in(0));
+  }
+  // x [N, T, heads*D] with a table float32 [T, D].
+  void require_rotary(const Shape& table) const {
+    const Shape& x = shape(0);
+    const int64_t heads = attrs.integer("heads", 1);
+    require(x.size() == 3 && heads > 0 && x[2] % (2 * heads) == 0 && table == Shape{x[1], x[2] / heads}, "x [N, T, heads*D] and a table [T, D] are needed");
+  }
   TensorType linear(int64_t parts) const {
     Shape s = shape(0);
     const bool quantized = in(0).dtype == DType::uint8;
@@ -156,7 +178,11 @@ struct Rule {
     require(q.size() == 3 && k.size() == 3 && v.size() == 3, "q, k, v of rank 3 are needed");
     require(q[0] == k[0] && k[0] == v[0] && k[1] == v[1] && q[2] == k[2], "q, k, v do not fit");
     require(heads > 0 && q[2] % heads == 0 && v[2] % heads == 0, "the heads do not divide the features");
-    require(!has(3) || shape(3) == Shape{q[1], k[1]}, "a mask [queries, keys] is needed");
+    if (has(3)) {
+      const Shape& mask = shape(3);
+      const bool by_head = mask.size() == 4 && (mask[0] == 1 || mask[0] == q[0]) && (mask[1] == 1 || mask[1] == heads) && mask[2] == q[1] && mask[3] == k[1];
+      require(by_head || mask == Shape{q[1], k[1]}, "a mask [queries, keys] or [1 or N, 1 or heads, queries, keys] is needed");
+    }
     return like({q[0], q[1], v[2]});
   }
   TensorType upsample() const {
@@ -206,6 +232,29 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       const Shape& s = r.shape(0);
       return {DType::float32, {s.at(1), s.at(1)}};
     }
+    case Op::center_crop: {
+      const Shape &table = r.shape(0), &like = r.shape(1);
+      r.require(table.size() == 2 && like.size() >= 3, "a table [side^2, C] and a value [N, H, W, ..] are needed");
+      const int64_t side = square_side(table[0]);
+      r.require(side > 0 && like[1] <= side && like[2] <= side, "the table is no square or too small");
+      return r.like({1, like[1] * like[2], table[1]});
+    }
+    case Op::rotary_table: {
+      const auto& dims = attrs.integers("dims");
+      r.require(r.in(0).dtype == DType::float32 && r.shape(0).size() == 2 && r.shape(0)[1] == static_cast<int64_t>(dims.size()), "float32 positions [T, axes] are needed");
+      int64_t width = 0;
+      for (int64_t dim : dims) {
+        r.require(dim > 0 && dim % 2 == 0, "dims must be even");
+        width += dim;
+      }
+      return {DType::float32, {r.shape(0)[0], width}};
+    }
+    case Op::relative_position_bias: {
+      const Shape &table = r.shape(0), &like = r.shape(1);
+      r.require(table.size() == 2 && table[0] % 4 == 0 && like.size() >= 2, "a table [buckets, heads] and a value [N, S, ..] are needed");
+      r.require(attrs.integer("max_distance") > table[0] / 4, "max_distance leaves no room for the buckets");
+      return {DType::float32, {1, table[1], like[1], like[1]}};
+    }
     case Op::conv2d: return r.convolution(r.conv(r.shape(0), r.shape(1)), 2);
     case Op::norm_conv2d: r.require_affine(); return r.convolution(r.conv(r.shape(0), r.shape(3)), 4);
     case Op::upsample_nearest: return r.upsample();
@@ -249,7 +298,15 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       r.require_affine();
       r.require(attrs.integer("groups") > 0 && r.shape(0).back() % attrs.integer("groups") == 0, "the groups do not divide the channels");
       return r.in(0);
-    case Op::layer_norm: r.require_affine(); return r.maybe_quantized(r.in(0));
+    case Op::layer_norm:
+    case Op::rms_norm: return r.row_norm();
+    case Op::rotary: r.require_rotary(r.shape(1)); return r.in(0);
+    case Op::depth_to_space: {
+      const Shape& x = r.shape(0);
+      const int64_t block = attrs.integer("block");
+      r.require(x.size() == 4 && block > 0 && x[3] % (block * block) == 0, "x [N, H, W, block^2 * C] is needed");
+      return r.like({x[0], block * x[1], block * x[2], x[3] / (block * block)});
+    }
     case Op::softmax: return r.in(0);
     case Op::attention: return r.attention();
     default: return r.elementwise();

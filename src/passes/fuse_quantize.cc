@@ -31,7 +31,8 @@ void fuse_quantize(Graph& graph) {
       if (wants_int8(graph, user, x)) readers.push_back(user);
     if (readers.empty()) continue;
     const DType dtype = graph[x].dtype;
-    const bool writes_rows = graph[x].op == Op::layer_norm || graph[x].op == Op::geglu;
+    const Op op = graph[x].op;
+    const bool writes_rows = op == Op::geglu || ((op == Op::layer_norm || op == Op::rms_norm) && graph[x].attrs.integer("heads", 1) == 1);
     if (writes_rows && static_cast<int>(readers.size()) == counts[static_cast<size_t>(x)]) {
       Node& producer = graph[x];
       producer.attrs.set("quantize", int64_t{1});

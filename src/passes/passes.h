@@ -32,7 +32,7 @@ void fuse_upsample_convolution(Graph& graph);
 // Linears that options.quantize names, by their scope, get the arithmetic and the weight storage asked for. Before fuse_projections, which joins
 // linears of one kind only.
 void quantize(Graph& graph, const CompileOptions& options);
-// The activation of int8 linears is quantised where it is made (layer_norm, geglu), or once for several readers. After the passes that look for
+// The activation of int8 linears is quantised where it is made (layer_norm, rms_norm, geglu), or once for several readers. After the passes that look for
 // linears or for what comes before them, before assign_phases.
 void fuse_quantize(Graph& graph);
 // What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a residual.

@@ -54,6 +54,38 @@ const OpCase kCases[] = {
     {"group_norm",
      [](Builder& b) { return b.emit(Op::group_norm, {x4(b, 24), vec(b, "g.weight", 24), vec(b, "g.bias", 24)}, {{"groups", int64_t{8}}, {"eps", 1e-5}, {"act", "silu"}}); }, 90},
     {"layer_norm", [](Builder& b) { return b.emit(Op::layer_norm, {x3(b, 7, 40), vec(b, "g.weight", 40), vec(b, "g.bias", 40)}, {{"eps", 1e-5}}); }, 40},
+    {"layer_norm_without_weights", [](Builder& b) { return b.emit(Op::layer_norm, {x3(b, 7, 40)}, {{"eps", 1e-6}}); }, 40},
+    {"layer_norm_heads", [](Builder& b) { return b.emit(Op::layer_norm, {x3(b, 7, 120)}, {{"eps", 1e-5}, {"heads", int64_t{3}}}); }, 40},
+    {"rms_norm", [](Builder& b) { return b.emit(Op::rms_norm, {x3(b, 7, 40), vec(b, "g.weight", 40)}, {{"eps", 1e-6}}); }, 40},
+    {"rms_norm_heads", [](Builder& b) { return b.emit(Op::rms_norm, {x3(b, 7, 120), vec(b, "g.weight", 40)}, {{"eps", 1e-6}, {"heads", int64_t{3}}}); }, 40},
+    {"rms_norm_rotary",
+     [](Builder& b) {
+       return b.emit(Op::rms_norm, {x3(b, 7, 126), vec(b, "g.weight", 42), b.input("t", DType::float32, {7, 42})}, {{"eps", 1e-6}, {"heads", int64_t{3}}});
+     },
+     42},
+    {"rotary", [](Builder& b) { return b.emit(Op::rotary, {x3(b, 7, 108), b.input("t", DType::float32, {7, 36})}, {{"heads", int64_t{3}}}); }, 4},
+    {"depth_to_space", [](Builder& b) { return b.emit(Op::depth_to_space, {x4(b, 12)}, {{"block", int64_t{2}}}); }, 1},
+    {"center_crop", [](Builder& b) { return b.emit(Op::center_crop, {b.input("t", b.dtype(), {64, 12}), x4(b, 3, 5, 4)}); }, 1},
+    {"rotary_table",
+     [](Builder& b) {
+       const Value positions = b.affine(b.input("p", DType::float32, {9, 3}), 50, 0);
+       return b.cast(b.emit(Op::rotary_table, {positions}, {{"dims", std::vector<int64_t>{4, 6, 8}}, {"theta", 1e4}}), b.dtype());
+     },
+     1},
+    {"relative_position_bias",
+     [](Builder& b) {
+       const Value table = b.input("t", DType::float32, {32, 3});
+       return b.cast(b.emit(Op::relative_position_bias, {table, b.input("x", b.dtype(), {1, 140, 2})}, {{"max_distance", int64_t{128}}}), b.dtype());
+     },
+     1},
+    {"attention_bias_of_heads",
+     [](Builder& b) { const Value x = x3(b, 13, 48); return b.attention(x, x, x, b.input("m", DType::float32, {1, 3, 13, 13}), 3, 1, false); }, 48},
+    {"attention_bias_of_images_and_heads",
+     [](Builder& b) {
+       const Value q = x3(b, 6, 80), k = x3(b, 13, 80, "k");
+       return b.attention(q, k, k, b.input("m", DType::float32, {2, 2, 6, 13}), 2, 0.16, false);
+     },
+     80},
     {"softmax", [](Builder& b) { return b.emit(Op::softmax, {x3(b, 7, 33)}); }, 33},
     {"attention_self", [](Builder& b) { const Value x = x3(b, 20, 64); return b.attention(x, x, x, {}, 2, 0.18, false); }, 64},
     {"attention_causal", [](Builder& b) { const Value x = x3(b, 19, 48); return b.attention(x, x, x, {}, 2, 0.2, true); }, 48},
@@ -64,6 +96,11 @@ const OpCase kCases[] = {
     {"expand_rows", [](Builder& b) { return b.emit(Op::expand_rows, {b.input("x", b.dtype(), {1, 24}), x3(b, 5, 8, "like")}); }, 1},
     {"slice_like", [](Builder& b) { return b.emit(Op::slice, {x3(b, 5, 8), b.input("like", b.dtype(), {4, 3})}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}}); }, 1},
     {"add_table_and_rows", [](Builder& b) { return b.add(b.input("t", b.dtype(), {5, 1, 24}), b.input("r", b.dtype(), {3, 24})); }, 1},
+    {"slice_last_like",
+     [](Builder& b) {
+       return b.emit(Op::slice, {x3(b, 5, 8), b.input("like", b.dtype(), {4, 3})}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}, {"back", int64_t{1}}});
+     },
+     1},
     {"slice_rows", [](Builder& b) { return b.slice(x3(b, 5, 8), 1, 1, -1); }, 1},
     {"tile",
      [](Builder& b) {

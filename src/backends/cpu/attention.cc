@@ -31,7 +31,7 @@ Refusal refuse(const KernelCall& call) {
   for (size_t i : {1, 2})
     if (call.in[i]->dtype != call.in[0]->dtype) return "q, k and v have different dtypes";
   if (call.in[2]->shape != call.in[1]->shape) return "k and v have different head sizes";
-  if (call.has(3) && (call.in[3]->dtype != DType::float32 || call.in[3]->shape.size() != 2)) return "the mask is not float32 [queries, keys]";
+  if (call.has(3) && call.in[3]->dtype != DType::float32) return "the mask is not float32";
   return sdp<index>().refuse(shape_of(call), isa());
 }
 
@@ -45,6 +45,11 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
   if (call.has(3)) {
     args.mask = static_cast<const float*>(buffers.in[3]);
     args.mask_query = call.in[3]->row_pitch();
+    if (const Shape& mask = call.in[3]->shape; mask.size() == 4) {
+      const int64_t head = mask[2] * args.mask_query;
+      args.mask_head = mask[1] == 1 ? 0 : head;
+      args.mask_batch = mask[0] == 1 ? 0 : mask[1] * head;
+    }
   }
   return bound([shape = shape_of(call), args, workspace = buffers.workspace] { sdp<index>().run(shape, args, workspace); });
 }

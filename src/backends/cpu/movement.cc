@@ -8,6 +8,7 @@
 #include "backends/cpu/kernels/elementwise/elementwise.h"
 #include "base/log.h"
 #include "base/parallel.h"
+#include "ops/positions.h"
 
 namespace vivace::cpu {
 namespace {
@@ -43,6 +44,7 @@ std::unique_ptr<BoundKernel> bind_slice(const KernelCall& call, const Buffers& b
   const size_t axis = axis_of(call, x), size = dtype_size(call.out.dtype);
   int64_t begin = call.attrs->integer("begin");
   if (begin < 0) begin += x[axis];
+  if (call.attrs->integer("back")) begin = x[axis] - call.out.shape[axis];
   const auto width = static_cast<size_t>(inner(x, axis + 1)) * size;
   const ByteCopy copy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(begin) * width, static_cast<char*>(buffers.out),
                       static_cast<size_t>(outer(x, axis)), static_cast<size_t>(call.out.shape[axis]) * width, static_cast<size_t>(x[axis]) * width,
@@ -123,9 +125,78 @@ std::unique_ptr<BoundKernel> bind_expand_rows(const KernelCall& call, const Buff
 
 std::unique_ptr<BoundKernel> bind_sinusoid(const KernelCall& call, const Buffers& buffers) {
   const TimestepEmbedding e{.channels = call.attrs->integer("dim"), .flip_sin_to_cos = call.attrs->integer("flip_sin_to_cos") != 0,
-                            .downscale_freq_shift = static_cast<float>(call.attrs->real("downscale_freq_shift"))};
+                            .downscale_freq_shift = static_cast<float>(call.attrs->real("downscale_freq_shift")),
+                            .scale = static_cast<float>(call.attrs->real("scale", 1))};
   return bound([e, t = static_cast<const float*>(buffers.in[0]), count = numel(call.in[0]->shape), y = static_cast<float*>(buffers.out)] { timestep_embedding(e, t, count, y); });
 }
+
+std::unique_ptr<BoundKernel> bind_center_crop(const KernelCall& call, const Buffers& buffers) {
+  const Shape &table = call.in[0]->shape, &like = call.in[1]->shape;
+  const int64_t side = square_side(table[0]);
+  const size_t entry = static_cast<size_t>(table[1]) * dtype_size(call.out.dtype), line = static_cast<size_t>(like[2]) * entry;
+  const int64_t first = (side / 2 - like[1] / 2) * side + side / 2 - like[2] / 2;
+  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(first) * entry, static_cast<char*>(buffers.out), static_cast<size_t>(like[1]), line,
+                                static_cast<size_t>(side) * entry, line}] { copy.run(); });
+}
+
+std::unique_ptr<BoundKernel> bind_depth_to_space(const KernelCall& call, const Buffers& buffers) {
+  const Shape &x = call.in[0]->shape, &y = call.out.shape;
+  const int64_t block = call.attrs->integer("block");
+  const size_t run = static_cast<size_t>(block * y[3]) * dtype_size(call.out.dtype);
+  // Of each line of pixels, row d of the blocks is a line of the result.
+  return bound([=, from = static_cast<const char*>(buffers.in[0]), to = static_cast<char*>(buffers.out), lines = x[0] * x[1], width = static_cast<size_t>(x[2])] {
+    parallel_for(lines, std::max<int64_t>(1, (1 << 16) / static_cast<int64_t>(width * run)), [&](int64_t begin, int64_t end) {
+      for (int64_t line = begin; line < end; ++line)
+        for (int64_t d = 0; d < block; ++d)
+          for (size_t w = 0; w < width; ++w)
+            std::memcpy(to + (static_cast<size_t>(line * block + d) * width + w) * run,
+                        from + ((static_cast<size_t>(line) * width + w) * static_cast<size_t>(block) + static_cast<size_t>(d)) * run, run);
+    });
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_rotary_table(const KernelCall& call, const Buffers& buffers) {
+  // Frequencies and angles in double, as the reference has them: at position 4,096 float32 angles would be off by 1e-4.
+  std::vector<double> frequencies;
+  std::vector<int64_t> axes;
+  const auto& dims = call.attrs->integers("dims");
+  for (size_t axis = 0; axis < dims.size(); ++axis)
+    for (int64_t j = 0; j < dims[axis]; j += 2) {
+      frequencies.push_back(1 / std::pow(call.attrs->real("theta"), static_cast<double>(j) / static_cast<double>(dims[axis])));
+      axes.push_back(static_cast<int64_t>(axis));
+    }
+  return bound([=, positions = static_cast<const float*>(buffers.in[0]), y = static_cast<float*>(buffers.out), tokens = call.out.shape[0],
+                count = static_cast<int64_t>(dims.size())] {
+    parallel_for(tokens, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t)
+        for (size_t k = 0; k < frequencies.size(); ++k) {
+          const double angle = positions[t * count + axes[k]] * frequencies[k];
+          float* pair = y + (static_cast<size_t>(t) * frequencies.size() + k) * 2;
+          pair[0] = static_cast<float>(std::cos(angle));
+          pair[1] = static_cast<float>(std::sin(angle));
+        }
+    });
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_relative_position_bias(const KernelCall& call, const Buffers& buffers) {
+  const int64_t tokens = call.out.shape[2], heads = call.out.shape[1];
+  std::vector<int32_t> buckets;  // by key - query + tokens - 1
+  for (int64_t delta = 1 - tokens; delta < tokens; ++delta)
+    buckets.push_back(static_cast<int32_t>(relative_position_bucket(delta, call.in[0]->shape[0], call.attrs->integer("max_distance"))));
+  return bound([=, table = static_cast<const float*>(buffers.in[0]), line = static_cast<float*>(buffers.workspace), y = static_cast<float*>(buffers.out)] {
+    for (int64_t h = 0; h < heads; ++h) {
+      for (size_t i = 0; i < buckets.size(); ++i) line[i] = table[buckets[i] * heads + h];
+      for (int64_t q = 0; q < tokens; ++q) std::memcpy(y + (h * tokens + q) * tokens, line + tokens - 1 - q, static_cast<size_t>(tokens) * sizeof(float));
+    }
+  });
+}
+
+Refusal refuse_position_bias(const KernelCall& call) {
+  if (call.in[0]->dtype != DType::float32) return "the table must be float32";
+  return std::nullopt;
+}
+size_t position_bias_workspace(const KernelCall& call) { return static_cast<size_t>(2 * call.out.shape[2]) * sizeof(float); }
 
 std::unique_ptr<BoundKernel> bind_geglu(const KernelCall& call, const Buffers& buffers) {
   RowInput hidden = row_input(*call.in[0], buffers.in[0]), gate = hidden;
@@ -159,6 +230,11 @@ constexpr std::array kEntries{
     KernelEntry{.name = "select_row", .op = Op::select_row, .refuse = nullptr, .bind = bind_select_row},
     KernelEntry{.name = "expand_rows", .op = Op::expand_rows, .refuse = nullptr, .bind = bind_expand_rows},
     KernelEntry{.name = "sinusoid", .op = Op::sinusoid, .refuse = nullptr, .bind = bind_sinusoid},
+    KernelEntry{.name = "center_crop", .op = Op::center_crop, .refuse = nullptr, .bind = bind_center_crop},
+    KernelEntry{.name = "depth_to_space", .op = Op::depth_to_space, .refuse = nullptr, .bind = bind_depth_to_space},
+    KernelEntry{.name = "rotary_table", .op = Op::rotary_table, .refuse = nullptr, .bind = bind_rotary_table},
+    KernelEntry{.name = "relative_position_bias", .op = Op::relative_position_bias, .refuse = refuse_position_bias, .bind = bind_relative_position_bias,
+                .workspace_bytes = position_bias_workspace},
     KernelEntry{.name = "geglu", .op = Op::geglu, .refuse = refuse_geglu, .bind = bind_geglu, .strided_in = true, .strided_out = true},
 };
 

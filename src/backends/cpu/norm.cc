@@ -1,4 +1,4 @@
-// group_norm, layer_norm, softmax, and the quantisation of rows.
+// group_norm, layer_norm, rms_norm, rotary, softmax, and the quantisation of rows.
 #include "backends/cpu/kernels/norm/norm.h"
 
 #include <array>
@@ -12,9 +12,15 @@ namespace {
 Refusal refuse_norm(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
   for (size_t i : {1, 2})
-    if (call.in[i]->dtype != DType::float32) return "weight and bias must be float32";
+    if (call.has(i) && call.in[i]->dtype != DType::float32) return "weight and bias must be float32";
   const std::string& act = call.attrs->text("act");
   if (!act.empty() && act != "silu") return "only silu can follow in the same trip";
+  return std::nullopt;
+}
+
+Refusal refuse_rotary(const KernelCall& call) {
+  if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
+  if (call.in[1]->dtype != DType::float32) return "the table must be float32";
   return std::nullopt;
 }
 
@@ -34,13 +40,36 @@ std::unique_ptr<BoundKernel> bind_group_norm(const KernelCall& call, const Buffe
   return bound([norm, act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)] { group_norm(norm, act, y); });
 }
 
+RowNorm row_norm_of(const KernelCall& call, const Buffers& buffers) {
+  const int64_t heads = call.attrs->integer("heads", 1);
+  return {.x = row_input(*call.in[0], buffers.in[0]), .residual = {}, .sum = {}, .rows = call.in[0]->rows(), .channels = call.in[0]->columns() / heads,
+          .gamma = call.has(1) ? static_cast<const float*>(buffers.in[1]) : nullptr, .eps = static_cast<float>(call.attrs->real("eps")), .heads = heads};
+}
+
+Rotation rotation_of(const KernelCall& call, size_t table, const Buffers& buffers) {
+  return {static_cast<const float*>(buffers.in[table]), call.in[table]->shape[0]};
+}
+
 std::unique_ptr<BoundKernel> bind_layer_norm(const KernelCall& call, const Buffers& buffers) {
-  const RowNorm norm{.x = row_input(*call.in[0], buffers.in[0]), .residual = {}, .sum = {}, .rows = call.in[0]->rows(),
-                     .channels = call.in[0]->columns(), .gamma = static_cast<const float*>(buffers.in[1]),
-                     .beta = static_cast<const float*>(buffers.in[2]), .eps = static_cast<float>(call.attrs->real("eps"))};
+  RowNorm norm = row_norm_of(call, buffers);
+  if (call.has(2)) norm.beta = static_cast<const float*>(buffers.in[2]);
   return bound([norm, y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
     if (layer_norm(norm, y) != kNoBadRow) bad.report();
   });
+}
+
+std::unique_ptr<BoundKernel> bind_rms_norm(const KernelCall& call, const Buffers& buffers) {
+  RowNorm norm = row_norm_of(call, buffers);
+  if (call.has(2)) norm.rotation = rotation_of(call, 2, buffers);
+  return bound([norm, y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
+    if (rms_norm(norm, y) != kNoBadRow) bad.report();
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_rotary(const KernelCall& call, const Buffers& buffers) {
+  const int64_t heads = call.attrs->integer("heads", 1);
+  return bound([=, x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), channels = call.in[0]->columns() / heads,
+                rotation = rotation_of(call, 1, buffers), y = row_output(call.out, buffers.out)] { rotate(x, rows, heads, channels, rotation, y); });
 }
 
 std::unique_ptr<BoundKernel> bind_quantize_rows(const KernelCall& call, const Buffers& buffers) {
@@ -58,6 +87,8 @@ std::unique_ptr<BoundKernel> bind_softmax(const KernelCall& call, const Buffers&
 constexpr std::array kEntries{
     KernelEntry{.name = "group_norm", .op = Op::group_norm, .refuse = refuse_norm, .bind = bind_group_norm, .strided_in = true, .strided_out = true},
     KernelEntry{.name = "layer_norm", .op = Op::layer_norm, .refuse = refuse_norm, .bind = bind_layer_norm, .strided_in = true, .strided_out = true},
+    KernelEntry{.name = "rms_norm", .op = Op::rms_norm, .refuse = refuse_norm, .bind = bind_rms_norm, .strided_in = true, .strided_out = true},
+    KernelEntry{.name = "rotary", .op = Op::rotary, .refuse = refuse_rotary, .bind = bind_rotary, .strided_in = true, .strided_out = true, .in_place = true},
     KernelEntry{.name = "quantize_rows", .op = Op::quantize_rows, .refuse = refuse_quantize, .bind = bind_quantize_rows, .strided_in = true},
     KernelEntry{.name = "softmax", .op = Op::softmax, .refuse = refuse_softmax, .bind = bind_softmax, .strided_in = true, .strided_out = true},
 };

@@ -54,6 +54,9 @@ constexpr std::array kKernels{
     row<expand_rows>("ref_expand_rows", Op::expand_rows),
     row<sinusoid>("ref_sinusoid", Op::sinusoid),
     row<fill>("ref_fill", Op::fill),
+    row<center_crop>("ref_center_crop", Op::center_crop),
+    row<rotary_table>("ref_rotary_table", Op::rotary_table),
+    row<relative_position_bias>("ref_relative_position_bias", Op::relative_position_bias),
 };
 
 }  // namespace

@@ -24,5 +24,8 @@ void first_equal(const Bound& k);
 void select_row(const Bound& k);
 void expand_rows(const Bound& k);
 void fill(const Bound& k);
+void center_crop(const Bound& k);
+void rotary_table(const Bound& k);
+void relative_position_bias(const Bound& k);
 
 }  // namespace vivace::ref

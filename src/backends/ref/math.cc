@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "backends/ref/kernels.h"
+#include "ops/positions.h"
 
 namespace vivace::ref {
 namespace {
@@ -96,10 +97,29 @@ void sinusoid(const Bound& k) {
     for (int64_t j = 0; j < dim; ++j) {
       // The frequency is rounded to float32, as the reference rounds it: at t = 999 the rounding shows.
       const auto exponent = static_cast<float>(-std::log(10000.0)) * static_cast<float>(j % half) / static_cast<float>(static_cast<double>(half) - k.attrs.real("downscale_freq_shift"));
-      const float angle = static_cast<float>(k.in(0, n)) * static_cast<float>(std::exp(static_cast<double>(exponent)));
+      const float angle = static_cast<float>(k.attrs.real("scale", 1)) * (static_cast<float>(k.in(0, n)) * static_cast<float>(std::exp(static_cast<double>(exponent))));
       const bool cosine = (j < half) == flip;
       k.out(n * dim + j, j >= 2 * half ? 0.0 : cosine ? std::cos(angle) : std::sin(angle));
     }
+}
+
+void rotary_table(const Bound& k) {
+  const auto& dims = k.attrs.integers("dims");
+  for (int64_t t = 0, i = 0; t < k.out_shape()[0]; ++t)
+    for (size_t axis = 0; axis < dims.size(); ++axis)
+      for (int64_t j = 0; j < dims[axis]; j += 2) {
+        const double angle = k.in(0, t * static_cast<int64_t>(dims.size()) + static_cast<int64_t>(axis)) /
+                             std::pow(k.attrs.real("theta"), static_cast<double>(j) / static_cast<double>(dims[axis]));
+        k.out(i++, std::cos(angle));
+        k.out(i++, std::sin(angle));
+      }
+}
+
+void relative_position_bias(const Bound& k) {
+  each_index(k.out_shape(), [&, i = int64_t{0}](const auto& at) mutable {
+    const int64_t bucket = relative_position_bucket(at[3] - at[2], k.shape(0)[0], k.attrs.integer("max_distance"));
+    k.out(i++, k.in(0, bucket * k.shape(0)[1] + at[1]));
+  });
 }
 
 }  // namespace vivace::ref

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "backends/ref/kernels.h"
+#include "ops/positions.h"
 
 namespace vivace::ref {
 
@@ -21,7 +22,8 @@ void copy(const Bound& k) {
 void slice(const Bound& k) {
   const Shape& x = k.shape(0);
   const int64_t rank = static_cast<int64_t>(x.size()), axis = (k.attrs.integer("axis") + rank) % rank;
-  const int64_t begin = k.attrs.integer("begin"), start = begin < 0 ? begin + x[static_cast<size_t>(axis)] : begin;
+  const int64_t begin = k.attrs.integer("begin"), size = x[static_cast<size_t>(axis)];
+  const int64_t start = k.attrs.integer("back") ? size - k.out_shape()[static_cast<size_t>(axis)] : begin < 0 ? begin + size : begin;
   each_index(k.out_shape(), [&, i = int64_t{0}](std::vector<int64_t> at) mutable {
     at[static_cast<size_t>(axis)] += start;
     k.out(i++, k.in(0, position(x, at)));
@@ -57,6 +59,12 @@ void upsample_nearest(const Bound& k) {
     at[2] = at[2] * x[2] / y[2];
     k.out(i++, k.in(0, position(x, at)));
   });
+}
+
+void center_crop(const Bound& k) {
+  const int64_t side = square_side(k.shape(0)[0]), height = k.shape(1)[1], width = k.shape(1)[2], channels = k.shape(0)[1];
+  const int64_t top = side / 2 - height / 2, left = side / 2 - width / 2;
+  each_index({height, width, channels}, [&, i = int64_t{0}](const auto& at) mutable { k.out(i++, k.in(0, ((top + at[0]) * side + left + at[1]) * channels + at[2])); });
 }
 
 void embedding(const Bound& k) {

@@ -18,6 +18,7 @@ struct NormKernels {
   void (*scale_shift)(const RowInput& x, int64_t rows, int64_t channels, const float* scale, const float* shift, Act act, const RowOutput& y);
   // Rows [begin, end); return the first bad row or kNoBadRow.
   int64_t (*row_norm)(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end);
+  void (*rotate)(const RowInput& x, int64_t channels, const Rotation& rotation, const RowOutput& y, int64_t begin, int64_t end);
 };
 
 struct RowKernels {

@@ -121,6 +121,24 @@ float load_row(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buff
   return sum;
 }
 
+// n floats turned by a row of the table, n even.
+inline void rotate_span(const float* v, const float* table, int64_t n, float* y) {
+  each_vector(n, [&](int64_t i, auto lanes) { Float32::store(rotate_pairs(Float32::load(v + i, lanes), Float32::load(table + i, lanes)), y + i, lanes); });
+}
+
+void rotate(const RowInput& x, int64_t channels, const Rotation& rotation, const RowOutput& y, int64_t begin, int64_t end) {
+  alignas(64) float buffer[kRowBuffer];
+  for (int64_t r = begin; r < end; ++r) {
+    const float* table = rotation.table + r % rotation.tokens * channels;
+    for (int64_t c = 0; c < channels; c += kRowBuffer) {
+      const int64_t n = min64(kRowBuffer, channels - c);
+      load_span(row_of(x, r, c), x.dtype, buffer, n);
+      rotate_span(buffer, table + c, n, buffer);
+      store_span(buffer, row_of(y, r, c), y.dtype, n);
+    }
+  }
+}
+
 // y = (v - mean) * factor * gamma + beta.
 template <class Y>
 inline void normalize_span(const float* v, int64_t n, float mean, float factor, const float* gamma, const float* beta, typename Y::T* y) {
@@ -180,6 +198,12 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
         const int64_t n = min64(kRowBuffer, channels - c);
         reload(r, c, n);
         if (sum_early) write_sum(r, c, n);
+        if (norm.rotation.table != nullptr) {
+          normalize_span<Float32>(buffer, n, mean, factor, from(norm.gamma, c), from(norm.beta, c), normalized);
+          rotate_span(normalized, norm.rotation.table + r % norm.rotation.tokens * channels + c, n, normalized);
+          store_span(normalized, row_of(y, r, c), y.dtype, n);
+          continue;
+        }
         with_type(y.dtype, [&](auto type) {
           using Y = decltype(type);
           auto* out = static_cast<typename Y::T*>(row_of(y, r, c));
@@ -198,6 +222,6 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
 
 }  // namespace
 
-const NormKernels kNormKernels = {channel_moments, scale_shift, row_norm};
+const NormKernels kNormKernels = {channel_moments, scale_shift, row_norm, rotate};
 
 }  // namespace vivace::cpu::VIVACE_SIMD

@@ -119,6 +119,19 @@ void apply_rows(const GroupNorm& norm, Act act, const RowOutput& y, int64_t begi
   }
 }
 
+// The rows of all heads, head by head: a thread's rows stay in its cache meanwhile.
+int64_t each_head(const RowNorm& norm, bool rms, const RowOutput& y) {
+  if (norm.heads == 1) return split_rows(norm.rows, norm.channels, [&](int64_t begin, int64_t end) { return norm_kernels().row_norm(norm, rms, y, begin, end); });
+  return split_rows(norm.rows, norm.heads * norm.channels, [&](int64_t begin, int64_t end) {
+    RowNorm head = norm;
+    for (int64_t h = 0; h < norm.heads; ++h) {
+      head.x = at_row(norm.x, 0, h * norm.channels);
+      norm_kernels().row_norm(head, rms, at_row(y, 0, h * norm.channels), begin, end);
+    }
+    return kNoBadRow;
+  });
+}
+
 }  // namespace
 
 void group_norm_stats(const GroupNorm& norm, float* scale, float* shift) noexcept {
@@ -192,12 +205,13 @@ void scale_shift(const RowInput& x, int64_t images, int64_t pixels, int64_t chan
   });
 }
 
-int64_t layer_norm(const RowNorm& norm, const RowOutput& y) noexcept {
-  return split_rows(norm.rows, norm.channels, [&](int64_t begin, int64_t end) { return norm_kernels().row_norm(norm, false, y, begin, end); });
-}
+int64_t layer_norm(const RowNorm& norm, const RowOutput& y) noexcept { return each_head(norm, false, y); }
+int64_t rms_norm(const RowNorm& norm, const RowOutput& y) noexcept { return each_head(norm, true, y); }
 
-int64_t rms_norm(const RowNorm& norm, const RowOutput& y) noexcept {
-  return split_rows(norm.rows, norm.channels, [&](int64_t begin, int64_t end) { return norm_kernels().row_norm(norm, true, y, begin, end); });
+void rotate(const RowInput& x, int64_t rows, int64_t heads, int64_t channels, const Rotation& rotation, const RowOutput& y) noexcept {
+  parallel_for(rows, grain_rows(heads * channels), [&](int64_t begin, int64_t end) {
+    for (int64_t h = 0; h < heads; ++h) norm_kernels().rotate(at_row(x, 0, h * channels), channels, rotation, at_row(y, 0, h * channels), begin, end);
+  });
 }
 
 }  // namespace vivace::cpu

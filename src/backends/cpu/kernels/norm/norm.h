@@ -25,6 +25,12 @@ void group_norm_stats(const GroupNorm& norm, float* scale, float* shift) noexcep
 void scale_shift(const RowInput& x, int64_t images, int64_t pixels, int64_t channels, const float* scale, const float* shift, Act act,
                  const RowOutput& y) noexcept;
 
+// Row r is turned by row r % tokens of the table [tokens, channels], pair after pair: (x0, x1) (cos, sin) -> (x0 cos - x1 sin, x1 cos + x0 sin).
+struct Rotation {
+  const float* table = nullptr;  // null: none
+  int64_t tokens = 1;
+};
+
 // Norm of each row of [rows, channels].
 struct RowNorm {
   RowInput x;
@@ -34,11 +40,15 @@ struct RowNorm {
   const float* gamma = nullptr;  // [channels]; null: 1
   const float* beta = nullptr;   // [channels]; null: 0
   float eps = 1e-5f;
+  int64_t heads = 1;  // above 1: a row is so many parts of `channels` elements, each normalised as a row of its own; y is a float dtype, no sum
+  Rotation rotation;  // of the result; y is a float dtype
 };
 
 // (v - mean) / sqrt(variance + eps) * gamma + beta. Return kNoBadRow or the lowest row that could not be quantised (see RowOutput).
 int64_t layer_norm(const RowNorm& norm, const RowOutput& y) noexcept;
 // v / sqrt(mean of v^2 + eps) * gamma + beta.
 int64_t rms_norm(const RowNorm& norm, const RowOutput& y) noexcept;
+// The rotation alone, of each head of [rows, heads * channels].
+void rotate(const RowInput& x, int64_t rows, int64_t heads, int64_t channels, const Rotation& rotation, const RowOutput& y) noexcept;
 
 }  // namespace vivace::cpu

@@ -76,6 +76,10 @@ VIVACE_INLINE VF select(Mask m, VF a, VF b) { return _mm256_blendv_ps(b, a, m); 
 VIVACE_INLINE VI select_int(Mask m, VI a, VI b) { return bits(select(m, from_bits(a), from_bits(b))); }
 VIVACE_INLINE bool any(Mask m) { return _mm256_movemask_ps(m) != 0; }
 
+VIVACE_INLINE VF rotate_pairs(VF a, VF table) {
+  return _mm256_fmaddsub_ps(a, _mm256_moveldup_ps(table), _mm256_permute_ps(a, 0xb1) * _mm256_movehdup_ps(table));
+}
+
 VIVACE_INLINE VF load_f32(const float* p) { return _mm256_loadu_ps(p); }
 VIVACE_INLINE VF load_f32(const float* p, int64_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
 VIVACE_INLINE void store_f32(VF v, float* p) { _mm256_storeu_ps(p, v); }

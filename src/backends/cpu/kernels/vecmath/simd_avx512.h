@@ -58,6 +58,10 @@ VIVACE_INLINE VF select(Mask m, VF a, VF b) { return _mm512_mask_blend_ps(m, b, 
 VIVACE_INLINE VI select_int(Mask m, VI a, VI b) { return _mm512_mask_blend_epi32(m, b, a); }
 VIVACE_INLINE bool any(Mask m) { return m != 0; }
 
+VIVACE_INLINE VF rotate_pairs(VF a, VF table) {
+  return _mm512_fmaddsub_ps(a, _mm512_moveldup_ps(table), _mm512_permute_ps(a, 0xb1) * _mm512_movehdup_ps(table));
+}
+
 VIVACE_INLINE VF load_f32(const float* p) { return _mm512_loadu_ps(p); }
 VIVACE_INLINE VF load_f32(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 VIVACE_INLINE void store_f32(VF v, float* p) { _mm512_storeu_ps(p, v); }

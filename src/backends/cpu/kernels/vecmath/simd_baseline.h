@@ -87,6 +87,12 @@ VIVACE_INLINE int32_t reduce_max_int(VI a) {
 }
 
 // n lanes, the others zero; nothing beyond them is touched.
+// Pairs of lanes (a0, a1) and (cos, sin) -> (a0 cos - a1 sin, a1 cos + a0 sin).
+VIVACE_INLINE VF rotate_pairs(VF a, VF table) {
+  const VF cos = _mm_shuffle_ps(table, table, 0xa0), sin = _mm_shuffle_ps(table, table, 0xf5), swapped = _mm_shuffle_ps(a, a, 0xb1);
+  return a * cos + _mm_xor_ps(swapped * sin, _mm_setr_ps(-0.f, 0.f, -0.f, 0.f));
+}
+
 VIVACE_INLINE VF load_f32(const float* p) { return _mm_loadu_ps(p); }
 VIVACE_INLINE VF load_f32(const float* p, int64_t n) {
   alignas(16) float lanes[kLanes] = {};
