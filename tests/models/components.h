@@ -2,8 +2,11 @@
 #pragma once
 
 #include "golden.h"
+#include "models/aura_flow_transformer_2d/model.h"
 #include "models/autoencoder_kl/model.h"
 #include "models/clip_text/model.h"
+#include "models/flux_transformer_2d/model.h"
+#include "models/t5_encoder/model.h"
 #include "models/unet2d_condition/model.h"
 
 namespace vivace::golden {
@@ -31,6 +34,17 @@ inline Component make_component(const nlohmann::json& item, DType dtype, int64_t
     const Tensor &sample = c.inputs.at("sample"), &states = c.inputs.at("encoder_hidden_states");
     const int64_t time_ids = c.inputs.contains("time_ids") ? c.inputs.at("time_ids").dim(1) : 0;
     c.graph = build_unet(unet, {sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), c.inputs.at("timestep").dim(0), time_ids}, std::move(b));
+  } else if (kind == "t5_encoder") {
+    Tensor& ids = c.inputs.at("input_ids");
+    ids = ids.to(DType::int32);
+    c.graph = build_t5_encoder(read_t5_encoder_config(config), ids.dim(0), ids.dim(1), c.inputs.contains("attention_mask"), std::move(b));
+  } else if (kind == "flux_transformer_2d") {
+    const Tensor &latents = c.inputs.at("hidden_states"), &states = c.inputs.at("encoder_hidden_states");
+    const int64_t condition = c.inputs.contains("image_latents") ? c.inputs.at("image_latents").dim(1) : 0;
+    c.graph = build_flux_transformer_2d(read_flux_transformer_2d_config(config), {latents.dim(0), latents.dim(1), condition, states.dim(1)}, std::move(b));
+  } else if (kind == "aura_flow_transformer_2d") {
+    const Tensor &latents = c.inputs.at("hidden_states"), &states = c.inputs.at("encoder_hidden_states");
+    c.graph = build_aura_flow_transformer_2d(read_aura_flow_transformer_2d_config(config), {latents.dim(0), latents.dim(2), latents.dim(3), states.dim(1)}, std::move(b));
   } else {
     const AutoencoderKLConfig vae = read_autoencoder_kl_config(config);
     const Tensor& x = c.inputs.at(kind == "vae_decode" ? "latents" : "sample");

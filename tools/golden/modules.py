@@ -1,4 +1,4 @@
-"""Golden files for single modules: whole components (text encoders, UNets, VAE halves) and the blocks they are made of.
+"""Golden files for single modules: whole components (text encoders, UNets, transformers, VAE halves) and the blocks they are made of.
 
     python tools/golden/modules.py            writes tests/models/data
 
@@ -13,6 +13,7 @@ import torch
 from blocks import block_cases
 from components import text_cases, unet_cases, vae_cases
 from golden_file import GoldenWriter, library_versions
+from transformer_components import aura_flow_cases, flux_cases, t5_cases
 
 DATA = Path(__file__).resolve().parents[2] / "tests" / "models" / "data"
 
@@ -23,7 +24,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     writer = GoldenWriter(DATA)
     with torch.no_grad():
-        for cases, max_values in ((text_cases, 512), (unet_cases, 1024), (vae_cases, 1024), (block_cases, 512)):
+        for cases, max_values in ((text_cases, 512), (unet_cases, 1024), (vae_cases, 1024), (block_cases, 512), (t5_cases, 512), (flux_cases, 512), (aura_flow_cases, 512)):
             for case, outputs in cases():
                 writer.add(case, outputs, max_values)
                 print(f"{case['name']:40}", " ".join(f"{k} {v['rms']:.3g}" for k, v in writer.cases[-1]["outputs"].items()))

@@ -32,6 +32,7 @@ WEIGHT_FILES = {
     "text_encoder": "model.safetensors",
     "text_encoder_2": "model.safetensors",
     "unet": "diffusion_pytorch_model.safetensors",
+    "transformer": "diffusion_pytorch_model.safetensors",
     "vae": "diffusion_pytorch_model.safetensors",
 }
 
@@ -57,6 +58,8 @@ def random_tensor(name: str, shape, seed: int = 0) -> torch.Tensor:
 def checkpoint_names(module: torch.nn.Module) -> dict[str, str]:
     """state_dict key -> name in the published checkpoint, for every floating point tensor."""
     keys = [k for k, v in module.state_dict().items() if v.is_floating_point()]
+    if "shared.weight" in keys:  # T5's embedding, saved once
+        keys.remove("encoder.embed_tokens.weight")
     if type(module).__name__ == "CLIPTextModel":
         return {k: k if k.startswith("text_model.") else "text_model." + k for k in keys}
     return {k: k for k in keys}
@@ -73,15 +76,15 @@ def fill(module: torch.nn.Module, prefix: str = "", seed: int = 0) -> torch.nn.M
 
 def component(kind: str, config: dict) -> torch.nn.Module:
     """A component of a pipeline folder (`kind` is its folder name) from the contents of its config.json, weights not yet set."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    import diffusers
+    import transformers
 
-    if kind == "unet":
-        return UNet2DConditionModel.from_config(config)
-    if kind == "vae":
-        return AutoencoderKL.from_config(config)
-    text_class = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}[config["architectures"][0]]
-    return text_class(CLIPTextConfig.from_dict(config))
+    if kind in ("unet", "vae", "transformer"):
+        name = config.get("_class_name", {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}.get(kind))
+        return getattr(diffusers, name).from_config(config)
+    name = config["architectures"][0]
+    config_class = {"T5EncoderModel": "T5Config", "UMT5EncoderModel": "UMT5Config"}.get(name, "CLIPTextConfig")
+    return getattr(transformers, name)(getattr(transformers, config_class).from_dict(config))
 
 
 def write_checkpoint(config_dir: Path, out_dir: Path, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:

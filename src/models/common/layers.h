@@ -47,4 +47,10 @@ inline Value layer_norm(Builder& b, std::string_view name, Value x, double eps) 
   return b.emit(Op::layer_norm, {x, b.weight("weight", {c}), b.weight("bias", {c})}, {{"eps", eps}});
 }
 
+// name.weight [D]: of each of the row's heads.
+inline Value rms_norm(Builder& b, std::string_view name, Value x, double eps, int64_t heads = 1) {
+  const auto scope = b.scope(name);
+  return b.emit(Op::rms_norm, {x, b.weight("weight", {b.channels(x) / heads})}, {{"eps", eps}, {"heads", heads}});
+}
+
 }  // namespace vivace
