@@ -86,6 +86,14 @@ const BytePairEncoding::Merge* BytePairEncoding::find(int32_t left, int32_t righ
 }
 
 void BytePairEncoding::encode_word(std::string_view word, std::vector<int32_t>& ids) const {
+  std::vector<int32_t> bytes;
+  bytes.reserve(word.size());
+  for (const char c : word) bytes.push_back(inner_[static_cast<uint8_t>(c)]);
+  if (!word.empty()) bytes.back() = last_[static_cast<uint8_t>(word.back())];
+  merge(bytes, ids);
+}
+
+void BytePairEncoding::merge(std::span<const int32_t> first, std::vector<int32_t>& ids) const {
   constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
   struct Symbol {
     int32_t id;
@@ -97,22 +105,19 @@ void BytePairEncoding::encode_word(std::string_view word, std::vector<int32_t>& 
     // Of two equal pairs the left one goes first. std::push_heap keeps the greatest on top, so the order is turned round.
     bool operator<(const Candidate& other) const { return rank != other.rank ? rank > other.rank : position > other.position; }
   };
-  if (word.empty()) return;
-  const auto count = static_cast<uint32_t>(word.size());
+  if (first.empty()) return;
+  const auto count = static_cast<uint32_t>(first.size());
   std::vector<Symbol> symbols(count);
   std::vector<Candidate> candidates;
   const auto consider = [&](uint32_t position) {
     const Symbol& symbol = symbols[position];
     if (symbol.next == kNone) return;
-    if (const Merge* merge = find(symbol.id, symbols[symbol.next].id)) {
-      candidates.push_back({merge->rank, position, merge->merged});
+    if (const Merge* found = find(symbol.id, symbols[symbol.next].id)) {
+      candidates.push_back({found->rank, position, found->merged});
       std::push_heap(candidates.begin(), candidates.end());
     }
   };
-  for (uint32_t i = 0; i < count; ++i) {
-    const auto byte = static_cast<uint8_t>(word[i]);
-    symbols[i] = {i + 1 < count ? inner_[byte] : last_[byte], i > 0 ? i - 1 : kNone, i + 1 < count ? i + 1 : kNone};
-  }
+  for (uint32_t i = 0; i < count; ++i) symbols[i] = {first[i], i > 0 ? i - 1 : kNone, i + 1 < count ? i + 1 : kNone};
   for (uint32_t i = 0; i < count; ++i) consider(i);
 
   constexpr int32_t kGone = -1;
@@ -124,8 +129,8 @@ void BytePairEncoding::encode_word(std::string_view word, std::vector<int32_t>& 
     if (left.id == kGone || left.next == kNone) continue;
     Symbol& right = symbols[left.next];
     // The symbols may have changed since the candidate was noted.
-    const Merge* merge = find(left.id, right.id);
-    if (!merge || merge->merged != best.merged) continue;
+    const Merge* now = find(left.id, right.id);
+    if (!now || now->merged != best.merged) continue;
     left.id = best.merged;
     right.id = kGone;
     left.next = right.next;

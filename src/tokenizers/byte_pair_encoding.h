@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,8 @@ class BytePairEncoding {
 
   // The tokens of one word, appended. Takes n log n steps for n bytes.
   void encode_word(std::string_view word, std::vector<int32_t>& ids) const;
+  // What merging makes of symbols, appended.
+  void merge(std::span<const int32_t> first, std::vector<int32_t>& ids) const;
 
  private:
   struct Merge {

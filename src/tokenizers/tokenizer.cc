@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "tokenizers/clip_tokenizer.h"
+#include "tokenizers/sentencepiece_tokenizer.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -23,6 +24,10 @@ std::shared_ptr<const Tokenizer> open(const std::filesystem::path& folder) {
 constexpr Entry kTokenizers[] = {
     {"CLIPTokenizer", open<CLIPTokenizer>},
     {"CLIPTokenizerFast", open<CLIPTokenizer>},
+    {"T5Tokenizer", open<SentencePieceTokenizer>},
+    {"T5TokenizerFast", open<SentencePieceTokenizer>},
+    {"LlamaTokenizer", open<SentencePieceTokenizer>},
+    {"LlamaTokenizerFast", open<SentencePieceTokenizer>},
 };
 
 const Entry* find(std::string_view class_name) {

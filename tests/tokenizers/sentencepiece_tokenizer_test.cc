@@ -1,0 +1,105 @@
+// T5's and Llama's tokenizers against transformers (tools/golden/pieces.py), from each of the files that a checkpoint may come with.
+#include "tokenizers/sentencepiece_tokenizer.h"
+
+#include "golden.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+const nlohmann::json& pieces() {
+  static const nlohmann::json data = nlohmann::json::parse(read_gzip("pieces.json.gz"));
+  return data;
+}
+
+const fs::path kT5 = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-flux/tokenizer_2", kLlama = fs::path(VIVACE_TEST_DATA) / "llama";
+
+// A folder with these files of another alone.
+SentencePieceTokenizer of_files(const TempFolder& temp, const fs::path& from, std::initializer_list<const char*> files) {
+  for (const char* file : files) fs::copy_file(from / file, temp.path() / file, fs::copy_options::overwrite_existing);
+  return SentencePieceTokenizer::from_pretrained(temp.path());
+}
+
+// `padded`: the padding token is known, which Llama's tokenizer.json does not say.
+void expect_golden(const SentencePieceTokenizer& tokenizer, const std::string& name, bool padded = true) {
+  int wrong = 0;
+  for (const auto& item : pieces().at("strings")) {
+    const std::string text = item.at("text");
+    std::vector<int32_t> want = item.at(name);
+    const auto encoding = tokenizer.encode(text, static_cast<int>(want.size()));
+    if (encoding.ids != want && ++wrong < 10) EXPECT_EQ(encoding.ids, want) << text;
+  }
+  EXPECT_EQ(wrong, 0) << "of " << pieces().at("strings").size();
+  for (const auto& item : pieces().at("padded")) {
+    if (item.at("tokenizer") != name || !padded) continue;
+    const auto encoding = tokenizer.encode(item.at("text").get<std::string>(), item.at("length").get<int>());
+    EXPECT_EQ(encoding.ids, item.at("ids").get<std::vector<int32_t>>()) << item.at("text");
+    const auto mask = item.at("mask").get<std::vector<int>>();
+    EXPECT_EQ(encoding.length, std::count(mask.begin(), mask.end(), 1));
+  }
+}
+
+TEST(T5Tokenizer, spiece_model_equals_transformers) {
+  expect_golden(SentencePieceTokenizer::from_pretrained(kT5), "t5");
+  const TempFolder temp;
+  expect_golden(of_files(temp, kT5, {"spiece.model"}), "t5");
+}
+
+TEST(T5Tokenizer, tokenizer_json_alone_equals_transformers) {
+  const TempFolder temp;
+  expect_golden(of_files(temp, kT5, {"tokenizer.json"}), "t5");
+}
+
+TEST(LlamaTokenizer, tokenizer_json_equals_transformers) {
+  expect_golden(SentencePieceTokenizer::from_pretrained(kLlama), "llama");
+  const TempFolder temp;
+  expect_golden(of_files(temp, kLlama, {"tokenizer.json"}), "llama", false);
+}
+
+TEST(LlamaTokenizer, tokenizer_model_merges_as_tokenizer_json_does) {
+  const TempFolder temp;
+  const auto model = of_files(temp, kLlama, {"tokenizer.model"});
+  const auto json = SentencePieceTokenizer::from_pretrained(kLlama);
+  for (const auto& item : pieces().at("strings")) {
+    const std::string text = item.at("text");
+    if (text.find('<') == text.npos) EXPECT_EQ(model.tokenize_ids(text), json.tokenize_ids(text)) << text;
+  }
+}
+
+TEST(T5Tokenizer, tokens_and_what_is_cut_off) {
+  const auto tokenizer = SentencePieceTokenizer::from_pretrained(kT5);
+  EXPECT_EQ(tokenizer.encode("a red apple", 8).ids, (std::vector<int32_t>{3, 35, 76, 1, 0, 0, 0, 0}));
+  EXPECT_EQ(tokenizer.encode("", 3).ids, (std::vector<int32_t>{1, 0, 0}));
+  EXPECT_EQ(tokenizer.token(3), "\u2581a");
+  EXPECT_EQ(tokenizer.token(1), "</s>");
+  EXPECT_EQ(tokenizer.token(1 << 20), "");
+  EXPECT_EQ(tokenizer.encode("a red apple", 2).truncated, "red apple");
+}
+
+TEST(SentencePieceTokenizer, refuses_what_is_none) {
+  const TempFolder temp;
+  const auto message = [&] {
+    try {
+      SentencePieceTokenizer::from_pretrained(temp.path());
+      return std::string("accepted");
+    } catch (const UserError& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_NE(message().find("expected spiece.model, tokenizer.model or tokenizer.json"), std::string::npos) << message();
+  write_text(temp.path() / "spiece.model", "no model");
+  EXPECT_NE(message().find("spiece.model: no model of sentencepiece"), std::string::npos) << message();
+  fs::remove(temp.path() / "spiece.model");
+  for (const char* text : {"[]", "{}", "{\"model\": 1}", R"({"model": {"type": "Unigram"}})", R"({"model": {"type": "Unigram", "vocab": [["a"]], "unk_id": 0}})",
+                           R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 7}})", R"({"model": {"type": "WordPiece"}})",
+                           R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 0}, "normalizer": {"precompiled_charsmap": "!"}})",
+                           R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})"}) {
+    write_text(temp.path() / "tokenizer.json", text);
+    EXPECT_NE(message().find("tokenizer.json"), std::string::npos) << text << ": " << message();
+  }
+}
+
+}  // namespace
+}  // namespace vivace
