@@ -110,6 +110,11 @@ void WeightMap::index_names() {
   if (std::ranges::any_of(weights_, is_bare))
     for (WeightInfo& weight : weights_)
       if (!weight.name.starts_with("text_projection.")) weight.name = "text_model." + weight.name;
+  // T5's embedding lies under one of two names, or under both.
+  constexpr std::string_view kShared = "shared.weight", kTied = "encoder.embed_tokens.weight";
+  if (std::ranges::none_of(weights_, [&](const WeightInfo& w) { return w.name == kShared; }))
+    for (WeightInfo& weight : weights_)
+      if (weight.name == kTied) weight.name = kShared;
   std::ranges::sort(weights_, {}, &WeightInfo::name);
   const auto twice = std::ranges::adjacent_find(weights_, {}, &WeightInfo::name);
   if (twice != weights_.end())
