@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "ops/tile_program.h"
@@ -125,7 +125,8 @@ void bench(const Chain& chain, int rounds) {
   Tensor out({chain.rows, chain.channels}, chain.dtype);
   buffers.out = out.data();
   const double bind_begin = cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
-  const auto vm = cpu::backend().find("tile")->bind(call, buffers);
+  const auto vm = cpu::device()->find("tile")->bind(call, buffers);
+  const std::unique_ptr<Stream> stream = cpu::device()->stream();
   const double bind = cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - bind_begin;
 
   struct Contestant {
@@ -134,7 +135,7 @@ void bench(const Chain& chain, int rounds) {
     std::function<void()> run;
     double best = 1e9;
   };
-  std::vector<Contestant> contestants{{"VM", bind, [&] { vm->run(); }}};
+  std::vector<Contestant> contestants{{"VM", bind, [&] { stream->launch(*vm); }}};
   static int number = 0;  // a library that is loaded is found again by its name
   for (const auto& [name, command] : {std::pair{"g++", "g++ -O3 -march=native"}, {"g++ fast-math", "g++ -O3 -march=native -ffast-math"},
                                       {"LLVM", "clang++ -O3 -march=native"}, {"LLVM fast-math", "clang++ -O3 -march=native -ffast-math -fveclib=libmvec"}}) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "backends/cpu/backend.h"
+#include "backends/devices.h"
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
@@ -94,13 +94,13 @@ Plan ComponentTarget::plan() const {
   CompileOptions options = compile_;
   if (!options_.compile.autotune_seconds) options.autotune_seconds = 0;
   TuningStore tuning(CacheFolder(options_.cache.options()));
-  return compile(graph(), cpu::backend(), options, &tuning);
+  return compile(graph(), *open_device(), options, &tuning);
 }
 
 Session& ComponentTarget::session(Request& request) {
   if (!weights_)
     throw UserError(cat(options_.model, "/", name().substr(0, name().find('.')), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
-  if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_, CacheFolder(options_.cache.options()));
+  if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_, CacheFolder(options_.cache.options()), open_device());
   Session& session = component_->session(request_, request);
   Generator noise(0);
   for (const PlanPort& port : session.plan().inputs) {

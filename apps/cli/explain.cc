@@ -1,7 +1,6 @@
 // vivace explain: the plan of a component, step by step: which kernel runs, on what, and why the ones before it were refused.
 #include <map>
 
-#include "backends/cpu/backend.h"
 #include "backends/cpu/isa.h"
 #include "base/log.h"
 #include "commands.h"

@@ -22,6 +22,7 @@ struct ModelOptions {
   std::string variant;    // "fp16": files named *.fp16.safetensors
   CompileOptions compile;
   CacheOptions cache;
+  std::string device = "cpu";  // what it runs on
 };
 
 // What all models share.

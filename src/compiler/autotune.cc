@@ -7,7 +7,6 @@
 #include <numeric>
 #include <set>
 
-#include "backends/cpu/isa.h"
 #include "base/build_id.h"
 #include "base/log.h"
 #include "base/parallel.h"
@@ -38,8 +37,8 @@ double cost(const KernelCall& call) {
 // The search for one call.
 class Search {
  public:
-  Search(const TuningRequest& request, const CompilerFlags& flags, double seconds, const Request& caller)
-      : request_(request), flags_(flags), begin_(Clock::now()), seconds_(seconds), caller_(caller), timer_(request.call) {}
+  Search(const TuningRequest& request, const CompilerFlags& flags, double seconds, Device& device, const Request& caller)
+      : request_(request), flags_(flags), begin_(Clock::now()), seconds_(seconds), caller_(caller), timer_(request.call, device) {}
 
   TuningResult run() {
     list();
@@ -210,21 +209,22 @@ bool is_candidate(const TuningRequest& request, std::string_view kernel) {
 
 }  // namespace
 
-std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags) {
+std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags, std::string_view machine) {
   const KernelCall& call = request.call;
   std::string key = cat(op_name(call.op), '(', print_attrs(*call.attrs), ')');
   for (const auto& in : call.in) key += in ? ' ' + operand_text(*in) : " _";
   key += cat(" -> ", operand_text(call.out), "; of");
   for (const KernelEntry* entry : request.candidates) key += cat(' ', entry->name);
   const char* how = !flags.coordinate_descent_tuning ? "list" : flags.coordinate_descent_check_all_directions ? "all directions" : "coordinate descent";
-  return cat(key, "; ", how, "; ", cpu::machine_text(), ", ", num_threads(), " threads; build ", build_id());
+  return cat(key, "; ", how, "; ", machine, "; build ", build_id());
 }
 
-std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Request& request) {
+std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Device& device, Request& request) {
+  const std::string machine = device.target().text;
   std::vector<TuningResult> results(requests.size());
   std::vector<size_t> order;
   for (size_t i = 0; i < requests.size(); ++i) {
-    if (auto known = store.find(tuning_key(requests[i], options.flags)); known && is_candidate(requests[i], known->measured[0].kernel))
+    if (auto known = store.find(tuning_key(requests[i], options.flags, machine)); known && is_candidate(requests[i], known->measured[0].kernel))
       results[i] = std::move(*known);
     else
       order.push_back(i);
@@ -240,9 +240,9 @@ std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, cons
     if (left <= 0) break;
     // What costs little still gets a look at its candidates: they take little too.
     constexpr double kLeast = 0.05;
-    results[i] = Search(requests[i], options.flags, std::min(left, std::max(kLeast, left * share(i) / rest)), request).run();
+    results[i] = Search(requests[i], options.flags, std::min(left, std::max(kLeast, left * share(i) / rest)), device, request).run();
     rest -= share(i);
-    store.put(tuning_key(requests[i], options.flags), results[i]);
+    store.put(tuning_key(requests[i], options.flags, machine), results[i]);
     request.counters.settings_timed += results[i].settings;
     progress.done += 1;
     progress.seconds = seconds_since(begin);

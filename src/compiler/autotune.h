@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "compiler/tuning_store.h"
-#include "runtime/kernel.h"
+#include "runtime/device.h"
 #include "runtime/request.h"
 #include "vivace/compile.h"
 
@@ -23,9 +23,9 @@ struct TuningRequest {
 //   With coordinate_descent_tuning, from the best of these to better neighbours, one parameter at a time, until there is none;
 //   with coordinate_descent_check_all_directions then all combinations of neighbours, and on from there.
 // Another choice than the list's first must be faster by more than noise. Throws Interrupted when `request` stops; what was found by then stays stored.
-std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Request& request);
+std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Device& device, Request& request);
 
 // Operation, attributes, operands, candidates, kind of search, machine, threads and build: equal texts, equal results.
-std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags);
+std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags, std::string_view machine);
 
 }  // namespace vivace

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ir/graph.h"
-#include "runtime/kernel.h"
+#include "runtime/device.h"
 #include "runtime/plan.h"
 #include "vivace/compile.h"
 
@@ -17,7 +17,7 @@ struct Request;     // runtime/request.h
 
 // Throws UserError when fullgraph is asked for and an op has no kernel, InternalError on a bug.
 // `tuning`: what max-autotune knows and adds to; without one it begins with nothing. `request`: for whom it is compiled; Interrupted once that stops.
-Plan compile(Graph graph, const Backend& backend, const CompileOptions& options, TuningStore* tuning = nullptr, Request* request = nullptr);
+Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningStore* tuning = nullptr, Request* request = nullptr);
 
 // Every field of the options as text: equal texts compile a graph to the same plan.
 std::string options_text(const CompileOptions& options);

@@ -25,8 +25,8 @@ KernelCall call_of(const Graph& graph, const Node& node) {
 
 class Lowering {
  public:
-  Lowering(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning, Request& request)
-      : graph_(graph), backend_(backend), options_(options), tuning_(tuning), request_(request) {}
+  Lowering(const Graph& graph, Device& device, const CompileOptions& options, TuningStore& tuning, Request& request)
+      : graph_(graph), device_(device), options_(options), tuning_(tuning), request_(request) {}
 
   Plan run() {
     choices_.resize(graph_.nodes.size());
@@ -47,7 +47,7 @@ class Lowering {
  private:
   Plan assemble(const std::vector<PlacedPart>& parts) {
     plan_ = {};
-    plan_.backend = backend_.name;
+    plan_.backend = device_.target().name;
     plan_.autotuning = autotuning_;
     make_values();
     for (NodeId id = 0; id < graph_.size(); ++id)
@@ -61,7 +61,7 @@ class Lowering {
     for (const auto& [name, id] : graph_.outputs) plan_.outputs.push_back({name, id, {}});
     plan_.symbols = symbols_of(plan_, options_);
     count_constants();
-    plan_memory(plan_, backend_);
+    plan_memory(plan_, device_);
     return std::move(plan_);
   }
 
@@ -107,7 +107,7 @@ class Lowering {
 
   Choice choose(const Node& node, const KernelCall& call) const {
     Choice choice;
-    for (const KernelEntry& entry : backend_.kernels) {
+    for (const KernelEntry& entry : device_.kernels()) {
       if (entry.op != node.op) continue;
       if (excluded_by_user(entry)) {
         choice.refused.emplace_back(entry.name, "not among the attention backends asked for");
@@ -136,7 +136,7 @@ class Lowering {
       return in != kNone && (graph_[in].op == Op::slice || parts[static_cast<size_t>(in)]);
     });
     bool behind = false;
-    for (const KernelEntry& entry : backend_.kernels) {
+    for (const KernelEntry& entry : device_.kernels()) {
       // A kernel that wants dense rows would cost a copy of every slice that it reads, and of every part of a concat that it reads or writes.
       const bool copies = (reads_apart && !entry.strided_in) || (writes_apart && !entry.strided_out);
       const bool fits_all_sizes = !options_.dynamic || !entry.packs_by_size;
@@ -168,20 +168,21 @@ class Lowering {
     std::vector<TuningRequest> requests;
     std::vector<std::pair<NodeId, size_t>> asked;
     const std::vector<uint8_t> parts = parts_of_concats();
+    const std::string machine = device_.target().text;
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_[id];
       const KernelEntry* chosen = choices_[static_cast<size_t>(id)].entry;
       if (!chosen || chosen->plain || node.phase != Phase::step || is_left_eager(node)) continue;
       TuningRequest request{.call = call_of(node), .candidates = candidates(id, call_of(node), chosen, parts)};
       if (request.candidates.size() == 1 && !chosen->variants) continue;
-      const auto [at, first] = known.emplace(tuning_key(request, options_.flags), requests.size());
+      const auto [at, first] = known.emplace(tuning_key(request, options_.flags, machine), requests.size());
       if (first)
         requests.push_back(std::move(request));
       else
         ++requests[at->second].occurrences;
       asked.emplace_back(id, at->second);
     }
-    const std::vector<TuningResult> results = autotune(requests, options_, tuning_, request_);
+    const std::vector<TuningResult> results = autotune(requests, options_, tuning_, device_, request_);
     for (const auto& [id, request] : asked) {
       const TuningResult& result = results[request];
       autotuning_.calls += 1;
@@ -189,7 +190,7 @@ class Lowering {
       autotuning_.settings_each_call += result.settings;
       if (result.measured.empty()) continue;
       Choice& choice = choices_[static_cast<size_t>(id)];
-      choice.entry = backend_.find(result.measured[0].kernel);
+      choice.entry = device_.find(result.measured[0].kernel);
       choice.tuning = result.measured[0].tuning;
       choice.measured = result.measured;
     }
@@ -317,7 +318,7 @@ class Lowering {
   }
 
   const Graph& graph_;
-  const Backend& backend_;
+  Device& device_;
   const CompileOptions& options_;
   TuningStore& tuning_;
   Request& request_;
@@ -329,11 +330,11 @@ class Lowering {
 
 }  // namespace
 
-Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning, Request& request) {
-  return Lowering(graph, backend, options, tuning, request).run();
+Plan lower(const Graph& graph, Device& device, const CompileOptions& options, TuningStore& tuning, Request& request) {
+  return Lowering(graph, device, options, tuning, request).run();
 }
 
-Plan compile(Graph graph, const Backend& backend, const CompileOptions& options, TuningStore* tuning, Request* request) {
+Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningStore* tuning, Request* request) {
   Request own_request;
   if (!request) request = &own_request;
   PassReport report;
@@ -341,11 +342,11 @@ Plan compile(Graph graph, const Backend& backend, const CompileOptions& options,
   const auto supported = [&](const Graph& g, const Node& node) {
     if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way
     const KernelCall call = call_of(g, node);
-    return std::ranges::any_of(backend.kernels, [&](const KernelEntry& entry) { return entry.op == node.op && (!entry.refuse || !entry.refuse(call)); });
+    return std::ranges::any_of(device.kernels(), [&](const KernelEntry& entry) { return entry.op == node.op && (!entry.refuse || !entry.refuse(call)); });
   };
   if (decompose_unsupported(graph, supported)) verify(graph);
   TuningStore own;
-  Plan plan = lower(graph, backend, options, tuning ? *tuning : own, *request);
+  Plan plan = lower(graph, device, options, tuning ? *tuning : own, *request);
   plan.pass_seconds = std::move(report.seconds);
   plan.regions = std::move(report.regions);
   if (options.fullgraph && !plan.graph_breaks.empty()) throw UserError(cat("fullgraph: ", plan.graph_breaks.size(), " graph breaks, the first: ", plan.graph_breaks[0]));

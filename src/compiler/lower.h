@@ -5,6 +5,6 @@
 
 namespace vivace {
 
-Plan lower(const Graph& graph, const Backend& backend, const CompileOptions& options, TuningStore& tuning, Request& request);
+Plan lower(const Graph& graph, Device& device, const CompileOptions& options, TuningStore& tuning, Request& request);
 
 }  // namespace vivace

@@ -7,7 +7,6 @@
 #include "base/parallel.h"
 #include "base/pool.h"
 #include "base/seconds.h"
-#include "runtime/constants.h"
 #include "vivace/generator.h"
 
 namespace vivace {
@@ -33,13 +32,6 @@ void fill(DType dtype, void* data, size_t bytes) {
   for (size_t at = 0; at < bytes; at += block.bytes()) std::memcpy(static_cast<char*>(data) + at, block.data(), std::min(block.bytes(), bytes - at));
 }
 
-std::shared_ptr<void> filled(const Operand& o) {
-  const size_t bytes = operand_bytes(o);
-  std::shared_ptr<void> data = allocate_pages(bytes);
-  fill(o.dtype, data.get(), bytes);
-  return data;
-}
-
 bool is_packed(const KernelEntry& entry, const KernelCall& call) {
   const auto i = static_cast<size_t>(entry.packed_input);
   return entry.packed_input >= 0 && call.has(i) && call.in[i]->constant;
@@ -47,7 +39,14 @@ bool is_packed(const KernelEntry& entry, const KernelCall& call) {
 
 }  // namespace
 
-KernelTimer::KernelTimer(const KernelCall& call) : call_(call), out_(allocate_pages(operand_bytes(call.out))) {
+std::shared_ptr<void> KernelTimer::filled(const Operand& o) {
+  const size_t bytes = operand_bytes(o);
+  std::shared_ptr<void> data = device_.allocate(bytes);
+  fill(o.dtype, data.get(), bytes);
+  return data;
+}
+
+KernelTimer::KernelTimer(const KernelCall& call, Device& device) : device_(device), stream_(device.stream()), call_(call), out_(device.allocate(operand_bytes(call.out))) {
   for (const std::optional<Operand>& operand : call.in) in_.push_back(operand ? filled(*operand) : nullptr);
 }
 
@@ -55,12 +54,12 @@ KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
   Packed& packed = packed_[packed_key(entry, call_, "")];
   if (!packed.copies.empty()) return packed;
   const size_t bytes = entry.packed_bytes(call_), copies = std::clamp<size_t>(kBeyondCache / std::max<size_t>(1, bytes), 1, kMostCopies);
-  packed.copies.push_back(allocate_pages(bytes));
+  packed.copies.push_back(device_.allocate(bytes));
   const auto scales = static_cast<size_t>(entry.packed_scales);
   const void* given = entry.packed_scales >= 0 && call_.has(scales) ? in_[scales].get() : nullptr;
   entry.pack(call_, in_[static_cast<size_t>(entry.packed_input)].get(), given, packed.copies[0].get());
   while (packed.copies.size() < copies) {
-    packed.copies.push_back(allocate_pages(bytes));
+    packed.copies.push_back(device_.allocate(bytes));
     std::memcpy(packed.copies.back().get(), packed.copies[0].get(), bytes);
   }
   return packed;
@@ -70,7 +69,7 @@ Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, cons
   const FixedThreads fixed(num_threads());
   call_.tuning = tuning;
   if (const size_t bytes = entry.workspace_bytes ? entry.workspace_bytes(call_) : 0; bytes > workspace_bytes_) {
-    workspace_ = allocate_pages(bytes);
+    workspace_ = device_.allocate(bytes);
     workspace_bytes_ = bytes;
   }
   Buffers buffers{.in = {}, .out = out_.get(), .workspace = workspace_.get()};
@@ -80,7 +79,8 @@ Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, cons
     if (weights) buffers.in[static_cast<size_t>(entry.packed_input)] = weights->copies[weights->next++ % weights->copies.size()].get();
     const std::unique_ptr<BoundKernel> kernel = entry.bind(call_, buffers);
     const auto begin = Clock::now();
-    kernel->run();
+    stream_->launch(*kernel);
+    stream_->wait(waits_);
     return seconds_since(begin);
   };
   if (budget.warm_up) run();
@@ -91,7 +91,5 @@ Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, cons
   std::ranges::sort(seconds);
   return {seconds[0], seconds[seconds.size() / 2], static_cast<int>(seconds.size())};
 }
-
-Timing measure(const KernelEntry& entry, const KernelCall& call, const TimingBudget& budget) { return KernelTimer(call).time(entry, call.tuning, budget); }
 
 }  // namespace vivace

@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/kernel.h"
+#include "runtime/device.h"
+#include "runtime/request.h"
 
 namespace vivace {
 
@@ -29,7 +30,7 @@ struct TimingBudget {
 class KernelTimer {
  public:
   // `call`'s attributes must outlive the timer. Takes memory for the operands; throws UserError when there is none.
-  explicit KernelTimer(const KernelCall& call);
+  KernelTimer(const KernelCall& call, Device& device);
   // The kernel must have accepted the call. `tuning` as in KernelCall, instead of the call's own.
   Timing time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget = {});
 
@@ -40,14 +41,16 @@ class KernelTimer {
   };
   Packed& packed(const KernelEntry& entry);
 
+  std::shared_ptr<void> filled(const Operand& operand);
+
+  Device& device_;
+  std::unique_ptr<Stream> stream_;
+  RequestCounters waits_;  // of measurements, which no request is asked about
   KernelCall call_;
   std::vector<std::shared_ptr<void>> in_;
   std::shared_ptr<void> out_, workspace_;
   size_t workspace_bytes_ = 0;
   std::map<std::string, Packed> packed_;  // by packed_key()
 };
-
-// One kernel for one call, with the call's own tuning.
-Timing measure(const KernelEntry& entry, const KernelCall& call, const TimingBudget& budget = {});
 
 }  // namespace vivace

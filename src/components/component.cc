@@ -3,7 +3,7 @@
 #include <chrono>
 #include <set>
 
-#include "backends/cpu/backend.h"
+#include "backends/devices.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/seconds.h"
@@ -49,19 +49,19 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
   return sizes;
 }
 
-Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning)
-    : name_(std::move(name)), weights_(std::move(weights)), dtype_(dtype), options_(std::move(options)), tuning_(std::move(tuning)) {
+Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device)
+    : name_(std::move(name)), weights_(std::move(weights)), dtype_(dtype), options_(std::move(options)), device_(std::move(device)), store_(device_), tuning_(std::move(tuning)) {
   if (dtype != DType::float32 && dtype != DType::bfloat16 && dtype != DType::float16)
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
 }
 
 Component::Component(const std::filesystem::path& folder, const ModelOptions& options)
-    : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile) {
+    : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile, {}, open_device(options.device)) {
   variant_ = options.variant;
   package_ = ComponentPackage::find(folder);
   const auto use_cache = [&] {
     const CacheFolder cache(options.cache);
-    cache_ = ComponentCache(cache, name_, read_file(folder / "config.json"), weights_);
+    cache_ = ComponentCache(cache, name_, read_file(folder / "config.json"), weights_, device_);
     tuning_ = TuningStore(cache);
   };
   if (!package_) {
@@ -100,7 +100,7 @@ Graph Component::graph(const GraphRequest& request) const {
 }
 
 Plan Component::plan(const GraphRequest& wanted, Request& request) {
-  return vivace::compile(graph(wanted), cpu::backend(), options(wanted.function), &tuning_, &request);
+  return vivace::compile(graph(wanted), *device_, options(wanted.function), &tuning_, &request);
 }
 
 Session& Component::session(const GraphRequest& wanted, Request& request) {
@@ -131,7 +131,7 @@ Session& Component::session(const GraphRequest& wanted, Request& request) {
 // From the package or the cache.
 std::optional<Plan> Component::kept_plan(const std::string& key, const CompileOptions& options, Request& request) {
   const auto begin = std::chrono::steady_clock::now();
-  std::optional<Plan> found = package_ ? package_->plan(key, cpu::backend()) : cache_.plan(key, options, cpu::backend());
+  std::optional<Plan> found = package_ ? package_->plan(key, *device_) : cache_.plan(key, options);
   if (found) ++request.counters.plans_loaded;
   if (found && package_ && !package_->checkpoint().empty()) check_reads(*found);
   seconds_compiling_ += seconds_since(begin);
@@ -154,7 +154,7 @@ Session* Component::resized(Compiled& compiled, const GraphRequest& wanted, Requ
   if (!compiled.session && fits(*compiled.plan, wanted.sizes)) return &bind(compiled, compiled.plan, request);
   const auto begin = std::chrono::steady_clock::now();
   Plan plan;
-  const Refusal failed = resize(*compiled.plan, wanted.sizes, cpu::backend(), plan);
+  const Refusal failed = resize(*compiled.plan, wanted.sizes, *device_, plan);
   seconds_resizing_ += seconds_since(begin);
   if (failed) {
     ++request.counters.guards_failed;
@@ -175,7 +175,7 @@ Session& Component::bind(Compiled& compiled, std::shared_ptr<const Plan> plan, R
                             .release = [this](const std::string& weight) { release_weight(weight); }};
   SessionMemory memory = compiled.session ? compiled.session->take_memory() : SessionMemory{};
   compiled.session.reset();
-  compiled.session = std::make_unique<Session>(std::move(plan), cpu::backend(), store_, source, request, std::move(memory));
+  compiled.session = std::make_unique<Session>(std::move(plan), *device_, store_, source, request, std::move(memory));
   cache_.keep_constants(store_);
   seconds_preparing_ += seconds_since(begin);
   return *compiled.session;
@@ -193,7 +193,7 @@ std::vector<Constant> Component::constants() const {
   for (const auto& [key, plans] : compiled_)
     for (const Compiled& c : plans)
       if (c.session)
-        for (Constant& constant : c.session->constants(cpu::backend())) unique.emplace(constant.key, std::move(constant));
+        for (Constant& constant : c.session->constants(*device_)) unique.emplace(constant.key, std::move(constant));
   std::vector<Constant> result;
   for (auto& [key, constant] : unique) result.push_back(std::move(constant));
   return result;

@@ -36,7 +36,7 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic);
 class Component {
  public:
   // `name` is the component's folder, for messages: "unet". `tuning` is where max-autotune keeps what it finds.
-  Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning = {});
+  Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device);
   // `folder` is a component of a checkpoint, whose plans and prepared weights are kept in the cache, or of a package, which holds them.
   // Throws UsageError for a dtype that is none to compute in, or for a dtype or compiling that a package does not have.
   Component(const std::filesystem::path& folder, const ModelOptions& options);
@@ -49,6 +49,7 @@ class Component {
   // compiled in a way of its own.
   CompileOptions options(const std::string& function = "") const;
   const ComponentCache& cache() const { return cache_; }
+  Device& device() const { return *device_; }
 
   // A session for the request (and the attention backends of options()), valid until the next call. A plan that can be resized to it is, the cache's
   // and a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it.
@@ -106,6 +107,7 @@ class Component {
   std::map<std::string, CompileOptions> function_options_;  // of the functions that differ
   std::map<std::string, Quantization> quantization_;
   std::optional<GraphRequest> typical_;
+  std::shared_ptr<Device> device_;
   ConstantStore store_;
   TuningStore tuning_;
   ComponentCache cache_;

@@ -7,7 +7,6 @@
 
 #include <system_error>
 
-#include "backends/cpu/isa.h"
 #include "base/build_id.h"
 #include "base/log.h"
 #include "base/parallel.h"
@@ -34,8 +33,8 @@ std::string contents_text(const WeightMap& weights) {
 // Kinds are folders of the cache.
 constexpr const char *kPlans = "plans", *kWeights = "weights", *kTuning = "tuning", *kChecks = "checks";
 
-std::string part_name(const std::string& component, const std::string& contents, int part) {
-  return cat(component, ": weights ", contents, " prepared for ", cpu::isa_name(cpu::isa()), ", build ", build_id(), ", part ", part);
+std::string part_name(const std::string& component, const std::string& contents, const Device& device, int part) {
+  return cat(component, ": weights ", contents, " prepared for ", device.target().level_name, ", build ", build_id(), ", part ", part);
 }
 
 }  // namespace
@@ -46,8 +45,8 @@ std::string model_hash(const std::string& config, const WeightMap& weights) {
   return hash_text(text);
 }
 
-ComponentCache::ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights)
-    : folder_(std::move(folder)), component_(component) {
+ComponentCache::ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights, std::shared_ptr<Device> device)
+    : folder_(std::move(folder)), component_(component), device_(std::move(device)) {
   if (!folder_.enabled()) return;
   model_ = model_hash(config, weights);
   contents_ = hash_text(model_ + contents_text(weights));
@@ -61,6 +60,7 @@ ComponentCache& ComponentCache::operator=(ComponentCache&& other) noexcept {
   if (writing_.joinable()) writing_.join();
   folder_ = std::move(other.folder_);
   component_ = std::move(other.component_);
+  device_ = std::move(other.device_);
   model_ = std::move(other.model_);
   contents_ = std::move(other.contents_);
   loaded_ = other.loaded_;
@@ -70,16 +70,16 @@ ComponentCache& ComponentCache::operator=(ComponentCache&& other) noexcept {
 }
 
 std::string ComponentCache::plan_key(const std::string& key, const CompileOptions& options) const {
-  return cat(component_, ": ", key, "; ", options_text(options), "; model ", model_, "; ", cpu::machine_text(), ", ", num_threads(), " threads; build ", build_id());
+  return cat(component_, ": ", key, "; ", options_text(options), "; model ", model_, "; ", device_->target().text, "; build ", build_id());
 }
 
-std::optional<Plan> ComponentCache::plan(const std::string& key, const CompileOptions& options, const Backend& backend) const {
+std::optional<Plan> ComponentCache::plan(const std::string& key, const CompileOptions& options) const {
   if (!folder_.enabled()) return std::nullopt;
   const std::string name = plan_key(key, options);
   const auto bytes = folder_.read(kPlans, name);
   if (!bytes) return std::nullopt;
   try {
-    return parse_plan(std::as_bytes(std::span(*bytes)), name, backend);
+    return parse_plan(std::as_bytes(std::span(*bytes)), name, *device_);
   } catch (const UserError& error) {
     info("a plan in the cache is not used: ", error.what());
     return std::nullopt;
@@ -93,7 +93,7 @@ void ComponentCache::keep(const std::string& key, const CompileOptions& options,
 void ComponentCache::load_constants(ConstantStore& store) {
   if (!folder_.enabled() || std::exchange(loaded_, true)) return;
   for (; parts_ < kMaxParts; ++parts_) {
-    const std::string name = part_name(component_, contents_, parts_);
+    const std::string name = part_name(component_, contents_, *device_, parts_);
     const auto entry = folder_.map(kWeights, name);
     if (!entry) return;
     try {
@@ -109,7 +109,7 @@ void ComponentCache::keep_constants(ConstantStore& store) {
   std::vector<Constant> made = store.take_new();
   if (!folder_.enabled() || made.empty() || parts_ >= kMaxParts) return;
   if (writing_.joinable()) writing_.join();
-  auto write = [folder = folder_, name = part_name(component_, contents_, parts_++), made = std::move(made)] {
+  auto write = [folder = folder_, name = part_name(component_, contents_, *device_, parts_++), made = std::move(made)] {
     try {
       folder.write(kWeights, name, ConstantFile::bytes_of(made), [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); });
     } catch (const std::exception& error) {
@@ -128,7 +128,7 @@ void ComponentCache::keep_constants(ConstantStore& store) {
 }
 
 std::string ComponentCache::measured_key(const std::string& key) const {
-  return cat(component_, ": ", key, "; weights ", contents_, "; ", cpu::machine_text(), ", ", num_threads(), " threads; build ", build_id());
+  return cat(component_, ": ", key, "; weights ", contents_, "; ", device_->target().text, "; build ", build_id());
 }
 
 std::optional<std::string> ComponentCache::measured(const std::string& key) const {

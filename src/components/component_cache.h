@@ -7,6 +7,7 @@
 
 #include "base/cache_folder.h"
 #include "runtime/constants.h"
+#include "runtime/device.h"
 #include "runtime/kernel.h"
 #include "runtime/plan.h"
 #include "vivace/compile.h"
@@ -21,9 +22,9 @@ class ComponentCache {
  public:
   // Keeps nothing.
   ComponentCache() = default;
-  // `config` is the text of the component's config.json. Plans are kept by it, the weights' names, types and shapes, compile options, this machine and
+  // `config` is the text of the component's config.json. Plans are kept by it, the weights' names, types and shapes, compile options, the device and
   // this build; prepared weights by the weights' files instead (header, size, time of change; not where they lie).
-  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights);
+  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights, std::shared_ptr<Device> device);
   // Waits for what is being written.
   ~ComponentCache();
   ComponentCache(const ComponentCache&) = delete;
@@ -31,7 +32,7 @@ class ComponentCache {
   ComponentCache& operator=(ComponentCache&& other) noexcept;
 
   // nullopt where none is kept that can be used here. `key` says which graph of the component.
-  std::optional<Plan> plan(const std::string& key, const CompileOptions& options, const Backend& backend) const;
+  std::optional<Plan> plan(const std::string& key, const CompileOptions& options) const;
   void keep(const std::string& key, const CompileOptions& options, const Plan& plan) const;
 
   // Gives the store what earlier starts prepared. The first call does; others have nothing to add.
@@ -53,6 +54,7 @@ class ComponentCache {
 
   CacheFolder folder_;
   std::string component_;
+  std::shared_ptr<Device> device_;
   std::string model_, contents_;  // model_hash; the same with the files that hold the weights
   bool loaded_ = false;
   int parts_ = 0;        // of the prepared weights: a later size may need some in other layouts, which are kept as another part

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "backends/cpu/isa.h"
+#include "backends/devices.h"
 #include "base/build_id.h"
 #include "base/file_map.h"
 #include "base/json.h"
@@ -23,7 +23,7 @@ fs::path inside(const fs::path& folder, const std::string& file, const std::stri
 
 }  // namespace
 
-std::string package_isa() { return std::string(cpu::isa_name(cpu::isa())); }
+std::string package_isa() { return open_device()->target().level_name; }
 std::string package_build() { return build_id(); }
 
 std::shared_ptr<const ComponentPackage> ComponentPackage::find(const fs::path& component) {
@@ -54,11 +54,11 @@ std::shared_ptr<const ComponentPackage> ComponentPackage::find(const fs::path& c
   return package;
 }
 
-std::optional<Plan> ComponentPackage::plan(const std::string& key, const Backend& backend) const {
+std::optional<Plan> ComponentPackage::plan(const std::string& key, const Device& device) const {
   const auto found = plans_.find(key);
   if (found == plans_.end()) return std::nullopt;
   const fs::path path = inside(folder_ / name_, found->second, (folder_ / kPackageFile).string());
-  return parse_plan(FileMap::open(path)->bytes(), path.string(), backend);
+  return parse_plan(FileMap::open(path)->bytes(), path.string(), device);
 }
 
 void ComponentPackage::fail_without_plan(const std::string& wanted) const {

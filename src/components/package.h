@@ -13,7 +13,7 @@
 #include <string>
 
 #include "runtime/constant_file.h"
-#include "runtime/kernel.h"
+#include "runtime/device.h"
 #include "runtime/plan.h"
 #include "vivace/dtype.h"
 
@@ -37,7 +37,7 @@ class ComponentPackage {
   const std::string& variant() const { return variant_; }  // of its files
   const std::string& model() const { return model_; }      // what model_hash says of it
   // nullopt where there is none for `key`. Throws UserError when the file is damaged.
-  std::optional<Plan> plan(const std::string& key, const Backend& backend) const;
+  std::optional<Plan> plan(const std::string& key, const Device& device) const;
   // Throws UserError that names `wanted` and the plans that there are.
   [[noreturn]] void fail_without_plan(const std::string& wanted) const;
   // nullptr where the package holds no weights.

@@ -6,7 +6,7 @@
 #include <sstream>
 #include <tuple>
 
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/gemm/gemm.h"
 #include "base/log.h"
@@ -52,13 +52,13 @@ struct Seconds {
 
 // One layer's product both ways, in turns, so that a slow moment hits both alike.
 Seconds time_products(const LinearLayer& layer, DType dtype) {
-  const KernelEntry* gemm = cpu::backend().find("gemm");
+  const KernelEntry* gemm = cpu::device()->find("gemm");
   const Attrs plain, int8{{"compute", "int8_dynamic"}};
   const int64_t in = layer.info.in_features, out = layer.info.out_features;
   KernelCall call{.op = Op::linear, .attrs = &plain, .in = {Operand{dtype, {layer.rows, in}}, Operand{DType::float32, {out, in}, 0, true}}, .out = {dtype, {layer.rows, out}}};
-  KernelTimer floating(call);
+  KernelTimer floating(call, *cpu::device());
   call.attrs = &int8;
-  KernelTimer quantized(call);
+  KernelTimer quantized(call, *cpu::device());
   Seconds best{INFINITY, INFINITY};
   for (int round = 0; round < 3; ++round) {
     const TimingBudget budget{.runs = 3, .seconds = 0.05, .warm_up = round == 0};

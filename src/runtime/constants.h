@@ -8,14 +8,13 @@
 #include <vector>
 
 #include "runtime/constant_file.h"
+#include "runtime/device.h"
 
 namespace vivace {
 
-// 64-byte aligned memory, of huge pages where it is large; freed with its last owner. Throws UserError when it cannot be had.
-std::shared_ptr<void> allocate_pages(size_t bytes);
-
 class ConstantStore {
  public:
+  explicit ConstantStore(std::shared_ptr<Device> device) : device_(std::move(device)) {}
   // nullptr when `key` has not been made, nor lies in a file with this size.
   std::shared_ptr<void> find(const std::string& key, size_t bytes);
   void put(const std::string& key, std::shared_ptr<void> data, size_t bytes);
@@ -29,6 +28,7 @@ class ConstantStore {
   std::vector<Constant> take_new();
 
  private:
+  std::shared_ptr<Device> device_;
   std::map<std::string, std::shared_ptr<void>> entries_;
   std::vector<std::shared_ptr<const ConstantFile>> files_;
   std::vector<Constant> new_;

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "ir/graph.h"
@@ -52,11 +53,13 @@ struct Buffers {
   BadValue bad_value{};
 };
 
-// A kernel with everything fixed: run() does no shape work, allocation or look-up.
+class Stream;  // device.h
+
+// A kernel with everything fixed: run() does no shape work, allocation or look-up. Stream::launch() runs it, now or later.
 class BoundKernel {
  public:
   virtual ~BoundKernel() = default;
-  virtual void run() noexcept = 0;
+  virtual void run(Stream& stream) noexcept = 0;
 };
 
 using Refusal = std::optional<std::string>;  // nullopt: accepted
@@ -91,24 +94,17 @@ inline std::string packed_key(const KernelEntry& entry, const KernelCall& call, 
   return "pack " + std::string(entry.packed_as.empty() ? entry.name : entry.packed_as) + '(' + entry.pack_key(call) + "){" + source + '}';
 }
 
-struct Backend {
-  std::string_view name;
-  std::span<const KernelEntry> kernels;
-
-  // By name; nullptr when there is none.
-  const KernelEntry* find(std::string_view kernel) const {
-    for (const KernelEntry& entry : kernels)
-      if (entry.name == kernel) return &entry;
-    return nullptr;
-  }
-};
-
-// A BoundKernel out of a callable.
+// A BoundKernel out of a callable, which takes the stream where it has a use for it.
 template <class Fn>
 std::unique_ptr<BoundKernel> bound(Fn fn) {
   struct Bound final : BoundKernel {
     explicit Bound(Fn f) : fn(std::move(f)) {}
-    void run() noexcept override { fn(); }
+    void run(Stream& stream) noexcept override {
+      if constexpr (std::is_invocable_v<Fn&, Stream&>)
+        fn(stream);
+      else
+        fn();
+    }
     Fn fn;
   };
   return std::make_unique<Bound>(std::move(fn));

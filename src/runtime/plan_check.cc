@@ -15,11 +15,11 @@ constexpr int64_t kLargest = int64_t{1} << 48;
 
 class PlanCheck {
  public:
-  PlanCheck(const Plan& plan, const std::string& name, const Backend& backend)
-      : plan_(plan), name_(name), backend_(backend), view_(plan.values.size()), concat_(plan.values.size()), packed_(plan.values.size()), made_(plan.values.size()) {}
+  PlanCheck(const Plan& plan, const std::string& name, const Device& device)
+      : plan_(plan), name_(name), device_(device), view_(plan.values.size()), concat_(plan.values.size()), packed_(plan.values.size()), made_(plan.values.size()) {}
 
   void run() {
-    if (plan_.backend != backend_.name) fail(cat("is for backend ", plan_.backend, ", not ", backend_.name));
+    if (const std::string name = device_.target().name; plan_.backend != name) fail(cat("is for device ", plan_.backend, ", not ", name));
     try {
       check_all();
     } catch (const UserError&) {
@@ -174,7 +174,7 @@ class PlanCheck {
       require(exists(in) && ready(in) && (in_arena(in) ? phase != Phase::prepare && in < step.out : true), "a step's input");
       check_place(in);
     }
-    const KernelEntry* entry = backend_.find(step.kernel);
+    const KernelEntry* entry = device_.find(step.kernel);
     if (!entry || entry->op != step.op) fail(cat("asks for kernel ", step.kernel, " for ", op_name(step.op), ", which this Vivace lacks"));
     if (step.pack) return check_pack(step, *entry, phase);
     const OpRow& row = op_row(step.op);
@@ -225,7 +225,7 @@ class PlanCheck {
 
   const Plan& plan_;
   const std::string& name_;
-  const Backend& backend_;
+  const Device& device_;
   std::vector<const PlanView*> view_;  // by value: what makes it without a kernel
   std::vector<Concat> concat_;         // by value: the concat that makes it, with or without one
   std::vector<uint8_t> packed_, made_;
@@ -233,6 +233,6 @@ class PlanCheck {
 
 }  // namespace
 
-void check_plan(const Plan& plan, const std::string& name, const Backend& backend) { PlanCheck(plan, name, backend).run(); }
+void check_plan(const Plan& plan, const std::string& name, const Device& device) { PlanCheck(plan, name, device).run(); }
 
 }  // namespace vivace

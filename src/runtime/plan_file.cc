@@ -182,7 +182,7 @@ std::string serialize_plan(const Plan& plan) {
   return out + body;
 }
 
-Plan parse_plan(std::span<const std::byte> bytes, const std::string& name, const Backend& backend) {
+Plan parse_plan(std::span<const std::byte> bytes, const std::string& name, const Device& device) {
   if (bytes.size() < kHeaderBytes || std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) != 0) throw UserError(cat(name, ": is no plan of Vivace's"));
   uint32_t version = 0;
   uint64_t checksum = 0;
@@ -195,7 +195,7 @@ Plan parse_plan(std::span<const std::byte> bytes, const std::string& name, const
   Reader reader(body, name);
   reader(plan);
   reader.expect_end();
-  check_plan(plan, name, backend);
+  check_plan(plan, name, device);
   return plan;
 }
 

@@ -18,7 +18,7 @@ struct Buffer {
 
 class MemoryPlanner {
  public:
-  MemoryPlanner(Plan& plan, const Backend& backend) : plan_(plan), backend_(backend), buffers_(plan.values.size()) {}
+  MemoryPlanner(Plan& plan, const Device& device) : plan_(plan), device_(device), buffers_(plan.values.size()) {}
 
   void run() {
     plan_.arena_bytes = 0;
@@ -92,7 +92,7 @@ class MemoryPlanner {
     for (const auto* program : {&plan_.setup, &plan_.step})
       for (const PlanStep& step : *program) {
         const int32_t now = time++;
-        const KernelEntry* entry = backend_.find(step.kernel);
+        const KernelEntry* entry = device_.find(step.kernel);
         if (!entry || !entry->in_place || step.in.empty() || !in_arena(step.in[0]) || !in_arena(step.out)) continue;
         const int32_t source = root(step.in[0]);
         const PlanValue &from = plan_.values[static_cast<size_t>(step.in[0])], &to = plan_.values[static_cast<size_t>(step.out)];
@@ -139,13 +139,13 @@ class MemoryPlanner {
   }
 
   Plan& plan_;
-  const Backend& backend_;
+  const Device& device_;
   std::vector<Buffer> lives_;  // first and last only
   std::vector<Buffer> buffers_;
 };
 
 }  // namespace
 
-void plan_memory(Plan& plan, const Backend& backend) { MemoryPlanner(plan, backend).run(); }
+void plan_memory(Plan& plan, const Device& device) { MemoryPlanner(plan, device).run(); }
 
 }  // namespace vivace

@@ -9,8 +9,7 @@ namespace vivace {
 // What the runtime did for a request. Tensors are counted by tensor_allocations().
 struct RequestCounters {
   int64_t allocations = 0;  // of arenas, workspaces and constants
-  // Waits of the host for a device: a copy back, a condition on a value there, an event. A backend whose kernels have run when run() returns has none,
-  // so the CPU's never counts; one with a queue counts each wait where it waits.
+  // Waits of the host for a device, counted by Stream::wait() alone. The CPU's work is done when it returns, so it never counts.
   int64_t host_device_syncs = 0;
   int64_t plans_compiled = 0;
   int64_t plans_resized = 0;       // by resize(): no pass, no choice of kernels

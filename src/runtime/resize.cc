@@ -13,7 +13,7 @@ namespace {
 
 class Resizing {
  public:
-  Resizing(const Plan& from, const Sizes& sizes, const Backend& backend, Plan& to) : from_(from), sizes_(sizes), backend_(backend), plan_(to) {}
+  Resizing(const Plan& from, const Sizes& sizes, const Device& device, Plan& to) : from_(from), sizes_(sizes), device_(device), plan_(to) {}
 
   Refusal run() {
     plan_ = from_;
@@ -23,7 +23,7 @@ class Resizing {
     for (const auto* program : {&plan_.setup, &plan_.step})
       for (const PlanStep& step : *program)
         if (Refusal failed = check_kernel(step)) return failed;
-    plan_memory(plan_, backend_);
+    plan_memory(plan_, device_);
     return std::nullopt;
   }
 
@@ -96,8 +96,8 @@ class Resizing {
   }
 
   Refusal check_kernel(const PlanStep& step) {
-    const KernelEntry* entry = backend_.find(step.kernel);
-    if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which backend ", backend_.name, " lacks"));
+    const KernelEntry* entry = device_.find(step.kernel);
+    if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which device ", device_.target().name, " lacks"));
     const KernelCall call = kernel_call(plan_, step);
     if (Refusal reason = entry->refuse ? entry->refuse(call) : std::nullopt) return cat("kernel ", step.kernel, " in ", step.scope, ": ", *reason);
     if (entry->packed_input < 0) return std::nullopt;
@@ -111,13 +111,13 @@ class Resizing {
 
   const Plan& from_;
   const Sizes& sizes_;
-  const Backend& backend_;
+  const Device& device_;
   Plan& plan_;
 };
 
 }  // namespace
 
-Refusal resize(const Plan& plan, const Sizes& sizes, const Backend& backend, Plan& to) { return Resizing(plan, sizes, backend, to).run(); }
+Refusal resize(const Plan& plan, const Sizes& sizes, const Device& device, Plan& to) { return Resizing(plan, sizes, device, to).run(); }
 
 Sizes sizes_of(const Plan& plan) {
   Sizes sizes;

@@ -12,16 +12,16 @@
 namespace vivace {
 namespace {
 
-const KernelEntry& entry_of(const Backend& backend, const PlanStep& step) {
-  const KernelEntry* entry = backend.find(step.kernel);
-  if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which backend ", backend.name, " lacks"));
+const KernelEntry& entry_of(const Device& device, const PlanStep& step) {
+  const KernelEntry* entry = device.find(step.kernel);
+  if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which device ", device.target().name, " lacks"));
   return *entry;
 }
 
-void grow(std::shared_ptr<void>& pages, size_t& bytes, size_t wanted, Request& request) {
+void grow(Device& device, std::shared_ptr<void>& pages, size_t& bytes, size_t wanted, Request& request) {
   if (pages && bytes >= wanted) return;
   pages.reset();  // before the new ones are taken
-  pages = allocate_pages(wanted);
+  pages = device.allocate(wanted);
   bytes = wanted;
   ++request.counters.allocations;
 }
@@ -33,20 +33,20 @@ size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.
 
 }  // namespace
 
-Session::Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory)
-    : plan_(std::move(plan)), constants_(plan_->values.size()), memory_(std::move(memory)) {
+Session::Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory)
+    : plan_(std::move(plan)), constants_(plan_->values.size()), memory_(std::move(memory)), stream_(device.stream()) {
   const FixedThreads fixed(threads_);
-  prepare(backend, store, weights, request);
+  prepare(device, store, weights, request);
   size_t workspace = 0;
   for (const auto* program : {&plan_->setup, &plan_->step})
     for (const PlanStep& step : *program) {
-      const KernelEntry& entry = entry_of(backend, step);
+      const KernelEntry& entry = entry_of(device, step);
       if (entry.workspace_bytes) workspace = std::max(workspace, entry.workspace_bytes(kernel_call(*plan_, step)));
     }
-  grow(memory_.arena, memory_.arena_bytes, static_cast<size_t>(plan_->arena_bytes), request);
-  grow(memory_.workspace, memory_.workspace_bytes, workspace, request);
-  bind(backend, plan_->setup, 0, setup_);
-  bind(backend, plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
+  grow(device, memory_.arena, memory_.arena_bytes, static_cast<size_t>(plan_->arena_bytes), request);
+  grow(device, memory_.workspace, memory_.workspace_bytes, workspace, request);
+  bind(device, plan_->setup, 0, setup_);
+  bind(device, plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
 }
 
 // The call of the kernel that will read what `step` packs.
@@ -57,8 +57,8 @@ KernelCall Session::packing_call(const KernelEntry& entry, const PlanStep& step)
   return result;
 }
 
-size_t Session::constant_bytes(const Backend& backend, const PlanStep& step) const {
-  const KernelEntry& entry = entry_of(backend, step);
+size_t Session::constant_bytes(const Device& device, const PlanStep& step) const {
+  const KernelEntry& entry = entry_of(device, step);
   return step.pack ? entry.packed_bytes(packing_call(entry, step)) : bytes_of(plan_->values[static_cast<size_t>(step.out)]);
 }
 
@@ -69,7 +69,7 @@ void* Session::address(int32_t value) const {
 }
 
 // Runs what makes the missing constants, on buffers of their own that go when their last reader has run.
-void Session::prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request) {
+void Session::prepare(Device& device, ConstantStore& store, const WeightSource& weights, Request& request) {
   const auto& values = plan_->values;
   std::vector<uint8_t> needed(values.size());
   for (const auto* program : {&plan_->setup, &plan_->step})
@@ -86,7 +86,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
     if (!needed[out]) continue;
-    if (auto found = store.find(values[out].key, constant_bytes(backend, step))) {
+    if (auto found = store.find(values[out].key, constant_bytes(device, step))) {
       constants_[out] = std::move(found);
       continue;
     }
@@ -110,7 +110,7 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
     request.check();
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
-    const KernelEntry& entry = entry_of(backend, step);
+    const KernelEntry& entry = entry_of(device, step);
     if (step.pack) {
       const KernelCall packed = packing_call(entry, step);
       const size_t bytes = entry.packed_bytes(packed);
@@ -119,12 +119,12 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
       store.put(values[out].key, constants_[out], bytes);
     } else {
       const size_t bytes = bytes_of(values[out]);
-      constants_[out] = keep[out] ? store.allocate(bytes) : allocate_pages(bytes);
+      constants_[out] = keep[out] ? store.allocate(bytes) : device.allocate(bytes);
       const KernelCall c = kernel_call(*plan_, step);
-      const std::shared_ptr<void> workspace = allocate_pages(entry.workspace_bytes ? entry.workspace_bytes(c) : 0);
+      const std::shared_ptr<void> workspace = device.allocate(entry.workspace_bytes ? entry.workspace_bytes(c) : 0);
       Buffers buffers{.in = {}, .out = address(step.out), .workspace = workspace.get()};
       for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-      entry.bind(c, buffers)->run();
+      stream_->launch(*entry.bind(c, buffers));
       if (keep[out]) store.put(values[out].key, constants_[out], bytes);
     }
     ++request.counters.allocations;
@@ -138,10 +138,10 @@ void Session::prepare(const Backend& backend, ConstantStore& store, const Weight
   }
 }
 
-std::vector<Constant> Session::constants(const Backend& backend) const {
+std::vector<Constant> Session::constants(const Device& device) const {
   std::vector<size_t> bytes(constants_.size());
   for (const PlanStep& step : plan_->prepare)
-    if (constants_[static_cast<size_t>(step.out)]) bytes[static_cast<size_t>(step.out)] = constant_bytes(backend, step);
+    if (constants_[static_cast<size_t>(step.out)]) bytes[static_cast<size_t>(step.out)] = constant_bytes(device, step);
   std::vector<Constant> result;
   for (size_t v = 0; v < constants_.size(); ++v) {
     if (!constants_[v]) continue;
@@ -152,13 +152,13 @@ std::vector<Constant> Session::constants(const Backend& backend) const {
   return result;
 }
 
-void Session::bind(const Backend& backend, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound) {
+void Session::bind(const Device& device, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound) {
   bound.reserve(steps.size());
   for (const PlanStep& step : steps) {
     const auto number = first_number + static_cast<int32_t>(bound.size());
     Buffers buffers{.in = {}, .out = address(step.out), .workspace = memory_.workspace.get(), .bad_value = {first_bad_.get(), number}};
     for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-    bound.push_back(entry_of(backend, step).bind(kernel_call(*plan_, step), buffers));
+    bound.push_back(entry_of(device, step).bind(kernel_call(*plan_, step), buffers));
   }
 }
 
@@ -196,7 +196,7 @@ void Session::run(Phase phase, Request& request) {
   const FixedThreads fixed(threads_);
   for (const auto& kernel : phase == Phase::setup ? setup_ : step_) {
     request.check();
-    kernel->run();
+    stream_->launch(*kernel);
   }
 }
 
@@ -207,7 +207,7 @@ void Session::run_timed(Phase phase, Request& request, std::vector<double>& seco
   auto before = std::chrono::steady_clock::now();
   for (size_t i = 0; i < kernels.size(); ++i) {
     request.check();
-    kernels[i]->run();
+    stream_->launch(*kernels[i]);
     const auto after = std::chrono::steady_clock::now();
     seconds[i] += std::chrono::duration<double>(after - before).count();
     before = after;

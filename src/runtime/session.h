@@ -9,7 +9,7 @@
 
 #include "base/parallel.h"
 #include "runtime/constants.h"
-#include "runtime/kernel.h"
+#include "runtime/device.h"
 #include "runtime/plan.h"
 #include "runtime/request.h"
 
@@ -35,7 +35,7 @@ struct SessionMemory {
 class Session {
  public:
   // Prepares the constants that `store` lacks, takes memory, binds every kernel. Throws Interrupted when the request stops meanwhile.
-  Session(std::shared_ptr<const Plan> plan, const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory = {});
+  Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory = {});
 
   const Plan& plan() const { return *plan_; }
   // A view of the buffer of an input or output; row-major, dense. Unknown name: InternalError.
@@ -56,7 +56,7 @@ class Session {
 
   // What setup and step read that is not computed there: prepared constants, and weights that are used as the checkpoint stores them. A store that
   // holds these (ConstantStore::add_file) needs no checkpoint.
-  std::vector<Constant> constants(const Backend& backend) const;
+  std::vector<Constant> constants(const Device& device) const;
 
   size_t arena_bytes() const { return memory_.arena_bytes; }
   size_t workspace_bytes() const { return memory_.workspace_bytes; }
@@ -66,16 +66,17 @@ class Session {
  private:
   KernelCall packing_call(const KernelEntry& entry, const PlanStep& step) const;
   // What the output of a prepare step takes.
-  size_t constant_bytes(const Backend& backend, const PlanStep& step) const;
+  size_t constant_bytes(const Device& device, const PlanStep& step) const;
   void* address(int32_t value) const;
-  void prepare(const Backend& backend, ConstantStore& store, const WeightSource& weights, Request& request);
+  void prepare(Device& device, ConstantStore& store, const WeightSource& weights, Request& request);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
-  void bind(const Backend& backend, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound);
+  void bind(const Device& device, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound);
   Tensor port(const std::vector<PlanPort>& ports, const std::string& name);
 
   std::shared_ptr<const Plan> plan_;
   std::vector<std::shared_ptr<void>> constants_;  // by value; null where it is none
   SessionMemory memory_;
+  std::unique_ptr<Stream> stream_;
   const int threads_ = num_threads();  // that kernels are bound for and run on
   std::vector<std::unique_ptr<BoundKernel>> setup_, step_;
   std::unique_ptr<int32_t> first_bad_ = std::make_unique<int32_t>(-1);  // the number of the kernel; where it lies is known to all of them

@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "../models/golden.h"
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "codegen/cuda_source.h"
 #include "vivace/error.h"
 
@@ -44,7 +44,7 @@ Tensor on_cpu(const char* program, const std::vector<Tensor>& inputs, DType outp
     named[std::to_string(i)] = inputs[i];
   }
   b.output("y", b.emit(Op::tile, values, {{"program", std::string(program)}, {"to", std::string(dtype_name(output))}}));
-  return golden::run(b.take(), cpu::backend(), {}, named, "", 0).at("y");
+  return golden::run(b.take(), cpu::device(), {}, named, "", 0).at("y");
 }
 
 // A few roundings of float32 arithmetic on values of about 10, then one of the result.

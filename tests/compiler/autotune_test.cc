@@ -7,7 +7,7 @@
 
 #include "../models/components.h"
 #include "../temp_folder.h"
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "compiler/compile.h"
 #include "runtime/session.h"
 #include "vivace/error.h"
@@ -27,6 +27,8 @@ std::vector<std::string> fake_variants(const KernelCall&) { return {"a=2 b=10"};
 const KernelEntry kFake{.name = "fake", .op = Op::silu, .refuse = nullptr, .bind = fake_bind, .parameters = fake_parameters, .variants = fake_variants};
 const Attrs kNoAttrs;
 
+std::string machine() { return cpu::device()->target().text; }
+
 TuningRequest fake_request() { return {.call = {.op = Op::silu, .attrs = &kNoAttrs, .in = {Operand{DType::float32, {4}}}, .out = {DType::float32, {4}}}, .candidates = {&kFake}}; }
 
 std::set<std::string> tried(const CompilerFlags& flags) {
@@ -34,7 +36,7 @@ std::set<std::string> tried(const CompilerFlags& flags) {
   TuningStore store;
   const TuningRequest request = fake_request();
   Request caller;
-  autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = flags}, store, caller);
+  autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = flags}, store, *cpu::device(), caller);
   return g_tried;
 }
 
@@ -65,11 +67,11 @@ TEST(Autotune, WhatIsKnownIsNotSearchedAgain) {
   const TuningRequest request = fake_request();
   const CompileOptions options{.mode = CompileMode::max_autotune};
   Request caller;
-  const auto first = autotune({&request, 1}, options, store, caller), second = autotune({&request, 1}, options, store, caller);
+  const auto first = autotune({&request, 1}, options, store, *cpu::device(), caller), second = autotune({&request, 1}, options, store, *cpu::device(), caller);
   EXPECT_EQ(caller.counters.settings_timed, 2);
   EXPECT_EQ(first[0].measured.size(), 2u);
   EXPECT_EQ(second[0].measured[0].tuning, first[0].measured[0].tuning);
-  const auto third = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = {.coordinate_descent_tuning = true}}, store, caller);
+  const auto third = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = {.coordinate_descent_tuning = true}}, store, *cpu::device(), caller);
   EXPECT_GT(third[0].settings, 2);
   EXPECT_EQ(caller.counters.settings_timed, 2 + third[0].settings) << "another kind of search is another search";
 }
@@ -79,10 +81,10 @@ TEST(Autotune, ABudgetOfNothingTimesNothing) {
   const TuningRequest request = fake_request();
   g_tried.clear();
   Request caller;
-  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .autotune_seconds = 0}, store, caller);
+  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .autotune_seconds = 0}, store, *cpu::device(), caller);
   EXPECT_TRUE(results[0].measured.empty());
   EXPECT_TRUE(g_tried.empty());
-  EXPECT_FALSE(store.find(tuning_key(request, {})).has_value()) << "the next compile must search";
+  EXPECT_FALSE(store.find(tuning_key(request, {}, machine())).has_value()) << "the next compile must search";
 }
 
 // The first search takes more than there is; it has a result even so, and the second is left for the next compile.
@@ -96,7 +98,7 @@ TEST(Autotune, WhenTheBudgetIsSpentTheBestSoFarWins) {
   std::vector<AutotuneProgress> seen;
   const CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0.01, .on_autotune = [&](const AutotuneProgress& p) { seen.push_back(p); }};
   Request caller;
-  const auto results = autotune(requests, options, store, caller);
+  const auto results = autotune(requests, options, store, *cpu::device(), caller);
   EXPECT_TRUE(results[0].measured.empty());
   ASSERT_EQ(results[1].measured.size(), 1u);
   EXPECT_EQ(results[1].measured[0].tuning, "") << "no time was left for the variant";
@@ -104,8 +106,8 @@ TEST(Autotune, WhenTheBudgetIsSpentTheBestSoFarWins) {
   EXPECT_EQ(seen[0].done, 1);
   EXPECT_EQ(seen[0].total, 2);
   EXPECT_EQ(seen[0].budget, 0.01);
-  EXPECT_TRUE(store.find(tuning_key(requests[1], {})).has_value());
-  EXPECT_FALSE(store.find(tuning_key(requests[0], {})).has_value());
+  EXPECT_TRUE(store.find(tuning_key(requests[1], {}, machine())).has_value());
+  EXPECT_FALSE(store.find(tuning_key(requests[0], {}, machine())).has_value());
 }
 
 // A search that is stopped ends with the setting it is at; nothing half searched is stored.
@@ -123,9 +125,9 @@ TEST(Autotune, StopsBetweenTwoTimings) {
   request.candidates = {&stopping};
   TuningStore store;
   Request caller(stop.get_token());
-  EXPECT_THROW(autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, caller), Interrupted);
+  EXPECT_THROW(autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, *cpu::device(), caller), Interrupted);
   EXPECT_EQ(g_tried, std::set<std::string>{""});
-  EXPECT_FALSE(store.find(tuning_key(request, {})).has_value());
+  EXPECT_FALSE(store.find(tuning_key(request, {}, machine())).has_value());
 }
 
 TEST(Autotune, ResultsAreText) {
@@ -150,7 +152,7 @@ TEST(Autotune, AnotherProcessFindsTheResultsInTheFolder) {
   const auto timed = [&] {
     Request caller;
     TuningStore store{CacheFolder(cache)};
-    autotune({&request, 1}, options, store, caller);
+    autotune({&request, 1}, options, store, *cpu::device(), caller);
     return caller.counters.settings_timed;
   };
   EXPECT_EQ(timed(), 2);
@@ -164,11 +166,11 @@ TEST(Autotune, AnotherProcessFindsTheResultsInTheFolder) {
 TEST(Autotune, ANonsenseResultIsSearchedAgain) {
   const TempFolder folder;
   const CacheFolder cache{CacheOptions{.folder = folder.path(), .max_bytes = 1'000'000}};
-  cache.write("tuning", tuning_key(fake_request(), {}), "0.1 1\n0.5 no_such_kernel\n");
+  cache.write("tuning", tuning_key(fake_request(), {}, machine()), "0.1 1\n0.5 no_such_kernel\n");
   TuningStore store{cache};
   const TuningRequest request = fake_request();
   Request caller;
-  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, caller);
+  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, *cpu::device(), caller);
   EXPECT_EQ(results[0].measured[0].kernel, "fake");
 }
 
@@ -177,7 +179,7 @@ TEST(Autotune, APlanRunsWhatWasFound) {
     if (item.at("name") != "unet_sdxl") continue;
     const auto run = [&](const CompileOptions& options) {
       auto [graph, inputs] = golden::make_component(item, DType::float32);
-      return golden::run(std::move(graph), cpu::backend(), options, inputs, "", 0).at("sample");
+      return golden::run(std::move(graph), cpu::device(), options, inputs, "", 0).at("sample");
     };
     const CompileOptions tuned{.mode = CompileMode::max_autotune, .autotune_seconds = 1};
     const Tensor eager = run({}), fast = run(tuned);
@@ -187,7 +189,7 @@ TEST(Autotune, APlanRunsWhatWasFound) {
     TuningStore store;
     Request caller;
     const auto plan_with = [&](double seconds) {
-      return compile(golden::make_component(item, DType::float32).graph, cpu::backend(), {.mode = CompileMode::max_autotune, .autotune_seconds = seconds}, &store, &caller);
+      return compile(golden::make_component(item, DType::float32).graph, *cpu::device(), {.mode = CompileMode::max_autotune, .autotune_seconds = seconds}, &store, &caller);
     };
     plan_with(1);
     const int64_t before = caller.counters.settings_timed;
@@ -202,7 +204,7 @@ TEST(Autotune, APlanRunsWhatWasFound) {
       ++measured;
     }
     EXPECT_GT(measured, 10) << "the plan shows what was timed";
-    const Plan listed = compile(golden::make_component(item, DType::float32).graph, cpu::backend(), {.mode = CompileMode::max_autotune, .autotune_seconds = 0});
+    const Plan listed = compile(golden::make_component(item, DType::float32).graph, *cpu::device(), {.mode = CompileMode::max_autotune, .autotune_seconds = 0});
     EXPECT_EQ(std::ranges::count(plan.step, Op::concat, &PlanStep::op), std::ranges::count(listed.step, Op::concat, &PlanStep::op))
         << "no kernel is chosen that cannot write into a concat's buffer";
     EXPECT_GT(plan.autotuning.seconds_each_call, plan.autotuning.seconds);

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 
 namespace vivace {
 namespace {
@@ -28,9 +28,9 @@ TEST(Measure, EveryKernelThatAcceptsRunsWithEveryTuning) {
   const KernelCall attention{.op = Op::attention, .attrs = &heads, .in = {tokens, tokens, tokens}, .out = tokens};
   int timed = 0;
   for (const KernelCall& call : {linear, attention})
-    for (const KernelEntry& entry : cpu::backend().kernels) {
+    for (const KernelEntry& entry : cpu::device()->kernels()) {
       if (entry.op != call.op || (entry.refuse && entry.refuse(call))) continue;
-      KernelTimer timer(call);
+      KernelTimer timer(call, *cpu::device());
       std::vector<std::string> tunings{""};
       if (entry.variants)
         for (std::string& text : entry.variants(call)) tunings.push_back(std::move(text));

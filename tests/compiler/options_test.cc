@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "../models/components.h"
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "backends/cpu/isa.h"
 #include "base/log.h"
 #include "vivace/error.h"
@@ -42,11 +42,11 @@ TEST(Options, FuseQkvIsTheCompilersOwnFusion) {
     CompileOptions only_projections{.mode = CompileMode::default_};
     for (const PassInfo& pass : pass_list())
       if (pass.optional && pass.name != "fuse_projections") only_projections.disable_passes.emplace_back(pass.name);
-    const Plan eager = compile(golden_graph(name), cpu::backend(), {});
-    const Plan fused = compile(golden_graph(name), cpu::backend(), {.fuse_qkv = true});
-    EXPECT_EQ(text(fused), text(compile(golden_graph(name), cpu::backend(), only_projections))) << name;
-    EXPECT_EQ(text(compile(golden_graph(name), cpu::backend(), {.mode = CompileMode::default_, .fuse_qkv = true})),
-              text(compile(golden_graph(name), cpu::backend(), {.mode = CompileMode::default_})));
+    const Plan eager = compile(golden_graph(name), *cpu::device(), {});
+    const Plan fused = compile(golden_graph(name), *cpu::device(), {.fuse_qkv = true});
+    EXPECT_EQ(text(fused), text(compile(golden_graph(name), *cpu::device(), only_projections))) << name;
+    EXPECT_EQ(text(compile(golden_graph(name), *cpu::device(), {.mode = CompileMode::default_, .fuse_qkv = true})),
+              text(compile(golden_graph(name), *cpu::device(), {.mode = CompileMode::default_})));
     // Self-attention loses two GEMMs, cross-attention one.
     const int attentions = count(eager, Op::attention), cross = count(eager, Op::attention, "attn2");
     EXPECT_GT(attentions, 0);
@@ -58,7 +58,7 @@ TEST(Options, FuseQkvIsTheCompilersOwnFusion) {
 TEST(Options, WinogradErrorBoundsTheKernels) {
   if (cpu::isa() < cpu::Isa::avx2) GTEST_SKIP() << "no Winograd below AVX2";
   CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
-  const auto plan = [&] { return compile(golden_graph("unet_sdxl"), cpu::backend(), options); };
+  const auto plan = [&] { return compile(golden_graph("unet_sdxl"), *cpu::device(), options); };
   const auto chosen = [&](const Plan& of, std::string_view kernel) {
     return std::ranges::count_if(of.step, [&](const PlanStep& step) { return step.kernel.find(kernel) != std::string::npos; });
   };
@@ -96,7 +96,7 @@ return y=%3
 )");
   CompileOptions options{.mode = CompileMode::max_autotune, .int16_error = 0, .autotune_seconds = 0};
   const auto count_of = [&](std::string_view kernel) {
-    const Plan plan = compile(graph, cpu::backend(), options);
+    const Plan plan = compile(graph, *cpu::device(), options);
     return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel == kernel; });
   };
   EXPECT_GT(count_of("gemm_strassen"), 0);
@@ -121,7 +121,7 @@ return y=%3, z=%5
 )");
   CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
   const auto count = [&] {
-    const Plan plan = compile(graph, cpu::backend(), options);
+    const Plan plan = compile(graph, *cpu::device(), options);
     return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel == "gemm_int16" || step.kernel == "gemm_geglu_int16"; });
   };
   EXPECT_EQ(count(), 2) << "bfloat16 alone";
@@ -139,9 +139,9 @@ return y=%3, z=%5
 
 TEST(Options, Conv1x1AsMm) {
   CompileOptions options{.mode = CompileMode::default_};
-  const Plan before = compile(golden_graph("unet_sd1"), cpu::backend(), options);
+  const Plan before = compile(golden_graph("unet_sd1"), *cpu::device(), options);
   options.flags.conv_1x1_as_mm = true;
-  const Plan after = compile(golden_graph("unet_sd1"), cpu::backend(), options);
+  const Plan after = compile(golden_graph("unet_sd1"), *cpu::device(), options);
   const int pointwise = count(before, Op::conv2d, "conv_shortcut") + count(before, Op::conv2d, "proj_in") + count(before, Op::conv2d, "proj_out");
   EXPECT_GT(pointwise, 4);
   EXPECT_EQ(count(before, Op::conv2d) - count(after, Op::conv2d), pointwise);
@@ -152,7 +152,7 @@ TEST(Options, Conv1x1AsMm) {
 
 TEST(Options, MatmulPrecisionIsLoweredWhereThatIsFaster) {
   for (const auto& [precision, name] : {std::pair{MatmulPrecision::highest, ""}, {MatmulPrecision::high, "high"}, {MatmulPrecision::medium, "medium"}}) {
-    const Plan plan = compile(golden_graph("unet_sdxl"), cpu::backend(), {.float32_matmul_precision = precision});
+    const Plan plan = compile(golden_graph("unet_sdxl"), *cpu::device(), {.float32_matmul_precision = precision});
     int linears = 0, int16 = 0;
     for (const PlanStep& step : plan.step) {
       if (step.op != Op::linear) continue;
@@ -187,7 +187,7 @@ TEST(Options, AttentionBackends) {
   EXPECT_EQ(sdp_backends_name({SDPBackend::math, SDPBackend::flash}), "flash,math");
   for (const char* wrong : {"", "flash,", "flash, math", "xformers"}) EXPECT_THROW(parse_sdp_backends(wrong), UsageError) << wrong;
 
-  const Plan plan = compile(golden_graph("unet_sdxl"), cpu::backend(), {.sdpa = {SDPBackend::efficient, SDPBackend::math}});
+  const Plan plan = compile(golden_graph("unet_sdxl"), *cpu::device(), {.sdpa = {SDPBackend::efficient, SDPBackend::math}});
   for (const PlanStep& step : plan.step)
     if (step.op == Op::attention) {
       EXPECT_NE(step.kernel, "attention_flash");
@@ -200,7 +200,7 @@ TEST(Options, ARefusedAttentionBackendSaysWhy) {
   const Value x = b.input("x", DType::float32, {1, 4, 1040});  // one head wider than flash takes
   b.output("y", b.attention(x, x, x, {}, 1, 0.03, false));
   try {
-    compile(b.take(), cpu::backend(), {.sdpa = SDPBackend::flash});
+    compile(b.take(), *cpu::device(), {.sdpa = SDPBackend::flash});
     ADD_FAILURE() << "no error";
   } catch (const UserError& error) {
     for (const char* word : {"flash", "head"}) EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();

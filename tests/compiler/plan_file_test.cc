@@ -7,8 +7,8 @@
 #include <random>
 
 #include "../models/components.h"
-#include "backends/cpu/backend.h"
-#include "backends/ref/backend.h"
+#include "backends/cpu/device.h"
+#include "backends/ref/device.h"
 #include "base/log.h"
 #include "runtime/resize.h"
 #include "runtime/session.h"
@@ -38,12 +38,12 @@ Plan small_plan() { return compile(parse_graph(R"(%0 = input(name="x") : float32
 %2 = linear(%0, %1) : float32[2, 4]
 %3 = silu(%2) : float32[2, 4]
 return y=%3
-)"), cpu::backend(), {.mode = CompileMode::default_}); }
+)"), *cpu::device(), {.mode = CompileMode::default_}); }
 
 TEST(PlanFile, EveryFieldComesBack) {
   for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune})
     for (DType dtype : {DType::float32, DType::float16}) {
-      Plan plan = compile(sdxl_graph(dtype), cpu::backend(), {.mode = mode, .autotune_seconds = 0});
+      Plan plan = compile(sdxl_graph(dtype), *cpu::device(), {.mode = mode, .autotune_seconds = 0});
       // What this machine's compiling leaves empty.
       plan.step[3].tuning = "rows=4";
       plan.step[3].measured = {{"gemm", "rows=4", 1e-3}, {"gemm_other", "", 0.5}};
@@ -52,7 +52,7 @@ TEST(PlanFile, EveryFieldComesBack) {
       plan.graph_breaks = {"one", "two"};
       plan.step[5].attrs.set("some", Attr(std::vector<int64_t>{-1, int64_t{1} << 40, 0}));
       const std::string file = serialize_plan(plan);
-      EXPECT_EQ(parse_plan(bytes_of(file), "plan", cpu::backend()), plan);
+      EXPECT_EQ(parse_plan(bytes_of(file), "plan", *cpu::device()), plan);
       EXPECT_EQ(serialize_plan(plan), file);
     }
 }
@@ -74,26 +74,26 @@ TEST(PlanFile, EveryFieldCounts) {
     changes[i](changed);
     const std::string other = serialize_plan(changed);
     EXPECT_NE(other, file) << i;
-    EXPECT_EQ(parse_plan(bytes_of(other), "plan", cpu::backend()), changed) << i;
+    EXPECT_EQ(parse_plan(bytes_of(other), "plan", *cpu::device()), changed) << i;
   }
 }
 
 TEST(PlanFile, ADynamicPlanCanStillBeResized) {
-  const Plan plan = compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false});
+  const Plan plan = compile(sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false});
   const std::string file = serialize_plan(plan);
-  const Plan read = parse_plan(bytes_of(file), "plan", cpu::backend());
+  const Plan read = parse_plan(bytes_of(file), "plan", *cpu::device());
   for (const Sizes& sizes : {Sizes{{"batch", 1}}, {{"height", 4}, {"width", 12}}, {{"batch", 3}, {"tokens", 5}, {"timesteps", 30}}}) {
     Plan from_plan, from_file;
-    ASSERT_EQ(resize(plan, sizes, cpu::backend(), from_plan), std::nullopt);
-    ASSERT_EQ(resize(read, sizes, cpu::backend(), from_file), std::nullopt);
+    ASSERT_EQ(resize(plan, sizes, *cpu::device(), from_plan), std::nullopt);
+    ASSERT_EQ(resize(read, sizes, *cpu::device(), from_file), std::nullopt);
     EXPECT_EQ(from_file, from_plan);
-    EXPECT_NO_THROW(check_plan(from_file, "resized", cpu::backend()));
+    EXPECT_NO_THROW(check_plan(from_file, "resized", *cpu::device()));
   }
 }
 
 TEST(PlanFile, DamageIsAClearError) {
   const std::string good = serialize_plan(small_plan());
-  const auto error = [&](const std::string& file) { return message_of<UserError>([&] { parse_plan(bytes_of(file), "x.plan", cpu::backend()); }); };
+  const auto error = [&](const std::string& file) { return message_of<UserError>([&] { parse_plan(bytes_of(file), "x.plan", *cpu::device()); }); };
   EXPECT_EQ(error(""), "x.plan: is no plan of Vivace's");
   EXPECT_EQ(error("GIF89a" + good), "x.plan: is no plan of Vivace's");
   std::string newer = good;
@@ -108,7 +108,7 @@ TEST(PlanFile, DamageIsAClearError) {
   EXPECT_NE(error(serialize_plan(plan)).find("asks for kernel linear_from_the_future"), std::string::npos);
   plan = small_plan();
   plan.backend = "tpu";
-  EXPECT_NE(error(serialize_plan(plan)).find("is for backend tpu"), std::string::npos);
+  EXPECT_NE(error(serialize_plan(plan)).find("is for device tpu"), std::string::npos);
 }
 
 TEST(PlanFile, BuffersOutsideTheArenaAreRefused) {
@@ -129,7 +129,7 @@ TEST(PlanFile, BuffersOutsideTheArenaAreRefused) {
   for (size_t i = 0; i < breaks.size(); ++i) {
     Plan plan = small_plan();
     breaks[i](plan);
-    EXPECT_THROW(parse_plan(bytes_of(serialize_plan(plan)), "plan", cpu::backend()), UserError) << i;
+    EXPECT_THROW(parse_plan(bytes_of(serialize_plan(plan)), "plan", *cpu::device()), UserError) << i;
   }
 }
 
@@ -141,12 +141,12 @@ TEST(PlanFile, ProductsOfWeightsArePrepared) {
 %3 = linear(%1, %2) : float32[2, 3]
 %4 = add(%0, %3) : float32[2, 3]
 return y=%4
-)"), cpu::backend(), {}));
-  check_plan(*plan, "plan", cpu::backend());
+)"), *cpu::device(), {}));
+  check_plan(*plan, "plan", *cpu::device());
   std::map<std::string, std::vector<float>> weights{{"a", {1, 2, 3, 4}}, {"b", {1, 0, 0, 1, 1, 1}}};
-  ConstantStore store;
+  ConstantStore store(cpu::device());
   Request request;
-  Session session(plan, cpu::backend(), store, {.find = [&](const std::string& name) { return WeightBytes{DType::float32, weights.at(name).data()}; }, .release = [](const std::string&) {}}, request);
+  Session session(plan, *cpu::device(), store, {.find = [&](const std::string& name) { return WeightBytes{DType::float32, weights.at(name).data()}; }, .release = [](const std::string&) {}}, request);
   session.set_input("x", Tensor::zeros({2, 3}));
   session.run(Phase::step, request);
   const Tensor y = session.output("y");
@@ -156,7 +156,7 @@ return y=%4
 
 // What a resize relies on: it follows views to the buffer they lie in and places everything anew.
 TEST(PlanFile, ViewsOutsideTheirBufferAreRefused) {
-  const Plan good = compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_, .dynamic = true});
+  const Plan good = compile(sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_, .dynamic = true});
   const auto slice = static_cast<size_t>(std::ranges::find(good.views, Op::slice, &PlanView::op) - good.views.begin());
   const auto reshape = static_cast<size_t>(std::ranges::find_if(good.views, [](const PlanView& v) { return is_view(v.op); }) - good.views.begin());
   ASSERT_LT(std::max(slice, reshape), good.views.size());
@@ -179,17 +179,17 @@ TEST(PlanFile, ViewsOutsideTheirBufferAreRefused) {
       [&](Plan& p) { p.prepare.clear(); },
       [&](Plan& p) { std::ranges::reverse(p.prepare); },
   };
-  EXPECT_NO_THROW(check_plan(good, "plan", cpu::backend()));
+  EXPECT_NO_THROW(check_plan(good, "plan", *cpu::device()));
   for (size_t i = 0; i < breaks.size(); ++i) {
     Plan plan = good;
     breaks[i](plan);
-    EXPECT_THROW(check_plan(plan, "plan", cpu::backend()), UserError) << i;
+    EXPECT_THROW(check_plan(plan, "plan", *cpu::device()), UserError) << i;
   }
 }
 
 // Parts of a concat that their producers write in its buffer.
 TEST(PlanFile, PartsOutsideTheirConcatAreRefused) {
-  const Plan good = compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_});
+  const Plan good = compile(sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_});
   std::vector<bool> viewed(good.values.size());
   for (const PlanView& view : good.views) viewed[static_cast<size_t>(view.out)] = true;
   size_t part = 0;
@@ -208,17 +208,17 @@ TEST(PlanFile, PartsOutsideTheirConcatAreRefused) {
       [&](Plan& p) { p.views[static_cast<size_t>(index)].attrs.set("axis", int64_t{1}); },
       [&](Plan& p) { p.values[static_cast<size_t>(p.views[static_cast<size_t>(index)].out)].inside = 0; },
   };
-  EXPECT_NO_THROW(check_plan(good, "plan", cpu::backend()));
+  EXPECT_NO_THROW(check_plan(good, "plan", *cpu::device()));
   for (size_t i = 0; i < breaks.size(); ++i) {
     Plan plan = good;
     breaks[i](plan);
-    EXPECT_THROW(check_plan(plan, "plan", cpu::backend()), UserError) << i;
+    EXPECT_THROW(check_plan(plan, "plan", *cpu::device()), UserError) << i;
   }
 }
 
 // Random damage behind a checksum that fits: refused, or a plan that passes every check; never a crash or an endless loop.
 TEST(PlanFile, RandomDamage) {
-  const std::string good = serialize_plan(compile(sdxl_graph(DType::float32), cpu::backend(), {.mode = CompileMode::default_}));
+  const std::string good = serialize_plan(compile(sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_}));
   std::mt19937 random(1);
   int refused = 0;
   for (int round = 0; round < 300; ++round) {
@@ -226,7 +226,7 @@ TEST(PlanFile, RandomDamage) {
     for (int i = 0; i < 1 + round % 4; ++i) bad[24 + random() % (bad.size() - 24)] = static_cast<char>(random());
     if (round % 10 == 0) bad.resize(24 + random() % (bad.size() - 24));
     try {
-      parse_plan(bytes_of(resealed(bad)), "plan", cpu::backend());
+      parse_plan(bytes_of(resealed(bad)), "plan", *cpu::device());
     } catch (const UserError& error) {
       EXPECT_TRUE(std::string(error.what()).starts_with("plan: ")) << error.what();
       ++refused;

@@ -1,8 +1,8 @@
 // Plans: memory that is shared only between values that never meet, passes that can each be switched off, breaks that are reported.
 #include "../models/components.h"
 
-#include "backends/cpu/backend.h"
-#include "backends/ref/backend.h"
+#include "backends/cpu/device.h"
+#include "backends/ref/device.h"
 #include "runtime/resize.h"
 #include "vivace/error.h"
 
@@ -92,7 +92,7 @@ void check_memory(const Plan& plan) { MemoryChecker(plan).run(); }
 TEST(Plan, MemoryIsSharedOnlyByValuesThatNeverMeet) {
   for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune})
     for (DType dtype : {DType::float32, DType::bfloat16}) {
-      const Plan plan = compile(sdxl_graph(dtype), cpu::backend(), {.mode = mode, .autotune_seconds = 0});
+      const Plan plan = compile(sdxl_graph(dtype), *cpu::device(), {.mode = mode, .autotune_seconds = 0});
       check_memory(plan);
       int64_t total = 0;
       for (const PlanValue& v : plan.values)
@@ -103,14 +103,14 @@ TEST(Plan, MemoryIsSharedOnlyByValuesThatNeverMeet) {
 
 TEST(Plan, ResizedPlansKeepTheirMemoryApart) {
   const CompileOptions options{.mode = CompileMode::max_autotune, .dynamic = true, .use_duck_shape = false};
-  const Plan plan = compile(sdxl_graph(), cpu::backend(), options);
+  const Plan plan = compile(sdxl_graph(), *cpu::device(), options);
   for (const Sizes& sizes : {Sizes{{"batch", 1}}, {{"height", 4}, {"width", 12}}, {{"batch", 3}, {"tokens", 5}, {"timesteps", 30}}}) {
     Plan resized;
-    ASSERT_EQ(resize(plan, sizes, cpu::backend(), resized), std::nullopt);
+    ASSERT_EQ(resize(plan, sizes, *cpu::device(), resized), std::nullopt);
     check_memory(resized);
     for (const auto& [name, size] : sizes) EXPECT_EQ(sizes_of(resized).at(name), size);
     Plan back;
-    ASSERT_EQ(resize(resized, sizes_of(plan), cpu::backend(), back), std::nullopt);
+    ASSERT_EQ(resize(resized, sizes_of(plan), *cpu::device(), back), std::nullopt);
     EXPECT_EQ(back.arena_bytes, plan.arena_bytes);
   }
 }
@@ -118,10 +118,10 @@ TEST(Plan, ResizedPlansKeepTheirMemoryApart) {
 TEST(Plan, GuardsSayWhyTheyFail) {
   const auto refusal = [](const CompileOptions& options, const Sizes& sizes) {
     Plan resized;
-    return resize(compile(sdxl_graph(), cpu::backend(), options), sizes, cpu::backend(), resized).value_or("accepted");
+    return resize(compile(sdxl_graph(), *cpu::device(), options), sizes, *cpu::device(), resized).value_or("accepted");
   };
   const CompileOptions fixed{.mode = CompileMode::default_}, dynamic{.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false};
-  const Sizes now = sizes_of(compile(sdxl_graph(), cpu::backend(), fixed));
+  const Sizes now = sizes_of(compile(sdxl_graph(), *cpu::device(), fixed));
   EXPECT_EQ(refusal(fixed, now), "accepted");
   EXPECT_EQ(refusal(fixed, {{"timesteps", 50}}), "accepted") << "the number of steps is a symbol always";
   EXPECT_NE(refusal(fixed, {{"batch", 7}}).find("batch is "), std::string::npos);
@@ -136,7 +136,7 @@ TEST(Plan, EveryPassAloneKeepsTheResult) {
   const auto item = sdxl_case();
   const auto run = [&](const CompileOptions& options) {
     auto [graph, inputs] = golden::make_component(item, DType::float32);
-    return golden::run(std::move(graph), cpu::backend(), options, inputs, "", 0).at("sample");
+    return golden::run(std::move(graph), cpu::device(), options, inputs, "", 0).at("sample");
   };
   const Tensor eager = run({});
   const auto distance = [&](const Tensor& other) {
@@ -159,13 +159,13 @@ TEST(Plan, EveryPassAloneKeepsTheResult) {
 }
 
 TEST(Plan, UnknownPassIsRefused) {
-  EXPECT_THROW(compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_, .disable_passes = {"fuse_everything"}}), UsageError);
-  EXPECT_THROW(compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_, .disable_passes = {"cse"}}), UsageError) << "a required pass";
+  EXPECT_THROW(compile(sdxl_graph(), *cpu::device(), {.mode = CompileMode::default_, .disable_passes = {"fuse_everything"}}), UsageError);
+  EXPECT_THROW(compile(sdxl_graph(), *cpu::device(), {.mode = CompileMode::default_, .disable_passes = {"cse"}}), UsageError) << "a required pass";
 }
 
 TEST(Plan, WithoutEpilogueFusionNothingMovesIntoAnEpilogue) {
   const auto fused = [](const CompilerFlags& flags) {
-    const Plan plan = compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_, .flags = flags});
+    const Plan plan = compile(sdxl_graph(), *cpu::device(), {.mode = CompileMode::default_, .flags = flags});
     int count = 0;
     for (const PlanStep& step : plan.step) {
       const size_t residual = step.op == Op::linear ? 3 : 4;
@@ -193,14 +193,14 @@ TEST(Plan, FullgraphNamesTheBreak) {
   const Value x = b.input("x", DType::float32, {2, 3, 4});
   b.output("y", b.transpose(x, {0, 2, 1}));  // the CPU has no kernel of its own for it
   const Graph graph = b.take();
-  EXPECT_EQ(compile(graph, cpu::backend(), {}).graph_breaks.size(), 1u);
+  EXPECT_EQ(compile(graph, *cpu::device(), {}).graph_breaks.size(), 1u);
   try {
-    compile(graph, cpu::backend(), {.mode = CompileMode::default_, .fullgraph = true});
+    compile(graph, *cpu::device(), {.mode = CompileMode::default_, .fullgraph = true});
     ADD_FAILURE() << "no error";
   } catch (const UserError& error) {
     for (const char* word : {"transpose", "plan_test.cc:", "ref_transpose"}) EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
   }
-  EXPECT_NO_THROW(compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_, .fullgraph = true}));
+  EXPECT_NO_THROW(compile(sdxl_graph(), *cpu::device(), {.mode = CompileMode::default_, .fullgraph = true}));
 }
 
 TEST(Plan, ANamedOpWithoutKernelIsDecomposed) {
@@ -211,11 +211,11 @@ TEST(Plan, ANamedOpWithoutKernelIsDecomposed) {
     return b.take();
   };
   const golden::Tensors inputs{{"x", Generator(1).randn({2, 3, 4})}, {"w", Generator(2).randn({5, 4})}};
-  const Plan plan = compile(build(), cpu::backend(), {.mode = CompileMode::default_});
+  const Plan plan = compile(build(), *cpu::device(), {.mode = CompileMode::default_});
   EXPECT_EQ(plan.graph_breaks.size(), 1u);
   EXPECT_NE(plan.graph_breaks.at(0).find("matmul"), std::string::npos);
-  const Tensor y = golden::run(build(), cpu::backend(), {.mode = CompileMode::default_}, inputs, "", 0).at("y");
-  const Tensor wanted = golden::run(build(), ref::backend(), {}, inputs, "", 0).at("y");
+  const Tensor y = golden::run(build(), cpu::device(), {.mode = CompileMode::default_}, inputs, "", 0).at("y");
+  const Tensor wanted = golden::run(build(), ref::device(), {}, inputs, "", 0).at("y");
   for (int64_t i = 0; i < y.numel(); ++i) EXPECT_NEAR(y.floats()[i], wanted.floats()[i], 8 * 0x1p-24 * 10);
 }
 
@@ -226,8 +226,8 @@ TEST(Plan, ConcatsCopyNothing) {
     for (const PlanStep& step : plan.step) n += step.op == Op::concat;
     return n;
   };
-  const Plan copied = compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_, .disable_passes = {"join_concats"}});
-  const Plan joined = compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_});
+  const Plan copied = compile(sdxl_graph(), *cpu::device(), {.mode = CompileMode::default_, .disable_passes = {"join_concats"}});
+  const Plan joined = compile(sdxl_graph(), *cpu::device(), {.mode = CompileMode::default_});
   EXPECT_GT(concats(copied), 2);
   EXPECT_LE(joined.arena_bytes, copied.arena_bytes * 102 / 100);
   int in_place = 0;
@@ -248,14 +248,14 @@ TEST(Plan, JoinedConcatsKeepTheResult) {
     };
     const golden::Tensors inputs{{"x", Generator(3).randn({1, 8, 4, 4})}};
     const CompileOptions joined{.mode = CompileMode::default_}, copied{.mode = CompileMode::default_, .disable_passes = {"join_concats"}};
-    const Plan plan = compile(build(), cpu::backend(), joined);
+    const Plan plan = compile(build(), *cpu::device(), joined);
     check_memory(plan);
     int parts = 0;
     for (const PlanStep& step : plan.step)
       if (step.op == Op::concat)
         for (int32_t in : step.in) parts += plan.values[static_cast<size_t>(in)].inside >= 0;
     EXPECT_EQ(parts, 2) << "axis " << axis;
-    const auto a = golden::run(build(), cpu::backend(), joined, inputs, "", 0), b = golden::run(build(), cpu::backend(), copied, inputs, "", 0);
+    const auto a = golden::run(build(), cpu::device(), joined, inputs, "", 0), b = golden::run(build(), cpu::device(), copied, inputs, "", 0);
     for (const auto& [name, tensor] : a)
       for (int64_t i = 0; i < tensor.numel(); ++i) EXPECT_EQ(tensor.floats()[i], b.at(name).floats()[i]) << name << i;
   }
@@ -263,7 +263,7 @@ TEST(Plan, JoinedConcatsKeepTheResult) {
 
 TEST(Plan, AttentionBackendIsTheOneAskedFor) {
   for (const auto& [backend, kernel] : {std::pair{SDPBackend::math, "attention_math"}, {SDPBackend::efficient, "attention_efficient"}}) {
-    const Plan plan = compile(sdxl_graph(), cpu::backend(), {.sdpa = backend});
+    const Plan plan = compile(sdxl_graph(), *cpu::device(), {.sdpa = backend});
     for (const PlanStep& step : plan.step)
       if (step.op == Op::attention) {
         EXPECT_EQ(step.kernel, kernel);
@@ -272,7 +272,7 @@ TEST(Plan, AttentionBackendIsTheOneAskedFor) {
 }
 
 TEST(Plan, StepInvariantWorkLeavesTheLoop) {
-  const Plan eager = compile(sdxl_graph(), cpu::backend(), {}), compiled = compile(sdxl_graph(), cpu::backend(), {.mode = CompileMode::default_});
+  const Plan eager = compile(sdxl_graph(), *cpu::device(), {}), compiled = compile(sdxl_graph(), *cpu::device(), {.mode = CompileMode::default_});
   EXPECT_TRUE(eager.setup.empty());
   int keys_in_loop = 0;
   for (const PlanStep& step : compiled.step)
@@ -285,9 +285,9 @@ TEST(Plan, StepInvariantWorkLeavesTheLoop) {
 TEST(Plan, StepsAllocateNothing) {
   const auto item = sdxl_case();
   auto [graph, inputs] = golden::make_component(item, DType::float32);
-  auto plan = std::make_shared<const Plan>(compile(std::move(graph), cpu::backend(), {.mode = CompileMode::default_}));
+  auto plan = std::make_shared<const Plan>(compile(std::move(graph), *cpu::device(), {.mode = CompileMode::default_}));
   std::map<std::string, Tensor> made;
-  ConstantStore store;
+  ConstantStore store(cpu::device());
   const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes {
                                for (const PlanValue& v : plan->values)
                                  if (v.where == PlanValue::Where::weight && v.key == name) made.emplace(name, random_weight(name, v.type.shape, 0));
@@ -295,7 +295,7 @@ TEST(Plan, StepsAllocateNothing) {
                              },
                              .release = [](const std::string&) {}};
   Request request;
-  Session session(plan, cpu::backend(), store, weights, request);
+  Session session(plan, *cpu::device(), store, weights, request);
   for (const PlanPort& input : plan->inputs) {
     Tensor t = session.input(input.name);
     std::memset(t.data(), 0, t.bytes());  // an index in there must be one

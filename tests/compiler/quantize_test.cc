@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "../models/components.h"
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "vivace/error.h"
 #include "vivace/quality.h"
 #include "vivace/quantize.h"
@@ -35,9 +35,9 @@ bool is_int8(const PlanStep& step) { return step.attrs.text("compute") == "int8_
 
 TEST(Quantize, NormsQuantiseAndProjectionsStayJoined) {
   CompileOptions options{.mode = CompileMode::default_};
-  const Plan floating = compile(sdxl_graph(), cpu::backend(), options);
+  const Plan floating = compile(sdxl_graph(), *cpu::device(), options);
   options.quantize = every_linear(sdxl_graph(), Quantization::int8_dynamic);
-  const Plan plan = compile(sdxl_graph(), cpu::backend(), options);
+  const Plan plan = compile(sdxl_graph(), *cpu::device(), options);
   const auto is_linear = [](const PlanStep& step) { return step.op == Op::linear || step.op == Op::geglu_linear; };
   EXPECT_EQ(count(plan, is_linear), count(floating, is_linear)) << "Q, K, V are as joined as before";
   EXPECT_EQ(count(plan, is_int8), count(plan, is_linear));
@@ -56,19 +56,19 @@ TEST(Quantize, FlagsChangeThePlan) {
   CompileOptions options{.mode = CompileMode::default_};
   options.quantize = every_linear(sdxl_graph(), Quantization::int8_dynamic);
   const auto separate = [](const char* attribute) { return [attribute](const PlanStep& step) { return step.attrs.text(attribute) == "separate"; }; };
-  EXPECT_EQ(count(compile(sdxl_graph(), cpu::backend(), options), separate("epilogue")), 0);
+  EXPECT_EQ(count(compile(sdxl_graph(), *cpu::device(), options), separate("epilogue")), 0);
   options.flags.force_fuse_int_mm_with_mul = false;
-  EXPECT_GT(count(compile(sdxl_graph(), cpu::backend(), options), separate("epilogue")), 10);
+  EXPECT_GT(count(compile(sdxl_graph(), *cpu::device(), options), separate("epilogue")), 10);
   options.quantize = every_linear(sdxl_graph(), Quantization::float8_weight_only);
-  EXPECT_EQ(count(compile(sdxl_graph(), cpu::backend(), options), separate("decode")), 0);
+  EXPECT_EQ(count(compile(sdxl_graph(), *cpu::device(), options), separate("decode")), 0);
   options.flags.use_mixed_mm = false;
-  EXPECT_GT(count(compile(sdxl_graph(), cpu::backend(), options), separate("decode")), 10);
+  EXPECT_GT(count(compile(sdxl_graph(), *cpu::device(), options), separate("decode")), 10);
 }
 
 TEST(Quantize, EagerRunsItToo) {
   CompileOptions options;
   options.quantize = every_linear(sdxl_graph(), Quantization::int8_dynamic);
-  const Plan plan = compile(sdxl_graph(), cpu::backend(), options);
+  const Plan plan = compile(sdxl_graph(), *cpu::device(), options);
   EXPECT_GT(count(plan, is_int8), 10);
   EXPECT_EQ(count(plan, [](const PlanStep& step) { return step.op == Op::quantize_rows; }), 0) << "an optional pass";
 }
@@ -78,7 +78,7 @@ TEST(Quantize, TheModelsOutputStaysNear) {
   const auto item = sdxl_case();
   const auto run = [&](const CompileOptions& options) {
     auto [graph, inputs] = golden::make_component(item, DType::float32);
-    return golden::run(std::move(graph), cpu::backend(), options, inputs, "", 0).at("sample");
+    return golden::run(std::move(graph), cpu::device(), options, inputs, "", 0).at("sample");
   };
   const Tensor exact = run({});
   for (const CompileMode mode : {CompileMode::off, CompileMode::default_}) {
@@ -108,12 +108,12 @@ TEST(Quantize, NotANumberIsReportedWithTheLayersName) {
   for (const bool norm : {false, true}) {
     CompileOptions options{.mode = CompileMode::default_};
     options.quantize = {{"block.to_q", Quantization::int8_dynamic}};
-    const auto plan = std::make_shared<const Plan>(compile(two_layers(Builder(DType::float32), norm), cpu::backend(), options));
+    const auto plan = std::make_shared<const Plan>(compile(two_layers(Builder(DType::float32), norm), *cpu::device(), options));
     const Tensor ones = Tensor::full({8, 16}, 1);
-    ConstantStore store;
+    ConstantStore store(cpu::device());
     const WeightSource weights{.find = [&](const std::string&) -> WeightBytes { return {DType::float32, ones.data()}; }, .release = [](const std::string&) {}};
     Request request;
-    Session session(plan, cpu::backend(), store, weights, request);
+    Session session(plan, *cpu::device(), store, weights, request);
     Tensor x = Generator(0).randn({1, 5, 16});
     const auto run = [&] {
       session.set_input("x", x);

@@ -2,8 +2,8 @@
 #include <random>
 
 #include "../models/golden.h"
-#include "backends/cpu/backend.h"
-#include "backends/ref/backend.h"
+#include "backends/cpu/device.h"
+#include "backends/ref/device.h"
 #include "base/log.h"
 #include "models/common/layers.h"
 #include "ops/decompose.h"
@@ -97,12 +97,12 @@ TEST_P(RandomGraphs, PassesKeepTheResult) {
   const auto [seed, dtype] = GetParam();
   const auto graph = [&] { return RandomGraph(seed, dtype).take(); };
   const auto nodes = static_cast<double>(graph().nodes.size());
-  const golden::Tensors wanted = golden::run(decompose_all(graph()), ref::backend(), {}, inputs(), "", seed);
+  const golden::Tensors wanted = golden::run(decompose_all(graph()), ref::device(), {}, inputs(), "", seed);
   // One rounding a node and those of its sum, adding like a random walk; blocks hand an error on about as large as it came. The largest of some
   // thousand values lies within five deviations, and the gain of a norm or a product doubles it.
   const double unit = dtype == DType::float32 ? 0x1p-24 : 0x1p-9, relative = 2 * 5 * std::sqrt(nodes) * (unit + std::sqrt(static_cast<double>(kLongestSum)) * 0x1p-24);
   const auto check = [&](const CompileOptions& options, const std::string& what) {
-    const golden::Tensors got = golden::run(graph(), cpu::backend(), options, inputs(), "", seed);
+    const golden::Tensors got = golden::run(graph(), cpu::device(), options, inputs(), "", seed);
     for (const auto& [name, tensor] : wanted) {
       double largest = 0, worst = 0;
       for (float x : tensor.floats()) largest = std::max(largest, std::abs(static_cast<double>(x)));

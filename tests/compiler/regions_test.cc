@@ -4,7 +4,7 @@
 #include <set>
 
 #include "../models/components.h"
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "compiler/compile.h"
@@ -33,7 +33,7 @@ TEST(Regions, RepeatedBlocksAreCompiledOnceAKind) {
   const auto blocks = repeated_blocks(unet());
   const auto block = std::ranges::find(blocks, "BasicTransformerBlock", &RepeatedBlock::class_name);
   ASSERT_NE(block, blocks.end());
-  const Plan plan = compile(unet(), cpu::backend(), regional("BasicTransformerBlock"));
+  const Plan plan = compile(unet(), *cpu::device(), regional("BasicTransformerBlock"));
   int occurrences = 0;
   for (const PlanRegion& region : plan.regions) occurrences += region.occurrences;
   EXPECT_EQ(occurrences, static_cast<int>(block->scopes.size()));
@@ -64,7 +64,7 @@ TEST(Regions, AutotuningThemCostsAnEighthOfEveryOccurrenceAtTheSameChoices) {
   CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 30};
   options.regions = {"BasicTransformerBlock"};
   Request request;
-  const Plan plan = compile(narrow_sdxl(), cpu::backend(), options, &store, &request);
+  const Plan plan = compile(narrow_sdxl(), *cpu::device(), options, &store, &request);
   const int64_t timed = request.counters.settings_timed;
   EXPECT_EQ(timed, plan.autotuning.settings);
   EXPECT_GT(plan.autotuning.timed, 5);
@@ -87,7 +87,7 @@ TEST(Regions, AutotuningThemCostsAnEighthOfEveryOccurrenceAtTheSameChoices) {
   // And a plan of the whole graph chooses no other kernels for them.
   options.regions.clear();
   options.autotune_seconds = 0;
-  const Plan whole = compile(narrow_sdxl(), cpu::backend(), options, &store);
+  const Plan whole = compile(narrow_sdxl(), *cpu::device(), options, &store);
   for (const std::string& scope : block->scopes) EXPECT_EQ(choices(whole, scope), choices(plan, scope)) << scope;
 }
 
@@ -95,7 +95,7 @@ TEST(Regions, ResultsAreThoseOfEager) {
   const auto item = case_named("unet_sdxl");
   const auto run = [&](const CompileOptions& options) {
     auto [graph, inputs] = golden::make_component(item, DType::float32);
-    return golden::run(std::move(graph), cpu::backend(), options, inputs, "", 0).at("sample");
+    return golden::run(std::move(graph), cpu::device(), options, inputs, "", 0).at("sample");
   };
   const Tensor eager = run({});
   const double tolerance = 5 * std::sqrt(10.0 * 1000) * 0x1p-24;  // as in plan_test
@@ -109,7 +109,7 @@ TEST(Regions, WhatOptionsSayOfLayersHolds) {
   CompileOptions options = regional("BasicTransformerBlock");
   const std::string layer = "mid_block.attentions.0.transformer_blocks.0.ff.net.2";
   options.quantize[layer] = Quantization::int8_dynamic;
-  const Plan plan = compile(unet(), cpu::backend(), options);
+  const Plan plan = compile(unet(), *cpu::device(), options);
   int quantised = 0;
   for (const PlanStep& step : plan.step) {
     if (step.op != Op::linear) continue;
@@ -122,7 +122,7 @@ TEST(Regions, WhatOptionsSayOfLayersHolds) {
   const std::string convolution = "mid_block.resnets.0.conv1";
   winograd.direct_convolutions = {convolution};
   int free = 0;
-  for (const PlanStep& step : compile(unet(), cpu::backend(), winograd).step) {
+  for (const PlanStep& step : compile(unet(), *cpu::device(), winograd).step) {
     const bool may = step.attrs.real("winograd_error") > 0;
     EXPECT_FALSE(may && (step.scope == convolution || step.scope.find("resnets") == std::string::npos)) << step.scope << " is named, or lies around the regions";
     free += may;
@@ -146,14 +146,14 @@ TEST(Regions, FullgraphAsksForNothingOutsideOfThem) {
   };
   CompileOptions options = regional("CLIPEncoderLayer");
   options.fullgraph = true;
-  EXPECT_EQ(compile(build(false), cpu::backend(), options).graph_breaks.size(), 0u);
-  EXPECT_THROW(compile(build(true), cpu::backend(), options), UserError);
+  EXPECT_EQ(compile(build(false), *cpu::device(), options).graph_breaks.size(), 0u);
+  EXPECT_THROW(compile(build(true), *cpu::device(), options), UserError);
 }
 
 TEST(Regions, WithoutAModeTheyAreRefused) {
   CompileOptions options = regional("auto");
   options.mode = CompileMode::off;
-  EXPECT_THROW(compile(unet(), cpu::backend(), options), UsageError);
+  EXPECT_THROW(compile(unet(), *cpu::device(), options), UsageError);
 }
 
 TEST(Regions, AutomaticRegionsRepeat) {
@@ -173,7 +173,7 @@ TEST(Regions, PassesThatDoNothingChangeNothing) {
 
 TEST(Regions, UnknownClassesAreRefused) {
   try {
-    compile(unet(), cpu::backend(), regional("FluxTransformerBlock"));
+    compile(unet(), *cpu::device(), regional("FluxTransformerBlock"));
     ADD_FAILURE() << "no error";
   } catch (const UsageError& error) {
     EXPECT_NE(std::string(error.what()).find("BasicTransformerBlock"), std::string::npos) << error.what();

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "../with_kernels.h"
 #include "base/parallel.h"
 #include "compiler/compile.h"
 #include "runtime/session.h"
@@ -13,7 +14,7 @@
 namespace vivace {
 namespace {
 
-// A backend whose one kernel counts its runs, and asks for a stop at one of them.
+// A device whose one kernel counts its runs, and asks for a stop at one of them.
 int g_runs = 0, g_stop_at = 0;
 std::stop_source g_stop;
 
@@ -23,7 +24,7 @@ std::unique_ptr<BoundKernel> bind(const KernelCall&, const Buffers&) {
   });
 }
 constexpr KernelEntry kKernel{.name = "stopping", .op = Op::silu, .refuse = nullptr, .bind = bind};
-constexpr Backend kBackend{.name = "stopping", .kernels = {&kKernel, 1}};
+const auto g_device = std::make_shared<WithKernels>(std::vector{kKernel});
 
 // Three kernels a step, the first of a weight that is prepared by two more.
 const char* const kGraph = R"(%0 = weight(name="w") : float32[2, 6]
@@ -42,16 +43,16 @@ class Requests : public testing::Test {
     g_runs = g_stop_at = 0;
     g_stop = {};
   }
-  static Plan plan() { return compile(parse_graph(kGraph), kBackend, {}); }
+  static Plan plan() { return compile(parse_graph(kGraph), *g_device, {}); }
 
   const std::vector<float> weight_ = std::vector<float>(12);
   const WeightSource weights_{.find = [this](const std::string&) { return WeightBytes{DType::float32, weight_.data()}; }, .release = [](const std::string&) {}};
-  ConstantStore store_;
+  ConstantStore store_{g_device};
 };
 
 TEST_F(Requests, AStopTakesEffectBeforeTheNextKernel) {
   Request request(g_stop.get_token());
-  Session session(std::make_shared<const Plan>(plan()), kBackend, store_, weights_, request);
+  Session session(std::make_shared<const Plan>(plan()), *g_device, store_, weights_, request);
   const int prepared = g_runs;
   g_stop_at = prepared + 2;
   EXPECT_THROW(session.run(Phase::step, request), Interrupted);
@@ -68,10 +69,10 @@ TEST_F(Requests, AStopTakesEffectWhilePreparing) {
   ASSERT_EQ(made->prepare.size(), 2u);
   g_stop_at = 1;
   Request request(g_stop.get_token());
-  EXPECT_THROW(Session(made, kBackend, store_, weights_, request), Interrupted);
+  EXPECT_THROW(Session(made, *g_device, store_, weights_, request), Interrupted);
   EXPECT_EQ(g_runs, 1);
   Request next;
-  Session(made, kBackend, store_, weights_, next);
+  Session(made, *g_device, store_, weights_, next);
   EXPECT_EQ(g_runs, 3) << "what was left half prepared is made anew";
   EXPECT_EQ(next.counters.constants_prepared, 2);
 }
@@ -79,7 +80,7 @@ TEST_F(Requests, AStopTakesEffectWhilePreparing) {
 TEST_F(Requests, AStoppedCompileEnds) {
   g_stop.request_stop();
   Request request(g_stop.get_token());
-  EXPECT_THROW(compile(parse_graph(kGraph), kBackend, {}, nullptr, &request), Interrupted);
+  EXPECT_THROW(compile(parse_graph(kGraph), *g_device, {}, nullptr, &request), Interrupted);
 }
 
 // What a kernel that shares scratch memory out by threads would see.
@@ -99,14 +100,14 @@ std::unique_ptr<BoundKernel> threads_bind(const KernelCall&, const Buffers&) {
   });
 }
 constexpr KernelEntry kThreads{.name = "threads", .op = Op::silu, .refuse = nullptr, .bind = threads_bind, .workspace_bytes = threads_bytes};
-constexpr Backend kThreadsBackend{.name = "threads", .kernels = {&kThreads, 1}};
+const auto g_threads_device = std::make_shared<WithKernels>(std::vector{kThreads});
 
 TEST_F(Requests, KernelsRunOnTheThreadsTheyWereBoundFor) {
   set_num_threads(2);
   g_threads.clear();
   Request request;
-  Session session(std::make_shared<const Plan>(compile(parse_graph("%0 = input(name=\"x\") : float32[2, 6]\n%1 = silu(%0) : float32[2, 6]\nreturn y=%1\n"), kThreadsBackend, {})),
-                  kThreadsBackend, store_, weights_, request);
+  Session session(std::make_shared<const Plan>(compile(parse_graph("%0 = input(name=\"x\") : float32[2, 6]\n%1 = silu(%0) : float32[2, 6]\nreturn y=%1\n"), *g_threads_device, {})),
+                  *g_threads_device, store_, weights_, request);
   for (int later : {5, 1}) {
     set_num_threads(later);
     session.run(Phase::step, request);

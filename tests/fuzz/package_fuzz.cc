@@ -14,7 +14,7 @@
 
 #include <xxhash.h>
 
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "components/package.h"
 #include "vivace/error.h"
 
@@ -53,7 +53,7 @@ void read_package(const std::string& json) {
   try_call([] {
     const auto package = ComponentPackage::find(temp_folder() / "unet");
     check(package != nullptr);
-    try_call([&] { package->plan("a", cpu::backend()); });
+    try_call([&] { package->plan("a", *cpu::device()); });
     try_call([&] { package->weights(); });
     try_call([&] { package->fail_without_plan("a"); });
   });

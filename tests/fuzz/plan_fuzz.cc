@@ -12,7 +12,7 @@
 
 #include <xxhash.h>
 
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "compiler/compile.h"
 #include "runtime/plan_file.h"
 #include "runtime/resize.h"
@@ -47,7 +47,7 @@ return y=%14, z=%11
 
 const std::string& good_plan() {
   static const std::string file =
-      serialize_plan(compile(parse_graph(kGraph), cpu::backend(), {.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false}));
+      serialize_plan(compile(parse_graph(kGraph), *cpu::device(), {.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false}));
   return file;
 }
 
@@ -65,7 +65,7 @@ bool is_small(const Plan& plan) {
 void run(const Plan& plan) {
   if (!is_small(plan)) return;
   std::map<std::string, std::vector<char>> tensors;
-  ConstantStore store;
+  ConstantStore store(cpu::device());
   // A tensor has one size, which its first reader says; a component compares what a plan says with its checkpoint.
   const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes {
                                int64_t bytes = 0;
@@ -76,7 +76,7 @@ void run(const Plan& plan) {
                              },
                              .release = [](const std::string&) {}};
   Request request;
-  Session session(std::make_shared<const Plan>(plan), cpu::backend(), store, weights, request);
+  Session session(std::make_shared<const Plan>(plan), *cpu::device(), store, weights, request);
   for (const PlanPort& port : plan.inputs) {
     Tensor input = session.input(port.name);
     std::memset(input.data(), 0, input.bytes());
@@ -87,10 +87,10 @@ void run(const Plan& plan) {
 
 void read(const std::string& file) {
   try {
-    const Plan plan = parse_plan(std::as_bytes(std::span(file)), "fuzz", cpu::backend());
+    const Plan plan = parse_plan(std::as_bytes(std::span(file)), "fuzz", *cpu::device());
     run(plan);
     Plan resized;
-    if (!resize(plan, {{"batch", 3}, {"tokens", 5}}, cpu::backend(), resized)) run(resized);
+    if (!resize(plan, {{"batch", 3}, {"tokens", 5}}, *cpu::device(), resized)) run(resized);
   } catch (const UserError& error) {
     if (std::string(error.what()).find('\n') != std::string::npos) std::abort();
   } catch (const InternalError&) {  // an attribute that its kernel does not know, found as it is bound

@@ -1,8 +1,8 @@
 // Whole components against Diffusers and transformers in fp32, on the oracle and on the CPU backend, eager and compiled.
 #include "components.h"
 
-#include "backends/cpu/backend.h"
-#include "backends/ref/backend.h"
+#include "backends/cpu/device.h"
+#include "backends/ref/device.h"
 #include "ops/decompose.h"
 
 namespace vivace {
@@ -27,13 +27,13 @@ class Components : public testing::TestWithParam<golden::Case> {
     const double tolerance = 5 * std::sqrt(10.0 * 1000) * 0x1p-24;
     EXPECT_LT(golden::relative_error(outputs.at(output), kData, got.at(name)), tolerance) << output;
   }
-  void check_all(const Backend& backend, const CompileOptions& options, bool decompose) {
+  void check_all(const std::shared_ptr<Device>& device, const CompileOptions& options, bool decompose) {
     const auto& item = GetParam();
     const int64_t layers = item.at("kind") == "text_encoder" ? item.at("config").value("num_hidden_layers", int64_t{12}) : 0;
     for (int64_t skip = 0; skip <= layers; ++skip) {
       auto [graph, inputs] = golden::make_component(item, DType::float32, skip);
       if (decompose) graph = decompose_all(graph);
-      golden::Tensors got = golden::run(std::move(graph), backend, options, inputs, item.at("prefix"), item.at("seed").get<uint32_t>());
+      golden::Tensors got = golden::run(std::move(graph), device, options, inputs, item.at("prefix"), item.at("seed").get<uint32_t>());
       if (got.contains("moments")) {
         const Tensor nhwc = nchw_to_nhwc(got.at("moments"));
         const int64_t half = nhwc.dim(3) / 2;
@@ -62,11 +62,11 @@ std::vector<golden::Case> oracle_components() {
   return all;
 }
 
-TEST_P(OracleComponents, MatchesDiffusers) { check_all(ref::backend(), {}, true); }
+TEST_P(OracleComponents, MatchesDiffusers) { check_all(ref::device(), {}, true); }
 
-TEST_P(Components, EagerMatchesDiffusers) { check_all(cpu::backend(), {}, false); }
+TEST_P(Components, EagerMatchesDiffusers) { check_all(cpu::device(), {}, false); }
 
-TEST_P(Components, CompiledMatchesDiffusers) { check_all(cpu::backend(), {.mode = CompileMode::default_}, false); }
+TEST_P(Components, CompiledMatchesDiffusers) { check_all(cpu::device(), {.mode = CompileMode::default_}, false); }
 
 INSTANTIATE_TEST_SUITE_P(Golden, OracleComponents, testing::ValuesIn(oracle_components()), [](const auto& info) { return info.param.at("name").template get<std::string>(); });
 INSTANTIATE_TEST_SUITE_P(Golden, Components, testing::ValuesIn(components()), [](const auto& info) { return info.param.at("name").template get<std::string>(); });

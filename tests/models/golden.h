@@ -42,8 +42,8 @@ inline Tensor make_input(const nlohmann::json& spec) {
 using Tensors = std::map<std::string, Tensor>;
 
 // Runs all phases. Images go in and come out as NCHW.
-inline Tensors run(Graph graph, const Backend& backend, const CompileOptions& options, const Tensors& inputs, const std::string& prefix, uint32_t seed) {
-  auto plan = std::make_shared<const Plan>(compile(std::move(graph), backend, options));
+inline Tensors run(Graph graph, const std::shared_ptr<Device>& device, const CompileOptions& options, const Tensors& inputs, const std::string& prefix, uint32_t seed) {
+  auto plan = std::make_shared<const Plan>(compile(std::move(graph), *device, options));
   std::map<std::string, Tensor> made;
   const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes {
                                for (const PlanValue& v : plan->values)
@@ -52,9 +52,9 @@ inline Tensors run(Graph graph, const Backend& backend, const CompileOptions& op
                                return {DType::float32, made.at(name).data()};
                              },
                              .release = [](const std::string&) {}};
-  ConstantStore store;
+  ConstantStore store(device);
   Request request;
-  Session session(plan, backend, store, weights, request);
+  Session session(plan, *device, store, weights, request);
   for (const PlanPort& port : plan->inputs) {
     const Tensor value = port.name == "step_index" ? Tensor::zeros({1}, DType::int32) : inputs.at(port.name);
     session.set_input(port.name, value.rank() == 4 ? nchw_to_nhwc(value) : value);

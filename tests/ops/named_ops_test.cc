@@ -1,9 +1,9 @@
 // Every kernel of the CPU that takes an op against the op's own meaning: decomposed into plain ops and run by the oracle in float64,
 // from the same inputs, already rounded to the dtype.
 #include "../models/golden.h"
+#include "../with_kernels.h"
 
-#include "backends/cpu/backend.h"
-#include "backends/ref/backend.h"
+#include "backends/ref/device.h"
 #include "ops/decompose.h"
 
 namespace vivace {
@@ -128,7 +128,7 @@ TEST_P(NamedOps, EveryKernelOfTheCpuMatchesTheMeaning) {
     Tensor t = Generator(seed++).randn(node.shape).to(node.dtype).to(DType::float32);
     inputs[node.attrs.text("name")] = t.rank() == 4 ? nhwc_to_nchw(t) : t;
   }
-  const Tensor want = golden::run(decompose_all(graph), ref::backend(), {}, inputs, "", 0).at("y");
+  const Tensor want = golden::run(decompose_all(graph), ref::device(), {}, inputs, "", 0).at("y");
   double rms = 0;
   for (float v : want.floats()) rms += static_cast<double>(v) * v;
   rms = std::sqrt(rms / static_cast<double>(want.numel()));
@@ -136,15 +136,14 @@ TEST_P(NamedOps, EveryKernelOfTheCpuMatchesTheMeaning) {
   const double unit = dtype == DType::float32 ? 0x1p-24 : dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
   const double tolerance = 5 * (3 * unit + std::sqrt(item.terms) * 0x1p-24);
   int ran = 0;
-  for (const KernelEntry& first : cpu::backend().kernels) {
+  for (const KernelEntry& first : cpu::device()->kernels()) {
     std::vector<KernelEntry> kernels{first};
-    std::ranges::copy_if(cpu::backend().kernels, std::back_inserter(kernels), [&](const KernelEntry& k) { return k.name != first.name; });
-    Backend backend = cpu::backend();
-    backend.kernels = kernels;
-    const Plan plan = compile(build(), backend, {});
+    std::ranges::copy_if(cpu::device()->kernels(), std::back_inserter(kernels), [&](const KernelEntry& k) { return k.name != first.name; });
+    const auto device = std::make_shared<WithKernels>(std::move(kernels));
+    const Plan plan = compile(build(), *device, {});
     if (std::ranges::none_of(plan.step, [&](const PlanStep& s) { return s.kernel == first.name; })) continue;
     ++ran;
-    const Tensor got = golden::run(build(), backend, {}, inputs, "", 0).at("y");
+    const Tensor got = golden::run(build(), device, {}, inputs, "", 0).at("y");
     for (int64_t i = 0; i < want.numel(); ++i) {
       const double w = want.floats()[i];
       ASSERT_NEAR(got.floats()[i], w, tolerance * std::max(rms, std::abs(w))) << first.name << ", element " << i;

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <map>
 
-#include "backends/cpu/backend.h"
-#include "backends/ref/backend.h"
+#include "backends/cpu/device.h"
+#include "backends/ref/device.h"
 #include "compiler/compile.h"
 #include "ops/decompose.h"
 #include "runtime/session.h"
@@ -74,13 +74,13 @@ Graph graph_of(const QuantizedCase& c) {
   return b.take();
 }
 
-Tensor run(Graph graph, const Backend& backend, const Tensors& values) {
-  const auto plan = std::make_shared<const Plan>(compile(std::move(graph), backend, {}));
-  ConstantStore store;
+Tensor run(Graph graph, const std::shared_ptr<Device>& device, const Tensors& values) {
+  const auto plan = std::make_shared<const Plan>(compile(std::move(graph), *device, {}));
+  ConstantStore store(device);
   const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes { return {values.at(name).dtype(), values.at(name).data()}; },
                              .release = [](const std::string&) {}};
   Request request;
-  Session session(plan, backend, store, weights, request);
+  Session session(plan, *device, store, weights, request);
   for (const PlanPort& port : plan->inputs) session.set_input(port.name, values.at(port.name));
   session.run(Phase::setup, request);
   session.run(Phase::step, request);
@@ -141,8 +141,8 @@ TEST_P(QuantizedOps, CpuMatchesTheMeaning) {
   store_weight(normal(2, {n, kFeatures}, 0.1f), c.stored, values, w);
   Builder b(DType::float32);
   b.output("y", rows_of(b, c, false));
-  const Tensor rows = run(decompose_all(b.take()), ref::backend(), values);
-  const Tensor got = run(graph_of(c), cpu::backend(), values), want = run(decompose_all(graph_of(c)), ref::backend(), values);
+  const Tensor rows = run(decompose_all(b.take()), *ref::device(), values);
+  const Tensor got = run(graph_of(c), cpu::device(), values), want = run(decompose_all(graph_of(c)), ref::device(), values);
 
   // Inside a GEGLU an error of either half is multiplied by the other, and by GELU's slope, which is at most 1.13.
   double largest = 1;

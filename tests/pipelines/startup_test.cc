@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "../temp_folder.h"
-#include "backends/cpu/backend.h"
+#include "backends/cpu/device.h"
 #include "base/cache_folder.h"
 #include "base/files.h"
 #include "runtime/plan_file.h"
@@ -284,7 +284,7 @@ TEST_F(Package, PlansReadTheCheckpointsTensorsAsTheyAre) {
   export_model({.weights = false});
   for (const char* name : {"unet/plan-0.bin", "unet/plan-1.bin"}) {
     const std::string bytes = read_file(path_ / name);
-    Plan plan = parse_plan(std::as_bytes(std::span(bytes)), name, cpu::backend());
+    Plan plan = parse_plan(std::as_bytes(std::span(bytes)), name, *cpu::device());
     const auto step = std::ranges::find_if(plan.prepare, [&](const PlanStep& s) { return s.pack && plan.values[static_cast<size_t>(s.in[0])].where == PlanValue::Where::weight; });
     ASSERT_NE(step, plan.prepare.end());
     for (int32_t v : {step->in[0], step->out}) {

@@ -1,4 +1,4 @@
-// The CPU's kernel entries, a family a file; backend.cc puts them in order.
+// The CPU's kernel entries, a family a file; device.cc puts them in order.
 #pragma once
 
 #include <span>

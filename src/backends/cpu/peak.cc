@@ -9,7 +9,7 @@
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/microkernel_amx.h"
 #include "base/parallel.h"
-#include "runtime/constants.h"
+#include "backends/host_device.h"
 
 namespace vivace::cpu {
 namespace {

@@ -1,26 +1,11 @@
-#include "backends/cpu/backend.h"
+#include "backends/cpu/entries.h"
 
 #include <algorithm>
 
-#include "backends/cpu/entries.h"
-#include "backends/cpu/isa.h"
-#include "backends/ref/backend.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
 namespace vivace::cpu {
-
-const Backend& backend() {
-  static const std::vector<KernelEntry> list = [] {
-    std::vector<KernelEntry> all;
-    for (const auto entries : {linear_entries(), conv_entries(), onednn_entries(), norm_entries(), attention_entries(), elementwise_entries(),
-                               movement_entries(), ref::backend().kernels})
-      all.insert(all.end(), entries.begin(), entries.end());
-    return all;
-  }();
-  static const Backend value{"cpu", list};
-  return value;
-}
 
 Act act_of(const std::string& name) {
   if (name.empty()) return Act::none;

@@ -1,7 +1,8 @@
-#include "backends/ref/backend.h"
+#include "backends/ref/device.h"
 
 #include <array>
 
+#include "backends/host_device.h"
 #include "backends/ref/kernels.h"
 
 namespace vivace::ref {
@@ -59,10 +60,16 @@ constexpr std::array kKernels{
     row<relative_position_bias>("ref_relative_position_bias", Op::relative_position_bias),
 };
 
+class RefDevice final : public HostDevice {
+ public:
+  Target target() const override { return {.name = "ref", .text = "the oracle", .level_name = "float64"}; }
+  std::span<const KernelEntry> kernels() const override { return kKernels; }
+};
+
 }  // namespace
 
-const Backend& backend() {
-  static const Backend value{"ref", kKernels};
+const std::shared_ptr<Device>& device() {
+  static const std::shared_ptr<Device> value = std::make_shared<RefDevice>();
   return value;
 }
 

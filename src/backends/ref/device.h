@@ -2,10 +2,10 @@
 // Named ops are not in its list: decompose them first (ops/decompose.h).
 #pragma once
 
-#include "runtime/kernel.h"
+#include "runtime/device.h"
 
 namespace vivace::ref {
 
-const Backend& backend();
+const std::shared_ptr<Device>& device();
 
 }  // namespace vivace::ref

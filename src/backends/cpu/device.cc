@@ -1,0 +1,47 @@
+#include "backends/cpu/device.h"
+
+#include <unistd.h>
+
+#include <vector>
+
+#include "backends/cpu/entries.h"
+#include "backends/cpu/isa.h"
+#include "backends/host_device.h"
+#include "backends/ref/device.h"
+#include "base/log.h"
+#include "base/parallel.h"
+
+namespace vivace::cpu {
+namespace {
+
+class CpuDevice final : public HostDevice {
+ public:
+  CpuDevice() {
+    for (const auto entries : {linear_entries(), conv_entries(), onednn_entries(), norm_entries(), attention_entries(), elementwise_entries(), movement_entries(),
+                               ref::device()->kernels()})
+      kernels_.insert(kernels_.end(), entries.begin(), entries.end());
+  }
+
+  Target target() const override {
+    const int threads = num_threads();
+    return {.name = "cpu",
+            .text = cat(machine_text(), ", ", threads, " threads"),
+            .level_name = std::string(isa_name(isa())),
+            .level = static_cast<int>(isa()),
+            .threads = threads,
+            .memory_bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE))};
+  }
+  std::span<const KernelEntry> kernels() const override { return kernels_; }
+
+ private:
+  std::vector<KernelEntry> kernels_;
+};
+
+}  // namespace
+
+const std::shared_ptr<Device>& device() {
+  static const std::shared_ptr<Device> value = std::make_shared<CpuDevice>();
+  return value;
+}
+
+}  // namespace vivace::cpu

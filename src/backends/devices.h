@@ -1,0 +1,13 @@
+// The one list of devices. Above backends/, nothing names one of them.
+#pragma once
+
+#include "runtime/device.h"
+
+namespace vivace {
+
+inline constexpr std::string_view kDefaultDevice = "cpu";
+
+// Throws UsageError for a name that is none, UserError where this machine lacks it: "cuda: there is no libcuda.so.1".
+std::shared_ptr<Device> open_device(std::string_view name = kDefaultDevice);
+
+}  // namespace vivace

@@ -1,0 +1,48 @@
+#include "backends/host_device.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+class HostStream final : public Stream {
+ public:
+  void launch(BoundKernel& kernel) noexcept override { kernel.run(*this); }
+  void copy_in(void* to, const void* host, size_t bytes) noexcept override { copy(to, host, bytes); }
+  void copy_out(void* host, const void* from, size_t bytes) noexcept override { copy(host, from, bytes); }
+
+ private:
+  static void copy(void* to, const void* from, size_t bytes) {
+    if (to != from && bytes) std::memcpy(to, from, bytes);
+  }
+  bool finish() override { return false; }
+};
+
+}  // namespace
+
+std::shared_ptr<void> allocate_pages(size_t bytes) {
+  constexpr size_t kHuge = size_t{2} << 20;
+  // Small blocks come from the heap: a mapping each would waste a page and a system call.
+  if (bytes < kHuge / 4) {
+    void* p = std::aligned_alloc(64, std::max<size_t>(64, (bytes + 63) / 64 * 64));
+    if (!p) throw UserError(cat("out of memory: ", bytes, " bytes for weights or activations"));
+    return {p, std::free};
+  }
+  const size_t size = (bytes + kHuge - 1) / kHuge * kHuge;
+  void* p = std::aligned_alloc(kHuge, size);
+  if (!p) throw UserError(cat("out of memory: ", bytes, " bytes for weights or activations; use a smaller size, batch or dtype"));
+  (void)madvise(p, size, MADV_HUGEPAGE);
+  return {p, std::free};
+}
+
+std::shared_ptr<void> HostDevice::allocate(size_t bytes, Memory) { return allocate_pages(bytes); }
+std::unique_ptr<Stream> HostDevice::stream() { return std::make_unique<HostStream>(); }
+
+}  // namespace vivace

@@ -1,0 +1,68 @@
+// Device: memory, streams, a kernel list, and what kernels and passes may know of the machine. A device's pointer is no host pointer, even where it
+// happens to be one: what crosses is a copy, what blocks is Stream::wait().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "runtime/kernel.h"
+
+namespace vivace {
+
+struct RequestCounters;  // request.h
+
+// Where memory lies: of a PlanValue; of a KernelEntry, where its operands do.
+enum class Memory : uint8_t { device, host };
+
+// What kernels and passes may ask of the machine. A Session keeps the one that it was made with.
+struct Target {
+  std::string name;   // "cpu", "cuda": Plan::backend
+  std::string text;   // "avx512_bf16, AMD EPYC 9554, 2 threads"; "sm_90, 132 SMs": in every key of plans, tunings and measurements
+  std::string level_name;  // "avx512_bf16", "sm_90": what packed weights and packages are for
+  int level = 0;      // in the order of the device's own list
+  int threads = 1;    // of the host that a kernel runs on
+  size_t memory_bytes = 0;  // 0: not known
+  size_t alignment = 64;    // of what allocate() gives
+};
+
+// What runs and copies in order, for one request. All but wait() return at once, and may leave their work for later.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual void launch(BoundKernel& kernel) noexcept = 0;                           // `kernel` and its memory live until the next wait()
+  virtual void copy_in(void* to, const void* host, size_t bytes) noexcept = 0;     // `host` may change once this returns
+  virtual void copy_out(void* host, const void* from, size_t bytes) noexcept = 0;  // `host` holds nothing before the next wait()
+  // Everything launched and copied so far has been done. The one place where the host blocks for a device: counts host_device_syncs where it had to.
+  // Throws what the device reported since the last wait.
+  void wait(RequestCounters& counters);
+  // The CPU's threads serve one program (a denoising step) at a time. False: stopped while waiting for the turn.
+  virtual bool take_turn(const std::stop_token&) { return true; }
+  virtual void end_turn() noexcept {}
+
+ protected:
+  // Whether there was work that the host had to wait for.
+  virtual bool finish() = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual Target target() const = 0;
+  // In order of preference; those of Memory::host are graph breaks.
+  virtual std::span<const KernelEntry> kernels() const = 0;
+  // Aligned as the target says, freed with its last owner. Throws UserError when it cannot be had. Memory::host is what copies are fastest with.
+  virtual std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) = 0;
+  virtual std::unique_ptr<Stream> stream() = 0;
+  // The CPU: a session's ports are the arena itself, mapped files are weights, and copies vanish.
+  virtual bool shares_host_memory() const { return false; }
+
+  // By name; nullptr when there is none.
+  const KernelEntry* find(std::string_view kernel) const;
+};
+
+}  // namespace vivace
