@@ -97,6 +97,7 @@ struct PretrainedOptions {
   // For single components instead, by name: see component_names().
   std::map<std::string, CompileOptions> compile_components;
   CacheOptions cache;
+  std::string device = "cpu";  // what all components run on
   // Another scheduler, by a name that make_scheduler knows, with the config of the checkpoint's own; that one may then be of a class that is not supported.
   std::string scheduler;
 };

@@ -5,22 +5,17 @@
 #include "vivace/error.h"
 
 namespace vivace {
-namespace {
 
-struct DeviceRow {
-  std::string_view name;
-  std::shared_ptr<Device> (*open)();
-};
-
-constexpr DeviceRow kDevices[] = {
-    {"cpu", [] { return cpu::device(); }},
-};
-
-}  // namespace
+std::vector<DeviceRow>& devices() {
+  static std::vector<DeviceRow> rows{
+      {"cpu", [] { return cpu::device(); }},
+  };
+  return rows;
+}
 
 std::shared_ptr<Device> open_device(std::string_view name) {
   std::string known;
-  for (const DeviceRow& row : kDevices) {
+  for (const DeviceRow& row : devices()) {
     if (row.name == name) return row.open();
     known += cat(known.empty() ? "" : ", ", row.name);
   }

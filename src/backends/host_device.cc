@@ -15,11 +15,12 @@ namespace {
 class HostStream final : public Stream {
  public:
   void launch(BoundKernel& kernel) noexcept override { kernel.run(*this); }
-  void copy_in(void* to, const void* host, size_t bytes) noexcept override { copy(to, host, bytes); }
-  void copy_out(void* host, const void* from, size_t bytes) noexcept override { copy(host, from, bytes); }
+  void copy_in(void* to, const void* host, size_t bytes) noexcept override { move(to, host, bytes); }
+  void copy(void* to, const void* from, size_t bytes) noexcept override { move(to, from, bytes); }
+  void copy_out(void* host, const void* from, size_t bytes) noexcept override { move(host, from, bytes); }
 
  private:
-  static void copy(void* to, const void* from, size_t bytes) {
+  static void move(void* to, const void* from, size_t bytes) {
     if (to != from && bytes) std::memcpy(to, from, bytes);
   }
   bool finish() override { return false; }

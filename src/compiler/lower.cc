@@ -47,6 +47,7 @@ class Lowering {
  private:
   Plan assemble(const std::vector<PlacedPart>& parts) {
     plan_ = {};
+    on_host_.clear();
     plan_.backend = device_.target().name;
     plan_.autotuning = autotuning_;
     make_values();
@@ -86,6 +87,9 @@ class Lowering {
 
   // Views of a value in the arena need no kernel: they are the same memory.
   bool is_free_view(const Node& node) const { return is_view(node.op) && node.phase != Phase::prepare && graph_[node.inputs[0]].phase == node.phase; }
+
+  // A kernel whose operands are not where the others' are: what it reads and writes is copied.
+  bool crosses(const KernelEntry& entry) const { return entry.memory == Memory::host && !device_.shares_host_memory(); }
 
   // Outside of what regional compilation compiles.
   bool is_left_eager(const Node& node) const { return !options_.regions.empty() && !node.region; }
@@ -209,7 +213,7 @@ class Lowering {
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const KernelEntry* entry = choices_[static_cast<size_t>(id)].entry;
       for (NodeId in : graph_[id].inputs)
-        if (in != kNone && (!entry || !entry->strided_in)) needs_dense[static_cast<size_t>(in)] = 1;
+        if (in != kNone && (!entry || !entry->strided_in || crosses(*entry))) needs_dense[static_cast<size_t>(in)] = 1;
     }
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_[id];
@@ -267,11 +271,44 @@ class Lowering {
     step.measured = choice.measured;
     step.refused = choice.refused;
     if (entry.name.starts_with("ref_") && !is_left_eager(node)) plan_.graph_breaks.push_back(graph_break(id, step));
-    std::vector<PlanStep>& program = node.phase == Phase::prepare ? plan_.prepare : node.phase == Phase::setup ? plan_.setup : plan_.step;
+    std::vector<PlanStep>& program = program_of(node.phase);
+    if (crosses(entry)) {
+      for (int32_t& in : step.in)
+        if (in >= 0) in = on_host(in, step);
+      step.out = host_value(id);
+      program.push_back(step);
+      program.push_back(copy_step(step.out, id, step));
+      return;
+    }
     const auto packed = static_cast<size_t>(entry.packed_input);
     if (entry.packed_input >= 0 && call.has(packed) && call.in[packed]->constant)
       step.in[packed] = pack(entry, call, node, static_cast<int32_t>(program.size()));
     program.push_back(std::move(step));
+  }
+
+  std::vector<PlanStep>& program_of(Phase phase) { return phase == Phase::prepare ? plan_.prepare : phase == Phase::setup ? plan_.setup : plan_.step; }
+
+  // A value of the same type in the host's memory.
+  int32_t host_value(int32_t v) {
+    const PlanValue& like = plan_.values[static_cast<size_t>(v)];
+    PlanValue value{.type = like.type, .where = like.where, .memory = Memory::host, .phase = like.phase};
+    if (value.where == PlanValue::Where::weight) value.where = PlanValue::Where::constant;
+    if (value.where == PlanValue::Where::constant) value.key = cat("host {", like.key, '}');
+    plan_.values.push_back(std::move(value));
+    return static_cast<int32_t>(plan_.values.size()) - 1;
+  }
+
+  PlanStep copy_step(int32_t from, int32_t to, const PlanStep& reader) const {
+    return {.kernel = "copy", .op = Op::reshape, .in = {from}, .out = to, .scope = reader.scope, .line = reader.line, .copy = true};
+  }
+
+  // The host's copy of a value, made where the value is.
+  int32_t on_host(int32_t v, const PlanStep& reader) {
+    const auto [at, first] = on_host_.emplace(v, -1);
+    if (!first) return at->second;
+    at->second = host_value(v);
+    program_of(plan_.values[static_cast<size_t>(v)].phase).push_back(copy_step(v, at->second, reader));
+    return at->second;
   }
 
   // A break: node, the builder's line, and why no compiled kernel took it.
@@ -324,6 +361,7 @@ class Lowering {
   Request& request_;
   PlanAutotuning autotuning_;
   Plan plan_;
+  std::map<int32_t, int32_t> on_host_;  // value -> its copy in the host's memory
   std::vector<Choice> choices_;  // by node
   std::vector<size_t> joined_;   // by node: how many inputs of a concat are written in their place
 };

@@ -41,9 +41,9 @@ bool is_packed(const KernelEntry& entry, const KernelCall& call) {
 
 std::shared_ptr<void> KernelTimer::filled(const Operand& o) {
   const size_t bytes = operand_bytes(o);
-  std::shared_ptr<void> data = device_.allocate(bytes);
-  fill(o.dtype, data.get(), bytes);
-  return data;
+  const std::shared_ptr<void> values = device_.allocate(bytes, Memory::host);
+  fill(o.dtype, values.get(), bytes);
+  return device_.shares_host_memory() ? values : upload(device_, *stream_, values.get(), bytes);
 }
 
 KernelTimer::KernelTimer(const KernelCall& call, Device& device) : device_(device), stream_(device.stream()), call_(call), out_(device.allocate(operand_bytes(call.out))) {
@@ -57,11 +57,13 @@ KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
   packed.copies.push_back(device_.allocate(bytes));
   const auto scales = static_cast<size_t>(entry.packed_scales);
   const void* given = entry.packed_scales >= 0 && call_.has(scales) ? in_[scales].get() : nullptr;
-  entry.pack(call_, in_[static_cast<size_t>(entry.packed_input)].get(), given, packed.copies[0].get());
+  const auto pack = bound([&] { entry.pack(call_, in_[static_cast<size_t>(entry.packed_input)].get(), given, packed.copies[0].get()); });
+  stream_->launch(*pack);
   while (packed.copies.size() < copies) {
     packed.copies.push_back(device_.allocate(bytes));
-    std::memcpy(packed.copies.back().get(), packed.copies[0].get(), bytes);
+    stream_->copy(packed.copies.back().get(), packed.copies[0].get(), bytes);
   }
+  stream_->wait(waits_);
   return packed;
 }
 

@@ -193,10 +193,11 @@ std::vector<Constant> Component::constants() const {
   for (const auto& [key, plans] : compiled_)
     for (const Compiled& c : plans)
       if (c.session)
-        for (Constant& constant : c.session->constants(*device_)) unique.emplace(constant.key, std::move(constant));
+        for (Constant& constant : c.session->constants()) unique.emplace(constant.key, std::move(constant));
   std::vector<Constant> result;
   for (auto& [key, constant] : unique) result.push_back(std::move(constant));
-  return result;
+  Request request;
+  return on_host(std::move(result), *device_, request.counters);
 }
 
 void Component::check_unpackaged() const {

@@ -12,6 +12,7 @@
 #include "base/parallel.h"
 #include "compiler/compile.h"
 #include "runtime/plan_file.h"
+#include "runtime/request.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -109,6 +110,8 @@ void ComponentCache::keep_constants(ConstantStore& store) {
   std::vector<Constant> made = store.take_new();
   if (!folder_.enabled() || made.empty() || parts_ >= kMaxParts) return;
   if (writing_.joinable()) writing_.join();
+  Request request;
+  made = on_host(std::move(made), *device_, request.counters);
   auto write = [folder = folder_, name = part_name(component_, contents_, *device_, parts_++), made = std::move(made)] {
     try {
       folder.write(kWeights, name, ConstantFile::bytes_of(made), [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); });

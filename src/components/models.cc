@@ -21,7 +21,7 @@ void need_rank(const Tensor& t, int rank, const char* name, const char* layout) 
   if (t.rank() != rank) throw UsageError(cat(name, " has shape ", to_string(t.shape()), ": expected ", layout));
 }
 
-Tensor image_output(Session& session, const std::string& name) { return nhwc_to_nchw(session.output(name).to(DType::float32)); }
+Tensor image_output(Session& session, const std::string& name, Request& request) { return nhwc_to_nchw(session.read(name, request).to(DType::float32)); }
 
 }  // namespace
 
@@ -90,10 +90,11 @@ Tensor VAEComponent::decode(const Tensor& latents, Request& request) {
   need_rank(latents, 4, "latents", "[N, C, h, w]");
   const auto run = [&](DType dtype) {
     Session& session = this->session(decode_request(latents.dim(0), latents.dim(2), latents.dim(3), dtype), request);
-    session.set_input("latents", nchw_to_nhwc(latents));
+    session.write("latents", nchw_to_nhwc(latents));
     session.run(Phase::step, request);
+    Tensor image = image_output(session, "sample", request);
     if (dtype == DType::float32) session.check_quantized();  // otherwise there is a second try
-    return image_output(session, "sample");
+    return image;
   };
   const auto finite = [](const Tensor& t) {
     for (float x : t.floats())
@@ -133,11 +134,12 @@ CLIPTextModelOutput CLIPTextComponent::encode(const Tensor& input_ids, int skip,
     if (id < 0 || id >= config_.vocab_size)
       throw UsageError(cat("token id ", id, ": ", name(), " has a vocab_size of ", config_.vocab_size, ": its tokenizer is of another model"));
   Session& session = this->session(this->request(input_ids.dim(0), input_ids.dim(1), skip), request);
-  session.set_input("input_ids", ids);
+  session.write("input_ids", ids);
   session.run(Phase::step, request);
+  const auto get = [&](const char* name) { return session.has_output(name) ? session.read(name, request).to(DType::float32) : Tensor(); };
+  CLIPTextModelOutput output{get("last_hidden_state"), get("hidden_state"), get("hidden_state_normed"), get("pooler_output"), get("text_embeds")};
   session.check_quantized();
-  const auto get = [&](const char* name) { return session.has_output(name) ? session.output(name).to(DType::float32).clone() : Tensor(); };
-  return {get("last_hidden_state"), get("hidden_state"), get("hidden_state_normed"), get("pooler_output"), get("text_embeds")};
+  return output;
 }
 
 Model::Model(std::unique_ptr<Component> component) : component_(std::move(component)) {}
@@ -172,24 +174,25 @@ Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, co
   const int64_t ids = added.time_ids.defined() ? added.time_ids.dim(-1) : 0;
   Request request;
   Session& session = unet.session(unet.request({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids}), request);
-  session.set_input("sample", nchw_to_nhwc(sample));
-  session.set_input("timestep", Tensor::from({timestep}));
-  if (session.has_input("step_index")) session.set_input("step_index", Tensor::zeros({1}, DType::int32));
-  session.set_input("encoder_hidden_states", states);
+  session.write("sample", nchw_to_nhwc(sample));
+  session.write("timestep", Tensor::from({timestep}));
+  if (session.has_input("step_index")) session.write("step_index", Tensor::zeros({1}, DType::int32));
+  session.write("encoder_hidden_states", states);
   if (session.has_input("text_embeds")) {
     need_rank(added.text_embeds, 2, "added.text_embeds", "[N, P]");
     need_rank(added.time_ids, 2, "added.time_ids", "[N, K]");
-    session.set_input("text_embeds", added.text_embeds);
-    session.set_input("time_ids", added.time_ids);
+    session.write("text_embeds", added.text_embeds);
+    session.write("time_ids", added.time_ids);
   }
   if (session.has_input("timestep_cond")) {
     need_rank(cond, 2, "timestep_cond", "[N, D]");
-    session.set_input("timestep_cond", cond);
+    session.write("timestep_cond", cond);
   }
   session.run(Phase::setup, request);
   session.run(Phase::step, request);
+  Tensor output = image_output(session, "sample", request);
   session.check_quantized();
-  return image_output(session, "sample");
+  return output;
 }
 
 std::pair<int64_t, int64_t> UNet2DConditionModel::sample_size() const {
@@ -215,10 +218,10 @@ AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) {
   need_rank(sample, 4, "sample", "[N, 3, H, W]");
   Request request;
   Session& session = vae.session(vae.encode_request(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype()), request);
-  session.set_input("sample", nchw_to_nhwc(sample));
+  session.write("sample", nchw_to_nhwc(sample));
   session.run(Phase::step, request);
+  const Tensor moments = image_output(session, "moments", request);
   session.check_quantized();
-  const Tensor moments = image_output(session, "moments");
   const int64_t half = moments.dim(1) / 2, plane = half * moments.dim(2) * moments.dim(3);
   Posterior p;
   for (Tensor* part : {&p.mean, &p.logvar}) {

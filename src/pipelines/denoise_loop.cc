@@ -85,10 +85,11 @@ DenoiseResult denoise(DenoiseRequest r) {
   const Shape shape = latents.shape();
   const Layout layout{shape[0], shape[1], shape[2] * shape[3]};
   const bool scheduled = r.session->has_input("step_index");
-  Tensor input = r.session->input("sample"), step = r.session->input(scheduled ? "step_index" : "timestep"), prediction(shape, DType::float32);
-  const Tensor output = r.session->output("sample");
-  if (input.numel() != layout.images * layout.image() * (r.guidance ? 2 : 1) || input.numel() != output.numel())
-    throw InternalError(cat("latents ", to_string(shape), " do not fit the input ", to_string(input.shape()), " and the output ", to_string(output.shape())));
+  Port input = r.session->input("sample"), step = r.session->input(scheduled ? "step_index" : "timestep");
+  const Port output = r.session->output("sample");
+  Tensor prediction(shape, DType::float32);
+  if (input.host.numel() != layout.images * layout.image() * (r.guidance ? 2 : 1) || input.host.numel() != output.host.numel())
+    throw InternalError(cat("latents ", to_string(shape), " do not fit the input ", to_string(input.host.shape()), " and the output ", to_string(output.host.shape())));
   result.seconds.reserve(static_cast<size_t>(r.steps));
   const RequestCounters& counters = r.request->counters;
   const auto allocations = [&] { return tensor_allocations() + counters.allocations; };
@@ -96,16 +97,20 @@ DenoiseResult denoise(DenoiseRequest r) {
   for (int i = 0; i < r.steps; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     const float t = r.scheduler->timesteps()[static_cast<size_t>(i)];
-    feed(latents, layout, r.scheduler->input_scale(i), input);
+    feed(latents, layout, r.scheduler->input_scale(i), input.host);
     if (scheduled)
-      *step.as<int32_t>() = i;
+      *step.host.as<int32_t>() = i;
     else
-      *step.as<float>() = t;
+      *step.host.as<float>() = t;
+    r.session->send(input);
+    r.session->send(step);
     r.session->run(Phase::step, *r.request);
+    r.session->fetch(output);
+    r.session->wait(*r.request);  // the loop's only one
     r.session->check_quantized();
-    const bool finite = read(output, layout, r.guidance, static_cast<float>(r.guidance_scale), prediction);
+    const bool finite = read(output.host, layout, r.guidance, static_cast<float>(r.guidance_scale), prediction);
     if (!finite) throw UserError(cat("the UNet gave a NaN or an infinity at step ", i + 1, " of ", r.steps, " (timestep ", t, ")"));
-    if (r.guidance && r.guidance_rescale > 0) rescale(output, layout, r.guidance_rescale, prediction);
+    if (r.guidance && r.guidance_rescale > 0) rescale(output.host, layout, r.guidance_rescale, prediction);
     r.scheduler->step_in_place(prediction, i, latents, r.generators);
     result.seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     if (i == 0) {

@@ -74,8 +74,8 @@ std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path
   expect_class(index, "vae", {"AutoencoderKL"});
 
   const ModelOptions text{.dtype = options.dtype, .variant = options.variant,
-                          .compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape}, .cache = options.cache};
-  const ModelOptions image{.dtype = options.dtype, .variant = options.variant, .compile = options.compile, .cache = options.cache};
+                          .compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape}, .cache = options.cache, .device = options.device};
+  const ModelOptions image{.dtype = options.dtype, .variant = options.variant, .compile = options.compile, .cache = options.cache, .device = options.device};
   if (lists(index, "text_encoder")) {
     expect_class(index, "text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"});
     parts->tokenizer = CLIPTokenizer::from_pretrained(path / "tokenizer");

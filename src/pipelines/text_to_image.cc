@@ -95,21 +95,21 @@ Tensor with_negative(const Tensor& negative, const Tensor& positive, bool guidan
 }
 
 void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, const Scheduler& scheduler, int64_t timesteps, Request& request) {
-  session.set_input("encoder_hidden_states", with_negative(e.negative_prompt_embeds, e.prompt_embeds, c.guidance));
+  session.write("encoder_hidden_states", with_negative(e.negative_prompt_embeds, e.prompt_embeds, c.guidance));
   if (session.has_input("text_embeds")) {
     const Size size{c.height, c.width};
     const TimeIds ids = time_ids(o.original_size.value_or(size), o.crops_coords_top_left, o.target_size.value_or(size));
     const bool own_negative = o.negative_original_size && o.negative_target_size;
     const TimeIds negative_ids = own_negative ? time_ids(*o.negative_original_size, o.negative_crops_coords_top_left, *o.negative_target_size) : ids;
-    session.set_input("text_embeds", with_negative(e.negative_pooled_prompt_embeds, e.pooled_prompt_embeds, c.guidance));
+    session.write("text_embeds", with_negative(e.negative_pooled_prompt_embeds, e.pooled_prompt_embeds, c.guidance));
     // Diffusers repeats the pair of a negative and a positive row, where everything else is all negative rows and then all positive ones.
-    session.set_input("time_ids", repeat(c.guidance ? std::vector{negative_ids, ids} : std::vector{ids}, c.images));
+    session.write("time_ids", repeat(c.guidance ? std::vector{negative_ids, ids} : std::vector{ids}, c.images));
   }
   if (session.has_input("timestep_cond"))
-    session.set_input("timestep_cond", guidance_embedding(c.guidance_scale - 1, parts.unet_component().config().time_cond_proj_dim, c.images));
+    session.write("timestep_cond", guidance_embedding(c.guidance_scale - 1, parts.unet_component().config().time_cond_proj_dim, c.images));
   if (session.has_input("step_index")) {
     const std::span<const float> all = scheduler.timesteps();
-    session.set_input("timestep", Tensor::from({timesteps}, all.first(static_cast<size_t>(timesteps))));
+    session.write("timestep", Tensor::from({timesteps}, all.first(static_cast<size_t>(timesteps))));
   }
   session.run(Phase::setup, request);
 }

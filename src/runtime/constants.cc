@@ -7,10 +7,11 @@
 
 namespace vivace {
 
-std::shared_ptr<void> ConstantStore::find(const std::string& key, size_t bytes) {
+std::shared_ptr<void> ConstantStore::find(const std::string& key, size_t bytes, Stream& stream) {
   if (const auto found = entries_.find(key); found != entries_.end()) return found->second;
   for (const auto& file : files_)
     if (auto data = file->find(key, bytes)) {
+      if (!device_->shares_host_memory()) data = upload(*device_, stream, data.get(), bytes);
       entries_.emplace(key, data);
       bytes_ += bytes;
       return data;
@@ -18,13 +19,14 @@ std::shared_ptr<void> ConstantStore::find(const std::string& key, size_t bytes) 
   return nullptr;
 }
 
-void ConstantStore::put(const std::string& key, std::shared_ptr<void> data, size_t bytes) {
+void ConstantStore::put(const std::string& key, std::shared_ptr<void> data, size_t bytes, bool fresh) {
   if (!entries_.emplace(key, data).second) return;
   bytes_ += bytes;
-  new_.push_back({key, std::move(data), bytes});
+  if (fresh) new_.push_back({key, std::move(data), bytes});
 }
 
 std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
+  if (!device_->shares_host_memory()) return device_->allocate(bytes);
   constexpr size_t kChunk = size_t{128} << 20;  // what is not used of it is never touched
   constexpr size_t kLine = 64;
   const size_t size = (bytes + kLine - 1) / kLine * kLine + kLine;  // a line apart, so that AddressSanitizer sees a kernel that leaves its own
@@ -43,5 +45,17 @@ std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
 }
 
 std::vector<Constant> ConstantStore::take_new() { return std::exchange(new_, {}); }
+
+std::vector<Constant> on_host(std::vector<Constant> constants, Device& device, RequestCounters& counters) {
+  if (device.shares_host_memory()) return constants;
+  const std::unique_ptr<Stream> stream = device.stream();
+  std::vector<Constant> copies = constants;
+  for (Constant& c : copies) {
+    std::shared_ptr<void> from = std::exchange(c.data, device.allocate(c.bytes, Memory::host));
+    stream->copy_out(c.data.get(), from.get(), c.bytes);
+  }
+  stream->wait(counters);
+  return copies;
+}
 
 }  // namespace vivace

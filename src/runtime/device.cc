@@ -8,6 +8,12 @@ void Stream::wait(RequestCounters& counters) {
   if (finish()) ++counters.host_device_syncs;
 }
 
+std::shared_ptr<void> upload(Device& device, Stream& stream, const void* host, size_t bytes) {
+  std::shared_ptr<void> copy = device.allocate(bytes);
+  stream.copy_in(copy.get(), host, bytes);
+  return copy;
+}
+
 const KernelEntry* Device::find(std::string_view kernel) const {
   for (const KernelEntry& entry : kernels())
     if (entry.name == kernel) return &entry;

@@ -9,15 +9,13 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "runtime/kernel.h"
 
 namespace vivace {
 
 struct RequestCounters;  // request.h
-
-// Where memory lies: of a PlanValue; of a KernelEntry, where its operands do.
-enum class Memory : uint8_t { device, host };
 
 // What kernels and passes may ask of the machine. A Session keeps the one that it was made with.
 struct Target {
@@ -37,6 +35,7 @@ class Stream {
   virtual void launch(BoundKernel& kernel) noexcept = 0;                           // `kernel` and its memory live until the next wait()
   virtual void copy_in(void* to, const void* host, size_t bytes) noexcept = 0;     // `host` may change once this returns
   virtual void copy_out(void* host, const void* from, size_t bytes) noexcept = 0;  // `host` holds nothing before the next wait()
+  virtual void copy(void* to, const void* from, size_t bytes) noexcept = 0;        // both the device's
   // Everything launched and copied so far has been done. The one place where the host blocks for a device: counts host_device_syncs where it had to.
   // Throws what the device reported since the last wait.
   void wait(RequestCounters& counters);
@@ -47,6 +46,13 @@ class Stream {
  protected:
   // Whether there was work that the host had to wait for.
   virtual bool finish() = 0;
+};
+
+// A part of a device's memory with the name that a plan has for it.
+struct MemoryLabel {
+  const void* begin;
+  size_t bytes;
+  std::string name;
 };
 
 class Device {
@@ -60,9 +66,14 @@ class Device {
   virtual std::unique_ptr<Stream> stream() = 0;
   // The CPU: a session's ports are the arena itself, mapped files are weights, and copies vanish.
   virtual bool shares_host_memory() const { return false; }
+  // Where sessions note what lies where, for a device that checks them; nullptr where nobody asks.
+  virtual std::vector<MemoryLabel>* labels() { return nullptr; }
 
   // By name; nullptr when there is none.
   const KernelEntry* find(std::string_view kernel) const;
 };
+
+// A copy of the host's bytes in the device's memory, there once `stream` is.
+std::shared_ptr<void> upload(Device& device, Stream& stream, const void* host, size_t bytes);
 
 }  // namespace vivace

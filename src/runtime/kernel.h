@@ -11,6 +11,7 @@
 
 #include "ir/graph.h"
 #include "ops/infer.h"
+#include "runtime/memory.h"
 #include "runtime/tuning.h"
 
 namespace vivace {
@@ -83,6 +84,7 @@ struct KernelEntry {
   bool strided_in = false;   // reads inputs with a pitch
   bool strided_out = false;  // writes an output with a pitch
   bool in_place = false;     // the output may be input 0's memory (same type)
+  Memory memory = Memory::device;  // host, on a device that does not share it: a graph break, which packs nothing and takes dense operands of its own
   bool plain = false;        // right but slow: autotuning does not try it
   // The parameters of a call, and settings of them that autotuning tries (tuning texts) beside the default.
   std::vector<TuningParameter> (*parameters)(const KernelCall&) = nullptr;

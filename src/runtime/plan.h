@@ -9,6 +9,7 @@
 
 #include "ir/graph.h"
 #include "ops/infer.h"
+#include "runtime/memory.h"
 
 namespace vivace {
 
@@ -20,6 +21,7 @@ struct PlanValue {
   };
   TensorType type;
   Where where = Where::arena;
+  Memory memory = Memory::device;  // of the arena, or of the constant
   Phase phase = Phase::step;
   int64_t offset = 0;  // bytes
   int64_t pitch = 0;    // elements between rows; 0: packed densely
@@ -46,6 +48,7 @@ struct PlanStep {
   int32_t out = -1;
   std::string scope;
   int line = 0;
+  bool copy = false;  // of in[0] to out, the same value in the other memory; without a kernel
   bool pack = false;  // prepare only: makes the packed form of in[0], with the scales in[1] if there are any, for the call of step `consumer` of `consumer_phase`
   int32_t consumer = -1;
   Phase consumer_phase = Phase::step;
@@ -109,9 +112,10 @@ struct Plan {
   std::vector<PlanView> views;
   std::vector<PlanPort> inputs, outputs;
   std::vector<PlanSymbol> symbols;  // a named size that is in none of them is a constant of this plan
-  int64_t arena_bytes = 0;     // activations at their peak
+  int64_t arena_bytes = 0;       // activations at their peak
+  int64_t host_arena_bytes = 0;  // those in the host's memory
   int64_t constant_bytes = 0;  // weights, as packed
-  std::string backend;
+  std::string backend;  // the device's name
   std::vector<std::pair<std::string, double>> pass_seconds;  // what compiling took
   PlanAutotuning autotuning;
   std::vector<PlanRegion> regions;

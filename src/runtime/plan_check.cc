@@ -31,7 +31,7 @@ class PlanCheck {
 
  private:
   void check_all() {
-    require(plan_.arena_bytes >= 0 && plan_.arena_bytes < kLargest && plan_.constant_bytes >= 0, "the arena's size");
+    require(plan_.arena_bytes >= 0 && plan_.arena_bytes < kLargest && plan_.host_arena_bytes >= 0 && plan_.host_arena_bytes < kLargest && plan_.constant_bytes >= 0, "the arena's size");
     for (const PlanValue& value : plan_.values) check(value);
     for (const PlanView& view : plan_.views) check(view);
     for (const auto* program : {&plan_.setup, &plan_.step})
@@ -48,7 +48,7 @@ class PlanCheck {
         made_[static_cast<size_t>(step.out)] = 1;
       }
     for (const PlanPort& port : plan_.outputs) {
-      require(exists(port.value) && ready(port.value) && !packed_[static_cast<size_t>(port.value)] && at(port.value).pitch == 0, "an output");
+      require(exists(port.value) && ready(port.value) && !packed_[static_cast<size_t>(port.value)] && at(port.value).pitch == 0 && at(port.value).memory == Memory::device, "an output");
       check_place(port.value);
     }
   }
@@ -84,6 +84,8 @@ class PlanCheck {
     }
     const auto index = static_cast<int32_t>(index_of(value));
     require(in_arena(index) == (value.phase != Phase::prepare), "a value's place");
+    require(value.memory == Memory::device || (value.memory == Memory::host && value.where != PlanValue::Where::weight && value.inside == -1), "a value's memory");
+    require(value.inside < 0 || !exists(value.inside) || at(value.inside).memory == value.memory, "a value's memory");
     // Before this one, or without an owner of its own (a concat that parts are written into), so that following owners ends.
     require(value.inside == -1 || (exists(value.inside) && in_arena(index) && in_arena(value.inside) && (value.inside < index || at(value.inside).inside == -1)),
             "a buffer's owner");
@@ -147,7 +149,7 @@ class PlanCheck {
   }
 
   void check_input(const PlanPort& port) {
-    require(exists(port.value) && in_arena(port.value) && at(port.value).inside < 0, "an input");
+    require(exists(port.value) && in_arena(port.value) && at(port.value).inside < 0 && at(port.value).memory == Memory::device, "an input");
     require(port.dims.empty() || port.dims.size() == at(port.value).type.shape.size(), "an input's dimensions");
     for (const PlanDim& dim : port.dims) require(dim.multiple_of >= 1, "an input's dimensions");
     check_place(port.value);
@@ -160,7 +162,8 @@ class PlanCheck {
     if (value.where != PlanValue::Where::arena) return;
     const int64_t elements = numel(value.type.shape), columns = value.type.shape.empty() ? 1 : value.type.shape.back();
     const int64_t extent = value.pitch && elements > 0 ? (elements / columns - 1) * value.pitch + columns : elements;
-    require(value.offset >= 0 && value.offset < kLargest && value.offset + extent * static_cast<int64_t>(dtype_size(value.type.dtype)) <= plan_.arena_bytes, "an offset");
+    const int64_t arena = value.memory == Memory::host ? plan_.host_arena_bytes : plan_.arena_bytes;
+    require(value.offset >= 0 && value.offset < kLargest && value.offset + extent * static_cast<int64_t>(dtype_size(value.type.dtype)) <= arena, "an offset");
   }
 
   void check(const PlanStep& step, Phase phase) const {
@@ -170,10 +173,10 @@ class PlanCheck {
     check_place(step.out);
     for (int32_t in : step.in) {
       if (in == -1) continue;
-      // A resize infers types in the order of values.
-      require(exists(in) && ready(in) && (in_arena(in) ? phase != Phase::prepare && in < step.out : true), "a step's input");
+      require(exists(in) && ready(in) && (!in_arena(in) || phase != Phase::prepare), "a step's input");
       check_place(in);
     }
+    if (step.copy) return check_copy(step);
     const KernelEntry* entry = device_.find(step.kernel);
     if (!entry || entry->op != step.op) fail(cat("asks for kernel ", step.kernel, " for ", op_name(step.op), ", which this Vivace lacks"));
     if (step.pack) return check_pack(step, *entry, phase);
@@ -183,6 +186,13 @@ class PlanCheck {
     for (int i = 0; i < row.min_inputs; ++i) require(step.in[static_cast<size_t>(i)] >= 0, "a step's input");
     check_types(step.op, step.attrs, step.in, step.out, step.scope);
     check_kernel(step, *entry);
+  }
+
+  // The same value, dense, in the other memory.
+  void check_copy(const PlanStep& step) const {
+    require(!step.pack && step.in.size() == 1 && step.in[0] >= 0 && !device_.shares_host_memory(), "a copy");
+    const PlanValue &from = at(step.in[0]), &to = at(step.out);
+    require(from.type == to.type && from.memory != to.memory && from.pitch == 0 && to.pitch == 0 && !packed_[static_cast<size_t>(step.in[0])], "a copy");
   }
 
   // What is packed has the type of its source; how many bytes it takes says the call of its reader.
@@ -195,6 +205,7 @@ class PlanCheck {
     require(consumer.kernel == step.kernel && packed < consumer.in.size() && consumer.in[packed] == step.out, "a packing step's reader");
     require(at(step.out).type == at(step.in[0]).type, "a packing step's output");
     const bool scaled = entry.packed_scales >= 0 && scales < consumer.in.size() && consumer.in[scales] >= 0;
+    require(at(step.out).memory == Memory::device && entry.memory == Memory::device, "a packing step's memory");
     require(step.in.size() == (scaled ? 2 : 1) && (!scaled || step.in[1] == consumer.in[scales]), "a packing step's scales");
     for (int32_t in : step.in) require(!packed_[static_cast<size_t>(in)], "a packing step's input");
   }
@@ -206,6 +217,9 @@ class PlanCheck {
   }
 
   void check_kernel(const PlanStep& step, const KernelEntry& entry) const {
+    const Memory memory = device_.shares_host_memory() ? Memory::device : entry.memory;
+    for (int32_t v : step.in) require(v < 0 || at(v).memory == memory, "the memory of a step's input");
+    require(at(step.out).memory == memory, "the memory of a step's output");
     const KernelCall call = kernel_call(plan_, step);
     if (const Refusal refusal = entry.refuse ? entry.refuse(call) : std::nullopt) fail(cat("its kernel ", step.kernel, " does not run here: ", *refusal));
     for (size_t i = 0; i < step.in.size(); ++i) {

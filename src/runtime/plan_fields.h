@@ -19,8 +19,8 @@ void fields(Archive& a, Same<TensorType> auto& v) {
 
 template <class Archive>
 void fields(Archive& a, Same<PlanValue> auto& v) {
-  auto& [type, where, phase, offset, pitch, inside, in_place, shift, key] = v;
-  a(type, where, phase, offset, pitch, inside, in_place, shift, key);
+  auto& [type, where, memory, phase, offset, pitch, inside, in_place, shift, key] = v;
+  a(type, where, memory, phase, offset, pitch, inside, in_place, shift, key);
 }
 
 template <class Archive>
@@ -31,8 +31,8 @@ void fields(Archive& a, Same<PlanCandidate> auto& v) {
 
 template <class Archive>
 void fields(Archive& a, Same<PlanStep> auto& v) {
-  auto& [kernel, tuning, op, attrs, in, out, scope, line, pack, consumer, consumer_phase, refused, measured] = v;
-  a(kernel, tuning, op, attrs, in, out, scope, line, pack, consumer, consumer_phase, refused, measured);
+  auto& [kernel, tuning, op, attrs, in, out, scope, line, copy, pack, consumer, consumer_phase, refused, measured] = v;
+  a(kernel, tuning, op, attrs, in, out, scope, line, copy, pack, consumer, consumer_phase, refused, measured);
 }
 
 template <class Archive>
@@ -73,8 +73,8 @@ void fields(Archive& a, Same<PlanRegion> auto& v) {
 
 template <class Archive>
 void fields(Archive& a, Same<Plan> auto& v) {
-  auto& [values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, constant_bytes, backend, pass_seconds, autotuning, regions, graph_breaks] = v;
-  a(values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, constant_bytes, backend, pass_seconds, autotuning, regions, graph_breaks);
+  auto& [values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, host_arena_bytes, constant_bytes, backend, pass_seconds, autotuning, regions, graph_breaks] = v;
+  a(values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, host_arena_bytes, constant_bytes, backend, pass_seconds, autotuning, regions, graph_breaks);
 }
 
 }  // namespace vivace

@@ -40,6 +40,7 @@ class Writer {
   void put(DType value) { number(static_cast<uint64_t>(value)); }
   void put(Phase value) { number(static_cast<uint64_t>(value)); }
   void put(PlanValue::Where value) { number(static_cast<uint64_t>(value)); }
+  void put(Memory value) { number(static_cast<uint64_t>(value)); }
   void put(Op op) { put(std::string(op_name(op))); }
   void put(const std::string& text) {
     const auto [found, added] = texts_.emplace(text, texts_.size());
@@ -117,6 +118,7 @@ class Reader {
   void get(DType& value) { value = static_cast<DType>(number(kLastDType)); }
   void get(Phase& value) { value = static_cast<Phase>(number(static_cast<uint64_t>(Phase::step))); }
   void get(PlanValue::Where& value) { value = static_cast<PlanValue::Where>(number(static_cast<uint64_t>(PlanValue::Where::weight))); }
+  void get(Memory& value) { value = static_cast<Memory>(number(static_cast<uint64_t>(Memory::host))); }
   void get(Op& value) {
     std::string text;
     get(text);

@@ -21,13 +21,14 @@ class MemoryPlanner {
   MemoryPlanner(Plan& plan, const Device& device) : plan_(plan), device_(device), buffers_(plan.values.size()) {}
 
   void run() {
-    plan_.arena_bytes = 0;
+    plan_.arena_bytes = plan_.host_arena_bytes = 0;
     for (PlanValue& value : plan_.values)
       if (std::exchange(value.in_place, false)) value.inside = -1;
     measure_lifetimes();
     share_in_place();
     collect();
-    place();
+    place(Memory::device, plan_.arena_bytes);
+    place(Memory::host, plan_.host_arena_bytes);
     for (size_t v = 0; v < plan_.values.size(); ++v) {
       PlanValue& value = plan_.values[v];
       if (value.where != PlanValue::Where::arena) continue;
@@ -92,8 +93,8 @@ class MemoryPlanner {
     for (const auto* program : {&plan_.setup, &plan_.step})
       for (const PlanStep& step : *program) {
         const int32_t now = time++;
-        const KernelEntry* entry = device_.find(step.kernel);
-        if (!entry || !entry->in_place || step.in.empty() || !in_arena(step.in[0]) || !in_arena(step.out)) continue;
+        const KernelEntry* entry = step.copy ? nullptr : device_.find(step.kernel);
+        if (!entry || !entry->in_place || step.in.empty() || !in_arena(step.in[0]) || !in_arena(step.out) || plan_.values[static_cast<size_t>(step.out)].memory == Memory::host) continue;
         const int32_t source = root(step.in[0]);
         const PlanValue &from = plan_.values[static_cast<size_t>(step.in[0])], &to = plan_.values[static_cast<size_t>(step.out)];
         const bool read_elsewhere = std::count(step.in.begin() + 1, step.in.end(), step.in[0]) > 0 ||
@@ -116,10 +117,10 @@ class MemoryPlanner {
   }
 
   // Largest first, each at the lowest place that is free for as long as it lives.
-  void place() {
+  void place(Memory memory, int64_t& arena_bytes) {
     std::vector<int32_t> order;
     for (size_t v = 0; v < buffers_.size(); ++v)
-      if (buffers_[v].last >= 0) order.push_back(static_cast<int32_t>(v));
+      if (buffers_[v].last >= 0 && plan_.values[v].memory == memory) order.push_back(static_cast<int32_t>(v));
     std::ranges::stable_sort(order, [&](int32_t a, int32_t b) { return buffers_[static_cast<size_t>(a)].bytes > buffers_[static_cast<size_t>(b)].bytes; });
     std::vector<Buffer*> placed;  // by offset
     for (int32_t v : order) {
@@ -133,7 +134,7 @@ class MemoryPlanner {
         offset = std::max(offset, other->offset + (other->bytes + kAlignment - 1) / kAlignment * kAlignment);
       }
       buffer.offset = offset;
-      plan_.arena_bytes = std::max(plan_.arena_bytes, offset + size);
+      arena_bytes = std::max(arena_bytes, offset + size);
       placed.insert(std::ranges::upper_bound(placed, offset, {}, &Buffer::offset), &buffer);
     }
   }

@@ -1,6 +1,7 @@
 #include "runtime/resize.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "runtime/kernel_call.h"
@@ -57,30 +58,37 @@ class Resizing {
     return std::nullopt;
   }
 
-  // Values are in topological order; only what depends on an input can change.
+  struct Producer {
+    Op op{};
+    const Attrs* attrs = nullptr;
+    const std::vector<int32_t>* in = nullptr;  // nullptr: its type is what it was
+    bool copy = false;
+  };
+
+  // Only what depends on an input can change.
   Refusal infer_types() {
-    struct Producer {
-      Op op{};
-      const Attrs* attrs = nullptr;
-      const std::vector<int32_t>* in = nullptr;
-    };
-    std::vector<Producer> producers(plan_.values.size());
+    producers_.resize(plan_.values.size());
     for (const auto* program : {&plan_.setup, &plan_.step})
-      for (const PlanStep& step : *program) producers[static_cast<size_t>(step.out)] = {step.op, &step.attrs, &step.in};
-    for (const PlanView& view : plan_.views) producers[static_cast<size_t>(view.out)] = {view.op, &view.attrs, &view.in};
-    std::vector<std::optional<TensorType>> inputs;
-    for (size_t v = 0; v < producers.size(); ++v) {
-      const Producer& p = producers[v];
-      if (!p.in) continue;
-      inputs.clear();
-      for (int32_t in : *p.in) inputs.push_back(in < 0 ? std::nullopt : std::optional(value(in).type));
-      try {
-        plan_.values[v].type = infer(p.op, *p.attrs, inputs, plan_.values[v].type);
-      } catch (const InternalError& error) {
-        return error.what();
-      }
+      for (const PlanStep& step : *program) producers_[static_cast<size_t>(step.out)] = {step.op, &step.attrs, &step.in, step.copy};
+    for (const PlanView& view : plan_.views) producers_[static_cast<size_t>(view.out)] = {view.op, &view.attrs, &view.in};
+    try {
+      for (size_t v = 0; v < producers_.size(); ++v) infer_type(static_cast<int32_t>(v));
+    } catch (const InternalError& error) {
+      return error.what();
     }
     return std::nullopt;
+  }
+
+  // Values are in topological order but for copies, which follow all others: a value may need one behind it first.
+  void infer_type(int32_t v) {
+    const Producer p = std::exchange(producers_[static_cast<size_t>(v)], {});
+    if (!p.in) return;
+    std::vector<std::optional<TensorType>> inputs;
+    for (int32_t in : *p.in) {
+      if (in >= 0) infer_type(in);
+      inputs.push_back(in < 0 ? std::nullopt : std::optional(value(in).type));
+    }
+    value(v).type = p.copy ? *inputs[0] : infer(p.op, *p.attrs, inputs, value(v).type);
   }
 
   // What lies inside another value has its place by the last dimension alone, which must then be the same.
@@ -96,6 +104,7 @@ class Resizing {
   }
 
   Refusal check_kernel(const PlanStep& step) {
+    if (step.copy) return std::nullopt;
     const KernelEntry* entry = device_.find(step.kernel);
     if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which device ", device_.target().name, " lacks"));
     const KernelCall call = kernel_call(plan_, step);
@@ -113,6 +122,7 @@ class Resizing {
   const Sizes& sizes_;
   const Device& device_;
   Plan& plan_;
+  std::vector<Producer> producers_;  // by value
 };
 
 }  // namespace

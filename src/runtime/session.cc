@@ -18,11 +18,11 @@ const KernelEntry& entry_of(const Device& device, const PlanStep& step) {
   return *entry;
 }
 
-void grow(Device& device, std::shared_ptr<void>& pages, size_t& bytes, size_t wanted, Request& request) {
-  if (pages && bytes >= wanted) return;
-  pages.reset();  // before the new ones are taken
-  pages = device.allocate(wanted);
-  bytes = wanted;
+void grow(Device& device, Memory memory, Pages& pages, size_t wanted, Request& request) {
+  if (pages.bytes >= wanted && (pages.data || memory == Memory::host)) return;
+  pages.data.reset();  // before the new ones are taken
+  pages.data = device.allocate(wanted, memory);
+  pages.bytes = wanted;
   ++request.counters.allocations;
 }
 
@@ -34,19 +34,29 @@ size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.
 }  // namespace
 
 Session::Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory)
-    : plan_(std::move(plan)), constants_(plan_->values.size()), memory_(std::move(memory)), stream_(device.stream()) {
+    : plan_(std::move(plan)), device_(device), constants_(plan_->values.size()), staging_(plan_->values.size()), memory_(std::move(memory)), stream_(device.stream()) {
   const FixedThreads fixed(threads_);
-  prepare(device, store, weights, request);
-  size_t workspace = 0;
+  prepare(store, weights, request);
+  size_t workspace = 0, host_workspace = 0;
   for (const auto* program : {&plan_->setup, &plan_->step})
     for (const PlanStep& step : *program) {
+      if (step.copy) continue;
       const KernelEntry& entry = entry_of(device, step);
-      if (entry.workspace_bytes) workspace = std::max(workspace, entry.workspace_bytes(kernel_call(*plan_, step)));
+      size_t& most = runs_on(step) == Call::On::host ? host_workspace : workspace;
+      if (entry.workspace_bytes) most = std::max(most, entry.workspace_bytes(kernel_call(*plan_, step)));
     }
-  grow(device, memory_.arena, memory_.arena_bytes, static_cast<size_t>(plan_->arena_bytes), request);
-  grow(device, memory_.workspace, memory_.workspace_bytes, workspace, request);
-  bind(device, plan_->setup, 0, setup_);
-  bind(device, plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
+  grow(device, Memory::device, memory_.arena, static_cast<size_t>(plan_->arena_bytes), request);
+  grow(device, Memory::device, memory_.workspace, workspace, request);
+  grow(device, Memory::host, memory_.host_arena, static_cast<size_t>(plan_->host_arena_bytes), request);
+  grow(device, Memory::host, memory_.host_workspace, host_workspace, request);
+  constexpr int32_t kNone = -1;
+  bad_value_ = device.allocate(sizeof(kNone));
+  bad_value_host_ = device.shares_host_memory() ? bad_value_ : device.allocate(sizeof(kNone), Memory::host);
+  *static_cast<int32_t*>(bad_value_host_.get()) = kNone;
+  stream_->copy_in(bad_value_.get(), &kNone, sizeof(kNone));
+  label_values();
+  bind(plan_->setup, 0, setup_);
+  bind(plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
 }
 
 // The call of the kernel that will read what `step` packs.
@@ -57,19 +67,43 @@ KernelCall Session::packing_call(const KernelEntry& entry, const PlanStep& step)
   return result;
 }
 
-size_t Session::constant_bytes(const Device& device, const PlanStep& step) const {
-  const KernelEntry& entry = entry_of(device, step);
-  return step.pack ? entry.packed_bytes(packing_call(entry, step)) : bytes_of(plan_->values[static_cast<size_t>(step.out)]);
+size_t Session::constant_bytes(const PlanStep& step) const {
+  if (!step.pack) return bytes_of(plan_->values[static_cast<size_t>(step.out)]);
+  const KernelEntry& entry = entry_of(device_, step);
+  return entry.packed_bytes(packing_call(entry, step));
 }
 
 void* Session::address(int32_t value) const {
   const PlanValue& v = plan_->values[static_cast<size_t>(value)];
-  if (v.where == PlanValue::Where::arena) return static_cast<char*>(memory_.arena.get()) + v.offset;
+  if (v.where == PlanValue::Where::arena) return static_cast<char*>((v.memory == Memory::host ? memory_.host_arena : memory_.arena).data.get()) + v.offset;
   return constants_[static_cast<size_t>(value)].get();
 }
 
+Session::Call::On Session::runs_on(const PlanStep& step) const {
+  if (step.copy) return Call::On::stream;
+  return plan_->values[static_cast<size_t>(step.out)].memory == Memory::host ? Call::On::host : Call::On::device;
+}
+
+std::unique_ptr<BoundKernel> Session::bound_copy(const PlanStep& step) const {
+  void *from = address(step.in[0]), *to = address(step.out);
+  const size_t bytes = bytes_of(plan_->values[static_cast<size_t>(step.out)]);
+  if (plan_->values[static_cast<size_t>(step.out)].memory == Memory::host) return bound([=](Stream& stream) { stream.copy_out(to, from, bytes); });
+  return bound([=](Stream& stream) { stream.copy_in(to, from, bytes); });
+}
+
+std::shared_ptr<void> Session::weight(const PlanValue& value, ConstantStore& store, const WeightSource& weights, bool keep) {
+  const size_t bytes = bytes_of(value);
+  if (std::shared_ptr<void> stored = store.find(weight_key(value.key), bytes, *stream_)) return stored;
+  const void* mapped = weights.find(value.key).data;
+  // Weights that are used as they are stored need no copy beyond the mapping.
+  if (device_.shares_host_memory()) return {const_cast<void*>(mapped), [](void*) {}};
+  std::shared_ptr<void> copy = upload(device_, *stream_, mapped, bytes);
+  if (keep) store.put(weight_key(value.key), copy, bytes, false);
+  return copy;
+}
+
 // Runs what makes the missing constants, on buffers of their own that go when their last reader has run.
-void Session::prepare(Device& device, ConstantStore& store, const WeightSource& weights, Request& request) {
+void Session::prepare(ConstantStore& store, const WeightSource& weights, Request& request) {
   const auto& values = plan_->values;
   std::vector<uint8_t> needed(values.size());
   for (const auto* program : {&plan_->setup, &plan_->step})
@@ -86,10 +120,11 @@ void Session::prepare(Device& device, ConstantStore& store, const WeightSource& 
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
     if (!needed[out]) continue;
-    if (auto found = store.find(values[out].key, constant_bytes(device, step))) {
-      constants_[out] = std::move(found);
-      continue;
-    }
+    if (values[out].memory == Memory::device)
+      if (auto found = store.find(values[out].key, constant_bytes(step), *stream_)) {
+        constants_[out] = std::move(found);
+        continue;
+      }
     runs[i] = 1;
     for (int32_t in : step.in)
       if (in >= 0) {
@@ -97,54 +132,71 @@ void Session::prepare(Device& device, ConstantStore& store, const WeightSource& 
         ++readers[static_cast<size_t>(in)];
       }
   }
-  // Weights that are used as they are stored need no copy beyond the mapping.
   for (size_t v = 0; v < values.size(); ++v)
-    if (needed[v] && values[v].where == PlanValue::Where::weight) {
-      constants_[v] = store.find(weight_key(values[v].key), bytes_of(values[v]));
-      if (!constants_[v]) constants_[v] = std::shared_ptr<void>(const_cast<void*>(weights.find(values[v].key).data), [](void*) {});
-    }
+    if (values[v].where == PlanValue::Where::weight && (device_.shares_host_memory() ? needed[v] : keep[v])) constants_[v] = weight(values[v], store, weights, true);
 
+  // What the stream may still use, until a wait.
+  std::vector<std::shared_ptr<void>> used;
+  std::vector<Call> calls;
+  size_t used_bytes = 0;
+  constexpr size_t kMostUsed = size_t{256} << 20;
+  const auto let_go = [&] {
+    stream_->wait(request.counters);
+    used.clear();
+    calls.clear();
+    used_bytes = 0;
+  };
   for (size_t i = 0; i < plan_->prepare.size(); ++i) {
     if (!runs[i]) continue;
     const Turn turn(pool_turns(), request.stop);
     request.check();
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
-    const KernelEntry& entry = entry_of(device, step);
-    if (step.pack) {
-      const KernelCall packed = packing_call(entry, step);
-      const size_t bytes = entry.packed_bytes(packed);
-      constants_[out] = store.allocate(bytes);
-      entry.pack(packed, address(step.in[0]), step.in.size() > 1 ? address(step.in[1]) : nullptr, constants_[out].get());
-      store.put(values[out].key, constants_[out], bytes);
+    for (int32_t in : step.in)
+      if (in >= 0 && !constants_[static_cast<size_t>(in)]) constants_[static_cast<size_t>(in)] = weight(values[static_cast<size_t>(in)], store, weights, false);
+    const size_t bytes = constant_bytes(step);
+    const bool kept = values[out].memory == Memory::device && (keep[out] || step.pack);
+    constants_[out] = kept ? store.allocate(bytes) : device_.allocate(bytes, values[out].memory);
+    Call call{.kernel = nullptr, .on = runs_on(step)};
+    if (step.copy) {
+      call.kernel = bound_copy(step);
+    } else if (step.pack) {
+      const KernelEntry& entry = entry_of(device_, step);
+      call.kernel = bound([&entry, packed = packing_call(entry, step), source = address(step.in[0]), scales = step.in.size() > 1 ? address(step.in[1]) : nullptr,
+                           to = constants_[out].get()] { entry.pack(packed, source, scales, to); });
     } else {
-      const size_t bytes = bytes_of(values[out]);
-      constants_[out] = keep[out] ? store.allocate(bytes) : device.allocate(bytes);
+      const KernelEntry& entry = entry_of(device_, step);
       const KernelCall c = kernel_call(*plan_, step);
-      const std::shared_ptr<void> workspace = device.allocate(entry.workspace_bytes ? entry.workspace_bytes(c) : 0);
-      Buffers buffers{.in = {}, .out = address(step.out), .workspace = workspace.get()};
+      used.push_back(device_.allocate(entry.workspace_bytes ? entry.workspace_bytes(c) : 0, values[out].memory));
+      Buffers buffers{.in = {}, .out = address(step.out), .workspace = used.back().get()};
       for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-      stream_->launch(*entry.bind(c, buffers));
-      if (keep[out]) store.put(values[out].key, constants_[out], bytes);
+      call.kernel = entry.bind(c, buffers);
     }
+    run(calls.emplace_back(std::move(call)), request);
+    if (kept) store.put(values[out].key, constants_[out], bytes);
     ++request.counters.allocations;
     ++request.counters.constants_prepared;
+    std::vector<const std::string*> read;
     for (int32_t in : step.in) {
       const auto v = static_cast<size_t>(in);
       if (in < 0 || --readers[v] > 0 || keep[v]) continue;
-      if (values[v].where == PlanValue::Where::weight) weights.release(values[v].key);
-      constants_[v].reset();
+      if (values[v].where == PlanValue::Where::weight) read.push_back(&values[v].key);
+      used_bytes += bytes_of(values[v]);
+      used.push_back(std::move(constants_[v]));
     }
+    if (device_.shares_host_memory() || used_bytes > kMostUsed) let_go();
+    for (const std::string* name : read) weights.release(*name);  // copied, or read by what has run
   }
+  let_go();
 }
 
-std::vector<Constant> Session::constants(const Device& device) const {
+std::vector<Constant> Session::constants() const {
   std::vector<size_t> bytes(constants_.size());
   for (const PlanStep& step : plan_->prepare)
-    if (constants_[static_cast<size_t>(step.out)]) bytes[static_cast<size_t>(step.out)] = constant_bytes(device, step);
+    if (constants_[static_cast<size_t>(step.out)]) bytes[static_cast<size_t>(step.out)] = constant_bytes(step);
   std::vector<Constant> result;
   for (size_t v = 0; v < constants_.size(); ++v) {
-    if (!constants_[v]) continue;
+    if (!constants_[v] || plan_->values[v].memory == Memory::host) continue;
     const PlanValue& value = plan_->values[v];
     const bool stored = value.where == PlanValue::Where::weight;
     result.push_back({stored ? weight_key(value.key) : value.key, constants_[v], stored ? bytes_of(value) : bytes[v]});
@@ -152,62 +204,119 @@ std::vector<Constant> Session::constants(const Device& device) const {
   return result;
 }
 
-void Session::bind(const Device& device, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound) {
-  bound.reserve(steps.size());
+void Session::bind(const std::vector<PlanStep>& steps, int32_t first_number, std::vector<Call>& calls) {
+  calls.reserve(steps.size());
   for (const PlanStep& step : steps) {
-    const auto number = first_number + static_cast<int32_t>(bound.size());
-    Buffers buffers{.in = {}, .out = address(step.out), .workspace = memory_.workspace.get(), .bad_value = {first_bad_.get(), number}};
+    const auto number = first_number + static_cast<int32_t>(calls.size());
+    const Call::On on = runs_on(step);
+    if (step.copy) {
+      calls.push_back({bound_copy(step), on});
+      continue;
+    }
+    const bool on_host = on == Call::On::host;
+    Buffers buffers{.in = {}, .out = address(step.out), .workspace = (on_host ? memory_.host_workspace : memory_.workspace).data.get(),
+                    .bad_value = {on_host ? nullptr : static_cast<int32_t*>(bad_value_.get()), number}};
     for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-    bound.push_back(entry_of(device, step).bind(kernel_call(*plan_, step), buffers));
+    calls.push_back({entry_of(device_, step).bind(kernel_call(*plan_, step), buffers), on});
   }
 }
 
-Tensor Session::port(const std::vector<PlanPort>& ports, const std::string& name) {
+void Session::label_values() const {
+  std::vector<MemoryLabel>* labels = device_.labels();
+  if (!labels) return;
+  const auto add = [&](int32_t v, const std::string& name) {
+    const PlanValue& value = plan_->values[static_cast<size_t>(v)];
+    if (value.memory == Memory::device) labels->push_back({address(v), bytes_of(value), cat("value ", v, ", ", name)});
+  };
+  for (const PlanPort& port : plan_->inputs) add(port.value, cat("input \"", port.name, '"'));
+  for (const PlanPort& port : plan_->outputs) add(port.value, cat("output \"", port.name, '"'));
+  for (const auto* program : {&plan_->setup, &plan_->step})
+    for (const PlanStep& step : *program) {
+      add(step.out, cat(op_name(step.op), step.scope.empty() ? "" : " in " + step.scope));
+      for (int32_t in : step.in)
+        if (in >= 0 && plan_->values[static_cast<size_t>(in)].where != PlanValue::Where::arena) add(in, plan_->values[static_cast<size_t>(in)].key);
+    }
+}
+
+Port Session::port(const std::vector<PlanPort>& ports, const std::string& name) {
   for (const PlanPort& p : ports) {
     if (p.name != name) continue;
     const TensorType& type = plan_->values[static_cast<size_t>(p.value)].type;
-    return Tensor::view(type.shape, type.dtype, address(p.value), memory_.arena);
+    if (device_.shares_host_memory()) return {Tensor::view(type.shape, type.dtype, address(p.value), memory_.arena.data), nullptr};
+    std::shared_ptr<void>& staging = staging_[static_cast<size_t>(p.value)];
+    if (!staging) staging = device_.allocate(static_cast<size_t>(type.bytes()), Memory::host);
+    return {Tensor::view(type.shape, type.dtype, staging.get(), staging), address(p.value)};
   }
   throw InternalError("the plan has no port \"" + name + "\"");
 }
 
-Tensor Session::input(const std::string& name) { return port(plan_->inputs, name); }
-Tensor Session::output(const std::string& name) { return port(plan_->outputs, name); }
+Port Session::input(const std::string& name) { return port(plan_->inputs, name); }
+Port Session::output(const std::string& name) { return port(plan_->outputs, name); }
+
+void Session::send(const Port& input) {
+  if (input.memory) stream_->copy_in(input.memory, input.host.data(), input.host.bytes());
+}
+
+void Session::fetch(const Port& output) {
+  if (output.memory) stream_->copy_out(const_cast<void*>(output.host.data()), output.memory, output.host.bytes());
+}
+
+void Session::wait(Request& request) {
+  if (bad_value_host_ != bad_value_) stream_->copy_out(bad_value_host_.get(), bad_value_.get(), sizeof(int32_t));
+  stream_->wait(request.counters);
+}
 
 bool Session::has_input(const std::string& name) const { return std::ranges::count(plan_->inputs, name, &PlanPort::name) > 0; }
 bool Session::has_output(const std::string& name) const { return std::ranges::count(plan_->outputs, name, &PlanPort::name) > 0; }
 
-void Session::set_input(const std::string& name, const Tensor& value) {
-  Tensor to = input(name);
-  if (to.shape() != value.shape()) throw UsageError(cat("input \"", name, "\" has shape ", to_string(value.shape()), ", expected ", to_string(to.shape())));
-  const Tensor converted = value.to(to.dtype());
-  std::memcpy(to.data(), converted.data(), to.bytes());
+void Session::write(const std::string& name, const Tensor& value) {
+  const Port to = input(name);
+  if (to.host.shape() != value.shape()) throw UsageError(cat("input \"", name, "\" has shape ", to_string(value.shape()), ", expected ", to_string(to.host.shape())));
+  const Tensor converted = value.to(to.host.dtype());
+  std::memcpy(const_cast<void*>(to.host.data()), converted.data(), converted.bytes());
+  send(to);
+}
+
+Tensor Session::read(const std::string& name, Request& request) {
+  const Port from = output(name);
+  fetch(from);
+  wait(request);
+  return from.host.clone();
 }
 
 void Session::check_quantized() {
-  if (*first_bad_ < 0) return;
-  const auto number = static_cast<size_t>(std::exchange(*first_bad_, -1)), setup = plan_->setup.size();
+  auto* first = static_cast<int32_t*>(bad_value_host_.get());
+  if (*first < 0) return;
+  const auto number = static_cast<size_t>(std::exchange(*first, -1)), setup = plan_->setup.size();
+  stream_->copy_in(bad_value_.get(), first, sizeof(*first));
   const PlanStep& step = number < setup ? plan_->setup[number] : plan_->step[number - setup];
   throw UserError(cat("layer ", step.scope.empty() ? op_name(step.op) : step.scope, ": the activation to be quantised holds a NaN or an infinity"));
+}
+
+void Session::run(Call& call, Request& request) {
+  if (call.on == Call::On::device) return stream_->launch(*call.kernel);
+  if (call.on == Call::On::host) stream_->wait(request.counters);  // for what it reads
+  call.kernel->run(*stream_);
 }
 
 void Session::run(Phase phase, Request& request) {
   const Turn turn(pool_turns(), request.stop);
   const FixedThreads fixed(threads_);
-  for (const auto& kernel : phase == Phase::setup ? setup_ : step_) {
+  for (Call& call : phase == Phase::setup ? setup_ : step_) {
     request.check();
-    stream_->launch(*kernel);
+    run(call, request);
   }
 }
 
 void Session::run_timed(Phase phase, Request& request, std::vector<double>& seconds) {
   const Turn turn(pool_turns(), request.stop);
   const FixedThreads fixed(threads_);
-  const auto& kernels = phase == Phase::setup ? setup_ : step_;
+  auto& calls = phase == Phase::setup ? setup_ : step_;
   auto before = std::chrono::steady_clock::now();
-  for (size_t i = 0; i < kernels.size(); ++i) {
+  for (size_t i = 0; i < calls.size(); ++i) {
     request.check();
-    stream_->launch(*kernels[i]);
+    run(calls[i], request);
+    stream_->wait(request.counters);
     const auto after = std::chrono::steady_clock::now();
     seconds[i] += std::chrono::duration<double>(after - before).count();
     before = after;

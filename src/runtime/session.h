@@ -27,59 +27,89 @@ struct WeightSource {
 };
 
 // Pages that one session leaves to the next, which takes new ones only where these are too small.
+struct Pages {
+  std::shared_ptr<void> data;
+  size_t bytes = 0;
+};
 struct SessionMemory {
-  std::shared_ptr<void> arena, workspace;
-  size_t arena_bytes = 0, workspace_bytes = 0;
+  Pages arena, workspace;
+  Pages host_arena, host_workspace;  // for kernels that run on the host
+};
+
+// An input or output as the host sees it: row-major, dense. Where the device shares the host's memory `host` is the arena itself, and nothing is copied.
+struct Port {
+  Tensor host;
+  void* memory = nullptr;  // the device's; nullptr where `host` is it
 };
 
 class Session {
  public:
-  // Prepares the constants that `store` lacks, takes memory, binds every kernel. Throws Interrupted when the request stops meanwhile.
+  // `device` must outlive the session. Prepares the constants that `store` lacks, takes memory, binds every kernel. Throws Interrupted when the request stops meanwhile.
   Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory = {});
 
   const Plan& plan() const { return *plan_; }
-  // A view of the buffer of an input or output; row-major, dense. Unknown name: InternalError.
-  Tensor input(const std::string& name);
-  Tensor output(const std::string& name);
+  // For a loop, which looks names up once: fill the input's `host`, send it, run, fetch the output, wait, read its `host`. Unknown name: InternalError.
+  Port input(const std::string& name);
+  Port output(const std::string& name);
+  void send(const Port& input);
+  void fetch(const Port& output);  // there after the next wait()
+  // All that was run and fetched is done. What there is to wait for counts as one of the request's host_device_syncs.
+  void wait(Request& request);
   bool has_input(const std::string& name) const;
   bool has_output(const std::string& name) const;
   // Converts to the input's dtype. Throws UsageError when the shape differs.
-  void set_input(const std::string& name, const Tensor& value);
+  void write(const std::string& name, const Tensor& value);
+  // Fetches, waits; a tensor of its own.
+  Tensor read(const std::string& name, Request& request);
 
-  // Throws UserError with the layer's name when an activation that had to be quantised held a NaN or an infinity since the last call.
+  // Throws UserError with the layer's name when an activation that had to be quantised held a NaN or an infinity before the last wait().
   void check_quantized();
 
-  // Throws Interrupted when the request is to stop, which is looked at before each kernel; nothing but another setup may follow.
+  // Puts the program on the device's stream. Throws Interrupted when the request is to stop, which is looked at before each kernel; nothing but another setup may follow.
   void run(Phase phase, Request& request);
-  // The same, adding each step's seconds to `seconds` (one entry a step).
+  // The same, waiting for each step and adding its seconds to `seconds` (one entry a step).
   void run_timed(Phase phase, Request& request, std::vector<double>& seconds);
 
   // What setup and step read that is not computed there: prepared constants, and weights that are used as the checkpoint stores them. A store that
   // holds these (ConstantStore::add_file) needs no checkpoint.
-  std::vector<Constant> constants(const Device& device) const;
+  std::vector<Constant> constants() const;
 
-  size_t arena_bytes() const { return memory_.arena_bytes; }
-  size_t workspace_bytes() const { return memory_.workspace_bytes; }
+  size_t arena_bytes() const { return memory_.arena.bytes + memory_.host_arena.bytes; }
+  size_t workspace_bytes() const { return memory_.workspace.bytes + memory_.host_workspace.bytes; }
   // Nothing but destruction may follow.
   SessionMemory take_memory() { return std::move(memory_); }
 
  private:
+  // A kernel or copy with where it runs.
+  struct Call {
+    std::unique_ptr<BoundKernel> kernel;
+    enum class On : uint8_t { device, host, stream } on = On::device;  // stream: a copy, which is the stream's own
+  };
+
   KernelCall packing_call(const KernelEntry& entry, const PlanStep& step) const;
   // What the output of a prepare step takes.
-  size_t constant_bytes(const Device& device, const PlanStep& step) const;
+  size_t constant_bytes(const PlanStep& step) const;
   void* address(int32_t value) const;
-  void prepare(Device& device, ConstantStore& store, const WeightSource& weights, Request& request);
+  // Where the device reads a tensor of the checkpoint.
+  std::shared_ptr<void> weight(const PlanValue& value, ConstantStore& store, const WeightSource& weights, bool keep);
+  void prepare(ConstantStore& store, const WeightSource& weights, Request& request);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
-  void bind(const Device& device, const std::vector<PlanStep>& steps, int32_t first_number, std::vector<std::unique_ptr<BoundKernel>>& bound);
-  Tensor port(const std::vector<PlanPort>& ports, const std::string& name);
+  void bind(const std::vector<PlanStep>& steps, int32_t first_number, std::vector<Call>& bound);
+  void run(Call& call, Request& request);
+  Call::On runs_on(const PlanStep& step) const;
+  std::unique_ptr<BoundKernel> bound_copy(const PlanStep& step) const;
+  void label_values() const;
+  Port port(const std::vector<PlanPort>& ports, const std::string& name);
 
   std::shared_ptr<const Plan> plan_;
+  Device& device_;
   std::vector<std::shared_ptr<void>> constants_;  // by value; null where it is none
+  std::vector<std::shared_ptr<void>> staging_;    // by value, of ports; null where the host reads the arena
   SessionMemory memory_;
   std::unique_ptr<Stream> stream_;
   const int threads_ = num_threads();  // that kernels are bound for and run on
-  std::vector<std::unique_ptr<BoundKernel>> setup_, step_;
-  std::unique_ptr<int32_t> first_bad_ = std::make_unique<int32_t>(-1);  // the number of the kernel; where it lies is known to all of them
+  std::vector<Call> setup_, step_;
+  std::shared_ptr<void> bad_value_, bad_value_host_;  // the number of the first kernel that reported one, on the device and as last fetched
 };
 
 }  // namespace vivace

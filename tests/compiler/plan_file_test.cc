@@ -147,9 +147,9 @@ return y=%4
   ConstantStore store(cpu::device());
   Request request;
   Session session(plan, *cpu::device(), store, {.find = [&](const std::string& name) { return WeightBytes{DType::float32, weights.at(name).data()}; }, .release = [](const std::string&) {}}, request);
-  session.set_input("x", Tensor::zeros({2, 3}));
+  session.write("x", Tensor::zeros({2, 3}));
   session.run(Phase::step, request);
-  const Tensor y = session.output("y");
+  const Tensor y = session.read("y", request);
   const std::vector<float> expected{1, 2, 3, 3, 4, 7};
   for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(y.floats()[i], expected[i]) << i;
 }

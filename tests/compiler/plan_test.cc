@@ -297,7 +297,7 @@ TEST(Plan, StepsAllocateNothing) {
   Request request;
   Session session(plan, *cpu::device(), store, weights, request);
   for (const PlanPort& input : plan->inputs) {
-    Tensor t = session.input(input.name);
+    Tensor t = session.input(input.name).host;
     std::memset(t.data(), 0, t.bytes());  // an index in there must be one
   }
   session.run(Phase::setup, request);

@@ -116,9 +116,10 @@ TEST(Quantize, NotANumberIsReportedWithTheLayersName) {
     Session session(plan, *cpu::device(), store, weights, request);
     Tensor x = Generator(0).randn({1, 5, 16});
     const auto run = [&] {
-      session.set_input("x", x);
+      session.write("x", x);
       session.run(Phase::setup, request);
       session.run(Phase::step, request);
+      session.wait(request);
       session.check_quantized();
     };
     EXPECT_NO_THROW(run());

@@ -78,7 +78,7 @@ void run(const Plan& plan) {
   Request request;
   Session session(std::make_shared<const Plan>(plan), *cpu::device(), store, weights, request);
   for (const PlanPort& port : plan.inputs) {
-    Tensor input = session.input(port.name);
+    Tensor input = session.input(port.name).host;
     std::memset(input.data(), 0, input.bytes());
   }
   session.run(Phase::setup, request);

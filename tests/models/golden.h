@@ -57,14 +57,14 @@ inline Tensors run(Graph graph, const std::shared_ptr<Device>& device, const Com
   Session session(plan, *device, store, weights, request);
   for (const PlanPort& port : plan->inputs) {
     const Tensor value = port.name == "step_index" ? Tensor::zeros({1}, DType::int32) : inputs.at(port.name);
-    session.set_input(port.name, value.rank() == 4 ? nchw_to_nhwc(value) : value);
+    session.write(port.name, value.rank() == 4 ? nchw_to_nhwc(value) : value);
   }
   session.run(Phase::setup, request);
   session.run(Phase::step, request);
   Tensors outputs;
   for (const PlanPort& port : plan->outputs) {
-    const Tensor out = session.output(port.name).to(DType::float32);
-    outputs[port.name] = out.rank() == 4 ? nhwc_to_nchw(out) : out.clone();
+    const Tensor out = session.read(port.name, request).to(DType::float32);
+    outputs[port.name] = out.rank() == 4 ? nhwc_to_nchw(out) : out;
   }
   return outputs;
 }

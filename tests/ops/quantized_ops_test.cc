@@ -81,11 +81,12 @@ Tensor run(Graph graph, const std::shared_ptr<Device>& device, const Tensors& va
                              .release = [](const std::string&) {}};
   Request request;
   Session session(plan, *device, store, weights, request);
-  for (const PlanPort& port : plan->inputs) session.set_input(port.name, values.at(port.name));
+  for (const PlanPort& port : plan->inputs) session.write(port.name, values.at(port.name));
   session.run(Phase::setup, request);
   session.run(Phase::step, request);
+  Tensor y = session.read("y", request).to(DType::float32);
   session.check_quantized();
-  return session.output("y").to(DType::float32).clone();
+  return y;
 }
 
 Tensor normal(uint64_t seed, const Shape& shape, float scale = 1) {
