@@ -1,7 +1,7 @@
 // vivace explain: the plan of a component, step by step: which kernel runs, on what, and why the ones before it were refused.
 #include <map>
 
-#include "backends/cpu/isa.h"
+#include "backends/devices.h"
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
@@ -32,8 +32,8 @@ int list_passes(const Common& common) {
 }
 
 // How a dtype is computed with on this machine.
-std::string arithmetic_of(DType dtype) {
-  const bool bf16 = cpu::isa() >= cpu::Isa::avx512_bf16;
+std::string arithmetic_of(DType dtype, const Target& machine) {
+  const bool bf16 = machine.bfloat16_products;
   switch (dtype) {
     case DType::float16: return "float16 storage, float32 arithmetic";
     case DType::bfloat16: return bf16 ? "bfloat16 storage, bfloat16 products summed in float32" : "bfloat16 storage, float32 arithmetic (no AVX-512 BF16 here), products of int16 where int16_error allows";
@@ -42,12 +42,12 @@ std::string arithmetic_of(DType dtype) {
 }
 
 // What the float32 matmul precision comes down to on this machine, and why.
-std::string products(const CompileOptions& options) {
+std::string products(const CompileOptions& options, const Target& machine) {
   const MatmulPrecision asked = options.float32_matmul_precision;
   if (asked == MatmulPrecision::highest) return "";
   const std::string is = cat("; matmul precision ", matmul_precision_name(asked));
-  if (cpu::isa() < cpu::Isa::avx2) return is + " is float32 here: nothing narrower is faster without AVX2";
-  if (cpu::isa() < cpu::Isa::avx512_bf16)
+  if (!machine.bfloat16_products && !machine.int16_products) return is + " is float32 here: nothing narrower is faster without AVX2";
+  if (!machine.bfloat16_products)
     return cat(is, ": linears as products of int16 with a scale a row, whose error is TF32's (no AVX-512 BF16 here), convolutions in float32", asked == MatmulPrecision::medium ? " or, as Winograd, of int16 too" : "");
   return is + (asked == MatmulPrecision::high ? ": linears as three products of bfloat16 halves (bf16x3), convolutions in float32" : ": linears and convolutions as bfloat16 products (bf16)");
 }
@@ -73,7 +73,8 @@ Totals count(const Plan& plan) {
 }
 
 std::string arithmetic(DType dtype, const CompileOptions& options) {
-  return arithmetic_of(dtype) + (dtype == DType::float32 ? products(options) : "");
+  const Target machine = open_device()->target();
+  return arithmetic_of(dtype, machine) + (dtype == DType::float32 ? products(options, machine) : "");
 }
 
 nlohmann::json to_json(const Plan& plan, const std::vector<PlanStep>& program) {
@@ -115,7 +116,7 @@ nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const To
   for (const auto& [names, size] : symbols(plan)) sizes[names] = size;
   for (const auto& [name, entry] : totals.kernels) kernels[name] = {{"steps", entry.first}, {"flops", entry.second}};
   for (const auto& [name, seconds] : plan.pass_seconds) passes[name] = seconds;
-  return {{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"arithmetic", arithmetic(target.dtype(), target.compile_options())}, {"isa", cpu::isa_name(cpu::isa())},
+  return {{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"arithmetic", arithmetic(target.dtype(), target.compile_options())}, {"isa", open_device()->target().level_name},
           {"prepare", to_json(plan, plan.prepare)}, {"setup", to_json(plan, plan.setup)}, {"step", to_json(plan, plan.step)}, {"kernels", kernels},
           {"flops", totals.flops}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes}, {"pass_seconds", passes},
           {"symbols", sizes}, {"guards", guards(plan)}, {"graph_breaks", totals.graph_breaks}, {"break_reasons", plan.graph_breaks},
@@ -141,7 +142,7 @@ std::string totals_text(const ComponentTarget& target, const Plan& plan, const T
   Table table({"kernel", "steps", "GFLOP"});
   for (const auto& [name, entry] : totals.kernels) table.add({name, std::to_string(entry.first), entry.second > 0 ? fixed(entry.second / 1e9, 3) : ""});
   std::string text = table.text() + '\n';
-  text += cat(target.name(), ": ", arithmetic(target.dtype(), target.compile_options()), " on ", cpu::isa_name(cpu::isa()), "; ", totals.steps, " steps, ",
+  text += cat(target.name(), ": ", arithmetic(target.dtype(), target.compile_options()), " on ", open_device()->target().level_name, "; ", totals.steps, " steps, ",
               fixed(totals.flops / 1e9, 2), " GFLOP\n");
   text += cat("activations ", bytes_text(static_cast<double>(plan.arena_bytes)), " at their peak, weights ", bytes_text(static_cast<double>(plan.constant_bytes)), " as prepared\n");
   text += cat("graph breaks: ", totals.graph_breaks, '\n');

@@ -2,8 +2,7 @@
 #include <algorithm>
 #include <map>
 
-#include "backends/cpu/isa.h"
-#include "backends/cpu/peak.h"
+#include "backends/devices.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/parallel.h"
@@ -37,7 +36,7 @@ struct Share {
 using Shares = std::map<std::string, Share>;
 
 // Of the arithmetic that a step multiplies in; float16 is stored only.
-double peak_of(const cpu::MachinePeak& peak, const Plan& plan, const PlanStep& step) {
+double peak_of(const MachinePeak& peak, const Plan& plan, const PlanStep& step) {
   if (step.attrs.text("compute") == "int8_dynamic") return peak.int8;
   if (step.kernel.ends_with("int16")) return peak.int16;
   if (step.in.empty() || step.in[0] < 0) return peak.float32;
@@ -63,7 +62,7 @@ struct Timed {
   const Plan& plan;
   const std::vector<PlanStep>& steps;
   std::vector<double> seconds;
-  cpu::MachinePeak peak;
+  MachinePeak peak;
 
   Share share(size_t i) const {
     const PlanStep& step = steps[i];
@@ -140,10 +139,10 @@ nlohmann::json to_json(const Timed& t) {
   return list;
 }
 
-nlohmann::json to_json(const cpu::MachinePeak& p) { return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int16", p.int16}, {"int8", p.int8}, {"bytes", p.bytes}}; }
+nlohmann::json to_json(const MachinePeak& p) { return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int16", p.int16}, {"int8", p.int8}, {"bytes", p.bytes}}; }
 
-std::string peak_text(const cpu::MachinePeak& p) {
-  return cat("this machine, measured on ", num_threads(), " threads with ", cpu::isa_name(cpu::isa()), ": ", fixed(p.float32 / 1e9, 0), " GFLOP/s in float32, ",
+std::string peak_text(const MachinePeak& p) {
+  return cat("this machine, measured on ", num_threads(), " threads with ", open_device()->target().level_name, ": ", fixed(p.float32 / 1e9, 0), " GFLOP/s in float32, ",
              fixed(p.bfloat16 / 1e9, 0), " in bfloat16, ", fixed(p.int16 / 1e9, 0), " GOP/s in int16, ", fixed(p.int8 / 1e9, 0), " in int8; ", fixed(p.bytes / 1e9, 1),
              " GB/s read from memory (more than 100 % came out of a cache; Winograd's arithmetic is counted as a direct convolution's)\n");
 }
@@ -224,7 +223,7 @@ int run(const Options& o, const Common& common) {
   session.run(Phase::setup, request);
   session.run(Phase::step, request);  // first touches and a cold cache are nobody's cost
   const Plan& plan = session.plan();
-  const cpu::MachinePeak peak = cpu::measure_peak();
+  const MachinePeak peak = open_device()->measure_peak();
   const Timed setup{plan, plan.setup, fastest_run(session, request, Phase::setup, plan.setup.size(), o.runs), peak};
   const Timed step{plan, plan.step, fastest_run(session, request, Phase::step, plan.step.size(), o.runs), peak};
   if (!o.trace.empty()) {

@@ -6,16 +6,15 @@
 #include <sstream>
 #include <tuple>
 
-#include "backends/cpu/device.h"
-#include "backends/cpu/isa.h"
-#include "backends/cpu/kernels/gemm/gemm.h"
+#include "backends/devices.h"
 #include "base/log.h"
-#include "base/parallel.h"
 #include "compiler/compile.h"
 #include "compiler/measure.h"
-#include "models/common/block_class.h"
-#include "passes/passes.h"
 #include "components/component.h"
+#include "models/common/block_class.h"
+#include "ops/builder.h"
+#include "passes/passes.h"
+#include "runtime/session.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
 #include "vivace/quality.h"
@@ -23,14 +22,25 @@
 namespace vivace {
 namespace {
 
-// x w^T by the GEMM, w prepared for `compute` and `storage`.
-Tensor product(const Tensor& x, const Tensor& w, cpu::Compute compute, DType storage) {
-  const cpu::GemmSpec spec{.n = w.dim(0), .k = w.dim(1), .a = DType::float32, .c = DType::float32, .compute = compute, .w = storage};
-  const auto bytes = [](size_t n) { return Tensor({static_cast<int64_t>(n)}, DType::uint8); };
-  Tensor packed = bytes(cpu::gemm_packed_bytes(spec)), workspace = bytes(cpu::gemm_workspace_bytes(spec, x.dim(0), num_threads())), y({x.dim(0), spec.n}, DType::float32);
-  cpu::gemm_pack(spec, w.data(), w.dtype(), packed.data());
-  cpu::gemm(spec, {.packed = packed.data(), .a = x.data(), .lda = spec.k, .m = x.dim(0), .c = y.data(), .ldc = spec.n, .workspace = workspace.data()});
-  return y;
+// x w^T as the device computes it, with a quantised layer's arithmetic or its own.
+Tensor product(const Tensor& x, const Tensor& w, std::optional<Quantization> kind) {
+  const std::shared_ptr<Device> device = open_device();
+  const std::string name = "layer";
+  CompileOptions options;
+  if (kind) options.quantize[name] = *kind;
+  Builder b(DType::float32, [](const std::string&) { return DType::float32; });
+  {
+    const auto scope = b.scope(name);
+    b.output("y", b.emit(Op::linear, {b.input("x", DType::float32, x.shape()), b.weight("w", w.shape())}));
+  }
+  const auto plan = std::make_shared<const Plan>(compile(b.take(), *device, options));
+  ConstantStore store(device);
+  Request request;
+  Session session(plan, *device, store, {.find = [&](const std::string&) { return WeightBytes{w.dtype(), w.data()}; }, .release = [](const std::string&) {}}, request);
+  session.write("x", x);
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
+  return session.read("y", request);
 }
 
 // kMaxDrift's measure.
@@ -41,9 +51,7 @@ double drift(const WeightInfo& weight, Quantization kind) {
   for (int64_t i = 0; i < channels; ++i)
     rows.push_back(Tensor::view({1, k}, weight.dtype, const_cast<char*>(static_cast<const char*>(weight.data)) + i * n / channels * row_bytes).to(DType::float32));
   const Tensor w = concat_rows(rows), x = Generator(0).randn({kRows, k});
-  const DType storage = kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8;
-  const Tensor exact = product(x, w, cpu::Compute::f32, DType::float32);
-  return relative_rms(exact, product(x, w, kind == Quantization::int8_dynamic ? cpu::Compute::int8_dynamic : cpu::Compute::f32, storage));
+  return relative_rms(product(x, w, std::nullopt), product(x, w, kind));
 }
 
 struct Seconds {
@@ -52,18 +60,22 @@ struct Seconds {
 
 // One layer's product both ways, in turns, so that a slow moment hits both alike.
 Seconds time_products(const LinearLayer& layer, DType dtype) {
-  const KernelEntry* gemm = cpu::device()->find("gemm");
+  const std::shared_ptr<Device> device = open_device();
+  // The list's choice.
+  const auto takes = [](const KernelCall& call) { return [&call](const KernelEntry& entry) { return entry.op == call.op && !(entry.refuse && entry.refuse(call)); }; };
   const Attrs plain, int8{{"compute", "int8_dynamic"}};
   const int64_t in = layer.info.in_features, out = layer.info.out_features;
   KernelCall call{.op = Op::linear, .attrs = &plain, .in = {Operand{dtype, {layer.rows, in}}, Operand{DType::float32, {out, in}, 0, true}}, .out = {dtype, {layer.rows, out}}};
-  KernelTimer floating(call, *cpu::device());
+  const KernelEntry& float_kernel = *std::ranges::find_if(device->kernels(), takes(call));
+  KernelTimer floating(call, *device);
   call.attrs = &int8;
-  KernelTimer quantized(call, *cpu::device());
+  const KernelEntry& int8_kernel = *std::ranges::find_if(device->kernels(), takes(call));
+  KernelTimer quantized(call, *device);
   Seconds best{INFINITY, INFINITY};
   for (int round = 0; round < 3; ++round) {
     const TimingBudget budget{.runs = 3, .seconds = 0.05, .warm_up = round == 0};
-    best.floating = std::min(best.floating, floating.time(*gemm, "", budget).min);
-    best.int8 = std::min(best.int8, quantized.time(*gemm, "", budget).min);
+    best.floating = std::min(best.floating, floating.time(float_kernel, "", budget).min);
+    best.int8 = std::min(best.int8, quantized.time(int8_kernel, "", budget).min);
   }
   return best;
 }
@@ -125,7 +137,7 @@ std::vector<LinearLayer> linear_layers(Graph graph, const CompileOptions& option
 }
 
 LayerQuantization choose_layers(const Graph& graph, const CompileOptions& options, Quantization kind, const QuantizeFilter& filter) {
-  if (cpu::isa() == cpu::Isa::baseline) throw UserError("quantised layers need AVX2 and FMA, which this CPU lacks: run without quantisation");
+  if (!open_device()->target().int8_products) throw UserError("quantised layers need AVX2 and FMA, which this CPU lacks: run without quantisation");
   LayerQuantization chosen;
   int64_t count = 0;
   for (const LinearLayer& layer : linear_layers(graph, options)) {
@@ -140,7 +152,7 @@ LayerQuantization choose_layers(const Graph& graph, const CompileOptions& option
 }
 
 QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, Quantization kind, const ComponentCache* cache) {
-  if (cpu::isa() == cpu::Isa::baseline) return quantize_all;  // choose_layers refuses
+  if (!open_device()->target().int8_products) return quantize_all;  // choose_layers refuses
   const std::vector<LinearLayer> layers = linear_layers(graph, options);
   const std::string key = cat(quantization_name(kind), " layers of ", dtype_name(dtype), " activations, of ", hash_text(text_of(layers)));
   if (const auto kept = cache ? cache->measured(key) : std::nullopt) {

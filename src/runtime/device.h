@@ -26,6 +26,14 @@ struct Target {
   int threads = 1;    // of the host that a kernel runs on
   size_t memory_bytes = 0;  // 0: not known
   size_t alignment = 64;    // of what allocate() gives
+  // Narrower products that are faster than float32's.
+  bool bfloat16_products = false, int16_products = false, int8_products = false;
+};
+
+// What a device can do at most, as measured: the ceiling that `vivace profile` holds kernels against.
+struct MachinePeak {
+  double float32 = 0, bfloat16 = 0, int16 = 0, int8 = 0;  // operations a second, a multiply-add being 2, in the arithmetic that the kernels use for them
+  double bytes = 0;                                       // a second, read from memory
 };
 
 // What runs and copies in order, for one request. All but wait() return at once, and may leave their work for later.
@@ -66,6 +74,8 @@ class Device {
   virtual std::unique_ptr<Stream> stream() = 0;
   // The CPU: a session's ports are the arena itself, mapped files are weights, and copies vanish.
   virtual bool shares_host_memory() const { return false; }
+  // Takes about 0.2 s.
+  virtual MachinePeak measure_peak() = 0;
   // Where sessions note what lies where, for a device that checks them; nullptr where nobody asks.
   virtual std::vector<MemoryLabel>* labels() { return nullptr; }
 

@@ -21,6 +21,7 @@ class CheckingDevice final : public Device {
   std::span<const KernelEntry> kernels() const override { return kernels_; }
   std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) override;
   std::unique_ptr<Stream> stream() override;
+  MachinePeak measure_peak() override { return {}; }
   std::vector<MemoryLabel>* labels() override { return &labels_; }
 
   // While one lives, the device is at work.

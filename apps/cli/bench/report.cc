@@ -9,7 +9,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "backends/cpu/isa.h"
+#include "backends/devices.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/parallel.h"
@@ -80,7 +80,7 @@ RungFigures read_rung(const Config& c) {
 }  // namespace
 
 Machine this_machine() {
-  Machine m{.isa = std::string(cpu::isa_name(cpu::isa())), .threads = num_threads()};
+  Machine m{.isa = open_device()->target().level_name, .threads = num_threads()};
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line) && m.cpu.empty();)
     if (line.starts_with("model name")) m.cpu = line.substr(std::min(line.size(), line.find(':') + 2));

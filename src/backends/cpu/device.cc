@@ -6,6 +6,7 @@
 
 #include "backends/cpu/entries.h"
 #include "backends/cpu/isa.h"
+#include "backends/cpu/peak.h"
 #include "backends/host_device.h"
 #include "backends/ref/device.h"
 #include "base/log.h"
@@ -29,8 +30,12 @@ class CpuDevice final : public HostDevice {
             .level_name = std::string(isa_name(isa())),
             .level = static_cast<int>(isa()),
             .threads = threads,
-            .memory_bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE))};
+            .memory_bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE)),
+            .bfloat16_products = isa() >= Isa::avx512_bf16,
+            .int16_products = isa() >= Isa::avx2,
+            .int8_products = isa() >= Isa::avx2};
   }
+  MachinePeak measure_peak() override { return cpu::measure_peak(); }
   std::span<const KernelEntry> kernels() const override { return kernels_; }
 
  private:

@@ -64,6 +64,7 @@ class RefDevice final : public HostDevice {
  public:
   Target target() const override { return {.name = "ref", .text = "the oracle", .level_name = "float64"}; }
   std::span<const KernelEntry> kernels() const override { return kKernels; }
+  MachinePeak measure_peak() override { return {}; }
 };
 
 }  // namespace
