@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,23 +16,22 @@ namespace vivace {
 
 struct RequestCounters;  // request.h
 
-// What kernels and passes may ask of the machine. A Session keeps the one that it was made with.
+// What kernels and passes may ask of the machine, now: the CPU's follows set_num_threads() and limit_isa().
 struct Target {
-  std::string name;   // "cpu", "cuda": Plan::backend
-  std::string text;   // "avx512_bf16, AMD EPYC 9554, 2 threads"; "sm_90, 132 SMs": in every key of plans, tunings and measurements
+  std::string name;        // "cpu", "cuda": Plan::backend
+  std::string text;        // "avx512_bf16, AMD EPYC 9554, 2 threads"; "sm_90, 132 SMs": in every key of plans, tunings and measurements
   std::string level_name;  // "avx512_bf16", "sm_90": what packed weights and packages are for
-  int level = 0;      // in the order of the device's own list
-  int threads = 1;    // of the host that a kernel runs on
-  size_t memory_bytes = 0;  // 0: not known
-  size_t alignment = 64;    // of what allocate() gives
+  int level = 0;           // in the order of the device's own list
+  int threads = 1;         // of the host that a kernel runs on
   // Narrower products that are faster than float32's.
   bool bfloat16_products = false, int16_products = false, int8_products = false;
 };
 
 // What a device can do at most, as measured: the ceiling that `vivace profile` holds kernels against.
 struct MachinePeak {
-  double float32 = 0, bfloat16 = 0, int16 = 0, int8 = 0;  // operations a second, a multiply-add being 2, in the arithmetic that the kernels use for them
-  double bytes = 0;                                       // a second, read from memory
+  // Operations a second, a multiply-add being 2, in the arithmetic that the kernels use for them.
+  double float32 = 0, bfloat16 = 0, int16 = 0, int8 = 0;
+  double bytes = 0;  // a second, read from memory
 };
 
 // What runs and copies in order, for one request. All but wait() return at once, and may leave their work for later.
@@ -47,9 +45,6 @@ class Stream {
   // Everything launched and copied so far has been done. The one place where the host blocks for a device: counts host_device_syncs where it had to.
   // Throws what the device reported since the last wait.
   void wait(RequestCounters& counters);
-  // The CPU's threads serve one program (a denoising step) at a time. False: stopped while waiting for the turn.
-  virtual bool take_turn(const std::stop_token&) { return true; }
-  virtual void end_turn() noexcept {}
 
  protected:
   // Whether there was work that the host had to wait for.
@@ -69,7 +64,7 @@ class Device {
   virtual Target target() const = 0;
   // In order of preference; those of Memory::host are graph breaks.
   virtual std::span<const KernelEntry> kernels() const = 0;
-  // Aligned as the target says, freed with its last owner. Throws UserError when it cannot be had. Memory::host is what copies are fastest with.
+  // 64-byte aligned, freed with its last owner. Throws UserError when it cannot be had. Memory::host is what copies are fastest with.
   virtual std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) = 0;
   virtual std::unique_ptr<Stream> stream() = 0;
   // The CPU: a session's ports are the arena itself, mapped files are weights, and copies vanish.

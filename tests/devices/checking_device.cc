@@ -61,7 +61,8 @@ class CheckingStream final : public Stream {
 
 }  // namespace
 
-CheckingDevice::CheckingDevice(std::span<const KernelEntry> kernels, const std::function<bool(const KernelEntry&)>& on_host) : kernels_(kernels.begin(), kernels.end()) {
+CheckingDevice::CheckingDevice(std::span<const KernelEntry> kernels, const std::function<bool(const KernelEntry&)>& on_host)
+    : kernels_(kernels.begin(), kernels.end()) {
   for (KernelEntry& entry : kernels_)
     if (on_host && on_host(entry)) entry.memory = Memory::host;
   g_devices.push_back(this);
@@ -79,7 +80,8 @@ CheckingDevice::~CheckingDevice() {
 Target CheckingDevice::target() const { return {.name = "checking", .text = "a device for tests", .level_name = "none"}; }
 
 std::shared_ptr<void> CheckingDevice::allocate(size_t bytes, Memory memory) {
-  if (memory == Memory::host) return {::operator new(std::max<size_t>(bytes, 1), std::align_val_t(64)), [](void* p) { ::operator delete(p, std::align_val_t(64)); }};
+  if (memory == Memory::host)
+    return {::operator new(std::max<size_t>(bytes, 1), std::align_val_t(64)), [](void* p) { ::operator delete(p, std::align_val_t(64)); }};
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE)), used = (std::max<size_t>(bytes, 1) + page - 1) / page * page;
   // The page behind is never readable. What is written beyond the end within the last page goes unseen, as kernels of whole vectors may.
   auto* begin = static_cast<char*>(::mmap(nullptr, used + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -111,7 +113,9 @@ std::string CheckingDevice::describe(const void* address) const {
   const auto* at = static_cast<const char*>(address);
   for (const Range& range : ranges_) {
     if (at < range.begin || at >= range.begin + range.pages) continue;
-    std::string text = range.freed ? "freed memory of the device was touched" : at >= range.begin + range.bytes ? "memory behind a buffer of the device was touched" : "the host touched memory of the device";
+    std::string text = range.freed                       ? "freed memory of the device was touched"
+                       : at >= range.begin + range.bytes ? "memory behind a buffer of the device was touched"
+                                                         : "the host touched memory of the device";
     for (const MemoryLabel& label : labels_) {
       const auto* begin = static_cast<const char*>(label.begin);
       if (at >= begin && at < begin + label.bytes) text += "; " + label.name;

@@ -1,5 +1,5 @@
-// A device that is none of the CPU's, to keep everything above it honest without a GPU: the host cannot touch its memory (pages are PROT_NONE but for the
-// time of a wait), what is launched and copied happens at the wait, freed memory never comes back, and what is copied out holds 0xCB until then.
+// A device that is none of the CPU's, to keep everything above it honest without a GPU: the host cannot touch its memory (pages are PROT_NONE but for
+// the time of a wait), what is launched and copied happens at the wait, freed memory never comes back, and what is copied out holds 0xCB until then.
 // A touch of its memory at another time ends the process with the name that the plan has for what lies there.
 #pragma once
 

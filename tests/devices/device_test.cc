@@ -1,7 +1,9 @@
-// What crosses to a device and back, on one whose memory the host cannot touch: sessions, their constants, host kernels, and that each mistake is noticed.
+// What crosses to a device and back, on one whose memory the host cannot touch: sessions, their constants, host kernels, and that each mistake is
+// noticed.
+#include "backends/cpu/device.h"
+
 #include <gtest/gtest.h>
 
-#include "backends/cpu/device.h"
 #include "backends/devices.h"
 #include "backends/ref/device.h"
 #include "checking_device.h"
@@ -28,7 +30,9 @@ return y=%6
 
 class Devices : public testing::Test {
  protected:
-  std::shared_ptr<const Plan> compile_for(Device& device) { return std::make_shared<const Plan>(compile(parse_graph(kGraph), device, {.dynamic = true})); }
+  std::shared_ptr<const Plan> compile_for(Device& device) {
+    return std::make_shared<const Plan>(compile(parse_graph(kGraph), device, {.dynamic = true}));
+  }
 
   Tensor run(const std::shared_ptr<Device>& device, const std::shared_ptr<const Plan>& plan) {
     ConstantStore store(device);
@@ -52,7 +56,11 @@ class Devices : public testing::Test {
 
   const Tensor a_ = Tensor::from({3, 3}, std::vector<float>{1, 2, 3, -4, 5, 6, 7, -8, 9}), b_ = Tensor::from({3}, std::vector<float>{.5f, -1, 2});
   const Tensor x_ = Tensor::from({4, 3}, std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1, .5f, -.25f, 2});
-  const WeightSource weights_{.find = [this](const std::string& name) { return WeightBytes{DType::float32, (name == "a" ? a_ : b_).data()}; }, .release = [](const std::string&) {}};
+  const WeightSource weights_{.find =
+                                  [this](const std::string& name) {
+                                    return WeightBytes{DType::float32, (name == "a" ? a_ : b_).data()};
+                                  },
+                              .release = [](const std::string&) {}};
   const std::shared_ptr<CheckingDevice> device_ = std::make_shared<CheckingDevice>(ref::device()->kernels());
   const std::shared_ptr<CheckingDevice> breaking_ = std::make_shared<CheckingDevice>(ref::device()->kernels(), is_silu);
   Request request_;
@@ -110,10 +118,10 @@ TEST_F(Devices, PlansWithCopiesAreKeptCheckedAndResized) {
   const auto copy = static_cast<size_t>(std::ranges::find(plan->step, true, &PlanStep::copy) - plan->step.begin());
   const auto host = static_cast<size_t>(plan->step[copy].out);
   const std::vector<std::function<void(Plan&)>> damages{
-      [&](Plan& p) { p.step[copy + 1].in[0] = p.step[copy].in[0]; },               // a host kernel that reads the device's memory
-      [&](Plan& p) { p.values[host].memory = Memory::device; },                    // a copy that crosses nothing
-      [&](Plan& p) { p.values[host].offset = p.host_arena_bytes; },                // beyond the arena of its own memory
-      [&](Plan& p) { p.step[copy].in.push_back(p.step[copy].in[0]); },             // a copy of two values
+      [&](Plan& p) { p.step[copy + 1].in[0] = p.step[copy].in[0]; },    // a host kernel that reads the device's memory
+      [&](Plan& p) { p.values[host].memory = Memory::device; },         // a copy that crosses nothing
+      [&](Plan& p) { p.values[host].offset = p.host_arena_bytes; },     // beyond the arena of its own memory
+      [&](Plan& p) { p.step[copy].in.push_back(p.step[copy].in[0]); },  // a copy of two values
       [&](Plan& p) { p.values[static_cast<size_t>(p.inputs[0].value)].memory = Memory::host; },
       [&](Plan& p) { p.values[static_cast<size_t>(p.outputs[0].value)].memory = Memory::host; },
   };
@@ -159,7 +167,8 @@ TEST_F(DevicesDeathTest, TheHostCannotReadAnOutputWhereItLies) {
   ConstantStore store(device_);
   Session session(compile_for(*device_), *device_, store, weights_, request_);
   const Port y = session.output("y");
-  EXPECT_DEATH({ [[maybe_unused]] volatile float x = *static_cast<const float*>(y.memory); }, "the host touched memory of the device; value .*output \"y\"");
+  EXPECT_DEATH({ [[maybe_unused]] volatile float x = *static_cast<const float*>(y.memory); },
+               "the host touched memory of the device; value .*output \"y\"");
 }
 
 TEST_F(DevicesDeathTest, AHostKernelWithoutItsCopyIsNoticed) {

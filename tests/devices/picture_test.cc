@@ -42,7 +42,8 @@ TEST(Pictures, AreTheCPUsBitForBit) {
 TEST(Pictures, AreTheSameWithGraphBreaks) {
   add_checking_devices();
   devices().push_back({"breaking", []() -> std::shared_ptr<Device> {
-                         return std::make_shared<CheckingDevice>(cpu::device()->kernels(), [](const KernelEntry& entry) { return entry.op == Op::layer_norm; });
+                         return std::make_shared<CheckingDevice>(cpu::device()->kernels(),
+                                                                 [](const KernelEntry& entry) { return entry.op == Op::layer_norm; });
                        }});
   const CompileOptions compile{.mode = CompileMode::default_};
   const PipelineOutput got = picture("breaking", compile);

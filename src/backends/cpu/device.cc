@@ -1,7 +1,5 @@
 #include "backends/cpu/device.h"
 
-#include <unistd.h>
-
 #include <vector>
 
 #include "backends/cpu/entries.h"
@@ -18,8 +16,8 @@ namespace {
 class CpuDevice final : public HostDevice {
  public:
   CpuDevice() {
-    for (const auto entries : {linear_entries(), conv_entries(), onednn_entries(), norm_entries(), attention_entries(), elementwise_entries(), movement_entries(),
-                               ref::device()->kernels()})
+    for (const auto entries : {linear_entries(), conv_entries(), onednn_entries(), norm_entries(), attention_entries(), elementwise_entries(),
+                               movement_entries(), ref::device()->kernels()})
       kernels_.insert(kernels_.end(), entries.begin(), entries.end());
   }
 
@@ -30,7 +28,6 @@ class CpuDevice final : public HostDevice {
             .level_name = std::string(isa_name(isa())),
             .level = static_cast<int>(isa()),
             .threads = threads,
-            .memory_bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE)),
             .bfloat16_products = isa() >= Isa::avx512_bf16,
             .int16_products = isa() >= Isa::avx2,
             .int8_products = isa() >= Isa::avx2};
