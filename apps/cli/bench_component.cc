@@ -44,7 +44,8 @@ int run(const Options& o, const Common& common) {
   ComponentTarget target(o);
   const double loading = seconds_since(begin);
   Request request;
-  Session& session = target.session(request);
+  const SessionLease lease = target.session(request);
+  Session& session = *lease;
   const double first = timed_run(session, request);
   if (o.worker) return serve(session, request, begin);
   std::vector<double> seconds;

@@ -97,22 +97,22 @@ Plan ComponentTarget::plan() const {
   return compile(graph(), *open_device(), options, &tuning);
 }
 
-Session& ComponentTarget::session(Request& request) {
+SessionLease ComponentTarget::session(Request& request) {
   if (!weights_)
     throw UserError(cat(options_.model, "/", name().substr(0, name().find('.')), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
   if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_, CacheFolder(options_.cache.options()), open_device());
-  Session& session = component_->session(request_, request);
+  SessionLease session = component_->lease(request_, request);
   Generator noise(0);
-  for (const PlanPort& port : session.plan().inputs) {
-    const TensorType& type = session.plan().values[static_cast<size_t>(port.value)].type;
+  for (const PlanPort& port : session->plan().inputs) {
+    const TensorType& type = session->plan().values[static_cast<size_t>(port.value)].type;
     if (port.name == "step_index") {
-      session.write(port.name, Tensor::zeros(type.shape, DType::int32));
+      session->write(port.name, Tensor::zeros(type.shape, DType::int32));
     } else if (type.dtype == DType::int32) {
       Tensor ids(type.shape, DType::int32);
       for (int64_t i = 0; i < ids.numel(); ++i) ids.as<int32_t>()[i] = static_cast<int32_t>(noise.random32() % static_cast<uint64_t>(vocabulary_));
-      session.write(port.name, ids);
+      session->write(port.name, ids);
     } else if (port.name == "timestep") {
-      session.write(port.name, Tensor::full(type.shape, 500));
+      session->write(port.name, Tensor::full(type.shape, 500));
     } else if (port.name == "time_ids") {
       Tensor ids = Tensor::zeros(type.shape);
       const int64_t columns = type.shape.back();
@@ -120,9 +120,9 @@ Session& ComponentTarget::session(Request& request) {
         const int64_t c = i % columns;
         ids.as<float>()[i] = c == 0 || c == 4 ? static_cast<float>(height_) : c == 1 || c == 5 ? static_cast<float>(width_) : 0.f;
       }
-      session.write(port.name, ids);
+      session->write(port.name, ids);
     } else {
-      session.write(port.name, noise.randn(type.shape));
+      session->write(port.name, noise.randn(type.shape));
     }
   }
   return session;

@@ -43,7 +43,7 @@ class ComponentTarget {
   Graph graph() const;
   Plan plan() const;
   // Compiled, prepared, bound, and given inputs: normal noise, random token ids, timestep 500, time_ids of the size. Throws UserError without weights.
-  Session& session(Request& request);
+  SessionLease session(Request& request);
   const Component& component() const { return *component_; }
 
  private:

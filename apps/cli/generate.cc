@@ -94,7 +94,7 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
   DiffusionPipeline pipe = o.load();
   const double loading = seconds_since(begin);
   Progress progress(!common.quiet && !common.json);
-  call.callback_on_step_end = [&](DiffusionPipeline&, int step, float, StepState& state) {
+  call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
     progress.step(step + 1, state.num_timesteps, state.seconds);
   };
   const PipelineOutput out = pipe(prompts, call);

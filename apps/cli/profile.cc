@@ -219,7 +219,8 @@ int run(const Options& o, const Common& common) {
   if (!o.trace.empty()) check_writable(o.trace);
   ComponentTarget target(o);
   Request request;
-  Session& session = target.session(request);
+  const SessionLease lease = target.session(request);
+  Session& session = *lease;
   session.run(Phase::setup, request);
   session.run(Phase::step, request);  // first touches and a cold cache are nobody's cost
   const Plan& plan = session.plan();

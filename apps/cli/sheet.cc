@@ -37,7 +37,7 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
   std::vector<Image> images;
   std::vector<double> seconds;
   const int count = static_cast<int>(prompts.size());
-  call.callback_on_step_end = [&](DiffusionPipeline&, int step, float, StepState& state) {
+  call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
     const int steps = state.num_timesteps;
     progress.step(static_cast<int>(images.size()) * steps + step + 1, count * steps, state.seconds);
   };

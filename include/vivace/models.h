@@ -1,5 +1,6 @@
 // The components of a checkpoint, callable on their own. Images and latents are NCHW, as in Diffusers.
-// A component prepares itself for each size it is called with and remembers it; calls are not thread-safe.
+// A component prepares itself for each size it is called with and remembers it. Several threads may call it at once; compiling and whatever else changes it
+// is for when no call is under way. Components of one checkpoint share prepared weights.
 #pragma once
 
 #include <filesystem>
@@ -22,6 +23,8 @@ struct ModelOptions {
   std::string variant;    // "fp16": files named *.fp16.safetensors
   CompileOptions compile;
   CacheOptions cache;
+  // What sizes that were called before may keep of their activations' memory for the next call; the last one called keeps its own.
+  size_t idle_bytes = size_t{256} << 20;
   std::string device = "cpu";  // what it runs on
 };
 
@@ -64,7 +67,7 @@ class UNet2DConditionModel : public Model {
   static UNet2DConditionModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // sample [N, C, H, W], one timestep, encoder_hidden_states [N, T, D] -> the model's prediction, float32 [N, out, H, W].
   Tensor operator()(const Tensor& sample, float timestep, const Tensor& encoder_hidden_states, const AddedCondKwargs& added = {},
-                    const Tensor& timestep_cond = {});
+                    const Tensor& timestep_cond = {}) const;
   // The size it was made for, height and width in latent pixels; input channels.
   std::pair<int64_t, int64_t> sample_size() const;
   int64_t in_channels() const;
@@ -77,7 +80,7 @@ class AutoencoderKL : public Model {
  public:
   static AutoencoderKL from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // latents [N, C, h, w], divided by the scaling factor already -> float32 [N, 3, H, W], about -1..1.
-  Tensor decode(const Tensor& latents);
+  Tensor decode(const Tensor& latents) const;
   // compile() for one of the two alone.
   void compile_decode(const CompileOptions& options);
   void compile_encode(const CompileOptions& options);
@@ -85,7 +88,7 @@ class AutoencoderKL : public Model {
     Tensor mean, logvar;  // float32 [N, C, h, w]; mode() is the mean
   };
   // sample [N, 3, H, W] in -1..1.
-  Posterior encode(const Tensor& sample);
+  Posterior encode(const Tensor& sample) const;
   double scaling_factor() const;
   // Image pixels a latent pixel.
   int64_t scale() const;
@@ -106,7 +109,7 @@ class CLIPTextModel : public Model {
  public:
   static CLIPTextModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // input_ids int32 [N, T]; skip 1 gives the penultimate hidden state.
-  CLIPTextModelOutput operator()(const Tensor& input_ids, int skip = 1);
+  CLIPTextModelOutput operator()(const Tensor& input_ids, int skip = 1) const;
   bool with_projection() const;
 
  private:

@@ -43,7 +43,7 @@ struct StepState {
   int num_timesteps = 0;   // steps of this run
   double seconds = 0;      // what this step took
 };
-using StepCallback = std::function<void(DiffusionPipeline& pipe, int step, float timestep, StepState& state)>;
+using StepCallback = std::function<void(const DiffusionPipeline& pipe, int step, float timestep, StepState& state)>;
 
 struct CallOptions {
   Prompts prompt_2;                            // for the second text encoder; default: prompt
@@ -97,6 +97,7 @@ struct PretrainedOptions {
   // For single components instead, by name: see component_names().
   std::map<std::string, CompileOptions> compile_components;
   CacheOptions cache;
+  size_t idle_bytes = ModelOptions{}.idle_bytes;  // of each component
   std::string device = "cpu";  // what all components run on
   // Another scheduler, by a name that make_scheduler knows, with the config of the checkpoint's own; that one may then be of a class that is not supported.
   std::string scheduler;
@@ -107,10 +108,13 @@ class DiffusionPipeline {
   // A checkpoint in Diffusers layout; the class follows from model_index.json. Throws UserError naming what is missing or wrong.
   static DiffusionPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
   DiffusionPipeline(DiffusionPipeline&&) noexcept;
+  DiffusionPipeline& operator=(DiffusionPipeline&&) noexcept;
   ~DiffusionPipeline();
 
-  // Throws UsageError for arguments out of range, Interrupted when a callback threw it.
-  PipelineOutput operator()(const Prompts& prompt, const CallOptions& options = {});
+  // Throws UsageError for arguments out of range, Interrupted when options.stop was asked to stop or a callback threw it.
+  // Several threads may call it at once, and each gets the picture that it would get alone: denoising steps take turns on the pool of threads. Whatever is
+  // not const is for when no call is under way.
+  PipelineOutput operator()(const Prompts& prompt, const CallOptions& options = {}) const;
 
   const std::string& class_name() const;
   UNet2DConditionModel& unet();
@@ -120,6 +124,7 @@ class DiffusionPipeline {
   // Compiles components from the next call on. Throws UsageError for a name that is none or that the checkpoint lacks.
   void compile(const CompileOptions& options, const std::vector<std::string>& components = {"unet", "vae"});
   Scheduler& scheduler();
+  const Scheduler& scheduler() const;
   void set_scheduler(std::unique_ptr<Scheduler> scheduler);
   // Model::fuse_qkv_projections of both, or of one.
   void fuse_qkv_projections(bool unet = true, bool vae = true);

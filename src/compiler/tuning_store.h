@@ -2,6 +2,8 @@
 #pragma once
 
 #include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -18,7 +20,7 @@ struct TuningResult {
 };
 
 // By a text that says which call was searched for and how (autotune.h). In memory, and in the cache folder, as entries of kind "tuning", where one is
-// given: several processes share it, and what is damaged there is searched again.
+// given: several processes share it, and what is damaged there is searched again. Any thread may use it.
 class TuningStore {
  public:
   explicit TuningStore(CacheFolder folder = {}) : folder_(std::move(folder)) {}
@@ -27,6 +29,7 @@ class TuningStore {
 
  private:
   CacheFolder folder_;
+  std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();  // of what follows
   std::map<std::string, TuningResult> results_;
 };
 

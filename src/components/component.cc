@@ -1,5 +1,7 @@
 #include "components/component.h"
 
+#include <sys/stat.h>
+
 #include <chrono>
 #include <set>
 
@@ -29,11 +31,15 @@ std::string key_of(const GraphRequest& request, bool dynamic) {
 // How a plan is kept. Those after the first were compiled for calls that the ones before them do not fit.
 std::string numbered(const std::string& key, size_t index) { return index == 0 ? key : cat(key, ", plan ", index); }
 
-// Whether `plan` is made for `sizes` as it is.
-bool fits(const Plan& plan, const Sizes& sizes) {
-  for (const auto& [name, size] : sizes_of(plan))
-    if (const auto wanted = sizes.find(name); wanted != sizes.end() && wanted->second != size) return false;
-  return true;
+// Which content the files have, as the kernel tells it.
+std::string files_text(const WeightMap& weights) {
+  std::string text;
+  for (const auto& file : weights.files()) {
+    struct stat s {};
+    if (::stat(std::string(file->path()).c_str(), &s) != 0) throw UserError(cat(file->path(), ": cannot be read any more"));
+    text += cat(s.st_dev, ' ', s.st_ino, ' ', s.st_size, ' ', s.st_mtim.tv_sec, '.', s.st_mtim.tv_nsec, ' ', s.st_ctim.tv_sec, '.', s.st_ctim.tv_nsec, '\n');
+  }
+  return text;
 }
 
 }  // namespace
@@ -49,19 +55,25 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
   return sizes;
 }
 
-Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device)
-    : name_(std::move(name)), weights_(std::move(weights)), dtype_(dtype), options_(std::move(options)), device_(std::move(device)), store_(device_), tuning_(std::move(tuning)) {
+Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device, const SessionLimits& limits)
+    : name_(std::move(name)), weights_(std::move(weights)), dtype_(dtype), options_(std::move(options)), device_(std::move(device)), tuning_(std::move(tuning)), prepared_(std::make_shared<PreparedWeights>(device_)), sessions_(limits) {
   if (dtype != DType::float32 && dtype != DType::bfloat16 && dtype != DType::float16)
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
 }
 
 Component::Component(const std::filesystem::path& folder, const ModelOptions& options)
-    : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile, {}, open_device(options.device)) {
+    : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile, {}, open_device(options.device), {.idle_bytes = options.idle_bytes}) {
   variant_ = options.variant;
   package_ = ComponentPackage::find(folder);
   const auto use_cache = [&] {
     const CacheFolder cache(options.cache);
-    cache_ = ComponentCache(cache, name_, read_file(folder / "config.json"), weights_, device_);
+    const std::string config = read_file(folder / "config.json");
+    const std::string key = cat(name_, '\n', model_hash(config, weights_), '\n', files_text(weights_), options.cache.enabled, ' ', options.cache.folder.string(), ' ', static_cast<const void*>(device_.get()));
+    prepared_ = PreparedWeights::shared(key, [&] {
+      auto made = std::make_shared<PreparedWeights>(device_);
+      made->cache = ComponentCache(cache, name_, config, weights_, device_);
+      return made;
+    });
     tuning_ = TuningStore(cache);
   };
   if (!package_) {
@@ -75,7 +87,7 @@ Component::Component(const std::filesystem::path& folder, const ModelOptions& op
   dtype_ = package_->dtype();
   options_.dynamic = package_->dynamic();
   if (auto prepared = package_->weights()) {
-    store_.add_file(std::move(prepared));
+    prepared_->store.add_file(std::move(prepared));
     return;
   }
   weights_ = WeightMap::open(package_->checkpoint(), package_->variant());
@@ -86,8 +98,12 @@ Component::Component(const std::filesystem::path& folder, const ModelOptions& op
 
 CompileOptions Component::options(const std::string& function) const {
   const auto own = function_options_.find(function);
-  CompileOptions options = own == function_options_.end() ? options_ : own->second;
-  if (sdpa_kernel::current()) options.sdpa = *sdpa_kernel::current();
+  return own == function_options_.end() ? options_ : own->second;
+}
+
+CompileOptions Component::options(const std::string& function, const Request& request) const {
+  CompileOptions options = this->options(function);
+  if (request.sdpa) options.sdpa = *request.sdpa;
   return options;
 }
 
@@ -99,39 +115,50 @@ Graph Component::graph(const GraphRequest& request) const {
                        }));
 }
 
-Plan Component::plan(const GraphRequest& wanted, Request& request) {
-  return vivace::compile(graph(wanted), *device_, options(wanted.function), &tuning_, &request);
+Plan Component::plan(const GraphRequest& wanted, Request& request) const {
+  return vivace::compile(graph(wanted), *device_, options(wanted.function, request), &tuning_, &request);
 }
 
-Session& Component::session(const GraphRequest& wanted, Request& request) {
+SessionLease Component::lease(const GraphRequest& wanted, Request& request) const {
   request.check();
-  const CompileOptions options = this->options(wanted.function);
+  const std::shared_ptr<const Plan> plan = find_plan(wanted, request);
+  return sessions_.lease(plan, request, [&] { return make_session(plan, request); });
+}
+
+std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Request& request) const {
+  const CompileOptions options = this->options(wanted.function, request);
   std::string key = key_of(wanted, options.dynamic);
-  if (sdpa_kernel::current()) key += cat(" sdpa ", sdp_backends_name(*sdpa_kernel::current()));
-  std::vector<Compiled>& plans = compiled_[key];
-  for (Compiled& c : plans)
-    if (c.session && fits(c.session->plan(), wanted.sizes)) return *c.session;
-  for (Compiled& c : plans)
-    if (Session* session = resized(c, wanted, request)) return *session;
-  while (std::optional<Plan> kept = kept_plan(numbered(key, plans.size()), options, request)) {
-    Compiled& added = plans.emplace_back(std::make_shared<const Plan>(*std::move(kept)));
-    if (Session* session = resized(added, wanted, request)) return *session;
+  if (request.sdpa) key += cat(" sdpa ", sdp_backends_name(*request.sdpa));
+  PlanShelf::Row& row = plans_.row(key);
+  const Turn turn(row.turns, request.stop);
+  if (auto found = row.find(wanted.sizes)) return found;
+  const auto sized = [&](const std::shared_ptr<const Plan>& plan) {
+    auto found = resized(plan, wanted, request);
+    if (found && found != plan) row.remember(found);
+    return found;
+  };
+  for (const auto& plan : row.plans)
+    if (auto found = sized(plan)) return found;
+  while (std::optional<Plan> kept = kept_plan(numbered(key, row.plans.size()), options, request)) {
+    row.plans.push_back(std::make_shared<const Plan>(*std::move(kept)));
+    if (auto found = sized(row.plans.back())) return found;
   }
   if (package_) package_->fail_without_plan(key_of(wanted, false));
   const auto begin = std::chrono::steady_clock::now();
-  Compiled& added = plans.emplace_back(std::make_shared<const Plan>(plan(wanted, request)));
+  row.plans.push_back(std::make_shared<const Plan>(plan(wanted, request)));
+  const std::shared_ptr<const Plan> made = row.plans.back();
   ++request.counters.plans_compiled;
-  cache_.keep(numbered(key, plans.size() - 1), options, *added.plan);
+  cache().keep(numbered(key, row.plans.size() - 1), options, *made);
   seconds_compiling_ += seconds_since(begin);
-  if (const std::string searched = search_text(*added.plan); !searched.empty()) info(name_, ' ', wanted.function, ":\n", searched);
-  if (Session* session = resized(added, wanted, request)) return *session;
+  if (const std::string searched = search_text(*made); !searched.empty()) info(name_, ' ', wanted.function, ":\n", searched);
+  if (auto found = sized(made)) return found;
   throw InternalError(cat(name_, ' ', wanted.function, ": a plan made for this call does not fit it"));
 }
 
 // From the package or the cache.
-std::optional<Plan> Component::kept_plan(const std::string& key, const CompileOptions& options, Request& request) {
+std::optional<Plan> Component::kept_plan(const std::string& key, const CompileOptions& options, Request& request) const {
   const auto begin = std::chrono::steady_clock::now();
-  std::optional<Plan> found = package_ ? package_->plan(key, *device_) : cache_.plan(key, options);
+  std::optional<Plan> found = package_ ? package_->plan(key, *device_) : cache().plan(key, options);
   if (found) ++request.counters.plans_loaded;
   if (found && package_ && !package_->checkpoint().empty()) check_reads(*found);
   seconds_compiling_ += seconds_since(begin);
@@ -149,12 +176,12 @@ void Component::check_reads(const Plan& plan) const {
   }
 }
 
-// The session for the request, where the plan can be made to fit it; otherwise nullptr.
-Session* Component::resized(Compiled& compiled, const GraphRequest& wanted, Request& request) {
-  if (!compiled.session && fits(*compiled.plan, wanted.sizes)) return &bind(compiled, compiled.plan, request);
+// The plan for the request's sizes, where it can be made to fit them; otherwise nullptr.
+std::shared_ptr<const Plan> Component::resized(const std::shared_ptr<const Plan>& plan, const GraphRequest& wanted, Request& request) const {
+  if (fits(*plan, wanted.sizes)) return plan;
   const auto begin = std::chrono::steady_clock::now();
-  Plan plan;
-  const Refusal failed = resize(*compiled.plan, wanted.sizes, *device_, plan);
+  Plan sized;
+  const Refusal failed = resize(*plan, wanted.sizes, *device_, sized);
   seconds_resizing_ += seconds_since(begin);
   if (failed) {
     ++request.counters.guards_failed;
@@ -162,42 +189,43 @@ Session* Component::resized(Compiled& compiled, const GraphRequest& wanted, Requ
     return nullptr;
   }
   ++request.counters.plans_resized;
-  return &bind(compiled, std::make_shared<const Plan>(std::move(plan)), request);
+  return std::make_shared<const Plan>(std::move(sized));
 }
 
-Session& Component::bind(Compiled& compiled, std::shared_ptr<const Plan> plan, Request& request) {
+std::unique_ptr<Session> Component::make_session(std::shared_ptr<const Plan> plan, Request& request) const {
+  const Turn turn(prepared_->turns, request.stop);
   const auto begin = std::chrono::steady_clock::now();
-  cache_.load_constants(store_);
+  prepared_->cache.load_constants(prepared_->store);
   const WeightSource source{.find = [this](const std::string& weight) -> WeightBytes {
                               const WeightInfo& info = weights_.at(weight);
                               return {info.dtype, info.data};
                             },
                             .release = [this](const std::string& weight) { release_weight(weight); }};
-  SessionMemory memory = compiled.session ? compiled.session->take_memory() : SessionMemory{};
-  compiled.session.reset();
-  compiled.session = std::make_unique<Session>(std::move(plan), *device_, store_, source, request, std::move(memory));
-  cache_.keep_constants(store_);
+  auto session = std::make_unique<Session>(std::move(plan), *device_, prepared_->store, source, request);
+  prepared_->cache.keep_constants(prepared_->store);
+  for (Constant& constant : session->constants()) read_.emplace(constant.key, std::move(constant));
   seconds_preparing_ += seconds_since(begin);
-  return *compiled.session;
+  return session;
 }
 
 std::map<std::string, std::string> Component::plans_as_bytes() const {
   std::map<std::string, std::string> result;
-  for (const auto& [key, plans] : compiled_)
-    for (size_t i = 0; i < plans.size(); ++i) result.emplace(numbered(key, i), serialize_plan(*plans[i].plan));
+  for (const auto& [key, row] : plans_.rows())
+    for (size_t i = 0; i < row.plans.size(); ++i) result.emplace(numbered(key, i), serialize_plan(*row.plans[i]));
   return result;
 }
 
 std::vector<Constant> Component::constants() const {
-  std::map<std::string, Constant> unique;
-  for (const auto& [key, plans] : compiled_)
-    for (const Compiled& c : plans)
-      if (c.session)
-        for (Constant& constant : c.session->constants()) unique.emplace(constant.key, std::move(constant));
   std::vector<Constant> result;
-  for (auto& [key, constant] : unique) result.push_back(std::move(constant));
+  for (const auto& [key, constant] : read_) result.push_back(constant);
   Request request;
   return on_host(std::move(result), *device_, request.counters);
+}
+
+void Component::forget_plans() {
+  plans_.clear();
+  sessions_.clear();
+  read_.clear();
 }
 
 void Component::check_unpackaged() const {
@@ -212,7 +240,7 @@ void Component::compile(const CompileOptions& options, const std::string& functi
   own = options;
   own.fuse_qkv |= fused;
   own.quantize.insert(quantization_.begin(), quantization_.end());
-  compiled_.clear();
+  forget_plans();
 }
 
 void Component::fuse_qkv_projections(bool fuse) {
@@ -220,7 +248,7 @@ void Component::fuse_qkv_projections(bool fuse) {
   if (options_.fuse_qkv == fuse) return;
   options_.fuse_qkv = fuse;
   for (auto& [function, options] : function_options_) options.fuse_qkv = fuse;
-  compiled_.clear();
+  forget_plans();
 }
 
 void Component::quantize(const std::map<std::string, Quantization>& layers) {
@@ -229,7 +257,7 @@ void Component::quantize(const std::map<std::string, Quantization>& layers) {
     quantization_[name] = options_.quantize[name] = kind;
     for (auto& [function, options] : function_options_) options.quantize[name] = kind;
   }
-  compiled_.clear();
+  forget_plans();
 }
 
 Graph Component::typical_graph() const {
@@ -238,22 +266,14 @@ Graph Component::typical_graph() const {
 }
 
 void Component::check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored) const {
-  if (package_ || cache_.weights_checked()) return;
+  if (package_ || cache().weights_checked()) return;
   std::vector<ExpectedWeight> expected;
   std::set<std::string> seen;
   for (const Graph& g : graphs())
     for (const Node& node : g.nodes)
       if (node.op == Op::weight && seen.insert(node.attrs.text("name")).second) expected.push_back({node.attrs.text("name"), node.shape});
   // Every start warns of tensors that are not used.
-  if (weights_.check(expected, ignored)) cache_.keep_weights_checked();
-}
-
-size_t Component::arena_bytes() const {
-  size_t total = 0;
-  for (const auto& [key, plans] : compiled_)
-    for (const Compiled& c : plans)
-      if (c.session) total += c.session->arena_bytes() + c.session->workspace_bytes();
-  return total;
+  if (weights_.check(expected, ignored)) prepared_->cache.keep_weights_checked();
 }
 
 void Component::release_weight(const std::string& name) const {

@@ -1,6 +1,7 @@
 // Component: one model of a checkpoint with its weights, and plans and sessions for the ways it has been called.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,7 +14,9 @@
 #include "ops/builder.h"
 #include "components/component_cache.h"
 #include "components/package.h"
-#include "runtime/session.h"
+#include "components/plan_shelf.h"
+#include "components/prepared_weights.h"
+#include "runtime/session_pool.h"
 #include "vivace/models.h"
 #include "weights/weight_map.h"
 
@@ -36,7 +39,7 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic);
 class Component {
  public:
   // `name` is the component's folder, for messages: "unet". `tuning` is where max-autotune keeps what it finds.
-  Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device);
+  Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device, const SessionLimits& limits = {});
   // `folder` is a component of a checkpoint, whose plans and prepared weights are kept in the cache, or of a package, which holds them.
   // Throws UsageError for a dtype that is none to compute in, or for a dtype or compiling that a package does not have.
   Component(const std::filesystem::path& folder, const ModelOptions& options);
@@ -45,16 +48,16 @@ class Component {
   const std::string& name() const { return name_; }
   const WeightMap& weights() const { return weights_; }
   DType dtype() const { return dtype_; }
-  // As compiled, with the attention backends of the innermost sdpa_kernel scope of this thread. `function` of a request, as "decode" of a VAE, may be
+  // As compiled. `function` of a request, as "decode" of a VAE, may be
   // compiled in a way of its own.
   CompileOptions options(const std::string& function = "") const;
-  const ComponentCache& cache() const { return cache_; }
+  const ComponentCache& cache() const { return prepared_->cache; }
   Device& device() const { return *device_; }
 
-  // A session for the request (and the attention backends of options()), valid until the next call. A plan that can be resized to it is, the cache's
-  // and a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it.
-  // Interrupted once `request` is to stop.
-  Session& session(const GraphRequest& wanted, Request& request);
+  // A session for the request, with its sdpa_kernel scope, lent until the lease ends; any thread may ask. A plan that can be resized to it is, the cache's and
+  // a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it. Interrupted once `request` is to
+  // stop, while it waits for others too.
+  SessionLease lease(const GraphRequest& wanted, Request& request) const;
   // Of all functions, or of one alone. These forget plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError.
   void compile(const CompileOptions& options, const std::string& function = "");
   void fuse_qkv_projections(bool fuse);
@@ -64,7 +67,7 @@ class Component {
   virtual std::vector<std::string> repeated_blocks() const { return {}; }
   // The request's graph before any pass, and its plan; a dynamic one is made for the sizes session() would make it for. UsageError for a package.
   Graph graph(const GraphRequest& request) const;
-  Plan plan(const GraphRequest& wanted, Request& request);
+  Plan plan(const GraphRequest& wanted, Request& request) const;
 
   // The graph at the model's own size, which filters look at and measurements take for typical. InternalError where set_typical was not called.
   Graph typical_graph() const;
@@ -78,8 +81,9 @@ class Component {
 
   // WeightMap::check of what the graphs need. They are built only where no earlier start has checked the same.
   void check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored = {}) const;
-  size_t constant_bytes() const { return store_.bytes(); }
-  size_t arena_bytes() const;
+  size_t constant_bytes() const { return prepared_->store.bytes(); }
+  // Of sessions, lent and kept.
+  size_t arena_bytes() const { return sessions_.bytes(); }
   double seconds_compiling() const { return seconds_compiling_; }
   double seconds_preparing() const { return seconds_preparing_; }
   double seconds_resizing() const { return seconds_resizing_; }
@@ -88,14 +92,13 @@ class Component {
   void set_typical(GraphRequest request) { typical_ = std::move(request); }
 
  private:
-  // A compiled plan with a session of the sizes it was last called with: memory does not grow with every size.
-  struct Compiled {
-    std::shared_ptr<const Plan> plan;
-    std::unique_ptr<Session> session;
-  };
-  std::optional<Plan> kept_plan(const std::string& key, const CompileOptions& options, Request& request);
-  Session* resized(Compiled& compiled, const GraphRequest& wanted, Request& request);
-  Session& bind(Compiled& compiled, std::shared_ptr<const Plan> plan, Request& request);
+  CompileOptions options(const std::string& function, const Request& request) const;
+  // The plan for the request, of its sizes.
+  std::shared_ptr<const Plan> find_plan(const GraphRequest& wanted, Request& request) const;
+  std::optional<Plan> kept_plan(const std::string& key, const CompileOptions& options, Request& request) const;
+  std::shared_ptr<const Plan> resized(const std::shared_ptr<const Plan>& plan, const GraphRequest& wanted, Request& request) const;
+  std::unique_ptr<Session> make_session(std::shared_ptr<const Plan> plan, Request& request) const;
+  void forget_plans();
   void check_unpackaged() const;
   void check_reads(const Plan& plan) const;
   void release_weight(const std::string& name) const;
@@ -108,12 +111,14 @@ class Component {
   std::map<std::string, Quantization> quantization_;
   std::optional<GraphRequest> typical_;
   std::shared_ptr<Device> device_;
-  ConstantStore store_;
-  TuningStore tuning_;
-  ComponentCache cache_;
   std::shared_ptr<const ComponentPackage> package_;  // nullptr: a checkpoint
-  std::map<std::string, std::vector<Compiled>> compiled_;  // by function and dtype, and where plans are static by size
-  double seconds_compiling_ = 0, seconds_preparing_ = 0, seconds_resizing_ = 0;
+  // What requests share, each part with a lock of its own.
+  mutable TuningStore tuning_;
+  std::shared_ptr<PreparedWeights> prepared_;
+  mutable PlanShelf plans_;  // by function and dtype, and where plans are static by size
+  mutable SessionPool sessions_;
+  mutable std::map<std::string, Constant> read_;  // what sessions read that is prepared, by key; under prepared_->turns
+  mutable std::atomic<double> seconds_compiling_ = 0, seconds_preparing_ = 0, seconds_resizing_ = 0;
 };
 
 }  // namespace vivace

@@ -86,14 +86,14 @@ GraphRequest VAEComponent::encode_request(int64_t batch, int64_t height, int64_t
   return vae_encode_request(config_, batch, height, width, dtype);
 }
 
-Tensor VAEComponent::decode(const Tensor& latents, Request& request) {
+Tensor VAEComponent::decode(const Tensor& latents, Request& request) const {
   need_rank(latents, 4, "latents", "[N, C, h, w]");
   const auto run = [&](DType dtype) {
-    Session& session = this->session(decode_request(latents.dim(0), latents.dim(2), latents.dim(3), dtype), request);
-    session.write("latents", nchw_to_nhwc(latents));
-    session.run(Phase::step, request);
-    Tensor image = image_output(session, "sample", request);
-    if (dtype == DType::float32) session.check_quantized();  // otherwise there is a second try
+    const SessionLease session = lease(decode_request(latents.dim(0), latents.dim(2), latents.dim(3), dtype), request);
+    session->write("latents", nchw_to_nhwc(latents));
+    session->run(Phase::step, request);
+    Tensor image = image_output(*session, "sample", request);
+    if (dtype == DType::float32) session->check_quantized();  // otherwise there is a second try
     return image;
   };
   const auto finite = [](const Tensor& t) {
@@ -127,18 +127,18 @@ GraphRequest CLIPTextComponent::request(int64_t batch, int64_t tokens, int64_t s
   return clip_text_request(config_, batch, tokens, skip, dtype());
 }
 
-CLIPTextModelOutput CLIPTextComponent::encode(const Tensor& input_ids, int skip, Request& request) {
+CLIPTextModelOutput CLIPTextComponent::encode(const Tensor& input_ids, int skip, Request& request) const {
   need_rank(input_ids, 2, "input_ids", "int32 [N, T]");
   const Tensor ids = input_ids.to(DType::int32);
   for (const int32_t id : std::span(ids.as<int32_t>(), static_cast<size_t>(ids.numel())))
     if (id < 0 || id >= config_.vocab_size)
       throw UsageError(cat("token id ", id, ": ", name(), " has a vocab_size of ", config_.vocab_size, ": its tokenizer is of another model"));
-  Session& session = this->session(this->request(input_ids.dim(0), input_ids.dim(1), skip), request);
-  session.write("input_ids", ids);
-  session.run(Phase::step, request);
-  const auto get = [&](const char* name) { return session.has_output(name) ? session.read(name, request).to(DType::float32) : Tensor(); };
+  const SessionLease session = lease(this->request(input_ids.dim(0), input_ids.dim(1), skip), request);
+  session->write("input_ids", ids);
+  session->run(Phase::step, request);
+  const auto get = [&](const char* name) { return session->has_output(name) ? session->read(name, request).to(DType::float32) : Tensor(); };
   CLIPTextModelOutput output{get("last_hidden_state"), get("hidden_state"), get("hidden_state_normed"), get("pooler_output"), get("text_embeds")};
-  session.check_quantized();
+  session->check_quantized();
   return output;
 }
 
@@ -167,31 +167,31 @@ UNet2DConditionModel UNet2DConditionModel::from_pretrained(const std::filesystem
   return UNet2DConditionModel(std::make_unique<UNetComponent>(path, options));
 }
 
-Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, const Tensor& states, const AddedCondKwargs& added, const Tensor& cond) {
-  auto& unet = static_cast<UNetComponent&>(*component_);
+Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, const Tensor& states, const AddedCondKwargs& added, const Tensor& cond) const {
+  auto& unet = static_cast<const UNetComponent&>(*component_);
   need_rank(sample, 4, "sample", "[N, C, H, W]");
   need_rank(states, 3, "encoder_hidden_states", "[N, T, D]");
   const int64_t ids = added.time_ids.defined() ? added.time_ids.dim(-1) : 0;
-  Request request;
-  Session& session = unet.session(unet.request({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids}), request);
-  session.write("sample", nchw_to_nhwc(sample));
-  session.write("timestep", Tensor::from({timestep}));
-  if (session.has_input("step_index")) session.write("step_index", Tensor::zeros({1}, DType::int32));
-  session.write("encoder_hidden_states", states);
-  if (session.has_input("text_embeds")) {
+  Request request({}, sdpa_kernel::current());
+  const SessionLease session = unet.lease(unet.request({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids}), request);
+  session->write("sample", nchw_to_nhwc(sample));
+  session->write("timestep", Tensor::from({timestep}));
+  if (session->has_input("step_index")) session->write("step_index", Tensor::zeros({1}, DType::int32));
+  session->write("encoder_hidden_states", states);
+  if (session->has_input("text_embeds")) {
     need_rank(added.text_embeds, 2, "added.text_embeds", "[N, P]");
     need_rank(added.time_ids, 2, "added.time_ids", "[N, K]");
-    session.write("text_embeds", added.text_embeds);
-    session.write("time_ids", added.time_ids);
+    session->write("text_embeds", added.text_embeds);
+    session->write("time_ids", added.time_ids);
   }
-  if (session.has_input("timestep_cond")) {
+  if (session->has_input("timestep_cond")) {
     need_rank(cond, 2, "timestep_cond", "[N, D]");
-    session.write("timestep_cond", cond);
+    session->write("timestep_cond", cond);
   }
-  session.run(Phase::setup, request);
-  session.run(Phase::step, request);
-  Tensor output = image_output(session, "sample", request);
-  session.check_quantized();
+  session->run(Phase::setup, request);
+  session->run(Phase::step, request);
+  Tensor output = image_output(*session, "sample", request);
+  session->check_quantized();
   return output;
 }
 
@@ -205,23 +205,23 @@ AutoencoderKL AutoencoderKL::from_pretrained(const std::filesystem::path& path, 
   return AutoencoderKL(std::make_unique<VAEComponent>(path, options));
 }
 
-Tensor AutoencoderKL::decode(const Tensor& latents) {
-  Request request;
-  return static_cast<VAEComponent&>(*component_).decode(latents, request);
+Tensor AutoencoderKL::decode(const Tensor& latents) const {
+  Request request({}, sdpa_kernel::current());
+  return static_cast<const VAEComponent&>(*component_).decode(latents, request);
 }
 
 void AutoencoderKL::compile_decode(const CompileOptions& options) { component_->compile(options, "decode"); }
 void AutoencoderKL::compile_encode(const CompileOptions& options) { component_->compile(options, "encode"); }
 
-AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) {
-  auto& vae = static_cast<VAEComponent&>(*component_);
+AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) const {
+  auto& vae = static_cast<const VAEComponent&>(*component_);
   need_rank(sample, 4, "sample", "[N, 3, H, W]");
-  Request request;
-  Session& session = vae.session(vae.encode_request(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype()), request);
-  session.write("sample", nchw_to_nhwc(sample));
-  session.run(Phase::step, request);
-  const Tensor moments = image_output(session, "moments", request);
-  session.check_quantized();
+  Request request({}, sdpa_kernel::current());
+  const SessionLease session = vae.lease(vae.encode_request(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype()), request);
+  session->write("sample", nchw_to_nhwc(sample));
+  session->run(Phase::step, request);
+  const Tensor moments = image_output(*session, "moments", request);
+  session->check_quantized();
   const int64_t half = moments.dim(1) / 2, plane = half * moments.dim(2) * moments.dim(3);
   Posterior p;
   for (Tensor* part : {&p.mean, &p.logvar}) {
@@ -240,9 +240,9 @@ CLIPTextModel CLIPTextModel::from_pretrained(const std::filesystem::path& path, 
   return CLIPTextModel(std::make_unique<CLIPTextComponent>(path, options));
 }
 
-CLIPTextModelOutput CLIPTextModel::operator()(const Tensor& input_ids, int skip) {
-  Request request;
-  return static_cast<CLIPTextComponent&>(*component_).encode(input_ids, skip, request);
+CLIPTextModelOutput CLIPTextModel::operator()(const Tensor& input_ids, int skip) const {
+  Request request({}, sdpa_kernel::current());
+  return static_cast<const CLIPTextComponent&>(*component_).encode(input_ids, skip, request);
 }
 
 bool CLIPTextModel::with_projection() const { return static_cast<const CLIPTextComponent&>(*component_).config().with_projection; }

@@ -32,7 +32,7 @@ class VAEComponent : public Component {
   VAEComponent(const std::filesystem::path& path, const ModelOptions& options);
   const AutoencoderKLConfig& config() const { return config_; }
   // AutoencoderKL::decode for a request.
-  Tensor decode(const Tensor& latents, Request& request);
+  Tensor decode(const Tensor& latents, Request& request) const;
   // height and width of the latents. `dtype` may differ from the component's: float32 for a second try.
   GraphRequest decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const;
   // height and width of the picture.
@@ -49,7 +49,7 @@ class CLIPTextComponent : public Component {
   CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options);
   const CLIPTextConfig& config() const { return config_; }
   // CLIPTextModel::operator() for a request.
-  CLIPTextModelOutput encode(const Tensor& input_ids, int skip, Request& request);
+  CLIPTextModelOutput encode(const Tensor& input_ids, int skip, Request& request) const;
   // Throws UsageError for a number of tokens or layers that the model does not have.
   GraphRequest request(int64_t batch, int64_t tokens, int64_t skip) const;
 

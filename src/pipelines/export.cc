@@ -79,17 +79,17 @@ void prepare_sessions(DiffusionPipeline::Parts& parts, const std::vector<Size>& 
   for (auto* pair : {&parts.text_encoder, &parts.text_encoder_2}) {
     if (!*pair) continue;
     tokens = (pair == &parts.text_encoder ? parts.tokenizer : parts.tokenizer_2)->model_max_length();
-    auto& text = static_cast<CLIPTextComponent&>((*pair)->component());
-    text.session(text.request(1, tokens, skip), request);
+    const auto& text = static_cast<const CLIPTextComponent&>((*pair)->component());
+    text.lease(text.request(1, tokens, skip), request);
   }
   const int64_t scale = parts.vae->scale();
   for (const auto& [height, width] : sizes) {
     if (height <= 0 || width <= 0 || height % scale || width % scale)
       throw UsageError(cat("a picture of ", height, " x ", width, " cannot be made: expected positive multiples of ", scale, " (the VAE's scale)"));
-    UNetComponent& unet = parts.unet_component();
-    VAEComponent& vae = parts.vae_component();
-    for (const int64_t n : {batch, 2 * batch}) unet.session(unet.request({n, height / scale, width / scale, tokens}), request);
-    vae.session(vae.decode_request(1, height / scale, width / scale, vae.decode_dtype()), request);
+    const UNetComponent& unet = parts.unet_component();
+    const VAEComponent& vae = parts.vae_component();
+    for (const int64_t n : {batch, 2 * batch}) unet.lease(unet.request({n, height / scale, width / scale, tokens}), request);
+    vae.lease(vae.decode_request(1, height / scale, width / scale, vae.decode_dtype()), request);
   }
 }
 

@@ -74,8 +74,8 @@ std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path
   expect_class(index, "vae", {"AutoencoderKL"});
 
   const ModelOptions text{.dtype = options.dtype, .variant = options.variant,
-                          .compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape}, .cache = options.cache, .device = options.device};
-  const ModelOptions image{.dtype = options.dtype, .variant = options.variant, .compile = options.compile, .cache = options.cache, .device = options.device};
+                          .compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape}, .cache = options.cache, .idle_bytes = options.idle_bytes, .device = options.device};
+  const ModelOptions image{.dtype = options.dtype, .variant = options.variant, .compile = options.compile, .cache = options.cache, .idle_bytes = options.idle_bytes, .device = options.device};
   if (lists(index, "text_encoder")) {
     expect_class(index, "text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"});
     parts->tokenizer = CLIPTokenizer::from_pretrained(path / "tokenizer");
@@ -114,6 +114,7 @@ Pipeline compiled(Pipeline pipe, const PretrainedOptions& options) {
 
 DiffusionPipeline::DiffusionPipeline(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 DiffusionPipeline::DiffusionPipeline(DiffusionPipeline&&) noexcept = default;
+DiffusionPipeline& DiffusionPipeline::operator=(DiffusionPipeline&&) noexcept = default;
 DiffusionPipeline::~DiffusionPipeline() = default;
 
 DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
@@ -155,6 +156,7 @@ const std::string& DiffusionPipeline::class_name() const { return parts_->class_
 UNet2DConditionModel& DiffusionPipeline::unet() { return *parts_->unet; }
 AutoencoderKL& DiffusionPipeline::vae() { return *parts_->vae; }
 Scheduler& DiffusionPipeline::scheduler() { return *parts_->scheduler; }
+const Scheduler& DiffusionPipeline::scheduler() const { return *parts_->scheduler; }
 
 CLIPTextModel& DiffusionPipeline::text_encoder() {
   if (!parts_->text_encoder) throw UsageError("this checkpoint has no text_encoder");

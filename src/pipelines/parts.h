@@ -18,9 +18,9 @@ struct DiffusionPipeline::Parts {
   std::optional<AutoencoderKL> vae;
   std::unique_ptr<Scheduler> scheduler;
 
-  UNetComponent& unet_component() { return static_cast<UNetComponent&>(unet->component()); }
-  CLIPTextComponent& text_component(int encoder) { return static_cast<CLIPTextComponent&>((encoder == 2 ? text_encoder_2 : text_encoder)->component()); }
-  VAEComponent& vae_component() { return static_cast<VAEComponent&>(vae->component()); }
+  const UNetComponent& unet_component() const { return static_cast<const UNetComponent&>(unet->component()); }
+  const CLIPTextComponent& text_component(int encoder) const { return static_cast<const CLIPTextComponent&>((encoder == 2 ? text_encoder_2 : text_encoder)->component()); }
+  const VAEComponent& vae_component() const { return static_cast<const VAEComponent&>(vae->component()); }
 };
 
 }  // namespace vivace

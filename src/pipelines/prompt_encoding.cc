@@ -52,7 +52,7 @@ struct Encoded {
 
 // SDXL: the penultimate hidden states of both encoders side by side, and the pooled output of the first that projects. With one encoder alone, as in
 // the refiner, that one gets the first prompt.
-Encoded encode_xl(DiffusionPipeline::Parts& parts, const Prompts& first, const Prompts& second, int skip, Request& request) {
+Encoded encode_xl(const DiffusionPipeline::Parts& parts, const Prompts& first, const Prompts& second, int skip, Request& request) {
   Encoded result;
   if (parts.text_encoder) {
     const CLIPTextModelOutput out = parts.text_component(1).encode(tokenize(*parts.tokenizer, first), skip, request);
@@ -64,7 +64,7 @@ Encoded encode_xl(DiffusionPipeline::Parts& parts, const Prompts& first, const P
   return result;
 }
 
-Encoded encode_sd(DiffusionPipeline::Parts& parts, const Prompts& prompts, int skip, Request& request) {
+Encoded encode_sd(const DiffusionPipeline::Parts& parts, const Prompts& prompts, int skip, Request& request) {
   return {parts.text_component(1).encode(tokenize(*parts.tokenizer, prompts), skip, request).hidden_state_normed, {}};
 }
 
@@ -81,7 +81,7 @@ Tensor tokenize(const CLIPTokenizer& tokenizer, const Prompts& prompts) {
   return ids;
 }
 
-PromptEmbeddings encode_prompt(DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& options, bool guidance, Request& request) {
+PromptEmbeddings encode_prompt(const DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& options, bool guidance, Request& request) {
   if (prompt.empty()) throw UsageError("prompt is empty: give at least one text (\"\" is one)");
   const size_t count = prompt.size();
   if (options.clip_skip && *options.clip_skip < 0) throw UsageError(cat("clip_skip is ", *options.clip_skip, ": expected 0 or more"));

@@ -11,7 +11,7 @@ struct PromptEmbeddings {
   Tensor pooled_prompt_embeds, negative_pooled_prompt_embeds;  // [N, P], SDXL alone
 };
 
-PromptEmbeddings encode_prompt(DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& options, bool guidance, Request& request);
+PromptEmbeddings encode_prompt(const DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& options, bool guidance, Request& request);
 
 // Token ids [N, 77] with a warning for each prompt that was cut.
 Tensor tokenize(const CLIPTokenizer& tokenizer, const Prompts& prompts);

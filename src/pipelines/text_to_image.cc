@@ -31,7 +31,7 @@ void check_size(int64_t value, const char* name, int64_t multiple) {
                          std::clamp<int64_t>((std::min(value, kLargestSide) + multiple / 2) / multiple, 1, kLargestSide / multiple) * multiple));
 }
 
-Call resolve(DiffusionPipeline& pipe, DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& o) {
+Call resolve(const DiffusionPipeline& pipe, const DiffusionPipeline::Parts& parts, const Prompts& prompt, const CallOptions& o) {
   Call c;
   const int64_t scale = parts.vae->scale();
   const Size size = pipe.default_size();
@@ -94,7 +94,7 @@ Tensor with_negative(const Tensor& negative, const Tensor& positive, bool guidan
   return guidance ? concat_rows(both) : positive;
 }
 
-void set_conditioning(Session& session, DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, const Scheduler& scheduler, int64_t timesteps, Request& request) {
+void set_conditioning(Session& session, const DiffusionPipeline::Parts& parts, const PromptEmbeddings& e, const Call& c, const CallOptions& o, const Scheduler& scheduler, int64_t timesteps, Request& request) {
   session.write("encoder_hidden_states", with_negative(e.negative_prompt_embeds, e.prompt_embeds, c.guidance));
   if (session.has_input("text_embeds")) {
     const Size size{c.height, c.width};
@@ -155,7 +155,7 @@ Tensor draw_latents(Noise& noise, const Shape& shape) {
 }
 
 // Latents -> pictures, one after the other so that the memory is that of one.
-std::vector<Image> decode(DiffusionPipeline::Parts& parts, const Tensor& latents, Request& request) {
+std::vector<Image> decode(const DiffusionPipeline::Parts& parts, const Tensor& latents, Request& request) {
   const AutoencoderKLConfig& config = parts.vae_component().config();
   const int64_t channels = latents.dim(1), plane = latents.dim(2) * latents.dim(3);
   const bool own_statistics = parts.is_xl && !config.latents_mean.empty() && !config.latents_std.empty();
@@ -182,12 +182,12 @@ std::vector<Image> decode(DiffusionPipeline::Parts& parts, const Tensor& latents
 
 }  // namespace
 
-PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOptions& options) {
+PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOptions& options) const {
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
   const auto start = Clock::now();
-  Request request(options.stop);
-  Parts& parts = *parts_;
+  Request request(options.stop, sdpa_kernel::current());
+  const Parts& parts = *parts_;
   const Call call = resolve(*this, parts, prompt, options);
   PipelineOutput out;
   // The scheduler first: a wrong number of steps must not cost an encoded prompt.
@@ -204,13 +204,13 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   Tensor latents = options.latents.defined() ? options.latents.to(DType::float32).clone() : draw_latents(noise, shape);
   if (latents.shape() != shape) throw UsageError(cat("latents have shape ", to_string(latents.shape()), ": expected ", to_string(shape)));
   for (float& x : latents.floats()) x *= scheduler->init_noise_sigma();
-  UNetComponent& unet = parts.unet_component();
+  const UNetComponent& unet = parts.unet_component();
   const int64_t timesteps = std::max(steps, 1);  // denoising_end may leave none
-  Session& session = unet.session(unet.request({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)}, timesteps), request);
-  set_conditioning(session, parts, embeddings, call, options, *scheduler, timesteps, request);
+  std::optional<SessionLease> session(unet.lease(unet.request({call.guidance ? 2 * call.images : call.images, call.latent_height, call.latent_width, embeddings.prompt_embeds.dim(1)}, timesteps), request));
+  set_conditioning(**session, parts, embeddings, call, options, *scheduler, timesteps, request);
   out.timings.prepare = since(mark);
 
-  DenoiseRequest loop{.session = &session, .request = &request, .scheduler = scheduler.get(), .steps = steps, .latents = std::move(latents), .guidance_scale = call.guidance_scale,
+  DenoiseRequest loop{.session = &**session, .request = &request, .scheduler = scheduler.get(), .steps = steps, .latents = std::move(latents), .guidance_scale = call.guidance_scale,
                          .guidance = call.guidance, .guidance_rescale = options.guidance_rescale, .generators = noise.pointers, .on_step_end = nullptr};
   if (options.callback_on_step_end)
     loop.on_step_end = [&](int step, float t, StepState& state) { options.callback_on_step_end(*this, step, t, state); };
@@ -224,6 +224,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
     parts.unet_component().weights().check_finite();  // damaged weights are the likely cause, and a better message
     throw;
   }
+  session.reset();  // others may go on while this one decodes
   mark = Clock::now();
   if (!options.output_latent) out.images = decode(parts, out.latents, request);
   out.timings.decode = since(mark);

@@ -8,6 +8,7 @@
 namespace vivace {
 
 std::shared_ptr<void> ConstantStore::find(const std::string& key, size_t bytes, Stream& stream) {
+  const std::lock_guard lock(mutex_);
   if (const auto found = entries_.find(key); found != entries_.end()) return found->second;
   for (const auto& file : files_)
     if (auto data = file->find(key, bytes)) {
@@ -20,12 +21,14 @@ std::shared_ptr<void> ConstantStore::find(const std::string& key, size_t bytes, 
 }
 
 void ConstantStore::put(const std::string& key, std::shared_ptr<void> data, size_t bytes, bool fresh) {
+  const std::lock_guard lock(mutex_);
   if (!entries_.emplace(key, data).second) return;
   bytes_ += bytes;
   if (fresh) new_.push_back({key, std::move(data), bytes});
 }
 
 std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
+  const std::lock_guard lock(mutex_);
   if (!device_->shares_host_memory()) return device_->allocate(bytes);
   constexpr size_t kChunk = size_t{128} << 20;  // what is not used of it is never touched
   constexpr size_t kLine = 64;
@@ -44,7 +47,20 @@ std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
   return {chunk_, block};
 }
 
-std::vector<Constant> ConstantStore::take_new() { return std::exchange(new_, {}); }
+void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file) {
+  const std::lock_guard lock(mutex_);
+  files_.push_back(std::move(file));
+}
+
+size_t ConstantStore::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_;
+}
+
+std::vector<Constant> ConstantStore::take_new() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(new_, {});
+}
 
 std::vector<Constant> on_host(std::vector<Constant> constants, Device& device, RequestCounters& counters) {
   if (device.shares_host_memory()) return constants;

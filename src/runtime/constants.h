@@ -1,9 +1,10 @@
-// ConstantStore: the prepared weights of one model, by key, shared by all its sessions.
+// ConstantStore: the prepared weights of one model, by key, shared by all its sessions. Any thread may use it.
 #pragma once
 
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -23,13 +24,14 @@ class ConstantStore {
   // Memory for a constant, 64-byte aligned. Constants share huge pages: with pages of its own, a 1280x1280 layer in int8 would take a quarter more.
   std::shared_ptr<void> allocate(size_t bytes);
   // Constants made by an earlier start.
-  void add_file(std::shared_ptr<const ConstantFile> file) { files_.push_back(std::move(file)); }
-  size_t bytes() const { return bytes_; }  // those in use
+  void add_file(std::shared_ptr<const ConstantFile> file);
+  size_t bytes() const;  // those in use
 
   // What has been made here, not read from a file, since the last call: to be kept.
   std::vector<Constant> take_new();
 
  private:
+  mutable std::mutex mutex_;  // of what follows
   std::shared_ptr<Device> device_;
   std::map<std::string, std::shared_ptr<void>> entries_;
   std::vector<std::shared_ptr<const ConstantFile>> files_;

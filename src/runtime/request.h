@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <stop_token>
+
+#include "vivace/compile.h"
 
 namespace vivace {
 
@@ -20,7 +23,7 @@ struct RequestCounters {
 };
 
 struct Request {
-  explicit Request(std::stop_token token = {}) : stop(std::move(token)) {}
+  explicit Request(std::stop_token token = {}, std::optional<SDPBackends> scope = {}) : stop(std::move(token)), sdpa(std::move(scope)) {}
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
   // Adds its counters to the process's.
@@ -30,6 +33,7 @@ struct Request {
   void check() const;
 
   std::stop_token stop;  // looked at between kernels, passes, timings and parts, and while waiting
+  std::optional<SDPBackends> sdpa;  // of the caller's sdpa_kernel scope; nothing outside any
   RequestCounters counters;
 };
 

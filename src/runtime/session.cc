@@ -18,14 +18,6 @@ const KernelEntry& entry_of(const Device& device, const PlanStep& step) {
   return *entry;
 }
 
-void grow(Device& device, Memory memory, Pages& pages, size_t wanted, Request& request) {
-  if (pages.bytes >= wanted && (pages.data || memory == Memory::host)) return;
-  pages.data.reset();  // before the new ones are taken
-  pages.data = device.allocate(wanted, memory);
-  pages.bytes = wanted;
-  ++request.counters.allocations;
-}
-
 // How a store knows a checkpoint tensor that is used as it is.
 std::string weight_key(const std::string& name) { return "weight " + name; }
 
@@ -33,8 +25,8 @@ size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.
 
 }  // namespace
 
-Session::Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory)
-    : plan_(std::move(plan)), device_(device), constants_(plan_->values.size()), staging_(plan_->values.size()), memory_(std::move(memory)), stream_(device.stream()) {
+Session::Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request)
+    : plan_(std::move(plan)), device_(device), constants_(plan_->values.size()), staging_(plan_->values.size()), stream_(device.stream()) {
   const FixedThreads fixed(threads_);
   prepare(store, weights, request);
   size_t workspace = 0, host_workspace = 0;
@@ -45,10 +37,15 @@ Session::Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore
       size_t& most = runs_on(step) == Call::On::host ? host_workspace : workspace;
       if (entry.workspace_bytes) most = std::max(most, entry.workspace_bytes(kernel_call(*plan_, step)));
     }
-  grow(device, Memory::device, memory_.arena, static_cast<size_t>(plan_->arena_bytes), request);
-  grow(device, Memory::device, memory_.workspace, workspace, request);
-  grow(device, Memory::host, memory_.host_arena, static_cast<size_t>(plan_->host_arena_bytes), request);
-  grow(device, Memory::host, memory_.host_workspace, host_workspace, request);
+  const auto take = [&](size_t bytes, Memory memory) {
+    ++request.counters.allocations;
+    return device.allocate(bytes, memory);
+  };
+  arena_ = take(static_cast<size_t>(plan_->arena_bytes), Memory::device);
+  workspace_ = take(workspace, Memory::device);
+  if (plan_->host_arena_bytes > 0) host_arena_ = take(static_cast<size_t>(plan_->host_arena_bytes), Memory::host);
+  if (host_workspace > 0) host_workspace_ = take(host_workspace, Memory::host);
+  workspace_bytes_ = workspace + host_workspace;
   constexpr int32_t kNone = -1;
   bad_value_ = device.allocate(sizeof(kNone));
   bad_value_host_ = device.shares_host_memory() ? bad_value_ : device.allocate(sizeof(kNone), Memory::host);
@@ -75,7 +72,7 @@ size_t Session::constant_bytes(const PlanStep& step) const {
 
 void* Session::address(int32_t value) const {
   const PlanValue& v = plan_->values[static_cast<size_t>(value)];
-  if (v.where == PlanValue::Where::arena) return static_cast<char*>((v.memory == Memory::host ? memory_.host_arena : memory_.arena).data.get()) + v.offset;
+  if (v.where == PlanValue::Where::arena) return static_cast<char*>((v.memory == Memory::host ? host_arena_ : arena_).get()) + v.offset;
   return constants_[static_cast<size_t>(value)].get();
 }
 
@@ -214,7 +211,7 @@ void Session::bind(const std::vector<PlanStep>& steps, int32_t first_number, std
       continue;
     }
     const bool on_host = on == Call::On::host;
-    Buffers buffers{.in = {}, .out = address(step.out), .workspace = (on_host ? memory_.host_workspace : memory_.workspace).data.get(),
+    Buffers buffers{.in = {}, .out = address(step.out), .workspace = (on_host ? host_workspace_ : workspace_).get(),
                     .bad_value = {on_host ? nullptr : static_cast<int32_t*>(bad_value_.get()), number}};
     for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
     calls.push_back({entry_of(device_, step).bind(kernel_call(*plan_, step), buffers), on});
@@ -242,7 +239,7 @@ Port Session::port(const std::vector<PlanPort>& ports, const std::string& name) 
   for (const PlanPort& p : ports) {
     if (p.name != name) continue;
     const TensorType& type = plan_->values[static_cast<size_t>(p.value)].type;
-    if (device_.shares_host_memory()) return {Tensor::view(type.shape, type.dtype, address(p.value), memory_.arena.data), nullptr};
+    if (device_.shares_host_memory()) return {Tensor::view(type.shape, type.dtype, address(p.value), arena_), nullptr};
     std::shared_ptr<void>& staging = staging_[static_cast<size_t>(p.value)];
     if (!staging) staging = device_.allocate(static_cast<size_t>(type.bytes()), Memory::host);
     return {Tensor::view(type.shape, type.dtype, staging.get(), staging), address(p.value)};

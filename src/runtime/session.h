@@ -26,16 +26,6 @@ struct WeightSource {
   std::function<void(const std::string& name)> release;
 };
 
-// Pages that one session leaves to the next, which takes new ones only where these are too small.
-struct Pages {
-  std::shared_ptr<void> data;
-  size_t bytes = 0;
-};
-struct SessionMemory {
-  Pages arena, workspace;
-  Pages host_arena, host_workspace;  // for kernels that run on the host
-};
-
 // An input or output as the host sees it: row-major, dense. Where the device shares the host's memory `host` is the arena itself, and nothing is copied.
 struct Port {
   Tensor host;
@@ -45,7 +35,7 @@ struct Port {
 class Session {
  public:
   // `device` must outlive the session. Prepares the constants that `store` lacks, takes memory, binds every kernel. Throws Interrupted when the request stops meanwhile.
-  Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request, SessionMemory memory = {});
+  Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request);
 
   const Plan& plan() const { return *plan_; }
   // For a loop, which looks names up once: fill the input's `host`, send it, run, fetch the output, wait, read its `host`. Unknown name: InternalError.
@@ -74,10 +64,9 @@ class Session {
   // holds these (ConstantStore::add_file) needs no checkpoint.
   std::vector<Constant> constants() const;
 
-  size_t arena_bytes() const { return memory_.arena.bytes + memory_.host_arena.bytes; }
-  size_t workspace_bytes() const { return memory_.workspace.bytes + memory_.host_workspace.bytes; }
-  // Nothing but destruction may follow.
-  SessionMemory take_memory() { return std::move(memory_); }
+  // On the device and on the host.
+  size_t arena_bytes() const { return static_cast<size_t>(plan_->arena_bytes + plan_->host_arena_bytes); }
+  size_t workspace_bytes() const { return workspace_bytes_; }
 
  private:
   // A kernel or copy with where it runs.
@@ -105,7 +94,8 @@ class Session {
   Device& device_;
   std::vector<std::shared_ptr<void>> constants_;  // by value; null where it is none
   std::vector<std::shared_ptr<void>> staging_;    // by value, of ports; null where the host reads the arena
-  SessionMemory memory_;
+  std::shared_ptr<void> arena_, workspace_, host_arena_, host_workspace_;  // the latter for kernels that run on the host
+  size_t workspace_bytes_ = 0;
   std::unique_ptr<Stream> stream_;
   const int threads_ = num_threads();  // that kernels are bound for and run on
   std::vector<Call> setup_, step_;

@@ -43,8 +43,8 @@ std::vector<bool> compiled(DiffusionPipeline& pipe) {
   const auto fused = [](const Plan& plan) {
     return std::ranges::any_of(plan.step, [](const PlanStep& s) { return s.op == Op::geglu_linear || (s.op == Op::group_norm && s.attrs.has("act")); });
   };
-  return {fused(unet.session(unet.request({1, 8, 8, 77}), request).plan()), fused(vae.session(vae.decode_request(1, 8, 8, DType::float32), request).plan()),
-          fused(vae.session(vae.encode_request(1, 64, 64, DType::float32), request).plan())};
+  return {fused(unet.lease(unet.request({1, 8, 8, 77}), request)->plan()), fused(vae.lease(vae.decode_request(1, 8, 8, DType::float32), request)->plan()),
+          fused(vae.lease(vae.encode_request(1, 64, 64, DType::float32), request)->plan())};
 }
 
 TEST(PipelineOptions, AModeAComponent) {
@@ -73,7 +73,7 @@ TEST(PipelineOptions, RegionsFromTheApi) {
   const auto regions = [](DiffusionPipeline& pipe) {
     auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
     Request request;
-    return unet.session(unet.request({1, 8, 8, 77}), request).plan().regions.size();
+    return unet.lease(unet.request({1, 8, 8, 77}), request)->plan().regions.size();
   };
   EXPECT_EQ(regions(regional), 2u) << "blocks of 192 and of 256 channels";
   EXPECT_GT(regions(automatic), 0u);
@@ -115,8 +115,9 @@ TEST(PipelineOptions, SdpaKernelScope) {
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   const auto kernels = [&] {
     std::set<std::string> names;
-    Request request;
-    for (const PlanStep& step : unet.session(unet.request({1, 8, 8, 77}), request).plan().step)
+    Request request({}, sdpa_kernel::current());
+    const SessionLease session = unet.lease(unet.request({1, 8, 8, 77}), request);
+    for (const PlanStep& step : session->plan().step)
       if (step.op == Op::attention) names.insert(step.kernel);
     return names;
   };

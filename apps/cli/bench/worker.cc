@@ -18,7 +18,7 @@ void print_values(const Tensor& values) {
 void send_picture(DiffusionPipeline& pipe, CallOptions call, const std::string& prompt, uint64_t seed) {
   std::vector<Tensor> latents;
   call.seed = seed;
-  call.callback_on_step_end = [&](DiffusionPipeline&, int, float, StepState& state) {
+  call.callback_on_step_end = [&](const DiffusionPipeline&, int, float, StepState& state) {
     latents.push_back(state.latents.reshape({1, state.latents.numel()}).clone());
   };
   const Image image = pipe(prompt, call).images[0];

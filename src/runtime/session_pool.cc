@@ -1,0 +1,108 @@
+#include "runtime/session_pool.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+size_t half_of_memory() { return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGE_SIZE)) / 2; }
+
+size_t bytes_of(const Session& session) { return session.arena_bytes() + session.workspace_bytes(); }
+
+}  // namespace
+
+SessionLease::~SessionLease() {
+  if (session_) pool_->give_back(std::move(session_));
+}
+
+SessionPool::SessionPool(const SessionLimits& limits) : limits_(limits) {
+  if (limits_.lent_bytes == 0) limits_.lent_bytes = half_of_memory();
+}
+
+SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request& request, const Make& make) {
+  size_t bytes = static_cast<size_t>(plan->arena_bytes);
+  std::unique_ptr<Session> session;
+  {
+    std::unique_lock lock(mutex_);
+    const void* const self = &bytes;
+    queue_.push_back(self);
+    const bool served = changed_.wait(lock, request.stop, [&] { return queue_.front() == self && (lent_ == 0 || lent_bytes_ + bytes <= limits_.lent_bytes); });
+    std::erase(queue_, self);
+    if (!served) {
+      lock.unlock();
+      changed_.notify_all();
+      throw Interrupted("stopped");
+    }
+    session = take_idle(*plan);
+    if (session)
+      bytes = bytes_of(*session);
+    else
+      drop_idle(bytes, 0);
+    lent_ += 1;
+    lent_bytes_ += bytes;
+  }
+  changed_.notify_all();
+  if (session) return {*this, std::move(session)};
+  const auto settle = [&](size_t taken, int lent) {
+    {
+      const std::lock_guard lock(mutex_);
+      lent_bytes_ = lent_bytes_ - bytes + taken;
+      lent_ += lent;
+    }
+    changed_.notify_all();
+  };
+  try {
+    session = make();
+  } catch (...) {
+    settle(0, -1);
+    throw;
+  }
+  settle(bytes_of(*session), 0);
+  return {*this, std::move(session)};
+}
+
+void SessionPool::give_back(std::unique_ptr<Session> session) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    const size_t bytes = bytes_of(*session);
+    lent_ -= 1;
+    lent_bytes_ -= bytes;
+    idle_bytes_ += bytes;
+    idle_.push_front(std::move(session));
+    drop_idle(0, 1);
+  }
+  changed_.notify_all();
+}
+
+std::unique_ptr<Session> SessionPool::take_idle(const Plan& plan) {
+  const auto found = std::ranges::find_if(idle_, [&](const auto& session) { return &session->plan() == &plan; });
+  if (found == idle_.end()) return nullptr;
+  std::unique_ptr<Session> session = std::move(*found);
+  idle_.erase(found);
+  idle_bytes_ -= bytes_of(*session);
+  return session;
+}
+
+void SessionPool::drop_idle(size_t coming, size_t kept) {
+  while (idle_.size() > kept && idle_bytes_ + coming > limits_.idle_bytes) {
+    idle_bytes_ -= bytes_of(*idle_.back());
+    idle_.pop_back();
+  }
+}
+
+void SessionPool::clear() {
+  const std::lock_guard lock(mutex_);
+  idle_.clear();
+  idle_bytes_ = 0;
+}
+
+size_t SessionPool::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return idle_bytes_ + lent_bytes_;
+}
+
+}  // namespace vivace

@@ -1,0 +1,139 @@
+// The pool of sessions: what it keeps, who waits, and who does not.
+#include "runtime/session_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "backends/cpu/device.h"
+#include "base/log.h"
+#include "compiler/compile.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+constexpr size_t kRow = size_t{1} << 16;  // bytes that a row of the activations takes, below
+
+class SessionPools : public testing::Test {
+ protected:
+  std::shared_ptr<const Plan> plan(int64_t rows) const {
+    const std::string type = cat("float32[", rows, ", ", kRow / 4, "]");
+    return std::make_shared<const Plan>(
+        compile(parse_graph(cat("%0 = input(name=\"x\") : ", type, "\n%1 = silu(%0) : ", type, "\n%2 = silu(%1) : ", type, "\nreturn y=%2\n")), *device_, {}));
+  }
+  SessionLease lease(SessionPool& pool, const std::shared_ptr<const Plan>& plan, Request& request) {
+    return pool.lease(plan, request, [&] {
+      ++made_;
+      return std::make_unique<Session>(plan, *device_, store_, WeightSource{}, request);
+    });
+  }
+
+  const std::shared_ptr<Device> device_ = cpu::device();
+  ConstantStore store_{device_};
+  int made_ = 0;
+};
+
+TEST_F(SessionPools, ASessionIsUsedAgain) {
+  SessionPool pool;
+  Request request;
+  const auto small = plan(1), large = plan(2);
+  const Session* first = &*lease(pool, small, request);
+  lease(pool, large, request);
+  EXPECT_EQ(&*lease(pool, small, request), first);
+  EXPECT_EQ(made_, 2);
+  pool.clear();
+  EXPECT_EQ(pool.bytes(), 0u);
+}
+
+TEST_F(SessionPools, MemoryOfThirtySizesIsBounded) {
+  constexpr size_t kIdle = 20 * kRow;
+  SessionPool pool({.idle_bytes = kIdle});
+  Request request;
+  std::vector<std::shared_ptr<const Plan>> plans;
+  size_t all = 0;
+  for (int64_t rows = 1; rows <= 30; ++rows) {
+    plans.push_back(plan(rows));
+    const auto own = static_cast<size_t>(plans.back()->arena_bytes);
+    all += own;
+    lease(pool, plans.back(), request);
+    EXPECT_LE(pool.bytes(), std::max(kIdle, own)) << "the last one stays whatever it takes";
+    EXPECT_GE(pool.bytes(), own);
+  }
+  EXPECT_GT(all, 10 * kIdle) << "or nothing was shown";
+  EXPECT_EQ(made_, 30);
+  lease(pool, plans.back(), request);
+  EXPECT_EQ(made_, 30) << "the last used one is kept";
+  lease(pool, plans[0], request);
+  EXPECT_EQ(made_, 31) << "the least recently used one is not";
+  EXPECT_LE(pool.bytes(), kIdle) << "and the largest has gone for a small one";
+}
+
+TEST_F(SessionPools, RequestsWaitForMemoryInTheOrderOfAsking) {
+  const auto one = plan(1);
+  const auto bytes = static_cast<size_t>(one->arena_bytes);
+  SessionPool pool({.lent_bytes = 2 * bytes});
+  std::vector<int> order;
+  std::mutex mutex;
+  std::atomic<int> lent{0};
+  {
+    Request request;
+    auto first = std::make_unique<SessionLease>(lease(pool, one, request)), second = std::make_unique<SessionLease>(lease(pool, one, request));
+    lent = 2;
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&, i] {
+        Request own;
+        const SessionLease session = pool.lease(one, own, [&] { return std::make_unique<Session>(one, *device_, store_, WeightSource{}, own); });
+        const std::lock_guard lock(mutex);
+        EXPECT_LE(++lent, 2);
+        order.push_back(i);
+        --lent;
+      });
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // for the queue
+    }
+    EXPECT_TRUE(order.empty());
+    EXPECT_EQ(pool.bytes(), 2 * bytes);
+    lent = 0;
+    first.reset();
+    second.reset();
+  }
+  ASSERT_EQ(order.size(), 4u);
+  EXPECT_EQ(order[0], 0);
+}
+
+TEST_F(SessionPools, WaitingCanBeStopped) {
+  const auto one = plan(1);
+  SessionPool pool({.lent_bytes = 1});
+  Request request;
+  const SessionLease only = lease(pool, one, request);  // more than is allowed, and nobody waits where none is lent
+  std::stop_source stop;
+  std::atomic<bool> stopped{false};
+  {
+    const std::jthread waiting([&] {
+      Request own(stop.get_token());
+      try {
+        lease(pool, one, own);
+      } catch (const Interrupted&) {
+        stopped = true;
+      }
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_FALSE(stopped);
+    stop.request_stop();
+  }
+  EXPECT_TRUE(stopped);
+}
+
+TEST_F(SessionPools, WhatCannotBeMadeTakesNothing) {
+  const auto one = plan(1);
+  SessionPool pool({.lent_bytes = 1});
+  Request request;
+  EXPECT_THROW(pool.lease(one, request, []() -> std::unique_ptr<Session> { throw UserError("no memory"); }), UserError);
+  EXPECT_EQ(pool.bytes(), 0u);
+  lease(pool, one, request);
+}
+
+}  // namespace
+}  // namespace vivace
