@@ -19,8 +19,8 @@ void need_shape(const Tensor& t, const Shape& wanted, const char* name, const ch
 // One call outside of a loop.
 void run(Session& session, Request& request, std::initializer_list<std::pair<const char*, Tensor>> inputs) {
   for (const auto& [name, value] : inputs)
-    if (session.has_input(name)) session.set_input(name, value);
-  if (session.has_input("step_index")) session.set_input("step_index", Tensor::zeros({1}, DType::int32));
+    if (session.has_input(name)) session.write(name, value);
+  if (session.has_input("step_index")) session.write("step_index", Tensor::zeros({1}, DType::int32));
   session.run(Phase::setup, request);
   session.run(Phase::step, request);
   session.check_quantized();
@@ -93,9 +93,9 @@ Tensor T5EncoderComponent::encode(const Tensor& input_ids, const Tensor& attenti
   for (const int32_t id : std::span(ids.as<int32_t>(), static_cast<size_t>(ids.numel())))
     if (id < 0 || id >= config_.vocab_size)
       throw UsageError(cat("token id ", id, ": ", name(), " has a vocab_size of ", config_.vocab_size, ": its tokenizer is of another model"));
-  Session& session = this->session(this->request(ids.dim(0), ids.dim(1), attention_mask.defined()), request);
-  run(session, request, {{"input_ids", ids}, {"attention_mask", attention_mask}});
-  return session.output("last_hidden_state").to(DType::float32).clone();
+  const SessionLease session = lease(this->request(ids.dim(0), ids.dim(1), attention_mask.defined()), request);
+  run(*session, request, {{"input_ids", ids}, {"attention_mask", attention_mask}});
+  return session->read("last_hidden_state", request).to(DType::float32);
 }
 
 T5EncoderModel T5EncoderModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -123,10 +123,10 @@ Tensor FluxTransformer2DModel::operator()(const Tensor& hidden_states, const Ten
   need_shape(txt_ids, {encoder_hidden_states.dim(1), 3}, "txt_ids", "[T, 3]");
   if (config.guidance_embeds) need_shape(guidance, {batch}, "guidance", "[N]: the model was distilled with guidance");
   Request request;
-  Session& session = model.session(model.request({.batch = batch, .image_tokens = hidden_states.dim(1), .condition_tokens = 0, .tokens = encoder_hidden_states.dim(1)}), request);
-  run(session, request, {{"hidden_states", hidden_states}, {"encoder_hidden_states", encoder_hidden_states}, {"pooled_projections", pooled_projections},
+  const SessionLease session = model.lease(model.request({.batch = batch, .image_tokens = hidden_states.dim(1), .condition_tokens = 0, .tokens = encoder_hidden_states.dim(1)}), request);
+  run(*session, request, {{"hidden_states", hidden_states}, {"encoder_hidden_states", encoder_hidden_states}, {"pooled_projections", pooled_projections},
                 {"timestep", Tensor::from({timestep})}, {"img_ids", img_ids}, {"txt_ids", txt_ids}, {"guidance", guidance}});
-  return session.output("sample").to(DType::float32).clone();
+  return session->read("sample", request).to(DType::float32);
 }
 
 AuraFlowTransformer2DModel AuraFlowTransformer2DModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -141,9 +141,9 @@ Tensor AuraFlowTransformer2DModel::operator()(const Tensor& hidden_states, const
   if (hidden_states.dim(2) % config.patch_size || hidden_states.dim(3) % config.patch_size)
     throw UsageError(cat("hidden_states has shape ", to_string(hidden_states.shape()), ": expected height and width to be multiples of ", config.patch_size));
   Request request;
-  Session& session = model.session(model.request({hidden_states.dim(0), hidden_states.dim(2), hidden_states.dim(3), encoder_hidden_states.dim(1)}), request);
-  run(session, request, {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}});
-  return nhwc_to_nchw(session.output("sample").to(DType::float32));
+  const SessionLease session = model.lease(model.request({hidden_states.dim(0), hidden_states.dim(2), hidden_states.dim(3), encoder_hidden_states.dim(1)}), request);
+  run(*session, request, {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}});
+  return nhwc_to_nchw(session->read("sample", request).to(DType::float32));
 }
 
 }  // namespace vivace
