@@ -114,7 +114,6 @@ struct Case {
   DType w_given = float32;
   bool bias = false, residual = false, in_place = false;
   bool whole = false;  // small whole numbers, whose float32 sums are exact in any order
-  int64_t rows_per_group = 0;
 };
 
 inline std::string describe(const Case& c, Isa level) {
@@ -170,7 +169,6 @@ class Layer {
         w_(c.w_given, s_.n * s_.k),
         residual_(s_.c, (c.m - 1) * ldr_ + columns_),
         bias_(float32, s_.n),
-        group_bias_(float32, c.rows_per_group ? ((c.m - 1) / c.rows_per_group + 1) * (s_.n + 1) : 0),
         a_scale_(float32, c.m),
         packed_(gemm_packed_bytes(s_)) {
     std::mt19937 random(static_cast<unsigned>(c.m * 131 + s_.n * 17 + s_.k));
@@ -181,7 +179,6 @@ class Layer {
     for (int64_t i = 0; i < a_.size; ++i) a_.set(i, quantized_a() ? bytes(random) + zero_point() : some(1));
     for (int64_t i = 0; i < w_.size; ++i) w_.set(i, c.w_given == DType::int8 ? bytes(random) : some(spread));
     for (int64_t i = 0; i < s_.n; ++i) bias_.set(i, normal(random));
-    for (int64_t i = 0; i < group_bias_.size; ++i) group_bias_.set(i, normal(random));
     for (int64_t i = 0; i < residual_.size; ++i) residual_.set(i, normal(random));
     for (int64_t i = 0; i < c.m; ++i) a_scale_.set(i, 0.01 + 0.001 * static_cast<double>(i % 7));
     gemm_pack(s_, w_.data(), c.w_given, packed_.p);
@@ -197,10 +194,6 @@ class Layer {
     GemmCall call{.packed = packed_.p, .a = a_.data(), .lda = lda_, .m = c_.m, .c = c.data(), .ldc = ldc_, .workspace = workspace.p, .blocking = blocking};
     if (quantized_a()) call.a_scale = static_cast<float*>(a_scale_.data());
     if (c_.bias) call.epilogue.bias = static_cast<float*>(bias_.data());
-    if (c_.rows_per_group) {
-      call.epilogue.group_bias = static_cast<float*>(group_bias_.data());
-      call.epilogue.rows_per_group = c_.rows_per_group, call.epilogue.group_stride = s_.n + 1;
-    }
     if (c_.residual) call.epilogue.residual = c_.in_place ? c.data() : residual_.data(), call.epilogue.residual_stride = ldr_;
     EXPECT_EQ(gemm(s_, call), -1);
     return c;
@@ -278,8 +271,7 @@ class Layer {
       for (size_t j = 0; j < row.size(); ++j) rounding += std::fabs(row[j]) * w_step / 2 + std::fabs(w[j]) * a_step / 2 + a_step * w_step / 4;
     }
     const double bias = c_.bias ? bias_[column] : 0;
-    const double group = c_.rows_per_group ? group_bias_[i / c_.rows_per_group * (s_.n + 1) + column] : 0;
-    return {sum + bias + group, rounding + magnitude * (factors + sums) + 5 * kF32 * (std::fabs(sum) + std::fabs(bias) + std::fabs(group))};
+    return {sum + bias, rounding + magnitude * (factors + sums) + 5 * kF32 * (std::fabs(sum) + std::fabs(bias))};
   }
 
   Value expected(const std::vector<double>& row, const std::vector<double>& stored, int64_t i, int64_t j) const {
@@ -300,7 +292,7 @@ class Layer {
   Case c_;
   GemmSpec s_;
   int64_t columns_, lda_, ldc_, ldr_;
-  Buffer a_, w_, residual_, bias_, group_bias_, a_scale_;
+  Buffer a_, w_, residual_, bias_, a_scale_;
   Aligned packed_;
 };
 

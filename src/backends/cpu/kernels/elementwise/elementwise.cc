@@ -7,24 +7,6 @@
 #include "backends/cpu/kernels/norm/split.h"
 
 namespace vivace::cpu {
-namespace {
-
-template <class T>
-int64_t first_largest(const T* x, int64_t n) {
-  int64_t best = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    if (x[i] != x[i]) return i;
-    if (x[i] > x[best]) best = i;
-  }
-  return best;
-}
-
-template <class T>
-void argmax_of(const void* x, int64_t rows, int64_t channels, int64_t stride, int64_t* y) {
-  for (int64_t r = 0; r < rows; ++r) y[r] = first_largest(static_cast<const T*>(x) + r * stride, channels);
-}
-
-}  // namespace
 
 void copy_rows(const RowInput& x, int64_t rows, int64_t channels, const RowOutput& y) noexcept {
   if (x.stride == channels && y.stride == channels) return cast(x.data, x.dtype, y.data, y.dtype, rows * channels);
@@ -74,16 +56,6 @@ void timestep_embedding(const TimestepEmbedding& embedding, const float* timeste
   }
   if (embedding.channels % 2 == 1)
     for (int64_t r = 0; r < count; ++r) y[r * embedding.channels + 2 * half] = 0.f;
-}
-
-void argmax_rows(const void* x, DType dtype, int64_t rows, int64_t channels, int64_t stride, int64_t* y) noexcept {
-  auto* run = dtype == DType::int64 ? &argmax_of<int64_t> : dtype == DType::int32 ? &argmax_of<int32_t> : &argmax_of<float>;
-  run(x, rows, channels, stride, y);
-}
-
-void linear_combination(const float* const* x, const float* factors, int terms, int64_t count, float* y) noexcept {
-  const auto& run = elementwise_kernels().linear_combination;
-  parallel_for(count, kElementGrain, [&](int64_t begin, int64_t end) { run(x, factors, terms, begin, end, y); });
 }
 
 }  // namespace vivace::cpu

@@ -49,10 +49,4 @@ struct TimestepEmbedding {
 };
 void timestep_embedding(const TimestepEmbedding& embedding, const float* timesteps, int64_t count, float* y) noexcept;
 
-// First index of the largest value of each row of [rows, channels]; dtype float32 (a NaN counts as largest), int32 or int64.
-void argmax_rows(const void* x, DType dtype, int64_t rows, int64_t channels, int64_t stride, int64_t* y) noexcept;
-
-// y = sum of factors[k] * x[k] over k < terms <= 8, float32, added from the first to the last; y may be one of the inputs.
-void linear_combination(const float* const* x, const float* factors, int terms, int64_t count, float* y) noexcept;
-
 }  // namespace vivace::cpu

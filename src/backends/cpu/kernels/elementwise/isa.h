@@ -11,7 +11,6 @@ struct ElementwiseKernels {
   void (*convert)(const void* x, DType x_dtype, void* y, DType y_dtype, int64_t count);
   // y[c, r] = x[r, c] for r < rows, c < columns; strides in elements.
   void (*transpose)(const RowInput& x, int64_t rows, int64_t columns, const RowOutput& y);
-  void (*linear_combination)(const float* const* x, const float* factors, int terms, int64_t begin, int64_t end, float* y);
 };
 
 struct TileKernels {

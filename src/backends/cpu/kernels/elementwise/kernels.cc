@@ -61,16 +61,8 @@ void transpose(const RowInput& x, int64_t rows, int64_t columns, const RowOutput
   }
 }
 
-void linear_combination(const float* const* x, const float* factors, int terms, int64_t begin, int64_t end, float* y) {
-  each_vector(end - begin, [&](int64_t i, auto lanes) {
-    VF sum = splat(factors[0]) * Float32::load(x[0] + begin + i, lanes);
-    for (int k = 1; k < terms; ++k) sum = fma(splat(factors[k]), Float32::load(x[k] + begin + i, lanes), sum);
-    Float32::store(sum, y + begin + i, lanes);
-  });
-}
-
 }  // namespace
 
-const ElementwiseKernels kElementwiseKernels = {convert, transpose, linear_combination};
+const ElementwiseKernels kElementwiseKernels = {convert, transpose};
 
 }  // namespace vivace::cpu::VIVACE_SIMD

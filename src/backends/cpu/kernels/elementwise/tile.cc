@@ -6,14 +6,9 @@
 namespace vivace::cpu {
 namespace {
 
-constexpr std::string_view kNames[] = {"copy",  "add",     "sub",  "mul",  "div",       "minimum",    "maximum", "add_const",  "mul_const", "affine",
-                                       "clamp", "neg",     "abs",  "exp",  "log",       "sqrt",       "rsqrt",   "reciprocal", "sin",       "cos",
-                                       "tanh",  "sigmoid", "silu", "gelu", "gelu_tanh", "quick_gelu", "relu",    "cast"};
-static_assert(std::size(kNames) == kTileOpCount);
-
 bool is_tile_float(DType dtype) { return dtype == DType::float32 || dtype == DType::bfloat16 || dtype == DType::float16; }
 
-bool reads_b(TileOp op) { return op >= TileOp::add && op <= TileOp::maximum; }
+bool reads_b(TileOp op) { return op >= TileOp::add && op <= TileOp::div; }
 
 // Whether rows and channels can be taken as one long row.
 bool is_flat(const TileProgram& program, const TileArguments& arguments) {
@@ -28,8 +23,6 @@ bool is_flat(const TileProgram& program, const TileArguments& arguments) {
 }
 
 }  // namespace
-
-std::string_view tile_op_name(TileOp op) noexcept { return kNames[static_cast<int>(op)]; }
 
 const char* tile_program_error(const TileProgram& program) noexcept {
   if (program.input_count > kTileInputs) return "more inputs than a tile program has";

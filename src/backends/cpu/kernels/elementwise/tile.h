@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 #include "ops/tile_input.h"
 
@@ -14,28 +13,14 @@ inline constexpr int kTileInputs = 8, kTileOutputs = 4, kTileInstructions = 32, 
 
 // All on float32 registers. a, b: registers; p, q: constants of the instruction.
 enum class TileOp : uint8_t {
-  copy,       // a
   add,        // a + b
   sub,        // a - b
   mul,        // a * b
   div,        // a / b
-  minimum,    // the smaller; NaN if either is
-  maximum,    // the larger; NaN if either is
-  add_const,  // a + p
-  mul_const,  // a * p
   affine,     // a * p + q
   clamp,      // to [p, q], a NaN kept
-  neg,        // -a
-  abs,        // |a|
   exp,
-  log,
-  sqrt,
   rsqrt,       // 1 / sqrt(a)
-  reciprocal,  // 1 / a
-  sin,
-  cos,
-  tanh,
-  sigmoid,
   silu,        // a * sigmoid(a)
   gelu,        // a / 2 * (1 + erf(a / sqrt 2))
   gelu_tanh,   // its tanh approximation
@@ -45,11 +30,8 @@ enum class TileOp : uint8_t {
 };
 inline constexpr int kTileOpCount = static_cast<int>(TileOp::cast) + 1;
 
-// The name of an operation as written above, for printing programs.
-std::string_view tile_op_name(TileOp op) noexcept;
-
 struct TileInstruction {
-  TileOp op = TileOp::copy;
+  TileOp op = TileOp::cast;
   uint8_t dst = 0, a = 0, b = 0;
   DType dtype = DType::float32;  // of cast
   float p = 0.f, q = 0.f;

@@ -18,8 +18,6 @@ VIVACE_INLINE void map(const float* a, const float* b, float* d, int64_t n, cons
   each_vector(n, [&](int64_t i, auto lanes) { Float32::store(f(Float32::load(a + i, lanes), Float32::load(b + i, lanes)), d + i, lanes); });
 }
 
-VIVACE_INLINE VF keep_nan(VF a, VF b, VF chosen) { return select(is_nan(a), a, select(is_nan(b), b, chosen)); }
-
 template <class T>
 VIVACE_INLINE VF round_to(VF v) {
   alignas(64) typename T::T lanes[kLanes];
@@ -30,9 +28,6 @@ VIVACE_INLINE VF round_to(VF v) {
 void run_instruction(const TileInstruction& in, const float* a, const float* b, float* d, int64_t n) {
   const VF p = splat(in.p), q = splat(in.q), one = splat(1.f);
   switch (in.op) {
-    case TileOp::copy:
-      map(a, d, n, [](VF x) { return x; });
-      break;
     case TileOp::add:
       map(a, b, d, n, [](VF x, VF y) { return x + y; });
       break;
@@ -45,56 +40,17 @@ void run_instruction(const TileInstruction& in, const float* a, const float* b, 
     case TileOp::div:
       map(a, b, d, n, [](VF x, VF y) { return x / y; });
       break;
-    case TileOp::minimum:
-      map(a, b, d, n, [](VF x, VF y) { return keep_nan(x, y, min_or_b(x, y)); });
-      break;
-    case TileOp::maximum:
-      map(a, b, d, n, [](VF x, VF y) { return keep_nan(x, y, max_or_b(x, y)); });
-      break;
-    case TileOp::add_const:
-      map(a, d, n, [&](VF x) { return x + p; });
-      break;
-    case TileOp::mul_const:
-      map(a, d, n, [&](VF x) { return x * p; });
-      break;
     case TileOp::affine:
       map(a, d, n, [&](VF x) { return fma(x, p, q); });
       break;
     case TileOp::clamp:
       map(a, d, n, [&](VF x) { return min_or_b(q, max_or_b(p, x)); });
       break;
-    case TileOp::neg:
-      map(a, d, n, [](VF x) { return negate(x); });
-      break;
-    case TileOp::abs:
-      map(a, d, n, [](VF x) { return magnitude(x); });
-      break;
     case TileOp::exp:
       map(a, d, n, [](VF x) { return vexp(x); });
       break;
-    case TileOp::log:
-      map(a, d, n, [](VF x) { return vlog(x); });
-      break;
-    case TileOp::sqrt:
-      map(a, d, n, [](VF x) { return square_root(x); });
-      break;
     case TileOp::rsqrt:
       map(a, d, n, [&](VF x) { return one / square_root(x); });
-      break;
-    case TileOp::reciprocal:
-      map(a, d, n, [&](VF x) { return one / x; });
-      break;
-    case TileOp::sin:
-      map(a, d, n, [](VF x) { return vsin(x); });
-      break;
-    case TileOp::cos:
-      map(a, d, n, [](VF x) { return vcos(x); });
-      break;
-    case TileOp::tanh:
-      map(a, d, n, [](VF x) { return vtanh(x); });
-      break;
-    case TileOp::sigmoid:
-      map(a, d, n, [](VF x) { return vsigmoid(x); });
       break;
     case TileOp::silu:
       map(a, d, n, [](VF x) { return vsilu(x); });

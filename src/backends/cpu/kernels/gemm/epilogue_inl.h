@@ -105,20 +105,13 @@ void epilogue(const EpilogueArgs& e, const float* tile, int64_t row, int rows, i
   constexpr int kPanel = 2 * kLanes, kWidth = kGeglu ? kLanes : kPanel;
   const int64_t column = panel * kWidth;
   const int valid = static_cast<int>(std::min<int64_t>(kWidth, e.columns - column));
-  const Pair bias = load_columns<kGeglu>(e.bias, e, column, valid);
-  Pair scale{splat(1.f), splat(1.f)}, shift = bias;
+  const Pair shift = load_columns<kGeglu>(e.bias, e, column, valid);
+  Pair scale{splat(1.f), splat(1.f)};
   if (e.w_scale) scale = {load(e.w_scale + panel * kPanel), load(e.w_scale + panel * kPanel + kLanes)};
   VecI offset[2] = {splat_int(0), splat_int(0)};
   if (kInt && e.w_offset) offset[0] = load_int(e.w_offset + panel * kPanel), offset[1] = load_int(e.w_offset + panel * kPanel + kLanes);
 
-  int64_t next_group = e.group_bias ? row : row + rows;
   for (int64_t end = row + rows; row < end; ++row, tile += kPanel) {
-    if (row == next_group) {
-      const int64_t group = row / e.rows_per_group;
-      const Pair extra = load_columns<kGeglu>(e.group_bias + group * e.group_stride, e, column, valid);
-      shift = {add(bias.first, extra.first), add(bias.second, extra.second)};
-      next_group = (group + 1) * e.rows_per_group;
-    }
     Pair v{load(tile), load(tile + kLanes)};
     if constexpr (kInt) {
       const Vec a_scale = splat(e.a_scale[row]);

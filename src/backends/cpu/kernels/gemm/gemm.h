@@ -1,7 +1,7 @@
 // The linear layer on a CPU: C[m, columns] = epilogue(A[m, k] x W[n, k]^T), with W packed once and everything that follows the product done while
 // the result is still in the first cache.
 //
-// Order of the epilogue: c = act(product * scales + bias + group_bias) + residual; with geglu: c = value * gelu(gate) + residual.
+// Order of the epilogue: c = act(product * scales + bias) + residual; with geglu: c = value * gelu(gate) + residual.
 // The sums run in float32 (int32 for int8_dynamic and int16_dynamic); the result is rounded to `c` once, at the end.
 #pragma once
 
@@ -58,10 +58,7 @@ struct GemmSpec {
 };
 
 struct Epilogue {
-  const float* bias = nullptr;        // [n], in the order of W's rows
-  const float* group_bias = nullptr;  // [groups, n]: row m of A gets row m / rows_per_group (one group an image of the batch)
-  int64_t rows_per_group = 1;
-  int64_t group_stride = 0;        // elements between two groups
+  const float* bias = nullptr;     // [n], in the order of W's rows
   const void* residual = nullptr;  // [m, columns] of dtype c; may be C itself
   int64_t residual_stride = 0;     // elements between two rows
 };

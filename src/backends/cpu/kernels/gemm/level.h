@@ -73,8 +73,6 @@ struct EpilogueArgs {
   DType c_dtype;
   int64_t columns;  // of C
   const float* bias;
-  const float* group_bias;
-  int64_t rows_per_group, group_stride;
   const void* residual;
   int64_t residual_stride;
   const float* w_scale;     // [padded n] in packed order; null: 1
