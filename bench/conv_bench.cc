@@ -194,10 +194,6 @@ bool add_own(const ConvKernel& kernel, const Shape& s, DType dtype, const Operan
                 .threads = num_threads()};
   if (s.post) args.residual = o.residual.get(), args.ld_residual = s.out_channels;
   contestants.push_back({std::string(kernel.name), false, [=] { kernel.run(spec, isa(), packed.get(), args, workspace.get()); }});
-  if (s.post) {
-    args.input_scale = o.scale.data(), args.input_shift = o.shift.data(), args.input_silu = true;
-    contestants.push_back({std::string(kernel.name) + " +norm", false, [=] { kernel.run(spec, isa(), packed.get(), args, workspace.get()); }});
-  }
   return true;
 }
 

@@ -72,26 +72,26 @@ std::string number(double value) {
 }
 
 std::string expression(const TileInstruction& t, const std::string& a, const std::string& b) {
-  switch (t.op) {
-    case Op::add: return cat(a, " + ", b);
-    case Op::sub: return cat(a, " - ", b);
-    case Op::mul: return cat(a, " * ", b);
-    case Op::div: return cat(a, " / ", b);
-    case Op::silu: return cat(a, " / (1.f + expf(-", a, "))");
-    case Op::gelu: return cat("0.5f * ", a, " * (1.f + erff(0.70710678f * ", a, "))");
-    case Op::gelu_tanh: return cat("0.5f * ", a, " * (1.f + tanhf(0.79788456f * (", a, " + 0.044715f * ", a, " * ", a, " * ", a, ")))");
-    case Op::quick_gelu: return cat(a, " / (1.f + expf(-1.702f * ", a, "))");
-    case Op::relu: return cat(a, " < 0.f ? 0.f : ", a);
-    case Op::exp: return cat("expf(", a, ")");
-    case Op::rsqrt: return cat("rsqrtf(", a, ")");
-    case Op::affine: return cat(a, " * ", number(t.attrs.real("scale", 1)), " + ", number(t.attrs.real("shift")));
-    case Op::clamp: {
+  switch (elementwise(t.op)) {
+    case Elementwise::add: return cat(a, " + ", b);
+    case Elementwise::sub: return cat(a, " - ", b);
+    case Elementwise::mul: return cat(a, " * ", b);
+    case Elementwise::div: return cat(a, " / ", b);
+    case Elementwise::silu: return cat(a, " / (1.f + expf(-", a, "))");
+    case Elementwise::gelu: return cat("0.5f * ", a, " * (1.f + erff(0.70710678f * ", a, "))");
+    case Elementwise::gelu_tanh: return cat("0.5f * ", a, " * (1.f + tanhf(0.79788456f * (", a, " + 0.044715f * ", a, " * ", a, " * ", a, ")))");
+    case Elementwise::quick_gelu: return cat(a, " / (1.f + expf(-1.702f * ", a, "))");
+    case Elementwise::relu: return cat(a, " < 0.f ? 0.f : ", a);
+    case Elementwise::exp: return cat("expf(", a, ")");
+    case Elementwise::rsqrt: return cat("rsqrtf(", a, ")");
+    case Elementwise::affine: return cat(a, " * ", number(t.attrs.real("scale", 1)), " + ", number(t.attrs.real("shift")));
+    case Elementwise::clamp: {
       const std::string low = number(t.attrs.real("min")), high = number(t.attrs.real("max"));
       return cat(a, " < ", low, " ? ", low, " : ", a, " > ", high, " ? ", high, " : ", a);
     }
-    case Op::cast: return cat("rounded<", type_of(parse_dtype(t.attrs.text("to"))).name, ">(", a, ")");
-    default: throw InternalError(cat("no CUDA source for ", op_name(t.op), " in a tile program"));
+    case Elementwise::cast: return cat("rounded<", type_of(parse_dtype(t.attrs.text("to"))).name, ">(", a, ")");
   }
+  throw InternalError(cat("no CUDA source for ", op_name(t.op), " in a tile program"));
 }
 
 bool is_vector(TileBroadcast broadcast) { return broadcast != TileBroadcast::row && broadcast != TileBroadcast::scalar; }
@@ -103,8 +103,9 @@ std::string load_input(size_t i, TileBroadcast broadcast) {
     case TileBroadcast::channel: return cat("    float ", x, "[8];\n    load(", in, " + c, n, ", x, ");\n");
     case TileBroadcast::image_channel: return cat("    float ", x, "[8];\n    load(", in, " + r / rows_per_image * ", stride, " + c, n, ", x, ");\n");
     case TileBroadcast::row: return cat("    const float ", x, " = to_float(", in, "[r * ", stride, "]);\n");
-    default: return cat("    const float ", x, " = to_float(*", in, ");\n");
+    case TileBroadcast::scalar: break;
   }
+  return cat("    const float ", x, " = to_float(*", in, ");\n");
 }
 
 std::string head(const TileText& program, std::span<const TileInput> inputs, DType output) {

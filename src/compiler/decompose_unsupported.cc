@@ -41,7 +41,8 @@ class Rewriting {
         if (in != kNone) in = placed[static_cast<size_t>(in)];
       copy.scope = node.scope;
       copy.line = node.line;
-      copy.phase = node.phase;
+      const bool constant = std::ranges::all_of(copy.inputs, [&](NodeId in) { return in == kNone || to_[in].phase == Phase::prepare; });
+      copy.phase = constant ? Phase::prepare : node.phase;
       placed.push_back(to_.add(std::move(copy)));
     }
     renamed_.push_back(placed[static_cast<size_t>(plain.outputs[0].second)]);
@@ -61,10 +62,10 @@ class Rewriting {
 
 }  // namespace
 
-bool decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported) {
+void decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported) {
   std::vector<uint8_t> stays;
   for (const Node& node : graph.nodes) stays.push_back(!is_named(node.op) || supported(graph, node));
-  if (std::ranges::count(stays, 0) == 0) return false;
+  if (std::ranges::count(stays, 0) == 0) return;
   Rewriting rewriting(graph);
   for (NodeId id = 0; id < graph.size(); ++id) {
     if (stays[static_cast<size_t>(id)])
@@ -73,7 +74,6 @@ bool decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, 
       rewriting.replace(graph[id]);
   }
   graph = rewriting.take();
-  return true;
 }
 
 }  // namespace vivace

@@ -7,7 +7,7 @@
 
 namespace vivace {
 
-// `supported` says whether some kernel takes a node. Returns whether anything changed; phases and scopes are kept.
-bool decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported);
+// `supported` says whether some kernel takes a node. Phases and scopes are kept.
+void decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported);
 
 }  // namespace vivace

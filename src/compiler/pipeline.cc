@@ -89,7 +89,7 @@ Graph with_regions(Graph graph, const CompileOptions& options, PassReport* repor
   const auto begin = std::chrono::steady_clock::now();
   graph = compile_regions(std::move(graph), options.regions, [&](Graph region) { return run_passes(std::move(region), inside); }, found);
   const double taken = seconds_since(begin);
-  verify(graph);
+  verify(graph, GraphStage::compiling);
   if (!report) return graph;
   report->seconds.emplace_back("regions", taken);
   report->regions = std::move(found);
@@ -118,7 +118,7 @@ Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report,
   for (const std::string& name : options.disable_passes)
     if (std::ranges::none_of(passes(), [&](const Pass& p) { return p.info.optional && p.info.name == name; }))
       throw UsageError("no optional pass is called \"" + name + "\": see `vivace explain --passes`");
-  verify(graph);
+  verify(graph, GraphStage::compiling);
   CompileOptions around = options;
   if (!options.regions.empty()) {
     if (options.mode == CompileMode::off) throw UsageError("regions are to be compiled, and the mode is off: expected another mode");
@@ -133,7 +133,7 @@ Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report,
     const double taken = seconds_since(before);
     if (report) report->seconds.emplace_back(pass.info.name, taken);
     try {
-      verify(graph);
+      verify(graph, GraphStage::compiling);
     } catch (const InternalError& error) {
       throw InternalError(cat("after pass ", pass.info.name, ": ", error.what()));
     }

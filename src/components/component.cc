@@ -109,10 +109,12 @@ CompileOptions Component::options(const std::string& function, const Request& re
 
 Graph Component::graph(const GraphRequest& request) const {
   check_unpackaged();
-  return request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this](const std::string& weight) {
-                         const WeightInfo* info = weights_.find(weight);
-                         return info ? info->dtype : DType::float32;
-                       }));
+  Graph graph = request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this](const std::string& weight) {
+                                const WeightInfo* info = weights_.find(weight);
+                                return info ? info->dtype : DType::float32;
+                              }));
+  verify(graph, GraphStage::model);
+  return graph;
 }
 
 Plan Component::plan(const GraphRequest& wanted, Request& request) const {

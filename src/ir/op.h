@@ -5,13 +5,26 @@
 #include <optional>
 #include <string_view>
 
+// A switch that names the ops has a case for each of them.
+#pragma GCC diagnostic error "-Wswitch"
+
 namespace vivace {
 
 enum class Op : uint8_t {
-#define OP(id, text, min_inputs, max_inputs, traits) id,
+#define OP(id, ...) id,
 #include "ir/op_list.inc"
 #undef OP
 };
+
+// The elementwise ops alone: a switch over them has no default, so that a new one does not compile until each place that computes it has a case for it.
+enum class Elementwise : uint8_t {
+#define OP(...)
+#define ELEMENTWISE(id, ...) id,
+#include "ir/op_list.inc"
+#undef OP
+};
+// Of an op with that trait; InternalError for another.
+Elementwise elementwise(Op op);
 
 enum OpTrait : uint8_t {
   kNone_ = 0,
@@ -25,6 +38,7 @@ struct OpRow {
   std::string_view name;
   int min_inputs, max_inputs;  // max_inputs < 0: any number
   uint8_t traits;
+  std::string_view attrs;  // as in op_list.inc
 };
 
 const OpRow& op_row(Op op);

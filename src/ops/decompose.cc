@@ -37,12 +37,12 @@ Value geglu(Builder& b, Value x) {
   return b.mul(b.slice(x, -1, 0, half), b.activation(b.slice(x, -1, half, 2 * half), "gelu"));
 }
 
-Value group_norm(Builder& b, Value x, Value weight, Value bias, const Attrs& attrs, std::string_view act) {
+Value group_norm(Builder& b, Value x, Value weight, Value bias, const Attrs& attrs) {
   const Shape shape = b.shape(x);
   const int64_t groups = attrs.integer("groups");
   const Value grouped = b.reshape(f32(b, x), {shape[0], -1, groups, shape.back() / groups});
   const Value y = b.reshape(normalized(b, grouped, {1, 3}, attrs.real("eps")), shape);
-  return b.activation(b.add(b.mul(y, f32(b, weight)), f32(b, bias)), act);
+  return b.activation(b.add(b.mul(y, f32(b, weight)), f32(b, bias)), attrs.text("act"));
 }
 
 Value softmax(Builder& b, Value x) {
@@ -106,13 +106,6 @@ Value depth_to_space(Builder& b, const Node& n, Value x) {
   return b.reshape(b.transpose(parts, {0, 1, 3, 2, 4, 5}), n.shape);
 }
 
-Attrs convolution_attrs(const Node& n) {
-  Attrs attrs;
-  for (const char* key : {"stride", "padding", "act"})
-    if (const Attr* value = n.attrs.find(key)) attrs.set(key, *value);
-  return attrs;
-}
-
 }  // namespace
 
 Value decompose(Builder& b, const Node& n, const Inputs& in) {
@@ -122,7 +115,7 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
     case Op::geglu_linear: y = geglu(b, linear(b, n, in)); break;
     case Op::geglu: y = geglu(b, f32(b, in[0])); break;
     case Op::quantize_rows: y = f32(b, in[0]); break;
-    case Op::group_norm: y = group_norm(b, in[0], in[1], in[2], n.attrs, n.attrs.text("act")); break;
+    case Op::group_norm: y = group_norm(b, in[0], in[1], in[2], n.attrs); break;
     case Op::layer_norm: y = layer_norm(b, n, in); break;
     case Op::rms_norm: y = rms_norm(b, n, in); break;
     case Op::rotary: y = rotary(b, f32(b, in[0]), in[1], n.attrs.integer("heads", 1)); break;
@@ -132,11 +125,6 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
     case Op::upsample_conv2d:
       y = b.conv2d(b.emit(Op::upsample_nearest, {in[0]}), in[1], input(in, 2), 1, {1, 1, 1, 1});
       break;
-    case Op::norm_conv2d: {
-      const Value x = b.cast(group_norm(b, in[0], in[1], in[2], n.attrs, n.attrs.text("norm_act")), b.node(in[0]).dtype);
-      y = b.emit(Op::conv2d, {x, in[3], input(in, 4), input(in, 5), input(in, 6)}, convolution_attrs(n));
-      break;
-    }
     case Op::tile: y = TileText(n.attrs.text("program")).emit(b, in); break;
     default: throw InternalError(std::string(op_name(n.op)) + " has no decomposition");
   }

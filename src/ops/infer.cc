@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/log.h"
+#include "ir/op_attrs.h"
 #include "ops/positions.h"
 #include "vivace/error.h"
 
@@ -196,11 +197,15 @@ struct Rule {
 
 TensorType apply(const Rule& r, const TensorType& declared) {
   const Attrs& attrs = r.attrs;
+  if (is_elementwise(r.op)) {
+    TensorType type = r.elementwise();
+    if (r.op == Op::cast) type.dtype = parse_dtype(attrs.text("to"));
+    return type;
+  }
   switch (r.op) {
     case Op::input:
     case Op::weight:
     case Op::fill: return declared;
-    case Op::cast: return {parse_dtype(attrs.text("to")), r.shape(0)};
     case Op::tile: {
       TensorType t = r.elementwise();
       if (attrs.has("to")) t.dtype = parse_dtype(attrs.text("to"));
@@ -256,7 +261,6 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       return {DType::float32, {1, table[1], like[1], like[1]}};
     }
     case Op::conv2d: return r.convolution(r.conv(r.shape(0), r.shape(1)), 2);
-    case Op::norm_conv2d: r.require_affine(); return r.convolution(r.conv(r.shape(0), r.shape(3)), 4);
     case Op::upsample_nearest: return r.upsample();
     case Op::upsample_conv2d: {
       Shape s = r.shape(0);
@@ -309,8 +313,13 @@ TensorType apply(const Rule& r, const TensorType& declared) {
     }
     case Op::softmax: return r.in(0);
     case Op::attention: return r.attention();
-    default: return r.elementwise();
+#define OP(...)
+#define ELEMENTWISE(id, ...) case Op::id:
+#include "ir/op_list.inc"
+#undef OP
+      break;
   }
+  r.fail("has no shape rule");
 }
 
 }  // namespace
@@ -335,7 +344,20 @@ TensorType infer(const Graph& graph, const Node& node) {
   return infer(node.op, node.attrs, inputs, {node.dtype, node.shape});
 }
 
-void verify(const Graph& graph) {
+namespace {
+
+// What the stage asks of a node's phase: nothing, or one line. Inputs have the phase that they are given in.
+std::optional<std::string> phase_error(const Graph& graph, const Node& node, GraphStage stage) {
+  if (node.op == Op::input || stage == GraphStage::compiling) return std::nullopt;
+  const bool constant = std::ranges::all_of(node.inputs, [&](NodeId in) { return in == kNone || graph[in].phase == Phase::prepare; });
+  if (constant != (node.phase == Phase::prepare)) return cat("runs in ", phase_name(node.phase), constant ? ", and reads nothing but what is prepared" : "");
+  if (stage == GraphStage::model && node.phase == Phase::setup) return "runs in setup before any pass has looked at what it depends on";
+  return std::nullopt;
+}
+
+}  // namespace
+
+void verify(const Graph& graph, GraphStage stage) {
   for (NodeId id = 0; id < graph.size(); ++id) {
     const Node& node = graph[id];
     const OpRow& row = op_row(node.op);
@@ -350,6 +372,8 @@ void verify(const Graph& graph) {
       if (in != kNone && (in < 0 || in >= id)) fail(cat("input %", in, " is not defined before it"));
       if (in != kNone && graph[in].phase > node.phase) fail(cat("runs in ", phase_name(node.phase), ", before its input %", in));
     }
+    if (const auto error = attrs_error(node.op, node.attrs, stage == GraphStage::model)) fail(*error);
+    if (const auto error = phase_error(graph, node, stage)) fail(*error);
     const TensorType type = infer(graph, node);
     if (type.dtype != node.dtype || type.shape != node.shape)
       fail(cat("has type ", dtype_name(node.dtype), to_string(node.shape), ", its rule says ", dtype_name(type.dtype), to_string(type.shape)));

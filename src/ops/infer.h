@@ -29,7 +29,14 @@ TensorType infer(const Graph& graph, const Node& node);
 // NumPy's broadcasting of two shapes. Throws InternalError when they do not fit.
 Shape broadcast(const Shape& a, const Shape& b);
 
-// Throws InternalError naming the node when an invariant of graph.h or of the op table is broken, or a type differs from the rule's.
-void verify(const Graph& graph);
+// Where a graph stands, and so what else holds of it.
+enum class GraphStage : uint8_t {
+  model,      // as a model builds it: no attribute that passes set, and no phase but that of what each node reads
+  compiling,  // between passes
+  compiled,   // after them: what depends on weights alone is prepared
+};
+
+// Throws InternalError naming the node when an invariant of graph.h, of the op table or of the stage is broken, or a type differs from the rule's.
+void verify(const Graph& graph, GraphStage stage);
 
 }  // namespace vivace

@@ -6,7 +6,7 @@
 namespace vivace {
 namespace {
 
-bool is_convolution(const Node& node) { return node.op == Op::conv2d || node.op == Op::norm_conv2d || node.op == Op::upsample_conv2d; }
+bool is_convolution(const Node& node) { return node.op == Op::conv2d || node.op == Op::upsample_conv2d; }
 
 }  // namespace
 

@@ -43,9 +43,7 @@ void fuse_epilogues(Graph& graph);
 void conv_1x1_as_mm(Graph& graph);
 // Linears without epilogue that read the same value become one, with slices of its result (Q, K, V; K, V). Before fuse_epilogues.
 void fuse_projections(Graph& graph);
-// group_norm before a convolution that alone reads it: applied while the convolution reads. After fuse_epilogues.
-void fuse_norm_convolution(Graph& graph);
-// Lets convolutions of stride 1 run as Winograd F(2x2, 3x3): 2.25x less arithmetic, in bfloat16 at about three times a direct convolution's error.
+// Lets convolutions of stride 1 run as Winograd F(2x2, 3x3): 2.25x less arithmetic, in bfloat16 at 5/3 of a direct convolution's error.
 // Those that options.direct_convolutions names stay as they are; keep_direct_convolutions notes that in the graph, where layers will lose their names.
 void keep_direct_convolutions(Graph& graph, const CompileOptions& options);
 void allow_winograd(Graph& graph, const CompileOptions& options);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "ir/op_attrs.h"
 #include "runtime/kernel_call.h"
 #include "runtime/plan_file.h"
 #include "vivace/error.h"
@@ -179,6 +180,7 @@ class PlanCheck {
     if (step.copy) return check_copy(step);
     const KernelEntry* entry = device_.find(step.kernel);
     if (!entry || entry->op != step.op) fail(cat("asks for kernel ", step.kernel, " for ", op_name(step.op), ", which this Vivace lacks"));
+    require(step.traits == entry->traits, "a kernel's traits");
     if (step.pack) return check_pack(step, *entry, phase);
     const OpRow& row = op_row(step.op);
     const auto count = static_cast<int>(step.in.size());
@@ -213,6 +215,7 @@ class PlanCheck {
   void check_types(Op op, const Attrs& attrs, const std::vector<int32_t>& in, int32_t out, const std::string& scope) const {
     std::vector<std::optional<TensorType>> types;
     for (int32_t v : in) types.push_back(v < 0 ? std::nullopt : std::optional(at(v).type));
+    if (const auto error = attrs_error(op, attrs)) fail(cat("damaged: ", op_name(op), " in ", scope, " ", *error));
     if (infer(op, attrs, types) != at(out).type) fail(cat("damaged: ", op_name(op), " in ", scope, " has a type that its inputs do not make"));
   }
 

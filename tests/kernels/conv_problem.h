@@ -60,7 +60,7 @@ struct Case {
   ConvSpec spec;
   int64_t n = 1, h = 8, w = 8;
   int64_t extra = 0;  // channels before and after the slice of x, y and residual
-  bool bias = true, image_bias = false, residual = false, norm = false, silu = false;
+  bool bias = true, image_bias = false, residual = false;
   Act act = Act::none;
   int threads = 2;
 };
@@ -70,8 +70,8 @@ struct Problem {
   Case c;
   int64_t oh = 0, ow = 0;
   std::vector<uint8_t> x, residual, y;
-  std::vector<float> weight, bias, image_bias, scale, shift;
-  std::vector<double> input;     // x' of [n, h, w, c], upsampled where the spec says so
+  std::vector<float> weight, bias, image_bias;
+  std::vector<double> input;     // x as [n, h, w, c], upsampled where the spec says so
   std::vector<double> expected;  // [n, oh, ow, o], before rounding to the activation's dtype
 
   int64_t ld(int64_t channels) const { return channels + 2 * c.extra; }
@@ -105,18 +105,13 @@ inline Problem make_problem(const Case& c, Values values, unsigned seed) {
   for (int64_t i = 0; i < co * ci * taps; ++i) p.weight.push_back(number(-2, 2, step) / (values == Values::exact ? 1 : std::sqrt(ci * taps)));
   for (int64_t i = 0; i < co; ++i) p.bias.push_back(number(-9, 9, 1));
   for (int64_t i = 0; i < c.n * (co + 3); ++i) p.image_bias.push_back(number(-9, 9, 1));
-  for (int64_t i = 0; i < c.n * ci; ++i) p.scale.push_back(number(1, 2, 1)), p.shift.push_back(number(-1, 1, 1));
 
   const int up = s.upsample2x ? 2 : 1;
   const int64_t ih = c.h * up, iw = c.w * up;
   for (int64_t n = 0; n < c.n; ++n)
     for (int64_t y = 0; y < ih; ++y)
       for (int64_t x = 0; x < iw; ++x)
-        for (int64_t k = 0; k < ci; ++k) {
-          double v = get(p.x, s.act, ((n * c.h + y / up) * c.w + x / up) * p.ld(ci) + c.extra + k);
-          if (c.norm) v = v * p.scale[n * ci + k] + p.shift[n * ci + k];
-          p.input.push_back(c.silu ? activate(v, Act::silu) : v);
-        }
+        for (int64_t k = 0; k < ci; ++k) p.input.push_back(get(p.x, s.act, ((n * c.h + y / up) * c.w + x / up) * p.ld(ci) + c.extra + k));
   std::vector<double> by_tap(p.weight.size());  // [tap][in][out]
   for (int64_t i = 0; i < co * ci * taps; ++i) by_tap[(i % taps * ci + i / taps % ci) * co + i / taps / ci] = p.weight[i];
   std::vector<double> sums(co);
@@ -162,7 +157,6 @@ inline std::vector<double> run(const ConvKernel& kernel, Isa isa, Problem& p) {
     args.ld_image_bias = s.out_channels + 3;
   }
   if (c.residual) args.residual = p.residual.data() + c.extra * size, args.ld_residual = p.ld(s.out_channels);
-  if (c.norm) args.input_scale = p.scale.data(), args.input_shift = p.shift.data(), args.input_silu = c.silu;
   kernel.run(s, isa, packed.get(), args, workspace.get());
   std::vector<double> result;
   for (int64_t i = 0; i < c.n * p.oh * p.ow; ++i)

@@ -13,7 +13,7 @@ void expect_exact(const Case& c) {
     double squares = 0;
     for (double y : p.expected) squares += y * y;
     // A lost tap or channel would show far above.
-    const double off = kernel.name.ends_with("int16") ? 0.02 * std::sqrt(squares / static_cast<double>(got.size())) : 0;
+    const double off = kernel.int16 ? 0.02 * std::sqrt(squares / static_cast<double>(got.size())) : 0;
     for (size_t i = 0; i < got.size(); ++i) {
       const double wanted = rounded(c.spec.act, p.expected[i]);
       if (std::abs(got[i] - wanted) <= off + (off > 0 ? 2 * unit_roundoff(c.spec.act) * std::abs(wanted) : 0) || ++wrong > 3) continue;
@@ -70,7 +70,7 @@ TEST(Conv, LargeWeightsAndImagesComeInGroups) {
   expect_exact({.spec = {.in_channels = 1856, .out_channels = 64, .pad = kSame}, .n = 3, .h = 28, .w = 28, .threads = 8});
 }
 
-TEST(Conv, ExactInSlicesOfEveryDtypeWithBiasesResidualAndNorm) {
+TEST(Conv, ExactInSlicesOfEveryDtypeWithBiasesAndResidual) {
   for (DType compute : kComputes)
     for (DType act : {DType::float32, DType::bfloat16, DType::float16})
       for (bool upsample : {false, true})
@@ -86,7 +86,6 @@ TEST(Conv, ExactInSlicesOfEveryDtypeWithBiasesResidualAndNorm) {
                           .extra = extra,
                           .image_bias = true,
                           .residual = true,
-                          .norm = true,
                           .threads = threads});
           }
 }
@@ -124,7 +123,7 @@ TEST(Conv, ResidualMayBeTheOutputItself) {
                 .ld_residual = 24,
                 .threads = 2},
                workspace.get());
-    const double off = kernel.name.ends_with("int16") ? 200 : 0;  // of ten thousands
+    const double off = kernel.int16 ? 200 : 0;  // of ten thousands
     for (size_t i = 0; i < p.expected.size(); ++i) ASSERT_NEAR(get(p.residual, DType::float32, i), p.expected[i], off);
   });
 }
@@ -161,10 +160,10 @@ TEST(Conv, WeightsInTwoBytesTakeHalfWhereTheyAreKeptAsTaps) {
       ConvSpec narrow = wide;
       narrow.w = DType::float16;
       const size_t less = kernel.packed_bytes(narrow, level), all = kernel.packed_bytes(wide, level);
-      if (kernel.name.ends_with("int16")) {
+      if (kernel.int16) {
         EXPECT_EQ(all - less, 40 * 64 * 9 * 2) << "beside the scales";
       } else {
-        EXPECT_EQ(less * (kernel.name.find("winograd") == std::string_view::npos ? 2 : 1), all);
+        EXPECT_EQ(less * (!kernel.winograd ? 2 : 1), all);
       }
     });
   }

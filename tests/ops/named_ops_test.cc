@@ -45,12 +45,6 @@ const OpCase kCases[] = {
      },
      144},
     {"upsample_conv2d", [](Builder& b) { return b.emit(Op::upsample_conv2d, {x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24)}); }, 144},
-    {"norm_conv2d",
-     [](Builder& b) {
-       return b.emit(Op::norm_conv2d, {x4(b, 16), vec(b, "g.weight", 16), vec(b, "g.bias", 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24)},
-                     {{"stride", int64_t{1}}, {"padding", kSame}, {"groups", int64_t{4}}, {"eps", 1e-5}, {"norm_act", "silu"}});
-     },
-     144 * 120},
     {"group_norm",
      [](Builder& b) { return b.emit(Op::group_norm, {x4(b, 24), vec(b, "g.weight", 24), vec(b, "g.bias", 24)}, {{"groups", int64_t{8}}, {"eps", 1e-5}, {"act", "silu"}}); }, 90},
     {"layer_norm", [](Builder& b) { return b.emit(Op::layer_norm, {x3(b, 7, 40), vec(b, "g.weight", 40), vec(b, "g.bias", 40)}, {{"eps", 1e-5}}); }, 40},

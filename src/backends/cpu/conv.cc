@@ -1,9 +1,8 @@
-// conv2d, norm_conv2d and upsample_conv2d on our own convolutions (kernels/conv/conv.h). A 1x1 convolution with conv_1x1_as_mm is a GEMM (linear.cc).
+// conv2d and upsample_conv2d on our own convolutions (kernels/conv/conv.h). A 1x1 convolution with conv_1x1_as_mm is a GEMM (linear.cc).
 #include <array>
 
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/conv/conv.h"
-#include "backends/cpu/kernels/norm/norm.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "vivace/error.h"
@@ -18,7 +17,6 @@ struct Slots {
 constexpr size_t kAbsent = 99;
 constexpr Slots slots_of(Op op) {
   if (op == Op::conv2d) return {1, 2, 3, 4};
-  if (op == Op::norm_conv2d) return {3, 4, 5, 6};
   return {1, 2, kAbsent, kAbsent};
 }
 
@@ -41,11 +39,9 @@ ConvSpec spec_of(const KernelCall& call) {
   return spec;
 }
 
-bool is_int16(const ConvKernel& kernel) { return kernel.name.ends_with("int16"); }
-
 // Products of int16 trade error for arithmetic too, and more of it.
 Refusal refuse_int16(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
-  if (!is_int16(kernel)) return std::nullopt;
+  if (!kernel.int16) return std::nullopt;
   if (Refusal reason = refuse_error(kernel.error(spec), bound, "int16_error", "products of int16 are off for this convolution")) return reason;
   if (spec.in_channels < kConvInt16Block) return cat("fewer than ", kConvInt16Block, " input channels would be filled up to as many");
   return std::nullopt;
@@ -53,7 +49,7 @@ Refusal refuse_int16(const ConvKernel& kernel, const ConvSpec& spec, double boun
 
 // Winograd trades error for arithmetic: only as far as the plan says it may.
 Refusal refuse_winograd(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
-  if (kernel.name.find("winograd") == std::string_view::npos) return std::nullopt;
+  if (!kernel.winograd) return std::nullopt;
   return refuse_error(kernel.error(spec), bound, "winograd_error", "Winograd is off for this convolution");
 }
 
@@ -80,7 +76,7 @@ Refusal refuse(const KernelCall& call) {
 template <size_t index>
 std::vector<TuningParameter> parameters(const KernelCall&) {
   std::vector<TuningParameter> list{{"cache_kib", {64, 128, 256, 384, 512, 768, 1024}, 512}};
-  if (!is_int16(kernel<index>())) list.push_back({"shared", {0, -1, 1}, -1});
+  if (!kernel<index>().int16) list.push_back({"shared", {0, -1, 1}, -1});
   return list;
 }
 
@@ -88,23 +84,16 @@ template <size_t index>
 std::vector<std::string> variants(const KernelCall&) {
   std::vector<std::string> texts;
   for (int cache_kib : {128, 256, 512, 1024}) {
-    if (is_int16(kernel<index>())) texts.push_back(cat("cache_kib=", cache_kib));
+    if (kernel<index>().int16) texts.push_back(cat("cache_kib=", cache_kib));
     else for (int shared : {0, 1}) texts.push_back(cat("cache_kib=", cache_kib, " shared=", shared));
   }
   return texts;
 }
 
-// norm_conv2d: the affine map that GroupNorm comes down to, [n, channels] twice, lies before the kernel's own workspace.
-size_t stats_bytes(const KernelCall& call) {
-  if (call.op != Op::norm_conv2d) return 0;
-  const size_t one = static_cast<size_t>(call.in[0]->shape[0] * call.in[0]->shape[3]) * sizeof(float);
-  return 2 * ((one + 63) / 64 * 64);
-}
-
 template <size_t index>
 size_t workspace_bytes(const KernelCall& call) {
   const Shape& x = call.in[0]->shape;
-  return stats_bytes(call) + kernel<index>().workspace_bytes(spec_of(call), isa(), x[0], x[1], x[2], num_threads());
+  return kernel<index>().workspace_bytes(spec_of(call), isa(), x[0], x[1], x[2], num_threads());
 }
 template <size_t index>
 size_t packed_bytes(const KernelCall& call) { return kernel<index>().packed_bytes(spec_of(call), isa()); }
@@ -134,22 +123,11 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
   args.activation = act_of(call.attrs->text("act"));
   args.threads = num_threads();
   const void* packed = buffers.in[slots.weight];
-  void* workspace = static_cast<char*>(buffers.workspace) + stats_bytes(call);
   const ConvSpec spec = spec_of(call);
-  if (call.op != Op::norm_conv2d) return bound([spec, packed, args, workspace, level = isa()] { kernel<index>().run(spec, level, packed, args, workspace); });
-  const GroupNorm norm{.x = row_input(*call.in[0], buffers.in[0]), .images = x[0], .pixels = x[1] * x[2], .channels = x[3],
-                       .groups = call.attrs->integer("groups"), .gamma = static_cast<const float*>(buffers.in[1]),
-                       .beta = static_cast<const float*>(buffers.in[2]), .eps = static_cast<float>(call.attrs->real("eps"))};
-  auto* scale = static_cast<float*>(buffers.workspace);
-  float* shift = scale + stats_bytes(call) / 2 / sizeof(float);
-  args.input_scale = scale;
-  args.input_shift = shift;
-  args.input_silu = call.attrs->text("norm_act") == "silu";
-  return bound([spec, packed, args, workspace, norm, scale, shift, level = isa()] {
-    group_norm_stats(norm, scale, shift);
-    kernel<index>().run(spec, level, packed, args, workspace);
-  });
+  return bound([spec, packed, args, workspace = buffers.workspace, level = isa()] { kernel<index>().run(spec, level, packed, args, workspace); });
 }
+
+uint8_t traits_of(const ConvKernel& kernel) { return static_cast<uint8_t>((kernel.int16 ? kInt16Products : 0) | (kernel.winograd ? kWinograd : 0)); }
 
 template <size_t index>
 void add_kernel(std::vector<KernelEntry>& list) {
@@ -157,12 +135,12 @@ void add_kernel(std::vector<KernelEntry>& list) {
     Op op;
     const char* prefix;
   };
-  for (const Row row : {Row{Op::conv2d, ""}, Row{Op::norm_conv2d, "norm_"}, Row{Op::upsample_conv2d, "upsample_"}}) {
+  for (const Row row : {Row{Op::conv2d, ""}, Row{Op::upsample_conv2d, "upsample_"}}) {
     static std::vector<std::unique_ptr<std::string>> names;
     names.push_back(std::make_unique<std::string>(std::string(row.prefix) + std::string(kernel<index>().name)));
     list.push_back({.name = *names.back(), .op = row.op, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
                     .packed_input = static_cast<int>(slots_of(row.op).weight), .packed_bytes = packed_bytes<index>, .pack = pack<index>,
-                    .pack_key = pack_key, .strided_in = true, .strided_out = true, .parameters = parameters<index>, .variants = variants<index>});
+                    .pack_key = pack_key, .strided_in = true, .strided_out = true, .traits = traits_of(kernel<index>()), .parameters = parameters<index>, .variants = variants<index>});
   }
 }
 

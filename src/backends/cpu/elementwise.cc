@@ -22,22 +22,23 @@ struct Tiling {
 };
 
 TileOp tile_op(Op op) {
-  switch (op) {
-    case Op::add: return TileOp::add;
-    case Op::sub: return TileOp::sub;
-    case Op::mul: return TileOp::mul;
-    case Op::div: return TileOp::div;
-    case Op::silu: return TileOp::silu;
-    case Op::gelu: return TileOp::gelu;
-    case Op::gelu_tanh: return TileOp::gelu_tanh;
-    case Op::quick_gelu: return TileOp::quick_gelu;
-    case Op::relu: return TileOp::relu;
-    case Op::exp: return TileOp::exp;
-    case Op::rsqrt: return TileOp::rsqrt;
-    case Op::affine: return TileOp::affine;
-    case Op::clamp: return TileOp::clamp;
-    default: return TileOp::cast;
+  switch (elementwise(op)) {
+    case Elementwise::add: return TileOp::add;
+    case Elementwise::sub: return TileOp::sub;
+    case Elementwise::mul: return TileOp::mul;
+    case Elementwise::div: return TileOp::div;
+    case Elementwise::silu: return TileOp::silu;
+    case Elementwise::gelu: return TileOp::gelu;
+    case Elementwise::gelu_tanh: return TileOp::gelu_tanh;
+    case Elementwise::quick_gelu: return TileOp::quick_gelu;
+    case Elementwise::relu: return TileOp::relu;
+    case Elementwise::exp: return TileOp::exp;
+    case Elementwise::rsqrt: return TileOp::rsqrt;
+    case Elementwise::affine: return TileOp::affine;
+    case Elementwise::clamp: return TileOp::clamp;
+    case Elementwise::cast: return TileOp::cast;
   }
+  throw InternalError(cat("no tile instruction for ", op_name(op)));
 }
 
 TileInstruction tile_instruction(const vivace::TileInstruction& t, uint8_t dst, const auto& register_of) {

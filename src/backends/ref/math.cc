@@ -6,36 +6,33 @@
 namespace vivace::ref {
 namespace {
 
-double unary(Op op, const Attrs& attrs, double x) {
+// An elementwise op of one or two operands.
+double apply(Elementwise op, const Attrs& attrs, double x, double y) {
   switch (op) {
-    case Op::silu: return x / (1 + std::exp(-x));
-    case Op::gelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
-    case Op::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Op::quick_gelu: return x / (1 + std::exp(-1.702 * x));
-    case Op::relu: return x > 0 ? x : 0;
-    case Op::exp: return std::exp(x);
-    case Op::rsqrt: return 1 / std::sqrt(x);
-    case Op::affine: return x * attrs.real("scale", 1) + attrs.real("shift");
-    case Op::clamp: return std::fmin(std::fmax(x, attrs.real("min")), attrs.real("max"));
-    default: return x;  // cast
+    case Elementwise::add: return x + y;
+    case Elementwise::sub: return x - y;
+    case Elementwise::mul: return x * y;
+    case Elementwise::div: return x / y;
+    case Elementwise::silu: return x / (1 + std::exp(-x));
+    case Elementwise::gelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Elementwise::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Elementwise::quick_gelu: return x / (1 + std::exp(-1.702 * x));
+    case Elementwise::relu: return x > 0 ? x : 0;
+    case Elementwise::exp: return std::exp(x);
+    case Elementwise::rsqrt: return 1 / std::sqrt(x);
+    case Elementwise::affine: return x * attrs.real("scale", 1) + attrs.real("shift");
+    case Elementwise::clamp: return std::fmin(std::fmax(x, attrs.real("min")), attrs.real("max"));
+    case Elementwise::cast: return x;
   }
-}
-
-double binary(Op op, double a, double b) {
-  switch (op) {
-    case Op::add: return a + b;
-    case Op::sub: return a - b;
-    case Op::mul: return a * b;
-    default: return a / b;
-  }
+  return NAN;
 }
 
 }  // namespace
 
 void elementwise(const Bound& k) {
+  const Elementwise op = vivace::elementwise(k.call.op);
   each_index(k.out_shape(), [&, i = int64_t{0}](const auto& at) mutable {
-    const double a = k.in(0, position(k.shape(0), at));
-    k.out(i++, k.call.in.size() == 2 ? binary(k.call.op, a, k.in(1, position(k.shape(1), at))) : unary(k.call.op, k.attrs, a));
+    k.out(i++, apply(op, k.attrs, k.in(0, position(k.shape(0), at)), k.has(1) ? k.in(1, position(k.shape(1), at)) : 0));
   });
 }
 
@@ -84,7 +81,7 @@ void conv2d(const Bound& k) {
         for (int64_t c = 0; c < x[3]; ++c) sum += k.in(0, ((n * x[1] + h) * x[2] + v) * x[3] + c) * k.in(1, ((o * w[1] + c) * w[2] + r) * w[3] + s);
       }
     if (k.has(3)) sum += k.in(3, n * y[3] + o);
-    if (act) sum = unary(*act, k.attrs, sum);
+    if (act) sum = apply(vivace::elementwise(*act), k.attrs, sum, 0);
     if (k.has(4)) sum += k.in(4, i);
     k.out(i++, sum);
   });

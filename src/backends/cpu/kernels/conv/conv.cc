@@ -263,7 +263,7 @@ double error(const ConvSpec& spec) {
 
 template <Algorithm algorithm, Products products>
 constexpr ConvKernel entry(std::string_view name) {
-  return {name, refuse<algorithm, products>, packed_bytes<algorithm, products>, pack<algorithm, products>, workspace_bytes<algorithm, products>,
+  return {name, is_winograd(algorithm), products == Products::int16, refuse<algorithm, products>, packed_bytes<algorithm, products>, pack<algorithm, products>, workspace_bytes<algorithm, products>,
           run<algorithm, products>, error<algorithm, products>};
 }
 

@@ -40,7 +40,7 @@ struct ConvSpec {
   ConvBlocking blocking{};
 };
 
-// y = activation(conv(x') + bias + image_bias) + residual, with x' = x or silu(x * input_scale + input_shift); padding is zeros of x'.
+// y = activation(conv(x) + bias + image_bias) + residual
 struct ConvArgs {
   const void* x = nullptr;  // [n, h, w, in_channels] of spec.act; pixels are ldx elements apart, so x may be a slice of wider pixels
   int64_t n = 1, h = 0, w = 0, ldx = 0;
@@ -52,9 +52,6 @@ struct ConvArgs {
   const void* residual = nullptr;     // like y, pixels ld_residual elements apart, or none; may be y itself
   int64_t ld_residual = 0;
   Act activation = Act::none;
-  const float* input_scale = nullptr;  // [n, in_channels], GroupNorm applied while reading; with input_shift, or neither
-  const float* input_shift = nullptr;  // [n, in_channels]
-  bool input_silu = false;             // after scale and shift; needs them
   int threads = 1;                     // as many as the workspace was sized for; fewer may run
 };
 
@@ -64,6 +61,7 @@ int64_t conv_out_w(const ConvSpec& spec, int64_t w);
 // One way to compute a convolution. refuse() is asked first; everything else assumes it had no reason.
 struct ConvKernel {
   std::string_view name;
+  bool winograd, int16;  // Winograd's transforms; factors of int16
   // One line: why this kernel cannot compute `spec` on `isa`; nothing when it can.
   std::optional<std::string> (*refuse)(const ConvSpec& spec, Isa isa);
   size_t (*packed_bytes)(const ConvSpec& spec, Isa isa);

@@ -1,4 +1,4 @@
-// The two ends of every convolution: reading a patch of the input (padding, widening, GroupNorm and SiLU), and finishing sums into the output.
+// The two ends of every convolution: reading a patch of the input (padding, widening), and finishing sums into the output.
 #pragma once
 
 #include "backends/cpu/kernels/conv/plan.h"
@@ -21,14 +21,7 @@ template <class Out>
 void load_patch(const ConvJob& job, const Patch& patch, int64_t channel, Out* out, ptrdiff_t row_stride, ptrdiff_t pixel_stride) {
   const ConvArgs& args = job.args;
   const DType dtype = job.spec.act;
-  const int64_t channels = job.spec.in_channels, count = channels - channel;
-  const bool norm = args.input_scale != nullptr, silu = args.input_silu;
-  const int64_t norm_at = patch.image * channels + channel;
-  VF scale[2] = {}, shift[2] = {};
-  for (int v = 0; norm && v < 2; ++v) {
-    scale[v] = load_row(args.input_scale, DType::float32, norm_at + v * kLanes, count - v * kLanes);
-    shift[v] = load_row(args.input_shift, DType::float32, norm_at + v * kLanes, count - v * kLanes);
-  }
+  const int64_t count = job.spec.in_channels - channel;
   const VF zero = splat(0.f);
   const int64_t left = patch.col < 0 ? -patch.col : 0;  // columns before the image
   const int64_t inside = args.w - patch.col < patch.cols ? args.w - patch.col : patch.cols;
@@ -46,12 +39,7 @@ void load_patch(const ConvJob& job, const Patch& patch, int64_t channel, Out* ou
     const int64_t first = ((patch.image * args.h + y) * args.w + patch.col) * args.ldx + channel;
     for (int64_t c = begin; c < end; ++c) {
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) {
-        VF x = load_row(args.x, dtype, first + c * args.ldx + v * kLanes, count - v * kLanes);
-        if (norm) x = fma(x, scale[v], shift[v]);
-        if (silu) x = vsilu(x);
-        store_patch(x, row + c * pixel_stride + v * kLanes);
-      }
+      for (int v = 0; v < 2; ++v) store_patch(load_row(args.x, dtype, first + c * args.ldx + v * kLanes, count - v * kLanes), row + c * pixel_stride + v * kLanes);
     }
   }
 }
