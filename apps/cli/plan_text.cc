@@ -55,7 +55,7 @@ std::vector<std::string> guards(const Plan& plan) {
   return list;
 }
 
-bool is_graph_break(const PlanStep& step) { return step.kernel.starts_with("ref_"); }
+bool is_graph_break(const PlanStep& step) { return step.traits & kGraphBreak; }
 
 std::string block_of(const std::string& scope) {
   if (scope.empty()) return "(outside)";

@@ -95,9 +95,8 @@ class Lowering {
   bool is_left_eager(const Node& node) const { return !options_.regions.empty() && !node.region; }
 
   bool excluded_by_user(const KernelEntry& entry) const {
-    if (entry.op != Op::attention) return false;
-    for (const auto& [name, backend] : {std::pair{"_flash", SDPBackend::flash}, {"_efficient", SDPBackend::efficient}, {"_math", SDPBackend::math}})
-      if (entry.name.ends_with(name)) return !options_.sdpa.allows(backend);
+    for (const auto& [kind, backend] : {std::pair{"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}})
+      if (entry.kind == kind) return !options_.sdpa.allows(backend);
     return false;
   }
 
@@ -267,10 +266,11 @@ class Lowering {
     const KernelCall call = call_of(node);
     const KernelEntry& entry = *choice.entry;
     step.kernel = entry.name;
+    step.traits = entry.traits;
     step.tuning = choice.tuning;
     step.measured = choice.measured;
     step.refused = choice.refused;
-    if (entry.name.starts_with("ref_") && !is_left_eager(node)) plan_.graph_breaks.push_back(graph_break(id, step));
+    if ((entry.traits & kGraphBreak) && !is_left_eager(node)) plan_.graph_breaks.push_back(graph_break(id, step));
     std::vector<PlanStep>& program = program_of(node.phase);
     if (crosses(entry)) {
       for (int32_t& in : step.in)
@@ -335,7 +335,7 @@ class Lowering {
     if (node.phase == Phase::prepare) ++consumer;  // the packing step comes before it in the same program
     std::vector<int32_t> sources{source};
     if (entry.packed_scales >= 0 && call.has(static_cast<size_t>(entry.packed_scales))) sources.push_back(node.inputs[static_cast<size_t>(entry.packed_scales)]);
-    plan_.prepare.push_back({.kernel = std::string(entry.name), .op = node.op, .attrs = node.attrs, .in = std::move(sources), .out = id, .scope = node.scope,
+    plan_.prepare.push_back({.kernel = std::string(entry.name), .traits = entry.traits, .op = node.op, .attrs = node.attrs, .in = std::move(sources), .out = id, .scope = node.scope,
                              .line = node.line, .pack = true, .consumer = consumer, .consumer_phase = node.phase});
     return id;
   }
@@ -382,7 +382,8 @@ Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningS
     const KernelCall call = call_of(g, node);
     return std::ranges::any_of(device.kernels(), [&](const KernelEntry& entry) { return entry.op == node.op && (!entry.refuse || !entry.refuse(call)); });
   };
-  if (decompose_unsupported(graph, supported)) verify(graph);
+  decompose_unsupported(graph, supported);
+  verify(graph, GraphStage::compiled);
   TuningStore own;
   Plan plan = lower(graph, device, options, tuning ? *tuning : own, *request);
   plan.pass_seconds = std::move(report.seconds);

@@ -11,6 +11,7 @@
 
 #include "ir/graph.h"
 #include "ops/infer.h"
+#include "runtime/kernel_traits.h"
 #include "runtime/memory.h"
 #include "runtime/tuning.h"
 
@@ -86,6 +87,8 @@ struct KernelEntry {
   bool in_place = false;     // the output may be input 0's memory (same type)
   Memory memory = Memory::device;  // host, on a device that does not share it: a graph break, which packs nothing and takes dense operands of its own
   bool plain = false;        // right but slow: autotuning does not try it
+  uint8_t traits = 0;        // KernelTrait
+  std::string_view kind{};   // of attention: "flash", "efficient" or "math", among which sdpa_kernel chooses
   // The parameters of a call, and settings of them that autotuning tries (tuning texts) beside the default.
   std::vector<TuningParameter> (*parameters)(const KernelCall&) = nullptr;
   std::vector<std::string> (*variants)(const KernelCall&) = nullptr;

@@ -9,6 +9,7 @@
 
 #include "ir/graph.h"
 #include "ops/infer.h"
+#include "runtime/kernel_traits.h"
 #include "runtime/memory.h"
 
 namespace vivace {
@@ -42,6 +43,7 @@ struct PlanCandidate {
 struct PlanStep {
   std::string kernel;
   std::string tuning;  // the kernel's parameters (tuning.h); "" for its defaults
+  uint8_t traits = 0;  // of the kernel (kernel_traits.h)
   Op op{};
   Attrs attrs;
   std::vector<int32_t> in;  // values, -1 for an absent input

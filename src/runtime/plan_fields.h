@@ -31,8 +31,8 @@ void fields(Archive& a, Same<PlanCandidate> auto& v) {
 
 template <class Archive>
 void fields(Archive& a, Same<PlanStep> auto& v) {
-  auto& [kernel, tuning, op, attrs, in, out, scope, line, copy, pack, consumer, consumer_phase, refused, measured] = v;
-  a(kernel, tuning, op, attrs, in, out, scope, line, copy, pack, consumer, consumer_phase, refused, measured);
+  auto& [kernel, tuning, traits, op, attrs, in, out, scope, line, copy, pack, consumer, consumer_phase, refused, measured] = v;
+  a(kernel, tuning, traits, op, attrs, in, out, scope, line, copy, pack, consumer, consumer_phase, refused, measured);
 }
 
 template <class Archive>

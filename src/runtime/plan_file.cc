@@ -33,6 +33,7 @@ class Writer {
   void put(int64_t value) { number((static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63)); }
   void put(int32_t value) { put(int64_t{value}); }
   void put(bool value) { number(value); }
+  void put(uint8_t value) { number(value); }
   void put(double value) {
     const auto bits = std::bit_cast<uint64_t>(value);
     out_.append(reinterpret_cast<const char*>(&bits), sizeof(bits));
@@ -108,6 +109,7 @@ class Reader {
     if (value != wide) damaged();
   }
   void get(bool& value) { value = number(1); }
+  void get(uint8_t& value) { value = static_cast<uint8_t>(number(0xff)); }
   void get(double& value) {
     uint64_t bits = 0;
     if (left() < sizeof(bits)) damaged();

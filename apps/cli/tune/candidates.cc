@@ -29,13 +29,13 @@ std::string block(const std::string& scope) { return scope.starts_with("decoder.
 constexpr double kInt16Error = 1e-3;  // as max-autotune has in bfloat16
 
 bool multiplies_int16(const Plan& plan) {
-  return std::ranges::any_of(plan.step, [](const PlanStep& step) { return step.kernel.ends_with("int16"); });
+  return std::ranges::any_of(plan.step, [](const PlanStep& step) { return step.traits & kInt16Products; });
 }
 
 // Convolutions that run as Winograd when they may.
 void collect_winograd(Groups& groups, const Plan& plan, double calls) {
   for (const PlanStep& step : plan.step)
-    if (step.kernel.find("winograd") != std::string::npos) add(groups, "winograd " + block(step.scope), step.scope, calls * flops(plan, step));
+    if (step.traits & kWinograd) add(groups, "winograd " + block(step.scope), step.scope, calls * flops(plan, step));
 }
 
 // The linear layers of a transformer block by what they belong to: attn1, attn2 or ff.

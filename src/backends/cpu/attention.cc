@@ -55,13 +55,13 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 }
 
 template <size_t index>
-constexpr KernelEntry entry(std::string_view name) {
+constexpr KernelEntry entry(std::string_view name, std::string_view kind) {
   return {.name = name, .op = Op::attention, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
-          .strided_in = true, .strided_out = true, .plain = sdp_is_plain<index>};
+          .strided_in = true, .strided_out = true, .plain = sdp_is_plain<index>, .kind = kind};
 }
 
 // In the order of attention_backends().
-constexpr std::array kEntries{entry<0>("attention_flash"), entry<1>("attention_efficient"), entry<2>("attention_math")};
+constexpr std::array kEntries{entry<0>("attention_flash", "flash"), entry<1>("attention_efficient", "efficient"), entry<2>("attention_math", "math")};
 
 }  // namespace
 

@@ -158,7 +158,7 @@ template <Way way>
 constexpr KernelEntry entry(std::string_view name, Op op, std::string_view packed_as = "") {
   return {.name = name, .op = op, .refuse = refuse<way>, .bind = bind<way>, .workspace_bytes = workspace_bytes<way>, .packed_input = 1,
           .packed_bytes = packed_bytes<way>, .pack = pack<way>, .pack_key = pack_key<way>, .packed_as = packed_as, .packed_scales = static_cast<int>(kScale), .strided_in = true,
-          .strided_out = true, .parameters = parameters<way>, .variants = variants<way>};
+          .strided_out = true, .traits = static_cast<uint8_t>(way == Way::int16 ? kInt16Products : 0), .parameters = parameters<way>, .variants = variants<way>};
 }
 
 constexpr std::array kEntries{entry<Way::int16>("gemm_int16", Op::linear), entry<Way::strassen>("gemm_strassen", Op::linear, "gemm"), entry<Way::plain>("gemm", Op::linear),

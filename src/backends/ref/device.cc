@@ -15,7 +15,7 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 
 template <void (*kernel)(const Bound&)>
 constexpr KernelEntry row(std::string_view name, Op op) {
-  return {.name = name, .op = op, .refuse = nullptr, .bind = bind<kernel>, .plain = true};
+  return {.name = name, .op = op, .refuse = nullptr, .bind = bind<kernel>, .plain = true, .traits = kGraphBreak};
 }
 
 constexpr std::array kKernels{
