@@ -90,6 +90,22 @@ std::string read_file(const fs::path& path, size_t max_bytes) {
   }
 }
 
+std::vector<std::string> read_lines(const fs::path& path) {
+  const std::string text = read_file(path);
+  std::string_view rest = text;
+  if (rest.starts_with("\xff\xfe") || rest.starts_with("\xfe\xff")) throw UserError(cat(path.string(), ": is UTF-16: expected a text in UTF-8"));
+  if (rest.starts_with("\xef\xbb\xbf")) rest.remove_prefix(3);
+  std::vector<std::string> lines;
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    lines.emplace_back(line);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return lines;
+}
+
 void check_writable(const fs::path& path) {
   check_folder(path);
   if (is_special(path) ? ::access(path.c_str(), W_OK) != 0 : ::access(folder_of(path).c_str(), W_OK | X_OK) != 0)

@@ -14,6 +14,10 @@ namespace vivace {
 // The whole file as bytes. Throws UserError that names the file: missing, unreadable, a folder, or larger than max_bytes.
 std::string read_file(const std::filesystem::path& path, size_t max_bytes = size_t{256} << 20);
 
+// The lines of a text, without their ends ("\n" or "\r\n") and without the byte-order mark that some editors put first. Throws as read_file, and
+// UserError for a text in UTF-16.
+std::vector<std::string> read_lines(const std::filesystem::path& path);
+
 // Throws UserError unless a file could be made at `path`: its folder must exist and be writable, `path` must not be a folder.
 // Long runs call this first, so that they do not fail at the very end.
 void check_writable(const std::filesystem::path& path);

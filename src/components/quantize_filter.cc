@@ -24,8 +24,7 @@ std::string trimmed(const std::string& text) {
 
 QuantizeFilter named_in_file(const std::string& path) {
   std::set<std::string> names;
-  std::istringstream lines(read_file(path));
-  for (std::string line; std::getline(lines, line);)
+  for (const std::string& line : read_lines(path))
     if (const std::string name = trimmed(line.substr(0, line.find('#'))); !name.empty()) names.insert(name);
   return [names](const LinearInfo& layer) { return names.contains(layer.name); };
 }

@@ -10,6 +10,7 @@
 
 #include "base/file_kind.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -130,7 +131,8 @@ std::vector<uint8_t> encode_png(int height, int width, const uint8_t* rgb, const
   std::vector<png_text> chunks;
   for (auto& [keyword, value] : values) {
     check_keyword(keyword);
-    std::erase(value, '\0');  // the one character PNG text cannot hold
+    value = to_valid_utf8(value);  // as the tokenizer reads it; iTXt is UTF-8
+    std::erase(value, '\0');       // the one character PNG text cannot hold
     png_text chunk{};
     chunk.compression = is_ascii(value) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
     chunk.key = keyword.data();

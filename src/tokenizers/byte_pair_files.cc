@@ -6,6 +6,7 @@
 #include "base/file_kind.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "tokenizers/unicode.h"
 #include "vivace/error.h"
 

@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "tokenizers/byte_pair_files.h"
 #include "tokenizers/tokenizer_config.h"
 #include "tokenizers/unicode.h"

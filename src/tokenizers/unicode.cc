@@ -12,8 +12,6 @@
 namespace vivace {
 namespace {
 
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
 template <class Range, size_t n>
 const Range* find_range(const Range (&ranges)[n], char32_t c) {
   const Range* range = std::lower_bound(std::begin(ranges), std::end(ranges), c, [](const Range& r, char32_t value) { return r.last < value; });
@@ -29,31 +27,6 @@ int combining_class(char32_t c) {
 
 bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
-
-// How many bytes of the sequence at text[position] are a well-formed beginning; `whole` says that they are a whole code point.
-size_t well_formed_length(std::string_view text, size_t position, bool& whole) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };
-  const int lead = byte(position);
-  whole = lead < 0x80;
-  if (whole) return 1;
-  size_t length = 0;
-  // The second byte's range keeps out overlong forms, surrogates and what lies beyond U+10FFFF.
-  int low = 0x80, high = 0xBF;
-  if (lead >= 0xC2 && lead <= 0xDF) length = 2;
-  if (lead >= 0xE0 && lead <= 0xEF) length = 3;
-  if (lead >= 0xF0 && lead <= 0xF4) length = 4;
-  if (lead == 0xE0) low = 0xA0;
-  if (lead == 0xED) high = 0x9F;
-  if (lead == 0xF0) low = 0x90;
-  if (lead == 0xF4) high = 0x8F;
-  for (size_t i = 1; i < length; ++i) {
-    const int next = byte(position + i);
-    if (next < low || next > high) return i;
-    low = 0x80, high = 0xBF;
-  }
-  whole = length > 0;
-  return std::max<size_t>(length, 1);
 }
 
 // Canonical decomposition of one code point, appended.
@@ -87,25 +60,6 @@ struct Decomposed {
 };
 
 }  // namespace
-
-std::string to_valid_utf8(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t position = 0; position < text.size();) {
-    bool whole = false;
-    const size_t length = well_formed_length(text, position, whole);
-    out += whole ? text.substr(position, length) : kReplacement;
-    position += length;
-  }
-  return out;
-}
-
-std::string in_quotes(std::string_view text) {
-  std::string out = "\"" + to_valid_utf8(text.substr(0, 100)) + "\"";
-  std::replace_if(
-      out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
-  return out;
-}
 
 char32_t next_code_point(std::string_view text, size_t& position) {
   const auto byte = [&](size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[position + i])); };

@@ -9,12 +9,7 @@
 
 namespace vivace {
 
-// `text` with each part that is not UTF-8 replaced by U+FFFD, one for each maximal part of a sequence, as Python's errors="replace" does.
-std::string to_valid_utf8(std::string_view text);
-// The beginning of any text in quotes, for messages.
-std::string in_quotes(std::string_view text);
-
-// All functions below expect valid UTF-8.
+// All of them expect valid UTF-8.
 
 // The code point at text[position], position < text.size(); moves position past it.
 char32_t next_code_point(std::string_view text, size_t& position);

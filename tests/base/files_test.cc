@@ -17,6 +17,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
+TEST(ReadLines, KnowsMarksAndBothEnds) {
+  const TempFolder folder;
+  const auto lines = [&](const std::string& text) {
+    write_file(folder / "lines", text);
+    return read_lines(folder / "lines");
+  };
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(lines(""), Lines{});
+  EXPECT_EQ(lines("\xef\xbb\xbf"), Lines{});
+  EXPECT_EQ(lines("a\nb"), (Lines{"a", "b"}));
+  EXPECT_EQ(lines("\xef\xbb\xbf" "a\r\n\r\n\n b\rc \r\n"), (Lines{"a", "", "", " b\rc "}));
+  EXPECT_NE(message_of<UserError>([&] { lines("\xfe\xff"); }).find("UTF-16"), std::string::npos);
+}
+
 TEST(FileMap, MapsTheWholeFile) {
   const TempFolder folder;
   std::string text(3 * 4096 + 17, 'a');

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "tokenizers/clip_tokenizer.h"
 #include "tokenizers/unicode.h"
 #include "vivace/error.h"

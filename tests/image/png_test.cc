@@ -105,13 +105,15 @@ TEST(Png, TextChunks) {
                         {"negative prompt", "caf\u00e9 \U0001F34E"},
                         {"seed", "7"},
                         {"empty", ""},
-                        {"nul", std::string("a\0b", 3)}};
+                        {"nul", std::string("a\0b", 3)},
+                        {"latin1", "caf\xe9 \xff"}};
   const auto chunks = read_text(encode_png(1, 1, rgb, text));
-  ASSERT_EQ(chunks.size(), 5u);
+  ASSERT_EQ(chunks.size(), 6u);
   EXPECT_EQ(chunks.at("prompt"), (std::pair<int, std::string>{PNG_TEXT_COMPRESSION_NONE, "a red apple\nin a bowl"}));
   EXPECT_EQ(chunks.at("negative prompt"), (std::pair<int, std::string>{PNG_ITXT_COMPRESSION_NONE, "caf\u00e9 \U0001F34E"}));
   EXPECT_EQ(chunks.at("seed").second, "7");
   EXPECT_EQ(chunks.at("nul").second, "ab");
+  EXPECT_EQ(chunks.at("latin1"), (std::pair<int, std::string>{PNG_ITXT_COMPRESSION_NONE, "caf\ufffd \ufffd"}));
   for (const std::string& bad :
        {std::string(), std::string(80, 'x'), std::string(" a"), std::string("a  b"), std::string("\u00e9"), std::string("a\nb")})
     EXPECT_THROW(encode_png(1, 1, rgb, {{bad, "x"}}), UsageError) << bad;
