@@ -65,9 +65,9 @@ int run(const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_cache(CLI::App& app, const Common& common) {
+Command add_cache(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("cache", "What the cache on disk holds: plans, packed weights, tuning results");
+  Arguments* c = app.add_subcommand("cache", "What the cache on disk holds: plans, packed weights, tuning results");
   o->cache.add(*c);
   c->add_flag("--clear", o->clear, "Remove all of it");
   return {c, [o, &common] { return run(*o, common); }};

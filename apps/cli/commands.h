@@ -1,10 +1,10 @@
 // The subcommands. Each adds its options to the program and, when chosen, runs through the function it hands back.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 
+#include "arguments.h"
 #include "vivace/vivace.h"
 
 namespace vivace::cli {
@@ -17,23 +17,23 @@ struct Common {
 };
 
 struct Command {
-  CLI::App* app;
+  Arguments* arguments;
   std::function<int()> run;  // returns the exit code; errors are thrown
 };
 
-Command add_generate(CLI::App& app, const Common& common);
-Command add_sheet(CLI::App& app, const Common& common);
-Command add_info(CLI::App& app, const Common& common);
-Command add_tune(CLI::App& app, const Common& common);
-Command add_tokenize(CLI::App& app, const Common& common);
-Command add_explain(CLI::App& app, const Common& common);
-Command add_profile(CLI::App& app, const Common& common);
-Command add_bench(CLI::App& app, const Common& common);
-Command add_bench_component(CLI::App& app, const Common& common);
-Command add_cache(CLI::App& app, const Common& common);
-Command add_export(CLI::App& app, const Common& common);
-Command add_make_random(CLI::App& app, const Common& common);
-Command add_quantize(CLI::App& app, const Common& common);
+Command add_generate(Arguments& app, const Common& common);
+Command add_sheet(Arguments& app, const Common& common);
+Command add_info(Arguments& app, const Common& common);
+Command add_tune(Arguments& app, const Common& common);
+Command add_tokenize(Arguments& app, const Common& common);
+Command add_explain(Arguments& app, const Common& common);
+Command add_profile(Arguments& app, const Common& common);
+Command add_bench(Arguments& app, const Common& common);
+Command add_bench_component(Arguments& app, const Common& common);
+Command add_cache(Arguments& app, const Common& common);
+Command add_export(Arguments& app, const Common& common);
+Command add_make_random(Arguments& app, const Common& common);
+Command add_quantize(Arguments& app, const Common& common);
 
 // The folder of the model that comes with Vivace: beside the installed program, or in the source tree it was built from.
 std::string default_model();

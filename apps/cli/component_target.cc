@@ -33,14 +33,17 @@ std::optional<WeightMap> open_weights(const fs::path& folder, const std::string&
 
 }  // namespace
 
-void TargetOptions::add(CLI::App& app) {
+void TargetOptions::add(Arguments& app) {
+  app.group(Group::model);
   model = default_model();
-  app.add_option("--model", model, "Checkpoint folder in Diffusers layout")->capture_default_str();
-  app.add_option("--dtype", dtype, "fp32, bf16 or fp16")->capture_default_str();
+  app.add_option("--model", model, "Checkpoint folder in Diffusers layout").show_default();
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
+  app.group(Group::draw);
   app.add_option("--height", height, "Pixels of the picture; default: the model's size");
   app.add_option("--width", width, "Pixels of the picture; default: the model's size");
-  app.add_option("--batch", batch, "Batch; guidance makes 2 of a picture")->capture_default_str();
+  app.add_option("--batch", batch, "Batch; guidance makes 2 of a picture").show_default();
+  app.group(Group::memory);
+  app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
   compile.add(app);
   cache.add(app);
 }

@@ -1,7 +1,6 @@
 // One component of a checkpoint for one size, for the tools that look inside: explain, profile, bench-component, info.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +18,7 @@ struct TargetOptions {
   CacheFlags cache;  // of what max-autotune found; plans and weights are not kept
 
   // Everything but the component, which is an option to some tools and an argument to others.
-  void add(CLI::App& app);
+  void add(Arguments& app);
 };
 
 class ComponentTarget {

@@ -1,5 +1,4 @@
 // vivace export: a pipeline compiled ahead of time, as a package.
-#include <charconv>
 #include <chrono>
 #include <cstdio>
 
@@ -25,12 +24,11 @@ struct Options {
 
 // "1024x768": height and width.
 Size parse_size(const std::string& text) {
-  Size size{0, 0};
-  const char* end = text.data() + text.size();
-  const auto [middle, error] = std::from_chars(text.data(), end, size.first);
-  if (error == std::errc() && middle != end && *middle == 'x')
-    if (const auto [last, wrong] = std::from_chars(middle + 1, end, size.second); wrong == std::errc() && last == end && size.first > 0 && size.second > 0) return size;
-  throw UsageError(cat("--size is \"", text, "\": expected height and width in pixels, as 1024x768"));
+  const std::vector<std::string> sides = split(text, 'x');
+  if (sides.size() != 2) throw UsageError(cat("--size is \"", text, "\": expected height and width in pixels, as 1024x768"));
+  const Size size{parse_number<int64_t>(sides[0], "the height of --size"), parse_number<int64_t>(sides[1], "the width of --size")};
+  if (size.first <= 0 || size.second <= 0) throw UsageError(cat("--size is ", text, ": expected positive numbers of pixels, as 1024x768"));
+  return size;
 }
 
 int run(const Options& o, const Common& common) {
@@ -59,21 +57,25 @@ int run(const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_export(CLI::App& app, const Common& common) {
+Command add_export(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("export", "Compile ahead of time: write a package that generate --model runs without compiling");
-  c->add_option("folder", o->model, "Checkpoint folder in Diffusers layout")->capture_default_str();
-  c->add_option("--model", o->model, "The same, as an option");
-  c->add_option("--output,-o", o->output, "Package to write, a folder: sdxl.vivace")->required();
+  Arguments* c = app.add_subcommand("export", "Compile ahead of time: write a package that generate --model runs without compiling");
+  c->group(Group::draw);
   c->add_option("--height", o->height, "Pixels of the pictures it makes; default: the model's size");
   c->add_option("--width", o->width, "Pixels of the pictures it makes; default: the model's size");
-  c->add_option("--size", o->sizes, "A further size, height x width, as 1024x768; may be given several times")->allow_extra_args(false);
-  c->add_option("--batch", o->batch, "Pictures that a call makes")->capture_default_str();
-  c->add_option("--dtype", o->dtype, "fp32, bf16 or fp16")->capture_default_str();
+  c->add_option("--size", o->sizes, "A further size, height x width, as 1024x768; may be given several times");
+  c->add_option("--batch", o->batch, "Pictures that a call makes").show_default();
+  c->group(Group::model);
+  c->add_option("folder", o->model, "Checkpoint folder in Diffusers layout").show_default();
+  c->add_option("--model", o->model, "The same, as an option");
   c->add_option("--variant", o->variant, "Weight files of this variant, such as fp16");
-  c->add_flag("--no-weights", o->no_weights, "Name the checkpoint instead of holding its prepared weights");
+  c->group(Group::memory);
+  c->add_option("--dtype", o->dtype, "fp32, bf16 or fp16").show_default();
   o->compile.add(*c);
   o->cache.add(*c);
+  c->group(Group::output);
+  c->add_option("--output,-o", o->output, "Package to write, a folder: sdxl.vivace").required();
+  c->add_flag("--no-weights", o->no_weights, "Name the checkpoint instead of holding its prepared weights");
   return {c, [o, &common] { return run(*o, common); }};
 }
 

@@ -35,7 +35,7 @@ std::filesystem::path numbered(const std::filesystem::path& path, size_t i, size
 }
 
 // Model, prompt and settings, so that a picture can be made again.
-TextChunks describe(const CLI::App& app, const Options& o, DiffusionPipeline& pipe, const PipelineOutput& out, const Prompts& prompts, size_t image) {
+TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const PipelineOutput& out, const Prompts& prompts, size_t image) {
   const size_t prompt = image / static_cast<size_t>(o.images);
   TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"prompt", prompts[prompt]}, {"seed", std::to_string(out.seeds[0])}};
   if (!o.negative_prompt.empty()) text.emplace_back("negative_prompt", o.negative_prompt[o.negative_prompt.size() > 1 ? prompt : 0]);
@@ -78,15 +78,16 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
   std::fprintf(stderr, "%s", memory_table(components).c_str());
 }
 
-int run(const CLI::App& app, const Options& o, const Common& common) {
-  Prompts prompts(o.text);
-  prompts.insert(prompts.end(), o.prompt.begin(), o.prompt.end());
+int run(const Arguments& app, const Options& o, const Common& common) {
+  std::vector<std::string> texts = o.text;
+  texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
+  const Prompts prompts(read_prompts(texts));
   if (prompts.empty()) throw UsageError("no prompt: expected a text, as in vivace generate \"a red apple\"");
   Image::check_save_path(o.output);
   CallOptions call = o.call();
-  call.prompt_2 = Prompts(o.prompt_2);
-  if (!o.negative_prompt.empty()) call.negative_prompt = Prompts(o.negative_prompt);
-  if (!o.negative_prompt_2.empty()) call.negative_prompt_2 = Prompts(o.negative_prompt_2);
+  call.prompt_2 = Prompts(read_prompts(o.prompt_2));
+  if (!o.negative_prompt.empty()) call.negative_prompt = Prompts(read_prompts(o.negative_prompt));
+  if (!o.negative_prompt_2.empty()) call.negative_prompt_2 = Prompts(read_prompts(o.negative_prompt_2));
   call.num_images_per_prompt = o.images;
   call.seed = o.seed;
 
@@ -116,19 +117,21 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_generate(CLI::App& app, const Common& common) {
+Command add_generate(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("generate", "Make a picture from a prompt");
+  Arguments* c = app.add_subcommand("generate", "Make a picture from a prompt");
+  c->group(Group::draw);
   c->add_option("text", o->text, "The prompt; several make a batch");
-  c->add_option("--prompt", o->prompt, "The prompt, as an option")->allow_extra_args(false);
-  c->add_option("--output,-o", o->output, "Picture to write: .png, or .npy for float32 [H, W, 3] in 0..1; several are numbered")->capture_default_str();
+  c->add_option("--prompt", o->prompt, "The prompt, as an option");
+  c->add_option("--negative-prompt", o->negative_prompt, "What the picture should not show; one, or one a prompt");
+  c->add_option("--prompt-2", o->prompt_2, "Prompt of the second text encoder");
+  c->add_option("--negative-prompt-2", o->negative_prompt_2, "Negative prompt of the second text encoder");
+  c->add_option("--num-images-per-prompt", o->images, "Pictures").show_default();
   c->add_option("--seed", o->seed, "torch.Generator(\"cpu\").manual_seed(seed); default: a random one");
-  c->add_option("--negative-prompt", o->negative_prompt, "What the picture should not show; one, or one a prompt")->allow_extra_args(false);
-  c->add_option("--prompt-2", o->prompt_2, "Prompt of the second text encoder")->allow_extra_args(false);
-  c->add_option("--negative-prompt-2", o->negative_prompt_2, "Negative prompt of the second text encoder")->allow_extra_args(false);
-  c->add_option("--num-images-per-prompt", o->images, "Pictures")->capture_default_str();
   o->add(*c);
   o->cache.add(*c);
+  c->group(Group::output);
+  c->add_option("--output,-o", o->output, "Picture to write: .png, or .npy for float32 [H, W, 3] in 0..1; several are numbered").show_default();
   return {c, [o, c, &common] { return run(*c, *o, common); }};
 }
 

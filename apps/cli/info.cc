@@ -136,9 +136,9 @@ int run(TargetOptions o, const Common& common) {
 
 }  // namespace
 
-Command add_info(CLI::App& app, const Common& common) {
+Command add_info(Arguments& app, const Common& common) {
   auto o = std::make_shared<TargetOptions>();
-  CLI::App* c = app.add_subcommand("info", "What a checkpoint holds, and the memory its plans take");
+  Arguments* c = app.add_subcommand("info", "What a checkpoint holds, and the memory its plans take");
   o->batch = 2;  // with guidance
   o->add(*c);
   c->add_option("folder", o->model, "Checkpoint folder, as --model");

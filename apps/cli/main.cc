@@ -32,46 +32,24 @@ void hold_standard_streams() {
     if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-// The first argument, when it is no option and no subcommand.
-std::string unknown_command(const CLI::App& app, const std::string& first) {
-  if (first.empty() || first[0] == '-') return "";
-  std::string known;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (command->get_name() == first) return "";
-    known += (known.empty() ? "" : ", ") + command->get_name();
-  }
-  return cat("unknown subcommand \"", first, "\": expected one of ", known);
-}
-
-int parse_failed(const CLI::App& app, const CLI::ParseError& error, const std::string& first) {
-  if (error.get_name() == "CallForHelp") print(app.help());
-  if (error.get_name() == "CallForAllHelp") print(app.help("", CLI::AppFormatMode::All));
-  if (error.get_name() == "CallForVersion") print(std::string(error.what()) + "\n");
-  if (error.get_exit_code() == 0) return 0;
-  if (const std::string unknown = unknown_command(app, first); !unknown.empty()) return fail(2, unknown);
-  std::string command = "vivace";
-  for (const CLI::App* chosen : app.get_subcommands()) command += ' ' + chosen->get_name();
-  return fail(2, cat(error.what(), " (see ", command, " --help)"));
-}
-
 int run(int argc, char** argv) {
-  CLI::App app{"Vivace runs Diffusers checkpoints. Try: vivace generate \"a red apple\" -o apple.png", "vivace"};
-  app.set_version_flag("--version", std::string("vivace ") + VIVACE_VERSION);
-  app.require_subcommand(1);
-  app.fallthrough();
+  Arguments program("vivace", "Vivace runs Diffusers checkpoints. Try: vivace generate \"a red apple\" -o apple.png");
+  program.add_action("--version", [] { throw Printed{std::string("vivace ") + VIVACE_VERSION + '\n'}; }, "Print the version");
   Common common;
-  app.add_option("--threads", common.threads, "Threads; default: all cores this process may use");
-  app.add_flag("--pin-threads", common.pin_threads, "Bind each thread to a core of its own");
-  app.add_flag("--quiet,-q", common.quiet, "Print nothing but results and errors");
-  app.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory");
-  app.add_flag("--json", common.json, "Print figures as JSON");
+  program.add_option("--threads", common.threads, "Threads; default: all cores this process may use");
+  program.add_flag("--pin-threads", common.pin_threads, "Bind each thread to a core of its own");
+  program.add_flag("--quiet,-q", common.quiet, "Print nothing but results and errors");
+  program.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory");
+  program.add_flag("--json", common.json, "Print figures as JSON");
   std::vector<Command> commands;
-  for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_tune, add_bench, add_bench_component, add_cache, add_export, add_make_random, add_quantize})
-    commands.push_back(add(app, common));
+  for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_tune, add_bench, add_bench_component, add_cache,
+                         add_export, add_make_random, add_quantize})
+    commands.push_back(add(program, common));
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return parse_failed(app, error, argc > 1 ? argv[1] : "");
+    program.parse(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const Printed& asked) {
+    print(asked.text);
+    return 0;
   }
   if (common.threads < 0 || common.threads > 4096) throw UsageError(cat("--threads is ", common.threads, ": expected 1 to 4096, or 0 for all cores"));
   set_num_threads(common.threads);
@@ -79,7 +57,7 @@ int run(int argc, char** argv) {
   if (common.verbose) set_log_level(LogLevel::info);
   if (common.quiet) set_log_level(LogLevel::error);
   for (const Command& command : commands)
-    if (command.app->parsed()) return command.run();
+    if (command.arguments == program.chosen()) return command.run();
   return 2;
 }
 

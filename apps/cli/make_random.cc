@@ -1,5 +1,5 @@
 // vivace make-random: a checkpoint with random weights from a folder of configs.
-#include <cctype>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -24,13 +24,10 @@ struct Options {
 // "5GB", "200MB", "1000000": as save_pretrained's max_shard_size.
 int64_t parse_size(const std::string& text) {
   if (text.empty()) return 0;
-  size_t digits = 0;
-  while (digits < text.size() && (std::isdigit(static_cast<unsigned char>(text[digits])) || text[digits] == '.')) ++digits;
-  constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.}, {"MiB", 1048576.}, {"GiB", 1073741824.}};
-  double bytes = 0;
-  for (const auto& [unit, scale] : kUnits)
-    if (digits > 0 && digits < 16 && text.substr(digits) == unit) bytes = std::strtod(text.c_str(), nullptr) * scale;
-  if (!(bytes >= 1)) throw UsageError(cat("--max-shard-size is \"", text, "\": expected a size such as 200MB or 5GB"));
+  constexpr std::pair<std::string_view, double> kUnits[] = {{"KiB", 1024.}, {"MiB", 1048576.}, {"GiB", 1073741824.}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"", 1}};
+  const auto& [unit, scale] = *std::ranges::find_if(kUnits, [&](const auto& u) { return text.ends_with(u.first); });
+  const double bytes = parse_number<double>(text.substr(0, text.size() - unit.size()), "--max-shard-size") * scale;
+  if (!(bytes >= 1 && bytes < 1e18)) throw UsageError(cat("--max-shard-size is \"", text, "\": expected a size such as 200MB or 5GB"));
   return static_cast<int64_t>(bytes);
 }
 
@@ -69,15 +66,15 @@ int run(const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_make_random(CLI::App& app, const Common& common) {
+Command add_make_random(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("make-random", "Write a checkpoint with random weights from a folder of configs");
-  c->add_option("configs", o->configs, "Folder with model_index.json and the components' configs, such as assets/configs/sdxl-base")->required();
-  c->add_option("out", o->out, "Folder to write; weights already there are replaced")->required();
-  c->add_option("--dtype", o->dtype, "Of the stored weights: fp32, bf16 or fp16")->capture_default_str();
-  c->add_option("--seed", o->seed, "Of the weights")->capture_default_str();
+  Arguments* c = app.add_subcommand("make-random", "Write a checkpoint with random weights from a folder of configs");
+  c->add_option("configs", o->configs, "Folder with model_index.json and the components' configs, such as assets/configs/sdxl-base").required();
+  c->add_option("out", o->out, "Folder to write; weights already there are replaced").required();
+  c->add_option("--dtype", o->dtype, "Of the stored weights: fp32, bf16 or fp16").show_default();
+  c->add_option("--seed", o->seed, "Of the weights").show_default();
   c->add_option("--max-shard-size", o->max_shard_size, "Split a component's weights into files of at most this size, such as 2GB");
-  c->add_option("--tokenizers", o->tokenizers, "Checkpoint to copy tokenizers from where the configs have none")->capture_default_str();
+  c->add_option("--tokenizers", o->tokenizers, "Checkpoint to copy tokenizers from where the configs have none").show_default();
   return {c, [o, &common] { return run(*o, common); }};
 }
 

@@ -1,12 +1,13 @@
 #include "options.h"
 
 #include <algorithm>
-#include <sstream>
+#include <ranges>
 #include <utility>
 
 #include "base/cache_folder.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "commands.h"
 #include "components/models.h"
 #include "progress.h"
@@ -52,33 +53,44 @@ std::vector<ModeFor> parse_modes(const std::vector<std::string>& texts) {
 
 }  // namespace
 
-void CompileFlags::add(CLI::App& app) {
+void CompileFlags::add(Arguments& app) {
+  app.group(Group::speed);
   app.add_option("--compile", modes,
-                 "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs; for unet and vae, or MODE:COMPONENTS as in max-autotune:unet,vae.decode "
-                 "(unet, vae, vae.decode, vae.encode, text_encoder, text_encoder_2); may be given several times")
-      ->allow_extra_args(false);
-  app.add_flag("--regional{blocks}", regional, "Compile each kind of the UNet's repeated blocks once and leave the rest eager; --regional=auto: whatever repeats, in each component");
+                 "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs; for unet and vae, or MODE:COMPONENTS as in "
+                 "max-autotune:unet,vae.decode (unet, vae, vae.decode, vae.encode, text_encoder, text_encoder_2); may be given several times");
+  app.add_option("--regional", regional,
+                 "Compile each kind of the UNet's repeated blocks once and leave the rest eager; --regional=auto: whatever repeats, in each component")
+      .implies("blocks");
   app.add_flag("--fullgraph", fullgraph, "A graph break is an error");
   app.add_flag("--exact", exact, "No kernel whose error is above the plain one's");
-  app.add_option("--winograd-error", winograd_error, "The largest relative error of a convolution by Winograd in max-autotune (2e-6 in fp32, else 5e-3); 1e-5 allows F(4x4, 3x3) in fp32");
-  app.add_option("--strassen-error", strassen_error, "The largest relative error of a linear layer by Strassen's algorithm in max-autotune (2e-6 in fp32, else 5e-3)");
-  app.add_option("--int16-error", int16_error, "The largest relative error of a linear layer, or a convolution by Winograd, by products of int16 in max-autotune (1e-3 in bf16, else 0); 1e-3 allows them in fp32 and fp16");
+  app.add_option("--winograd-error", winograd_error,
+                 "The largest relative error of a convolution by Winograd in max-autotune (2e-6 in fp32, else 5e-3); 1e-5 allows F(4x4, 3x3) in fp32");
+  app.add_option("--strassen-error", strassen_error,
+                 "The largest relative error of a linear layer by Strassen's algorithm in max-autotune (2e-6 in fp32, else 5e-3)");
+  app.add_option("--int16-error", int16_error,
+                 "The largest relative error of a linear layer, or a convolution by Winograd, by products of int16 in max-autotune (1e-3 in bf16, else "
+                 "0); 1e-3 allows them in fp32 and fp16");
   app.add_flag("--dynamic", dynamic, "One plan for all sizes instead of one a size");
   app.add_flag("--no-duck-shape", no_duck_shape, "With --dynamic: sizes that are equal in the first call may differ in the next");
   app.add_flag("--fuse-qkv", fuse_qkv, "Q, K, V (and K, V) of an attention as one GEMM, without --compile too");
-  app.add_option("--disable-pass", disable_passes, "Leave out an optional pass (see explain --passes); may be given several times")->allow_extra_args(false);
-  app.add_option("--compiler-flag", compiler_flags, "A flag of the compiler, name=true or name=false, such as coordinate_descent_tuning=true; may be given several times")
-      ->allow_extra_args(false);
-  app.add_option("--autotune-seconds", autotune_seconds, "The most that max-autotune may spend on timing kernels, a component and size (60; explain and info: 0); 0: no timing");
-  app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math, or several with commas")->capture_default_str();
-  app.add_option("--float32-matmul-precision", matmul_precision, "highest, high (bf16x3, or int16 with the error of TF32) or medium (bf16, or the same int16), where those are faster")->capture_default_str();
+  app.add_option("--disable-pass", disable_passes, "Leave out an optional pass (see explain --passes); may be given several times");
+  app.add_option("--compiler-flag", compiler_flags,
+                 "A flag of the compiler, name=true or name=false, such as coordinate_descent_tuning=true; may be given several times");
+  app.add_option("--autotune-seconds", autotune_seconds,
+                 "The most that max-autotune may spend on timing kernels, a component and size (60; explain and info: 0); 0: no timing");
+  app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math, or several with commas").show_default();
+  app.add_option("--float32-matmul-precision", matmul_precision,
+                 "highest, high (bf16x3, or int16 with the error of TF32) or medium (bf16, or the same int16), where those are faster")
+      .show_default();
   add_quantize(app);
 }
 
-void CompileFlags::add_quantize(CLI::App& app) {
+void CompileFlags::add_quantize(Arguments& app) {
+  app.group(Group::memory);
   app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-weight-only, float8-weight-only");
   app.add_option("--quantize-filter", quantize_filter,
-                 "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, a file of names, or terms such as in>=640,name~attn1");
+                 "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, a file of names, or terms such as "
+                 "in>=640,name~attn1");
   app.add_option("--quantize-export", quantize_export, "File for the names of the layers chosen, which --quantize-filter takes");
 }
 
@@ -135,7 +147,8 @@ std::map<std::string, CompileOptions> CompileFlags::named() const {
   return result;
 }
 
-void CacheFlags::add(CLI::App& app) {
+void CacheFlags::add(Arguments& app) {
+  app.group(Group::memory);
   app.add_flag("--no-cache", off, "Read and keep nothing on disk between runs");
   app.add_option("--cache-dir", folder, "Folder of the cache; default: VIVACE_CACHE_DIR, XDG_CACHE_HOME/vivace or ~/.cache/vivace");
   app.add_option("--cache-size", size, "What the cache may hold, as 500M or 20G; default: VIVACE_CACHE_SIZE or 20G");
@@ -147,34 +160,38 @@ CacheOptions CacheFlags::options() const {
   return options;
 }
 
-void PictureOptions::add(CLI::App& app) {
-  model = default_model();
-  app.add_option("--model", model, "Checkpoint folder in Diffusers layout, or a package that vivace export wrote")->capture_default_str();
-  app.add_option("--num-inference-steps", steps, "Denoising steps")->capture_default_str();
-  app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance, 5 for SDXL and 7.5 else; 1 or less switches it off");
-  app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
+void PictureOptions::add(Arguments& app) {
+  app.group(Group::draw);
   app.add_option("--height", height, "Pixels; default: the model's size");
   app.add_option("--width", width, "Pixels; default: the model's size");
-  app.add_option("--dtype", dtype, "fp32, bf16 or fp16")->capture_default_str();
+  app.add_option("--original-size", original_size, "Height and width for SDXL's size conditioning").takes(2);
+  app.add_option("--target-size", target_size, "Height and width").takes(2);
+  app.add_option("--crops-coords-top-left", crop, "Top and left").takes(2);
+  app.add_option("--negative-original-size", negative_original_size, "Height and width").takes(2);
+  app.add_option("--negative-target-size", negative_target_size, "Height and width").takes(2);
+  app.add_option("--negative-crops-coords-top-left", negative_crop, "Top and left").takes(2);
+  app.group(Group::model);
+  model = default_model();
+  app.add_option("--model", model, "Checkpoint folder in Diffusers layout, or a package that vivace export wrote").show_default();
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
+  app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
+  app.group(Group::sampling);
+  app.add_option("--num-inference-steps", steps, "Denoising steps").show_default();
+  app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance, 5 for SDXL and 7.5 else; 1 or less switches it off");
+  app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
   app.add_option("--scheduler", scheduler, "Another scheduler: euler, euler_a, ddim, dpmpp_2m, unipc, pndm, heun, lcm, ... or a class name");
-  app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499")->delimiter(',');
-  app.add_option("--sigmas", sigmas, "Custom sigmas")->delimiter(',');
+  app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
+  app.add_option("--sigmas", sigmas, "Custom sigmas, as 14.6,2.9,0");
   app.add_option("--denoising-end", denoising_end, "Stop after this fraction of the steps");
   app.add_option("--eta", eta, "DDIM's eta");
-  app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
-  app.add_option("--original-size", original_size, "Height and width for SDXL's size conditioning")->expected(2);
-  app.add_option("--target-size", target_size, "Height and width")->expected(2);
-  app.add_option("--crops-coords-top-left", crop, "Top and left")->expected(2);
-  app.add_option("--negative-original-size", negative_original_size, "Height and width")->expected(2);
-  app.add_option("--negative-target-size", negative_target_size, "Height and width")->expected(2);
-  app.add_option("--negative-crops-coords-top-left", negative_crop, "Top and left")->expected(2);
-  CLI::Option* from_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
-  from_profile->excludes(app.get_option("--dtype"));
-  const std::vector<const CLI::Option*> before = std::as_const(app).get_options();
+  app.group(Group::speed);
+  Option& by_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
+  app.group(Group::memory);
+  by_profile.excludes(app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default());
+  const size_t before = app.options().size();
   compile.add(app);
-  for (CLI::Option* option : app.get_options())
-    if (std::ranges::find(before, option) == before.end() && !option->check_lname("autotune-seconds")) from_profile->excludes(option);
+  for (const Option* option : app.options() | std::views::drop(before))
+    if (option->name() != "--autotune-seconds") by_profile.excludes(*option);
 }
 
 CallOptions PictureOptions::call() const {
@@ -220,27 +237,30 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
 
 std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file) {
   std::vector<std::string> prompts = texts;
-  if (file.empty()) return prompts;
-  std::istringstream lines(read_file(file));
-  for (std::string line; std::getline(lines, line);) prompts.push_back(line);
+  if (!file.empty())
+    for (std::string& line : read_lines(file)) prompts.push_back(std::move(line));
+  for (std::string& prompt : prompts) {
+    std::string valid = to_valid_utf8(prompt);
+    if (valid != prompt) warn("the prompt ", in_quotes(prompt), " is not UTF-8: what is not is read as U+FFFD");
+    prompt = std::move(valid);
+  }
   return prompts;
 }
 
-std::string settings_text(const CLI::App& app, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image) {
+std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image) {
   const double guidance = o.guidance_scale.value_or(pipe.class_name() == "StableDiffusionXLPipeline" ? 5.0 : 7.5);
   // A package and a profile have a dtype of their own.
   const std::string dtype = pipe.unet().dtype() == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(pipe.unet().dtype()));
   std::string text = cat("model=", o.model, " num_inference_steps=", o.steps, " guidance_scale=", guidance, " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype,
                          " height=", image.height(), " width=", image.width());
   // The rest as it was given.
-  for (const CLI::Option* option : app.get_options()) {
-    const auto& names = option->get_lnames();
-    if (names.empty() || option->count() == 0) continue;
-    std::string key = names[0], value;
+  for (const Option* option : arguments.options()) {
+    if (option->is_text() || !option->given()) continue;
+    std::string key = option->name().substr(2), value;
     std::ranges::replace(key, '-', '_');
     static constexpr const char* kElsewhere[] = {"prompt", "negative_prompt", "seed", "output", "no_cache", "cache_dir", "cache_size"};
     if (key == "model" || text.find(' ' + key + '=') != std::string::npos || std::ranges::count(kElsewhere, key)) continue;
-    for (const std::string& part : option->results()) value += (value.empty() ? "" : ",") + part;
+    for (const std::string& part : option->values()) value += (value.empty() ? "" : ",") + part;
     text += ' ' + key + '=' + value;
   }
   return text;

@@ -1,12 +1,12 @@
 // Options that several subcommands share.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "arguments.h"
 #include "components/quantization.h"
 #include "vivace/vivace.h"
 
@@ -21,8 +21,8 @@ struct CompileFlags {
   std::optional<double> autotune_seconds, winograd_error, strassen_error, int16_error;
   std::string quantize, quantize_filter, quantize_export;
 
-  void add(CLI::App& app);
-  void add_quantize(CLI::App& app);  // a part of add()
+  void add(Arguments& app);
+  void add_quantize(Arguments& app);  // a part of add()
   // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
   // Throws UsageError for an unknown name, UserError for files.
   LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, const ComponentCache* cache = nullptr) const;
@@ -41,7 +41,7 @@ struct CacheFlags {
   bool off = false;
   std::string folder, size;
 
-  void add(CLI::App& app);
+  void add(Arguments& app);
   // Throws UsageError for a size that is none.
   CacheOptions options() const;
 };
@@ -59,7 +59,7 @@ struct PictureOptions {
   std::vector<int64_t> original_size, target_size, crop, negative_original_size, negative_target_size, negative_crop;
   std::optional<int> clip_skip;
 
-  void add(CLI::App& app);
+  void add(Arguments& app);
   // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".
   CallOptions call() const;
   // The pipeline, with the scheduler and the quantisation of the unet that were asked for; as the profile says where one is named.
@@ -68,10 +68,10 @@ struct PictureOptions {
   DiffusionPipeline load(PretrainedOptions options) const;
 };
 
-// `texts`, and the lines of `file` where one is named.
-std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file);
+// `texts`, and the lines of `file` where one is named, as UTF-8.
+std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file = "");
 
-// "model=... num_inference_steps=... guidance_scale=...": what makes `image` again, with prompt and seed. `app` is the subcommand, after parsing.
-std::string settings_text(const CLI::App& app, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image);
+// "model=... num_inference_steps=... guidance_scale=...": what makes `image` again, with prompt and seed. `arguments`: the subcommand's, after parsing.
+std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image);
 
 }  // namespace vivace::cli

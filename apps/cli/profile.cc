@@ -255,12 +255,12 @@ int run(const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_profile(CLI::App& app, const Common& common) {
+Command add_profile(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("profile", "Where a component's time goes, by kernel, op and block");
-  c->add_option("--component", o->component, "unet, vae.decode, vae.encode, text_encoder or text_encoder_2")->capture_default_str();
-  c->add_option("--runs", o->runs, "Timed calls; the fastest is shown")->capture_default_str();
-  c->add_option("--top", o->top, "How many of the slowest steps to list; --json has all of them")->capture_default_str();
+  Arguments* c = app.add_subcommand("profile", "Where a component's time goes, by kernel, op and block");
+  c->add_option("--component", o->component, "unet, vae.decode, vae.encode, text_encoder or text_encoder_2").show_default();
+  c->add_option("--runs", o->runs, "Timed calls; the fastest is shown").show_default();
+  c->add_option("--top", o->top, "How many of the slowest steps to list; --json has all of them").show_default();
   c->add_option("--trace", o->trace, "File for a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open");
   o->add(*c);
   return {c, [o, &common] { return run(*o, common); }};

@@ -42,11 +42,11 @@ int run(const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_quantize(CLI::App& app, const Common& common) {
+Command add_quantize(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("quantize", "Write a checkpoint whose unet holds 8-bit weights");
-  c->add_option("model", o->model, "Checkpoint folder in Diffusers layout")->required();
-  c->add_option("out", o->out, "Folder to write")->required();
+  Arguments* c = app.add_subcommand("quantize", "Write a checkpoint whose unet holds 8-bit weights");
+  c->add_option("model", o->model, "Checkpoint folder in Diffusers layout").required();
+  c->add_option("out", o->out, "Folder to write").required();
   c->add_option("--variant", o->variant, "Weight files of this variant, such as fp16");
   o->compile.quantize = "int8-dynamic";
   o->compile.quantize_filter = "all";

@@ -26,7 +26,7 @@ int default_columns(size_t count) {
   return columns;
 }
 
-int run(const CLI::App& app, const Options& o, const Common& common) {
+int run(const Arguments& app, const Options& o, const Common& common) {
   const std::vector<std::string> prompts = read_prompts(o.text, o.from);
   if (prompts.empty()) throw UsageError("no prompts: expected texts, or --from FILE with one a line");
   if (o.columns < 0 || o.padding < 0 || o.padding > 1024) throw UsageError("--columns and --padding must not be negative, and --padding is at most 1024 pixels");
@@ -65,17 +65,19 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_sheet(CLI::App& app, const Common& common) {
+Command add_sheet(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("sheet", "Make a contact sheet, a picture for each prompt");
+  Arguments* c = app.add_subcommand("sheet", "Make a contact sheet, a picture for each prompt");
+  c->group(Group::draw);
   c->add_option("text", o->text, "Prompts");
   c->add_option("--from", o->from, "File of prompts, one a line");
-  c->add_option("--output,-o", o->output, "Sheet to write: .png or .npy")->capture_default_str();
-  c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next")->capture_default_str();
-  c->add_option("--columns", o->columns, "Pictures in a row; default: about as many as rows");
-  c->add_option("--padding", o->padding, "White pixels around each picture")->capture_default_str();
+  c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next").show_default();
   o->add(*c);
   o->cache.add(*c);
+  c->group(Group::output);
+  c->add_option("--output,-o", o->output, "Sheet to write: .png or .npy").show_default();
+  c->add_option("--columns", o->columns, "Pictures in a row; default: about as many as rows");
+  c->add_option("--padding", o->padding, "White pixels around each picture").show_default();
   return {c, [o, c, &common] { return run(*c, *o, common); }};
 }
 

@@ -36,12 +36,12 @@ int run(const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_tokenize(CLI::App& app, const Common& common) {
+Command add_tokenize(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("tokenize", "A text's token ids and tokens");
-  c->add_option("text", o->text, "The text")->required();
-  c->add_option("--model", o->model, "Checkpoint folder in Diffusers layout")->capture_default_str();
-  c->add_option("--tokenizer", o->tokenizer, "1 or 2")->capture_default_str();
+  Arguments* c = app.add_subcommand("tokenize", "A text's token ids and tokens");
+  c->add_option("text", o->text, "The text").required();
+  c->add_option("--model", o->model, "Checkpoint folder in Diffusers layout").show_default();
+  c->add_option("--tokenizer", o->tokenizer, "1 or 2").show_default();
   c->add_flag("--padded", o->padded, "With the padding up to the model's length");
   return {c, [o, &common] { return run(*o, common); }};
 }

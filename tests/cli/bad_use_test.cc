@@ -27,7 +27,7 @@ TEST(BadUse, Steps) {
 }
 
 TEST(BadUse, NumbersOutOfRange) {
-  expect_no_picture(tiny_model(), 2, {"guidance_scale"}, {"--guidance-scale", "nan"});
+  expect_no_picture(tiny_model(), 2, {"--guidance-scale"}, {"--guidance-scale", "nan"});
   expect_no_picture(tiny_model(), 2, {"guidance_rescale"}, {"--guidance-rescale", "2"});
   expect_no_picture(tiny_model(), 2, {"denoising_end"}, {"--denoising-end", "1.5"});
   expect_no_picture(tiny_model(), 2, {"num_images_per_prompt"}, {"--num-images-per-prompt", "0"});

@@ -26,33 +26,23 @@ struct Options : PictureOptions {
 };
 
 // Options of `bench` itself; every other one given is the contestants'.
-constexpr const char* kOwn[] = {"help", "prompt", "prompts", "compare",   "json",   "html",
-                                "seed", "runs",   "ladder",  "reference", "worker", "send-pictures"};
+constexpr const char* kOwn[] = {"--prompt", "--prompts", "--compare",   "--json",   "--html",         "--seed",
+                                "--runs",   "--ladder",  "--reference", "--worker", "--send-pictures"};
 
 bool is_one_of(const std::string& name, const auto& names) { return std::ranges::find(names, name) != std::end(names); }
 
 // Options as they were given, to be given again.
-std::vector<std::string> given(const CLI::App& app, const std::function<bool(const std::string& name)>& wanted) {
+std::vector<std::string> given(const Arguments& app, const std::function<bool(const std::string& name)>& wanted) {
   std::vector<std::string> arguments;
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_lnames().empty() || option->count() == 0 || !wanted(option->get_lnames()[0])) continue;
-    const std::string name = "--" + option->get_lnames()[0];
-    const std::vector<std::string>& values = option->results();
-    if (option->get_delimiter() != '\0') {
-      std::string list;
-      for (const std::string& value : values) list += (list.empty() ? "" : ",") + value;
-      arguments.push_back(name + "=" + list);
-    } else if (option->get_expected_max() > 1 && option->get_expected_max() < 16) {  // two numbers
-      arguments.push_back(name);
-      arguments.insert(arguments.end(), values.begin(), values.end());
-    } else {
-      for (const std::string& value : values) arguments.push_back(name + "=" + value);
-    }
+  for (const Option* option : app.options()) {
+    if (option->is_text() || !option->given() || !wanted(option->name())) continue;
+    const std::vector<std::string> words = option->words();
+    arguments.insert(arguments.end(), words.begin(), words.end());
   }
   return arguments;
 }
 
-std::vector<Contestant> contestants(const CLI::App& app, const Options& o) {
+std::vector<Contestant> contestants(const Arguments& app, const Options& o) {
   const std::vector<std::string> accelerations = acceleration_options();
   if (!o.ladder) {
     std::vector<Contestant> list;
@@ -61,8 +51,8 @@ std::vector<Contestant> contestants(const CLI::App& app, const Options& o) {
     return list;
   }
   for (const std::string& name : accelerations)
-    if (name != "dtype" && app.get_option("--" + name)->count() > 0) throw UsageError(cat("--", name, " is what the ladder climbs: leave it out"));
-  const std::string dtype = app.get_option("--dtype")->count() > 0 ? o.dtype : "bf16";
+    if (name != "--dtype" && app.option(name).given()) throw UsageError(cat(name, " is what the ladder climbs: leave it out"));
+  const std::string dtype = app.option("--dtype").given() ? o.dtype : "bf16";
   if (dtype != "bf16" && dtype != "fp16") throw UsageError(cat("--dtype is ", dtype, ": the ladder climbs from fp32 to bf16 or fp16"));
   return ladder(dtype);
 }
@@ -79,10 +69,11 @@ int compare(const Options& o) {
   return 0;
 }
 
-int run(const CLI::App& app, const Options& o, const Common& common) {
+int run(const Arguments& app, const Options& o, const Common& common) {
   if (!o.compare.empty()) return compare(o);
-  std::vector<std::string> prompts = read_prompts(o.text, o.prompts);
-  prompts.insert(prompts.end(), o.prompt.begin(), o.prompt.end());
+  std::vector<std::string> texts = o.text;
+  texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
+  std::vector<std::string> prompts = read_prompts(texts, o.prompts);
   if (prompts.empty()) prompts.push_back("a red apple");
   if (o.worker) return bench_worker(o, prompts, o.seed, o.send_pictures);
   if (o.runs < 1 || o.runs > 1000) throw UsageError(cat("--runs is ", o.runs, ": expected 1 to 1000"));
@@ -116,22 +107,24 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_bench(CLI::App& app, const Common& common) {
+Command add_bench(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("bench", "Seconds, memory and drift of a setting, or of the whole ladder of optimisations");
-  c->add_option("text", o->text, "Prompts; the first one's picture is timed, all are compared with the reference's (default: a red apple)");
-  c->add_option("--prompt", o->prompt, "A prompt, as an option")->allow_extra_args(false);
-  c->add_option("--prompts", o->prompts, "File of prompts, one a line");
-  c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next")->capture_default_str();
-  c->add_option("--runs", o->runs, "Turns of each contestant, interleaved; each turn is a process of its own")->capture_default_str();
+  Arguments* c = app.add_subcommand("bench", "Seconds, memory and drift of a setting, or of the whole ladder of optimisations");
+  c->add_option("--runs", o->runs, "Turns of each contestant, interleaved; each turn is a process of its own").show_default();
   c->add_flag("--ladder", o->ladder, "Climb from fp32 with math attention to everything Vivace has, --dtype (bf16 or fp16) in between");
   c->add_flag("--reference", o->reference, "Run plain fp32 beside the setting: how much faster, how far from its picture");
+  c->add_option("--compare", o->compare, "Two reports in JSON, A and B: print ratios instead of measuring").takes(2);
+  c->add_flag("--worker", o->worker, "").hidden();
+  c->add_flag("--send-pictures", o->send_pictures, "").hidden();
+  c->group(Group::draw);
+  c->add_option("text", o->text, "Prompts; the first one's picture is timed, all are compared with the reference's (default: a red apple)");
+  c->add_option("--prompt", o->prompt, "A prompt, as an option");
+  c->add_option("--prompts", o->prompts, "File of prompts, one a line");
+  c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next").show_default();
+  o->add(*c);
+  c->group(Group::output);
   c->add_option("--json", o->json, "File for the report as JSON");
   c->add_option("--html", o->html, "File for the report as a web page of its own");
-  c->add_option("--compare", o->compare, "Two reports in JSON, A and B: print ratios instead of measuring")->expected(2);
-  c->add_flag("--worker", o->worker)->group("");
-  c->add_flag("--send-pictures", o->send_pictures)->group("");
-  o->add(*c);
   return {c, [o, c, &common] { return run(*c, *o, common); }};
 }
 

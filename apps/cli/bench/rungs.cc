@@ -22,11 +22,12 @@ std::vector<Contestant> ladder(const std::string& dtype) {
 Contestant plain_float32() { return {"fp32", {"--dtype=fp32"}}; }
 
 std::vector<std::string> acceleration_options() {
-  CLI::App app;
-  CompileFlags().add(app);
-  std::vector<std::string> names{"dtype", "profile"};
-  for (const CLI::Option* option : app.get_options())
-    if (!option->get_lnames().empty() && option->get_lnames()[0] != "help") names.push_back(option->get_lnames()[0]);
+  Arguments arguments("");
+  CompileFlags flags;
+  flags.add(arguments);
+  std::vector<std::string> names{"--dtype", "--profile"};
+  for (const Option* option : arguments.options())
+    if (option->name() != "--help") names.push_back(option->name());
   return names;
 }
 

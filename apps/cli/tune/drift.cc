@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 
 #include "base/log.h"
+#include "base/numbers.h"
 #include "bench/report_text.h"
 #include "output.h"
 #include "vivace/error.h"
@@ -42,12 +42,10 @@ DriftBound DriftBound::parse(const std::string& text) {
     const Row& row = kMeasures[i];
     const std::string head = cat(row.name, row.relation);
     if (!compact.starts_with(head)) continue;
-    const char* begin = compact.c_str() + head.size();
-    char* end = nullptr;
     DriftBound bound;
     bound.measure_ = static_cast<Measure>(i);
-    bound.limit_ = std::strtod(begin, &end);
-    if (end != begin && *end == '\0' && bound.limit_ >= row.least && bound.limit_ <= row.most) return bound;
+    bound.limit_ = parse_number<double>(std::string_view(compact).substr(head.size()), cat("--max-drift's ", row.name));
+    if (bound.limit_ >= row.least && bound.limit_ <= row.most) return bound;
     throw UsageError(cat("--max-drift \"", text, "\": expected a number from ", row.least, " to ", row.most, " behind ", head));
   }
   throw UsageError(cat("--max-drift \"", text, "\": expected a bound such as PSNR>=30, SSIM>=0.95 or MDSI<=0.2"));

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/seconds.h"
+#include "base/utf8.h"
 #include "bench/report.h"
 #include "bench/rungs.h"
 #include "commands.h"
@@ -145,7 +146,7 @@ nlohmann::json asked(const Options& o, const std::vector<std::string>& prompts) 
           {"cpu", machine.cpu},
           {"isa", machine.isa},
           {"threads", machine.threads},
-          {"model", std::filesystem::weakly_canonical(o.model).string()},
+          {"model", to_valid_utf8(std::filesystem::weakly_canonical(o.model).string())},
           {"prompts", prompts},
           {"seed", o.seed},
           {"height", call.height},
@@ -155,12 +156,12 @@ nlohmann::json asked(const Options& o, const std::vector<std::string>& prompts) 
           {"scheduler", o.scheduler}};
 }
 
-void refuse_accelerations(const CLI::App& app) {
+void refuse_accelerations(const Arguments& app) {
   for (const std::string& name : acceleration_options())
-    if (app.get_option("--" + name)->count() > 0) throw UsageError(cat("--", name, " is what tune looks for: leave it out"));
+    if (app.option(name).given()) throw UsageError(cat(name, " is what tune looks for: leave it out"));
 }
 
-int run(const CLI::App& app, const Options& o, const Common& common) {
+int run(const Arguments& app, const Options& o, const Common& common) {
   const DriftBound bound = DriftBound::parse(o.max_drift);
   refuse_accelerations(app);
   if (!(o.budget >= 0)) throw UsageError(cat("--budget is ", o.budget, ": expected seconds"));
@@ -194,16 +195,18 @@ int run(const CLI::App& app, const Options& o, const Common& common) {
 
 }  // namespace
 
-Command add_tune(CLI::App& app, const Common& common) {
+Command add_tune(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  CLI::App* c = app.add_subcommand("tune", "Find the fastest setting whose pictures stay within a bound on drift");
+  Arguments* c = app.add_subcommand("tune", "Find the fastest setting whose pictures stay within a bound on drift");
+  c->add_option("--max-drift", o->max_drift, "Bound on the worst picture against eager fp32: PSNR>=30, SSIM>=0.95 or MDSI<=0.2").required();
+  c->add_option("--budget", o->budget, "Seconds after which nothing new is measured; default: no limit");
+  c->group(Group::draw);
   c->add_option("text", o->text, "Prompts to draw (default: a red apple)");
   c->add_option("--prompts", o->prompts, "File of prompts, one a line");
-  c->add_option("--max-drift", o->max_drift, "Bound on the worst picture against eager fp32: PSNR>=30, SSIM>=0.95 or MDSI<=0.2")->required();
-  c->add_option("--budget", o->budget, "Seconds after which nothing new is measured; default: no limit");
-  c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next")->capture_default_str();
-  c->add_option("--output,-o", o->output, "Profile to write, and to go on with when it is there")->capture_default_str();
+  c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next").show_default();
   o->add(*c);
+  c->group(Group::output);
+  c->add_option("--output,-o", o->output, "Profile to write, and to go on with when it is there").show_default();
   return {c, [o, c, &common] { return run(*c, *o, common); }};
 }
 
