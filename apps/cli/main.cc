@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
 
 #include "base/log.h"
 #include "base/parallel.h"
@@ -62,14 +61,6 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
-
-std::string default_model() {
-  std::error_code ignored;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", ignored);
-  const auto installed = program.parent_path().parent_path() / "share" / "vivace" / "emoji-xl";
-  return std::filesystem::is_directory(installed, ignored) ? installed.string() : VIVACE_DEFAULT_MODEL;
-}
-
 }  // namespace vivace::cli
 
 int main(int argc, char** argv) {

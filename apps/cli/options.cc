@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <ranges>
 #include <utility>
 
@@ -233,6 +234,13 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   options.cache = cache.options();
   options.scheduler = scheduler;
   return DiffusionPipeline::from_pretrained(model, options);
+}
+
+std::string default_model() {
+  std::error_code ignored;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", ignored);
+  const auto installed = program.parent_path().parent_path() / "share" / "vivace" / "emoji-xl";
+  return std::filesystem::is_directory(installed, ignored) ? installed.string() : VIVACE_DEFAULT_MODEL;
 }
 
 std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file) {

@@ -123,7 +123,7 @@ TEST(Numbers, OutOfRangeOrNoneAreRefused) {
   expect_refused(vivace({"generate", "x", "--timesteps", "999,,500"}), 2, {"--timesteps", "number"});
   expect_refused(vivace({"generate", "x", "--original-size", "512", "0x10"}), 2, {"--original-size", "0x10"});
   expect_refused(vivace({"generate", "x", "--original-size", "512"}), 2, {"--original-size", "2 values"});
-  expect_refused(vivace({"tune", "--max-drift", "PSNR>=0x1E"}), 2, {"PSNR", "0X1E"});
+  expect_refused(vivace({"tune", "--max-drift", "PSNR>=0x1E"}), 2, {"--max-drift", "PSNR>=0x1E"});
   expect_refused(vivace({"export", "-o", "x", "--size", "64x1e2"}), 2, {"--size", "1e2"});
   expect_refused(vivace({"make-random", "a", "b", "--seed", "4294967296"}), 2, {"--seed", "4294967295"});
   expect_refused(vivace({"make-random", "a", "b", "--max-shard-size", "1.5.5GB"}), 2, {"--max-shard-size", "1.5.5"});

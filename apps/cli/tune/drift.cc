@@ -44,7 +44,7 @@ DriftBound DriftBound::parse(const std::string& text) {
     if (!compact.starts_with(head)) continue;
     DriftBound bound;
     bound.measure_ = static_cast<Measure>(i);
-    bound.limit_ = parse_number<double>(std::string_view(compact).substr(head.size()), cat("--max-drift's ", row.name));
+    bound.limit_ = parse_number<double>(std::string_view(compact).substr(head.size()), cat("the number of --max-drift \"", text, '"'));
     if (bound.limit_ >= row.least && bound.limit_ <= row.most) return bound;
     throw UsageError(cat("--max-drift \"", text, "\": expected a number from ", row.least, " to ", row.most, " behind ", head));
   }

@@ -16,16 +16,15 @@ using nlohmann::json;
 
 json to_json(const Measured& m) {
   // JSON has no infinity: null stands for equal pictures.
-  return {{"seconds", m.seconds},
-          {"base_seconds", m.base_seconds},
-          {"psnr", std::isinf(m.drift.psnr) ? json(nullptr) : json(m.drift.psnr)},
-          {"ssim", m.drift.ssim},
-          {"mdsi", m.drift.mdsi}};
+  return {{"seconds", m.seconds}, {"base_seconds", m.base_seconds},
+          {"noise", m.noise},     {"psnr", std::isinf(m.drift.psnr) ? json(nullptr) : json(m.drift.psnr)},
+          {"ssim", m.drift.ssim}, {"mdsi", m.drift.mdsi}};
 }
 
 Measured read_measured(const Config& c) {
   return {c.get<double>("seconds"),
           c.get<double>("base_seconds"),
+          c.get<double>("noise"),
           {c.get_or<double>("psnr", std::numeric_limits<double>::infinity()), c.get<double>("ssim"), c.get<double>("mdsi")}};
 }
 

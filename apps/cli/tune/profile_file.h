@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "tune/trial.h"
+#include "tune/measured.h"
+#include "vivace/pipeline.h"
 
 namespace vivace::cli {
 

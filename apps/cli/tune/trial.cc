@@ -32,31 +32,34 @@ Size Trial::size() const {
   return {options_.height.value_or(own.first), options_.width.value_or(own.second)};
 }
 
-Trial::Drawn Trial::draw(const PretrainedOptions& setting, size_t count) {
+std::vector<Image> Trial::draw(const PretrainedOptions& setting, size_t count) {
   DiffusionPipeline& pipe = pipeline(setting);
-  Drawn drawn;
-  double step = 1e300, decode = 1e300;
-  size_t steps = 0;
+  std::vector<Image> images;
   for (size_t i = 0; i < count; ++i) {
     call_.seed = seed_ + i;
-    PipelineOutput out = pipe(prompts_[i], call_);
-    // The fastest of many equal steps: what others on the machine take away only ever adds.
-    step = std::min(step, *std::ranges::min_element(out.timings.steps));
-    decode = std::min(decode, out.timings.decode);
-    steps = out.timings.steps.size();
-    drawn.images.push_back(std::move(out.images[0]));
+    images.push_back(pipe(prompts_[i], call_).images[0]);
   }
-  drawn.seconds = static_cast<double>(steps) * step + decode;
-  return drawn;
+  return images;
+}
+
+double Trial::seconds(const PretrainedOptions& setting) {
+  DiffusionPipeline& pipe = pipeline(setting);
+  call_.seed = seed_;
+  // A setting's first call prepares the weights, in the first step and in decoding: a short one, where the call may be shortened, is not timed.
+  CallOptions first = call_;
+  if (first.timesteps.empty() && first.sigmas.empty() && !first.denoising_end) first.num_inference_steps = std::min(first.num_inference_steps, 2);
+  pipe(prompts_[0], first);
+  const Timings timings = pipe(prompts_[0], call_).timings;
+  // The fastest of many equal steps: what others on the machine take away only ever adds.
+  return static_cast<double>(timings.steps.size()) * *std::ranges::min_element(timings.steps) + timings.decode;
 }
 
 Measured Trial::measure(const PretrainedOptions& base, const PretrainedOptions& setting) {
-  if (reference_.empty()) reference_ = draw({}, prompts_.size()).images;
-  const double before = draw(base, 1).seconds;
-  // A decode's first call prepares its weights: the setting gets a second picture, as the base does.
-  Drawn drawn = draw(setting, prompts_.size());
-  const double again = draw(setting, 1).seconds, after = draw(base, 1).seconds;
-  return {std::min(drawn.seconds, again), std::min(before, after), worst_drift(reference_, drawn.images)};
+  if (reference_.empty()) reference_ = draw({}, prompts_.size());
+  const Drift drift = worst_drift(reference_, draw(setting, prompts_.size()));
+  Measured measured = measure_in_turns([&](bool with) { return seconds(with ? setting : base); });
+  measured.drift = drift;
+  return measured;
 }
 
 }  // namespace vivace::cli

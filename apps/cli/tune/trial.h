@@ -6,22 +6,16 @@
 #include <vector>
 
 #include "options.h"
-#include "tune/drift.h"
+#include "tune/measured.h"
 
 namespace vivace::cli {
-
-struct Measured {
-  double seconds = 0, base_seconds = 0;  // a picture's steps and decoding, with the setting and with what it was compared with
-  Drift drift;
-  double gain() const { return 1 - seconds / base_seconds; }
-};
 
 class Trial {
  public:
   // Throws Interrupted between steps once a signal has come.
   Trial(const PictureOptions& options, std::vector<std::string> prompts, uint64_t seed);
 
-  // The setting against `base`, alternating; drift against eager float32. One picture of `base` before and after those of the setting.
+  // The setting against `base`, in turns; drift against eager float32.
   Measured measure(const PretrainedOptions& base, const PretrainedOptions& setting);
   // The pipeline, loaded with this dtype.
   DiffusionPipeline& pipeline(const PretrainedOptions& setting);
@@ -29,11 +23,10 @@ class Trial {
   Size size() const;
 
  private:
-  struct Drawn {
-    std::vector<Image> images;
-    double seconds = 0;
-  };
-  Drawn draw(const PretrainedOptions& setting, size_t count);
+  // Of the first `count` prompts.
+  std::vector<Image> draw(const PretrainedOptions& setting, size_t count);
+  // Of a picture's steps and decoding, once the setting is prepared.
+  double seconds(const PretrainedOptions& setting);
 
   const PictureOptions& options_;
   std::vector<std::string> prompts_;

@@ -1,5 +1,4 @@
 // vivace tune: the fastest setting whose pictures stay within a bound on drift, as a profile for `generate --profile`.
-#include <algorithm>
 #include <chrono>
 
 #include "base/log.h"
@@ -10,16 +9,13 @@
 #include "commands.h"
 #include "interrupt.h"
 #include "output.h"
-#include "tune/candidates.h"
 #include "tune/profile_file.h"
 #include "tune/trial.h"
+#include "tune/tuner.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
 namespace {
-
-// A candidate must save this share of the time: less can't be told from noise, and would spend drift on nothing.
-constexpr double kLeastGain = 0.003;
 
 struct Options : PictureOptions {
   Options() { cache.off = true; }  // every turn begins with nothing, and nothing is written while it is timed
@@ -27,115 +23,6 @@ struct Options : PictureOptions {
   std::string prompts, max_drift, output = "profile.json";
   uint64_t seed = 0;
   double budget = 0;
-};
-
-class Tuner {
- public:
-  Tuner(Trial& trial, ProfileFile& file, const DriftBound& bound, double budget, bool quiet)
-      : trial_(trial), file_(file), bound_(bound), budget_(budget), quiet_(quiet) {}
-
-  // Chooses a dtype, measures the candidates on top of it and takes those that gain most for their drift. Returns what was chosen.
-  std::vector<std::string> run() {
-    const DType dtype = choose_dtype();
-    base_ = setting_of(dtype, {}, {});
-    DiffusionPipeline& pipe = trial_.pipeline(base_);
-    candidates_ = find_candidates(pipe, trial_.size());
-    return take(measure_candidates(dtype));
-  }
-  const Measured& result() const { return result_; }
-
- private:
-  struct Found {
-    Candidate candidate;
-    Measured measured;
-  };
-
-  bool time_is_up() const { return budget_ > 0 && seconds_since(begin_) > budget_; }
-
-  // What the file knows, or else measured now and kept there.
-  Measured measured(const std::string& name, const PretrainedOptions& base, const PretrainedOptions& setting) {
-    if (const std::optional<Measured> known = file_.find(name)) return *known;
-    const Measured m = trial_.measure(base, setting);
-    file_.add(name, m);
-    if (!quiet_) std::fprintf(stderr, "%-40s %+6.1f %% time, %s\n", name.c_str(), -100 * m.gain(), bound_.text(m.drift).c_str());
-    return m;
-  }
-
-  void choose(const PretrainedOptions& setting, const std::vector<std::string>& names, const Measured& m) {
-    file_.choose(setting, names, m);
-    result_ = m;
-  }
-
-  DType choose_dtype() {
-    const PretrainedOptions plain = setting_of(float32, {}, {});
-    DType best = float32;
-    double least = 0;
-    for (DType dtype : {float32, bfloat16, float16}) {
-      if (dtype != float32 && time_is_up()) break;
-      const PretrainedOptions setting = setting_of(dtype, {}, {});
-      const Measured m = measured(cat("dtype ", dtype_name(dtype)), plain, setting);
-      // Compiled float32 is the reference but for the order of its sums; it is there even under a bound that nothing meets.
-      if (dtype != float32 && (!bound_.holds(m.drift) || m.gain() < std::max(least, kLeastGain))) continue;
-      if (dtype != float32) least = m.gain();
-      best = dtype;
-      choose(setting, {}, m);
-    }
-    return best;
-  }
-
-  std::vector<Found> measure_candidates(DType dtype) {
-    std::vector<Found> found;
-    double most = kLeastGain;
-    for (const Candidate& candidate : candidates_) {
-      const std::string name = cat(candidate.name, " in ", dtype_name(dtype));
-      if (time_is_up() && !file_.find(name)) break;
-      const PretrainedOptions setting = setting_of(dtype, candidates_, {&candidate, 1});
-      const Measured m = measured(name, base_, setting);
-      if (!bound_.holds(m.drift) || m.gain() < kLeastGain) continue;
-      found.push_back({candidate, m});
-      // Whoever is interrupted has the best single one.
-      if (m.gain() > most) choose(setting, {candidate.name}, m);
-      most = std::max(most, m.gain());
-    }
-    return found;
-  }
-
-  // By gain per drift, as many as the bound allows when they are all on: the longest beginning of the list that holds, by bisection.
-  std::vector<std::string> take(std::vector<Found> found) {
-    const auto worth = [&](const Found& f) { return f.measured.gain() / (bound_.cost(f.measured.drift) + 1e-12); };
-    std::ranges::stable_sort(found, [&](const Found& a, const Found& b) { return worth(a) > worth(b); });
-    std::vector<Candidate> order;
-    for (const Found& f : found)
-      if (f.candidate.knob.empty() || std::ranges::none_of(order, [&](const Candidate& c) { return c.knob == f.candidate.knob; }))
-        order.push_back(f.candidate);
-    size_t holds = 0, fails = order.size() + 1;
-    std::vector<std::string> names;
-    for (size_t count = order.size(); count > holds; count = (holds + fails) / 2) {
-      const std::span<const Candidate> chosen(order.data(), count);
-      const PretrainedOptions setting = setting_of(base_.dtype, candidates_, chosen);
-      const Measured m = trial_.measure(base_, setting);
-      if (!quiet_) std::fprintf(stderr, "%zu together: %+.1f %% time, %s\n", count, -100 * m.gain(), bound_.text(m.drift).c_str());
-      if (!bound_.holds(m.drift)) {
-        fails = count;
-        continue;
-      }
-      holds = count;
-      names.clear();
-      for (const Candidate& c : chosen) names.push_back(c.name);
-      choose(setting, names, m);
-    }
-    return names;
-  }
-
-  Trial& trial_;
-  ProfileFile& file_;
-  const DriftBound& bound_;
-  double budget_;
-  bool quiet_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-  PretrainedOptions base_;
-  std::vector<Candidate> candidates_;
-  Measured result_;
 };
 
 // Everything measurements depend on.
@@ -169,27 +56,44 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   if (prompts.empty()) prompts.push_back("a red apple");
   ProfileFile file(o.output, asked(o, prompts));
   Trial trial(o, prompts, o.seed);
-  Tuner tuner(trial, file, bound, o.budget, common.quiet || common.json);
+  const auto begin = std::chrono::steady_clock::now();
+  const TunerWorld world{
+      .measure = [&](const PretrainedOptions& base, const PretrainedOptions& setting) { return trial.measure(base, setting); },
+      .candidates =
+          [&](const PretrainedOptions& base) {
+            DiffusionPipeline& pipe = trial.pipeline(base);
+            return find_candidates(pipe, trial.size());
+          },
+      .time_is_up = [&] { return o.budget > 0 && seconds_since(begin) > o.budget; },
+      .say =
+          [&](const std::string& line) {
+            if (!common.quiet && !common.json) std::fprintf(stderr, "%s\n", line.c_str());
+          },
+  };
   const Uninterrupted between_steps;
-  std::vector<std::string> chosen;
+  TuneResult result;
   try {
-    chosen = tuner.run();
+    result = tune(world, file, bound);
   } catch (const Interrupted&) {
     std::error_code ignored;
     if (!std::filesystem::exists(o.output, ignored)) throw;
     std::fprintf(stderr, "vivace: interrupted; %s holds what was found so far, and the same command goes on\n", o.output.c_str());
     return 130;
   }
-  const Measured& result = tuner.result();
+  const Measured& m = result.measured;
   if (common.json)
     print_json({{"file", o.output},
-                {"chosen", chosen},
-                {"seconds", result.seconds},
-                {"base_seconds", result.base_seconds},
-                {"drift", bound.text(result.drift)}});
+                {"chosen", result.chosen},
+                {"seconds", m.seconds},
+                {"base_seconds", m.base_seconds},
+                {"noise", m.noise},
+                {"drift", bound.text(m.drift)}});
+  else if (!common.quiet && result.chosen.empty())
+    std::fprintf(stderr, "%s: the plain setting, compiled: nothing beyond it gained more than equal runs differ by (%s)\n", o.output.c_str(),
+                 bound.text().c_str());
   else if (!common.quiet)
-    std::fprintf(stderr, "%s: %zu candidates, %.2fx faster than without them, %s (%s)\n", o.output.c_str(), chosen.size(),
-                 result.base_seconds / result.seconds, bound.text(result.drift).c_str(), bound.text().c_str());
+    std::fprintf(stderr, "%s: %zu candidates, %.2fx faster than without them, %s (%s)\n", o.output.c_str(), result.chosen.size(),
+                 m.base_seconds / m.seconds, bound.text(m.drift).c_str(), bound.text().c_str());
   return 0;
 }
 
