@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "base/log.h"
+#include "base/lost_pages.h"
 #include "base/parallel.h"
 #include "base/pin_threads.h"
 #include "commands.h"
@@ -68,6 +69,7 @@ int main(int argc, char** argv) {
   cli::spin_briefly(argv);
   cli::hold_standard_streams();
   cli::handle_interrupts();
+  explain_lost_pages("vivace");
   // A limit on file sizes or a closed pipe is reported by the write that meets it.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);

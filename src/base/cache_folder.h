@@ -17,12 +17,10 @@
 #include <vector>
 
 #include "base/file_map.h"
+#include "base/hash.h"
 #include "vivace/cache.h"
 
 namespace vivace {
-
-// XXH3 (128 bits) of a text as 32 hexadecimal digits: for keys, which are to be short texts that say what they stand for.
-std::string hash_text(std::string_view text);
 
 // "500M", "20G", "1.5T", "4096": bytes, powers of 1000. nullopt for anything else.
 std::optional<uint64_t> parse_bytes(std::string_view text);

@@ -3,25 +3,41 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
 
 namespace vivace {
 
+// Which content a file has, as the kernel tells it: times in nanoseconds. `changed` (ctime) is the kernel's own, which nobody can set; `modified` is anybody's.
+struct FileStamp {
+  uint64_t device = 0, inode = 0, size = 0;
+  int64_t modified = 0, changed = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+
 class FileMap {
  public:
   // Throws UserError that names the file: missing, unreadable, a directory or other special file, empty.
-  // The file must not be truncated while it is mapped: reading a page that is gone ends the process (SIGBUS).
+  // Where a file is cut short while it is mapped, reading a page that is gone raises SIGBUS: see lost_pages.h, and check_unchanged().
   static std::shared_ptr<const FileMap> open(const std::filesystem::path& path);
   ~FileMap();
   FileMap(const FileMap&) = delete;
   FileMap& operator=(const FileMap&) = delete;
 
   const std::byte* data() const { return data_; }
-  size_t size() const { return size_; }
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  size_t size() const { return stamp_.size; }
+  std::span<const std::byte> bytes() const { return {data_, size()}; }
   const std::filesystem::path& path() const { return path_; }
+  // Of the file when it was opened, and now.
+  const FileStamp& stamp() const { return stamp_; }
+  FileStamp stamp_now() const;
+
+  // Throws UserError that names the file where it has another size or time of modification than when it was opened: its content is not to be trusted.
+  void check_unchanged() const;
+  // Copies [offset, offset + to.size()) without the map. Throws UserError that names the file where it has been cut short or cannot be read.
+  void read(size_t offset, std::span<std::byte> to) const;
 
   // Hints for the range [offset, offset + size), cut to the file; neither changes what is read.
   // will_need starts reading ahead. dont_need gives back the resident pages that lie wholly inside the range.
@@ -29,11 +45,13 @@ class FileMap {
   void dont_need(size_t offset, size_t size) const;
 
  private:
-  FileMap(std::filesystem::path path, const std::byte* data, size_t size) : path_(std::move(path)), data_(data), size_(size) {}
+  FileMap(std::filesystem::path path, int fd, const FileStamp& stamp, const std::byte* data);
+  [[noreturn]] void fail_changed() const;
 
   std::filesystem::path path_;
+  int fd_;  // stays open, to look whether the file is still the same
+  FileStamp stamp_;
   const std::byte* data_;
-  size_t size_;
 };
 
 }  // namespace vivace

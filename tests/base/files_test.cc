@@ -1,14 +1,18 @@
 #include "base/files.h"
 
 #include <gtest/gtest.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstring>
+#include <fstream>
 
 #include "base/file_map.h"
+#include "base/lost_pages.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
 
@@ -64,6 +68,51 @@ TEST(FileMap, NamesWhatItCannotMap) {
     ::chmod((folder / "secret").c_str(), 0);
     EXPECT_EQ(error(folder / "secret"), (folder / "secret").string() + ": cannot be read: Permission denied");
   }
+}
+
+TEST(FileMap, NoticesThatAFileIsNotWhatItWas) {
+  const TempFolder folder;
+  const std::string text(20000, 'a');
+  write_file(folder / "weights", text);
+  const auto map = FileMap::open(folder / "weights");
+  std::vector<std::byte> read(100);
+  map->read(text.size() - read.size(), read);
+  EXPECT_EQ(read.front(), std::byte{'a'});
+  fs::rename(folder / "weights", folder / "renamed");
+  map->check_unchanged();
+  fs::resize_file(folder / "renamed", 5000);
+  const std::string cut = (folder / "weights").string() + ": changed while it was in use (it had 20000 bytes and has 5000): start again once it is whole";
+  EXPECT_EQ(message_of<UserError>([&] { map->check_unchanged(); }), cut);
+  EXPECT_EQ(message_of<UserError>([&] { map->read(text.size() - read.size(), read); }), cut);
+  // Other bytes in the same place.
+  const auto other = FileMap::open(folder / "renamed");
+  std::fstream(folder / "renamed") << "b";
+  fs::last_write_time(folder / "renamed", fs::file_time_type::clock::now() + std::chrono::seconds(1));  // file systems' clocks are coarse
+  EXPECT_EQ(message_of<UserError>([&] { other->check_unchanged(); }), (folder / "renamed").string() + ": changed while it was in use: start again once it is whole");
+}
+
+// What ends a process is looked at in another one.
+TEST(LostPages, AreExplainedWithTheFilesName) {
+  const TempFolder folder;
+  write_file(folder / "whole", std::string(20000, 'w'));
+  write_file(folder / "cut", std::string(20000, 'c'));
+  const auto read_after = [&](bool explain, const char* name, bool mapped) {
+    if (explain) explain_lost_pages("vivace");
+    const auto first = FileMap::open(folder / "whole");
+    auto map = FileMap::open(folder / name);
+    const volatile std::byte* last = map->data() + map->size() - 1;
+    fs::resize_file(folder / name, 100);
+    if (!mapped) {
+      map.reset();
+      last = static_cast<const std::byte*>(::mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE, ::open((folder / name).c_str(), O_RDONLY), 0)) + 8000;
+    }
+    (void)*last;
+    std::exit(0);
+  };
+  EXPECT_EXIT(read_after(true, "cut", true), testing::ExitedWithCode(1), "vivace: .*/cut: changed while it was in use: it was cut short, or its disk failed; start again");
+  EXPECT_EXIT(read_after(true, "cut", false), testing::KilledBySignal(SIGBUS), "") << "a mapping of somebody else's";
+  write_file(folder / "cut", std::string(20000, 'c'));
+  EXPECT_EXIT(read_after(false, "cut", true), testing::KilledBySignal(SIGBUS), "") << "a library changes no handlers";
 }
 
 TEST(ReadFile, WholeContentWithinTheLimit) {
