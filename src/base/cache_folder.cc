@@ -153,13 +153,16 @@ CacheFolder::CacheFolder(const CacheOptions& options) {
   const fs::path folder = options.folder.empty() ? default_folder() : options.folder;
   std::error_code error;
   if (!folder.empty()) fs::create_directories(folder, error);
-  if (!folder.empty() && !error && ::access(folder.c_str(), R_OK | W_OK | X_OK) == 0) {
+  if (!folder.empty() && !error && ::access(folder.c_str(), R_OK | X_OK) == 0) {
     folder_ = fs::absolute(folder, error);
-    return;
+    writable_ = ::access(folder.c_str(), W_OK) == 0;
+    if (writable_) return;
   }
   static std::atomic<bool> told{false};
   if (!told.exchange(true))
-    info(folder.empty() ? "no cache: neither VIVACE_CACHE_DIR, XDG_CACHE_HOME nor HOME is set" : cat("no cache: ", folder.string(), " cannot be made or written"));
+    info(folder.empty() ? "no cache: neither VIVACE_CACHE_DIR, XDG_CACHE_HOME nor HOME is set"
+         : enabled()    ? cat("the cache is only read: ", folder.string(), " cannot be written")
+                        : cat("no cache: ", folder.string(), " cannot be made or read"));
 }
 
 fs::path CacheFolder::file(std::string_view kind, std::string_view key) const { return folder_ / kind / hash_text(key); }
@@ -190,7 +193,7 @@ bool CacheFolder::write(std::string_view kind, std::string_view key, std::string
 
 bool CacheFolder::write(std::string_view kind, std::string_view key, uint64_t payload_bytes, const std::function<void(const Sink&)>& fill) const {
   const uint64_t bytes = payload_offset(key.size()) + payload_bytes + sizeof(uint64_t);
-  if (!enabled() || bytes > max_bytes_) return false;
+  if (!enabled() || !writable_ || bytes > max_bytes_) return false;
   const fs::path path = file(kind, key);
   std::error_code ignored;
   fs::create_directories(path.parent_path(), ignored);
@@ -216,6 +219,11 @@ bool CacheFolder::write(std::string_view kind, std::string_view key, uint64_t pa
   }
   make_room(path);
   return true;
+}
+
+void CacheFolder::remove(std::string_view kind, std::string_view key) const {
+  std::error_code ignored;
+  if (enabled()) fs::remove(file(kind, key), ignored);
 }
 
 void CacheFolder::make_room(const fs::path& newest) const {

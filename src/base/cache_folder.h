@@ -42,11 +42,13 @@ class CacheFolder {
  public:
   // Off: nothing is found and nothing is kept.
   CacheFolder() = default;
-  // Resolves the defaults and makes the folder. Where it cannot be made or written the cache is off, and one info line a process says so.
+  // Resolves the defaults and makes the folder. One that cannot be written is read; where it cannot be made or read either the cache is off. One info
+  // line a process says so.
   // Throws UsageError when VIVACE_CACHE_SIZE is no size.
   explicit CacheFolder(const CacheOptions& options);
 
   bool enabled() const { return !folder_.empty(); }
+  bool writable() const { return writable_; }
   const std::filesystem::path& path() const { return folder_; }
   uint64_t max_bytes() const { return max_bytes_; }
 
@@ -55,11 +57,14 @@ class CacheFolder {
   // The same without reading the payload: header and size are checked, the payload's checksum is not.
   std::optional<MappedEntry> map(std::string_view kind, std::string_view key) const;
 
-  // Both replace the entry at once or not at all, then make room. False, with a warning, when the disk is full or the like: never throws for that.
+  // Both replace the entry at once or not at all, then make room. False where the folder cannot be written and, with a warning, when the disk is full or
+  // the like: never throws for that.
   bool write(std::string_view kind, std::string_view key, std::string_view payload) const;
   // For large entries: `fill` passes the payload on in pieces, payload_bytes in all, and may throw, which leaves nothing behind (no UserError: the disk's are).
   using Sink = std::function<void(std::span<const std::byte>)>;
   bool write(std::string_view kind, std::string_view key, uint64_t payload_bytes, const std::function<void(const Sink&)>& fill) const;
+
+  void remove(std::string_view kind, std::string_view key) const;
 
   // What lies there, last used first.
   std::vector<CacheEntry> entries() const;
@@ -73,6 +78,7 @@ class CacheFolder {
 
   std::filesystem::path folder_;
   uint64_t max_bytes_ = 0;
+  bool writable_ = false;
 };
 
 }  // namespace vivace

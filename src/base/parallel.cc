@@ -1,11 +1,8 @@
 #include "base/parallel.h"
 
 #include <atomic>
-#include <mutex>
-#include <system_error>
-#include <thread>
-#include <vector>
 
+#include "base/background.h"
 #include "base/log.h"
 #include "base/pool.h"
 
@@ -14,18 +11,9 @@ namespace {
 
 // `wanted`, or as many as can be started: where a limit (of the user's processes, of a container) lies below that, OpenMP would end the process.
 int startable(int wanted) {
-  std::mutex hold;
-  std::vector<std::thread> started;
-  {
-    const std::lock_guard all_at_once(hold);
-    try {
-      while (static_cast<int>(started.size()) + 1 < wanted) started.emplace_back([&] { const std::lock_guard wait(hold); });
-    } catch (const std::system_error&) {
-      warn("only ", started.size() + 1, " of ", wanted, " threads can be started here: that many are used");
-    }
-  }
-  for (std::thread& thread : started) thread.join();
-  return static_cast<int>(started.size()) + 1;
+  const int given = available_threads(wanted);
+  if (given < wanted) warn("only ", given, " of ", wanted, " threads can be started here (a limit on processes, as of ulimit -u): that many are used");
+  return given;
 }
 
 int default_threads() {

@@ -9,7 +9,9 @@
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <functional>
 
+#include "base/background.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "temp_folder.h"
@@ -112,6 +114,48 @@ TEST(CacheFolder, ADamagedEntryIsAbsent) {
   EXPECT_FALSE(cache.read("plans", "key"));
   EXPECT_TRUE(cache.write("plans", "key", "made again"));
   EXPECT_EQ(cache.read("plans", "key"), "made again");
+}
+
+// The exit code of `body` in another process, one whose user has no special rights.
+int as_nobody(const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(::geteuid() != 0 || ::setresuid(65534, 65534, 65534) == 0 ? body() : 99);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 100;
+}
+
+TEST(CacheFolder, OneThatCannotBeWrittenIsRead) {
+  const TempFolder folder;
+  ASSERT_TRUE(cache_in(folder).write("plans", "a", "first"));
+  ASSERT_TRUE(cache_in(folder).writable());
+  for (const char* path : {"", "plans"}) ::chmod((folder.path() / path).c_str(), 0555);
+  EXPECT_EQ(as_nobody([&] {
+              const CacheFolder cache = cache_in(folder);
+              if (!cache.enabled() || cache.writable()) return 1;
+              if (cache.read("plans", "a") != "first" || !cache.map("plans", "a")) return 2;
+              return cache.write("plans", "b", "second") ? 3 : 0;
+            }),
+            0);
+  ::chmod(folder.path().c_str(), 0000);
+  EXPECT_EQ(as_nobody([&] { return cache_in(folder).enabled() ? 1 : 0; }), 0);
+  for (const char* path : {"", "plans"}) ::chmod((folder.path() / path).c_str(), 0755);
+}
+
+TEST(Background, DoesWithoutThreadsWhereThereAreNone) {
+  bool done = false;
+  run_in_background([&] { done = true; }).join();
+  EXPECT_TRUE(done);
+  EXPECT_EQ(available_threads(3), 3);
+  EXPECT_EQ(as_nobody([] {
+              const rlimit none{0, 0};
+              ::setrlimit(RLIMIT_NPROC, &none);
+              bool done = false;
+              const bool joinable = run_in_background([&] { done = true; }).joinable();
+              if (joinable || !done) return 1;
+              return available_threads(3) == 1 ? 0 : 2;
+            }),
+            0);
 }
 
 TEST(CacheFolder, TheEntryUsedLongestAgoGoesFirst) {
