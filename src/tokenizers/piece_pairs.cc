@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "tokenizers/byte_pair_encoding.h"
 #include "tokenizers/unicode.h"
 #include "vivace/error.h"

@@ -7,8 +7,8 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "tokenizers/piece_pairs.h"
-#include "tokenizers/unicode.h"
 #include "tokenizers/unigram.h"
 #include "vivace/error.h"
 

@@ -142,7 +142,7 @@ TEST_P(QuantizedOps, CpuMatchesTheMeaning) {
   store_weight(normal(2, {n, kFeatures}, 0.1f), c.stored, values, w);
   Builder b(DType::float32);
   b.output("y", rows_of(b, c, false));
-  const Tensor rows = run(decompose_all(b.take()), *ref::device(), values);
+  const Tensor rows = run(decompose_all(b.take()), ref::device(), values);
   const Tensor got = run(graph_of(c), cpu::device(), values), want = run(decompose_all(graph_of(c)), ref::device(), values);
 
   // Inside a GEGLU an error of either half is multiplied by the other, and by GELU's slope, which is at most 1.13.
