@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-LAYERS = ["base", "tensor", "ir", "ops", "codegen", "weights", "tokenizers", "schedulers", "image", "quality", "models", "passes", "runtime", "backends", "compiler", "components", "pipelines"]
+LAYERS = ["base", "tensor", "ir", "ops", "codegen", "weights", "tokenizers", "schedulers", "image", "quality", "models", "passes", "runtime", "backends", "compiler", "components", "families", "pipelines"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

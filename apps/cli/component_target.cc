@@ -1,34 +1,36 @@
 #include "component_target.h"
 
 #include <algorithm>
-#include <filesystem>
+#include <limits>
 
 #include "backends/devices.h"
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
-#include "components/models.h"
-#include "components/quantized_checkpoint.h"
+#include "components/model_classes.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
 
 namespace vivace::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
-AutoencoderKLConfig vae_config(const fs::path& model) { return read_autoencoder_kl_config(Config::read(model / "vae" / "config.json")); }
-
-int64_t checked_size(const std::optional<int64_t>& given, const char* name, int64_t otherwise, int64_t scale) {
-  constexpr int64_t kLargest = 1 << 15;
-  const int64_t value = given.value_or(otherwise);
-  if (value <= 0 || value % scale || value > kLargest) throw UsageError(cat("--", name, " is ", value, ": expected a positive multiple of ", scale, " up to ", kLargest));
-  return value;
+// "vae.decode" of a class whose functions can be compiled on their own, "unet" of any other.
+std::string target_name(const DiffusionPipeline::Loaded& loaded, const SessionNeed& need) {
+  const ModelClass* model = find_model_class(loaded.parts.classes.at(std::string(need.part)));
+  return model && std::ranges::count(model->functions, need.request.function) ? cat(need.part, '.', need.request.function) : std::string(need.part);
 }
 
-std::optional<WeightMap> open_weights(const fs::path& folder, const std::string& variant) {
-  const bool any = std::ranges::any_of(fs::directory_iterator(folder), [](const auto& e) { return e.path().filename().string().find(".safetensors") != std::string::npos; });
-  return any ? std::optional(WeightMap::open(folder, variant)) : std::nullopt;
+int64_t positive(const std::optional<int64_t>& given, const char* name) {
+  if (given && *given <= 0) throw UsageError(cat("--", name, " is ", *given, ": expected a positive number of pixels"));
+  return given.value_or(0);
+}
+
+// Token ids that the model's table has.
+int64_t vocabulary_of(const Graph& graph) {
+  int64_t size = std::numeric_limits<int32_t>::max();
+  for (const Node& node : graph.nodes)
+    if (node.op == Op::embedding && graph[node.inputs[0]].op == Op::input) size = std::min(size, graph[node.inputs[1]].shape[0]);
+  return size;
 }
 
 }  // namespace
@@ -48,48 +50,33 @@ void TargetOptions::add(Arguments& app) {
   cache.add(app);
 }
 
-const std::vector<std::string>& ComponentTarget::names() {
-  static const std::vector<std::string> list{"unet", "vae.decode", "vae.encode", "text_encoder", "text_encoder_2"};
-  return list;
-}
-
-ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(options), dtype_(parse_dtype(options.dtype)) {
-  if (std::ranges::count(names(), name()) == 0) throw UsageError(cat("unknown component \"", name(), "\": expected unet, vae.decode, vae.encode, text_encoder or text_encoder_2"));
+ComponentTarget::ComponentTarget(const TargetOptions& options)
+    : options_(options),
+      loaded_(load_pipeline(options.model, {.dtype = parse_dtype(options.dtype), .variant = options.variant, .cache = options.cache.options()}, true)) {
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));
-  const fs::path model = options_.model, folder = model / name().substr(0, name().find('.'));
-  if (!fs::is_directory(folder)) throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
-  const Config json = Config::read(folder / "config.json");
-  const int64_t batch = options_.batch;
-  if (name().starts_with("text")) {
-    const CLIPTextConfig config = read_clip_text_config(json);
-    vocabulary_ = config.vocab_size;
-    request_ = clip_text_request(config, batch, config.max_position_embeddings, 1, dtype_);
-  } else {
-    const AutoencoderKLConfig vae = vae_config(model);
-    const int64_t scale = vae.scale();
-    const UNetConfig unet = read_unet_config(Config::read(model / "unet" / "config.json"));
-    height_ = checked_size(options_.height, "height", unet.sample_height * scale, scale);
-    width_ = checked_size(options_.width, "width", unet.sample_width * scale, scale);
-    if (name().starts_with("vae") && vae.force_upcast && dtype_ == DType::float16) dtype_ = DType::float32;
-    if (name() == "unet")
-      request_ = unet_request(unet, {batch, height_ / scale, width_ / scale, 77}, 1, dtype_);
-    else if (name() == "vae.decode")
-      request_ = vae_decode_request(vae, batch, height_ / scale, width_ / scale, dtype_);
-    else
-      request_ = vae_encode_request(vae, batch, height_, width_, dtype_);
+  // A call of that many pictures, without guidance: what it takes, at the batch that was asked for.
+  const Prompts prompts(std::vector<std::string>(static_cast<size_t>(options_.batch)));
+  Call call = loaded_->recipe->resolve(prompts, {.height = positive(options_.height, "height"), .width = positive(options_.width, "width")});
+  call.guidance = false;
+  call.images_in = 1;
+  height_ = call.height;
+  width_ = call.width;
+  std::string known, part;
+  for (SessionNeed& need : loaded_->recipe->sessions_for(call)) {
+    const std::string name = target_name(*loaded_, need);
+    known += cat(known.empty() ? "" : ", ", name);
+    names_.push_back(name);
+    if (options_.component.empty() && need.stage == Stage::denoise) options_.component = name;
+    if (name != options_.component) continue;
+    part = need.part;
+    request_ = std::move(need.request);
   }
-  weights_ = open_weights(folder, options_.variant);
-  compile_ = options_.compile.options(name());
-  const LayerQuantization stored = weights_ ? stored_quantization(json, *weights_, [this] { return graph(); }) : LayerQuantization();
-  if (!options_.compile.quantize.empty()) compile_.quantize = options_.compile.quantization(graph(), compile_, weights(), dtype_);
-  compile_.quantize.insert(stored.begin(), stored.end());
-}
-
-Graph ComponentTarget::graph() const {
-  return request_.build(sizes_to_build(request_, compile_.dynamic), Builder(dtype_, [this](const std::string& name) {
-                          const WeightInfo* info = weights_ ? weights_->find(name) : nullptr;
-                          return info ? info->dtype : dtype_;
-                        }));
+  if (part.empty()) throw UsageError(cat("unknown component \"", name(), "\": expected one of ", known));
+  request_.sizes["batch"] = options_.batch;
+  component_ = &loaded_->parts.model(part).component();
+  component_->compile(options_.compile.options(name()));
+  if (!options_.compile.quantize.empty()) component_->quantize(options_.compile.quantization(graph(), component_->options(), weights(), request_.dtype));
+  compile_ = component_->options();
 }
 
 // Looking at a plan must not take a minute: what earlier searches found is shown, new ones are made only when asked for.
@@ -101,10 +88,10 @@ Plan ComponentTarget::plan() const {
 }
 
 SessionLease ComponentTarget::session(Request& request) {
-  if (!weights_)
-    throw UserError(cat(options_.model, "/", name().substr(0, name().find('.')), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
-  if (!component_) component_ = std::make_unique<Component>(name(), *weights_, dtype_, compile_, CacheFolder(options_.cache.options()), open_device());
+  if (!weights())
+    throw UserError(cat(options_.model, "/", component_->name(), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
   SessionLease session = component_->lease(request_, request);
+  const int64_t vocabulary = vocabulary_of(graph());
   Generator noise(0);
   for (const PlanPort& port : session->plan().inputs) {
     const TensorType& type = session->plan().values[static_cast<size_t>(port.value)].type;
@@ -112,7 +99,7 @@ SessionLease ComponentTarget::session(Request& request) {
       session->write(port.name, Tensor::zeros(type.shape, DType::int32));
     } else if (type.dtype == DType::int32) {
       Tensor ids(type.shape, DType::int32);
-      for (int64_t i = 0; i < ids.numel(); ++i) ids.as<int32_t>()[i] = static_cast<int32_t>(noise.random32() % static_cast<uint64_t>(vocabulary_));
+      for (int64_t i = 0; i < ids.numel(); ++i) ids.as<int32_t>()[i] = static_cast<int32_t>(noise.random32() % static_cast<uint64_t>(vocabulary));
       session->write(port.name, ids);
     } else if (port.name == "timestep") {
       session->write(port.name, Tensor::full(type.shape, 500));

@@ -7,11 +7,12 @@
 
 #include "options.h"
 #include "components/component.h"
+#include "pipelines/loaded.h"
 
 namespace vivace::cli {
 
 struct TargetOptions {
-  std::string model, component = "unet", dtype = "fp32", variant;
+  std::string model, component, dtype = "fp32", variant;  // without a component: the denoiser
   std::optional<int64_t> height, width;  // of the picture; default: the model's size
   int64_t batch = 1;
   CompileFlags compile;
@@ -24,22 +25,21 @@ struct TargetOptions {
 class ComponentTarget {
  public:
   // Reads configs and, where there are any, the headers of weight files: a folder of configs alone can be explained, but not run.
-  // Throws UsageError for an unknown component or a size that the VAE's scale does not divide, UserError for what cannot be read.
+  // Throws UsageError for an unknown component or a size that the model cannot make, UserError for what cannot be read.
   explicit ComponentTarget(const TargetOptions& options);
 
-  // "unet", "vae.decode", "vae.encode", "text_encoder" or "text_encoder_2".
-  static const std::vector<std::string>& names();
-
   const std::string& name() const { return options_.component; }
-  DType dtype() const { return dtype_; }  // what it runs in; differs from the one asked for where the config says force_upcast
+  // All that there are in this checkpoint: "text_encoder", "unet", "vae.decode", ...
+  const std::vector<std::string>& names() const { return names_; }
+  DType dtype() const { return request_.dtype; }  // what it runs in; differs from the one asked for where the config says force_upcast
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
   // nullptr where the folder has none.
-  const WeightMap* weights() const { return weights_ ? &*weights_ : nullptr; }
-  // --compile and its relatives, with the layers to be quantised: those that --quantize names, and those that the unet's checkpoint holds in 8 bits.
+  const WeightMap* weights() const { return component_->weights().size() ? &component_->weights() : nullptr; }
+  // --compile and its relatives, with the layers to be quantised: those that --quantize names, and those that the checkpoint holds in 8 bits.
   const CompileOptions& compile_options() const { return compile_; }
   // Before any pass, and compiled, without timing kernels unless --autotune-seconds says so.
-  Graph graph() const;
+  Graph graph() const { return component_->graph(request_); }
   Plan plan() const;
   // Compiled, prepared, bound, and given inputs: normal noise, random token ids, timestep 500, time_ids of the size. Throws UserError without weights.
   SessionLease session(Request& request);
@@ -47,13 +47,12 @@ class ComponentTarget {
 
  private:
   TargetOptions options_;
-  DType dtype_ = DType::float32;
+  std::unique_ptr<DiffusionPipeline::Loaded> loaded_;
+  std::vector<std::string> names_;
+  Component* component_ = nullptr;
   int64_t height_ = 0, width_ = 0;
   GraphRequest request_;
   CompileOptions compile_;
-  int64_t vocabulary_ = 0;
-  std::optional<WeightMap> weights_;
-  std::unique_ptr<Component> component_;
 };
 
 }  // namespace vivace::cli

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "compiler/regions.h"
 #include "component_target.h"
+#include "components/model_classes.h"
 #include "output.h"
 #include "vivace/error.h"
 
@@ -25,27 +26,21 @@ struct Listing {
   int64_t arena_bytes = 0, constant_bytes = 0;
 };
 
-// The plans a component's weights serve: a VAE decodes and encodes.
-std::vector<std::string> targets_of(const std::string& component) {
-  return component == "vae" ? std::vector<std::string>{"vae.decode", "vae.encode"} : std::vector<std::string>{component};
-}
-
-Listing examine(const TargetOptions& options, const std::string& component, const std::string& class_name) {
+Listing examine(const TargetOptions& options, const std::string& component, const std::string& class_name, const ComponentTarget& denoiser) {
   Listing listing{.name = component, .class_name = class_name};
   std::map<std::string, int64_t> parameters;
-  for (const std::string& target : targets_of(component)) {
+  for (const std::string& target : denoiser.names()) {
+    if (target.substr(0, target.find('.')) != component) continue;
     TargetOptions one = options;
     one.component = target;
-    if (component != "unet") one.batch = 1;  // as the pipeline runs them
+    if (target != denoiser.name()) one.batch = 1;  // as the pipeline runs them
     const ComponentTarget t(one);
     const Graph graph = t.graph();
     for (const Node& node : graph.nodes)
       if (node.op == Op::weight) parameters[node.attrs.text("name")] = numel(node.shape);
     const Plan plan = t.plan();
-    if (listing.arena_bytes == 0) {
-      listing.arena_bytes = plan.arena_bytes;
-      listing.constant_bytes = plan.constant_bytes;
-    }
+    listing.arena_bytes = plan.arena_bytes;  // a VAE's decoder comes last
+    listing.constant_bytes = plan.constant_bytes;
     const auto blocks = repeated_blocks(graph);
     listing.blocks.insert(listing.blocks.end(), blocks.begin(), blocks.end());
     if (const WeightMap* weights = t.weights(); weights && listing.files == 0) {
@@ -96,22 +91,22 @@ int run(TargetOptions o, const Common& common) {
   if (!fs::is_directory(o.model)) throw UserError(cat("no model folder at ", o.model, ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
   const Config index = Config::read(fs::path(o.model) / "model_index.json");
   const std::string pipeline = index.get<std::string>("_class_name");
+  o.component.clear();
+  const ComponentTarget denoiser(o);
   std::vector<Listing> listings;
   nlohmann::json others = nlohmann::json::object();
   for (const std::string& name : index.keys()) {
     const std::string class_name = class_of(index, name);
     if (class_name.empty()) continue;
-    if (name == "unet" || name == "vae" || name == "text_encoder" || name == "text_encoder_2")
-      listings.push_back(examine(o, name, class_name));
+    if (find_model_class(class_name))
+      listings.push_back(examine(o, name, class_name, denoiser));
     else
       others[name] = class_name;
   }
-  o.component = "unet";
-  const ComponentTarget unet(o);
   if (common.json) {
     nlohmann::json components = nlohmann::json::object();
     for (const Listing& l : listings) components[l.name] = to_json(l);
-    print_json({{"model", o.model}, {"class", pipeline}, {"height", unet.height()}, {"width", unet.width()}, {"batch", o.batch}, {"dtype", dtype_name(unet.dtype())},
+    print_json({{"model", o.model}, {"class", pipeline}, {"height", denoiser.height()}, {"width", denoiser.width()}, {"batch", o.batch}, {"dtype", dtype_name(denoiser.dtype())},
                 {"components", components}, {"others", others}});
     return 0;
   }
@@ -127,7 +122,7 @@ int run(TargetOptions o, const Common& common) {
   }
   print(table.text());
   print(cat("\nIn all ", count_text(parameters), " parameters, ", bytes_text(disk), " on disk. Activations (at their peak) and weights (as prepared: ", bytes_text(weights),
-            " in all) are what the plans of a ", unet.height(), " x ", unet.width(), " picture in ", o.dtype, " take, at batch ", o.batch, " of the UNet.\n"));
+            " in all) are what the plans of a ", denoiser.height(), " x ", denoiser.width(), " picture in ", o.dtype, " take, at batch ", o.batch, " of the denoiser.\n"));
   for (const Listing& l : listings)
     if (const std::string blocks = blocks_text(l.blocks); !blocks.empty()) print(cat(l.name, " repeats ", blocks, "\n"));
   for (const auto& [name, class_name] : others.items()) print(cat(name, ": ", class_name.get<std::string>(), "\n"));

@@ -32,8 +32,9 @@ struct ModelOptions {
 class Model {
  public:
   Model(Model&&) noexcept;
+  explicit Model(std::unique_ptr<Component> component);
   Model& operator=(Model&&) noexcept;
-  ~Model();
+  virtual ~Model();
 
   // Compiles from the next call on: torch.compile's modes and options. Projections fused before stay fused.
   void compile(const CompileOptions& options);
@@ -52,7 +53,6 @@ class Model {
   const Component& component() const { return *component_; }
 
  protected:
-  explicit Model(std::unique_ptr<Component> component);
   std::unique_ptr<Component> component_;
 };
 
@@ -63,6 +63,7 @@ struct AddedCondKwargs {
 
 class UNet2DConditionModel : public Model {
  public:
+  using Model::Model;
   // `path`: the unet folder of a checkpoint. Throws UserError that names the file, field or tensor at fault.
   static UNet2DConditionModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // sample [N, C, H, W], one timestep, encoder_hidden_states [N, T, D] -> the model's prediction, float32 [N, out, H, W].
@@ -71,30 +72,37 @@ class UNet2DConditionModel : public Model {
   // The size it was made for, height and width in latent pixels; input channels.
   std::pair<int64_t, int64_t> sample_size() const;
   int64_t in_channels() const;
-
- private:
-  using Model::Model;
 };
 
-class AutoencoderKL : public Model {
+// A VAE of any class.
+class Autoencoder : public Model {
  public:
-  static AutoencoderKL from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+  using Model::Model;
   // latents [N, C, h, w], divided by the scaling factor already -> float32 [N, 3, H, W], about -1..1.
   Tensor decode(const Tensor& latents) const;
   // compile() for one of the two alone.
   void compile_decode(const CompileOptions& options);
   void compile_encode(const CompileOptions& options);
   struct Posterior {
-    Tensor mean, logvar;  // float32 [N, C, h, w]; mode() is the mean
+    Tensor mean, logvar;  // float32 [N, C, h, w]; mode() is the mean, and all there is of an AutoencoderTiny
   };
   // sample [N, 3, H, W] in -1..1.
   Posterior encode(const Tensor& sample) const;
   double scaling_factor() const;
   // Image pixels a latent pixel.
   int64_t scale() const;
+};
 
- private:
-  using Model::Model;
+class AutoencoderKL : public Autoencoder {
+ public:
+  using Autoencoder::Autoencoder;
+  static AutoencoderKL from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+};
+
+class AutoencoderTiny : public Autoencoder {
+ public:
+  using Autoencoder::Autoencoder;
+  static AutoencoderTiny from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
 };
 
 struct CLIPTextModelOutput {
@@ -107,13 +115,11 @@ struct CLIPTextModelOutput {
 
 class CLIPTextModel : public Model {
  public:
+  using Model::Model;
   static CLIPTextModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // input_ids int32 [N, T]; skip 1 gives the penultimate hidden state.
   CLIPTextModelOutput operator()(const Tensor& input_ids, int skip = 1) const;
   bool with_projection() const;
-
- private:
-  using Model::Model;
 };
 
 class T5EncoderModel : public Model {

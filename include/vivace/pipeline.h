@@ -1,4 +1,4 @@
-// Text to image. Names, arguments and defaults are those of Diffusers' StableDiffusionXLPipeline and StableDiffusionPipeline.
+// Text to image. Names, arguments and defaults are those of Diffusers' pipeline of the same name.
 #pragma once
 
 #include <array>
@@ -9,6 +9,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,9 +21,8 @@
 namespace vivace {
 
 class DiffusionPipeline;
-struct ExportOptions;  // export.h
 
-// What can be compiled on its own: "unet", "vae", "vae.decode", "vae.encode", "text_encoder", "text_encoder_2".
+// What can be compiled on its own, in any pipeline: "unet", "vae", "vae.decode", "vae.encode", "text_encoder", ...
 const std::vector<std::string>& component_names();
 
 // One prompt or a batch of them.
@@ -45,20 +45,25 @@ struct StepState {
 };
 using StepCallback = std::function<void(const DiffusionPipeline& pipe, int step, float timestep, StepState& state)>;
 
+// The arguments of all pipelines. One that the pipeline at hand does not take is a UsageError that names it.
 struct CallOptions {
   Prompts prompt_2;                            // for the second text encoder; default: prompt
   std::optional<Prompts> negative_prompt, negative_prompt_2;
   int64_t height = 0, width = 0;               // image pixels, multiples of the VAE's scale; 0: the model's own size
-  int num_inference_steps = 50;
+  std::optional<int> num_inference_steps;      // default: the class's, 50 but for LatentConsistencyModelPipeline's 4
   std::vector<double> timesteps, sigmas;       // custom ones instead of num_inference_steps
   std::optional<double> denoising_end;         // fraction of the steps, 0 to 1; 0 and 1 are all
-  std::optional<double> guidance_scale;        // default 5 (SDXL) or 7.5; above 1 guidance is on
+  std::optional<double> guidance_scale;        // default: the class's, 5 (SDXL), 7.5 (Stable Diffusion), ...; above 1 guidance is on
   double guidance_rescale = 0;
   int num_images_per_prompt = 1;
   double eta = 0;                              // DDIM
   std::optional<uint64_t> seed;                // Generator("cpu").manual_seed(seed); default: a random one, told in the output
   std::vector<uint64_t> seeds;                 // one an image instead
-  Tensor latents;                              // float32 [N, C, h, w] of unit variance, instead of drawn ones
+  std::vector<Generator*> generators;          // one, or one an image, instead of a seed; they go on from where they are
+  Tensor latents;                              // float32 of unit variance in the pipeline's shape, [N, C, h, w], instead of drawn ones
+  // Encoded prompts, as the text encoders give them, instead of texts: [prompts, tokens, width], pooled ones [prompts, width].
+  Tensor prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds, negative_pooled_prompt_embeds;
+  std::optional<int> original_inference_steps; // of the schedule that an LCM was distilled on
   std::optional<Size> original_size, target_size, negative_original_size, negative_target_size;
   Size crops_coords_top_left{0, 0}, negative_crops_coords_top_left{0, 0};
   std::optional<int> clip_skip;
@@ -93,7 +98,7 @@ struct PipelineOutput {
 struct PretrainedOptions {
   DType dtype = float32;
   std::string variant;
-  CompileOptions compile;  // for unet and vae
+  CompileOptions compile;  // for the denoiser and the VAE
   // For single components instead, by name: see component_names().
   std::map<std::string, CompileOptions> compile_components;
   CacheOptions cache;
@@ -117,31 +122,37 @@ class DiffusionPipeline {
   PipelineOutput operator()(const Prompts& prompt, const CallOptions& options = {}) const;
 
   const std::string& class_name() const;
+  // The models by their names in model_index.json, and those names. Throws UsageError for one that the checkpoint lacks.
+  Model& model(const std::string& name);
+  std::vector<std::string> models() const;
+  // The same with their classes: UsageError where the checkpoint has none, or one of another class.
   UNet2DConditionModel& unet();
-  AutoencoderKL& vae();
-  CLIPTextModel& text_encoder();    // UsageError where the checkpoint has none
+  Autoencoder& vae();
+  CLIPTextModel& text_encoder();
   CLIPTextModel& text_encoder_2();
-  // Compiles components from the next call on. Throws UsageError for a name that is none or that the checkpoint lacks.
-  void compile(const CompileOptions& options, const std::vector<std::string>& components = {"unet", "vae"});
+  // Compiles components from the next call on; without names the denoiser and the VAE. Throws UsageError for a name that is none or that the checkpoint lacks.
+  void compile(const CompileOptions& options, const std::vector<std::string>& components = {});
   Scheduler& scheduler();
   const Scheduler& scheduler() const;
   void set_scheduler(std::unique_ptr<Scheduler> scheduler);
   // Model::fuse_qkv_projections of both, or of one.
   void fuse_qkv_projections(bool unet = true, bool vae = true);
   void unfuse_qkv_projections(bool unet = true, bool vae = true);
-  // Token ids [N, 77] of a prompt by tokenizer 1 or 2.
+  // Token ids [N, T] of a prompt by tokenizer 1 or 2.
   Tensor tokenize(const Prompts& prompt, int tokenizer = 1) const;
   // Height and width of a picture when none is asked for.
   Size default_size() const;
 
-  struct Parts;
+  struct Loaded;  // the inside of a pipeline
+  Loaded& loaded();
 
  protected:
-  explicit DiffusionPipeline(std::unique_ptr<Parts> parts);
+  explicit DiffusionPipeline(std::unique_ptr<Loaded> loaded);
+  // Throws UserError where the checkpoint is of another class than `class_name`, if that is not empty.
+  DiffusionPipeline(const std::filesystem::path& path, const PretrainedOptions& options, std::string_view class_name);
 
  private:
-  friend void export_package(DiffusionPipeline& pipe, const std::filesystem::path& path, const ExportOptions& options);
-  std::unique_ptr<Parts> parts_;
+  std::unique_ptr<Loaded> loaded_;
 };
 
 class StableDiffusionXLPipeline : public DiffusionPipeline {
@@ -156,6 +167,15 @@ class StableDiffusionXLPipeline : public DiffusionPipeline {
 class StableDiffusionPipeline : public DiffusionPipeline {
  public:
   static StableDiffusionPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// Stable Diffusion distilled to few steps: 4 by default, with a guidance_scale of 8.5 that the model takes as a condition.
+class LatentConsistencyModelPipeline : public DiffusionPipeline {
+ public:
+  static LatentConsistencyModelPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;

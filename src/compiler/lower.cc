@@ -58,8 +58,8 @@ class Lowering {
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op)) lower(id);
     for (NodeId id = 0; id < graph_.size(); ++id)
-      if (graph_[id].op == Op::input) plan_.inputs.push_back({graph_[id].attrs.text("name"), id, parse_dims(graph_[id].attrs.text("dims"))});
-    for (const auto& [name, id] : graph_.outputs) plan_.outputs.push_back({name, id, {}});
+      if (graph_[id].op == Op::input) plan_.inputs.push_back({graph_[id].attrs.text("name"), id, parse_dims(graph_[id].attrs.text("dims")), graph_[id].attrs.text("state")});
+    for (const auto& [name, id] : graph_.outputs) plan_.outputs.push_back({name, id, {}, ""});
     plan_.symbols = symbols_of(plan_, options_);
     count_constants();
     plan_memory(plan_, device_);

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 
@@ -42,6 +43,11 @@ std::string files_text(const WeightMap& weights) {
   return text;
 }
 
+// Whether a folder holds weights at all, in whatever variant.
+bool has_weights(const std::filesystem::path& folder) {
+  return std::ranges::any_of(std::filesystem::directory_iterator(folder), [](const auto& entry) { return entry.path().filename().string().find(".safetensors") != std::string::npos; });
+}
+
 }  // namespace
 
 Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
@@ -49,8 +55,12 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
   if (dynamic)
     for (auto& [name, size] : sizes) {
       const auto found = request.granularity.find(name);
-      const int64_t granularity = found == request.granularity.end() ? 1 : found->second;
-      while (size < 2 * granularity) size += granularity;
+      const int64_t granularity = found == request.granularity.end() ? 1 : found->second, called = size;
+      // Sizes that differ in the call must differ here too, or a plan would take them for one (duck shapes).
+      const auto is_taken = [&, &name = name, &size = size] {
+        return std::ranges::any_of(sizes, [&](const auto& other) { return other.first != name && other.second == size && request.sizes.at(other.first) != called; });
+      };
+      while (size < 2 * granularity || is_taken()) size += granularity;
     }
   return sizes;
 }
@@ -61,9 +71,16 @@ Component::Component(std::string name, WeightMap weights, DType dtype, CompileOp
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
 }
 
-Component::Component(const std::filesystem::path& folder, const ModelOptions& options)
+Component::Component(const std::filesystem::path& folder, const ComponentOptions& options)
     : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile, {}, open_device(options.device), {.idle_bytes = options.idle_bytes}) {
   variant_ = options.variant;
+  look_ = options.look;
+  if (look_) {
+    if (!std::filesystem::is_directory(folder)) throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
+    if (has_weights(folder)) weights_ = WeightMap::open(folder, variant_);
+    tuning_ = TuningStore(CacheFolder(options.cache));
+    return;
+  }
   package_ = ComponentPackage::find(folder);
   const auto use_cache = [&] {
     const CacheFolder cache(options.cache);
@@ -109,9 +126,9 @@ CompileOptions Component::options(const std::string& function, const Request& re
 
 Graph Component::graph(const GraphRequest& request) const {
   check_unpackaged();
-  Graph graph = request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this](const std::string& weight) {
+  Graph graph = request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this, &request](const std::string& weight) {
                                 const WeightInfo* info = weights_.find(weight);
-                                return info ? info->dtype : DType::float32;
+                                return info ? info->dtype : request.dtype;
                               }));
   verify(graph, GraphStage::model);
   return graph;
@@ -268,7 +285,7 @@ Graph Component::typical_graph() const {
 }
 
 void Component::check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored) const {
-  if (package_ || cache().weights_checked()) return;
+  if (package_ || look_ || cache().weights_checked()) return;
   std::vector<ExpectedWeight> expected;
   std::set<std::string> seen;
   for (const Graph& g : graphs())

@@ -36,13 +36,20 @@ struct GraphRequest {
 // The sizes that a graph is built for. A dynamic one is never built for a size of 1, which shapes could take for a broadcast.
 Sizes sizes_to_build(const GraphRequest& request, bool dynamic);
 
+// How a component is opened.
+struct ComponentOptions : ModelOptions {
+  ComponentOptions() = default;
+  ComponentOptions(const ModelOptions& options) : ModelOptions(options) {}
+  bool look = false;  // for tools that look at plans: weights may be missing, they are not checked, and nothing is kept but what was tuned
+};
+
 class Component {
  public:
   // `name` is the component's folder, for messages: "unet". `tuning` is where max-autotune keeps what it finds.
   Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device, const SessionLimits& limits = {});
   // `folder` is a component of a checkpoint, whose plans and prepared weights are kept in the cache, or of a package, which holds them.
   // Throws UsageError for a dtype that is none to compute in, or for a dtype or compiling that a package does not have.
-  Component(const std::filesystem::path& folder, const ModelOptions& options);
+  Component(const std::filesystem::path& folder, const ComponentOptions& options);
   virtual ~Component() = default;
 
   const std::string& name() const { return name_; }
@@ -104,6 +111,7 @@ class Component {
   void release_weight(const std::string& name) const;
 
   std::string name_, variant_;
+  bool look_ = false;
   WeightMap weights_;
   DType dtype_;
   CompileOptions options_;

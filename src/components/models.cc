@@ -58,11 +58,11 @@ GraphRequest clip_text_request(const CLIPTextConfig& config, int64_t batch, int6
           .build = [config, skip](const Sizes& s, Builder b) { return build_clip_text(config, s.at("batch"), s.at("tokens"), skip, std::move(b)); }};
 }
 
-UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptions& options)
+UNetComponent::UNetComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : Component(path, options), config_(read_unet_config(read_config(path))) {
   // Guidance makes a batch of 2; CLIP's 77 tokens.
   set_typical(request({2, config_.sample_height, config_.sample_width, 77}));
-  if (is_packaged()) return;
+  if (is_packaged() || weights().size() == 0) return;
   const auto small = [&] { return graph(request({1, 8, 8, 1})); };
   quantize(stored_quantization(read_config(path), weights(), small));
   check_weights([&] { return std::vector{small()}; });
@@ -70,20 +70,45 @@ UNetComponent::UNetComponent(const std::filesystem::path& path, const ModelOptio
 
 GraphRequest UNetComponent::request(const UNetShape& shape, int64_t timesteps) const { return unet_request(config_, shape, timesteps, dtype()); }
 
-VAEComponent::VAEComponent(const std::filesystem::path& path, const ModelOptions& options)
-    : Component(path, options),
-      config_(read_autoencoder_kl_config(read_config(path))) {
+AutoencoderKLComponent::AutoencoderKLComponent(const std::filesystem::path& path, const ComponentOptions& options)
+    : VAEComponent(path, options), config_(read_autoencoder_kl_config(read_config(path))) {
   const int64_t side = 8 * config_.scale();
   set_typical(decode_request(1, 64, 64, dtype()));
   check_weights([&] { return std::vector{graph(decode_request(1, 8, 8, dtype())), graph(encode_request(1, side, side, dtype()))}; });
 }
 
-GraphRequest VAEComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
+LatentFormat AutoencoderKLComponent::latents() const {
+  return {config_.latent_channels, config_.scale(), config_.out_channels, config_.scaling_factor, config_.shift_factor, config_.latents_mean, config_.latents_std};
+}
+
+GraphRequest AutoencoderKLComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
   return vae_decode_request(config_, batch, height, width, dtype);
 }
 
-GraphRequest VAEComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
+GraphRequest AutoencoderKLComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
   return vae_encode_request(config_, batch, height, width, dtype);
+}
+
+AutoencoderTinyComponent::AutoencoderTinyComponent(const std::filesystem::path& path, const ComponentOptions& options)
+    : VAEComponent(path, options), config_(read_autoencoder_tiny_config(read_config(path))) {
+  const int64_t side = 8 * config_.encoder_scale();
+  set_typical(decode_request(1, 64, 64, dtype()));
+  check_weights([&] { return std::vector{graph(decode_request(1, 8, 8, dtype())), graph(encode_request(1, side, side, dtype()))}; });
+}
+
+LatentFormat AutoencoderTinyComponent::latents() const {
+  return {config_.latent_channels, config_.scale(), config_.out_channels, config_.scaling_factor, config_.shift_factor, {}, {}};
+}
+
+GraphRequest AutoencoderTinyComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
+  return {.function = "decode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}}, .granularity = {},
+          .build = [config = config_](const Sizes& s, Builder b) { return build_tiny_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
+}
+
+GraphRequest AutoencoderTinyComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
+  return {.function = "encode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
+          .granularity = {{"height", config_.encoder_scale()}, {"width", config_.encoder_scale()}},
+          .build = [config = config_](const Sizes& s, Builder b) { return build_tiny_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
 }
 
 Tensor VAEComponent::decode(const Tensor& latents, Request& request) const {
@@ -109,7 +134,7 @@ Tensor VAEComponent::decode(const Tensor& latents, Request& request) const {
   return image;
 }
 
-CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options)
+CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : Component(path, options), config_(read_clip_text_config(read_config(path))) {
   config_.with_projection = config_.with_projection || (!config_.without_projection && weights().find("text_projection.weight"));
   set_typical(request(1, config_.max_position_embeddings, 0));
@@ -202,18 +227,22 @@ std::pair<int64_t, int64_t> UNet2DConditionModel::sample_size() const {
 int64_t UNet2DConditionModel::in_channels() const { return static_cast<const UNetComponent&>(*component_).config().in_channels; }
 
 AutoencoderKL AutoencoderKL::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
-  return AutoencoderKL(std::make_unique<VAEComponent>(path, options));
+  return AutoencoderKL(std::make_unique<AutoencoderKLComponent>(path, options));
 }
 
-Tensor AutoencoderKL::decode(const Tensor& latents) const {
+AutoencoderTiny AutoencoderTiny::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
+  return AutoencoderTiny(std::make_unique<AutoencoderTinyComponent>(path, options));
+}
+
+Tensor Autoencoder::decode(const Tensor& latents) const {
   Request request({}, sdpa_kernel::current());
   return static_cast<const VAEComponent&>(*component_).decode(latents, request);
 }
 
-void AutoencoderKL::compile_decode(const CompileOptions& options) { component_->compile(options, "decode"); }
-void AutoencoderKL::compile_encode(const CompileOptions& options) { component_->compile(options, "encode"); }
+void Autoencoder::compile_decode(const CompileOptions& options) { component_->compile(options, "decode"); }
+void Autoencoder::compile_encode(const CompileOptions& options) { component_->compile(options, "encode"); }
 
-AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) const {
+Autoencoder::Posterior Autoencoder::encode(const Tensor& sample) const {
   auto& vae = static_cast<const VAEComponent&>(*component_);
   need_rank(sample, 4, "sample", "[N, 3, H, W]");
   Request request({}, sdpa_kernel::current());
@@ -233,8 +262,8 @@ AutoencoderKL::Posterior AutoencoderKL::encode(const Tensor& sample) const {
   return p;
 }
 
-double AutoencoderKL::scaling_factor() const { return static_cast<const VAEComponent&>(*component_).config().scaling_factor; }
-int64_t AutoencoderKL::scale() const { return static_cast<const VAEComponent&>(*component_).config().scale(); }
+double Autoencoder::scaling_factor() const { return static_cast<const VAEComponent&>(*component_).latents().scaling_factor; }
+int64_t Autoencoder::scale() const { return static_cast<const VAEComponent&>(*component_).latents().scale; }
 
 CLIPTextModel CLIPTextModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
   return CLIPTextModel(std::make_unique<CLIPTextComponent>(path, options));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "models/autoencoder_kl/model.h"
+#include "models/autoencoder_tiny/model.h"
 #include "models/clip_text/model.h"
 #include "models/unet2d_condition/model.h"
 #include "components/component.h"
@@ -17,36 +18,65 @@ GraphRequest clip_text_request(const CLIPTextConfig& config, int64_t batch, int6
 
 class UNetComponent : public Component {
  public:
-  UNetComponent(const std::filesystem::path& path, const ModelOptions& options);
+  UNetComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const UNetConfig& config() const { return config_; }
   // `timesteps` of the schedule are known when the session is set up, where the plan wants to know them.
   GraphRequest request(const UNetShape& shape, int64_t timesteps = 1) const;
-  std::vector<std::string> repeated_blocks() const override { return {"BasicTransformerBlock"}; }  // UNet2DConditionModel._repeated_blocks
+  std::vector<std::string> repeated_blocks() const override { return {"BasicTransformerBlock"}; }
 
  private:
   UNetConfig config_;
 };
 
+// What a pipeline must know of a VAE's latents: what the denoiser sees is (latents - shift_factor) * scaling_factor, or by channel with mean and deviation.
+struct LatentFormat {
+  int64_t channels = 4, scale = 8;  // image pixels a latent pixel
+  int64_t picture_channels = 3;
+  double scaling_factor = 1, shift_factor = 0;
+  std::vector<float> mean, std;  // empty, or one a channel
+};
+
+// A VAE of any class.
 class VAEComponent : public Component {
  public:
-  VAEComponent(const std::filesystem::path& path, const ModelOptions& options);
-  const AutoencoderKLConfig& config() const { return config_; }
-  // AutoencoderKL::decode for a request.
-  Tensor decode(const Tensor& latents, Request& request) const;
+  using Component::Component;
+  virtual LatentFormat latents() const = 0;
   // height and width of the latents. `dtype` may differ from the component's: float32 for a second try.
-  GraphRequest decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const;
+  virtual GraphRequest decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const = 0;
   // height and width of the picture.
-  GraphRequest encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const;
+  virtual GraphRequest encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const = 0;
+  virtual DType decode_dtype() const { return dtype(); }
+  // Autoencoder::decode for a request.
+  Tensor decode(const Tensor& latents, Request& request) const;
+};
+
+class AutoencoderKLComponent : public VAEComponent {
+ public:
+  AutoencoderKLComponent(const std::filesystem::path& path, const ComponentOptions& options);
+  LatentFormat latents() const override;
+  GraphRequest decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const override;
+  GraphRequest encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const override;
   // float32 where a float16 decoder would overflow (force_upcast).
-  DType decode_dtype() const { return dtype() == DType::float16 && config_.force_upcast ? DType::float32 : dtype(); }
+  DType decode_dtype() const override { return dtype() == DType::float16 && config_.force_upcast ? DType::float32 : dtype(); }
 
  private:
   AutoencoderKLConfig config_;
 };
 
+class AutoencoderTinyComponent : public VAEComponent {
+ public:
+  AutoencoderTinyComponent(const std::filesystem::path& path, const ComponentOptions& options);
+  LatentFormat latents() const override;
+  GraphRequest decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const override;
+  GraphRequest encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const override;
+
+ private:
+  AutoencoderTinyConfig config_;
+};
+
 class CLIPTextComponent : public Component {
  public:
-  CLIPTextComponent(const std::filesystem::path& path, const ModelOptions& options);
+  CLIPTextComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const CLIPTextConfig& config() const { return config_; }
   // CLIPTextModel::operator() for a request.
   CLIPTextModelOutput encode(const Tensor& input_ids, int skip, Request& request) const;

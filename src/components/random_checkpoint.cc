@@ -7,11 +7,8 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "models/autoencoder_kl/model.h"
-#include "models/clip_text/model.h"
+#include "components/model_classes.h"
 #include "models/common/random_weights.h"
-#include "models/unet2d_condition/model.h"
-#include "components/models.h"
 #include "vivace/error.h"
 #include "weights/safetensors.h"
 
@@ -21,22 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // Names and shapes of a component's tensors; the graphs are asked, so there is no second list of them.
-std::map<std::string, Shape> weights_of(const fs::path& folder) {
-  const Config config = Config::read(folder / "config.json");
-  std::vector<Graph> graphs;
-  const std::string name = folder.filename().string();
-  Builder b(DType::float32);
-  if (name == "unet") {
-    const UNetConfig unet = read_unet_config(config);
-    graphs.push_back(build_unet(unet, {1, 8, 8, 1}, std::move(b)));
-  } else if (name == "vae") {
-    const AutoencoderKLConfig vae = read_autoencoder_kl_config(config);
-    graphs.push_back(build_vae_decoder(vae, 1, 8, 8, Builder(DType::float32)));
-    graphs.push_back(build_vae_encoder(vae, 1, 8 * vae.scale(), 8 * vae.scale(), Builder(DType::float32)));
-  } else {
-    const CLIPTextConfig text = read_clip_text_config(config);
-    graphs.push_back(build_clip_text(text, 1, text.max_position_embeddings, 0, std::move(b)));
-  }
+std::map<std::string, Shape> weights_of(const ModelClass& model, const fs::path& folder) {
+  const std::vector<Graph> graphs = model.graphs(Config::read(folder / "config.json"));
   std::map<std::string, Shape> result;
   for (const Graph& g : graphs)
     for (const Node& node : g.nodes)
@@ -51,10 +34,11 @@ void write_weights(const fs::path& path, const std::vector<TensorSpec>& specs, c
   });
 }
 
-void write_component(const fs::path& folder, const std::string& stem, const RandomCheckpointOptions& options) {
+void write_component(const ModelClass& model, const fs::path& folder, const RandomCheckpointOptions& options) {
+  const std::string stem(model.weights);
   std::vector<std::vector<TensorSpec>> shards(1);
   int64_t bytes = 0, total = 0;
-  for (const auto& [name, shape] : weights_of(folder)) {
+  for (const auto& [name, shape] : weights_of(model, folder)) {
     const int64_t size = numel(shape) * static_cast<int64_t>(dtype_size(options.dtype));
     if (options.max_shard_bytes > 0 && bytes > 0 && bytes + size > options.max_shard_bytes) {
       shards.emplace_back();
@@ -78,7 +62,7 @@ void write_component(const fs::path& folder, const std::string& stem, const Rand
 }  // namespace
 
 void make_random_checkpoint(const fs::path& configs, const fs::path& out, const RandomCheckpointOptions& options) {
-  Config::read(configs / "model_index.json");
+  const Config index = Config::read(configs / "model_index.json");
   std::error_code error;
   fs::create_directories(out, error);
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
@@ -89,9 +73,11 @@ void make_random_checkpoint(const fs::path& configs, const fs::path& out, const 
       fs::copy_file(entry.path(), to, fs::copy_options::overwrite_existing, error);
     if (error) throw UserError(cat("cannot write ", to.string(), ": ", error.message()));
   }
-  for (const char* name : {"text_encoder", "text_encoder_2", "unet", "vae"}) {
-    if (!fs::exists(out / name / "config.json")) continue;
-    write_component(out / name, std::string_view(name).starts_with("text") ? "model" : "diffusion_pytorch_model", options);
+  for (const std::string& name : index.keys()) {
+    if (!index.is_list(name)) continue;
+    const auto entry = index.get<std::vector<std::optional<std::string>>>(name);
+    const ModelClass* model = entry.size() == 2 && entry[1] ? find_model_class(*entry[1]) : nullptr;
+    if (model && fs::exists(out / name / "config.json")) write_component(*model, out / name, options);
   }
 }
 

@@ -18,7 +18,7 @@ struct RandomCheckpointOptions {
   std::function<void(const std::string& component, const std::string& tensor)> on_tensor;
 };
 
-// Copies everything but weights from `configs` to `out` and writes weights for text encoders, unet and vae, by the rule and one tensor at a time.
+// Copies everything but weights from `configs` to `out` and writes weights for all models, by the rule and one tensor at a time.
 // `configs` is a Diffusers folder; tokenizers may be missing. Throws UserError naming what is wrong or cannot be written.
 void make_random_checkpoint(const std::filesystem::path& configs, const std::filesystem::path& out, const RandomCheckpointOptions& options);
 

@@ -17,7 +17,7 @@ GraphRequest aura_flow_transformer_2d_request(const AuraFlowTransformer2DConfig&
 
 class T5EncoderComponent : public Component {
  public:
-  T5EncoderComponent(const std::filesystem::path& path, const ModelOptions& options);
+  T5EncoderComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const T5EncoderConfig& config() const { return config_; }
   // T5EncoderModel::operator() for a request.
   Tensor encode(const Tensor& input_ids, const Tensor& attention_mask, Request& request);
@@ -29,7 +29,7 @@ class T5EncoderComponent : public Component {
 
 class FluxTransformer2DComponent : public Component {
  public:
-  FluxTransformer2DComponent(const std::filesystem::path& path, const ModelOptions& options);
+  FluxTransformer2DComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const FluxTransformer2DConfig& config() const { return config_; }
   GraphRequest request(const FluxTransformer2DShape& shape, int64_t timesteps = 1) const { return flux_transformer_2d_request(config_, shape, timesteps, dtype()); }
   std::vector<std::string> repeated_blocks() const override { return {"FluxTransformerBlock", "FluxSingleTransformerBlock"}; }
@@ -40,7 +40,7 @@ class FluxTransformer2DComponent : public Component {
 
 class AuraFlowTransformer2DComponent : public Component {
  public:
-  AuraFlowTransformer2DComponent(const std::filesystem::path& path, const ModelOptions& options);
+  AuraFlowTransformer2DComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const AuraFlowTransformer2DConfig& config() const { return config_; }
   GraphRequest request(const AuraFlowTransformer2DShape& shape, int64_t timesteps = 1) const { return aura_flow_transformer_2d_request(config_, shape, timesteps, dtype()); }
 

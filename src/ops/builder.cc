@@ -20,6 +20,11 @@ Value Builder::input(std::string_view name, DType dtype, Shape shape, Phase phas
   return {graph_.add(std::move(node))};
 }
 
+void Builder::state(Value memory, std::string_view name, Value next) {
+  graph_[memory.id].attrs.set("state", std::string(name));
+  output(name, next);
+}
+
 Value Builder::weight(std::string_view name, Shape shape, Here here) {
   const std::string full = prefix_.empty() ? std::string(name) : prefix_ + "." + std::string(name);
   Node node{.op = Op::weight, .inputs = {}, .attrs = {{"name", full}}, .dtype = weight_dtype_ ? weight_dtype_(full) : DType::float32,

@@ -51,6 +51,9 @@ class Builder {
   Value copy(const Node& source) { return {graph_.add(source)}; }
   void output(std::string_view name, Value v) { graph_.outputs.emplace_back(name, v.id); }
 
+  // A state, which lives from one run of the step to the next: once a step is done the input `memory` takes over what `next` is, an output of that name.
+  void state(Value memory, std::string_view name, Value next);
+
   // Any op; the typed methods below are this with names.
   Value emit(Op op, std::initializer_list<Value> inputs, Attrs attrs = {}, Here here = Here::current());
   Value emit(Op op, const std::vector<Value>& inputs, Attrs attrs = {}, Here here = Here::current());

@@ -1,26 +1,23 @@
-// The sampling loop, written once: scheduler, guidance and callback around the steps of one session. Sigmas and coefficients stay on the host.
+// The sampling loop, written once: a predictor, a scheduler and a callback. It knows nothing of ranks, of guidance or of what latents are of; a start in the
+// middle, a mask, several models in a step are its callers' (pipelines/call.cc, the predictors, on_step_end).
 #pragma once
 
 #include <functional>
 #include <span>
 #include <vector>
 
-#include "runtime/session.h"
+#include "families/predictor.h"
+#include "runtime/request.h"
 #include "vivace/pipeline.h"
 
 namespace vivace {
 
 struct DenoiseRequest {
-  // Input "sample" [N, H, W, C], output "sample", and what tells the step: "step_index" [1] where all timesteps were given in setup, or
-  // "timestep" [1]. Set up already.
-  Session* session = nullptr;
+  Predictor* predictor = nullptr;
   Request* request = nullptr;
   Scheduler* scheduler = nullptr;  // timesteps set
-  int steps = 0;                   // how many of the scheduler's timesteps to take
-  Tensor latents;                  // float32 [images, C, h, w], at the first timestep's noise level
-  double guidance_scale = 1;       // above 1 with `guidance`: the session's batch is [negative | positive]
-  bool guidance = false;
-  double guidance_rescale = 0;
+  int first_step = 0, last_step = 0;  // of the scheduler's timesteps; the last is not taken
+  Tensor latents;                  // float32 of any shape, batch first, at the first step's noise level
   std::span<Generator* const> generators;
   std::function<void(int step, float timestep, StepState&)> on_step_end;  // may be empty
 };
@@ -32,7 +29,7 @@ struct DenoiseResult {
   int64_t allocations = 0, host_device_syncs = 0;
 };
 
-// Throws Interrupted when the request stops, UserError when the model's output is not finite, UsageError when a callback leaves latents of another shape.
+// Throws what the predictor throws, UsageError when a callback leaves latents of another shape.
 DenoiseResult denoise(DenoiseRequest request);
 
 }  // namespace vivace

@@ -8,9 +8,8 @@
 
 #include "base/files.h"
 #include "base/log.h"
-#include "base/utf8.h"
 #include "components/package.h"
-#include "pipelines/parts.h"
+#include "pipelines/loaded.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -72,26 +71,33 @@ class FolderWriter {
   fs::path path_, temporary_;
 };
 
-// The sessions that pictures of these sizes need, so that every component holds their plans and weights.
-void prepare_sessions(DiffusionPipeline::Parts& parts, const std::vector<Size>& sizes, int64_t batch) {
+// The calls that a package serves: for each size with guidance and without, with as many prompts as its pictures can be shared among.
+std::vector<Call> calls_of(const Recipe& recipe, const std::vector<Size>& sizes, const ExportOptions& options) {
+  std::vector<std::optional<int>> skips{std::nullopt};
+  skips.insert(skips.end(), options.clip_skip.begin(), options.clip_skip.end());
+  std::vector<Call> calls;
+  for (const auto& [height, width] : sizes)
+    for (int64_t prompts = 1; prompts <= options.batch; ++prompts) {
+      if (options.batch % prompts) continue;
+      const Prompts texts(std::vector<std::string>(static_cast<size_t>(prompts)));
+      // A negative prompt is given, so that it is encoded.
+      Call call = recipe.resolve(texts, {.height = height, .width = width, .num_images_per_prompt = static_cast<int>(options.batch / prompts)});
+      call.options.negative_prompt = "";
+      for (const bool guidance : {call.guidance, false})
+        for (const std::optional<int> skip : skips) {
+          call.guidance = guidance;
+          call.options.clip_skip = skip;
+          calls.push_back(call);
+        }
+    }
+  return calls;
+}
+
+// Every component holds the plans and weights of the calls' sessions.
+void prepare_sessions(const DiffusionPipeline::Loaded& loaded, const std::vector<Call>& calls) {
   Request request;
-  int64_t tokens = 0;
-  const int64_t skip = parts.is_xl ? 1 : 0;
-  for (auto* pair : {&parts.text_encoder, &parts.text_encoder_2}) {
-    if (!*pair) continue;
-    tokens = (pair == &parts.text_encoder ? parts.tokenizer : parts.tokenizer_2)->model_max_length();
-    const auto& text = static_cast<const CLIPTextComponent&>((*pair)->component());
-    text.lease(text.request(1, tokens, skip), request);
-  }
-  const int64_t scale = parts.vae->scale();
-  for (const auto& [height, width] : sizes) {
-    if (height <= 0 || width <= 0 || height % scale || width % scale)
-      throw UsageError(cat("a picture of ", height, " x ", width, " cannot be made: expected positive multiples of ", scale, " (the VAE's scale)"));
-    const UNetComponent& unet = parts.unet_component();
-    const VAEComponent& vae = parts.vae_component();
-    for (const int64_t n : {batch, 2 * batch}) unet.lease(unet.request({n, height / scale, width / scale, tokens}), request);
-    vae.lease(vae.decode_request(1, height / scale, width / scale, vae.decode_dtype()), request);
-  }
+  for (const Call& call : calls)
+    for (const SessionNeed& need : loaded.recipe->sessions_for(call)) loaded.parts.model(need.part).component().lease(need.request, request);
 }
 
 // Writes the component's folder; its entry in package.json.
@@ -111,9 +117,7 @@ nlohmann::json write_component(const Component& component, const fs::path& from,
   }
   nlohmann::json entry{{"parameters", component.num_parameters()}, {"dynamic", component.options().dynamic}, {"plans", plans}};
   if (!options.weights) {
-    const std::string checkpoint = fs::absolute(from).lexically_normal().string();
-    if (to_valid_utf8(checkpoint) != checkpoint) throw UserError(cat(in_quotes(checkpoint), " is no UTF-8: a package cannot name it, but hold the weights"));
-    entry["checkpoint"] = checkpoint;
+    entry["checkpoint"] = fs::absolute(from).lexically_normal().string();
     entry["variant"] = component.variant();
     entry["model"] = model_hash(read_file(from / "config.json"), component.weights());
     return entry;
@@ -133,27 +137,29 @@ nlohmann::json write_component(const Component& component, const fs::path& from,
 }  // namespace
 
 void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportOptions& options) {
-  DiffusionPipeline::Parts& parts = *pipe.parts_;
+  const DiffusionPipeline::Loaded& loaded = pipe.loaded();
+  const Parts& parts = loaded.parts;
   const fs::path checkpoint = parts.path;
   if (fs::exists(checkpoint / kPackageFile)) throw UsageError(cat(checkpoint.string(), " is a package already: export the checkpoint it came from"));
   if (options.batch < 1 || options.batch > 4096) throw UsageError(cat("batch is ", options.batch, ": expected 1 or more"));
   const std::vector<Size> sizes = options.sizes.empty() ? std::vector{pipe.default_size()} : options.sizes;
+  const std::vector<Call> calls = calls_of(*loaded.recipe, sizes, options);
   check_target(path);
-  prepare_sessions(parts, sizes, options.batch);
+  prepare_sessions(loaded, calls);
   FolderWriter out(path);
   nlohmann::json components = nlohmann::json::object();
-  for (auto* text : {&parts.text_encoder, &parts.text_encoder_2}) {
-    if (!*text) continue;
-    const std::string name = text == &parts.text_encoder ? "text_encoder" : "text_encoder_2";
-    components[name] = write_component((*text)->component(), checkpoint / name, out / name, options);
-    const std::string tokenizer = text == &parts.text_encoder ? "tokenizer" : "tokenizer_2";
-    copy_all(checkpoint / tokenizer, out / tokenizer);
+  DType dtype{};
+  for (const PartSpec& part : loaded.family->parts) {
+    const std::string name(part.name);
+    if (parts.has(name)) {
+      components[name] = write_component(parts.model(name).component(), checkpoint / name, out / name, options);
+      if (part.hot) dtype = parts.model(name).dtype();
+    } else if (fs::is_directory(checkpoint / name)) {
+      copy_all(checkpoint / name, out / name);
+    }
   }
-  components["unet"] = write_component(parts.unet->component(), checkpoint / "unet", out / "unet", options);
-  components["vae"] = write_component(parts.vae->component(), checkpoint / "vae", out / "vae", options);
   copy_all(checkpoint / "model_index.json", out / "model_index.json");
-  copy_all(checkpoint / "scheduler", out / "scheduler");
-  const nlohmann::json json{{"format", kPackageFormat}, {"vivace", VIVACE_VERSION}, {"build", package_build()}, {"isa", package_isa()}, {"dtype", dtype_name(parts.unet->dtype())},
+  const nlohmann::json json{{"format", kPackageFormat}, {"vivace", VIVACE_VERSION}, {"build", package_build()}, {"isa", package_isa()}, {"dtype", dtype_name(dtype)},
                             {"sizes", sizes}, {"batch", options.batch}, {"components", components}};
   write_file(out / kPackageFile, json.dump(2) + "\n");
   out.commit();

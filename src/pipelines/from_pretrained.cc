@@ -1,192 +1,128 @@
 // A checkpoint folder in Diffusers layout -> a pipeline.
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "pipelines/agreement.h"
-#include "pipelines/parts.h"
+#include "components/model_classes.h"
+#include "pipelines/loaded.h"
 #include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
 
-constexpr const char* kXL = "StableDiffusionXLPipeline";
-constexpr const char* kSD = "StableDiffusionPipeline";
-
-// Whether model_index.json names the component: ["diffusers", "UNet2DConditionModel"], with [null, null] for one that is left out.
-bool lists(const Config& index, const char* component) {
-  if (!index.has(component) || index.is_null(component)) return false;
-  const auto entry = index.get<std::vector<std::optional<std::string>>>(component);
-  return entry.size() == 2 && entry[1].has_value();
+// "UNet2DConditionModel" of ["diffusers", "UNet2DConditionModel"]; empty for a part that model_index.json leaves out, with [null, null] or altogether.
+std::string class_of(const Config& index, std::string_view part) {
+  if (!index.has(part) || index.is_null(part)) return "";
+  const auto entry = index.get<std::vector<std::optional<std::string>>>(part);
+  return entry.size() == 2 && entry[1] ? *entry[1] : "";
 }
 
 // A scheduler as the pipeline's class takes it.
-std::unique_ptr<Scheduler> make_own(const std::string& name, const std::string& config, bool is_xl) {
+std::unique_ptr<Scheduler> make_own(const Family& family, const std::string& name, const std::string& config) {
   auto scheduler = make_scheduler(name, config);
-  if (is_xl) return scheduler;
-  // StableDiffusionPipeline corrects outdated configs: it was trained with an offset of 1, and its latents are not clipped.
-  const nlohmann::json values = nlohmann::json::parse(scheduler->config());
-  nlohmann::json forced = nlohmann::json::object();
-  if (values.contains("steps_offset") && values["steps_offset"] != 1) forced["steps_offset"] = 1;
-  if (values.contains("clip_sample") && values["clip_sample"] == true) forced["clip_sample"] = false;
-  return forced.empty() ? std::move(scheduler) : make_scheduler_forced(name, config, "{}", forced.dump());
+  if (!family.scheduler_corrections) return scheduler;
+  const std::string corrections = family.scheduler_corrections(scheduler->config());
+  return corrections == "{}" ? std::move(scheduler) : make_scheduler_forced(name, config, "{}", corrections);
 }
 
-// The checkpoint's scheduler, or the one `wanted` with its config.
-std::unique_ptr<Scheduler> load_scheduler(const Config& index, const std::filesystem::path& path, bool is_xl, const std::string& wanted) {
-  // The class in the config wins over the one in the index only when the index is silent, as in Diffusers.
-  const Config file = Config::read(path);
-  const auto entry = index.get<std::vector<std::optional<std::string>>>("scheduler");
-  const std::string name = entry.size() == 2 && entry[1] ? *entry[1] : file.get<std::string>("_class_name"), config = read_file(path);
+// The checkpoint's scheduler, of the class that model_index.json names, or the one `wanted` with its config.
+std::unique_ptr<Scheduler> load_scheduler(const Family& family, const std::string& name, const std::filesystem::path& path, const std::string& wanted) {
+  const std::string config = read_file(path);
   std::unique_ptr<Scheduler> own;
   try {
-    own = make_own(name, config, is_xl);
+    own = make_own(family, name, config);
   } catch (const UserError& error) {
-    if (!wanted.empty()) return make_own(wanted, config, is_xl);
+    if (!wanted.empty()) return make_own(family, wanted, config);
     throw UserError(cat(path.string(), ": ", error.what(), "; another scheduler can take its place: --scheduler euler (PretrainedOptions::scheduler)"));
   }
   return wanted.empty() ? std::move(own) : make_scheduler(wanted, own->config());
 }
 
-void expect_class(const Config& index, const char* component, std::initializer_list<std::string_view> known) {
-  const auto entry = index.get<std::vector<std::optional<std::string>>>(component);
-  if (entry.size() == 2 && entry[1] && std::ranges::count(known, *entry[1])) return;
+const Family& family_of(const Config& index, std::span<const Family> among) {
+  const auto name = index.get<std::string>("_class_name");
+  const auto found = std::ranges::find(among, name, &Family::class_name);
+  if (found != among.end()) return *found;
   std::string expected;
-  for (std::string_view name : known) expected += (expected.empty() ? "" : " or ") + std::string(name);
-  index.unsupported(component, expected);
+  for (const Family& family : among) expected += cat(expected.empty() ? "\"" : ", \"", family.class_name, '"');
+  index.unsupported("_class_name", expected);
 }
 
-std::unique_ptr<DiffusionPipeline::Parts> load(const std::filesystem::path& path, const PretrainedOptions& options) {
-  if (!std::filesystem::is_directory(path))
-    throw UserError(cat("no model folder at ", path.string(), ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
-  const Config index = Config::read(path / "model_index.json");
-  auto parts = std::make_unique<DiffusionPipeline::Parts>();
-  parts->path = path.string();
-  parts->class_name = index.one_of("_class_name", {kXL, kSD});
-  parts->is_xl = parts->class_name == kXL;
-  parts->force_zeros_for_empty_prompt = index.get_or<bool>("force_zeros_for_empty_prompt", true);
-  for (const char* needed : {"unet", "vae", "scheduler"})
-    if (!lists(index, needed)) throw UserError(cat(index.name(), ": field \"", needed, "\" is missing: a ", parts->class_name, " needs it"));
-  expect_class(index, "unet", {"UNet2DConditionModel"});
-  expect_class(index, "vae", {"AutoencoderKL"});
+std::string joined(const std::vector<std::string_view>& names, const char* between) {
+  std::string text;
+  for (const std::string_view name : names) text += cat(text.empty() ? "" : between, name);
+  return text;
+}
 
-  const ModelOptions text{.dtype = options.dtype, .variant = options.variant,
-                          .compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape}, .cache = options.cache, .idle_bytes = options.idle_bytes, .device = options.device};
-  const ModelOptions image{.dtype = options.dtype, .variant = options.variant, .compile = options.compile, .cache = options.cache, .idle_bytes = options.idle_bytes, .device = options.device};
-  if (lists(index, "text_encoder")) {
-    expect_class(index, "text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"});
-    parts->tokenizer = CLIPTokenizer::from_pretrained(path / "tokenizer");
-    parts->text_encoder = CLIPTextModel::from_pretrained(path / "text_encoder", text);
+void load_part(const PartSpec& spec, const Config& index, const PretrainedOptions& options, bool look, DiffusionPipeline::Loaded& loaded) {
+  Parts& parts = loaded.parts;
+  const std::filesystem::path folder = std::filesystem::path(parts.path) / spec.name;
+  const std::string class_name = class_of(index, spec.name);
+  if (class_name.empty() && spec.optional) return;
+  if (class_name.empty()) throw UserError(cat(index.name(), ": field \"", spec.name, "\" is missing: a ", parts.class_name, " needs it"));
+  if (spec.classes.empty()) {
+    parts.scheduler = load_scheduler(*loaded.family, class_name, folder / "scheduler_config.json", options.scheduler);
+    return;
   }
-  if (parts->is_xl && lists(index, "text_encoder_2")) {
-    expect_class(index, "text_encoder_2", {"CLIPTextModelWithProjection"});
-    parts->tokenizer_2 = CLIPTokenizer::from_pretrained(path / "tokenizer_2");
-    parts->text_encoder_2 = CLIPTextModel::from_pretrained(path / "text_encoder_2", text);
+  if (std::ranges::count(spec.classes, class_name) == 0) index.unsupported(spec.name, joined(spec.classes, " or "));
+  if (is_tokenizer(class_name)) {
+    if (!look || std::filesystem::is_directory(folder)) parts.tokenizers.emplace(spec.name, open_tokenizer(class_name, folder));
+    return;
   }
-  if (parts->is_xl && !parts->text_encoder_2) throw UserError(cat(index.name(), ": field \"text_encoder_2\" is missing: SDXL takes its pooled prompt from it"));
-  if (!parts->is_xl && !parts->text_encoder) throw UserError(cat(index.name(), ": field \"text_encoder\" is missing: a ", kSD, " needs it"));
-  parts->unet = UNet2DConditionModel::from_pretrained(path / "unet", image);
-  parts->vae = AutoencoderKL::from_pretrained(path / "vae", image);
-  parts->scheduler = load_scheduler(index, path / "scheduler" / "scheduler_config.json", parts->is_xl, options.scheduler);
-  check_agreement(*parts);
-  if (lists(index, "safety_checker")) warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");
-  return parts;
-}
-
-std::unique_ptr<DiffusionPipeline::Parts> load_class(const std::filesystem::path& path, const PretrainedOptions& options, const std::string& name) {
-  auto parts = load(path, options);
-  if (parts->class_name != name)
-    throw UserError(cat(path.string(), " holds a ", parts->class_name, ", not a ", name, ": use DiffusionPipeline::from_pretrained or that class"));
-  return parts;
-}
-
-// In the order of the names, so that "vae" does not undo "vae.decode".
-template <class Pipeline>
-Pipeline compiled(Pipeline pipe, const PretrainedOptions& options) {
-  for (const auto& [name, own] : options.compile_components) pipe.compile(own, {name});
-  return pipe;
+  const auto& family_models = loaded.family->models;
+  const auto found = std::ranges::find(family_models, class_name, &ModelClass::name);
+  const ModelClass* model = found == family_models.end() ? find_model_class(class_name) : &*found;
+  if (!model) throw InternalError(cat(spec.name, ": no model class ", class_name));
+  ComponentOptions own;
+  own.dtype = options.dtype;
+  own.variant = options.variant;
+  own.cache = options.cache;
+  own.idle_bytes = options.idle_bytes;
+  own.device = options.device;
+  own.look = look;
+  if (spec.hot) own.compile = options.compile;
+  else own.compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape};
+  parts.models.emplace(spec.name, model->open(folder, own));
+  parts.classes.emplace(spec.name, class_name);
 }
 
 }  // namespace
 
-DiffusionPipeline::DiffusionPipeline(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::path& path, const PretrainedOptions& options, bool look,
+                                                         std::span<const Family> among) {
+  if (!std::filesystem::is_directory(path))
+    throw UserError(cat("no model folder at ", path.string(), ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
+  const Config index = Config::read(path / "model_index.json");
+  auto loaded = std::make_unique<DiffusionPipeline::Loaded>();
+  loaded->family = &family_of(index, among);
+  loaded->parts.path = path.string();
+  loaded->parts.class_name = loaded->family->class_name;
+  for (const PartSpec& spec : loaded->family->parts) load_part(spec, index, options, look, *loaded);
+  loaded->recipe = loaded->family->open(loaded->parts, index);
+  if (!class_of(index, "safety_checker").empty()) warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");
+  return loaded;
+}
+
+DiffusionPipeline::DiffusionPipeline(const std::filesystem::path& path, const PretrainedOptions& options, std::string_view class_name) : loaded_(load_pipeline(path, options)) {
+  if (!class_name.empty() && this->class_name() != class_name)
+    throw UserError(cat(path.string(), " holds a ", this->class_name(), ", not a ", class_name, ": use DiffusionPipeline::from_pretrained or that class"));
+  // In the order of the names, so that "vae" does not undo "vae.decode".
+  for (const auto& [name, own] : options.compile_components) compile(own, {name});
+}
+
+DiffusionPipeline::DiffusionPipeline(std::unique_ptr<Loaded> loaded) : loaded_(std::move(loaded)) {}
 DiffusionPipeline::DiffusionPipeline(DiffusionPipeline&&) noexcept = default;
 DiffusionPipeline& DiffusionPipeline::operator=(DiffusionPipeline&&) noexcept = default;
 DiffusionPipeline::~DiffusionPipeline() = default;
 
-DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return compiled(DiffusionPipeline(load(path, options)), options);
-}
-StableDiffusionXLPipeline StableDiffusionXLPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return compiled(StableDiffusionXLPipeline(load_class(path, options, kXL)), options);
-}
-StableDiffusionPipeline StableDiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return compiled(StableDiffusionPipeline(load_class(path, options, kSD)), options);
-}
+DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) { return {path, options, ""}; }
 
-const std::vector<std::string>& component_names() {
-  static const std::vector<std::string> names{"unet", "vae", "vae.decode", "vae.encode", "text_encoder", "text_encoder_2"};
-  return names;
-}
-
-void DiffusionPipeline::compile(const CompileOptions& options, const std::vector<std::string>& components) {
-  for (const std::string& name : components) {
-    if (name == "unet") {
-      unet().compile(options);
-    } else if (name == "vae") {
-      vae().compile(options);
-    } else if (name == "vae.decode") {
-      vae().compile_decode(options);
-    } else if (name == "vae.encode") {
-      vae().compile_encode(options);
-    } else if (name == "text_encoder") {
-      text_encoder().compile(options);
-    } else if (name == "text_encoder_2") {
-      text_encoder_2().compile(options);
-    } else {
-      throw UsageError(cat("compile: unknown component \"", name, "\": expected unet, vae, vae.decode, vae.encode, text_encoder or text_encoder_2"));
-    }
-  }
-}
-
-const std::string& DiffusionPipeline::class_name() const { return parts_->class_name; }
-UNet2DConditionModel& DiffusionPipeline::unet() { return *parts_->unet; }
-AutoencoderKL& DiffusionPipeline::vae() { return *parts_->vae; }
-Scheduler& DiffusionPipeline::scheduler() { return *parts_->scheduler; }
-const Scheduler& DiffusionPipeline::scheduler() const { return *parts_->scheduler; }
-
-CLIPTextModel& DiffusionPipeline::text_encoder() {
-  if (!parts_->text_encoder) throw UsageError("this checkpoint has no text_encoder");
-  return *parts_->text_encoder;
-}
-CLIPTextModel& DiffusionPipeline::text_encoder_2() {
-  if (!parts_->text_encoder_2) throw UsageError("this checkpoint has no text_encoder_2");
-  return *parts_->text_encoder_2;
-}
-
-void DiffusionPipeline::set_scheduler(std::unique_ptr<Scheduler> scheduler) {
-  if (!scheduler) throw UsageError("set_scheduler: there is no scheduler to set");
-  parts_->scheduler = std::move(scheduler);
-}
-
-void DiffusionPipeline::fuse_qkv_projections(bool unet, bool vae) {
-  if (unet) parts_->unet->fuse_qkv_projections();
-  if (vae) parts_->vae->fuse_qkv_projections();
-}
-
-void DiffusionPipeline::unfuse_qkv_projections(bool unet, bool vae) {
-  if (unet) parts_->unet->unfuse_qkv_projections();
-  if (vae) parts_->vae->unfuse_qkv_projections();
-}
-
-Size DiffusionPipeline::default_size() const {
-  const int64_t scale = parts_->vae->scale();
-  if (!parts_->is_xl && parts_->unet_component().config().outdated_sample_size) return {64 * scale, 64 * scale};
-  const Size latent = parts_->unet->sample_size();
-  return {latent.first * scale, latent.second * scale};
-}
+#define VIVACE_PIPELINE(name) \
+  name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) { return {path, options, #name}; }
+VIVACE_PIPELINE(StableDiffusionXLPipeline)
+VIVACE_PIPELINE(StableDiffusionPipeline)
+VIVACE_PIPELINE(LatentConsistencyModelPipeline)
+#undef VIVACE_PIPELINE
 
 }  // namespace vivace

@@ -79,6 +79,7 @@ struct PlanPort {
   std::string name;
   int32_t value;
   std::vector<PlanDim> dims;  // empty where none has a name
+  std::string state;          // of an input: the output whose value it takes over after each step; "" for none
   bool operator==(const PlanPort&) const = default;
 };
 

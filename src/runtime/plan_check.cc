@@ -52,6 +52,13 @@ class PlanCheck {
       require(exists(port.value) && ready(port.value) && !packed_[static_cast<size_t>(port.value)] && at(port.value).pitch == 0 && at(port.value).memory == Memory::device, "an output");
       check_place(port.value);
     }
+    for (const PlanPort& port : plan_.inputs) {
+      if (port.state.empty()) continue;
+      const auto next = std::ranges::find(plan_.outputs, port.state, &PlanPort::name);
+      require(next != plan_.outputs.end() && in_arena(next->value) && at(next->value).type == at(port.value).type && at(next->value).memory == Memory::device &&
+                  at(port.value).memory == Memory::device,
+              "a state");
+    }
   }
 
   [[noreturn]] void fail(const std::string& what) const { throw UserError(cat(name_, ": ", what, ": make it again")); }

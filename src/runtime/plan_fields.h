@@ -49,8 +49,8 @@ void fields(Archive& a, Same<PlanDim> auto& v) {
 
 template <class Archive>
 void fields(Archive& a, Same<PlanPort> auto& v) {
-  auto& [name, value, dims] = v;
-  a(name, value, dims);
+  auto& [name, value, dims, state] = v;
+  a(name, value, dims, state);
 }
 
 template <class Archive>

@@ -54,6 +54,12 @@ Session::Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore
   label_values();
   bind(plan_->setup, 0, setup_);
   bind(plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
+  for (const PlanPort& port : plan_->inputs)
+    if (!port.state.empty()) states_.emplace_back(port.value, std::ranges::find(plan_->outputs, port.state, &PlanPort::name)->value);
+}
+
+void Session::carry_states() {
+  for (const auto& [state, next] : states_) stream_->copy(address(state), address(next), bytes_of(plan_->values[static_cast<size_t>(state)]));
 }
 
 // The call of the kernel that will read what `step` packs.
@@ -303,6 +309,7 @@ void Session::run(Phase phase, Request& request) {
     request.check();
     run(call, request);
   }
+  if (phase == Phase::step) carry_states();
 }
 
 void Session::run_timed(Phase phase, Request& request, std::vector<double>& seconds) {
@@ -318,6 +325,7 @@ void Session::run_timed(Phase phase, Request& request, std::vector<double>& seco
     seconds[i] += std::chrono::duration<double>(after - before).count();
     before = after;
   }
+  if (phase == Phase::step) carry_states();
 }
 
 }  // namespace vivace

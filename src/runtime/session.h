@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/parallel.h"
@@ -89,6 +90,8 @@ class Session {
   std::unique_ptr<BoundKernel> bound_copy(const PlanStep& step) const;
   void label_values() const;
   Port port(const std::vector<PlanPort>& ports, const std::string& name);
+  // After a step: each state takes over what the step made of it.
+  void carry_states();
 
   std::shared_ptr<const Plan> plan_;
   Device& device_;
@@ -99,6 +102,7 @@ class Session {
   std::unique_ptr<Stream> stream_;
   const int threads_ = num_threads();  // that kernels are bound for and run on
   std::vector<Call> setup_, step_;
+  std::vector<std::pair<int32_t, int32_t>> states_;  // values: an input, and the output that it becomes
   std::shared_ptr<void> bad_value_, bad_value_host_;  // the number of the first kernel that reported one, on the device and as last fetched
 };
 

@@ -4,6 +4,7 @@
 #include "golden.h"
 #include "models/aura_flow_transformer_2d/model.h"
 #include "models/autoencoder_kl/model.h"
+#include "models/autoencoder_tiny/model.h"
 #include "models/clip_text/model.h"
 #include "models/flux_transformer_2d/model.h"
 #include "models/t5_encoder/model.h"
@@ -45,6 +46,10 @@ inline Component make_component(const nlohmann::json& item, DType dtype, int64_t
   } else if (kind == "aura_flow_transformer_2d") {
     const Tensor &latents = c.inputs.at("hidden_states"), &states = c.inputs.at("encoder_hidden_states");
     c.graph = build_aura_flow_transformer_2d(read_aura_flow_transformer_2d_config(config), {latents.dim(0), latents.dim(2), latents.dim(3), states.dim(1)}, std::move(b));
+  } else if (item.at("class") == "AutoencoderTiny") {
+    const AutoencoderTinyConfig vae = read_autoencoder_tiny_config(config);
+    const Tensor& x = c.inputs.at(kind == "vae_decode" ? "latents" : "sample");
+    c.graph = (kind == "vae_decode" ? build_tiny_decoder : build_tiny_encoder)(vae, x.dim(0), x.dim(2), x.dim(3), std::move(b));
   } else {
     const AutoencoderKLConfig vae = read_autoencoder_kl_config(config);
     const Tensor& x = c.inputs.at(kind == "vae_decode" ? "latents" : "sample");

@@ -43,7 +43,7 @@ class Components : public testing::TestWithParam<golden::Case> {
           got[name] = nhwc_to_nchw(part);
         }
       }
-      for (const char* output : {"sample", "mean", "logvar", "last_hidden_state", "pooler_output", "text_embeds"}) check(output, got, output);
+      for (const char* output : {"sample", "latents", "mean", "logvar", "last_hidden_state", "pooler_output", "text_embeds"}) check(output, got, output);
       check("hidden_states." + std::to_string(layers - skip), got, "hidden_state");
     }
   }

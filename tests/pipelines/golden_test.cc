@@ -31,12 +31,13 @@ CallOptions call_options(const nlohmann::json& call) {
     else if (key == "negative_prompt_2") o.negative_prompt_2 = prompts(value);
     else if (key == "height") o.height = value;
     else if (key == "width") o.width = value;
-    else if (key == "num_inference_steps") o.num_inference_steps = value;
+    else if (key == "num_inference_steps") o.num_inference_steps = value.get<int>();
     else if (key == "guidance_scale") o.guidance_scale = value.get<double>();
     else if (key == "guidance_rescale") o.guidance_rescale = value;
     else if (key == "denoising_end") o.denoising_end = value.get<double>();
     else if (key == "timesteps") o.timesteps = value.get<std::vector<double>>();
     else if (key == "sigmas") o.sigmas = value.get<std::vector<double>>();
+    else if (key == "original_inference_steps") o.original_inference_steps = value.get<int>();
     else if (key == "eta") o.eta = value;
     else if (key == "clip_skip") o.clip_skip = value.get<int>();
     else if (key == "num_images_per_prompt") o.num_images_per_prompt = value;

@@ -279,3 +279,37 @@ def vae_cases():
         inputs = {"sample": randn_input(name, "sample", image_shape, scale=0.5)}
         posterior = model.encode(make_input(inputs["sample"])).latent_dist
         yield {"name": name + "_encode", "kind": "vae_encode", **case, "inputs": inputs}, {"mean": posterior.mean, "logvar": posterior.logvar}
+
+
+def tiny_config(**fields) -> dict:
+    return {
+        "_class_name": "AutoencoderTiny",
+        "in_channels": 3,
+        "out_channels": 3,
+        "encoder_block_out_channels": [16, 16, 16],
+        "decoder_block_out_channels": [16, 16, 16],
+        "act_fn": "relu",
+        "latent_channels": 4,
+        "upsampling_scaling_factor": 2,
+        "num_encoder_blocks": [1, 2, 2],
+        "num_decoder_blocks": [2, 2, 1],
+        "scaling_factor": 1.0,
+        **fields,
+    }
+
+
+# name, config, shape of the latents to decode, shape of the image to encode
+TINIES = [
+    ("tiny_vae", tiny_config(), (2, 4, 6, 5), (2, 3, 24, 20)),
+    ("tiny_vae_gelu_odd", tiny_config(act_fn="gelu", latent_channels=16, num_decoder_blocks=[1, 0, 2]), (1, 16, 7, 5), (1, 3, 29, 21)),
+]
+
+
+def tiny_cases():
+    for name, config, latent_shape, image_shape in TINIES:
+        model = fill(component("vae", config))
+        case = {"class": "AutoencoderTiny", "config": config, "prefix": "", "seed": 0}
+        inputs = {"latents": randn_input(name, "latents", latent_shape, scale=3.0)}
+        yield {"name": name + "_decode", "kind": "vae_decode", **case, "inputs": inputs}, {"sample": model.decode(make_input(inputs["latents"])).sample}
+        inputs = {"sample": randn_input(name, "sample", image_shape, scale=0.5)}
+        yield {"name": name + "_encode", "kind": "vae_encode", **case, "inputs": inputs}, {"latents": model.encode(make_input(inputs["sample"])).latents}

@@ -32,13 +32,13 @@ def sample_stride(shape, max_values: int) -> int:
 
 
 class GoldenWriter:
-    """Collects cases and writes them; a fresh writer replaces all golden files of its folder."""
+    """Collects cases and writes them; a fresh writer replaces all golden files of its folder, one that keeps them replaces those of its cases' names."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, keep: bool = False):
         self.folder = folder
-        self.cases = []
+        self.cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))["cases"] if keep else []
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.bin"):
+        for old in [] if keep else folder.glob("*.bin"):
             old.unlink()
 
     def add(self, case: dict, outputs: dict[str, torch.Tensor], max_values: int) -> None:
@@ -62,7 +62,7 @@ class GoldenWriter:
             }
             data += kept.numpy().astype("<f4").tobytes()
         (self.folder / file).write_bytes(data)
-        self.cases.append({**case, "outputs": described})
+        self.cases = [c for c in self.cases if c["name"] != case["name"]] + [{**case, "outputs": described}]
 
     def finish(self, made_by: str, versions: dict[str, str]) -> None:
         """One case a line, so that a changed case is a changed line."""

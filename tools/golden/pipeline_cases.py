@@ -1,6 +1,6 @@
 """The checkpoints and calls that pipelines.py runs. Everything here is plain data, named as Diffusers names it."""
 
-from components import CROSS_DOWN, CROSS_UP, DOWN, SDXL, SD1, UP, text_config, vae_config
+from components import CROSS_DOWN, CROSS_UP, DOWN, SDXL, SD1, UP, text_config, tiny_config, vae_config
 from golden_file import randn_input
 
 EULER = {
@@ -103,6 +103,7 @@ CONFIGS = {
 
 def _case(name: str, checkpoint: str = "configs/sdxl_two_levels", *, scheduler=None, overrides=None, weights_seed=0, **call) -> dict:
     pipeline = "StableDiffusionPipeline" if checkpoint == "configs/sd1" else "StableDiffusionXLPipeline"
+    pipeline = (overrides or {}).get("model_index.json", {}).get("_class_name", pipeline)
     case = {"name": name, "pipeline": pipeline, "checkpoint": checkpoint, "weights_seed": weights_seed}
     if overrides:
         case["overrides"] = overrides
@@ -110,7 +111,8 @@ def _case(name: str, checkpoint: str = "configs/sdxl_two_levels", *, scheduler=N
         case["scheduler"] = scheduler
     seeds = call.pop("generator", 7)
     generator = {"seeds": seeds} if isinstance(seeds, list) else {"seed": seeds}
-    case["call"] = {"prompt": "a red apple", "num_inference_steps": 3, "guidance_scale": 5.0, "generator": generator, **call}
+    call = {"prompt": "a red apple", "num_inference_steps": 3, "guidance_scale": 5.0, "generator": generator, **call}
+    case["call"] = {key: value for key, value in call.items() if value is not None}
     return case
 
 
@@ -126,6 +128,12 @@ OUTDATED_DDIM = {
     "model_index.json": {"scheduler": ["diffusers", "DDIMScheduler"]},
     "scheduler/scheduler_config.json": {"_class_name": "DDIMScheduler", "clip_sample": True, "steps_offset": 0},
 }
+LCM = {
+    "model_index.json": {"_class_name": "LatentConsistencyModelPipeline", "scheduler": ["diffusers", "LCMScheduler"]},
+    "scheduler/scheduler_config.json": {"_class_name": "LCMScheduler", "original_inference_steps": 50},
+    "unet/config.json": {"time_cond_proj_dim": 16},
+}
+TINY_VAE = {"model_index.json": {"vae": ["diffusers", "AutoencoderTiny"]}, "vae/config.json": tiny_config(scaling_factor=0.5)}
 LONG = "a very long prompt about a small red house with a green garden and a blue sky, " * 6
 
 CASES = [
@@ -206,6 +214,14 @@ CASES = [
     ),
     _case("latents_mean_std", overrides={"vae/config.json": {"latents_mean": [0.5, -1.0, 0.25, 0.0], "latents_std": [2.0, 1.5, 3.0, 1.0]}}),
     _case("vae_no_quant_convs", overrides={"vae/config.json": {"use_quant_conv": False, "use_post_quant_conv": False}}),
+    # AutoencoderTiny in the VAE's place
+    _case("tiny_vae", overrides=TINY_VAE),
+    _case("sd1_tiny_vae", SD, overrides=TINY_VAE, height=32, width=40),
+    # latent consistency: the class's defaults are 4 steps and a guidance of 8.5
+    _case("lcm_defaults", SD, overrides=LCM, num_inference_steps=None, guidance_scale=None),
+    _case("lcm_batch", SD, overrides=LCM, prompt=["a dog", "a cat"], num_images_per_prompt=2, num_inference_steps=2, height=32, width=40, clip_skip=1),
+    _case("lcm_original_steps", SD, overrides=LCM, original_inference_steps=20, num_inference_steps=3, guidance_scale=1.0),
+    _case("lcm_timesteps", SD, overrides=LCM, timesteps=[999, 759, 259], num_inference_steps=None),
     # Stable Diffusion 1.x
     _case("sd1", SD, num_inference_steps=4, guidance_scale=7.5),
     _case("sd1_negative_wide", SD, negative_prompt="blue", height=32, width=56),

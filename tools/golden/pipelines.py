@@ -1,6 +1,7 @@
 """Golden files for whole pipeline calls.
 
     python tools/golden/pipelines.py          writes tests/pipelines/data
+    python tools/golden/pipelines.py NAME ... writes the cases of these names alone, and keeps the others
 
 Runs StableDiffusionXLPipeline and StableDiffusionPipeline in fp32 on the CPU: on tiny checkpoints whose configs are in tests/pipelines/data/configs
 and whose weights follow the rule in weights.py, and on assets/emoji-xl. The calls are in pipeline_cases.py, the formats in README.md.
@@ -8,6 +9,7 @@ and whose weights follow the rule in weights.py, and on assets/emoji-xl. The cal
 
 import json
 import shutil
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -99,9 +101,13 @@ def main() -> None:
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
-    write_configs()
-    writer = GoldenWriter(DATA)
+    names = sys.argv[1:]
+    if not names:
+        write_configs()
+    writer = GoldenWriter(DATA, keep=bool(names))
     for case in CASES:
+        if names and case["name"] not in names:
+            continue
         case, outputs = run_case(case)
         real = case["checkpoint"] == EMOJI
         if real:

@@ -1,0 +1,100 @@
+#include "families/common/arguments.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+struct Argument {
+  std::string_view name;
+  bool (*given)(const CallOptions&);
+};
+
+constexpr Size kNone{0, 0};
+
+// Those that some family does not take.
+constexpr Argument kArguments[] = {
+    {"prompt_2", [](const CallOptions& o) { return !o.prompt_2.empty(); }},
+    {"negative_prompt", [](const CallOptions& o) { return o.negative_prompt.has_value(); }},
+    {"negative_prompt_2", [](const CallOptions& o) { return o.negative_prompt_2.has_value(); }},
+    {"prompt_embeds", [](const CallOptions& o) { return o.prompt_embeds.defined(); }},
+    {"negative_prompt_embeds", [](const CallOptions& o) { return o.negative_prompt_embeds.defined(); }},
+    {"pooled_prompt_embeds", [](const CallOptions& o) { return o.pooled_prompt_embeds.defined(); }},
+    {"negative_pooled_prompt_embeds", [](const CallOptions& o) { return o.negative_pooled_prompt_embeds.defined(); }},
+    {"timesteps", [](const CallOptions& o) { return !o.timesteps.empty(); }},
+    {"sigmas", [](const CallOptions& o) { return !o.sigmas.empty(); }},
+    {"original_inference_steps", [](const CallOptions& o) { return o.original_inference_steps.has_value(); }},
+    {"denoising_end", [](const CallOptions& o) { return o.denoising_end.has_value(); }},
+    {"guidance_scale", [](const CallOptions& o) { return o.guidance_scale.has_value(); }},
+    {"guidance_rescale", [](const CallOptions& o) { return o.guidance_rescale != 0; }},
+    {"eta", [](const CallOptions& o) { return o.eta != 0; }},
+    {"original_size", [](const CallOptions& o) { return o.original_size.has_value(); }},
+    {"target_size", [](const CallOptions& o) { return o.target_size.has_value(); }},
+    {"crops_coords_top_left", [](const CallOptions& o) { return o.crops_coords_top_left != kNone; }},
+    {"negative_original_size", [](const CallOptions& o) { return o.negative_original_size.has_value(); }},
+    {"negative_target_size", [](const CallOptions& o) { return o.negative_target_size.has_value(); }},
+    {"negative_crops_coords_top_left", [](const CallOptions& o) { return o.negative_crops_coords_top_left != kNone; }},
+    {"clip_skip", [](const CallOptions& o) { return o.clip_skip.has_value(); }},
+};
+
+// A side beyond this is a slip of the keyboard: one float32 activation of a VAE would take hundreds of gigabytes.
+constexpr int64_t kLargestSide = 1 << 15;
+constexpr int kMostImages = 4096;
+
+void check_embeds(const Tensor& embeds, const char* name, int64_t prompts, int64_t tokens, int64_t width) {
+  if (!embeds.defined()) return;
+  const bool fits = embeds.rank() == 3 && embeds.dim(0) == prompts && embeds.dim(2) == width && (tokens == 0 || embeds.dim(1) == tokens) && embeds.dim(1) > 0;
+  if (!fits)
+    throw UsageError(cat(name, " has shape ", to_string(embeds.shape()), ": expected [", prompts, ", ", tokens ? std::to_string(tokens) : "tokens", ", ", width, "]"));
+}
+
+}  // namespace
+
+void check_taken(const CallOptions& options, std::string_view class_name, std::span<const std::string_view> taken) {
+  std::string wrong;
+  for (const Argument& argument : kArguments)
+    if (argument.given(options) && !std::ranges::count(taken, argument.name)) wrong += cat(wrong.empty() ? "" : ", ", argument.name);
+  if (!wrong.empty()) throw UsageError(cat("a ", class_name, " does not take ", wrong));
+}
+
+void check_size(int64_t value, const char* name, int64_t multiple) {
+  if (value <= 0 || value % multiple || value > kLargestSide)
+    throw UsageError(cat(name, " is ", value, ": expected a positive multiple of ", multiple, " (the VAE's scale) up to ", kLargestSide, "; the nearest is ",
+                         std::clamp<int64_t>((std::min(value, kLargestSide) + multiple / 2) / multiple, 1, kLargestSide / multiple) * multiple));
+}
+
+int64_t count_prompts(const Prompts& prompt, const CallOptions& o, int64_t width) {
+  if (o.prompt_embeds.defined() && !prompt.empty()) throw UsageError("prompt and prompt_embeds are both given: choose one");
+  if (o.negative_prompt && o.negative_prompt_embeds.defined()) throw UsageError("negative_prompt and negative_prompt_embeds are both given: choose one");
+  if (!o.prompt_embeds.defined() && prompt.empty()) throw UsageError("prompt is empty: give at least one text (\"\" is one)");
+  const int64_t count = o.prompt_embeds.defined() && o.prompt_embeds.rank() > 0 ? o.prompt_embeds.dim(0) : static_cast<int64_t>(prompt.size());
+  if (o.prompt_embeds.defined() && count == 0) throw UsageError("prompt_embeds has no rows: expected one a prompt");
+  check_embeds(o.prompt_embeds, "prompt_embeds", count, 0, width);
+  check_embeds(o.negative_prompt_embeds, "negative_prompt_embeds", count, o.prompt_embeds.defined() ? o.prompt_embeds.dim(1) : 0, width);
+  return count;
+}
+
+Call resolve_common(const Prompts& prompt, const CallOptions& o, int64_t prompts, Size own, int64_t scale) {
+  Call c{.options = o, .prompt = prompt, .prompts = prompts};
+  c.height = o.height ? o.height : own.first;
+  c.width = o.width ? o.width : own.second;
+  check_size(c.height, "height", scale);
+  check_size(c.width, "width", scale);
+  if (o.num_images_per_prompt < 1 || o.num_images_per_prompt > kMostImages)
+    throw UsageError(cat("num_images_per_prompt is ", o.num_images_per_prompt, ": expected 1 to ", kMostImages));
+  c.images = prompts * o.num_images_per_prompt;
+  if (o.guidance_scale && !std::isfinite(*o.guidance_scale)) throw UsageError("guidance_scale is not a finite number");
+  if (!(o.guidance_rescale >= 0 && o.guidance_rescale <= 1)) throw UsageError(cat("guidance_rescale is ", o.guidance_rescale, ": expected 0 to 1"));
+  // 0 and 1 mean the end, as everything outside of the range does in Diffusers.
+  if (o.denoising_end && !(*o.denoising_end >= 0 && *o.denoising_end <= 1))
+    throw UsageError(cat("denoising_end is ", *o.denoising_end, ": expected a fraction between 0 and 1"));
+  if (!o.timesteps.empty() && !o.sigmas.empty()) throw UsageError("timesteps and sigmas are both given: choose one");
+  if (o.clip_skip && *o.clip_skip < 0) throw UsageError(cat("clip_skip is ", *o.clip_skip, ": expected 0 or more"));
+  return c;
+}
+
+}  // namespace vivace

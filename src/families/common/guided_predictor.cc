@@ -1,0 +1,157 @@
+#include "families/common/guided_predictor.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/log.h"
+#include "tensor/half.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+// Calls fn with a pointer of the tensor's type.
+template <class Fn>
+auto with_activations(const Tensor& t, const Fn& fn) {
+  switch (t.dtype()) {
+    case DType::bfloat16:
+      return fn(t.as<bf16>());
+    case DType::float16:
+      return fn(t.as<f16>());
+    default:
+      return fn(t.as<float>());
+  }
+}
+
+// [images, channels, pixels] outside, [images, pixels, channels] inside; with one channel the same on both sides.
+struct Layout {
+  int64_t images, channels, pixels;
+  int64_t image() const { return channels * pixels; }
+};
+
+Layout layout_of(const Tensor& latents, bool channels_last) {
+  const int64_t images = latents.dim(0), channels = channels_last ? latents.dim(1) : 1;
+  return {images, channels, latents.numel() / (images * channels)};
+}
+
+// latents * factor -> the session's input, the same images again for the second half of a guided batch.
+void feed(const Tensor& latents, const Layout& l, float factor, Tensor& input) {
+  with_activations(input, [&]<class T>(const T*) {
+    T* to = input.as<T>();
+    for (int64_t n = 0; n < input.numel() / l.image(); ++n) {
+      const float* from = latents.as<float>() + n % l.images * l.image();
+      for (int64_t p = 0; p < l.pixels; ++p)
+        for (int64_t c = 0; c < l.channels; ++c) *to++ = T(from[c * l.pixels + p] * factor);
+    }
+  });
+}
+
+// positive, or with a negative prediction negative + scale * (positive - negative). Whether all of it is finite.
+template <class T>
+bool guide(const T* negative, const T* positive, const Layout& l, float scale, Tensor& prediction) {
+  bool finite = true;
+  for (int64_t n = 0; n < l.images; ++n) {
+    float* to = prediction.as<float>() + n * l.image();
+    for (int64_t p = 0; p < l.pixels; ++p)
+      for (int64_t c = 0; c < l.channels; ++c) {
+        auto x = static_cast<float>(*positive++);
+        if (negative) {
+          const auto from = static_cast<float>(*negative++);
+          x = from + scale * (x - from);
+        }
+        finite = finite && std::isfinite(x);
+        to[c * l.pixels + p] = x;
+      }
+  }
+  return finite;
+}
+
+template <class T>
+double standard_deviation(const T* x, int64_t n) {
+  double mean = 0, sum = 0;
+  for (int64_t i = 0; i < n; ++i) mean += static_cast<float>(x[i]);
+  mean /= static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) sum += (static_cast<float>(x[i]) - mean) * (static_cast<float>(x[i]) - mean);
+  return std::sqrt(sum / static_cast<double>(n - 1));
+}
+
+}  // namespace
+
+GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps, GuidedPredictorOptions options,
+                                 Request& request)
+    : options_(std::move(options)), conditioning_(std::move(conditioning)), request_(request), sessions_(std::move(sessions)) {
+  if (sessions_.empty() || sessions_.size() > (options_.guidance == Guidance::in_turn ? 2 : 1))
+    throw InternalError(cat(options_.name, ": ", sessions_.size(), " sessions for a predictor"));
+  timesteps_ = Tensor::from({static_cast<int64_t>(timesteps.size())}, timesteps);
+  for (float& t : timesteps_.floats()) t *= options_.timestep_scale;
+  for (const SessionLease& session : sessions_) {
+    const bool scheduled = session->has_input("step_index");
+    ports_.push_back({session->input(options_.input), session->input(scheduled ? "step_index" : "timestep"), session->output(options_.output), scheduled});
+  }
+  if (alternates()) negative_ = positive().clone();
+  else
+    for (size_t i = 0; i < sessions_.size(); ++i) set_up(*sessions_[i], i + 1 < sessions_.size());
+}
+
+void GuidedPredictor::set_up(Session& session, bool negative) {
+  for (const auto& [name, positive] : conditioning_.positive) {
+    if (!session.has_input(name)) continue;
+    const auto found = conditioning_.negative.find(name);
+    const Tensor other = found == conditioning_.negative.end() ? positive : found->second;
+    const Tensor both[] = {other, positive};
+    session.write(name, options_.guidance == Guidance::halves ? concat_rows(both) : negative ? other : positive);
+  }
+  if (session.has_input("step_index")) session.write("timestep", timesteps_);
+  session.run(Phase::setup, request_);
+}
+
+// rescale_noise_cfg (https://arxiv.org/abs/2305.08891, section 3.4): the guided prediction gets the deviation of the positive one.
+void GuidedPredictor::rescale(Tensor& prediction) const {
+  const int64_t images = prediction.dim(0), image = prediction.numel() / images;
+  const int64_t first = options_.guidance == Guidance::halves ? images : 0;
+  for (int64_t n = 0; n < images; ++n) {
+    float* x = prediction.as<float>() + n * image;
+    const double wanted = with_activations(positive(), [&](const auto* all) { return standard_deviation(all + (first + n) * image, image); });
+    const auto factor = static_cast<float>(options_.rescale * wanted / standard_deviation(x, image) + (1 - options_.rescale));
+    for (int64_t i = 0; i < image; ++i) x[i] *= factor;
+  }
+}
+
+void GuidedPredictor::predict(size_t number, int step, float timestep, float input_scale, const Tensor& latents) {
+  Session& session = *sessions_[number];
+  Ports& ports = ports_[number];
+  if (ports.input.host.numel() != latents.numel() * (options_.guidance == Guidance::halves ? 2 : 1) || ports.input.host.numel() != ports.output.host.numel())
+    throw InternalError(cat("latents ", to_string(latents.shape()), " do not fit ", options_.name, "'s input ", to_string(ports.input.host.shape()), " and output ",
+                            to_string(ports.output.host.shape())));
+  feed(latents, layout_of(latents, options_.channels_last), input_scale, ports.input.host);
+  if (ports.scheduled)
+    *ports.step.host.as<int32_t>() = step;
+  else
+    *ports.step.host.as<float>() = timestep * options_.timestep_scale;
+  session.send(ports.input);
+  session.send(ports.step);
+  session.run(Phase::step, request_);
+  session.fetch(ports.output);
+  session.wait(request_);  // a session's only one in a step
+  session.check_quantized();
+}
+
+void GuidedPredictor::predict(int step, float timestep, float input_scale, const Tensor& latents, Tensor& prediction) {
+  if (alternates()) {
+    set_up(*sessions_[0], true);
+    predict(0, step, timestep, input_scale, latents);
+    std::memcpy(negative_.data(), positive().data(), negative_.bytes());
+    set_up(*sessions_[0], false);
+  }
+  for (size_t i = 0; i < sessions_.size(); ++i) predict(i, step, timestep, input_scale, latents);
+  const bool finite = with_activations(positive(), [&]<class T>(const T* last) {
+    const T* first = options_.guidance == Guidance::none ? nullptr : negative().as<T>();
+    return guide(first, options_.guidance == Guidance::halves ? last + latents.numel() : last, layout_of(latents, options_.channels_last),
+                 static_cast<float>(options_.scale), prediction);
+  });
+  if (!finite)
+    throw UserError(cat("the ", options_.name, " gave a NaN or an infinity at step ", step + 1, " of ", options_.steps, " (timestep ", timestep, ")"));
+  if (options_.guidance != Guidance::none && options_.rescale > 0) rescale(prediction);
+}
+
+}  // namespace vivace

@@ -1,0 +1,59 @@
+// The predictor of most families: one denoiser, with guidance or without.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "families/family.h"
+
+namespace vivace {
+
+enum class Guidance : uint8_t {
+  none,     // one prediction: no guidance, or one that the model was distilled with and takes as a condition
+  halves,   // the negative prompt's prediction and the positive one's as one batch, in this order
+  in_turn,  // one after the other
+};
+
+struct GuidedPredictorOptions {
+  std::string name;  // of the denoiser, for messages
+  Guidance guidance = Guidance::none;
+  double scale = 1, rescale = 0;  // guidance_scale, guidance_rescale
+  int steps = 0;                  // of the schedule, for messages
+  float timestep_scale = 1;       // the model takes timesteps times this
+  std::string input = "sample", output = "sample";
+  bool channels_last = true;  // the model has the latents' second dimension last
+};
+
+class GuidedPredictor : public Predictor {
+ public:
+  // `sessions`: one for the images, or with halves for twice as many; with in_turn one for both prompts, which is set up for each of them at every step, or
+  // one for the negative prompt and one for the prompt, which a model with a state needs. Each has `input` and `output`, whatever `conditioning` names, and what tells the step:
+  // "step_index" [1], where "timestep" holds all of `timesteps`, or "timestep".
+  GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps, GuidedPredictorOptions options, Request& request);
+  void predict(int step, float timestep, float input_scale, const Tensor& latents, Tensor& prediction) override;
+
+ private:
+  // Ports of a session, taken once: a step takes no memory.
+  struct Ports {
+    Port input, step, output;
+    bool scheduled;
+  };
+  // Writes what is known before the first step, of the negative prompt alone or as `halves` say, and runs setup.
+  void set_up(Session& session, bool negative);
+  void predict(size_t session, int step, float timestep, float input_scale, const Tensor& latents);
+  void rescale(Tensor& prediction) const;
+  bool alternates() const { return options_.guidance == Guidance::in_turn && sessions_.size() == 1; }
+  // Where the predictions lie; with halves both in one.
+  const Tensor& negative() const { return alternates() ? negative_ : ports_.front().output.host; }
+  const Tensor& positive() const { return ports_.back().output.host; }
+
+  GuidedPredictorOptions options_;
+  Conditioning conditioning_;
+  Tensor timesteps_;
+  Request& request_;
+  std::vector<SessionLease> sessions_;
+  std::vector<Ports> ports_;
+  Tensor negative_;  // kept while the only session makes the other
+};
+
+}  // namespace vivace

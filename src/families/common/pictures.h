@@ -1,0 +1,13 @@
+// From what a VAE gives to pictures.
+#pragma once
+
+#include <string>
+
+#include "vivace/image.h"
+
+namespace vivace {
+
+// [1, 3, H, W] in about -1..1 -> a picture. Throws UserError that names the VAE's folder for a NaN or an infinity.
+Image to_image(const Tensor& sample, const std::string& vae_folder);
+
+}  // namespace vivace

@@ -1,0 +1,95 @@
+// Family: a pipeline class of Diffusers. Its parts, and the recipe that makes pictures of them.
+// A family is a folder here and a line in families.cc; the loop, loading, export and the tools know families by what stands in this header.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "components/model_classes.h"
+#include "families/common/noise.h"
+#include "families/parts.h"
+#include "families/predictor.h"
+#include "vivace/pipeline.h"
+
+namespace vivace {
+
+class Config;
+
+// A row of a family's part table.
+struct PartSpec {
+  std::string_view name;                  // the folder, and the entry of model_index.json: "unet"
+  std::vector<std::string_view> classes;  // of which it may be; empty: any scheduler
+  bool optional = false;
+  bool hot = false;  // takes most of the time: what compile() takes where no component is named
+};
+
+// A call with every default filled in.
+struct Call {
+  CallOptions options;
+  Prompts prompt;        // empty where options.prompt_embeds is given
+  int64_t prompts = 1;   // texts, or rows of prompt_embeds
+  int64_t images = 1;    // of all prompts
+  int64_t height = 0, width = 0;  // of a picture
+  double guidance_scale = 1;
+  bool guidance = false;   // there is a negative prompt, and a prediction for it
+  int64_t timesteps = 1;   // that the loop takes
+  int64_t images_in = 0;   // pictures that are encoded first
+};
+
+// What the denoiser is told beside latents and timestep, by the names of its inputs; a row an image. Negative: the same for the negative prompt.
+struct Conditioning {
+  std::map<std::string, Tensor> positive, negative;
+};
+
+enum class Stage : uint8_t { encode, denoise, decode };
+// A session that a call takes.
+struct SessionNeed {
+  std::string_view part;
+  GraphRequest request;
+  Stage stage;
+  int sessions = 1;  // at the same time
+};
+
+// The timesteps of a schedule that a call takes.
+struct StepRange {
+  int first = 0, last = 0;
+};
+
+// What a family makes of its parts. Immutable: several requests may call it at once.
+class Recipe {
+ public:
+  virtual ~Recipe() = default;
+  // Height and width of a picture when none is asked for.
+  virtual Size default_size() const = 0;
+  // Fills every default in. Every UsageError of a call is from here: an argument that the family does not take, one out of range.
+  virtual Call resolve(const Prompts& prompt, const CallOptions& options) const = 0;
+  // All sessions that the call takes: its own, those of export and of the tools, and the memory that is planned.
+  virtual std::vector<SessionNeed> sessions_for(const Call& call) const = 0;
+  virtual SchedulerTimesteps timesteps(const Call& call) const = 0;
+  // All of the scheduler's, which are set, unless the call begins later or ends earlier.
+  virtual StepRange steps(const Call& call, const Scheduler& scheduler) const;
+  virtual Conditioning encode(const Call& call, Request& request) const = 0;
+  // The latents at the noise level of the first step, in the shape of the loop. Throws UsageError for given ones of another shape.
+  virtual Tensor latents(const Call& call, const Scheduler& scheduler, int first_step, Noise& noise) const = 0;
+  // The scheduler's timesteps are set. `request` outlives the predictor.
+  virtual std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const = 0;
+  virtual std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const = 0;
+};
+
+struct Family {
+  std::string_view class_name;  // "StableDiffusionXLPipeline"
+  std::vector<PartSpec> parts;
+  // `parts` are open and outlive the recipe; `index` is model_index.json. Throws UserError where the parts do not fit one another, naming both folders.
+  std::unique_ptr<Recipe> (*open)(const Parts& parts, const Config& index) = nullptr;
+  // Fields of the checkpoint's scheduler config that the class sets right, as JSON; nullptr: none.
+  std::string (*scheduler_corrections)(const std::string& config) = nullptr;
+  std::vector<ModelClass> models;  // beside those of components/model_classes.h
+};
+
+// In families.cc, a line each.
+std::span<const Family> families();
+
+}  // namespace vivace

@@ -1,0 +1,98 @@
+#include "families/stable_diffusion/stable_diffusion.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "families/common/arguments.h"
+#include "families/common/clip_prompt.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+constexpr std::string_view kTaken[] = {"negative_prompt", "prompt_embeds",  "negative_prompt_embeds", "timesteps", "sigmas",
+                                       "guidance_scale",  "guidance_rescale", "eta",                    "clip_skip"};
+
+// The class was trained with an offset of 1, and its latents are not clipped: it sets outdated configs right.
+std::string corrections(const std::string& config) {
+  const nlohmann::json values = nlohmann::json::parse(config);
+  nlohmann::json forced = nlohmann::json::object();
+  if (values.contains("steps_offset") && values["steps_offset"] != 1) forced["steps_offset"] = 1;
+  if (values.contains("clip_sample") && values["clip_sample"] == true) forced["clip_sample"] = false;
+  return forced.dump();
+}
+
+}  // namespace
+
+StableDiffusionRecipe::StableDiffusionRecipe(const Parts& parts) : UNetRecipe(parts) {
+  constexpr std::string_view kEncoders[] = {"text_encoder"};
+  check_tokenizer(parts, "tokenizer", "text_encoder");
+  check_text_width(kEncoders);
+  check_added_conditions(false);
+}
+
+Size StableDiffusionRecipe::default_size() const {
+  const int64_t scale = vae_.latents().scale;
+  return unet_.config().outdated_sample_size ? Size{64 * scale, 64 * scale} : UNetRecipe::default_size();
+}
+
+Call StableDiffusionRecipe::resolve(const Prompts& prompt, const CallOptions& options) const {
+  check_taken(options, parts_.class_name, kTaken);
+  CallOptions o = options;
+  const Size own = default_size();
+  if (!o.height != !o.width) {
+    // As in Diffusers, which asks for both or none here.
+    warn(o.height ? "height" : "width", " alone is not used: give height and width, or neither of them for ", own.second, 'x', own.first);
+    o.height = own.first, o.width = own.second;
+  }
+  Call c = resolve_common(prompt, o, count_prompts(prompt, o, unet_.config().cross_attention_dim), own, vae_.latents().scale);
+  c.guidance_scale = o.guidance_scale.value_or(7.5);
+  c.guidance = c.guidance_scale > 1 && !is_guidance_distilled();
+  return c;
+}
+
+int64_t StableDiffusionRecipe::tokens(const Call& call) const {
+  const Tensor& given = call.options.prompt_embeds;
+  return given.defined() ? given.dim(1) : prompt_tokens(parts_, "tokenizer", "text_encoder");
+}
+
+std::vector<SessionNeed> StableDiffusionRecipe::text_sessions(const Call& call) const {
+  const auto& text = parts_.component<CLIPTextComponent>("text_encoder");
+  std::vector<SessionNeed> needs;
+  if (!call.options.prompt_embeds.defined())
+    needs.push_back({"text_encoder", text.request(call.prompts, tokens(call), call.options.clip_skip.value_or(0)), Stage::encode});
+  if (encodes_negative(call)) needs.push_back({"text_encoder", text.request(call.prompts, tokens(call), 0), Stage::encode});
+  return needs;
+}
+
+// The last hidden state behind the final norm. As in Diffusers, clip_skip does not reach the negative prompt.
+Conditioning StableDiffusionRecipe::encode(const Call& call, Request& request) const {
+  const CallOptions& o = call.options;
+  auto& text = parts_.component<CLIPTextComponent>("text_encoder");
+  const auto states = [&](const Prompts& prompts, int skip) {
+    return text.encode(tokenize(*parts_.tokenizer("tokenizer"), prompts, tokens(call)), skip, request).hidden_state_normed;
+  };
+  const int64_t n = o.num_images_per_prompt;
+  Conditioning result;
+  const Tensor positive = o.prompt_embeds.defined() ? o.prompt_embeds.to(DType::float32) : states(call.prompt, o.clip_skip.value_or(0));
+  result.positive["encoder_hidden_states"] = repeat_rows(positive, n);
+  if (call.guidance) {
+    const Tensor negative = encodes_negative(call) ? states(matching(o.negative_prompt, "", call.prompts, "negative_prompt"), 0) : o.negative_prompt_embeds.to(DType::float32);
+    result.negative["encoder_hidden_states"] = repeat_rows(negative, n);
+  }
+  add_guidance_embedding(call, result);
+  return result;
+}
+
+Family stable_diffusion_family() {
+  return {.class_name = "StableDiffusionPipeline",
+          .parts = {{"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}},
+                    {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}},
+                    {"unet", {"UNet2DConditionModel"}, false, true},
+                    {"vae", {"AutoencoderKL", "AutoencoderTiny"}, false, true},
+                    {"scheduler", {}}},
+          .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<StableDiffusionRecipe>(parts); },
+          .scheduler_corrections = corrections};
+}
+
+}  // namespace vivace

@@ -1,0 +1,36 @@
+// StableDiffusionXLPipeline.
+#pragma once
+
+#include "families/common/unet_recipe.h"
+
+namespace vivace {
+
+class StableDiffusionXLRecipe : public UNetRecipe {
+ public:
+  StableDiffusionXLRecipe(const Parts& parts, const Config& index);
+
+  Call resolve(const Prompts& prompt, const CallOptions& options) const override;
+  StepRange steps(const Call& call, const Scheduler& scheduler) const override;
+  Conditioning encode(const Call& call, Request& request) const override;
+
+ protected:
+  std::vector<SessionNeed> text_sessions(const Call& call) const override;
+  int64_t tokens(const Call& call) const override;
+  bool own_statistics() const override { return true; }
+
+ private:
+  struct Encoded {
+    Tensor embeds, pooled;
+  };
+  Encoded encode_texts(const Call& call, const Prompts& first, const Prompts& second, int skip, Request& request) const;
+  Encoded encode_positive(const Call& call, Request& request) const;
+  Encoded encode_negative(const Call& call, const Encoded& positive, Request& request) const;
+  // Whether the negative prompt goes through the text encoders: not where it is given, or zero.
+  bool encodes_negative(const Call& call) const;
+
+  bool force_zeros_for_empty_prompt_;
+};
+
+Family stable_diffusion_xl_family();
+
+}  // namespace vivace

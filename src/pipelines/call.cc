@@ -1,0 +1,70 @@
+// The call: what the family's recipe says, around the one loop.
+#include <algorithm>
+#include <chrono>
+
+#include "base/log.h"
+#include "pipelines/denoise_loop.h"
+#include "pipelines/loaded.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+// After a prediction that is no number: damaged weights are the likely cause, and a better message.
+void check_denoisers(const Parts& parts, const std::vector<SessionNeed>& needs) {
+  for (const SessionNeed& need : needs)
+    if (need.stage == Stage::denoise) parts.model(need.part).component().weights().check_finite();
+}
+
+}  // namespace
+
+PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOptions& options) const {
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
+  const auto start = Clock::now();
+  Request request(options.stop, sdpa_kernel::current());
+  const Recipe& recipe = *loaded_->recipe;
+  const std::unique_ptr<Scheduler> scheduler = loaded_->parts.scheduler->clone();  // the pipeline's own serves other calls too
+  Call call = recipe.resolve(prompt, options);
+  Noise noise(options, call.images);
+  PipelineOutput out;
+  // The scheduler first: a wrong number of steps must not cost an encoded prompt.
+  scheduler->set_timesteps(recipe.timesteps(call));
+  const StepRange steps = recipe.steps(call, *scheduler);
+  call.timesteps = std::max(steps.last, 1);  // a call may take none, a plan at least one
+  auto mark = Clock::now();
+  const Conditioning conditioning = recipe.encode(call, request);
+  out.timings.encode_prompt = since(mark);
+
+  mark = Clock::now();
+  Tensor latents = recipe.latents(call, *scheduler, steps.first, noise);
+  std::unique_ptr<Predictor> predictor = recipe.predictor(call, conditioning, *scheduler, request);
+  out.timings.prepare = since(mark);
+
+  DenoiseRequest loop{.predictor = predictor.get(), .request = &request, .scheduler = scheduler.get(), .first_step = steps.first, .last_step = steps.last, .latents = std::move(latents),
+                      .generators = noise.generators(), .on_step_end = nullptr};
+  if (options.callback_on_step_end)
+    loop.on_step_end = [&](int step, float t, StepState& state) { options.callback_on_step_end(*this, step, t, state); };
+  try {
+    DenoiseResult result = denoise(std::move(loop));
+    out.latents = std::move(result.latents);
+    out.timings.steps = std::move(result.seconds);
+    out.counters.loop_allocations = result.allocations;
+    out.counters.loop_host_device_syncs = result.host_device_syncs;
+  } catch (const UserError& error) {
+    check_denoisers(loaded_->parts, recipe.sessions_for(call));
+    throw;
+  }
+  predictor.reset();  // its sessions are for others while this one decodes
+  mark = Clock::now();
+  if (!options.output_latent) out.images = recipe.decode(call, out.latents, request);
+  out.timings.decode = since(mark);
+  out.seeds = noise.seeds();
+  out.counters.plans_compiled = request.counters.plans_compiled;
+  out.counters.plans_resized = request.counters.plans_resized;
+  out.counters.guards_failed = request.counters.guards_failed;
+  out.timings.total = since(start);
+  return out;
+}
+
+}  // namespace vivace

@@ -1,0 +1,102 @@
+// What a loaded pipeline lets be looked at and changed.
+#include <algorithm>
+#include <set>
+
+#include "base/log.h"
+#include "components/model_classes.h"
+#include "components/models.h"
+#include "families/common/clip_prompt.h"
+#include "pipelines/loaded.h"
+#include "vivace/error.h"
+
+namespace vivace {
+
+// Of all families, in the order of their tables.
+const std::vector<std::string>& component_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> list;
+    const auto add = [&](std::string name) {
+      if (!std::ranges::count(list, name)) list.push_back(std::move(name));
+    };
+    for (const Family& family : families())
+      for (const PartSpec& part : family.parts)
+        for (const std::string_view class_name : part.classes)
+          if (const ModelClass* model = find_model_class(class_name)) {
+            add(std::string(part.name));
+            for (const std::string_view function : model->functions) add(cat(part.name, '.', function));
+          }
+    return list;
+  }();
+  return names;
+}
+
+void DiffusionPipeline::compile(const CompileOptions& options, const std::vector<std::string>& components) {
+  if (components.empty()) {
+    for (const PartSpec& part : loaded_->family->parts)
+      if (part.hot) model(std::string(part.name)).compile(options);
+    return;
+  }
+  for (const std::string& name : components) {
+    if (!std::ranges::count(component_names(), name)) {
+      std::string known;
+      for (const std::string& other : component_names()) known += cat(known.empty() ? "" : ", ", other);
+      throw UsageError(cat("compile: unknown component \"", name, "\": expected one of ", known));
+    }
+    const size_t dot = name.find('.');
+    model(name.substr(0, dot)).component().compile(options, dot == std::string::npos ? "" : name.substr(dot + 1));
+  }
+}
+
+const std::string& DiffusionPipeline::class_name() const { return loaded_->parts.class_name; }
+DiffusionPipeline::Loaded& DiffusionPipeline::loaded() { return *loaded_; }
+
+Model& DiffusionPipeline::model(const std::string& name) { return loaded_->parts.model(name); }
+std::vector<std::string> DiffusionPipeline::models() const {
+  std::vector<std::string> names;
+  for (const PartSpec& part : loaded_->family->parts)
+    if (loaded_->parts.has(part.name)) names.emplace_back(part.name);
+  return names;
+}
+
+namespace {
+// The model of this name, where it is of this class.
+template <class T>
+T& typed(Model& model, const char* name, const char* class_name) {
+  auto* found = dynamic_cast<T*>(&model);
+  if (!found) throw UsageError(cat("the ", name, " of this checkpoint is no ", class_name, ": take it from model(\"", name, "\")"));
+  return *found;
+}
+}  // namespace
+
+UNet2DConditionModel& DiffusionPipeline::unet() { return typed<UNet2DConditionModel>(model("unet"), "unet", "UNet2DConditionModel"); }
+Autoencoder& DiffusionPipeline::vae() { return typed<Autoencoder>(model("vae"), "vae", "Autoencoder"); }
+CLIPTextModel& DiffusionPipeline::text_encoder() { return typed<CLIPTextModel>(model("text_encoder"), "text_encoder", "CLIPTextModel"); }
+CLIPTextModel& DiffusionPipeline::text_encoder_2() { return typed<CLIPTextModel>(model("text_encoder_2"), "text_encoder_2", "CLIPTextModel"); }
+
+Scheduler& DiffusionPipeline::scheduler() { return *loaded_->parts.scheduler; }
+const Scheduler& DiffusionPipeline::scheduler() const { return *loaded_->parts.scheduler; }
+void DiffusionPipeline::set_scheduler(std::unique_ptr<Scheduler> scheduler) {
+  if (!scheduler) throw UsageError("set_scheduler: there is no scheduler to set");
+  loaded_->parts.scheduler = std::move(scheduler);
+}
+
+void DiffusionPipeline::fuse_qkv_projections(bool unet, bool vae) {
+  if (unet) model("unet").fuse_qkv_projections();
+  if (vae) model("vae").fuse_qkv_projections();
+}
+
+void DiffusionPipeline::unfuse_qkv_projections(bool unet, bool vae) {
+  if (unet) model("unet").unfuse_qkv_projections();
+  if (vae) model("vae").unfuse_qkv_projections();
+}
+
+Size DiffusionPipeline::default_size() const { return loaded_->recipe->default_size(); }
+
+Tensor DiffusionPipeline::tokenize(const Prompts& prompt, int number) const {
+  const std::string name = number == 1 ? "tokenizer" : cat("tokenizer_", number);
+  const Tokenizer* tokenizer = loaded_->parts.tokenizer(name);
+  if (!tokenizer) throw UsageError(cat("this checkpoint has no ", name));
+  return vivace::tokenize(*tokenizer, prompt, tokenizer->model_max_length());
+}
+
+}  // namespace vivace
