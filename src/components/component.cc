@@ -66,7 +66,7 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
 }
 
 Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device, const SessionLimits& limits)
-    : name_(std::move(name)), weights_(std::move(weights)), dtype_(dtype), options_(std::move(options)), device_(std::move(device)), tuning_(std::move(tuning)), prepared_(std::make_shared<PreparedWeights>(device_)), sessions_(limits) {
+    : name_(std::move(name)), weights_(std::move(weights)), origins_(std::make_shared<WeightOrigins>(weights_, CacheFolder())), dtype_(dtype), options_(std::move(options)), device_(std::move(device)), tuning_(std::move(tuning)), prepared_(std::make_shared<PreparedWeights>(device_)), sessions_(limits) {
   if (dtype != DType::float32 && dtype != DType::bfloat16 && dtype != DType::float16)
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
 }
@@ -85,10 +85,11 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   const auto use_cache = [&] {
     const CacheFolder cache(options.cache);
     const std::string config = read_file(folder / "config.json");
+    origins_ = std::make_shared<WeightOrigins>(weights_, cache);
     const std::string key = cat(name_, '\n', model_hash(config, weights_), '\n', files_text(weights_), options.cache.enabled, ' ', options.cache.folder.string(), ' ', static_cast<const void*>(device_.get()));
     prepared_ = PreparedWeights::shared(key, [&] {
       auto made = std::make_shared<PreparedWeights>(device_);
-      made->cache = ComponentCache(cache, name_, config, weights_, device_);
+      made->cache = ComponentCache(cache, name_, config, weights_, origins_, device_);
       return made;
     });
     tuning_ = TuningStore(cache);
@@ -104,7 +105,9 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   dtype_ = package_->dtype();
   options_.dynamic = package_->dynamic();
   if (auto prepared = package_->weights()) {
-    prepared_->store.add_file(std::move(prepared));
+    prepared_->store.add_file(std::move(prepared), [](const ConstantFile& file) {
+      throw UserError(cat(file.name(), ": damaged (the checksum of a constant differs): make it again"));
+    });
     return;
   }
   weights_ = WeightMap::open(package_->checkpoint(), package_->variant());
@@ -140,6 +143,7 @@ Plan Component::plan(const GraphRequest& wanted, Request& request) const {
 
 SessionLease Component::lease(const GraphRequest& wanted, Request& request) const {
   request.check();
+  for (const auto& file : weights_.files()) file->map().check_unchanged();
   const std::shared_ptr<const Plan> plan = find_plan(wanted, request);
   return sessions_.lease(plan, request, [&] { return make_session(plan, request); });
 }
@@ -215,16 +219,23 @@ std::unique_ptr<Session> Component::make_session(std::shared_ptr<const Plan> pla
   const Turn turn(prepared_->turns, request.stop);
   const auto begin = std::chrono::steady_clock::now();
   prepared_->cache.load_constants(prepared_->store);
-  const WeightSource source{.find = [this](const std::string& weight) -> WeightBytes {
-                              const WeightInfo& info = weights_.at(weight);
-                              return {info.dtype, info.data};
-                            },
-                            .release = [this](const std::string& weight) { release_weight(weight); }};
-  auto session = std::make_unique<Session>(std::move(plan), *device_, prepared_->store, source, request);
+  auto session = std::make_unique<Session>(std::move(plan), *device_, prepared_->store, source(), request);
   prepared_->cache.keep_constants(prepared_->store);
-  for (Constant& constant : session->constants()) read_.emplace(constant.key, std::move(constant));
+  for (Constant& constant : session->constants()) read_.emplace(constant.id, std::move(constant));
   seconds_preparing_ += seconds_since(begin);
   return session;
+}
+
+WeightSource Component::source() const {
+  WeightSource source{.find = [this](const std::string& name) -> WeightBytes {
+                        const WeightInfo& info = weights_.at(name);
+                        weights_.file_of(info).map().check_unchanged();
+                        return {info.dtype, info.data};
+                      },
+                      .release = [this](const std::string& name) { release_weight(name); }};
+  // A package that holds its weights knows them by their names, and has no others.
+  if (!package_ || !package_->checkpoint().empty()) source.origin = [this](const std::string& name) { return origins_->of(weights_.at(name)); };
+  return source;
 }
 
 std::map<std::string, std::string> Component::plans_as_bytes() const {
@@ -297,11 +308,9 @@ void Component::check_weights(const std::function<std::vector<Graph>()>& graphs,
 
 void Component::release_weight(const std::string& name) const {
   const WeightInfo& info = weights_.at(name);
+  const FileMap& map = weights_.file_of(info).map();
   const auto* data = static_cast<const std::byte*>(info.data);
-  for (const auto& file : weights_.files()) {
-    const FileMap& map = file->map();
-    if (data >= map.data() && data < map.data() + map.size()) map.dont_need(static_cast<size_t>(data - map.data()), info.bytes);
-  }
+  if (data >= map.data() && data < map.data() + map.size()) map.dont_need(static_cast<size_t>(data - map.data()), info.bytes);
 }
 
 }  // namespace vivace

@@ -19,6 +19,7 @@
 #include "runtime/session_pool.h"
 #include "vivace/models.h"
 #include "weights/weight_map.h"
+#include "weights/weight_origins.h"
 
 namespace vivace {
 
@@ -108,11 +109,13 @@ class Component {
   void forget_plans();
   void check_unpackaged() const;
   void check_reads(const Plan& plan) const;
+  WeightSource source() const;
   void release_weight(const std::string& name) const;
 
   std::string name_, variant_;
   bool look_ = false;
   WeightMap weights_;
+  std::shared_ptr<const WeightOrigins> origins_;
   DType dtype_;
   CompileOptions options_;
   std::map<std::string, CompileOptions> function_options_;  // of the functions that differ
@@ -125,7 +128,7 @@ class Component {
   std::shared_ptr<PreparedWeights> prepared_;
   mutable PlanShelf plans_;  // by function and dtype, and where plans are static by size
   mutable SessionPool sessions_;
-  mutable std::map<std::string, Constant> read_;  // what sessions read that is prepared, by key; under prepared_->turns
+  mutable std::map<ConstantId, Constant> read_;  // what sessions read that is prepared, by what a package knows it by; under prepared_->turns
   mutable std::atomic<double> seconds_compiling_ = 0, seconds_preparing_ = 0, seconds_resizing_ = 0;
 };
 

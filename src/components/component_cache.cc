@@ -1,7 +1,6 @@
 #include "components/component_cache.h"
 
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,22 +20,8 @@ namespace {
 // Enough for every size that changes which kernel a layer gets.
 constexpr int kMaxParts = 16;
 
-std::string contents_text(const WeightMap& weights) {
-  std::string text;
-  for (const auto& file : weights.files()) {
-    struct stat status {};
-    if (::stat(file->path().c_str(), &status) != 0) return "";
-    text += cat(status.st_size, ' ', status.st_mtim.tv_sec, '.', status.st_mtim.tv_nsec, '\n');
-  }
-  return text;
-}
-
 // Kinds are folders of the cache.
 constexpr const char *kPlans = "plans", *kWeights = "weights", *kTuning = "tuning", *kChecks = "checks";
-
-std::string part_name(const std::string& component, const std::string& contents, const Device& device, int part) {
-  return cat(component, ": weights ", contents, " prepared for ", device.target().level_name, ", build ", build_id(), ", part ", part);
-}
 
 }  // namespace
 
@@ -46,11 +31,10 @@ std::string model_hash(const std::string& config, const WeightMap& weights) {
   return hash_text(text);
 }
 
-ComponentCache::ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights, std::shared_ptr<Device> device)
-    : folder_(std::move(folder)), component_(component), device_(std::move(device)) {
-  if (!folder_.enabled()) return;
-  model_ = model_hash(config, weights);
-  contents_ = hash_text(model_ + contents_text(weights));
+ComponentCache::ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights,
+                               std::shared_ptr<const WeightOrigins> origins, std::shared_ptr<Device> device)
+    : folder_(std::move(folder)), component_(component), device_(std::move(device)), origins_(std::move(origins)) {
+  if (folder_.enabled()) model_ = model_hash(config, weights);
 }
 
 ComponentCache::~ComponentCache() {
@@ -63,11 +47,16 @@ ComponentCache& ComponentCache::operator=(ComponentCache&& other) noexcept {
   component_ = std::move(other.component_);
   device_ = std::move(other.device_);
   model_ = std::move(other.model_);
-  contents_ = std::move(other.contents_);
+  origins_ = std::move(other.origins_);
   loaded_ = other.loaded_;
-  parts_ = other.parts_;
   writing_ = std::move(other.writing_);
   return *this;
+}
+
+std::string ComponentCache::contents() const { return to_string(origins_->of_all()); }
+
+std::string ComponentCache::part_name(int part) const {
+  return cat(component_, ": weights ", contents(), " prepared for ", device_->target().level_name, ", build ", build_id(), ", part ", part);
 }
 
 std::string ComponentCache::plan_key(const std::string& key, const CompileOptions& options) const {
@@ -93,26 +82,32 @@ void ComponentCache::keep(const std::string& key, const CompileOptions& options,
 
 void ComponentCache::load_constants(ConstantStore& store) {
   if (!folder_.enabled() || std::exchange(loaded_, true)) return;
-  for (; parts_ < kMaxParts; ++parts_) {
-    const std::string name = part_name(component_, contents_, *device_, parts_);
+  for (int part = 0; part < kMaxParts; ++part) {
+    const std::string name = part_name(part);
     const auto entry = folder_.map(kWeights, name);
-    if (!entry) return;
+    if (!entry) continue;
     try {
-      store.add_file(ConstantFile::open(entry->payload, entry->file, name));
+      store.add_file(ConstantFile::open(entry->payload, entry->file, name), [folder = folder_](const ConstantFile& file) {
+        info("prepared weights in the cache are damaged and made again: ", file.name());
+        folder.remove(kWeights, file.name());
+      });
     } catch (const UserError& error) {
       info("prepared weights in the cache are not used: ", error.what());
-      return;
+      folder_.remove(kWeights, name);
     }
   }
 }
 
 void ComponentCache::keep_constants(ConstantStore& store) {
   std::vector<Constant> made = store.take_new();
-  if (!folder_.enabled() || made.empty() || parts_ >= kMaxParts) return;
+  if (!folder_.writable() || made.empty()) return;
   if (writing_.joinable()) writing_.join();
+  int part = 0;
+  while (part < kMaxParts && folder_.map(kWeights, part_name(part))) ++part;
+  if (part == kMaxParts) return;
   Request request;
   made = on_host(std::move(made), *device_, request.counters);
-  auto write = [folder = folder_, name = part_name(component_, contents_, *device_, parts_++), made = std::move(made)] {
+  auto write = [folder = folder_, name = part_name(part), made = std::move(made)] {
     try {
       folder.write(kWeights, name, ConstantFile::bytes_of(made), [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); });
     } catch (const std::exception& error) {
@@ -131,7 +126,7 @@ void ComponentCache::keep_constants(ConstantStore& store) {
 }
 
 std::string ComponentCache::measured_key(const std::string& key) const {
-  return cat(component_, ": ", key, "; weights ", contents_, "; ", device_->target().text, "; build ", build_id());
+  return cat(component_, ": ", key, "; weights ", contents(), "; ", device_->target().text, "; build ", build_id());
 }
 
 std::optional<std::string> ComponentCache::measured(const std::string& key) const {

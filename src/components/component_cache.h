@@ -12,6 +12,7 @@
 #include "runtime/plan.h"
 #include "vivace/compile.h"
 #include "weights/weight_map.h"
+#include "weights/weight_origins.h"
 
 namespace vivace {
 
@@ -23,8 +24,10 @@ class ComponentCache {
   // Keeps nothing.
   ComponentCache() = default;
   // `config` is the text of the component's config.json. Plans are kept by it, the weights' names, types and shapes, compile options, the device and
-  // this build; prepared weights by the weights' files instead (header, size, time of change; not where they lie).
-  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights, std::shared_ptr<Device> device);
+  // this build: what the weights hold is no part of a plan. Prepared weights and what was measured are kept by what the weights hold, which nothing is
+  // read for before it is asked for.
+  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights, std::shared_ptr<const WeightOrigins> origins,
+                 std::shared_ptr<Device> device);
   // Waits for what is being written.
   ~ComponentCache();
   ComponentCache(const ComponentCache&) = delete;
@@ -51,13 +54,16 @@ class ComponentCache {
  private:
   std::string plan_key(const std::string& key, const CompileOptions& options) const;
   std::string measured_key(const std::string& key) const;
+  // Of the prepared weights: a later size may need some in other layouts, which are kept as another part.
+  std::string part_name(int part) const;
+  std::string contents() const;
 
   CacheFolder folder_;
   std::string component_;
   std::shared_ptr<Device> device_;
-  std::string model_, contents_;  // model_hash; the same with the files that hold the weights
+  std::string model_;  // model_hash
+  std::shared_ptr<const WeightOrigins> origins_;
   bool loaded_ = false;
-  int parts_ = 0;        // of the prepared weights: a later size may need some in other layouts, which are kept as another part
   std::thread writing_;
 };
 

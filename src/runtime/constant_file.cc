@@ -3,12 +3,9 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <tuple>
 
 #include "base/log.h"
-#include "base/parallel.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -26,14 +23,6 @@ static_assert(sizeof(Header) == 32);
 
 uint64_t aligned(uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
 
-auto key_order(const auto& entry) { return std::tie(entry.key[0], entry.key[1]); }
-
-void hash_key(const std::string& key, uint64_t (&hash)[2]) {
-  const XXH128_hash_t h = XXH3_128bits(key.data(), key.size());
-  hash[0] = h.low64;
-  hash[1] = h.high64;
-}
-
 }  // namespace
 
 std::shared_ptr<const ConstantFile> ConstantFile::open(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& name) {
@@ -50,30 +39,23 @@ std::shared_ptr<const ConstantFile> ConstantFile::open(std::span<const std::byte
   file->entries_.resize(header.count);
   if (header.count > 0) std::memcpy(file->entries_.data(), bytes.data() + sizeof(header), header.count * sizeof(Entry));
   if (header.checksum != XXH3_64bits(file->entries_.data(), header.count * sizeof(Entry))) throw UserError(cat(name, ": damaged (its checksum differs): make it again"));
-  file->check(name);
+  file->name_ = name;
+  for (const Entry& e : file->entries_)
+    if (e.offset % kAlignment || e.offset > bytes.size() || e.bytes > bytes.size() - e.offset)
+      throw UserError(cat(name, ": damaged: a constant lies outside the file: make it again"));
   return file;
 }
 
-void ConstantFile::check(const std::string& name) const {
-  for (const Entry& e : entries_)
-    if (e.offset % kAlignment || e.offset > bytes_.size() || e.bytes > bytes_.size() - e.offset)
-      throw UserError(cat(name, ": damaged: a constant lies outside the file: make it again"));
-  std::atomic<size_t> next{0};
-  std::atomic<bool> good{true};
-  parallel_threads([&](int, int) {
-    for (size_t i; (i = next++) < entries_.size();)
-      if (XXH3_64bits(bytes_.data() + entries_[i].offset, entries_[i].bytes) != entries_[i].checksum) good = false;
-  });
-  if (!good) throw UserError(cat(name, ": damaged (the checksum of a constant differs): make it again"));
+const ConstantFile::Entry* ConstantFile::find(const Hash128& id, size_t bytes) const {
+  const auto found = std::ranges::lower_bound(entries_, id, {}, &Entry::id);
+  return found == entries_.end() || found->id != id || found->bytes != bytes ? nullptr : &*found;
 }
 
-std::shared_ptr<void> ConstantFile::find(const std::string& key, size_t bytes) const {
-  Entry wanted{};
-  hash_key(key, wanted.key);
-  const auto found = std::ranges::lower_bound(entries_, wanted, [](const Entry& a, const Entry& b) { return key_order(a) < key_order(b); });
-  if (found == entries_.end() || key_order(*found) != key_order(wanted) || found->bytes != bytes) return nullptr;
-  return {std::const_pointer_cast<void>(owner_), const_cast<std::byte*>(bytes_.data() + found->offset)};  // kernels only read it
+std::shared_ptr<void> ConstantFile::data(const Entry& entry) const {
+  return {std::const_pointer_cast<void>(owner_), const_cast<std::byte*>(bytes_.data() + entry.offset)};  // kernels only read it
 }
+
+bool ConstantFile::is_whole(const Entry& entry) const { return XXH3_64bits(bytes_.data() + entry.offset, entry.bytes) == entry.checksum; }
 
 uint64_t ConstantFile::bytes_of(const std::vector<Constant>& constants) {
   uint64_t bytes = aligned(sizeof(Header) + constants.size() * sizeof(Entry));
@@ -86,13 +68,13 @@ void ConstantFile::write(const std::vector<Constant>& constants, const std::func
   uint64_t offset = aligned(sizeof(Header) + entries.size() * sizeof(Entry));
   for (size_t i = 0; i < entries.size(); ++i) {
     const Constant& c = constants[i];
-    hash_key(c.key, entries[i].key);
+    entries[i].id = c.id;
     entries[i].offset = offset;
     entries[i].bytes = c.bytes;
     entries[i].checksum = XXH3_64bits(c.data.get(), c.bytes);
     offset += aligned(c.bytes);
   }
-  std::ranges::sort(entries, [](const Entry& a, const Entry& b) { return key_order(a) < key_order(b); });
+  std::ranges::sort(entries, {}, &Entry::id);
   Header header{.magic = {}, .version = kConstantFileVersion, .count = static_cast<uint32_t>(entries.size()), .bytes = offset,
                 .checksum = XXH3_64bits(entries.data(), entries.size() * sizeof(Entry))};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));

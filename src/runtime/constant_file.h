@@ -1,7 +1,8 @@
-// Prepared weights as bytes: what the cache and packages keep, so that a second start packs nothing. They are used where they lie in the mapped file.
+// Prepared weights as bytes: what the cache and packages keep, so that a second start packs nothing. They are used where they lie in the mapped file, of
+// which nothing is read that is not used.
 //
 //   "VIVACEWT", u32 version, u32 count, u64 bytes in all, u64 XXH3 of the entries; entries; each constant at a multiple of 64
-//   entry: 16 bytes XXH3-128 of the constant's key, u64 offset, u64 bytes, u64 XXH3 of the bytes.      Numbers are little endian.
+//   entry: 16 bytes of the constant's id, u64 offset, u64 bytes, u64 XXH3 of the bytes.      Numbers are little endian.
 #pragma once
 
 #include <cstddef>
@@ -12,24 +13,36 @@
 #include <string>
 #include <vector>
 
+#include "base/hash.h"
+
 namespace vivace {
 
-inline constexpr uint32_t kConstantFileVersion = 1;
+inline constexpr uint32_t kConstantFileVersion = 2;
 
 struct Constant {
-  std::string key;
+  Hash128 id;  // constant_id.h
   std::shared_ptr<void> data;
   size_t bytes = 0;
 };
 
 class ConstantFile {
  public:
-  // `bytes` are aligned to 64 and kept by `owner`. Checks everything, the constants' checksums too (all threads; this reads every byte).
+  struct Entry {
+    Hash128 id;
+    uint64_t offset, bytes, checksum;
+  };
+
+  // `bytes` are aligned to 64 and kept by `owner`. Checks and reads everything but the constants.
   // Throws UserError that begins with `name`: no such file, another version, cut short, damaged.
   static std::shared_ptr<const ConstantFile> open(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& name);
 
-  // The constant, keeping the file mapped; nullptr when there is none with this key and size.
-  std::shared_ptr<void> find(const std::string& key, size_t bytes) const;
+  // nullptr when there is none with this id and size.
+  const Entry* find(const Hash128& id, size_t bytes) const;
+  // The constant, keeping the file mapped.
+  std::shared_ptr<void> data(const Entry& entry) const;
+  // Reads it.
+  bool is_whole(const Entry& entry) const;
+  const std::string& name() const { return name_; }
   size_t size() const { return entries_.size(); }
   size_t bytes() const { return bytes_.size(); }
 
@@ -39,15 +52,10 @@ class ConstantFile {
   static void write(const std::vector<Constant>& constants, const std::function<void(std::span<const std::byte>)>& sink);
 
  private:
-  struct Entry {
-    uint64_t key[2];
-    uint64_t offset, bytes, checksum;
-  };
-  void check(const std::string& name) const;
-
+  std::string name_;
   std::span<const std::byte> bytes_;
   std::shared_ptr<const void> owner_;
-  std::vector<Entry> entries_;  // by key
+  std::vector<Entry> entries_;  // by id
 };
 
 }  // namespace vivace

@@ -3,28 +3,62 @@
 #include <sanitizer/asan_interface.h>  // its macros are empty in a build without AddressSanitizer
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
+
+#include "base/parallel.h"
 
 namespace vivace {
 
-std::shared_ptr<void> ConstantStore::find(const std::string& key, size_t bytes, Stream& stream) {
+std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, Stream& stream) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = entries_.find(key); found != entries_.end()) return found->second;
-  for (const auto& file : files_)
-    if (auto data = file->find(key, bytes)) {
-      if (!device_->shares_host_memory()) data = upload(*device_, stream, data.get(), bytes);
-      entries_.emplace(key, data);
-      bytes_ += bytes;
-      return data;
-    }
+  if (const auto found = entries_.find(id); found != entries_.end()) return found->second;
+  for (size_t i = 0; i < files_.size();) {
+    const std::shared_ptr<const ConstantFile> file = files_[i].file;
+    const ConstantFile::Entry* entry = file->find(id, bytes);
+    // What is copied is read now.
+    const bool copied = !device_->shares_host_memory(), damaged = entry && copied && !file->is_whole(*entry);
+    if (damaged) drop(file);
+    if (!damaged) ++i;
+    if (!entry || damaged) continue;
+    if (!copied) found_.push_back({id, file, entry});
+    bytes_ += bytes;
+    return entries_.emplace(id, copied ? upload(*device_, stream, file->data(*entry).get(), bytes) : file->data(*entry)).first->second;
+  }
   return nullptr;
 }
 
-void ConstantStore::put(const std::string& key, std::shared_ptr<void> data, size_t bytes, bool fresh) {
+bool ConstantStore::check_found() {
   const std::lock_guard lock(mutex_);
-  if (!entries_.emplace(key, data).second) return;
+  const std::vector<Found> found = std::exchange(found_, {});
+  std::vector<uint8_t> whole(found.size());
+  std::atomic<size_t> next{0};
+  parallel_threads([&](int, int) {
+    for (size_t i; (i = next++) < found.size();) whole[i] = found[i].file->is_whole(*found[i].entry);
+  });
+  if (std::ranges::all_of(whole, [](uint8_t w) { return w; })) return true;
+  for (const Found& f : found) {
+    entries_.erase(f.id);
+    bytes_ -= f.entry->bytes;
+  }
+  for (size_t i = 0; i < found.size(); ++i)
+    if (!whole[i]) drop(found[i].file);
+  return false;
+}
+
+void ConstantStore::drop(const std::shared_ptr<const ConstantFile>& file) {
+  const auto at = std::ranges::find(files_, file, &File::file);
+  if (at == files_.end()) return;
+  const File bad = std::move(*at);
+  files_.erase(at);
+  bad.damaged(*bad.file);
+}
+
+void ConstantStore::put(const ConstantId& id, std::shared_ptr<void> data, size_t bytes, bool fresh) {
+  const std::lock_guard lock(mutex_);
+  if (!entries_.emplace(id, data).second) return;
   bytes_ += bytes;
-  if (fresh) new_.push_back({key, std::move(data), bytes});
+  if (fresh) new_.push_back({id, std::move(data), bytes});
 }
 
 std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
@@ -47,9 +81,9 @@ std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
   return {chunk_, block};
 }
 
-void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file) {
+void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged) {
   const std::lock_guard lock(mutex_);
-  files_.push_back(std::move(file));
+  files_.push_back({std::move(file), std::move(damaged)});
 }
 
 size_t ConstantStore::bytes() const {

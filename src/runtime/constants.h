@@ -1,14 +1,15 @@
-// ConstantStore: the prepared weights of one model, by key, shared by all its sessions. Any thread may use it.
+// ConstantStore: prepared weights by what they are, shared by all sessions of a model. Any thread may use it.
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <vector>
 
 #include "runtime/constant_file.h"
+#include "runtime/constant_id.h"
 #include "runtime/device.h"
 
 namespace vivace {
@@ -16,15 +17,19 @@ namespace vivace {
 class ConstantStore {
  public:
   explicit ConstantStore(std::shared_ptr<Device> device) : device_(std::move(device)) {}
-  // nullptr when `key` has not been made, nor lies in a file with this size.
-  // What comes from a file is copied to a device that cannot read it, and is there once `stream` is.
-  std::shared_ptr<void> find(const std::string& key, size_t bytes, Stream& stream);
+  // nullptr when it has not been made, nor lies in a file with this size. What comes from a file may be used once check_found() has read it.
+  // It is copied to a device that cannot read it, and is there once `stream` is.
+  std::shared_ptr<void> find(const ConstantId& id, size_t bytes, Stream& stream);
+  // Reads what was found in files since the last call (all threads). False where some of it is damaged: then nothing that was found counts, and the
+  // files that it lay in are not asked again.
+  bool check_found();
   // `fresh`: made here, which take_new() gives.
-  void put(const std::string& key, std::shared_ptr<void> data, size_t bytes, bool fresh = true);
+  void put(const ConstantId& id, std::shared_ptr<void> data, size_t bytes, bool fresh = true);
   // Memory for a constant, 64-byte aligned. Constants share huge pages: with pages of its own, a 1280x1280 layer in int8 would take a quarter more.
   std::shared_ptr<void> allocate(size_t bytes);
-  // Constants made by an earlier start.
-  void add_file(std::shared_ptr<const ConstantFile> file);
+  // Constants made by an earlier start. `damaged` is called when one of them turns out to be, and may throw where they cannot be made again.
+  using Damaged = std::function<void(const ConstantFile& file)>;
+  void add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged);
   size_t bytes() const;  // those in use
 
   // What has been made here, not read from a file, since the last call: to be kept.
@@ -33,8 +38,20 @@ class ConstantStore {
  private:
   mutable std::mutex mutex_;  // of what follows
   std::shared_ptr<Device> device_;
-  std::map<std::string, std::shared_ptr<void>> entries_;
-  std::vector<std::shared_ptr<const ConstantFile>> files_;
+  struct File {
+    std::shared_ptr<const ConstantFile> file;
+    Damaged damaged;
+  };
+  struct Found {
+    ConstantId id;
+    std::shared_ptr<const ConstantFile> file;
+    const ConstantFile::Entry* entry;
+  };
+  void drop(const std::shared_ptr<const ConstantFile>& file);
+
+  std::map<ConstantId, std::shared_ptr<void>> entries_;
+  std::vector<File> files_;
+  std::vector<Found> found_;  // not read yet
   std::vector<Constant> new_;
   size_t bytes_ = 0;
   std::shared_ptr<void> chunk_;  // that the next constants go to

@@ -12,15 +12,6 @@
 namespace vivace {
 namespace {
 
-const KernelEntry& entry_of(const Device& device, const PlanStep& step) {
-  const KernelEntry* entry = device.find(step.kernel);
-  if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which device ", device.target().name, " lacks"));
-  return *entry;
-}
-
-// How a store knows a checkpoint tensor that is used as it is.
-std::string weight_key(const std::string& name) { return "weight " + name; }
-
 size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.bytes()); }
 
 }  // namespace
@@ -62,18 +53,10 @@ void Session::carry_states() {
   for (const auto& [state, next] : states_) stream_->copy(address(state), address(next), bytes_of(plan_->values[static_cast<size_t>(state)]));
 }
 
-// The call of the kernel that will read what `step` packs.
-KernelCall Session::packing_call(const KernelEntry& entry, const PlanStep& step) const {
-  KernelCall result = kernel_call(*plan_, plan_->program(step.consumer_phase)[static_cast<size_t>(step.consumer)]);
-  const PlanValue& source = plan_->values[static_cast<size_t>(step.in[0])];
-  result.in[static_cast<size_t>(entry.packed_input)] = Operand{source.type.dtype, source.type.shape, 0, true};
-  return result;
-}
-
 size_t Session::constant_bytes(const PlanStep& step) const {
   if (!step.pack) return bytes_of(plan_->values[static_cast<size_t>(step.out)]);
   const KernelEntry& entry = entry_of(device_, step);
-  return entry.packed_bytes(packing_call(entry, step));
+  return entry.packed_bytes(packing_call(*plan_, entry, step));
 }
 
 void* Session::address(int32_t value) const {
@@ -94,49 +77,66 @@ std::unique_ptr<BoundKernel> Session::bound_copy(const PlanStep& step) const {
   return bound([=](Stream& stream) { stream.copy_in(to, from, bytes); });
 }
 
-std::shared_ptr<void> Session::weight(const PlanValue& value, ConstantStore& store, const WeightSource& weights, bool keep) {
-  const size_t bytes = bytes_of(value);
-  if (std::shared_ptr<void> stored = store.find(weight_key(value.key), bytes, *stream_)) return stored;
-  const void* mapped = weights.find(value.key).data;
+std::shared_ptr<void> Session::weight(size_t value, ConstantStore& store, const WeightSource& weights, bool keep) {
+  const PlanValue& v = plan_->values[value];
+  const size_t bytes = bytes_of(v);
+  if (std::shared_ptr<void> stored = store.find(ids_[value], bytes, *stream_)) return stored;
+  const void* mapped = weights.find(v.key).data;
   // Weights that are used as they are stored need no copy beyond the mapping.
   if (device_.shares_host_memory()) return {const_cast<void*>(mapped), [](void*) {}};
   std::shared_ptr<void> copy = upload(device_, *stream_, mapped, bytes);
-  if (keep) store.put(weight_key(value.key), copy, bytes, false);
+  if (keep) store.put(ids_[value], copy, bytes, false);
   return copy;
+}
+
+std::vector<uint8_t> Session::look_up(ConstantStore& store, const std::vector<uint8_t>& keep) {
+  const auto& values = plan_->values;
+  std::vector<uint8_t> runs(plan_->prepare.size());
+  do {
+    std::vector<uint8_t> needed = keep;
+    constants_.assign(values.size(), nullptr);
+    std::ranges::fill(runs, uint8_t{0});
+    for (size_t i = plan_->prepare.size(); i-- > 0;) {
+      const PlanStep& step = plan_->prepare[i];
+      const auto out = static_cast<size_t>(step.out);
+      if (!needed[out]) continue;
+      if (values[out].memory == Memory::device) constants_[out] = store.find(ids_[out], constant_bytes(step), *stream_);
+      if (constants_[out]) continue;
+      runs[i] = 1;
+      for (int32_t in : step.in)
+        if (in >= 0) needed[static_cast<size_t>(in)] = 1;
+    }
+    // A package holds those that are used as they are stored.
+    for (size_t v = 0; v < values.size(); ++v)
+      if (needed[v] && values[v].where == PlanValue::Where::weight) constants_[v] = store.find(ids_[v], bytes_of(values[v]), *stream_);
+  } while (!store.check_found());
+  return runs;
 }
 
 // Runs what makes the missing constants, on buffers of their own that go when their last reader has run.
 void Session::prepare(ConstantStore& store, const WeightSource& weights, Request& request) {
   const auto& values = plan_->values;
-  std::vector<uint8_t> needed(values.size());
+  std::vector<uint8_t> keep(values.size());
   for (const auto* program : {&plan_->setup, &plan_->step})
     for (const PlanStep& step : *program)
       for (int32_t in : step.in)
-        if (in >= 0 && values[static_cast<size_t>(in)].phase == Phase::prepare) needed[static_cast<size_t>(in)] = 1;
+        if (in >= 0 && values[static_cast<size_t>(in)].phase == Phase::prepare) keep[static_cast<size_t>(in)] = 1;
   for (const PlanPort& port : plan_->outputs)
-    if (values[static_cast<size_t>(port.value)].phase == Phase::prepare) needed[static_cast<size_t>(port.value)] = 1;
-  const std::vector<uint8_t> keep = needed;
+    if (values[static_cast<size_t>(port.value)].phase == Phase::prepare) keep[static_cast<size_t>(port.value)] = 1;
 
+  ids_ = constant_ids(*plan_, device_, weights);
+  const std::vector<uint8_t> runs = look_up(store, keep);
+  std::vector<uint8_t> needed = keep;
   std::vector<int> readers(values.size());
-  std::vector<uint8_t> runs(plan_->prepare.size());
-  for (size_t i = plan_->prepare.size(); i-- > 0;) {
-    const PlanStep& step = plan_->prepare[i];
-    const auto out = static_cast<size_t>(step.out);
-    if (!needed[out]) continue;
-    if (values[out].memory == Memory::device)
-      if (auto found = store.find(values[out].key, constant_bytes(step), *stream_)) {
-        constants_[out] = std::move(found);
-        continue;
-      }
-    runs[i] = 1;
-    for (int32_t in : step.in)
-      if (in >= 0) {
-        needed[static_cast<size_t>(in)] = 1;
-        ++readers[static_cast<size_t>(in)];
-      }
-  }
+  for (size_t i = 0; i < runs.size(); ++i)
+    if (runs[i])
+      for (int32_t in : plan_->prepare[i].in)
+        if (in >= 0) {
+          needed[static_cast<size_t>(in)] = 1;
+          ++readers[static_cast<size_t>(in)];
+        }
   for (size_t v = 0; v < values.size(); ++v)
-    if (values[v].where == PlanValue::Where::weight && (device_.shares_host_memory() ? needed[v] : keep[v])) constants_[v] = weight(values[v], store, weights, true);
+    if (values[v].where == PlanValue::Where::weight && !constants_[v] && (device_.shares_host_memory() ? needed[v] : keep[v])) constants_[v] = weight(v, store, weights, true);
 
   // What the stream may still use, until a wait.
   std::vector<std::shared_ptr<void>> used;
@@ -156,29 +156,17 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
     for (int32_t in : step.in)
-      if (in >= 0 && !constants_[static_cast<size_t>(in)]) constants_[static_cast<size_t>(in)] = weight(values[static_cast<size_t>(in)], store, weights, false);
+      if (in >= 0 && !constants_[static_cast<size_t>(in)]) constants_[static_cast<size_t>(in)] = weight(static_cast<size_t>(in), store, weights, false);
     const size_t bytes = constant_bytes(step);
     const bool kept = values[out].memory == Memory::device && (keep[out] || step.pack);
-    constants_[out] = kept ? store.allocate(bytes) : device_.allocate(bytes, values[out].memory);
-    Call call{.kernel = nullptr, .on = runs_on(step)};
-    if (step.copy) {
-      call.kernel = bound_copy(step);
-    } else if (step.pack) {
-      const KernelEntry& entry = entry_of(device_, step);
-      call.kernel = bound([&entry, packed = packing_call(entry, step), source = address(step.in[0]), scales = step.in.size() > 1 ? address(step.in[1]) : nullptr,
-                           to = constants_[out].get()] { entry.pack(packed, source, scales, to); });
-    } else {
-      const KernelEntry& entry = entry_of(device_, step);
-      const KernelCall c = kernel_call(*plan_, step);
-      used.push_back(device_.allocate(entry.workspace_bytes ? entry.workspace_bytes(c) : 0, values[out].memory));
-      Buffers buffers{.in = {}, .out = address(step.out), .workspace = used.back().get()};
-      for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-      call.kernel = entry.bind(c, buffers);
+    if (kept) constants_[out] = store.find(ids_[out], bytes, *stream_);  // an equal tensor's, made a moment ago
+    if (!constants_[out]) {
+      constants_[out] = kept ? store.allocate(bytes) : device_.allocate(bytes, values[out].memory);
+      run(calls.emplace_back(prepare_call(step, used)), request);
+      if (kept) store.put(ids_[out], constants_[out], bytes);
+      ++request.counters.allocations;
+      ++request.counters.constants_prepared;
     }
-    run(calls.emplace_back(std::move(call)), request);
-    if (kept) store.put(values[out].key, constants_[out], bytes);
-    ++request.counters.allocations;
-    ++request.counters.constants_prepared;
     std::vector<const std::string*> read;
     for (int32_t in : step.in) {
       const auto v = static_cast<size_t>(in);
@@ -193,16 +181,35 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
   let_go();
 }
 
-std::vector<Constant> Session::constants() const {
+Session::Call Session::prepare_call(const PlanStep& step, std::vector<std::shared_ptr<void>>& used) const {
+  Call call{.kernel = nullptr, .on = runs_on(step)};
+  if (step.copy) {
+    call.kernel = bound_copy(step);
+    return call;
+  }
+  const KernelEntry& entry = entry_of(device_, step);
+  if (step.pack) {
+    call.kernel = bound([&entry, packed = packing_call(*plan_, entry, step), source = address(step.in[0]), scales = step.in.size() > 1 ? address(step.in[1]) : nullptr,
+                         to = address(step.out)] { entry.pack(packed, source, scales, to); });
+    return call;
+  }
+  const KernelCall c = kernel_call(*plan_, step);
+  used.push_back(device_.allocate(entry.workspace_bytes ? entry.workspace_bytes(c) : 0, plan_->values[static_cast<size_t>(step.out)].memory));
+  Buffers buffers{.in = {}, .out = address(step.out), .workspace = used.back().get()};
+  for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
+  call.kernel = entry.bind(c, buffers);
+  return call;
+}
+
+std::vector<Constant> Session::constants(const WeightSource& weights) const {
   std::vector<size_t> bytes(constants_.size());
   for (const PlanStep& step : plan_->prepare)
     if (constants_[static_cast<size_t>(step.out)]) bytes[static_cast<size_t>(step.out)] = constant_bytes(step);
+  const std::vector<ConstantId> ids = constant_ids(*plan_, device_, weights);
   std::vector<Constant> result;
   for (size_t v = 0; v < constants_.size(); ++v) {
-    if (!constants_[v] || plan_->values[v].memory == Memory::host) continue;
     const PlanValue& value = plan_->values[v];
-    const bool stored = value.where == PlanValue::Where::weight;
-    result.push_back({stored ? weight_key(value.key) : value.key, constants_[v], stored ? bytes_of(value) : bytes[v]});
+    if (constants_[v] && value.memory != Memory::host) result.push_back({ids[v], constants_[v], value.where == PlanValue::Where::weight ? bytes_of(value) : bytes[v]});
   }
   return result;
 }

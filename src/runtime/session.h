@@ -16,17 +16,6 @@
 
 namespace vivace {
 
-// A checkpoint tensor, where it lies in its mapped file.
-struct WeightBytes {
-  DType dtype = DType::float32;
-  const void* data = nullptr;
-};
-struct WeightSource {
-  std::function<WeightBytes(const std::string& name)> find;
-  // The pages of this tensor will not be read again.
-  std::function<void(const std::string& name)> release;
-};
-
 // An input or output as the host sees it: row-major, dense. Where the device shares the host's memory `host` is the arena itself, and nothing is copied.
 struct Port {
   Tensor host;
@@ -62,8 +51,8 @@ class Session {
   void run_timed(Phase phase, Request& request, std::vector<double>& seconds);
 
   // What setup and step read that is not computed there: prepared constants, and weights that are used as the checkpoint stores them. A store that
-  // holds these (ConstantStore::add_file) needs no checkpoint.
-  std::vector<Constant> constants() const;
+  // holds these (ConstantStore::add_file) needs no checkpoint. `weights` is what it will know tensors by; only their origins are asked for.
+  std::vector<Constant> constants(const WeightSource& weights = {}) const;
 
   // On the device and on the host.
   size_t arena_bytes() const { return static_cast<size_t>(plan_->arena_bytes + plan_->host_arena_bytes); }
@@ -76,12 +65,15 @@ class Session {
     enum class On : uint8_t { device, host, stream } on = On::device;  // stream: a copy, which is the stream's own
   };
 
-  KernelCall packing_call(const KernelEntry& entry, const PlanStep& step) const;
   // What the output of a prepare step takes.
   size_t constant_bytes(const PlanStep& step) const;
   void* address(int32_t value) const;
   // Where the device reads a tensor of the checkpoint.
-  std::shared_ptr<void> weight(const PlanValue& value, ConstantStore& store, const WeightSource& weights, bool keep);
+  std::shared_ptr<void> weight(size_t value, ConstantStore& store, const WeightSource& weights, bool keep);
+  // Takes what the store holds of the constants that setup, step and outputs read (`keep`); by prepare step, whether it has to run for the others.
+  std::vector<uint8_t> look_up(ConstantStore& store, const std::vector<uint8_t>& keep);
+  // Of a prepare step whose output has its memory. What it works on besides is added to `used`.
+  Call prepare_call(const PlanStep& step, std::vector<std::shared_ptr<void>>& used) const;
   void prepare(ConstantStore& store, const WeightSource& weights, Request& request);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
   void bind(const std::vector<PlanStep>& steps, int32_t first_number, std::vector<Call>& bound);
@@ -95,6 +87,7 @@ class Session {
 
   std::shared_ptr<const Plan> plan_;
   Device& device_;
+  std::vector<ConstantId> ids_;                   // by value
   std::vector<std::shared_ptr<void>> constants_;  // by value; null where it is none
   std::vector<std::shared_ptr<void>> staging_;    // by value, of ports; null where the host reads the arena
   std::shared_ptr<void> arena_, workspace_, host_arena_, host_workspace_;  // the latter for kernels that run on the host

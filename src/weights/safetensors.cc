@@ -63,7 +63,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
       data = static_cast<const std::byte*>(copy.data());
       aligned_copies_.push_back(std::move(copy));
     }
-    tensors_.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape), data, bytes, path_});
+    tensors_.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape), data, bytes, path_, tensors_.size()});
   }
   if (!aligned_copies_.empty())
     info(path_, ": ", aligned_copies_.size(),

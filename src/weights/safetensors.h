@@ -26,6 +26,7 @@ struct WeightInfo {
   const void* data = nullptr;
   size_t bytes = 0;
   std::string_view file;  // path of the file, for messages
+  size_t index = 0;       // in the file's order
 };
 
 using Metadata = std::map<std::string, std::string>;

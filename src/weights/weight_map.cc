@@ -134,8 +134,14 @@ const WeightInfo& WeightMap::at(std::string_view name) const {
 
 Tensor WeightMap::tensor(std::string_view name) const {
   const WeightInfo& weight = at(name);
-  const auto file = std::ranges::find_if(files_, [&](const auto& f) { return f->path() == weight.file; });
-  return Tensor::view(weight.shape, weight.dtype, const_cast<void*>(weight.data), std::const_pointer_cast<SafetensorsFile>(*file));
+  return Tensor::view(weight.shape, weight.dtype, const_cast<void*>(weight.data), std::const_pointer_cast<SafetensorsFile>(owner_of(weight)));
+}
+
+const std::shared_ptr<const SafetensorsFile>& WeightMap::owner_of(const WeightInfo& weight) const {
+  // The path's text is the file's own.
+  const auto file = std::ranges::find_if(files_, [&](const auto& f) { return f->path().data() == weight.file.data(); });
+  if (file == files_.end()) throw InternalError(cat("tensor \"", weight.name, "\" is of no file of ", name_));
+  return *file;
 }
 
 size_t WeightMap::total_bytes() const {

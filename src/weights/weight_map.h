@@ -43,6 +43,8 @@ class WeightMap {
   size_t size() const { return weights_.size(); }
   size_t total_bytes() const;
   int64_t total_elements() const;  // the number of parameters
+  // Where the tensor lies.
+  const SafetensorsFile& file_of(const WeightInfo& weight) const { return *owner_of(weight); }
   // The files, for listings; what the files were opened as, for messages.
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
   const std::string& name() const { return name_; }
@@ -61,6 +63,7 @@ class WeightMap {
   void will_need() const;
 
  private:
+  const std::shared_ptr<const SafetensorsFile>& owner_of(const WeightInfo& weight) const;
   void add_file(const std::filesystem::path& path);
   void add_shards(const std::filesystem::path& index);
   void index_names();

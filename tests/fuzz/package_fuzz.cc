@@ -63,11 +63,14 @@ void read_weights(const std::string& file) {
   auto bytes = std::make_shared<std::string>(file);
   try_call([&] {
     const auto constants = ConstantFile::open(std::as_bytes(std::span(*bytes)), bytes, "fuzz");
-    for (const char* key : {"a", "weight w"})
+    Hash128 first;  // the id of the first entry, where there is one
+    if (bytes->size() >= 48) std::memcpy(&first, bytes->data() + 32, sizeof(first));
+    for (const Hash128& id : {Hash128{}, first})
       for (size_t size : {0, 1, 64})
-        if (const auto found = constants->find(key, size)) {
-          const auto* at = static_cast<const char*>(found.get());
+        if (const ConstantFile::Entry* found = constants->find(id, size)) {
+          const auto* at = static_cast<const char*>(constants->data(*found).get());
           check(at >= bytes->data() && at + size <= bytes->data() + bytes->size());
+          (void)constants->is_whole(*found);
         }
   });
 }

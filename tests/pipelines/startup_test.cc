@@ -179,6 +179,60 @@ TEST(Cache, OtherOptionsDtypesAndWeightsAreTheirOwn) {
   expect_equal(different.latents, start(copies / "other", {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
 }
 
+// A copy of the model whose files all have one time, as in reproducible archives. `changed`: other numbers in the UNet.
+void copy_of_one_time(const fs::path& to, bool changed) {
+  fs::copy(kModel, to, fs::copy_options::recursive);
+  const fs::path unet = to / "unet/diffusion_pytorch_model.safetensors";
+  if (changed) {
+    std::string weights = read_file(unet);
+    for (size_t i = 1; i <= 2000; ++i) weights[weights.size() - 2 * i + 1] ^= 0x80;  // the signs of the last numbers
+    std::ofstream(unet, std::ios::binary) << weights;
+  }
+  for (const auto& entry : fs::recursive_directory_iterator(to))
+    if (entry.is_regular_file()) fs::last_write_time(entry.path(), fs::file_time_type(std::chrono::file_clock::from_sys(std::chrono::sys_seconds(std::chrono::seconds(1)))));
+}
+
+TEST(Cache, CheckpointsOfOneSizeAndTimeAreNotTakenForOneAnother) {
+  const TempFolder copies;
+  copy_of_one_time(copies / "first", false);
+  copy_of_one_time(copies / "second", true);
+  for (CompileMode mode : {CompileMode::off, CompileMode::default_}) {
+    const TempFolder folder;
+    const Start first = start(copies / "first", cached(folder, mode)), second = start(copies / "second", cached(folder, mode));
+    const Start alone = start(copies / "second", {.compile = {.mode = mode, .autotune_seconds = 0}, .cache = {.enabled = false}});
+    expect_equal(second.latents, alone.latents);
+    EXPECT_NE(std::memcmp(first.latents.data(), second.latents.data(), first.latents.bytes()), 0);
+    expect_equal(start(copies / "first", cached(folder, mode)).latents, first.latents);
+    expect_equal(start(copies / "second", cached(folder, mode)).latents, second.latents);
+  }
+}
+
+TEST(Cache, NothingIsReadThatIsNotUsed) {
+  const TempFolder folder;
+  const auto dtype_start = [&](DType dtype) { return start(kModel, cached(folder, CompileMode::default_, dtype)); };
+  const Start single = dtype_start(DType::float32), half = dtype_start(DType::float16);
+  const CacheFolder cache(cached(folder).cache);
+  const auto damage = [&](const std::string& part) {
+    int count = 0;
+    for (const CacheEntry& entry : cache.entries()) {
+      if (entry.kind != "weights" || !entry.key.starts_with("unet") || !entry.key.ends_with(part)) continue;
+      std::string bytes = read_file(entry.path);
+      for (size_t i = bytes.size() / 2; i < bytes.size() - 100; i += 50) bytes[i] ^= 1;
+      std::ofstream(entry.path, std::ios::binary) << bytes;
+      ++count;
+    }
+    return count;
+  };
+  ASSERT_EQ(damage("part 1"), 1) << "what float16 needs";
+  const Start again = start(kModel, cached(folder));
+  EXPECT_EQ(again.counters.constants_prepared, 0);
+  expect_equal(again.latents, single.latents);
+  const Start repaired = dtype_start(DType::float16);
+  EXPECT_GT(repaired.counters.constants_prepared, 0) << "now it was read";
+  expect_equal(repaired.latents, half.latents);
+  EXPECT_EQ(dtype_start(DType::float16).counters.constants_prepared, 0);
+}
+
 TEST(Cache, DamagedEntriesAreMadeAgain) {
   const TempFolder folder;
   const Start good = start(kModel, cached(folder));
@@ -195,6 +249,21 @@ TEST(Cache, DamagedEntriesAreMadeAgain) {
   const Start third = start(kModel, cached(folder));
   EXPECT_EQ(third.counters.plans_loaded, kPlans);
   EXPECT_EQ(third.counters.constants_prepared, 0);
+}
+
+TEST(Cache, AModelThatIsCutShortMeanwhileIsNamed) {
+  const TempFolder copies;
+  fs::copy(kModel, copies / "model", fs::copy_options::recursive);
+  for (const bool used : {false, true}) {
+    const fs::path unet = copies / "model/unet/diffusion_pytorch_model.safetensors";
+    fs::copy_file(kModel / "unet/diffusion_pytorch_model.safetensors", unet, fs::copy_options::overwrite_existing);
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(copies / "model", {.cache = {.enabled = false}});
+    const CallOptions call{.num_inference_steps = 1, .seed = 7};
+    if (used) pipe("a red apple", call);
+    fs::resize_file(unet, 100'000);
+    const std::string message = message_of<UserError>([&] { pipe("a red apple", call); });
+    EXPECT_TRUE(message.starts_with(unet.string() + ": changed while it was in use (it had ")) << message;
+  }
 }
 
 TEST(Cache, WrongWeightsAreRefusedAlsoWhenTheConfigWasSeenBefore) {
@@ -278,6 +347,22 @@ TEST_F(Package, WithoutWeightsItNamesTheCheckpoint) {
   json["components"]["unet"]["checkpoint"] = (kModel / "vae").string();
   std::ofstream(path_ / "package.json") << json;
   EXPECT_NE(refused().find("is not the checkpoint that the package was made from"), std::string::npos);
+}
+
+TEST_F(Package, WithoutWeightsItRunsWhatTheCheckpointHolds) {
+  const TempFolder copies, cache;
+  copy_of_one_time(copies / "model", false);
+  {
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(copies / "model", {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}});
+    export_package(pipe, path_, {.weights = false});
+  }
+  const PretrainedOptions options{.cache = cached(cache).cache};
+  const Start before = start(path_, options);
+  fs::remove_all(copies / "model");
+  copy_of_one_time(copies / "model", true);
+  const Start after = start(path_, options);
+  EXPECT_NE(std::memcmp(before.latents.data(), after.latents.data(), after.latents.bytes()), 0);
+  expect_equal(after.latents, start(copies / "model", {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
 }
 
 TEST_F(Package, PlansReadTheCheckpointsTensorsAsTheyAre) {
