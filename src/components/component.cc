@@ -52,16 +52,14 @@ bool has_weights(const std::filesystem::path& folder) {
 
 Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
   Sizes sizes = request.sizes;
-  if (dynamic)
-    for (auto& [name, size] : sizes) {
-      const auto found = request.granularity.find(name);
-      const int64_t granularity = found == request.granularity.end() ? 1 : found->second, called = size;
-      // Sizes that differ in the call must differ here too, or a plan would take them for one (duck shapes).
-      const auto is_taken = [&, &name = name, &size = size] {
-        return std::ranges::any_of(sizes, [&](const auto& other) { return other.first != name && other.second == size && request.sizes.at(other.first) != called; });
-      };
-      while (size < 2 * granularity || is_taken()) size += granularity;
-    }
+  if (!dynamic) return sizes;
+  for (auto size = sizes.begin(); size != sizes.end(); ++size) {
+    const auto found = request.granularity.find(size->first);
+    const int64_t granularity = found == request.granularity.end() ? 1 : found->second;
+    // What differs in the call differs in the graph, or it would share a symbol.
+    const auto taken = [&](const auto& other) { return other.second == size->second && request.sizes.at(other.first) != request.sizes.at(size->first); };
+    while (size->second < 2 * granularity || std::any_of(sizes.begin(), size, taken)) size->second += granularity;
+  }
   return sizes;
 }
 

@@ -56,8 +56,7 @@ class Component {
   const std::string& name() const { return name_; }
   const WeightMap& weights() const { return weights_; }
   DType dtype() const { return dtype_; }
-  // As compiled. `function` of a request, as "decode" of a VAE, may be
-  // compiled in a way of its own.
+  // As compiled. `function` of a request, as "decode" of a VAE, may be compiled in a way of its own.
   CompileOptions options(const std::string& function = "") const;
   const ComponentCache& cache() const { return prepared_->cache; }
   Device& device() const { return *device_; }
@@ -66,14 +65,14 @@ class Component {
   // a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it. Interrupted once `request` is to
   // stop, while it waits for others too.
   SessionLease lease(const GraphRequest& wanted, Request& request) const;
-  // Of all functions, or of one alone. These forget plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError.
+  // Of all functions, or of one alone. Not while a request is under way. These forget plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError.
   void compile(const CompileOptions& options, const std::string& function = "");
   void fuse_qkv_projections(bool fuse);
   // Adds to options().quantize, now and after every later compile().
   void quantize(const std::map<std::string, Quantization>& layers);
   // The classes of Diffusers' _repeated_blocks.
   virtual std::vector<std::string> repeated_blocks() const { return {}; }
-  // The request's graph before any pass, and its plan; a dynamic one is made for the sizes session() would make it for. UsageError for a package.
+  // The request's graph before any pass, and its plan; a dynamic one is made for the sizes lease() would make it for. UsageError for a package.
   Graph graph(const GraphRequest& request) const;
   Plan plan(const GraphRequest& wanted, Request& request) const;
 

@@ -303,6 +303,12 @@ void Session::check_quantized() {
   throw UserError(cat("layer ", step.scope.empty() ? op_name(step.op) : step.scope, ": the activation to be quantised holds a NaN or an infinity"));
 }
 
+void Session::forget_quantized() {
+  auto* first = static_cast<int32_t*>(bad_value_host_.get());
+  *first = -1;
+  stream_->copy_in(bad_value_.get(), first, sizeof(*first));
+}
+
 void Session::run(Call& call, Request& request) {
   if (call.on == Call::On::device) return stream_->launch(*call.kernel);
   if (call.on == Call::On::host) stream_->wait(request.counters);  // for what it reads

@@ -44,6 +44,8 @@ class Session {
 
   // Throws UserError with the layer's name when an activation that had to be quantised held a NaN or an infinity before the last wait().
   void check_quantized();
+  // What an earlier request left, which was stopped before it looked, is nobody's any more.
+  void forget_quantized();
 
   // Puts the program on the device's stream. Throws Interrupted when the request is to stop, which is looked at before each kernel; nothing but another setup may follow.
   void run(Phase phase, Request& request);

@@ -46,7 +46,10 @@ SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request
     lent_bytes_ += bytes;
   }
   changed_.notify_all();
-  if (session) return {*this, std::move(session)};
+  if (session) {
+    session->forget_quantized();
+    return {*this, std::move(session)};
+  }
   const auto settle = [&](size_t taken, int lent) {
     {
       const std::lock_guard lock(mutex_);
