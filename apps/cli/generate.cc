@@ -98,10 +98,11 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
     progress.step(step + 1, state.num_timesteps, state.seconds);
   };
+  const Uninterrupted until_written;
+  call.stop = interruption();
   const PipelineOutput out = pipe(prompts, call);
   progress.end();
 
-  const Uninterrupted saving;
   std::vector<std::string> files;
   for (size_t i = 0; i < out.images.size(); ++i) {
     const auto path = numbered(o.output, i, out.images.size());

@@ -1,6 +1,9 @@
 // Ctrl-C. A run that has written nothing yet has nothing to clean up, so the signal ends the process at once: within a step, a weight file's
-// preparation or a decode alike. While an Uninterrupted lives, the signal is remembered instead, and the code at work looks at interrupted().
+// preparation or a decode alike. While an Uninterrupted lives, the signal is remembered instead: calls of a pipeline end by interruption(), and other code at
+// work looks at interrupted(). A second signal ends the process at once.
 #pragma once
+
+#include <stop_token>
 
 namespace vivace::cli {
 
@@ -8,6 +11,10 @@ namespace vivace::cli {
 void handle_interrupts();
 // A signal has come while an Uninterrupted lived.
 bool interrupted();
+// 128 and the signal that has come; that of SIGINT where none has.
+int interrupted_code();
+// Asked to stop when a signal comes while an Uninterrupted lives: for CallOptions::stop.
+std::stop_token interruption();
 
 // Around whatever must not be cut short: a file being written.
 class Uninterrupted {

@@ -76,7 +76,7 @@ int main(int argc, char** argv) {
   try {
     return cli::run(argc, argv);
   } catch (const Interrupted&) {
-    return cli::fail(130, "interrupted; nothing was written");
+    return cli::fail(cli::interrupted_code(), "interrupted; nothing was written");
   } catch (const UsageError& error) {
     return cli::fail(2, error.what());
   } catch (const InternalError& error) {

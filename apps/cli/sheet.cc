@@ -42,6 +42,8 @@ int run(const Arguments& app, const Options& o, const Common& common) {
     progress.step(static_cast<int>(images.size()) * steps + step + 1, count * steps, state.seconds);
   };
   std::string listing;
+  const Uninterrupted until_written;
+  call.stop = interruption();
   for (const std::string& prompt : prompts) {
     call.seed = o.seed + images.size();
     const PipelineOutput out = pipe(prompt, call);
@@ -50,7 +52,6 @@ int run(const Arguments& app, const Options& o, const Common& common) {
     listing += prompt + '\n';
   }
   progress.end();
-  const Uninterrupted saving;
   contact_sheet(images, o.columns ? o.columns : default_columns(images.size()), o.padding)
       .save(o.output, {{"Software", std::string("Vivace ") + VIVACE_VERSION},
                        {"prompt", listing},

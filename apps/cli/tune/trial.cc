@@ -9,9 +9,7 @@ namespace vivace::cli {
 
 Trial::Trial(const PictureOptions& options, std::vector<std::string> prompts, uint64_t seed)
     : options_(options), prompts_(std::move(prompts)), seed_(seed), call_(options.call()) {
-  call_.callback_on_step_end = [](const DiffusionPipeline&, int, float, StepState&) {
-    if (interrupted()) throw Interrupted("interrupted");
-  };
+  call_.stop = interruption();
 }
 
 DiffusionPipeline& Trial::pipeline(const PretrainedOptions& setting) {

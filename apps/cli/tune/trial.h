@@ -12,7 +12,7 @@ namespace vivace::cli {
 
 class Trial {
  public:
-  // Throws Interrupted between steps once a signal has come.
+  // Throws Interrupted once a signal has come.
   Trial(const PictureOptions& options, std::vector<std::string> prompts, uint64_t seed);
 
   // The setting against `base`, in turns; drift against eager float32.
