@@ -1,30 +1,49 @@
 #!/usr/bin/env python3
-"""Includes only go down: every folder of src/ may include those before it in the list, itself, and the public headers.
+"""Includes only go down: every folder of src/ may include those before it in the list, itself, and the public headers. Of a folder that has doors,
+the folders above it (and the programs) may include these headers alone; the rest is its own.
 
-Above backends/, and in the programs, nothing names a device: they take one from the list, backends/devices.h."""
+Above backends/ nothing names a device: one is taken from the list, backends/devices.h."""
 
 import re
 import sys
 from pathlib import Path
 
 LAYERS = ["base", "tensor", "ir", "ops", "codegen", "weights", "tokenizers", "schedulers", "image", "quality", "models", "passes", "runtime", "backends", "compiler", "components", "families", "pipelines"]
+DOORS = {
+    "backends": {"devices.h"},
+    "compiler": {"compile.h", "measure.h", "regions.h", "search_text.h", "symbols.h", "tuning_store.h"},
+    "passes": {"passes.h"},
+    "schedulers": {"scheduler_base.h"},
+    "weights": {"safetensors.h", "weight_map.h"},
+}
 ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = len(LAYERS)  # they lie above all
+
+
+def check(path: Path, layer: str) -> list[str]:
+    """Of one file."""
+    height = LAYERS.index(layer) if layer in LAYERS else PROGRAMS
+    wrong = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        place = f"{path.relative_to(ROOT)}:{number}: "
+        if height > LAYERS.index("backends") and re.search(r"\b(cpu|ref)::", line.split("//")[0]):
+            wrong.append(f"{place}{layer} names a device: it takes one from backends/devices.h")
+        match = re.match(r'\s*#\s*include\s+"([a-z_]+)/([^"]+)"', line)
+        if not match or match[1] not in LAYERS or match[1] == layer:
+            continue
+        if LAYERS.index(match[1]) > height:
+            wrong.append(f"{place}{layer} must not include {match[1]}, which lies above it")
+        if match[2] not in DOORS.get(match[1], {match[2]}):
+            wrong.append(f"{place}{match[2]} is {match[1]}'s own: its doors are {', '.join(sorted(DOORS[match[1]]))}")
+    return wrong
 
 
 def main() -> int:
-    wrong = []
-    above_devices = LAYERS[LAYERS.index("backends") + 1 :] + ["cli"]
+    wrong = [f"src/{p.name} is no folder of the list in tools/check_layers.py" for p in (ROOT / "src").iterdir() if p.is_dir() and p.name not in LAYERS]
     for path in sorted([*(ROOT / "src").rglob("*"), *(ROOT / "apps").rglob("*")]):
-        if path.suffix not in (".h", ".cc", ".inc"):
-            continue
-        layer = path.relative_to(ROOT).parts[1]
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            if layer in above_devices and re.search(r'"backends/(?!devices\.h")|\b(cpu|ref)::', line.split("//")[0] if "#include" not in line else line):
-                wrong.append(f"{path.relative_to(ROOT)}:{number}: {layer} names a device: it takes one from backends/devices.h")
-            match = re.match(r'\s*#\s*include\s+"([a-z_]+)/', line)
-            if match and layer in LAYERS and match[1] in LAYERS and LAYERS.index(match[1]) > LAYERS.index(layer):
-                wrong.append(f"{path.relative_to(ROOT)}:{number}: {layer} must not include {match[1]}, which lies above it")
-    print("\n".join(wrong) if wrong else f"layers: includes go down in all {len(LAYERS)} folders")
+        if path.suffix in (".h", ".cc", ".inc"):
+            wrong += check(path, path.relative_to(ROOT).parts[1])
+    print("\n".join(wrong) if wrong else f"layers: includes go down in all {len(LAYERS)} folders, through doors in {len(DOORS)}")
     return 1 if wrong else 0
 
 

@@ -164,7 +164,7 @@ TEST(Png, HugeDimensionsAreRefusedBeforeMemoryIsTaken) {
 TEST(Png, FilesThatAreNone) {
   const TempFolder folder;
   write_file(folder / "a.png", "GIF89a, not a PNG");
-  EXPECT_EQ(message_of<UserError>([&] { Image::load(folder / "a.png"); }), (folder / "a.png").string() + ": not a PNG file");
+  EXPECT_EQ(message_of<UserError>([&] { Image::load(folder / "a.png"); }), (folder / "a.png").string() + ": not a PNG file: it is a GIF picture");
   EXPECT_EQ(message_of<UserError>([&] { Image::load(folder / "b.png"); }), (folder / "b.png").string() + ": file not found");
 }
 
