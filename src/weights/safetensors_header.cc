@@ -261,7 +261,8 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
   // A length that is none, or no header behind it: perhaps another kind of file altogether.
   const auto other_kind = [&](const std::string& message) {
     const std::string kind = file_kind_note(text.substr(0, 64));
-    if (!kind.empty()) throw UserError(cat(name, ": not a safetensors file", kind));
+    // With a length that is none it still looks like one.
+    if (!kind.empty() && kind.find("safetensors") == std::string::npos) throw UserError(cat(name, ": not a safetensors file", kind));
     bad(name, message);
   };
   if (file.size() < kLengthBytes) bad(name, cat("it has ", file.size(), " bytes, too few for a header; ", kTruncated));
