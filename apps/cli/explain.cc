@@ -36,7 +36,7 @@ std::string arithmetic_of(DType dtype, const Target& machine) {
   const bool bf16 = machine.bfloat16_products;
   switch (dtype) {
     case DType::float16: return "float16 storage, float32 arithmetic";
-    case DType::bfloat16: return bf16 ? "bfloat16 storage, bfloat16 products summed in float32" : "bfloat16 storage, float32 arithmetic (no AVX-512 BF16 here), products of int16 where int16_error allows";
+    case DType::bfloat16: return bf16 ? "bfloat16 storage, bfloat16 products summed in float32" : "bfloat16 storage, float32 arithmetic (no AVX-512 BF16 here), products of int16 where the error budget allows";
     default: return "float32 storage and arithmetic";
   }
 }

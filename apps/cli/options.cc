@@ -26,6 +26,21 @@ int64_t given_size(std::optional<int64_t> value, const char* name) {
   return value.value_or(0);
 }
 
+// "1e-5", "mid_block.resnets.0.conv1=0".
+ErrorBudget parse_error_budget(const std::vector<std::string>& texts) {
+  ErrorBudget budget;
+  for (const std::string& text : texts) {
+    const size_t equals = text.find('=');
+    const double error = parse_number<double>(text.substr(equals == std::string::npos ? 0 : equals + 1), "--error-budget");
+    if (error < 0) throw UsageError(cat("--error-budget is ", text, ": expected 0 or more, such as 1e-5"));
+    if (equals == std::string::npos)
+      budget.each_layer = error;
+    else
+      budget.layers[text.substr(0, equals)] = error;
+  }
+  return budget;
+}
+
 struct ModeFor {
   CompileMode mode;
   std::string component;  // "" for those that are not named
@@ -63,14 +78,9 @@ void CompileFlags::add(Arguments& app) {
                  "Compile each kind of the UNet's repeated blocks once and leave the rest eager; --regional=auto: whatever repeats, in each component")
       .implies("blocks");
   app.add_flag("--fullgraph", fullgraph, "A graph break is an error");
-  app.add_flag("--exact", exact, "No kernel whose error is above the plain one's");
-  app.add_option("--winograd-error", winograd_error,
-                 "The largest relative error of a convolution by Winograd in max-autotune (2e-6 in fp32, else 5e-3); 1e-5 allows F(4x4, 3x3) in fp32");
-  app.add_option("--strassen-error", strassen_error,
-                 "The largest relative error of a linear layer by Strassen's algorithm in max-autotune (2e-6 in fp32, else 5e-3)");
-  app.add_option("--int16-error", int16_error,
-                 "The largest relative error of a linear layer, or a convolution by Winograd, by products of int16 in max-autotune (1e-3 in bf16, else "
-                 "0); 1e-3 allows them in fp32 and fp16");
+  app.add_option("--error-budget", error_budget,
+                 "The largest relative error that a layer may have by a faster algorithm in max-autotune (Winograd, Strassen, products of int16): 0 for "
+                 "none, 1e-5, or LAYER=1e-3 of one alone; default: 2e-6 in fp32, else what the dtype's rounding hides; may be given several times");
   app.add_flag("--dynamic", dynamic, "One plan for all sizes instead of one a size");
   app.add_flag("--no-duck-shape", no_duck_shape, "With --dynamic: sizes that are equal in the first call may differ in the next");
   app.add_flag("--fuse-qkv", fuse_qkv, "Q, K, V (and K, V) of an attention as one GEMM, without --compile too");
@@ -117,13 +127,11 @@ void CompileFlags::quantize_unet(DiffusionPipeline& pipe, Size size) const {
 
 CompileOptions CompileFlags::options(const std::string& component) const {
   if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty())) throw UsageError("--quantize-filter and --quantize-export need --quantize");
-  CompileOptions o{.fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backends(sdpa), .exact = exact, .winograd_error = winograd_error, .strassen_error = strassen_error,
-                   .int16_error = int16_error, .dynamic = dynamic, .use_duck_shape = !no_duck_shape, .fuse_qkv = fuse_qkv, .float32_matmul_precision = parse_matmul_precision(matmul_precision),
+  CompileOptions o{.fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backends(sdpa), .error_budget = parse_error_budget(error_budget),
+                   .dynamic = dynamic, .use_duck_shape = !no_duck_shape, .fuse_qkv = fuse_qkv, .float32_matmul_precision = parse_matmul_precision(matmul_precision),
                    .on_autotune = show_autotuning};
   if (autotune_seconds) o.autotune_seconds = *autotune_seconds;
   if (!(o.autotune_seconds >= 0)) throw UsageError(cat("--autotune-seconds is ", o.autotune_seconds, ": expected 0 or more"));
-  for (const auto& [name, error] : {std::pair{"winograd", winograd_error}, {"strassen", strassen_error}, {"int16", int16_error}})
-    if (error && !(*error >= 0)) throw UsageError(cat("--", name, "-error is ", *error, ": expected 0 or more, such as 1e-3"));
   for (const std::string& flag : compiler_flags) set_compiler_flag(o.flags, flag);
   if (!regional.empty() && regional != "blocks" && regional != "auto") throw UsageError(cat("--regional is \"", regional, "\": expected --regional or --regional=auto"));
   if (!regional.empty() && std::ranges::none_of(parse_modes(modes), [](const ModeFor& m) { return m.mode != CompileMode::off; }))

@@ -16,9 +16,9 @@ namespace vivace::cli {
 struct CompileFlags {
   std::vector<std::string> modes;  // "MODE" or "MODE:component,component"
   std::string sdpa = "auto", matmul_precision = "highest", regional;
-  bool fullgraph = false, exact = false, fuse_qkv = false, dynamic = false, no_duck_shape = false;
-  std::vector<std::string> disable_passes, compiler_flags;
-  std::optional<double> autotune_seconds, winograd_error, strassen_error, int16_error;
+  bool fullgraph = false, fuse_qkv = false, dynamic = false, no_duck_shape = false;
+  std::vector<std::string> disable_passes, compiler_flags, error_budget;
+  std::optional<double> autotune_seconds;
   std::string quantize, quantize_filter, quantize_export;
 
   void add(Arguments& app);

@@ -11,7 +11,7 @@
 namespace vivace {
 
 // off: eager, the same road with the optional passes switched off. default_: every optional pass that keeps the result to rounding.
-// max_autotune: kernels and their parameters by measurement, and Winograd convolutions too, unless `exact`. There are no CUDA graphs on a CPU:
+// max_autotune: kernels and their parameters by measurement, and faster algorithms within the error budget. There are no CUDA graphs on a CPU:
 // reduce_overhead is default_ there, and max_autotune_no_cudagraphs is max_autotune.
 enum class CompileMode { off, default_, reduce_overhead, max_autotune, max_autotune_no_cudagraphs };
 
@@ -108,6 +108,23 @@ struct AutotuneProgress {
   double seconds = 0, budget = 0;
 };
 
+// In max-autotune: which error a layer's kernel may have beyond that of the plain one, as relative RMS error of its result. Convolutions by Winograd,
+// linear layers by Strassen and products of int16 are ways to spend it; each knows its own error and is refused where it is above the budget
+// (`vivace explain` says so; docs/error-budget.md has the figures). 0: none, the plain kernels alone.
+struct ErrorBudget {
+  ErrorBudget() = default;
+  ErrorBudget(double each) : each_layer(each) {}
+
+  // Of every layer. Unset: 2e-6 where activations are float32, else what the dtype's own rounding makes invisible: 5e-3, of products of int16 1e-3 in
+  // bfloat16 and none in float16.
+  std::optional<double> each_layer;
+  // Of single ones instead, by the module's name: "mid_block.resnets.0.conv1".
+  std::map<std::string, double> layers;
+
+  // Nothing may be spent anywhere.
+  bool empty() const;
+};
+
 struct CompileOptions {
   CompileMode mode = CompileMode::off;
   // An op without a compiled kernel is an error that names it, instead of a graph break.
@@ -115,27 +132,13 @@ struct CompileOptions {
   // Optional passes to leave out, by name (see `vivace explain --passes`).
   std::vector<std::string> disable_passes;
   SDPBackends sdpa;
-  // No kernel whose error is above that of the plain one: no Winograd, no Strassen, no products of int16.
-  bool exact = false;
-  // The largest relative RMS error that a convolution may have as Winograd, in max-autotune. Unset: 2e-6 for float32 activations, which allows F(2x2, 3x3)
-  // alone but for few channels, and 5e-3 for bfloat16 and float16 and where float32_matmul_precision lets products be bfloat16. F(4x4, 3x3) in float32 has
-  // 2e-7 times the square root of the input channels.
-  std::optional<double> winograd_error;
-  // The same of a linear by Strassen's algorithm, where products are float32. Unset: 2e-6 for float32 activations, 5e-3 for others.
-  std::optional<double> strassen_error;
-  // The same where products are of int16, rows of both factors having a scale each that is found as they are read: 9e-6 times the square root of a
-  // linear's inputs, 8e-4 for F(4x4, 3x3) and 1.4e-4 for other Winograd convolutions (which winograd_error has to allow too), beside the rounding of weights to the activations' dtype; twice as many products at
-  // once as float32 where the processor multiplies no bfloat16. Unset: 1e-3 for bfloat16 activations (the rounding of a bfloat16 result has 1.6e-3), 0,
-  // which is never, for others.
-  std::optional<double> int16_error;
+  ErrorBudget error_budget;
   CompilerFlags flags = config;
   // By layer, the module's name: "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q". quantize.h fills it.
   std::map<std::string, Quantization> quantize;
   // One plan for any batch, height, width and number of tokens, instead of one a size. With use_duck_shape
   // (torch.fx.experimental._config), sizes that are equal in the first call share a symbol: a call where they differ compiles once more.
   bool dynamic = false, use_duck_shape = true;
-  // Convolutions that never run as Winograd, by layer, whatever the mode: "mid_block.resnets.0.conv1".
-  std::vector<std::string> direct_convolutions;
   // fuse_qkv_projections(): the projections of an attention that read the same value (Q, K, V; K, V) are one GEMM, even with `mode` off.
   bool fuse_qkv = false;
   MatmulPrecision float32_matmul_precision = parse_matmul_precision(get_float32_matmul_precision());

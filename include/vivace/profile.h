@@ -1,6 +1,6 @@
 // A profile: the setting that `vivace tune` found for a checkpoint on a machine, as a JSON file.
 //   {"format": "vivace-profile-1", "dtype": "float32",
-//    "compile": {"mode": "max-autotune", "sdpa": "auto", "int16_error": 0.001, "direct_convolutions": ["mid_block.resnets.0.conv1", ..],
+//    "compile": {"mode": "max-autotune", "sdpa": "auto", "error_budget": 0, "layer_error_budgets": {"mid_block.resnets.0.conv1": 0.005, ..},
 //                "quantize": {"int8-dynamic": ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q", ..]}}, ...}
 // What else is in the file (measurements, the bound on drift) is tune's own; docs/bench.md describes it.
 #pragma once

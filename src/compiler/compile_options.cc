@@ -90,14 +90,18 @@ class FieldText {
 
 }  // namespace
 
+bool ErrorBudget::empty() const {
+  return each_layer == 0 && std::ranges::all_of(layers, [](const auto& layer) { return layer.second == 0; });
+}
+
 std::string options_text(const CompileOptions& options) {
   // Structured bindings must name every member: a new option does not compile until it is listed, and so tells plans apart.
   // (on_autotune only watches.)
-  const auto& [mode, fullgraph, disable_passes, sdpa, exact, winograd_error, strassen_error, int16_error, flags, quantize, dynamic, use_duck_shape, direct_convolutions, fuse_qkv,
+  const auto& [mode, fullgraph, disable_passes, sdpa, error_budget, flags, quantize, dynamic, use_duck_shape, fuse_qkv,
                float32_matmul_precision, autotune_seconds, regions, on_autotune] = options;
   const auto& [conv_1x1_as_mm, descent, all_directions, epilogue_fusion, force_fuse_int_mm_with_mul, use_mixed_mm] = flags;
-  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, exact, winograd_error, strassen_error, int16_error, conv_1x1_as_mm, descent, all_directions, epilogue_fusion,
-                                     force_fuse_int_mm_with_mul, use_mixed_mm, quantize, dynamic, use_duck_shape, direct_convolutions, fuse_qkv,
+  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, error_budget.each_layer, error_budget.layers, conv_1x1_as_mm, descent, all_directions, epilogue_fusion,
+                                     force_fuse_int_mm_with_mul, use_mixed_mm, quantize, dynamic, use_duck_shape, fuse_qkv,
                                      float32_matmul_precision, autotune_seconds, regions));
 }
 

@@ -20,7 +20,10 @@ using When = bool (*)(const CompileOptions&);
 bool compiled(const CompileOptions& options) { return options.mode != CompileMode::off; }
 bool compiled_or_fuse_qkv(const CompileOptions& options) { return compiled(options) || options.fuse_qkv; }
 // Where more rounding error is allowed.
-bool inexact(const CompileOptions& options) { return is_max_autotune(options.mode) && !options.exact; }
+bool inexact(const CompileOptions& options) { return is_max_autotune(options.mode) && !options.error_budget.empty(); }
+void note_budgets(Graph& graph, const CompileOptions& options) {
+  if (inexact(options)) note_error_budget(graph, options);
+}
 bool below_highest(const CompileOptions& options) { return options.float32_matmul_precision != MatmulPrecision::highest; }
 
 // A pass, with or without a look at the options.
@@ -57,6 +60,7 @@ const std::vector<Pass>& passes() {
       {{"conv_1x1_as_mm", "1x1 convolutions are GEMMs (the compiler flag of that name)", kOptional}, conv_1x1_as_mm, compiled,
        &CompilerFlags::conv_1x1_as_mm},
       {{"quantize", "8-bit weights and products where options.quantize says so", kRequired}, quantize},
+      {{"note_error_budget", "what options.error_budget says of single layers", kRequired}, note_budgets},
       {{"fuse_projections", "Q, K, V (and K, V) are one GEMM", kOptional}, fuse_projections, compiled_or_fuse_qkv},
       {{"fuse_geglu", "the gate of GEGLU in the GEMM's epilogue", kOptional}, fuse_geglu, compiled, &CompilerFlags::epilogue_fusion},
       {{"fuse_upsample_convolution", "nearest 2x + 3x3 convolution with less arithmetic", kOptional}, fuse_upsample_convolution},
@@ -64,9 +68,9 @@ const std::vector<Pass>& passes() {
       {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional}, fuse_epilogues, compiled,
        &CompilerFlags::epilogue_fusion},
       {{"lower_matmul_precision", "float32 products as float32_matmul_precision allows", kOptional}, apply_matmul_precision, below_highest},
-      {{"allow_winograd", "3x3 convolutions may run as Winograd (max-autotune without --exact)", kOptional}, allow_winograd, inexact},
-      {{"allow_strassen", "GEMMs may run by Strassen's algorithm (max-autotune without --exact)", kOptional}, allow_strassen, inexact},
-      {{"allow_int16", "GEMMs of bfloat16 may form products of int16 (max-autotune without --exact)", kOptional}, allow_int16, inexact},
+      {{"allow_winograd", "3x3 convolutions may run as Winograd within the error budget (max-autotune)", kOptional}, allow_winograd, inexact},
+      {{"allow_strassen", "GEMMs may run by Strassen's algorithm within the error budget (max-autotune)", kOptional}, allow_strassen, inexact},
+      {{"allow_int16", "GEMMs may form products of int16 within the error budget (max-autotune)", kOptional}, allow_int16, inexact},
       {{"fuse_elementwise", "chains of elementwise ops are one loop", kOptional}, fuse_elementwise},
       {{"fuse_quantize", "activations are quantised where they are made, or once for several readers", kOptional}, fuse_quantize},
       {{"join_concats", "the parts of a concat are written straight into its buffer", kOptional}, join_concats},
@@ -82,7 +86,7 @@ const std::vector<Pass>& passes() {
 Graph with_regions(Graph graph, const CompileOptions& options, PassReport* report) {
   // What the options say of layers is read while these have their names.
   quantize(graph, options);
-  keep_direct_convolutions(graph, options);
+  note_budgets(graph, options);
   CompileOptions inside = options;
   inside.regions.clear();
   std::vector<PlanRegion> found;

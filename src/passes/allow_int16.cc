@@ -1,3 +1,4 @@
+#include "passes/match.h"
 #include "passes/passes.h"
 
 namespace vivace {
@@ -8,7 +9,8 @@ void allow_int16(Graph& graph, const CompileOptions& options) {
   for (Node& node : graph.nodes) {
     const bool convolution = node.attrs.real("winograd_error") > 0;  // by Winograd alone
     if (node.op != Op::linear && node.op != Op::geglu_linear && !convolution) continue;
-    if (const double bound = options.int16_error.value_or(usual(node)); bound > 0) node.attrs.set("int16_error", bound);
+    if (node.attrs.has("int16_error")) continue;
+    if (const double bound = options.error_budget.each_layer.value_or(usual(node)); bound > 0) node.attrs.set("int16_error", bound);
   }
 }
 

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "passes/match.h"
 #include "passes/passes.h"
 
@@ -10,16 +8,10 @@ bool is_convolution(const Node& node) { return node.op == Op::conv2d || node.op 
 
 }  // namespace
 
-void keep_direct_convolutions(Graph& graph, const CompileOptions& options) {
-  for (Node& node : graph.nodes)
-    if (is_convolution(node) && std::ranges::count(options.direct_convolutions, node.scope)) node.attrs.set("winograd_error", 0.);
-}
-
 void allow_winograd(Graph& graph, const CompileOptions& options) {
-  keep_direct_convolutions(graph, options);
   for (Node& node : graph.nodes)
     if (is_convolution(node) && node.attrs.integer("stride", 1) == 1 && !node.attrs.has("winograd_error"))
-      node.attrs.set("winograd_error", options.winograd_error.value_or(usual_error(node)));
+      node.attrs.set("winograd_error", options.error_budget.each_layer.value_or(usual_error(node)));
 }
 
 }  // namespace vivace

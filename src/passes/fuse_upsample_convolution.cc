@@ -10,11 +10,15 @@ void fuse_upsample_convolution(Graph& graph) {
     if (node.op != Op::conv2d || !is_only_for_its_reader(graph, counts, node.inputs[0], Op::upsample_nearest)) continue;
     const Node& upsample = graph[node.inputs[0]];
     const Shape& w = graph[node.inputs[1]].shape;
-    const bool plain = upsample.inputs.size() == 1 && w[2] == 3 && w[3] == 3 && node.attrs.integer("stride", 1) == 1 && node.attrs.integers("padding") == same;
+    const bool plain =
+        upsample.inputs.size() == 1 && w[2] == 3 && w[3] == 3 && node.attrs.integer("stride", 1) == 1 && node.attrs.integers("padding") == same;
     if (!plain || node.attrs.has("act") || input_or_none(node, 3) != kNone || input_or_none(node, 4) != kNone) continue;
     node.inputs[0] = upsample.inputs[0];
     node.op = Op::upsample_conv2d;
-    node.attrs = {};
+    Attrs kept;
+    for (const char* budget : {"winograd_error", "int16_error"})
+      if (node.attrs.has(budget)) kept.set(budget, node.attrs.real(budget));
+    node.attrs = kept;
   }
   graph.normalize();
 }

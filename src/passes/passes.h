@@ -41,15 +41,17 @@ void fuse_epilogues(Graph& graph);
 // A 1x1 convolution of stride 1 without padding is a linear over the pixels: what is there for linears (projections, epilogues, tuning, quantisation)
 // then serves it. Before those.
 void conv_1x1_as_mm(Graph& graph);
+// What options.error_budget says of single layers, in the graph, where they will lose their names: the attributes of the passes that spend it, which leave
+// them as they are. Before what joins layers.
+void note_error_budget(Graph& graph, const CompileOptions& options);
 // Linears without epilogue that read the same value become one, with slices of its result (Q, K, V; K, V). Before fuse_epilogues.
 void fuse_projections(Graph& graph);
 // Lets convolutions of stride 1 run as Winograd F(2x2, 3x3): 2.25x less arithmetic, in bfloat16 at 5/3 of a direct convolution's error.
-// Those that options.direct_convolutions names stay as they are; keep_direct_convolutions notes that in the graph, where layers will lose their names.
-void keep_direct_convolutions(Graph& graph, const CompileOptions& options);
+// This pass and the next two spend the error budget.
 void allow_winograd(Graph& graph, const CompileOptions& options);
 // Lets linears run by Strassen's algorithm: an eighth less arithmetic. After every fusion that makes linears.
 void allow_strassen(Graph& graph, const CompileOptions& options);
-// Lets linears of bfloat16 (or whatever options.int16_error covers) form their products of int16, where no unit multiplies bfloat16. Beside allow_strassen.
+// Lets linears, and convolutions that may run as Winograd, form their products of int16, where no unit multiplies bfloat16. Beside allow_strassen.
 void allow_int16(Graph& graph, const CompileOptions& options);
 // Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute matmul_precision, of which a kernel
 // makes what is faster on its processor. After every fusion that makes linears or convolutions.

@@ -34,8 +34,10 @@ PretrainedOptions load_profile(const std::filesystem::path& path) {
     for (const std::string& kind : compile.object("quantize").keys())
       for (const std::string& layer : compile.object("quantize").get<std::vector<std::string>>(kind))
         options.compile.quantize[layer] = named(compile, "quantize", kind, parse_quantization);
-  options.compile.int16_error = compile.get_or<double>("int16_error", 0);
-  options.compile.direct_convolutions = compile.get_or<std::vector<std::string>>("direct_convolutions", {});
+  options.compile.error_budget.each_layer = compile.get_optional<double>("error_budget");
+  if (compile.has("layer_error_budgets"))
+    for (const std::string& layer : compile.object("layer_error_budgets").keys())
+      options.compile.error_budget.layers[layer] = compile.object("layer_error_budgets").get<double>(layer);
   return options;
 }
 

@@ -45,7 +45,7 @@ TEST(BadUse, UnknownNames) {
   expect_no_picture(tiny_model(), 2, {"epilogue_fusion", "maybe", "true, false"}, {"--compiler-flag", "epilogue_fusion=maybe"});
   expect_no_picture(tiny_model(), 2, {"epilogue_fusion", "no value"}, {"--compiler-flag", "epilogue_fusion"});
   expect_no_picture(tiny_model(), 2, {"--autotune-seconds"}, {"--autotune-seconds", "-1"});
-  expect_no_picture(tiny_model(), 2, {"--winograd-error", "0 or more"}, {"--winograd-error", "-1"});
+  expect_no_picture(tiny_model(), 2, {"--error-budget", "0 or more"}, {"--error-budget", "-1"});
   expect_no_picture(tiny_model(), 2, {"vae.dec", "vae.decode"}, {"--compile", "default:unet,vae.dec"});
   expect_no_picture(tiny_model(), 2, {"--regional", "--compile"}, {"--regional"});
   expect_no_picture(tiny_model(), 2, {"--regional", "blocks of two"}, {"--compile", "default", "--regional=blocks of two"});

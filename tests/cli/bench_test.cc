@@ -87,12 +87,12 @@ TEST(Bench, OneSettingBesideItsReference) {
   const TempFolder folder;
   const std::string file = (folder / "a.json").string();
   ASSERT_EQ(
-      vivace(bench({"x", "y", "--reference", "--compile", "max-autotune", "--exact", "--original-size", "64", "48", "--runs", "2", "--json", file}))
+      vivace(bench({"x", "y", "--reference", "--compile", "max-autotune", "--error-budget", "0", "--original-size", "64", "48", "--runs", "2", "--json", file}))
           .code,
       0);
   const json report = read_json_file(file);
   ASSERT_EQ(report["rungs"].size(), 2u);
-  EXPECT_EQ(report["rungs"][1]["arguments"], (json{"--compile=max-autotune", "--exact"}));
+  EXPECT_EQ(report["rungs"][1]["arguments"], (json{"--compile=max-autotune", "--error-budget=0"}));
   EXPECT_EQ(report["rungs"][1]["seconds"]["runs"].size(), 2u);
   EXPECT_EQ(report["rungs"][1]["quality"].size(), 2u);
   for (const json& q : report["rungs"][1]["quality"]) EXPECT_TRUE(q["psnr"].is_null() || q["psnr"].get<double>() > 60) << q;

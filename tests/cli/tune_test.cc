@@ -1,4 +1,5 @@
 // vivace tune and the profiles it writes: functions, never speed.
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 
@@ -74,19 +75,20 @@ TEST(Tune, ProductsOfInt16AreACandidateWhereThereAreAny) {
     if (const size_t in = name.find(" in "); in != std::string::npos) dtype = name.substr(in + 4);
   }
   ASSERT_FALSE(dtype.empty()) << measured.dump();
-  const Finished explain = vivace({"explain", "--model", tiny_model().string(), "--dtype", dtype, "--compile", "max-autotune", "--int16-error", "1e-3"});
+  const Finished explain = vivace({"explain", "--model", tiny_model().string(), "--dtype", dtype, "--compile", "max-autotune", "--error-budget", "1e-3"});
   ASSERT_EQ(explain.code, 0) << explain.err;
   // Of linear layers or of convolutions: on a processor with products of bfloat16, float16 has them in the latter alone.
   EXPECT_EQ(candidate, std::regex_search(explain.out, std::regex("by [a-z0-9_]*int16"))) << measured.dump();
 }
 
-TEST(Profile, SaysHowFarInt16MayGo) {
+TEST(Profile, SaysWhatErrorLayersMayHave) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";
-  write_text(profile, R"({"format": "vivace-profile-1", "compile": {"mode": "max-autotune", "int16_error": 0.001}})");
-  EXPECT_EQ(load_profile(profile).compile.int16_error, 1e-3);
+  write_text(profile, R"({"format": "vivace-profile-1", "compile": {"mode": "max-autotune", "error_budget": 0.001, "layer_error_budgets": {"conv_in": 0}}})");
+  EXPECT_EQ(load_profile(profile).compile.error_budget.each_layer, 1e-3);
+  EXPECT_EQ(load_profile(profile).compile.error_budget.layers, (std::map<std::string, double>{{"conv_in", 0}}));
   write_text(profile, R"({"format": "vivace-profile-1", "compile": {"mode": "max-autotune"}})");
-  EXPECT_EQ(load_profile(profile).compile.int16_error, 0.) << "of a profile that was tuned without it";
+  EXPECT_FALSE(load_profile(profile).compile.error_budget.each_layer);
 }
 
 TEST(Tune, InterruptedLeavesAUsableProfile) {
@@ -119,7 +121,7 @@ TEST(Profile, GenerateBenchAndSheetUseIt) {
   EXPECT_EQ(bench.code, 0) << bench.err;
 }
 
-TEST(Profile, DirectConvolutionsAreNeverWinograd) {
+TEST(Profile, ConvolutionsWithoutABudgetAreNeverWinograd) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";
   json text{{"format", "vivace-profile-1"}, {"compile", {{"mode", "max-autotune"}}}};
@@ -134,11 +136,11 @@ TEST(Profile, DirectConvolutionsAreNeverWinograd) {
   const Finished explain = vivace({"explain", "--compile", "max-autotune", "--json"});
   const json plan = json::parse(explain.out);
   for (const json& step : plan["step"])
-    if (step["kernel"].get<std::string>().find("winograd") != std::string::npos) text["compile"]["direct_convolutions"].push_back(step["scope"]);
-  ASSERT_FALSE(text["compile"]["direct_convolutions"].empty());
+    if (step["kernel"].get<std::string>().find("winograd") != std::string::npos) text["compile"]["layer_error_budgets"][step["scope"].get<std::string>()] = 0;
+  ASSERT_FALSE(text["compile"]["layer_error_budgets"].empty());
   ASSERT_EQ(draw("b.npy"), 0);
   EXPECT_NE(read_text(folder / "a.npy"), read_text(folder / "b.npy"));
-  EXPECT_EQ(load_profile(profile).compile.direct_convolutions.size(), text["compile"]["direct_convolutions"].size());
+  EXPECT_EQ(load_profile(profile).compile.error_budget.layers.size(), text["compile"]["layer_error_budgets"].size());
 }
 
 TEST(Profile, BadFiles) {
@@ -155,7 +157,7 @@ TEST(Profile, BadFiles) {
   refused(R"({"format": "vivace-profile-1"})", {"p.json", "compile"});
   refused(R"({"format": "vivace-profile-1", "dtype": "int3", "compile": {}})", {"p.json", "dtype", "int3"});
   refused(R"({"format": "vivace-profile-1", "compile": {"mode": "fastest"}})", {"p.json", "mode", "fastest"});
-  refused(R"({"format": "vivace-profile-1", "compile": {"direct_convolutions": 3}})", {"p.json", "direct_convolutions"});
+  refused(R"({"format": "vivace-profile-1", "compile": {"layer_error_budgets": 3}})", {"p.json", "layer_error_budgets"});
   write_text(profile, "{}");
   expect_refused(vivace(tune(profile)), 1, {"p.json", "no profile"});
   EXPECT_EQ(read_text(profile), "{}");

@@ -55,7 +55,7 @@ TEST(Options, FuseQkvIsTheCompilersOwnFusion) {
   }
 }
 
-TEST(Options, WinogradErrorBoundsTheKernels) {
+TEST(ErrorBudget, BoundsWinograd) {
   if (cpu::isa() < cpu::Isa::avx2) GTEST_SKIP() << "no Winograd below AVX2";
   CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
   const auto plan = [&] { return compile(golden_graph("unet_sdxl"), *cpu::device(), options); };
@@ -64,19 +64,19 @@ TEST(Options, WinogradErrorBoundsTheKernels) {
   };
   const auto refused = [&](const Plan& of) {
     return std::ranges::count_if(of.step, [&](const PlanStep& step) {
-      return std::ranges::any_of(step.refused, [](const auto& r) { return r.second.find("above winograd_error") != std::string::npos; });
+      return std::ranges::any_of(step.refused, [](const auto& r) { return r.second.find("above the error budget") != std::string::npos; });
     });
   };
   const Plan usual = plan();
   EXPECT_GT(chosen(usual, "winograd"), 0);
   EXPECT_EQ(chosen(usual, "winograd_f4"), 0) << "not before it was timed";
-  options.winograd_error = 1e-9;
+  options.error_budget = 1e-9;
   const Plan bounded = plan();
   EXPECT_EQ(chosen(bounded, "winograd"), 0);
   EXPECT_GE(refused(bounded), chosen(usual, "winograd")) << "the reason is told";
   options.autotune_seconds = 20;
   const auto times_f4 = [&](double error) {
-    options.winograd_error = error;
+    options.error_budget = error;
     const Plan timed = plan();
     return std::ranges::any_of(timed.step, [](const PlanStep& step) {
       return std::ranges::any_of(step.measured, [](const PlanCandidate& c) { return c.kernel.find("winograd_f4") != std::string::npos; });
@@ -86,7 +86,7 @@ TEST(Options, WinogradErrorBoundsTheKernels) {
   EXPECT_FALSE(times_f4(1e-7)) << "2e-7 times the square root of the channels";
 }
 
-TEST(Options, StrassenErrorBoundsTheGemms) {
+TEST(ErrorBudget, BoundsStrassensAlgorithm) {
   if (cpu::isa() < cpu::Isa::avx2 || cpu::isa() >= cpu::Isa::avx512_bf16) GTEST_SKIP() << "bfloat16 layers are float32 products on AVX2 and AVX-512 alone";
   const Graph graph = parse_graph(R"(%0 = input(name="x") : bfloat16[256, 64]
 %1 = weight(name="w") : bfloat16[64, 64] @prepare
@@ -94,22 +94,22 @@ TEST(Options, StrassenErrorBoundsTheGemms) {
 %3 = geglu_linear(%2, %1) : bfloat16[256, 32]
 return y=%3
 )");
-  CompileOptions options{.mode = CompileMode::max_autotune, .int16_error = 0, .autotune_seconds = 0};
+  CompileOptions options{.mode = CompileMode::max_autotune, .disable_passes = {"allow_int16"}, .autotune_seconds = 0};
   const auto count_of = [&](std::string_view kernel) {
     const Plan plan = compile(graph, *cpu::device(), options);
     return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel == kernel; });
   };
   EXPECT_GT(count_of("gemm_strassen"), 0);
   EXPECT_GT(count_of("gemm_geglu_strassen"), 0);
-  options.strassen_error = 1e-9;
+  options.error_budget = 1e-9;
   EXPECT_EQ(count_of("gemm_strassen"), 0);
-  options.strassen_error.reset(), options.exact = true;
+  options.error_budget = 0;
   EXPECT_EQ(count_of("gemm_strassen"), 0);
-  options.exact = false, options.disable_passes = {"allow_strassen"};
+  options.error_budget = {}, options.disable_passes = {"allow_strassen"};
   EXPECT_EQ(count_of("gemm_strassen"), 0);
 }
 
-TEST(Options, Int16ErrorBoundsTheGemms) {
+TEST(ErrorBudget, BoundsProductsOfInt16) {
   if (cpu::isa() < cpu::Isa::avx2 || cpu::isa() >= cpu::Isa::avx512_bf16) GTEST_SKIP() << "products of int16 are for processors that multiply no bfloat16";
   const Graph graph = parse_graph(R"(%0 = input(name="x") : bfloat16[256, 64]
 %1 = weight(name="w") : bfloat16[64, 64] @prepare
@@ -125,13 +125,13 @@ return y=%3, z=%5
     return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel == "gemm_int16" || step.kernel == "gemm_geglu_int16"; });
   };
   EXPECT_EQ(count(), 2) << "bfloat16 alone";
-  options.int16_error = 1e-3;
+  options.error_budget = 1e-3;
   EXPECT_EQ(count(), 3);
-  options.int16_error = 1e-6;
+  options.error_budget = 1e-6;
   EXPECT_EQ(count(), 0);
-  options.int16_error.reset(), options.exact = true;
+  options.error_budget = 0;
   EXPECT_EQ(count(), 0);
-  options.exact = false, options.disable_passes = {"allow_int16"};
+  options.error_budget = {}, options.disable_passes = {"allow_int16"};
   EXPECT_EQ(count(), 0);
   options.disable_passes.clear(), options.mode = CompileMode::default_;
   EXPECT_EQ(count(), 0);

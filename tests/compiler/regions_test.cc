@@ -120,7 +120,7 @@ TEST(Regions, WhatOptionsSayOfLayersHolds) {
   CompileOptions winograd{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
   winograd.regions = {"ResnetBlock2D"};
   const std::string convolution = "mid_block.resnets.0.conv1";
-  winograd.direct_convolutions = {convolution};
+  winograd.error_budget.layers = {{convolution, 0}};
   int free = 0;
   for (const PlanStep& step : compile(unet(), *cpu::device(), winograd).step) {
     const bool may = step.attrs.real("winograd_error") > 0;

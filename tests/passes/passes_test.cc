@@ -14,7 +14,12 @@
 namespace vivace {
 namespace {
 
-void winograd_but_one(Graph& graph) { allow_winograd(graph, {.direct_convolutions = {"direct"}}); }
+void winograd_but_one(Graph& graph) {
+  CompileOptions options;
+  options.error_budget.layers = {{"direct", 0}};
+  note_error_budget(graph, options);
+  allow_winograd(graph, options);
+}
 void quantize_as_asked(Graph& graph) {
   CompileOptions options;
   options.quantize = {{"dynamic", Quantization::int8_dynamic}, {"narrow", Quantization::int8_weight_only}, {"float8", Quantization::float8_weight_only},

@@ -27,6 +27,8 @@ void add(Groups& groups, const std::string& name, const std::string& layer, doub
 std::string block(const std::string& scope) { return scope.starts_with("decoder.") ? "decoder." + block_of(scope.substr(8)) : block_of(scope); }
 
 constexpr double kInt16Error = 1e-3;  // as max-autotune has in bfloat16
+// What max-autotune lets a convolution spend by itself.
+double winograd_error(DType dtype) { return dtype == DType::float32 ? 2e-6 : 5e-3; }
 
 bool multiplies_int16(const Plan& plan) {
   return std::ranges::any_of(plan.step, [](const PlanStep& step) { return step.traits & kInt16Products; });
@@ -62,7 +64,7 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
   auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
   auto& vae = static_cast<VAEComponent&>(pipe.vae().component());
   // Nothing here times single kernels: candidates are told apart by what they do, and whole pictures are timed.
-  const CompileOptions everything{.mode = CompileMode::max_autotune, .int16_error = kInt16Error, .autotune_seconds = 0};
+  const CompileOptions everything{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
   unet.compile(everything);
   vae.compile(everything);
   const int64_t height = size.first / pipe.vae().scale(), width = size.second / pipe.vae().scale();
@@ -75,7 +77,10 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
 
   std::vector<Candidate> candidates;
   append(candidates, winograd, &Candidate::winograd);
-  if (multiplies_int16(unet.plan(wanted, request))) candidates.push_back({.name = "int16", .int16_error = kInt16Error});
+  CompileOptions more = everything;
+  more.error_budget = kInt16Error;
+  unet.compile(more);
+  if (multiplies_int16(unet.plan(wanted, request))) candidates.push_back({.name = "int16", .error_budget = kInt16Error});
   append(candidates, int8, &Candidate::int8);
   candidates.push_back({.name = "sdpa efficient", .knob = "sdpa", .sdpa = SDPBackend::efficient});
   candidates.push_back({.name = "sdpa math", .knob = "sdpa", .sdpa = SDPBackend::math});
@@ -85,17 +90,17 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
 PretrainedOptions setting_of(DType dtype, std::span<const Candidate> all, std::span<const Candidate> chosen) {
   PretrainedOptions setting{.dtype = dtype, .compile = {.mode = CompileMode::default_, .autotune_seconds = 0}};
   CompileOptions& compile = setting.compile;
-  compile.int16_error = 0;
+  compile.error_budget = 0;
   for (const Candidate& candidate : chosen) {
     if (candidate.sdpa) compile.sdpa = *candidate.sdpa;
-    if (!candidate.winograd.empty() || candidate.int16_error > 0) compile.mode = CompileMode::max_autotune;
-    if (candidate.int16_error > 0) compile.int16_error = candidate.int16_error;
+    if (!candidate.winograd.empty() || candidate.error_budget > 0) compile.mode = CompileMode::max_autotune;
+    if (candidate.error_budget > 0) compile.error_budget.each_layer = candidate.error_budget;
+    for (const std::string& layer : candidate.winograd) compile.error_budget.layers[layer] = winograd_error(dtype);
     for (const std::string& layer : candidate.int8) compile.quantize[layer] = Quantization::int8_dynamic;
   }
   if (compile.mode != CompileMode::max_autotune) return setting;
   for (const Candidate& candidate : all)
-    if (std::ranges::none_of(chosen, [&](const Candidate& c) { return c.name == candidate.name; }))
-      compile.direct_convolutions.insert(compile.direct_convolutions.end(), candidate.winograd.begin(), candidate.winograd.end());
+    for (const std::string& layer : candidate.winograd) compile.error_budget.layers.try_emplace(layer, 0);
   return setting;
 }
 

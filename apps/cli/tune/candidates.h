@@ -15,7 +15,7 @@ struct Candidate {
   std::string knob;                         // candidates of one knob exclude each other; empty: it goes with all others
   std::vector<std::string> winograd, int8;  // layers
   std::optional<SDPBackend> sdpa;
-  double int16_error = 0;  // allows products of int16 up to it, in linear layers and in what runs as Winograd
+  double error_budget = 0;  // of every layer that is no Winograd candidate of another name
 };
 
 // For guided pictures of this size, in the order in which they are measured: within a kind, what has most arithmetic comes first.

@@ -33,8 +33,8 @@ json compile_json(const CompileOptions& options) {
   for (const auto& [layer, kind] : options.quantize) layers[quantization_name(kind)].push_back(layer);
   return {{"mode", compile_mode_name(options.mode)},
           {"sdpa", sdp_backends_name(options.sdpa)},
-          {"int16_error", options.int16_error.value_or(0)},
-          {"direct_convolutions", options.direct_convolutions},
+          {"error_budget", options.error_budget.each_layer.value_or(0)},
+          {"layer_error_budgets", options.error_budget.layers},
           {"quantize", layers}};
 }
 

@@ -42,7 +42,7 @@ ConvSpec spec_of(const KernelCall& call) {
 // Products of int16 trade error for arithmetic too, and more of it.
 Refusal refuse_int16(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
   if (!kernel.int16) return std::nullopt;
-  if (Refusal reason = refuse_error(kernel.error(spec), bound, "int16_error", "products of int16 are off for this convolution")) return reason;
+  if (Refusal reason = refuse_error(kernel.error(spec), bound, "products of int16 are off for this convolution")) return reason;
   if (spec.in_channels < kConvInt16Block) return cat("fewer than ", kConvInt16Block, " input channels would be filled up to as many");
   return std::nullopt;
 }
@@ -50,7 +50,7 @@ Refusal refuse_int16(const ConvKernel& kernel, const ConvSpec& spec, double boun
 // Winograd trades error for arithmetic: only as far as the plan says it may.
 Refusal refuse_winograd(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
   if (!kernel.winograd) return std::nullopt;
-  return refuse_error(kernel.error(spec), bound, "winograd_error", "Winograd is off for this convolution");
+  return refuse_error(kernel.error(spec), bound, "Winograd is off for this convolution");
 }
 
 template <size_t index>

@@ -24,9 +24,9 @@ double int16_bound(const Attrs& attrs) {
   return std::max(attrs.real("int16_error"), precision == "medium" ? kMedium : precision == "high" ? kHigh : 0);
 }
 
-Refusal refuse_error(double error, double bound, std::string_view name_of_bound, std::string_view off) {
+Refusal refuse_error(double error, double bound, std::string_view off) {
   if (error <= bound) return std::nullopt;
-  return bound == 0 ? std::string(off) : cat("its relative error of ", error, " is above ", name_of_bound, ", ", bound);
+  return bound == 0 ? std::string(off) : cat("its relative error of ", error, " is above the error budget of ", bound);
 }
 
 bool is_activation_dtype(DType dtype) { return dtype == DType::float32 || dtype == DType::bfloat16 || dtype == DType::float16; }

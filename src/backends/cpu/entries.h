@@ -22,7 +22,7 @@ Act act_of(const std::string& name);
 // The largest relative error that products of int16 may have in a linear or a convolution, by int16_error or matmul_precision. 0: there are to be none.
 double int16_bound(const Attrs& attrs);
 // Nothing where a kernel's relative error is within the bound that the graph sets. Otherwise the reason: `off` under a bound of 0, else both numbers.
-Refusal refuse_error(double error, double bound, std::string_view name_of_bound, std::string_view off);
+Refusal refuse_error(double error, double bound, std::string_view off);
 // float32, bfloat16 or float16: what the kernels take as activations.
 bool is_activation_dtype(DType dtype);
 // Operand i of a call as rows, at `data`.

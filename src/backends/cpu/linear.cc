@@ -57,7 +57,7 @@ GemmSpec spec_of(const KernelCall& call) {
 // Strassen's algorithm trades error for arithmetic: only as far as the plan says it may, and where it saves something.
 Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
   constexpr int64_t kColumns = 1280;
-  if (Refusal reason = refuse_error(gemm_strassen_error(spec), call.attrs->real("strassen_error"), "strassen_error", "Strassen's algorithm is off for this layer")) return reason;
+  if (Refusal reason = refuse_error(gemm_strassen_error(spec), call.attrs->real("strassen_error"), "Strassen's algorithm is off for this layer")) return reason;
   // Of decoded weights the sums come with the decoding.
   if (spec.w == DType::float32 && spec.n < kColumns) return cat("below ", kColumns, " columns of float32 weights the sums of A cost what the products save");
   return std::nullopt;
@@ -65,7 +65,7 @@ Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
 
 // Products of int16 trade error for arithmetic too.
 Refusal refuse_int16(const KernelCall& call, const GemmSpec& spec) {
-  if (Refusal reason = refuse_error(gemm_int16_error(spec.k), int16_bound(*call.attrs), "int16_error", "products of int16 are off for this layer")) return reason;
+  if (Refusal reason = refuse_error(gemm_int16_error(spec.k), int16_bound(*call.attrs), "products of int16 are off for this layer")) return reason;
   if (call.has(kScale)) return "the weight is stored in 8 bits";
   if (isa() >= Isa::avx512_bf16) return "products of bfloat16 are as fast here";
   return std::nullopt;
