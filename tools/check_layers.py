@@ -14,7 +14,7 @@ DOORS = {
     "compiler": {"compile.h", "measure.h", "regions.h", "search_text.h", "symbols.h", "tuning_store.h"},
     "passes": {"passes.h"},
     "schedulers": {"scheduler_base.h"},
-    "weights": {"safetensors.h", "weight_map.h"},
+    "weights": {"safetensors.h", "weight_map.h", "weight_origins.h", "weight_source.h"},
 }
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = len(LAYERS)  # they lie above all
