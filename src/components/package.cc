@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/devices.h"
-#include "base/build_id.h"
 #include "base/file_map.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -24,7 +23,6 @@ fs::path inside(const fs::path& folder, const std::string& file, const std::stri
 }  // namespace
 
 std::string package_isa() { return open_device()->target().level_name; }
-std::string package_build() { return build_id(); }
 
 std::shared_ptr<const ComponentPackage> ComponentPackage::find(const fs::path& component) {
   const fs::path whole = fs::absolute(component / "").parent_path(), folder = whole.parent_path();
@@ -35,9 +33,9 @@ std::shared_ptr<const ComponentPackage> ComponentPackage::find(const fs::path& c
     throw UserError(cat(json.name(), ": the package has format ", format, ", this Vivace reads ", kPackageFormat, ": export it again"));
   if (const auto isa = json.get<std::string>("isa"); isa != package_isa())
     throw UserError(cat(json.name(), ": the package is for the instruction set ", isa, ", this machine runs ", package_isa(), ": export it on a machine like this"));
-  if (const auto build = json.get<std::string>("build"); build != package_build())
-    throw UserError(cat(json.name(), ": the package was made by Vivace ", json.get<std::string>("vivace"), ", build ", build.substr(0, 12), "; this is build ",
-                        package_build().substr(0, 12), ", whose kernels may pack weights otherwise: export it again"));
+  if (const auto packing = json.get<int64_t>("packing"); packing != kPackingVersion)
+    throw UserError(cat(json.name(), ": the package was made by Vivace ", json.get<std::string>("vivace"), ", whose kernels pack weights in version ", packing,
+                        ", this one's in ", kPackingVersion, ": export it again"));
   auto package = std::make_shared<ComponentPackage>();
   package->folder_ = folder;
   package->name_ = whole.filename().string();

@@ -21,6 +21,9 @@ namespace vivace {
 
 inline constexpr int kPackageFormat = 1;
 inline constexpr const char* kPackageFile = "package.json";
+// How the kernels pack weights: one more when any of them does it otherwise, so that a package outlives builds that pack alike. (Plans have a version of
+// their own, kPlanFileVersion.) A test compares what they pack with tests/compiler/data/packing.txt, and fails when this was forgotten.
+inline constexpr int64_t kPackingVersion = 1;
 
 // One component of a package, read and checked but for the plans and weights themselves.
 class ComponentPackage {
@@ -54,8 +57,7 @@ class ComponentPackage {
   std::map<std::string, std::string> plans_;  // key -> file in the component's folder
 };
 
-// What package.json says of the machine it is for; both must be equal where it is read.
+// What package.json says of the machine it is for, which must be equal where it is read.
 std::string package_isa();
-std::string package_build();
 
 }  // namespace vivace

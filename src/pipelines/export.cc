@@ -159,7 +159,7 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
     }
   }
   copy_all(checkpoint / "model_index.json", out / "model_index.json");
-  const nlohmann::json json{{"format", kPackageFormat}, {"vivace", VIVACE_VERSION}, {"build", package_build()}, {"isa", package_isa()}, {"dtype", dtype_name(dtype)},
+  const nlohmann::json json{{"format", kPackageFormat}, {"vivace", VIVACE_VERSION}, {"packing", kPackingVersion}, {"isa", package_isa()}, {"dtype", dtype_name(dtype)},
                             {"sizes", sizes}, {"batch", options.batch}, {"components", components}};
   write_file(out / kPackageFile, json.dump(2) + "\n");
   out.commit();

@@ -88,8 +88,8 @@ std::string with_header(std::string rest, uint32_t count) {
 
 // As package.json must begin to be read on.
 std::string as_package(const std::string& fields) {
-  return R"({"format": )" + std::to_string(kPackageFormat) + R"(, "isa": ")" + package_isa() + R"(", "build": ")" + package_build() +
-         R"(", "dtype": "float32", "components": {"unet": {)" + fields + "}}}";
+  return R"({"format": )" + std::to_string(kPackageFormat) + R"(, "isa": ")" + package_isa() + R"(", "packing": )" + std::to_string(kPackingVersion) +
+         R"(, "dtype": "float32", "components": {"unet": {)" + fields + "}}}";
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "backends/cpu/device.h"
 #include "base/cache_folder.h"
 #include "base/files.h"
+#include "components/package.h"
 #include "runtime/plan_file.h"
 #include "runtime/session.h"
 #include "vivace/vivace.h"
@@ -407,8 +408,8 @@ TEST_F(Package, RefusesOtherMachinesAndFormats) {
   change("format", 99);
   EXPECT_NE(refused().find("has format 99, this Vivace reads"), std::string::npos);
   export_model();
-  change("build", "0123456789abcdef");
-  EXPECT_NE(refused().find("build 0123456789ab"), std::string::npos);
+  change("packing", kPackingVersion + 1);
+  EXPECT_NE(refused().find("pack weights in version"), std::string::npos);
   export_model();
   std::ofstream(path_ / "package.json") << "{";
   EXPECT_NE(refused().find("package.json"), std::string::npos);
