@@ -182,6 +182,7 @@ void PictureOptions::add(Arguments& app) {
   app.group(Group::model);
   model = default_model();
   app.add_option("--model", model, "Checkpoint folder in Diffusers layout, or a package that vivace export wrote").show_default();
+  app.add_option("--device", device, "What to run on: cpu").show_default();
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
   app.group(Group::sampling);
@@ -241,6 +242,7 @@ DiffusionPipeline PictureOptions::load() const {
 DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   options.cache = cache.options();
   options.scheduler = scheduler;
+  options.device = device;
   return DiffusionPipeline::from_pretrained(model, options);
 }
 

@@ -48,7 +48,7 @@ struct CacheFlags {
 
 // Everything that makes a picture but the prompt, the seed and the file.
 struct PictureOptions {
-  std::string model, dtype = "fp32", variant, scheduler, profile;
+  std::string model, dtype = "fp32", variant, scheduler, profile, device = "cpu";
   CompileFlags compile;
   CacheFlags cache;  // add() leaves its options out: what measures keeps nothing
   std::optional<int64_t> height, width;

@@ -212,7 +212,7 @@ class Lowering {
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const KernelEntry* entry = choices_[static_cast<size_t>(id)].entry;
       for (NodeId in : graph_[id].inputs)
-        if (in != kNone && (!entry || !entry->strided_in || crosses(*entry))) needs_dense[static_cast<size_t>(in)] = 1;
+        if (in != kNone && (!entry || !entry->strided_in)) needs_dense[static_cast<size_t>(in)] = 1;
     }
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_[id];
@@ -270,7 +270,7 @@ class Lowering {
     step.tuning = choice.tuning;
     step.measured = choice.measured;
     step.refused = choice.refused;
-    if ((entry.traits & kGraphBreak) && !is_left_eager(node)) plan_.graph_breaks.push_back(graph_break(id, step));
+    if (((entry.traits & kGraphBreak) || crosses(entry)) && !is_left_eager(node)) plan_.graph_breaks.push_back(graph_break(id, step));
     std::vector<PlanStep>& program = program_of(node.phase);
     if (crosses(entry)) {
       for (int32_t& in : step.in)
@@ -318,7 +318,7 @@ class Lowering {
     std::string reasons;
     for (const auto& [kernel, reason] : step.refused) reasons += cat(reasons.empty() ? "" : "; ", kernel, ": ", reason);
     return cat(op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, line.empty() ? "" : " (built at " + line + ")", " runs on ", step.kernel,
-               ", the reference: ", reasons.empty() ? "there is no other kernel for it" : reasons);
+               crosses(*choices_[static_cast<size_t>(id)].entry) ? ", on the host: " : ", the reference: ", reasons.empty() ? "there is no other kernel for it" : reasons);
   }
 
   int32_t pack(const KernelEntry& entry, const KernelCall& call, const Node& node, int32_t consumer) {

@@ -39,6 +39,7 @@ TEST(BadUse, UnknownNames) {
   expect_no_picture(tiny_model(), 2, {"eulerr", "euler"}, {"--scheduler", "eulerr"});
   expect_no_picture(tiny_model(), 2, {"fp33"}, {"--dtype", "fp33"});
   expect_no_picture(tiny_model(), 2, {"int8"}, {"--dtype", "int8"});
+  expect_no_picture(tiny_model(), 2, {"tpu", "cpu"}, {"--device", "tpu"});
   expect_no_picture(tiny_model(), 2, {"fastest", "max-autotune"}, {"--compile", "fastest"});
   expect_no_picture(tiny_model(), 2, {"xformers", "flash"}, {"--sdpa", "xformers"});
   expect_no_picture(tiny_model(), 2, {"max_fusion", "epilogue_fusion"}, {"--compiler-flag", "max_fusion=true"});

@@ -64,7 +64,10 @@ class CheckingStream final : public Stream {
 CheckingDevice::CheckingDevice(std::span<const KernelEntry> kernels, const std::function<bool(const KernelEntry&)>& on_host)
     : kernels_(kernels.begin(), kernels.end()) {
   for (KernelEntry& entry : kernels_)
-    if (on_host && on_host(entry)) entry.memory = Memory::host;
+    if (on_host && on_host(entry)) {
+      entry.memory = Memory::host;
+      entry.strided_in = entry.strided_out = entry.in_place = false;
+    }
   g_devices.push_back(this);
   struct sigaction action {};
   action.sa_sigaction = on_fault;

@@ -99,6 +99,7 @@ TEST_F(Devices, AHostKernelIsCopiedToAndFromAndCostsAWait) {
   int copies = 0;
   for (const PlanStep& step : plan->step) copies += step.copy;
   EXPECT_EQ(copies, 2) << "its input to the host, its output back";
+  ASSERT_EQ(plan->graph_breaks.size(), compile_for(*device_)->graph_breaks.size());
   EXPECT_GT(plan->host_arena_bytes, 0);
   expect_right(run(breaking_, plan));
   run(breaking_, plan);

@@ -13,9 +13,9 @@ namespace vivace {
 namespace {
 
 const std::string kModel = std::string(VIVACE_SOURCE_DIR) + "/assets/emoji-xl";
-constexpr int kSteps = 3;
+constexpr int kSteps = 2;
 
-PipelineOutput picture(const std::string& device, const CompileOptions& compile, Size size = {32, 64}) {
+PipelineOutput picture(const std::string& device, const CompileOptions& compile, Size size = {64, 64}) {
   add_checking_devices();
   auto pipe = DiffusionPipeline::from_pretrained(kModel, {.compile = compile, .device = device});
   return pipe("a red apple", {.height = size.first, .width = size.second, .num_inference_steps = kSteps, .seed = 1});
