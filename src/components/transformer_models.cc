@@ -16,14 +16,16 @@ void need_shape(const Tensor& t, const Shape& wanted, const char* name, const ch
   if (!fits) throw UsageError(cat(name, t.defined() ? cat(" has shape ", to_string(t.shape())) : std::string(" is missing"), ": expected ", layout));
 }
 
-// One call outside of a loop.
-void run(Session& session, Request& request, std::initializer_list<std::pair<const char*, Tensor>> inputs) {
+// One call outside of a loop; the output of that name, in float32.
+Tensor run(Session& session, Request& request, std::initializer_list<std::pair<const char*, Tensor>> inputs, const char* output) {
   for (const auto& [name, value] : inputs)
     if (session.has_input(name)) session.write(name, value);
   if (session.has_input("step_index")) session.write("step_index", Tensor::zeros({1}, DType::int32));
   session.run(Phase::setup, request);
   session.run(Phase::step, request);
+  Tensor result = session.read(output, request).to(DType::float32);
   session.check_quantized();
+  return result;
 }
 
 }  // namespace
@@ -94,8 +96,7 @@ Tensor T5EncoderComponent::encode(const Tensor& input_ids, const Tensor& attenti
     if (id < 0 || id >= config_.vocab_size)
       throw UsageError(cat("token id ", id, ": ", name(), " has a vocab_size of ", config_.vocab_size, ": its tokenizer is of another model"));
   const SessionLease session = lease(this->request(ids.dim(0), ids.dim(1), attention_mask.defined()), request);
-  run(*session, request, {{"input_ids", ids}, {"attention_mask", attention_mask}});
-  return session->read("last_hidden_state", request).to(DType::float32);
+  return run(*session, request, {{"input_ids", ids}, {"attention_mask", attention_mask}}, "last_hidden_state");
 }
 
 T5EncoderModel T5EncoderModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -124,9 +125,8 @@ Tensor FluxTransformer2DModel::operator()(const Tensor& hidden_states, const Ten
   if (config.guidance_embeds) need_shape(guidance, {batch}, "guidance", "[N]: the model was distilled with guidance");
   Request request;
   const SessionLease session = model.lease(model.request({.batch = batch, .image_tokens = hidden_states.dim(1), .condition_tokens = 0, .tokens = encoder_hidden_states.dim(1)}), request);
-  run(*session, request, {{"hidden_states", hidden_states}, {"encoder_hidden_states", encoder_hidden_states}, {"pooled_projections", pooled_projections},
-                {"timestep", Tensor::from({timestep})}, {"img_ids", img_ids}, {"txt_ids", txt_ids}, {"guidance", guidance}});
-  return session->read("sample", request).to(DType::float32);
+  return run(*session, request, {{"hidden_states", hidden_states}, {"encoder_hidden_states", encoder_hidden_states}, {"pooled_projections", pooled_projections},
+                {"timestep", Tensor::from({timestep})}, {"img_ids", img_ids}, {"txt_ids", txt_ids}, {"guidance", guidance}}, "sample");
 }
 
 AuraFlowTransformer2DModel AuraFlowTransformer2DModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -142,8 +142,7 @@ Tensor AuraFlowTransformer2DModel::operator()(const Tensor& hidden_states, const
     throw UsageError(cat("hidden_states has shape ", to_string(hidden_states.shape()), ": expected height and width to be multiples of ", config.patch_size));
   Request request;
   const SessionLease session = model.lease(model.request({hidden_states.dim(0), hidden_states.dim(2), hidden_states.dim(3), encoder_hidden_states.dim(1)}), request);
-  run(*session, request, {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}});
-  return nhwc_to_nchw(session->read("sample", request).to(DType::float32));
+  return nhwc_to_nchw(run(*session, request, {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}}, "sample"));
 }
 
 }  // namespace vivace
