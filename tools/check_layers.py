@@ -2,7 +2,7 @@
 """Includes only go down: every folder of src/ may include those before it in the list, itself, and the public headers. Of a folder that has doors,
 the folders above it (and the programs) may include these headers alone; the rest is its own.
 
-Above backends/ nothing names a device: one is taken from the list, backends/devices.h."""
+Above backends/ nothing names a device: one is taken from the list, backends/devices.h. Waits for a device are counted in one place."""
 
 import re
 import sys
@@ -28,6 +28,8 @@ def check(path: Path, layer: str) -> list[str]:
         place = f"{path.relative_to(ROOT)}:{number}: "
         if height > LAYERS.index("backends") and re.search(r"\b(cpu|ref)::", line.split("//")[0]):
             wrong.append(f"{place}{layer} names a device: it takes one from backends/devices.h")
+        if path.name != "device.cc" and re.search(r"\+\+[\w.>-]*host_device_syncs|host_device_syncs\s*(\+\+|\+=)", line):
+            wrong.append(f"{place}a wait is counted where it waits, in Stream::wait() alone")
         match = re.match(r'\s*#\s*include\s+"([a-z_]+)/([^"]+)"', line)
         if not match or match[1] not in LAYERS or match[1] == layer:
             continue
