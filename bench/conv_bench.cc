@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "backends/cpu/kernels/conv/conv.h"
+#include "backends/cpu/kernels/conv/plan.h"
 #include "base/parallel.h"
 #include "tensor/half.h"
 
@@ -183,17 +183,17 @@ bool add_own(const ConvKernel& kernel, const Shape& s, DType dtype, const Operan
   if (kernel.refuse(spec, isa())) return false;
   const std::shared_ptr<void> packed(allocate(kernel.packed_bytes(spec, isa())));
   kernel.pack(spec, isa(), o.weight.get(), DType::float32, packed.get());
-  const std::shared_ptr<void> workspace(allocate(kernel.workspace_bytes(spec, isa(), 1, s.h, s.w, num_threads())));
+  const ConvPlan plan = kernel.plan(spec, isa(), 1, s.h, s.w, num_threads());
+  const std::shared_ptr<void> workspace(allocate(plan.workspace_bytes()));
   ConvArgs args{.x = o.x.get(),
                 .h = s.h,
                 .w = s.w,
                 .ldx = s.in_channels,
                 .y = o.y.get(),
                 .ldy = s.out_channels,
-                .bias = o.bias.data(),
-                .threads = num_threads()};
+                .bias = o.bias.data()};
   if (s.post) args.residual = o.residual.get(), args.ld_residual = s.out_channels;
-  contestants.push_back({std::string(kernel.name), false, [=] { kernel.run(spec, isa(), packed.get(), args, workspace.get()); }});
+  contestants.push_back({std::string(kernel.name), false, [=] { kernel.run(spec, isa(), plan, packed.get(), args, workspace.get()); }});
   return true;
 }
 

@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "backends/cpu/kernels/conv/conv.h"
+#include "backends/cpu/kernels/conv/plan.h"
 #include "tensor/half.h"
 
 namespace vivace::cpu::conv_test {
@@ -141,7 +141,8 @@ inline std::vector<double> run(const ConvKernel& kernel, Isa isa, Problem& p) {
   const size_t size = dtype_size(s.act);
   const auto packed = aligned(kernel.packed_bytes(s, isa));
   kernel.pack(s, isa, p.weight.data(), DType::float32, packed.get());
-  const auto workspace = aligned(kernel.workspace_bytes(s, isa, c.n, c.h, c.w, c.threads));
+  const ConvPlan plan = kernel.plan(s, isa, c.n, c.h, c.w, c.threads);
+  const auto workspace = aligned(plan.workspace_bytes());
   ConvArgs args{.x = p.x.data() + c.extra * size,
                 .n = c.n,
                 .h = c.h,
@@ -149,15 +150,14 @@ inline std::vector<double> run(const ConvKernel& kernel, Isa isa, Problem& p) {
                 .ldx = p.ld(s.in_channels),
                 .y = p.y.data() + c.extra * size,
                 .ldy = p.ld(s.out_channels),
-                .activation = c.act,
-                .threads = c.threads};
+                .activation = c.act};
   if (c.bias) args.bias = p.bias.data();
   if (c.image_bias) {
     args.image_bias = p.image_bias.data();  // rows lie apart
     args.ld_image_bias = s.out_channels + 3;
   }
   if (c.residual) args.residual = p.residual.data() + c.extra * size, args.ld_residual = p.ld(s.out_channels);
-  kernel.run(s, isa, packed.get(), args, workspace.get());
+  kernel.run(s, isa, plan, packed.get(), args, workspace.get());
   std::vector<double> result;
   for (int64_t i = 0; i < c.n * p.oh * p.ow; ++i)
     for (int64_t k = 0; k < p.ld(s.out_channels); ++k) {

@@ -109,9 +109,10 @@ TEST(Conv, ResidualMayBeTheOutputItself) {
   const Case c{.spec = {.in_channels = 20, .out_channels = 24, .pad = kSame}, .h = 9, .w = 9, .residual = true};
   each_kernel(c.spec, [&](const ConvKernel& kernel, Isa level) {
     Problem p = make_problem(c, Values::exact, 3);
-    const auto packed = aligned(kernel.packed_bytes(c.spec, level)), workspace = aligned(kernel.workspace_bytes(c.spec, level, 1, 9, 9, 2));
+    const ConvPlan plan = kernel.plan(c.spec, level, 1, 9, 9, 2);
+    const auto packed = aligned(kernel.packed_bytes(c.spec, level)), workspace = aligned(plan.workspace_bytes());
     kernel.pack(c.spec, level, p.weight.data(), DType::float32, packed.get());
-    kernel.run(c.spec, level, packed.get(),
+    kernel.run(c.spec, level, plan, packed.get(),
                {.x = p.x.data(),
                 .h = 9,
                 .w = 9,
@@ -120,8 +121,7 @@ TEST(Conv, ResidualMayBeTheOutputItself) {
                 .ldy = 24,
                 .bias = p.bias.data(),
                 .residual = p.residual.data(),
-                .ld_residual = 24,
-                .threads = 2},
+                .ld_residual = 24},
                workspace.get());
     const double off = kernel.int16 ? 200 : 0;  // of ten thousands
     for (size_t i = 0; i < p.expected.size(); ++i) ASSERT_NEAR(get(p.residual, DType::float32, i), p.expected[i], off);

@@ -279,5 +279,29 @@ TEST(GemmRefuse, SaysWhy) {
   EXPECT_EQ(refused(spec, Isa::avx512), "bf16x3 needs AVX512-BF16; float32 products are faster without it");
 }
 
+// The scratch memory is laid out for the threads of the plan: more of them in the pool find no room in it, and keep out.
+TEST_P(Gemm, MoreThreadsThanPlannedKeepToTheirMemory) {
+  for (bool strassen : {false, true}) {
+    constexpr int64_t m = 256, n = 128, k = 64, kGuard = 4096;
+    GemmSpec spec = make(n, k, Compute::f32, float32, float32, float32);
+    spec.strassen = strassen;
+    Buffer a(float32, m * k), w(float32, n * k), c(float32, m * n);
+    for (int64_t i = 0; i < a.size; ++i) a.set(i, 1);
+    for (int64_t i = 0; i < w.size; ++i) w.set(i, 1);
+    const cpu::Gemm planned(spec, m, isa(), 1);
+    const size_t bytes = planned.workspace_bytes();
+    Aligned packed(gemm_packed_bytes(spec)), workspace(bytes + kGuard);
+    auto* guard = static_cast<uint8_t*>(workspace.p) + bytes;
+    std::memset(guard, 0xab, kGuard);
+    gemm_pack(spec, w.data(), float32, packed.p);
+    const int threads = num_threads();
+    set_num_threads(4);
+    planned.run({.packed = packed.p, .a = a.data(), .lda = k, .m = m, .c = c.data(), .ldc = n, .workspace = workspace.p});
+    set_num_threads(threads);
+    EXPECT_EQ(std::count(guard, guard + kGuard, 0xab), kGuard);
+    for (int64_t i = 0; i < c.size; ++i) ASSERT_EQ(c[i], static_cast<double>(k)) << i;
+  }
+}
+
 }  // namespace
 }  // namespace vivace::cpu::gemm_test

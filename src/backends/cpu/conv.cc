@@ -2,7 +2,7 @@
 #include <array>
 
 #include "backends/cpu/entries.h"
-#include "backends/cpu/kernels/conv/conv.h"
+#include "backends/cpu/kernels/conv/plan.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "vivace/error.h"
@@ -93,7 +93,7 @@ std::vector<std::string> variants(const KernelCall&) {
 template <size_t index>
 size_t workspace_bytes(const KernelCall& call) {
   const Shape& x = call.in[0]->shape;
-  return kernel<index>().workspace_bytes(spec_of(call), isa(), x[0], x[1], x[2], num_threads());
+  return kernel<index>().plan(spec_of(call), isa(), x[0], x[1], x[2], num_threads()).workspace_bytes();
 }
 template <size_t index>
 size_t packed_bytes(const KernelCall& call) { return kernel<index>().packed_bytes(spec_of(call), isa()); }
@@ -121,10 +121,10 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
     args.ld_residual = call.in[slots.residual]->row_pitch();
   }
   args.activation = act_of(call.attrs->text("act"));
-  args.threads = num_threads();
   const void* packed = buffers.in[slots.weight];
   const ConvSpec spec = spec_of(call);
-  return bound([spec, packed, args, workspace = buffers.workspace, level = isa()] { kernel<index>().run(spec, level, packed, args, workspace); });
+  const ConvPlan plan = kernel<index>().plan(spec, isa(), args.n, args.h, args.w, num_threads());
+  return bound([spec, plan, packed, args, workspace = buffers.workspace, level = isa()] { kernel<index>().run(spec, level, plan, packed, args, workspace); });
 }
 
 uint8_t traits_of(const ConvKernel& kernel) { return static_cast<uint8_t>((kernel.int16 ? kInt16Products : 0) | (kernel.winograd ? kWinograd : 0)); }

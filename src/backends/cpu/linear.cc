@@ -137,8 +137,7 @@ std::string pack_key(const KernelCall& call) {
 template <Way way>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
   GemmCall g{.packed = buffers.in[1], .a = buffers.in[0], .lda = call.in[0]->row_pitch(), .m = call.in[0]->rows(), .c = buffers.out,
-             .ldc = call.out.row_pitch(), .workspace = buffers.workspace, .blocking = blocking_of(call)};
-  if (g.blocking == GemmBlocking{}) g.blocking = gemm_default_blocking(spec_of<way>(call), g.m);  // once, not at every call
+             .ldc = call.out.row_pitch(), .workspace = buffers.workspace};
   if (call.in[0]->dtype == DType::uint8) {
     const RowOutput rows = row_output(*call.in[0], buffers.in[0]);
     g.lda = rows.stride;
@@ -149,8 +148,8 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
     g.epilogue.residual = buffers.in[3];
     g.epilogue.residual_stride = call.in[3]->row_pitch();
   }
-  return bound([spec = spec_of<way>(call), g, bad = buffers.bad_value] {
-    if (gemm(spec, g) != kNoBadRow) bad.report();
+  return bound([gemm = Gemm(spec_of<way>(call), g.m, isa(), num_threads(), blocking_of(call)), g, bad = buffers.bad_value] {
+    if (gemm.run(g) != kNoBadRow) bad.report();
   });
 }
 

@@ -179,13 +179,11 @@ bool is_flat(const ConvSpec& spec) {
 template <Algorithm algorithm, Products products>
 ConvPlan make_plan(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
   const ConvFormat& format = kernels_for(products, isa).format;
-  if (is_winograd(algorithm)) return plan_winograd(winograd_shape(algorithm), format, spec, n, h, w, threads);
-  return is_flat(spec) ? plan_direct(format, spec, n, 1, h * w, threads) : plan_direct(format, spec, n, h, w, threads);
-}
-
-template <Algorithm algorithm, Products products>
-size_t workspace_bytes(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
-  return make_plan<algorithm, products>(spec, isa, n, h, w, threads).workspace_bytes(threads);
+  ConvPlan plan = is_winograd(algorithm) ? plan_winograd(winograd_shape(algorithm), format, spec, n, h, w, threads)
+                  : is_flat(spec)        ? plan_direct(format, spec, n, 1, h * w, threads)
+                                         : plan_direct(format, spec, n, h, w, threads);
+  plan.threads = threads;
+  return plan;
 }
 
 // body(thread, task) for every task, each taken by the first of `threads` that is free.
@@ -201,7 +199,7 @@ void run_tasks(int64_t tasks, int threads, const Body& body) {
 void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
   const ConvPlan& plan = job.plan;
   const int64_t blocks = plan.grid.count();
-  const int threads = job.args.threads;
+  const int threads = plan.threads;
   char* inputs = static_cast<char*>(workspace);
   char* scratches = inputs + static_cast<size_t>(plan.group > 0 ? plan.group : threads) * plan.input_bytes;
   char* weights = scratches + static_cast<size_t>(threads) * plan.scratch_bytes;
@@ -235,7 +233,7 @@ void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
 }
 
 template <Algorithm algorithm, Products products>
-void run(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args, void* workspace) noexcept {
+void run(const ConvSpec& spec, Isa isa, const ConvPlan& plan, const void* packed, const ConvArgs& args, void* workspace) noexcept {
   const ConvIsaKernels& kernels = kernels_for(products, isa);
   const ConvSteps& steps = algorithm == Algorithm::winograd_f2         ? kernels.winograd_f2
                            : algorithm == Algorithm::winograd_f4       ? kernels.winograd_f4
@@ -243,7 +241,6 @@ void run(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args
                                                                        : kernels.direct;
   ConvArgs walked = args;
   if (is_flat(spec)) walked.w = args.h * args.w, walked.h = 1;
-  const ConvPlan plan = make_plan<algorithm, products>(spec, isa, args.n, args.h, args.w, args.threads);
   run_steps(steps, {spec, plan, walked, packed}, workspace);
 }
 
@@ -263,7 +260,7 @@ double error(const ConvSpec& spec) {
 
 template <Algorithm algorithm, Products products>
 constexpr ConvKernel entry(std::string_view name) {
-  return {name, is_winograd(algorithm), products == Products::int16, refuse<algorithm, products>, packed_bytes<algorithm, products>, pack<algorithm, products>, workspace_bytes<algorithm, products>,
+  return {name, is_winograd(algorithm), products == Products::int16, refuse<algorithm, products>, packed_bytes<algorithm, products>, pack<algorithm, products>, make_plan<algorithm, products>,
           run<algorithm, products>, error<algorithm, products>};
 }
 

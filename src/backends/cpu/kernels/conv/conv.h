@@ -52,8 +52,9 @@ struct ConvArgs {
   const void* residual = nullptr;     // like y, pixels ld_residual elements apart, or none; may be y itself
   int64_t ld_residual = 0;
   Act activation = Act::none;
-  int threads = 1;                     // as many as the workspace was sized for; fewer may run
 };
+
+struct ConvPlan;
 
 int64_t conv_out_h(const ConvSpec& spec, int64_t h);
 int64_t conv_out_w(const ConvSpec& spec, int64_t w);
@@ -67,9 +68,10 @@ struct ConvKernel {
   size_t (*packed_bytes)(const ConvSpec& spec, Isa isa);
   // `weight` is contiguous OIHW of any floating dtype; `packed` is 64-byte aligned and read by run() with the same spec and isa.
   void (*pack)(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed);
-  size_t (*workspace_bytes)(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads);
-  // `workspace` is 64-byte aligned, of workspace_bytes() for args' n, h, w and threads; its contents do not matter.
-  void (*run)(const ConvSpec& spec, Isa isa, const void* packed, const ConvArgs& args, void* workspace) noexcept;
+  // Everything that images of that size and so many threads decide (plan.h); of the same spec and isa.
+  ConvPlan (*plan)(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads);
+  // On at most the plan's threads. `workspace` is 64-byte aligned, of plan.workspace_bytes(); its contents do not matter.
+  void (*run)(const ConvSpec& spec, Isa isa, const ConvPlan& plan, const void* packed, const ConvArgs& args, void* workspace) noexcept;
   // Relative RMS error to expect where factors and sums are all that is rounded (computed for uniform numbers by tests/kernels/conv_error_test.cc, level by level): the factors'
   // share is the same for any number of channels, the float32 sums' grows with its square root.
   double (*error)(const ConvSpec& spec);

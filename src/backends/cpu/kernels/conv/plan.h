@@ -66,12 +66,13 @@ inline constexpr WinogradShape kWinogradUpsample{3, 3, 1, 2, {{1, 0, 0}, {1, 1, 
 // Work is blocks of cells times panels of output channels. With a `group`, the inputs of so many blocks are prepared first, for all threads, and each
 // panel's weights are then read once for them (for few blocks or large weights); without, a thread prepares a block in its own cache and does all panels.
 struct ConvPlan {
+  int threads = 1;
   BlockGrid grid;
   int64_t group = 0;
   int64_t panels = 0, chunks = 0;
   size_t input_bytes = 0;    // of one block's prepared input
   size_t scratch_bytes = 0;  // of a thread
-  size_t workspace_bytes(int threads) const {
+  size_t workspace_bytes() const {
     return static_cast<size_t>(group > 0 ? group : threads) * input_bytes + static_cast<size_t>(threads) * scratch_bytes +
            static_cast<size_t>(weights_first ? panels : threads) * weight_bytes;
   }

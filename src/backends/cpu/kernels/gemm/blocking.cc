@@ -117,9 +117,7 @@ GemmBlocking given(const Blocking& b) {
 }  // namespace
 
 size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& blocking) {
-  const GemmPlan plan = make_plan(spec, isa());
-  const WorkspaceLayout layout = workspace_layout(plan, spec, m, resolve_blocking(plan, spec, m, threads, blocking));
-  return static_cast<size_t>(layout.shared() + threads * layout.per_thread());
+  return Gemm(spec, m, isa(), threads, blocking).workspace_bytes();
 }
 
 GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m) {

@@ -158,11 +158,16 @@ void finish_all(const Run& run) {
 
 }  // namespace
 
-int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
-  if (call.m <= 0) return kNoBadRow;
-  const GemmPlan plan = make_plan(spec, isa());
-  const Blocking blocking = resolve_blocking(plan, spec, call.m, num_threads(), call.blocking);
-  const WorkspaceLayout layout = workspace_layout(plan, spec, call.m, blocking);
+Gemm::Gemm(const GemmSpec& spec, int64_t m, Isa level, int threads, const GemmBlocking& blocking)
+    : planned_(std::make_shared<PlannedGemm>(spec, m, level, threads, blocking)) {}
+
+size_t Gemm::workspace_bytes() const { return planned_->workspace_bytes(); }
+
+int64_t gemm(const GemmSpec& spec, const GemmCall& call) { return Gemm(spec, call.m, isa(), num_threads(), call.blocking).run(call); }
+
+int64_t Gemm::run(const GemmCall& call) const noexcept {
+  const auto& [spec, m, thread_count, plan, blocking, layout] = *planned_;
+  if (m <= 0) return kNoBadRow;
   char* workspace = static_cast<char*>(call.workspace);
   const char *a = static_cast<const char*>(call.a), *packed = static_cast<const char*>(call.packed);
   int64_t lda = call.lda * static_cast<int64_t>(dtype_size(spec.a));
@@ -172,9 +177,9 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
     float* scales = reinterpret_cast<float*>(workspace + layout.quantized);
     const int64_t stride = plan.quantized_stride();
     if (spec.compute == Compute::int16_dynamic) {
-      quantize_int16(*plan.level, elem_of(spec.a), a, lda, call.m, spec.k, workspace, stride, scales);
+      quantize_int16(*plan.level, elem_of(spec.a), a, lda, m, spec.k, workspace, stride, scales);
     } else {
-      bad_row = quantize_rows({call.a, spec.a, call.lda}, call.m, spec.k, {workspace, DType::uint8, stride, scales});
+      bad_row = quantize_rows({call.a, spec.a, call.lda}, m, spec.k, {workspace, DType::uint8, stride, scales});
     }
     a = workspace, lda = stride, a_scale = scales;
   }
@@ -195,16 +200,18 @@ int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept {
                           plan.has_scale ? reinterpret_cast<const float*>(packed) : nullptr,
                           plan.has_offset ? reinterpret_cast<const int32_t*>(packed + plan.offset_at()) : nullptr,
                           a_scale};
-  Problem problem{plan, spec, call.m, a, lda, panels, args, nullptr, plan.level->tile[static_cast<int>(plan.unit)]};
+  Problem problem{plan, spec, m, a, lda, panels, args, nullptr, plan.level->tile[static_cast<int>(plan.unit)]};
   problem.finish = plan.level->epilogue[spec.integers()][spec.geglu ? kActs : static_cast<int>(spec.act)];
-  if (spec.uses_strassen(call.m)) {
-    strassen_gemm(problem, blocking, layout, workspace);
+  if (spec.uses_strassen(m)) {
+    strassen_gemm(problem, *planned_, workspace);
     return bad_row;
   }
-  const Run run{problem, blocking, layout, RowTiles(call.m, plan.tile_rows), spec.separate_epilogue ? reinterpret_cast<float*>(workspace + layout.shared() - layout.all_sums) : nullptr};
+  const Run run{problem, blocking, layout, RowTiles(m, plan.tile_rows), spec.separate_epilogue ? reinterpret_cast<float*>(workspace + layout.shared() - layout.all_sums) : nullptr};
   std::atomic<int64_t> next{0};
   const int64_t tasks = run.m_blocks() * run.n_blocks();
-  parallel_threads([&](int thread, int threads) {
+  parallel_threads([&](int thread, int running) {
+    if (thread >= thread_count) return;
+    const int threads = std::min(running, thread_count);
     char* scratch = workspace + layout.shared() + thread * layout.per_thread();
     if (plan.level->enter) plan.level->enter();
     // A thread takes its next task one ahead, to fetch its weights, as long as there are enough for all.

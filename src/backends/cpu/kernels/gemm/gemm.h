@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -97,11 +98,27 @@ size_t gemm_packed_bytes(const GemmSpec& spec);
 // Parallel; allocates. The rule of the rounding is tensor/narrow_weight.h.
 void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale = nullptr);
 
-// Bytes of workspace for `threads` threads (at least num_threads() at the call) and that blocking.
+namespace gemm_detail {
+struct PlannedGemm;
+}
+
+// The product with everything decided: that many rows of A, at that level, on at most so many threads. Immutable; copies share.
+class Gemm {
+ public:
+  Gemm(const GemmSpec& spec, int64_t m, Isa level, int threads, const GemmBlocking& blocking = {});
+  size_t workspace_bytes() const;
+  // Allocates nothing; `call.m` and `call.blocking` are those of the plan. Returns the first row of A that int8_dynamic found to hold a NaN or an infinity
+  // while quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does, int16_dynamic as NaN.
+  int64_t run(const GemmCall& call) const noexcept;
+
+ private:
+  std::shared_ptr<const gemm_detail::PlannedGemm> planned_;
+};
+
+// What runs once: planned at the call, for isa() and num_threads().
+int64_t gemm(const GemmSpec& spec, const GemmCall& call);
+// Bytes of workspace for it.
 size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const GemmBlocking& blocking = {});
-// Runs on num_threads() threads and allocates nothing. Returns the first row of A that int8_dynamic found to hold a NaN or an infinity while
-// quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does, int16_dynamic as NaN.
-int64_t gemm(const GemmSpec& spec, const GemmCall& call) noexcept;
 
 // The relative RMS error of the products' sums, at most, by Strassen's algorithm. 0 for integers, which it keeps.
 double gemm_strassen_error(const GemmSpec& spec);

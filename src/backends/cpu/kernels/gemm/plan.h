@@ -72,6 +72,20 @@ struct WorkspaceLayout {
 };
 WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const Blocking& blocking);
 
+struct PlannedGemm {
+  GemmSpec spec;
+  int64_t m;
+  int threads;
+  GemmPlan plan;
+  Blocking blocking;
+  WorkspaceLayout layout;
+
+  PlannedGemm(const GemmSpec& spec, int64_t m, Isa level, int threads, const GemmBlocking& wanted)
+      : spec(spec), m(m), threads(threads), plan(make_plan(spec, level)), blocking(resolve_blocking(plan, spec, m, threads, wanted)),
+        layout(workspace_layout(plan, spec, m, blocking)) {}
+  size_t workspace_bytes() const { return static_cast<size_t>(layout.shared() + threads * layout.per_thread()); }
+};
+
 // One call, everything found.
 struct Problem {
   const GemmPlan& plan;

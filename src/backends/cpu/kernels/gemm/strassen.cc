@@ -114,7 +114,9 @@ void Run::multiply(const Area& area, int64_t a_first, int64_t a_pairs, const cha
 
 }  // namespace
 
-void strassen_gemm(const Problem& problem, const Blocking& blocking, const WorkspaceLayout& layout, char* workspace) {
+void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* workspace) {
+  const Blocking& blocking = planned.blocking;
+  const WorkspaceLayout& layout = planned.layout;
   const Run run{problem, blocking, RowTiles(problem.m, problem.plan.tile_rows, 2)};
   const int64_t tile_bytes = problem.plan.tile_rows * 4, half = run.half(), pairs = run.tiles.count / 2, at_once = layout.strassen_a / (kStrassenProducts * half * tile_bytes);
   const int64_t columns = problem.plan.panels / 2, down = blocking.tiles / 2, across = blocking.panels / 2, column_blocks = (columns + across - 1) / across;
@@ -133,6 +135,7 @@ void strassen_gemm(const Problem& problem, const Blocking& blocking, const Works
     const int64_t tasks = row_blocks * column_blocks;
     std::atomic<int64_t> next{0};
     parallel_threads([&](int thread, int) {
+      if (thread >= planned.threads) return;
       char* scratch = workspace + layout.shared() + thread * layout.per_thread();
       for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
         const int64_t row0 = first + t % row_blocks * down, column0 = t / row_blocks * across;

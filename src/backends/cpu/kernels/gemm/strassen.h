@@ -11,6 +11,6 @@ namespace vivace::cpu::gemm_detail {
 
 inline constexpr int kStrassenProducts = 7;
 
-void strassen_gemm(const Problem& problem, const Blocking& blocking, const WorkspaceLayout& layout, char* workspace);
+void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* workspace);
 
 }  // namespace vivace::cpu::gemm_detail
