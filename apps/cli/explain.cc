@@ -36,7 +36,8 @@ std::string arithmetic_of(DType dtype, const Target& machine) {
   const bool bf16 = machine.bfloat16_products;
   switch (dtype) {
     case DType::float16: return "float16 storage, float32 arithmetic";
-    case DType::bfloat16: return bf16 ? "bfloat16 storage, bfloat16 products summed in float32" : "bfloat16 storage, float32 arithmetic (no AVX-512 BF16 here), products of int16 where the error budget allows";
+    case DType::bfloat16: return cat("bfloat16 storage, ", bf16 ? "bfloat16 products summed in float32" : "float32 arithmetic (bfloat16 products are missing or slower here)",
+                                     machine.int16_products ? ", products of int16 where the error budget allows" : "");
     default: return "float32 storage and arithmetic";
   }
 }
@@ -47,8 +48,9 @@ std::string products(const CompileOptions& options, const Target& machine) {
   if (asked == MatmulPrecision::highest) return "";
   const std::string is = cat("; matmul precision ", matmul_precision_name(asked));
   if (!machine.bfloat16_products && !machine.int16_products) return is + " is float32 here: nothing narrower is faster without AVX2";
-  if (!machine.bfloat16_products)
-    return cat(is, ": linears as products of int16 with a scale a row, whose error is TF32's (no AVX-512 BF16 here), convolutions in float32", asked == MatmulPrecision::medium ? " or, as Winograd, of int16 too" : "");
+  if (machine.int16_products)
+    return cat(is, ": linears as products of int16 with a scale a row, whose error is TF32's, convolutions in ",
+               asked == MatmulPrecision::high ? "float32" : machine.bfloat16_products ? "bfloat16" : "float32 or, as Winograd, of int16 too");
   return is + (asked == MatmulPrecision::high ? ": linears as three products of bfloat16 halves (bf16x3), convolutions in float32" : ": linears and convolutions as bfloat16 products (bf16)");
 }
 

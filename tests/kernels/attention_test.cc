@@ -21,9 +21,8 @@ AttentionShape make_shape(int64_t batch, int64_t heads, int64_t q, int64_t kv, i
 // body() at every level this machine has.
 template <class Body>
 void at_every_level(const Body& body) {
-  limit_isa(kHighestIsa);
-  const Isa best = isa();
-  for (int level = 0; level <= static_cast<int>(best); ++level) {
+  for (int level = 0; level <= static_cast<int>(kHighestIsa); ++level) {
+    if (!has_isa(static_cast<Isa>(level))) continue;
     limit_isa(static_cast<Isa>(level));
     body();
   }

@@ -169,6 +169,19 @@ TEST(Conv, WeightsInTwoBytesTakeHalfWhereTheyAreKeptAsTaps) {
   }
 }
 
+// One instruction for the two of the level below: no sum may differ.
+TEST(Conv, VnniGivesTheSums) {
+  for (const auto& [below, vnni] : {std::pair{Isa::avx2, Isa::avx2_vnni}, {Isa::avx512, Isa::avx512_vnni}}) {
+    if (!has_isa(vnni)) continue;
+    for (const char* name : {"winograd_f2_int16", "winograd_f4_int16"}) {
+      const ConvKernel& kernel = *find_conv_kernel(name);
+      const Case c{.spec = {.in_channels = 130, .out_channels = 70, .pad = kSame}, .h = 13, .w = 19};
+      Problem p = make_problem(c, Values::uniform, 3), q = make_problem(c, Values::uniform, 3);
+      EXPECT_EQ(run(kernel, below, p), run(kernel, vnni, q)) << name << " on " << isa_name(vnni);
+    }
+  }
+}
+
 TEST(Conv, RefusalsSayWhy) {
   const ConvSpec spec{.in_channels = 8, .out_channels = 8, .pad = kSame, .compute = DType::bfloat16};
   const auto reason = [](std::string_view name, const ConvSpec& s, Isa level) {

@@ -7,7 +7,7 @@ namespace vivace::cpu::gemm_test {
 namespace {
 
 using Int16 = AtEveryLevel;
-INSTANTIATE_TEST_SUITE_P(Levels, Int16, testing::Values(Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx),
+INSTANTIATE_TEST_SUITE_P(Levels, Int16, testing::Values(Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx),
                          [](const auto& info) { return std::string(isa_name(info.param)); });
 
 // [m, n] = A [m, k] x W [n, k] for values that are given.
@@ -43,6 +43,24 @@ TEST_P(Int16, LargestSumsFit) {
       const Buffer c = multiply(strassen ? 128 : 13, strassen ? 64 : 5, k, strassen, one, one);
       for (int64_t i = 0; i < c.size; ++i) ASSERT_NEAR(c[i], static_cast<double>(k), static_cast<double>(k) * 3 * gemm_int16_error(k)) << k << ' ' << i;
     }
+}
+
+// One instruction for the two of the level below: no sum may differ, the largest ones and those that wrap on the way included.
+TEST(Int16Vnni, SumsAreThoseOfTheLevelBelow) {
+  for (const auto& [below, vnni] : {std::pair{Isa::avx2, Isa::avx2_vnni}, {Isa::avx512, Isa::avx512_vnni}}) {
+    if (!has_isa(vnni)) continue;
+    const std::shared_ptr<void> restore(nullptr, [](void*) { limit_isa(kHighestIsa); });
+    for (bool strassen : {false, true})
+      for (int64_t k : {64, 1280}) {
+        const auto a = [](int64_t r, int64_t j) { return r < 64 ? 1. : static_cast<double>((r * 31 + j * 17) % 23) - 11; };
+        const auto w = [](int64_t n, int64_t j) { return n < 32 ? -1. : static_cast<double>((n * 13 + j * 29) % 37) - 18; };
+        limit_isa(below);
+        const Buffer want = multiply(135, 64, k, strassen, a, w);
+        limit_isa(vnni);
+        const Buffer got = multiply(135, 64, k, strassen, a, w);
+        for (int64_t i = 0; i < want.size; ++i) ASSERT_EQ(got[i], want[i]) << isa_name(vnni) << " k " << k << " at " << i;
+      }
+  }
 }
 
 // What sets the scale may be one value or all of them.

@@ -5,7 +5,7 @@ namespace vivace::cpu::gemm_test {
 namespace {
 
 using Gemm = AtEveryLevel;
-INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::Values(Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx),
+INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::Values(Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx),
                          [](const auto& info) { return std::string(isa_name(info.param)); });
 
 // Every accepted combination of element types.

@@ -79,8 +79,8 @@ inline std::vector<float> random_floats(int64_t n, uint32_t seed, double mean = 
 // body() once at each level this machine has.
 template <class Body>
 void at_every_isa(const Body& body) {
-  const Isa highest = isa();
-  for (int level = 0; level <= static_cast<int>(highest); ++level) {
+  for (int level = 0; level <= static_cast<int>(kHighestIsa); ++level) {
+    if (!has_isa(static_cast<Isa>(level))) continue;
     limit_isa(static_cast<Isa>(level));
     SCOPED_TRACE("isa " + std::string(isa_name(isa())));
     body();

@@ -20,7 +20,12 @@ constexpr Slots slots_of(Op op) {
   return {1, 2, kAbsent, kAbsent};
 }
 
-ConvSpec spec_of(const KernelCall& call) {
+// Whether the products are of bfloat16 where the kernel leaves them their dtype. Without such products bfloat16 is storage, as float16 always is.
+bool multiplies_bf16(const KernelCall& call) {
+  return isa() >= Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("matmul_precision") == "medium");
+}
+
+ConvSpec spec_of(const KernelCall& call, const ConvKernel& kernel) {
   const Operand& w = *call.in[slots_of(call.op).weight];
   ConvSpec spec{.in_channels = w.shape[1], .out_channels = w.shape[0], .kernel = static_cast<int>(w.shape[2]),
                 .stride = static_cast<int>(call.attrs->integer("stride", 1)), .act = call.in[0]->dtype};
@@ -31,8 +36,7 @@ ConvSpec spec_of(const KernelCall& call) {
     spec.upsample2x = true;
     spec.pad = {1, 1, 1, 1};
   }
-  // Where there are no bfloat16 products, bfloat16 is storage, as float16 always is.
-  const bool bf16 = isa() >= Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("matmul_precision") == "medium");
+  const bool bf16 = multiplies_bf16(call) && !kernel.int16;
   spec.compute = bf16 ? DType::bfloat16 : DType::float32;
   spec.w = bf16 ? DType::float32 : spec.act;  // as narrow as the activations
   spec.blocking = {.cache_kib = tuning_value(call.tuning, "cache_kib", 0), .shared = tuning_value(call.tuning, "shared", -1)};
@@ -40,10 +44,11 @@ ConvSpec spec_of(const KernelCall& call) {
 }
 
 // Products of int16 trade error for arithmetic too, and more of it.
-Refusal refuse_int16(const ConvKernel& kernel, const ConvSpec& spec, double bound) {
+Refusal refuse_int16(const KernelCall& call, const ConvKernel& kernel, const ConvSpec& spec) {
   if (!kernel.int16) return std::nullopt;
-  if (Refusal reason = refuse_error(kernel.error(spec), bound, "products of int16 are off for this convolution")) return reason;
+  if (Refusal reason = refuse_error(kernel.error(spec), int16_bound(*call.attrs), "products of int16 are off for this convolution")) return reason;
   if (spec.in_channels < kConvInt16Block) return cat("fewer than ", kConvInt16Block, " input channels would be filled up to as many");
+  if (isa() >= Isa::amx && multiplies_bf16(call)) return "the tiles of AMX multiply bfloat16 faster";
   return std::nullopt;
 }
 
@@ -66,9 +71,9 @@ Refusal refuse(const KernelCall& call) {
   if (w.shape[2] != w.shape[3]) return "the kernel is not square";
   for (size_t i : {slots.bias, slots.image_bias})
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
-  const ConvSpec spec = spec_of(call);
+  const ConvSpec spec = spec_of(call, kernel<index>());
   if (Refusal reason = refuse_winograd(kernel<index>(), spec, call.attrs->real("winograd_error"))) return reason;
-  if (Refusal reason = refuse_int16(kernel<index>(), spec, int16_bound(*call.attrs))) return reason;
+  if (Refusal reason = refuse_int16(call, kernel<index>(), spec)) return reason;
   return kernel<index>().refuse(spec, isa());
 }
 
@@ -93,16 +98,17 @@ std::vector<std::string> variants(const KernelCall&) {
 template <size_t index>
 size_t workspace_bytes(const KernelCall& call) {
   const Shape& x = call.in[0]->shape;
-  return kernel<index>().plan(spec_of(call), isa(), x[0], x[1], x[2], num_threads()).workspace_bytes();
+  return kernel<index>().plan(spec_of(call, kernel<index>()), isa(), x[0], x[1], x[2], num_threads()).workspace_bytes();
 }
 template <size_t index>
-size_t packed_bytes(const KernelCall& call) { return kernel<index>().packed_bytes(spec_of(call), isa()); }
+size_t packed_bytes(const KernelCall& call) { return kernel<index>().packed_bytes(spec_of(call, kernel<index>()), isa()); }
 template <size_t index>
 void pack(const KernelCall& call, const void* source, const void*, void* packed) {
-  kernel<index>().pack(spec_of(call), isa(), source, call.in[slots_of(call.op).weight]->dtype, packed);
+  kernel<index>().pack(spec_of(call, kernel<index>()), isa(), source, call.in[slots_of(call.op).weight]->dtype, packed);
 }
+template <size_t index>
 std::string pack_key(const KernelCall& call) {
-  const ConvSpec spec = spec_of(call);
+  const ConvSpec spec = spec_of(call, kernel<index>());
   return cat(isa_name(isa()), ' ', dtype_name(spec.compute), ' ', dtype_name(spec.w));
 }
 
@@ -122,7 +128,7 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
   }
   args.activation = act_of(call.attrs->text("act"));
   const void* packed = buffers.in[slots.weight];
-  const ConvSpec spec = spec_of(call);
+  const ConvSpec spec = spec_of(call, kernel<index>());
   const ConvPlan plan = kernel<index>().plan(spec, isa(), args.n, args.h, args.w, num_threads());
   return bound([spec, plan, packed, args, workspace = buffers.workspace, level = isa()] { kernel<index>().run(spec, level, plan, packed, args, workspace); });
 }
@@ -140,7 +146,7 @@ void add_kernel(std::vector<KernelEntry>& list) {
     names.push_back(std::make_unique<std::string>(std::string(row.prefix) + std::string(kernel<index>().name)));
     list.push_back({.name = *names.back(), .op = row.op, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
                     .packed_input = static_cast<int>(slots_of(row.op).weight), .packed_bytes = packed_bytes<index>, .pack = pack<index>,
-                    .pack_key = pack_key, .strided_in = true, .strided_out = true, .traits = traits_of(kernel<index>()), .parameters = parameters<index>, .variants = variants<index>});
+                    .pack_key = pack_key<index>, .strided_in = true, .strided_out = true, .traits = traits_of(kernel<index>()), .parameters = parameters<index>, .variants = variants<index>});
   }
 }
 

@@ -29,7 +29,7 @@ class CpuDevice final : public HostDevice {
             .level = static_cast<int>(isa()),
             .threads = threads,
             .bfloat16_products = isa() >= Isa::avx512_bf16,
-            .int16_products = isa() >= Isa::avx2,
+            .int16_products = isa() >= Isa::avx2 && isa() < Isa::amx,
             .int8_products = isa() >= Isa::avx2};
   }
   MachinePeak measure_peak() override { return cpu::measure_peak(); }

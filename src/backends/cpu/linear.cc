@@ -11,11 +11,13 @@ namespace {
 
 // The kernels, in order of preference.
 enum class Way {
-  int16,     // products of int16 (Compute::int16_dynamic), by Strassen's algorithm where that takes the shape: integers lose nothing to it
+  int16,     // products of int16 (Compute::int16_dynamic), by Strassen's algorithm where that takes the shape and "strassen" of the tuning is not 0:
+             // integers lose nothing to it, but its sums may cost what it saves
   strassen,  // what the graph asks for, by Strassen's algorithm
   plain,
 };
 
+constexpr std::string_view kStrassen = "strassen";
 constexpr size_t kScale = 4;  // of a weight that the checkpoint stores in 8 bits
 
 Compute compute_of(const KernelCall& call) {
@@ -50,7 +52,7 @@ GemmSpec spec_of(const KernelCall& call) {
   spec.separate_decode = call.attrs->text("decode") == "separate";
   if (way == Way::int16) spec.compute = Compute::int16_dynamic;
   spec.strassen = way != Way::plain;
-  if (way == Way::int16 && gemm_refuse(spec, isa())) spec.strassen = false;
+  if (way == Way::int16 && (gemm_refuse(spec, isa()) || tuning_value(call.tuning, kStrassen, 1) == 0)) spec.strassen = false;
   return spec;
 }
 
@@ -67,7 +69,7 @@ Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
 Refusal refuse_int16(const KernelCall& call, const GemmSpec& spec) {
   if (Refusal reason = refuse_error(gemm_int16_error(spec.k), int16_bound(*call.attrs), "products of int16 are off for this layer")) return reason;
   if (call.has(kScale)) return "the weight is stored in 8 bits";
-  if (isa() >= Isa::avx512_bf16) return "products of bfloat16 are as fast here";
+  if (isa() >= Isa::amx && compute_of(call) != Compute::f32) return "the tiles of AMX multiply bfloat16 faster";
   return std::nullopt;
 }
 
@@ -101,6 +103,7 @@ std::vector<std::string> variants(const KernelCall& call) {
   std::vector<std::string> texts;
   const GemmSpec spec = spec_of<way>(call);
   if (way == Way::strassen && !spec.uses_strassen(call.in[0]->rows())) return texts;  // those of the plain kernel
+  if (way == Way::int16 && spec.uses_strassen(call.in[0]->rows())) texts.push_back(cat(kStrassen, "=0"));
   const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec, call.in[0]->rows());
   for (size_t i = 1; i < candidates.size(); ++i) texts.push_back(tuning_of(candidates[i]));  // the first is the default
   return texts;

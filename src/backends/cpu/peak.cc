@@ -73,6 +73,13 @@ VIVACE_SPIN(int16_avx512, "avx512f,avx512bw", __m512i, AVX512_INT_ZERO, AVX512_I
 #define AVX512_INT8_STEP(a) a = _mm512_add_epi32(a, _mm512_madd_epi16(_mm512_maddubs_epi16(a, _mm512_set1_epi8(1)), _mm512_set1_epi16(1)))
 VIVACE_SPIN(int8_avx512, "avx512f,avx512bw", __m512i, AVX512_INT_ZERO, AVX512_INT8_STEP, _mm512_add_epi32)
 
+#define VNNI_INT16_STEP(a) a = _mm512_dpwssd_epi32(a, _mm512_set1_epi16(3), _mm512_set1_epi16(3))
+VIVACE_SPIN(int16_vnni, "avx512f,avx512vnni", __m512i, AVX512_INT_ZERO, VNNI_INT16_STEP, _mm512_add_epi32)
+#define AVX_VNNI_INT16_STEP(a) a = _mm256_dpwssd_avx_epi32(a, _mm256_set1_epi16(3), _mm256_set1_epi16(3))
+VIVACE_SPIN(int16_avx_vnni, "avx2,avxvnni", __m256i, AVX2_INT_ZERO, AVX_VNNI_INT16_STEP, _mm256_add_epi32)
+#define AVX_VNNI_STEP(a) a = _mm256_dpbusd_avx_epi32(a, _mm256_set1_epi8(1), _mm256_set1_epi8(1))
+VIVACE_SPIN(int8_avx_vnni, "avx2,avxvnni", __m256i, AVX2_INT_ZERO, AVX_VNNI_STEP, _mm256_add_epi32)
+
 #define VNNI_STEP(a) a = _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), _mm512_set1_epi8(1))
 VIVACE_SPIN(int8_vnni, "avx512f,avx512vnni", __m512i, AVX512_INT_ZERO, VNNI_STEP, _mm512_add_epi32)
 
@@ -107,11 +114,13 @@ Loops loops() {
   switch (isa()) {
     case Isa::baseline: return {{float_sse2, 8}, {float_sse2, 8}, {int16_sse2, 16}, {int16_sse2, 16}};
     case Isa::avx2: return {{float_avx2, 16}, {float_avx2, 16}, {int16_avx2, 32}, {int8_avx2, 64}};
+    case Isa::avx2_vnni: return {{float_avx2, 16}, {float_avx2, 16}, {int16_avx_vnni, 32}, {int8_avx_vnni, 64}};
     case Isa::avx512: return {{float_avx512, 32}, {float_avx512, 32}, {int16_avx512, 64}, {int8_avx512, 128}};
+    case Isa::avx512_vnni: return {{float_avx512, 32}, {float_avx512, 32}, {int16_vnni, 64}, {int8_vnni, 128}};
     case Isa::avx512_bf16: break;
-    case Isa::amx: return {{float_avx512, 32}, {amx_spin<AmxDot::bf16>, 1024}, {int16_avx512, 64}, {amx_spin<AmxDot::u8s8>, 2048}};
+    case Isa::amx: return {{float_avx512, 32}, {amx_spin<AmxDot::bf16>, 1024}, {int16_vnni, 64}, {amx_spin<AmxDot::u8s8>, 2048}};
   }
-  return {{float_avx512, 32}, {bfloat_avx512, 64}, {int16_avx512, 64}, {int8_vnni, 128}};
+  return {{float_avx512, 32}, {bfloat_avx512, 64}, {int16_vnni, 64}, {int8_vnni, 128}};
 }
 
 template <class Body>

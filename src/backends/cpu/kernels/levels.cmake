@@ -7,7 +7,9 @@ function(vivace_levels family)
   set(flags_avx2 -mavx2 -mfma -mf16c)
   # GCC 12 takes the undefined operands inside its own AVX-512 intrinsics for a mistake of ours (GCC bug 105593).
   set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)
-  set(flags_avx512_bf16 ${flags_avx512} -mavx512bf16 -mavx512vnni)
+  set(flags_avx2_vnni ${flags_avx2} -mavxvnni)
+  set(flags_avx512_vnni ${flags_avx512} -mavx512vnni)
+  set(flags_avx512_bf16 ${flags_avx512_vnni} -mavx512bf16)
   # AMX's instructions are written out (microkernel_amx.h): the compiler needs no option for them.
   set(flags_amx ${flags_avx512_bf16} -DVIVACE_AMX)
   foreach(source IN LISTS arg_SOURCES)
@@ -30,9 +32,9 @@ target_sources(vivace_backends PRIVATE ${kernels}/int16_row.cc ${kernels}/attent
 
 vivace_levels(attention SOURCES level.cc LEVELS baseline avx2 avx512 avx512_bf16 amx)
 # O3: the transforms' arrays must become registers. Contraction off: what is fused is written as fma().
-vivace_levels(conv SOURCES level.cc LEVELS avx2 avx512 avx512_bf16 amx OPTIONS -O3 -ffp-contract=off)
-vivace_levels(gemm SOURCES level.cc LEVELS avx2 avx512 avx512_bf16 amx OPTIONS -O3)
-# AMX has nothing for single vectors.
+vivace_levels(conv SOURCES level.cc LEVELS avx2 avx2_vnni avx512 avx512_vnni avx512_bf16 amx OPTIONS -O3 -ffp-contract=off)
+vivace_levels(gemm SOURCES level.cc LEVELS avx2 avx2_vnni avx512 avx512_vnni avx512_bf16 amx OPTIONS -O3)
+# VNNI and AMX have nothing for single vectors.
 set(vector_levels LEVELS baseline avx2 avx512 avx512_bf16)
 vivace_levels(elementwise SOURCES kernels.cc tile_kernels.cc ${vector_levels})
 vivace_levels(norm SOURCES kernels.cc softmax_kernels.cc ${vector_levels})

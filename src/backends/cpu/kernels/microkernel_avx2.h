@@ -13,11 +13,30 @@ namespace {
 // AVX2 multiplies no bfloat16, which is decoded to float32.
 enum class Dot { f32, bf16, i16, u8s8 };
 
-// 6 x 2 accumulators, two registers for the panel, one for the broadcast and one for the int16 product: all 16. With 8 bits ones take a register too.
+// 6 x 2 accumulators, two registers for the panel, one for the broadcast and, without VNNI, one for the int16 product: all 16. With 8 bits ones take a
+// register too then.
 constexpr int kTileRows = 6, kTileVectors = 2;
-constexpr int tile_rows(Dot dot) { return dot == Dot::u8s8 ? kTileRows - 1 : kTileRows; }
 // Whether u8 x s8 products are added in pairs to int16, which saturates.
+#ifdef __AVXVNNI__
+constexpr bool kPairsInInt16 = false;
+#else
 constexpr bool kPairsInInt16 = true;
+#endif
+constexpr int tile_rows(Dot dot) { return dot == Dot::u8s8 && kPairsInInt16 ? kTileRows - 1 : kTileRows; }
+
+#ifdef __AVXVNNI__
+
+// Written out: with the intrinsics GCC 12 keeps copies of the sums in memory.
+[[gnu::always_inline]] inline __m256i add_pairs(__m256i sum, __m256i a, __m256i b) {
+  asm("%{vex%} vpdpwssd %[b], %[a], %[sum]" : [sum] "+x"(sum) : [a] "x"(a), [b] "x"(b));
+  return sum;
+}
+[[gnu::always_inline]] inline __m256i add_quadruples(__m256i sum, __m256i a, __m256i b) {
+  asm("%{vex%} vpdpbusd %[b], %[a], %[sum]" : [sum] "+x"(sum) : [a] "x"(a), [b] "x"(b));
+  return sum;
+}
+
+#else
 
 // sum + the products of a's and b's pairs of int16, in int32. Written out, so that there is one product at a time: the compiler would form several first,
 // for which a register tile has no registers, and move sums about.
@@ -35,6 +54,8 @@ constexpr bool kPairsInInt16 = true;
       : [a] "x"(a), [b] "x"(b), [ones] "x"(_mm256_set1_epi16(1)));
   return sum;
 }
+
+#endif
 
 template <Dot kDot>
 [[gnu::always_inline]] inline __m256 dot(__m256 sum, __m256i a, __m256i b) {

@@ -13,7 +13,8 @@ namespace {
 // What one 4-byte unit holds, and how two of them are multiplied and added.
 enum class Dot { f32, bf16, i16, u8s8 };
 
-// 14 x 2 accumulators, two registers for the panel and one for the broadcast: 31 of 32. Without VNNI 8 bits take two more.
+// 14 x 2 accumulators, two registers for the panel and one for the broadcast: 31 of 32. Without VNNI 16 bits take one more, which is all of them, and
+// 8 bits two more.
 constexpr int kTileRows = 14, kTileVectors = 2;
 // Whether u8 x s8 products are added in pairs to int16, which saturates.
 #ifdef __AVX512VNNI__
@@ -22,6 +23,18 @@ constexpr bool kPairsInInt16 = false;
 constexpr bool kPairsInInt16 = true;
 #endif
 constexpr int tile_rows(Dot dot) { return dot == Dot::u8s8 && kPairsInInt16 ? kTileRows - 1 : kTileRows; }
+
+// sum + the products of a's and b's pairs of int16, in int32, which wraps.
+[[gnu::always_inline]] inline __m512i add_pairs(__m512i sum, __m512i a, __m512i b) {
+  // Written out: of the intrinsics GCC 12 makes copies of the sums in memory.
+#ifdef __AVX512VNNI__
+  asm("vpdpwssd %[b], %[a], %[sum]" : [sum] "+v"(sum) : [a] "v"(a), [b] "v"(b));
+#else
+  __m512i product;
+  asm("vpmaddwd %[b], %[a], %[product]\n\tvpaddd %[product], %[sum], %[sum]" : [sum] "+v"(sum), [product] "=&v"(product) : [a] "v"(a), [b] "v"(b));
+#endif
+  return sum;
+}
 
 template <Dot kDot>
 [[gnu::always_inline]] inline __m512 dot(__m512 sum, __m512i a, __m512i b) {
@@ -37,7 +50,7 @@ template <Dot kDot>
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sum), quadruples));
   }
 #endif
-  if constexpr (kDot == Dot::i16) return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sum), _mm512_madd_epi16(a, b)));
+  if constexpr (kDot == Dot::i16) return _mm512_castsi512_ps(add_pairs(_mm512_castps_si512(sum), a, b));
 }
 
 // c[kRows][kVectors * 16] (rows c_stride floats apart) = (accumulate ? c : 0) + a x b.

@@ -16,8 +16,10 @@ const AttentionKernels& kernels(const AttentionShape& s, AttentionKind kind) {
       return s.dtype == DType::bfloat16 && kind != AttentionKind::math ? amx::kAttention : avx512::kAttention;
     case Isa::avx512_bf16:
       return s.dtype == DType::bfloat16 && kind != AttentionKind::math ? avx512_bf16::kAttention : avx512::kAttention;
+    case Isa::avx512_vnni:
     case Isa::avx512:
       return avx512::kAttention;
+    case Isa::avx2_vnni:
     case Isa::avx2:
       return avx2::kAttention;
     default:

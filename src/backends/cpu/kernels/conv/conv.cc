@@ -20,7 +20,10 @@ constexpr int kTaps = 9;                   // of a convolution that Winograd tak
 
 const ConvIsaKernels& kernels_for(Products products, Isa isa) {
   if (products == Products::bf16) return isa >= Isa::amx ? amx::kConvBf16 : avx512_bf16::kConvBf16;
-  if (products == Products::int16) return isa >= Isa::avx512 ? avx512::kConvInt16 : avx2::kConvInt16;
+  if (products == Products::int16) {
+    if (isa >= Isa::avx512_vnni) return avx512_vnni::kConvInt16;
+    return isa >= Isa::avx512 ? avx512::kConvInt16 : isa >= Isa::avx2_vnni ? avx2_vnni::kConvInt16 : avx2::kConvInt16;
+  }
   return isa >= Isa::avx512 ? avx512::kConvF32 : avx2::kConvF32;
 }
 

@@ -1,4 +1,5 @@
-// The convolution kernels at one level: bfloat16 factors where the level has their products, else float32 ones, and int16 ones for Winograd.
+// What a level adds to the convolution kernels: bfloat16 factors where it has their products, int16 ones for Winograd where it adds VNNI, else both of int16
+// and float32.
 #include "backends/cpu/kernels/conv/direct.h"
 #include "backends/cpu/kernels/conv/pack.h"
 #ifdef __AVX512BF16__
@@ -23,7 +24,12 @@ const ConvIsaKernels kConvBf16{
 
 #else
 
-extern const ConvIsaKernels kConvF32, kConvInt16;
+extern const ConvIsaKernels kConvInt16;
+const ConvIsaKernels kConvInt16 = kInt16Kernels;
+
+#if !defined(__AVXVNNI__) && !defined(__AVX512VNNI__)
+
+extern const ConvIsaKernels kConvF32;
 const ConvIsaKernels kConvF32{
     .format = {.panel = kPanel, .chunk = kPanel, .unit = kElementsPerUnit, .max_rows = kMaxRows},
     .pack_panel = pack_panel,
@@ -32,8 +38,8 @@ const ConvIsaKernels kConvF32{
     .winograd_f4 = kWinogradSteps<WinogradF4>,
     .winograd_upsample = kWinogradSteps<WinogradUpsample>,
 };
-const ConvIsaKernels kConvInt16 = kInt16Kernels;
 
+#endif
 #endif
 
 }  // namespace vivace::cpu::VIVACE_SIMD

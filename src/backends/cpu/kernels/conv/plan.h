@@ -135,8 +135,14 @@ struct ConvIsaKernels {
 namespace avx2 {
 extern const ConvIsaKernels kConvF32, kConvInt16;
 }
+namespace avx2_vnni {
+extern const ConvIsaKernels kConvInt16;
+}
 namespace avx512 {
 extern const ConvIsaKernels kConvF32, kConvInt16;
+}
+namespace avx512_vnni {
+extern const ConvIsaKernels kConvInt16;
 }
 namespace avx512_bf16 {
 extern const ConvIsaKernels kConvBf16;

@@ -5,7 +5,9 @@
 
 #include "backends/cpu/kernels/int16_row.h"
 #include "backends/cpu/kernels/conv/winograd.h"
-#ifndef __AVX512F__
+#ifdef __AVX512F__
+#include "backends/cpu/kernels/microkernel_avx512.h"
+#else
 #include "backends/cpu/kernels/microkernel_avx2.h"
 #endif
 
@@ -15,7 +17,6 @@ namespace {
 inline constexpr int kBlock = kConvInt16Block, kBlockUnits = kBlock / 2;
 
 #ifdef __AVX512F__
-VIVACE_INLINE VI add_pairs(VI sum, VI a, VI b) { return add_int(sum, _mm512_madd_epi16(a, b)); }
 // The low halves of each.
 VIVACE_INLINE VI pair_int16(VI low, VI high) { return _mm512_mask_blend_epi16(0xaaaaaaaa, low, shift_left<16>(high)); }
 // kLanes values of what fits, to nearest even.

@@ -27,7 +27,7 @@ enum class Compute : uint8_t {
   // is missing, a row of W that is given as int8 without that room is rounded again.
   int8_dynamic,
   // The same with int16 (int16_row.h), whose error is gemm_int16_error(): below the rounding of bfloat16 results, like TF32's. A product takes two of them,
-  // where no unit multiplies bfloat16 that is twice the arithmetic of float32.
+  // which is twice the arithmetic of float32, and with VNNI as much as the fastest vectors of bfloat16.
   int16_dynamic,
 };
 

@@ -19,7 +19,13 @@ struct Level;
 namespace avx2 {
 const gemm_detail::Level& gemm_level();
 }
+namespace avx2_vnni {
+const gemm_detail::Level& gemm_level();
+}
 namespace avx512 {
+const gemm_detail::Level& gemm_level();
+}
+namespace avx512_vnni {
 const gemm_detail::Level& gemm_level();
 }
 namespace avx512_bf16 {
@@ -112,7 +118,9 @@ struct Level {
 inline const Level* find_level(Isa isa) {
   switch (isa) {
     case Isa::avx2: return &avx2::gemm_level();
+    case Isa::avx2_vnni: return &avx2_vnni::gemm_level();
     case Isa::avx512: return &avx512::gemm_level();
+    case Isa::avx512_vnni: return &avx512_vnni::gemm_level();
     case Isa::avx512_bf16: return &avx512_bf16::gemm_level();
     case Isa::amx: return &amx::gemm_level();
     case Isa::baseline: break;

@@ -5,7 +5,9 @@
 
 #include "backends/cpu/kernels/gemm/level.h"
 #include "backends/cpu/kernels/gemm/simd_inl.h"
-#ifndef __AVX512F__
+#ifdef __AVX512F__
+#include "backends/cpu/kernels/microkernel_avx512.h"
+#else
 #include "backends/cpu/kernels/microkernel_avx2.h"
 #endif
 
@@ -64,11 +66,7 @@ void interleave(const uint32_t* from, int64_t stride, int rows, int64_t units, v
 template <bool kInt>
 inline Vec multiply_add(Vec a, Vec b, Vec sum) {
   if constexpr (!kInt) return fma(a, b, sum);
-#ifdef __AVX512F__
-  return from_bits(_mm512_add_epi32(bits(sum), _mm512_madd_epi16(bits(a), bits(b))));
-#else
   return from_bits(add_pairs(bits(sum), bits(a), bits(b)));
-#endif
 }
 
 // A wrapped int32 sum on the way is mended by a later one.
