@@ -34,11 +34,20 @@ double cost(const KernelCall& call) {
   return flops(call.op, [&](size_t i) -> const Shape& { return call.in[i]->shape; }, call.out.shape) + static_cast<double>(numel(call.out.shape));
 }
 
+// Bytes of the constants of all calls, as the model holds them.
+size_t weight_bytes(std::span<const TuningRequest> requests) {
+  size_t bytes = 0;
+  for (const TuningRequest& request : requests)
+    for (const auto& in : request.call.in)
+      if (in && in->constant) bytes += static_cast<size_t>(numel(in->shape)) * dtype_size(in->dtype) * static_cast<size_t>(request.occurrences);
+  return bytes;
+}
+
 // The search for one call.
 class Search {
  public:
-  Search(const TuningRequest& request, const CompilerFlags& flags, double seconds, Device& device, const Request& caller)
-      : request_(request), flags_(flags), begin_(Clock::now()), seconds_(seconds), caller_(caller), timer_(request.call, device) {}
+  Search(const TuningRequest& request, const CompilerFlags& flags, double seconds, size_t weights, Device& device, const Request& caller)
+      : request_(request), flags_(flags), begin_(Clock::now()), seconds_(seconds), caller_(caller), timer_(request.call, device, weights) {}
 
   TuningResult run() {
     list();
@@ -233,14 +242,17 @@ std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, cons
   std::ranges::stable_sort(order, std::greater(), share);
   double rest = 0;
   for (size_t i : order) rest += share(i);
+  const size_t weights = weight_bytes(requests);
   const auto begin = Clock::now();
   AutotuneProgress progress{.done = 0, .total = static_cast<int>(order.size()), .seconds = 0, .budget = options.autotune_seconds};
   for (size_t i : order) {
     const double left = options.autotune_seconds - seconds_since(begin);
     if (left <= 0) break;
-    // What costs little still gets a look at its candidates: they take little too.
-    constexpr double kLeast = 0.05;
-    results[i] = Search(requests[i], options.flags, std::min(left, std::max(kLeast, left * share(i) / rest)), device, request).run();
+    // What costs little still gets a look at its candidates: they take little too. But no search is worth more than so many runs of what it makes faster, at
+    // a speed that every processor has.
+    constexpr double kLeast = 0.05, kRuns = 100, kOperationsASecond = 1e11, kLook = 0.005;
+    const double worth = std::max(kLook, kRuns * share(i) / kOperationsASecond);
+    results[i] = Search(requests[i], options.flags, std::min({left, worth, std::max(kLeast, left * share(i) / rest)}), weights, device, request).run();
     rest -= share(i);
     store.put(tuning_key(requests[i], options.flags, machine), results[i]);
     request.counters.settings_timed += results[i].settings;

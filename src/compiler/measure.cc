@@ -14,8 +14,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// More than a last-level cache holds; small weights are not copied without end, a model that small lives in the cache.
-constexpr size_t kBeyondCache = size_t{64} << 20, kMostCopies = 16;
+constexpr size_t kMostCopies = 16;  // small weights are not copied without end
 
 size_t operand_bytes(const Operand& o) { return static_cast<size_t>(std::max<int64_t>(1, o.rows() * o.row_pitch())) * dtype_size(o.dtype); }
 
@@ -46,14 +45,15 @@ std::shared_ptr<void> KernelTimer::filled(const Operand& o) {
   return device_.shares_host_memory() ? values : upload(device_, *stream_, values.get(), bytes);
 }
 
-KernelTimer::KernelTimer(const KernelCall& call, Device& device) : device_(device), stream_(device.stream()), call_(call), out_(device.allocate(operand_bytes(call.out))) {
+KernelTimer::KernelTimer(const KernelCall& call, Device& device, size_t weights)
+    : device_(device), stream_(device.stream()), call_(call), weights_(std::min(weights, kBeyondCache)), out_(device.allocate(operand_bytes(call.out))) {
   for (const std::optional<Operand>& operand : call.in) in_.push_back(operand ? filled(*operand) : nullptr);
 }
 
 KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
   Packed& packed = packed_[packed_key(entry, call_, "")];
   if (!packed.copies.empty()) return packed;
-  const size_t bytes = entry.packed_bytes(call_), copies = std::clamp<size_t>(kBeyondCache / std::max<size_t>(1, bytes), 1, kMostCopies);
+  const size_t bytes = entry.packed_bytes(call_), copies = std::clamp<size_t>(weights_ / std::max<size_t>(1, bytes), 1, kMostCopies);
   packed.copies.push_back(device_.allocate(bytes));
   const auto scales = static_cast<size_t>(entry.packed_scales);
   const void* given = entry.packed_scales >= 0 && call_.has(scales) ? in_[scales].get() : nullptr;

@@ -24,13 +24,17 @@ struct TimingBudget {
   bool warm_up = true;    // a run before them that does not count
 };
 
+// More than a last-level cache holds.
+inline constexpr size_t kBeyondCache = size_t{64} << 20;
+
 // The operands of one call, to time any kernel that accepts it. Inputs hold small random values (indices are 0) and stay in the caches as far as
 // they fit, as what a kernel reads mostly does in a plan; packed weights are kept several times over and taken in turn, so that they come from
-// where they come from there: memory. One timing runs on the pool of num_threads() at a time.
+// where they come from there: memory, or a cache where the model's weights are few. One timing runs on the pool of num_threads() at a time.
 class KernelTimer {
  public:
-  // `call`'s attributes must outlive the timer. Takes memory for the operands; throws UserError when there is none.
-  KernelTimer(const KernelCall& call, Device& device);
+  // `call`'s attributes must outlive the timer. `weights`: bytes that pass between two runs of the call in a plan, all of the model's. Takes memory for the
+  // operands, and for copies of its weights no more than for those; throws UserError when there is none.
+  KernelTimer(const KernelCall& call, Device& device, size_t weights = kBeyondCache);
   // The kernel must have accepted the call. `tuning` as in KernelCall, instead of the call's own.
   Timing time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget = {});
 
@@ -47,6 +51,7 @@ class KernelTimer {
   std::unique_ptr<Stream> stream_;
   RequestCounters waits_;  // of measurements, which no request is asked about
   KernelCall call_;
+  size_t weights_;
   std::vector<std::shared_ptr<void>> in_;
   std::shared_ptr<void> out_, workspace_;
   size_t workspace_bytes_ = 0;

@@ -29,7 +29,10 @@ const Attrs kNoAttrs;
 
 std::string machine() { return cpu::device()->target().text; }
 
-TuningRequest fake_request() { return {.call = {.op = Op::silu, .attrs = &kNoAttrs, .in = {Operand{DType::float32, {4}}}, .out = {DType::float32, {4}}}, .candidates = {&kFake}}; }
+// So frequent a call that it is worth a search.
+TuningRequest fake_request() {
+  return {.call = {.op = Op::silu, .attrs = &kNoAttrs, .in = {Operand{DType::float32, {4}}}, .out = {DType::float32, {4}}}, .candidates = {&kFake}, .occurrences = 1'000'000'000};
+}
 
 std::set<std::string> tried(const CompilerFlags& flags) {
   g_tried.clear();
@@ -128,6 +131,22 @@ TEST(Autotune, StopsBetweenTwoTimings) {
   EXPECT_THROW(autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, *cpu::device(), caller), Interrupted);
   EXPECT_EQ(g_tried, std::set<std::string>{""});
   EXPECT_FALSE(store.find(tuning_key(request, {}, machine())).has_value());
+}
+
+// Four numbers once a run are not worth a minute.
+TEST(Autotune, ASearchTakesNoLongerThanItIsWorth) {
+  const auto slow_bind = [](const KernelCall&, const Buffers&) { return bound([] { std::this_thread::sleep_for(std::chrono::milliseconds(15)); }); };
+  const KernelEntry slow{.name = "slow", .op = Op::silu, .refuse = nullptr, .bind = slow_bind, .variants = fake_variants};
+  TuningRequest request = fake_request();
+  request.candidates = {&slow};
+  const auto settings = [&](int occurrences) {
+    request.occurrences = occurrences;
+    TuningStore store;
+    Request caller;
+    return autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, *cpu::device(), caller)[0].settings;
+  };
+  EXPECT_EQ(settings(1), 1);
+  EXPECT_EQ(settings(1'000'000'000), 2);
 }
 
 TEST(Autotune, ResultsAreText) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "backends/cpu/device.h"
 
 namespace vivace {
@@ -43,6 +45,26 @@ TEST(Measure, EveryKernelThatAcceptsRunsWithEveryTuning) {
       }
     }
   EXPECT_GT(timed, 3);
+}
+
+std::set<const void*> g_weights;  // that a fake kernel was bound with
+
+// Weights come from memory as in the plan, which a small model's do not: no more copies than the model has bytes.
+TEST(Measure, CopiesNoMoreWeightsThanTheModelHas) {
+  const KernelEntry fake{.name = "fake", .op = Op::linear, .refuse = nullptr,
+                         .bind = [](const KernelCall&, const Buffers& buffers) { g_weights.insert(buffers.in[1]); return bound([] {}); },
+                         .packed_input = 1, .packed_bytes = [](const KernelCall&) { return size_t{1} << 20; },
+                         .pack = [](const KernelCall&, const void*, const void*, void*) {}, .pack_key = [](const KernelCall&) { return std::string(); }};
+  const Attrs none;
+  const KernelCall call{.op = Op::linear, .attrs = &none, .in = {Operand{DType::float32, {2, 4}}, Operand{DType::float32, {4, 4}, 0, true}}, .out = {DType::float32, {2, 4}}};
+  const auto copies = [&](size_t weights) {
+    g_weights.clear();
+    KernelTimer(call, *cpu::device(), weights).time(fake, "", {.runs = 40, .seconds = 10});
+    return g_weights.size();
+  };
+  EXPECT_EQ(copies(100), 1u);
+  EXPECT_EQ(copies(size_t{5} << 20), 5u);
+  EXPECT_EQ(copies(kBeyondCache), 16u);
 }
 
 }  // namespace
