@@ -26,6 +26,8 @@ std::vector<Image> draw(const std::string& model, int steps, int prompts, const 
   return images;
 }
 
+void use_int8_attention(DiffusionPipeline& pipe) { pipe.unet().compile({.mode = CompileMode::default_, .sdpa = {SDPBackend::int8, SDPBackend::automatic}}); }
+
 double median(std::vector<double> v) {
   std::ranges::sort(v);
   return (v[(v.size() - 1) / 2] + v[v.size() / 2]) / 2;
@@ -44,6 +46,8 @@ int main(int argc, char** argv) {
       {"int8-dynamic, measured", [](DiffusionPipeline& p) { apply_dynamic_quant(p.unet()); }},
       {"int8-dynamic, guide's filter", [](DiffusionPipeline& p) { apply_dynamic_quant(p.unet(), dynamic_quant_filter_fn); }},
       {"int8-dynamic, all", [](DiffusionPipeline& p) { apply_dynamic_quant(p.unet(), quantize_all); }},
+      {"int8 attention", [](DiffusionPipeline& p) { use_int8_attention(p); }},
+      {"int8-dynamic, all, attention", [](DiffusionPipeline& p) { apply_dynamic_quant(p.unet(), quantize_all), use_int8_attention(p); }},
       {"int8-weight-only, all", [](DiffusionPipeline& p) { quantize_weight_only(p.unet()); }},
       {"float8-weight-only, all", [](DiffusionPipeline& p) { quantize_weight_only(p.unet(), DType::float8_e4m3); }},
   };

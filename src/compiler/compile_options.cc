@@ -29,8 +29,8 @@ constexpr std::array<std::pair<const char*, CompileMode>, 5> kModes{{{"off", Com
                                                                      {"reduce-overhead", CompileMode::reduce_overhead},
                                                                      {"max-autotune", CompileMode::max_autotune},
                                                                      {"max-autotune-no-cudagraphs", CompileMode::max_autotune_no_cudagraphs}}};
-constexpr std::array<std::pair<const char*, SDPBackend>, 4> kBackends{
-    {{"auto", SDPBackend::automatic}, {"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}}};
+constexpr std::array<std::pair<const char*, SDPBackend>, 5> kBackends{
+    {{"auto", SDPBackend::automatic}, {"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}, {"int8", SDPBackend::int8}}};
 
 constexpr std::array<std::pair<const char*, Quantization>, 3> kQuantizations{{{"int8-dynamic", Quantization::int8_dynamic},
                                                                               {"int8-weight-only", Quantization::int8_weight_only},

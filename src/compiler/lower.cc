@@ -95,7 +95,8 @@ class Lowering {
   bool is_left_eager(const Node& node) const { return !options_.regions.empty() && !node.region; }
 
   bool excluded_by_user(const KernelEntry& entry) const {
-    for (const auto& [kind, backend] : {std::pair{"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}})
+    for (const auto& [kind, backend] :
+         {std::pair{"int8", SDPBackend::int8}, {"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}})
       if (entry.kind == kind) return !options_.sdpa.allows(backend);
     return false;
   }

@@ -1,4 +1,4 @@
-// attention on the three backends of kernels/attention/attention.h.
+// attention on the backends of kernels/attention/attention.h.
 #include "backends/cpu/kernels/attention/attention.h"
 
 #include <array>
@@ -21,7 +21,7 @@ TokenStrides strides_of(const Operand& o) { return {o.shape[1] * o.row_pitch(), 
 template <size_t index>
 const AttentionBackend& sdp() { return attention_backends()[index]; }
 
-constexpr size_t kMath = 2;  // in the order of attention_backends()
+constexpr size_t kMath = 3;  // in the order of attention_backends()
 template <size_t index>
 constexpr bool sdp_is_plain = index == kMath;
 
@@ -61,7 +61,8 @@ constexpr KernelEntry entry(std::string_view name, std::string_view kind) {
 }
 
 // In the order of attention_backends().
-constexpr std::array kEntries{entry<0>("attention_flash", "flash"), entry<1>("attention_efficient", "efficient"), entry<2>("attention_math", "math")};
+constexpr std::array kEntries{entry<0>("attention_int8", "int8"), entry<1>("attention_flash", "flash"), entry<2>("attention_efficient", "efficient"),
+                              entry<kMath>("attention_math", "math")};
 
 }  // namespace
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <numbers>
 
 #include "backends/cpu/kernels/attention/kernels.h"
 #include "base/parallel.h"
@@ -11,6 +13,7 @@ namespace {
 
 // math is float32 at every level; the others use bfloat16 arithmetic where there is any.
 const AttentionKernels& kernels(const AttentionShape& s, AttentionKind kind) {
+  if (kind == AttentionKind::int8) return avx512_vnni::kAttentionInt8;
   switch (isa()) {
     case Isa::amx:
       return s.dtype == DType::bfloat16 && kind != AttentionKind::math ? amx::kAttention : avx512::kAttention;
@@ -35,14 +38,21 @@ std::optional<std::string> refuse_any(const AttentionShape& s) {
   return std::nullopt;
 }
 
-constexpr int64_t kFlashLargestHead = 512;
+constexpr int64_t kLargestHead = 512;
 
 std::optional<std::string> refuse_flash(const AttentionShape& s, Isa level) {
   if (auto reason = refuse_any(s)) return reason;
   if (s.mask) return "flash takes no mask (causal only)";
   if (level < Isa::avx2) return "flash needs AVX2";
   if (s.head_dim % 8 != 0) return "head size " + std::to_string(s.head_dim) + " is not a multiple of 8";
-  if (s.head_dim > kFlashLargestHead) return "head size " + std::to_string(s.head_dim) + " is above " + std::to_string(kFlashLargestHead);
+  if (s.head_dim > kLargestHead) return "head size " + std::to_string(s.head_dim) + " is above " + std::to_string(kLargestHead);
+  return std::nullopt;
+}
+std::optional<std::string> refuse_int8(const AttentionShape& s, Isa level) {
+  if (auto reason = refuse_any(s)) return reason;
+  if (s.mask || s.causal) return "int8 takes no mask, nor a causal one";
+  if (level < Isa::avx512_vnni) return "int8 needs AVX-512 VNNI";
+  if (s.head_dim > kLargestHead) return "head size " + std::to_string(s.head_dim) + " is above " + std::to_string(kLargestHead);
   return std::nullopt;
 }
 std::optional<std::string> refuse_other(const AttentionShape& s, Isa) { return refuse_any(s); }
@@ -74,6 +84,11 @@ template <AttentionKind Kind>
 void pack_kv(const AttentionShape& s, const AttentionArgs& args, void* packed) noexcept {
   const AttentionKernels& kernel = kernels(s, Kind);
   const AttentionLayout l = kernel.layout(s, Kind, 1);
+  if (kernel.prepare_head)
+    parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t head = begin; head < end; ++head)
+        kernel.prepare_head(s, args, l, head / s.heads, head % s.heads, static_cast<char*>(packed) + static_cast<size_t>(head) * head_bytes(l));
+    });
   // About 16 kB of K a part at least, so that small ones stay on one thread.
   const int64_t grain = std::max<int64_t>(1, 64 / l.head_units);
   parallel_for(s.batch * s.heads * l.panels, grain, [&](int64_t begin, int64_t end) {
@@ -124,6 +139,7 @@ constexpr AttentionBackend make_backend(std::string_view name, std::optional<std
 }
 
 constexpr AttentionBackend kBackends[] = {
+    make_backend<AttentionKind::int8>("int8", refuse_int8),
     make_backend<AttentionKind::flash>("flash", refuse_flash),
     make_backend<AttentionKind::efficient>("efficient", refuse_other),
     make_backend<AttentionKind::math>("math", refuse_other),
@@ -132,5 +148,16 @@ constexpr AttentionBackend kBackends[] = {
 }  // namespace
 
 std::span<const AttentionBackend> attention_backends() { return kBackends; }
+
+double attention_int8_error(int64_t head_dim) {
+  // The largest of n normal magnitudes is about so large; a step is a part of that, and rounding has 1 / sqrt(12) of a step.
+  const auto largest = [](double n) {
+    const double root = std::sqrt(2 * std::log(2 * n));
+    return root + (0.577 - (std::log(std::log(2 * n)) + std::log(4 * std::numbers::pi)) / 2) / root;
+  };
+  const auto rounding = [](double largest, double steps) { return largest / steps / std::sqrt(12.); };
+  const double of_score = std::sqrt(2.) * rounding(largest(static_cast<double>(head_dim)), 127), of_value = rounding(largest(256), 255);
+  return 1.3 * std::hypot(of_score, of_value);
+}
 
 }  // namespace vivace::cpu

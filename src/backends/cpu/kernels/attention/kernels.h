@@ -22,7 +22,7 @@ struct AttentionLayout {
   size_t scratch_bytes;  // a thread's
 };
 
-enum class AttentionKind { flash, efficient, math };
+enum class AttentionKind { int8, flash, efficient, math };
 
 // A block of query rows of one head.
 struct AttentionTask {
@@ -41,6 +41,8 @@ struct AttentionKernels {
   void (*pack_panel)(const AttentionShape&, const AttentionArgs&, const AttentionLayout&, int64_t batch, int64_t head, int64_t panel, void* packed_k,
                      void* packed_v);
   void (*run)(AttentionKind, const AttentionTask&);
+  // Before a head's panels, where they need to know all of its keys and values; else null.
+  void (*prepare_head)(const AttentionShape&, const AttentionArgs&, const AttentionLayout&, int64_t batch, int64_t head, void* packed_k) = nullptr;
 };
 
 namespace baseline {
@@ -51,6 +53,9 @@ extern const AttentionKernels kAttention;
 }
 namespace avx512 {
 extern const AttentionKernels kAttention;
+}
+namespace avx512_vnni {
+extern const AttentionKernels kAttentionInt8;
 }
 namespace avx512_bf16 {
 extern const AttentionKernels kAttention;
