@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Every figure of docs/PERFORMANCE.md's first table that this machine can show, as one Markdown table with the processor's name, in under half an hour.
+#
+#   tools/measure_cpu.sh [BUILD]        BUILD: a Release build with -DVIVACE_BENCH=ON and tests; "build" by default
+#   PYTHON=venv/bin/python tools/measure_cpu.sh     with the peers that this Python has: torch and diffusers (eager), openvino
+#   MODEL=DIR                                       full-size SDXL of random weights; made (12 GB for a while less in bf16) in a temporary folder otherwise
+#   ONLY="unet512 int8 ..."                         some parts: peak kernels errors unet512 unet1024 vae drift
+#
+# Contestants alternate, each started anew for its turn (bench/compare_torch.py); seconds are the best of the rounds. A part that can't run says why.
+set -u
+cd "$(dirname "$0")/.."
+build=${1:-build} python=${PYTHON:-python3}
+only=${ONLY:-peak kernels errors unet512 unet1024 vae drift}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+begin=$SECONDS
+rows=()
+
+row() { rows+=("| $1 | $2 | $3 | $4 |"); echo "[$((SECONDS - begin)) s] $1: $2 $3 $4" >&2; }
+wanted() { [[ " $only " == *" $1 "* ]]; }
+left() { echo $((1750 - (SECONDS - begin))); }
+
+peers=()
+"$python" -c 'import torch, diffusers' 2>/dev/null && peers+=(eager)
+"$python" -c 'import torch, diffusers, openvino' 2>/dev/null && peers+=(openvino)
+
+model() {
+  if [[ -z ${MODEL:-} ]]; then
+    MODEL=$work/sdxl
+    "$build/vivace" make-random assets/configs/sdxl-base "$MODEL" --dtype bf16 >&2 || return 1
+  fi
+}
+
+# component SIZE LABEL ROUNDS: the peers, Vivace in bf16 and, of the UNet, with every linear layer in int8 and attention in int8 too.
+component() {
+  local name=$1 size=$2 label=$3 rounds=$4 json=$work/$1-$2.json
+  if ((${#peers[@]} == 0)); then row "$label" "" "" "no Python with torch and diffusers for a peer (PYTHON=...)"; fi
+  model || { row "$label" "" "" "no room for the model"; return; }
+  local worker="$build/vivace bench-component $name --worker --model $MODEL --dtype bf16 --height $size --width $size"
+  local vivace=(--vivace-worker "vivace=$worker --compile max-autotune --compiler-flag conv_1x1_as_mm=true")
+  if [[ $name == unet ]]; then
+    local int8="$worker --compile max-autotune --compiler-flag conv_1x1_as_mm=true --quantize int8-dynamic --quantize-filter all"
+    vivace+=(--vivace-worker "int8=$int8" --vivace-worker "int8+attention=$int8 --sdpa int8,auto")
+  fi
+  if ! timeout "$(left)" "$python" bench/compare_torch.py "$name" --dtype bf16 --height "$size" --width "$size" --rounds "$rounds" --runs 2 --restart \
+    --peers "${peers[@]}" "${vivace[@]}" --json "$json" >&2; then
+    row "$label" "" "" "did not finish in the time there was"
+    return
+  fi
+  while IFS='|' read -r who seconds peer ratio; do row "$label, $who" "$seconds" "$peer" "$ratio"; done < <("$python" - "$json" "${peers[@]}" <<'P'
+import json, sys
+results = {r["contestant"]: r for r in json.load(open(sys.argv[1]))["results"]}
+best = min((p for p in sys.argv[2:] if p in results), key=lambda p: results[p]["min_seconds"], default=None)
+for name, r in results.items():
+    if name in sys.argv[2:]:
+        continue
+    peer = f"{best} {results[best]['min_seconds']:.2f} / {results[best]['median_seconds']:.2f} s" if best else ""
+    ratio = f"{results[best]['min_seconds'] / r['min_seconds']:.2f}x / {results[best]['median_seconds'] / r['median_seconds']:.2f}x" if best else ""
+    print(f"{name}|{r['min_seconds']:.2f} / {r['median_seconds']:.2f} s|{peer}|{ratio}")
+P
+  )
+}
+
+if wanted peak; then
+  row "Measured peak" "$("$build/vivace" profile --model assets/emoji-xl --compile default --runs 1 2>/dev/null | sed -n 's/^this machine.*with \([^:]*\): /\1: /p' | head -1)" "" ""
+fi
+if wanted kernels; then
+  for shape in "bf16 plain 1024x1280x1280" "int16-dynamic plain 1024x1280x1280" "int8-dynamic plain 1024x1280x1280" "bf16 geglu 256x1280x10240" "int16-dynamic geglu 256x1280x10240"; do
+    line=$("$build/bench/gemm_bench" 9 "$shape" | head -1)
+    row "GEMM $shape" "$(sed -E 's/^[^|]*\| vivace [0-9.]+ ms ([0-9]+ GFLOP\/s).*/\1/' <<<"$line")" \
+      "$(grep -oE '(brg|jit|gemm)[^|]*GFLOP/s' <<<"$line" | tail -1)" "$(grep -oE 'strassen: median [0-9.]+x' <<<"$line")"
+  done
+fi
+if wanted errors; then
+  if out=$(cd "$build" && timeout 300 ctest -R 'ErrorIsWhatItStates|ErrorsAre|StatedError|Errors' -j"$(nproc)" 2>&1); then
+    row "Stated errors of all kernels" "$(grep -oE '[0-9]+ tests passed|[0-9]+% tests passed[^(]*' <<<"$out" | tail -1)" "" ""
+  else
+    row "Stated errors of all kernels" "FAILED: ctest -R Error" "" ""
+  fi
+fi
+if wanted unet512; then component unet 512 "UNet 512²" 3; fi
+if wanted vae; then component vae-decode 512 "VAE decode 512²" 2; fi
+if wanted drift; then
+  while IFS='|' read -r name figures; do row "emoji-xl, $name" "$figures" "" ""; done < <(
+    timeout "$(left)" "$build/bench/quantization_drift" assets/emoji-xl 30 20 |
+      sed -nE 's/^(int8[^0-9]*[a-z]) +([0-9.]+) +([0-9.]+) .*/\1|\2 dB median, \3 worst/p'
+  )
+fi
+if wanted unet1024; then component unet 1024 "UNet 1024²" 1; fi
+
+echo
+echo "$(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) processors; $("$build/vivace" --version 2>/dev/null | head -1); $((SECONDS - begin)) s"
+echo
+echo "| | Vivace, minimum / median | best peer | ratio of minima / of medians |"
+echo "|---|---|---|---|"
+printf '%s\n' "${rows[@]}"
