@@ -17,6 +17,7 @@ struct Options {
   std::optional<int64_t> height, width;
   std::vector<std::string> sizes;
   int64_t batch = 1;
+  std::vector<int> clip_skip{1};
   bool no_weights = false;
   CompileFlags compile;
   CacheFlags cache;
@@ -32,7 +33,7 @@ Size parse_size(const std::string& text) {
 }
 
 int run(const Options& o, const Common& common) {
-  ExportOptions options{.sizes = {}, .batch = o.batch, .weights = !o.no_weights, .on_file = nullptr};
+  ExportOptions options{.sizes = {}, .batch = o.batch, .clip_skip = o.clip_skip, .weights = !o.no_weights, .on_file = nullptr};
   for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
   const auto begin = std::chrono::steady_clock::now();
   DiffusionPipeline pipe =
@@ -41,7 +42,7 @@ int run(const Options& o, const Common& common) {
     const Size own = pipe.default_size();
     options.sizes.insert(options.sizes.begin(), {o.height.value_or(own.first), o.width.value_or(own.second)});
   }
-  o.compile.quantize_unet(pipe, options.sizes.empty() ? pipe.default_size() : options.sizes[0]);
+  o.compile.quantize_denoiser(pipe, options.sizes.empty() ? pipe.default_size() : options.sizes[0]);
   // A half-written folder is removed on the way out, which a signal that ends the process at once would not do.
   std::optional<Uninterrupted> writing;
   options.on_file = [&](const std::string& file) {
@@ -64,7 +65,8 @@ Command add_export(Arguments& app, const Common& common) {
   c->add_option("--height", o->height, "Pixels of the pictures it makes; default: the model's size");
   c->add_option("--width", o->width, "Pixels of the pictures it makes; default: the model's size");
   c->add_option("--size", o->sizes, "A further size, height x width, as 1024x768; may be given several times");
-  c->add_option("--batch", o->batch, "Pictures that a call makes").show_default();
+  c->add_option("--batch", o->batch, "Pictures that a call makes, of one prompt or of several").show_default();
+  c->add_option("--clip-skip", o->clip_skip, "Values of clip_skip that it serves beside none, as 1,2; default: 1");
   c->group(Group::model);
   c->add_option("folder", o->model, "Checkpoint folder in Diffusers layout").show_default();
   c->add_option("--model", o->model, "The same, as an option");

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "commands.h"
-#include "components/models.h"
+#include "pipelines/loaded.h"
 #include "progress.h"
 #include "vivace/error.h"
 
@@ -117,12 +117,14 @@ LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOp
   return layers;
 }
 
-void CompileFlags::quantize_unet(DiffusionPipeline& pipe, Size size) const {
+void CompileFlags::quantize_denoiser(DiffusionPipeline& pipe, Size size) const {
   if (quantize.empty()) return;
-  auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
-  const int64_t scale = pipe.vae().scale();
-  const UNetShape shape{.batch = 2, .height = size.first / scale, .width = size.second / scale};
-  unet.quantize(quantization(unet.graph(unet.request(shape)), options("unet"), &unet.weights(), unet.dtype(), &unet.cache()));
+  const Recipe& recipe = *pipe.loaded().recipe;
+  for (const SessionNeed& need : recipe.sessions_for(recipe.resolve("", {.height = size.first, .width = size.second}))) {
+    if (need.stage != Stage::denoise) continue;
+    Component& denoiser = pipe.model(std::string(need.part)).component();
+    denoiser.quantize(quantization(denoiser.graph(need.request), options(denoiser.name()), &denoiser.weights(), denoiser.dtype(), &denoiser.cache()));
+  }
 }
 
 CompileOptions CompileFlags::options(const std::string& component) const {
@@ -186,8 +188,8 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
   app.group(Group::sampling);
-  app.add_option("--num-inference-steps", steps, "Denoising steps").show_default();
-  app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance, 5 for SDXL and 7.5 else; 1 or less switches it off");
+  app.add_option("--num-inference-steps", steps, "Denoising steps; default: the pipeline's, 50 for SDXL");
+  app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance; default: the pipeline's, 5 for SDXL; 1 or less switches it off");
   app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
   app.add_option("--scheduler", scheduler, "Another scheduler: euler, euler_a, ddim, dpmpp_2m, unipc, pndm, heun, lcm, ... or a class name");
   app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
@@ -235,7 +237,7 @@ DiffusionPipeline PictureOptions::load() const {
   }
   DiffusionPipeline pipe = load(options);
   const Size own = pipe.default_size();
-  compile.quantize_unet(pipe, {height.value_or(own.first), width.value_or(own.second)});
+  compile.quantize_denoiser(pipe, {height.value_or(own.first), width.value_or(own.second)});
   return pipe;
 }
 
@@ -266,10 +268,13 @@ std::vector<std::string> read_prompts(const std::vector<std::string>& texts, con
 }
 
 std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image) {
-  const double guidance = o.guidance_scale.value_or(pipe.class_name() == "StableDiffusionXLPipeline" ? 5.0 : 7.5);
+  const Recipe& recipe = *pipe.loaded().recipe;
+  const Call call = recipe.resolve("", o.call());
   // A package and a profile have a dtype of their own.
-  const std::string dtype = pipe.unet().dtype() == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(pipe.unet().dtype()));
-  std::string text = cat("model=", o.model, " num_inference_steps=", o.steps, " guidance_scale=", guidance, " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype,
+  const DType own = pipe.model(pipe.models().back()).dtype();
+  const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
+  const std::optional<int> steps = recipe.timesteps(call).num_inference_steps;  // none where timesteps or sigmas were given
+  std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale, " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype,
                          " height=", image.height(), " width=", image.width());
   // The rest as it was given.
   for (const Option* option : arguments.options()) {

@@ -26,8 +26,8 @@ struct CompileFlags {
   // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
   // Throws UsageError for an unknown name, UserError for files.
   LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, const ComponentCache* cache = nullptr) const;
-  // Quantises the unet as --quantize says, where it was given; what is measured is measured for a picture of `size`.
-  void quantize_unet(DiffusionPipeline& pipe, Size size) const;
+  // Quantises the denoiser as --quantize says, where it was given; what is measured is measured for a picture of `size`.
+  void quantize_denoiser(DiffusionPipeline& pipe, Size size) const;
   // Of one component: the mode that names it, else the mode without components, else off. All throw UsageError for an unknown name.
   CompileOptions options(const std::string& component) const;
   // Of unet and vae where they are not named.
@@ -52,7 +52,7 @@ struct PictureOptions {
   CompileFlags compile;
   CacheFlags cache;  // add() leaves its options out: what measures keeps nothing
   std::optional<int64_t> height, width;
-  int steps = 50;
+  std::optional<int> steps;
   std::optional<double> guidance_scale, denoising_end;
   double guidance_rescale = 0, eta = 0;
   std::vector<double> timesteps, sigmas;

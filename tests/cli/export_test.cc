@@ -33,6 +33,20 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   expect_refused(vivace(generate(package, folder / "c.npy", {"--dtype", "bf16"})), 2, {"float32", "bfloat16"});
 }
 
+// Two prompts, two pictures of one prompt, with clip_skip and without guidance: what --batch 2 promises.
+TEST(Export, APackageServesTheCallsOfItsBatch) {
+  const TempFolder folder;
+  const fs::path package = folder / "tiny.vivace";
+  ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", package.string(), "--batch", "2"}).code, 0);
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{"a rocket"}, {"--num-images-per-prompt", "2"}, {"a rocket", "--clip-skip", "1"}, {"a rocket", "--guidance-scale", "1"}, {"a rocket", "--negative-prompt", "blue"}}) {
+    const Finished packaged = vivace(generate(package, folder / "a.npy", more));
+    ASSERT_EQ(packaged.code, 0) << packaged.err;
+    ASSERT_EQ(vivace(generate(tiny_model(), folder / "b.npy", more)).code, 0);
+    for (const char* picture : {"1", "2"}) EXPECT_EQ(read_text(folder / (std::string("a-") + picture + ".npy")), read_text(folder / (std::string("b-") + picture + ".npy"))) << more[0];
+  }
+}
+
 // Each way in which a package can be wrong: one line that says which, and no picture.
 TEST(Export, PackagesThatCannotRunAreRefused) {
   const TempFolder folder;

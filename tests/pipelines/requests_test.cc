@@ -85,7 +85,7 @@ TEST(Requests, ManyThreadsGetThePicturesTheyWouldGetAlone) {
         const PipelineOutput out = (*shared)(w.prompt, w.call);
         expect_equal(out.latents, w.latents);
         expect_equal(out.images[0].tensor(), w.picture);
-        EXPECT_EQ(out.timings.steps.size(), static_cast<size_t>(w.call.num_inference_steps));
+        EXPECT_EQ(out.timings.steps.size(), static_cast<size_t>(*w.call.num_inference_steps));
       }
     });
 }

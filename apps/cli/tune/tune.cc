@@ -38,7 +38,7 @@ nlohmann::json asked(const Options& o, const std::vector<std::string>& prompts) 
           {"seed", o.seed},
           {"height", call.height},
           {"width", call.width},
-          {"num_inference_steps", *call.num_inference_steps},
+          {"num_inference_steps", call.num_inference_steps.value_or(0)},
           {"guidance_scale", call.guidance_scale.value_or(0)},
           {"scheduler", o.scheduler}};
 }
