@@ -21,7 +21,7 @@ test: packages build
 	@cd build && ctest -j $(JOBS) --output-on-failure --no-tests=error --progress
 
 lint:
-	@tools/install_packages clang-format-14 clang-tidy-16
+	@tools/install_packages clang-format-14 clang-tidy-16 libomp-16-dev
 	@tools/check_layers.py
 	@tools/check_format.py
 	@tools/check_tidy

@@ -108,7 +108,7 @@ void CompileFlags::add_quantize(Arguments& app) {
 LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, const ComponentCache* cache) const {
   const Quantization kind = parse_quantization(quantize);
   const std::string filter = !quantize_filter.empty() ? quantize_filter : kind == Quantization::int8_dynamic ? "measured" : "all";
-  const LayerQuantization layers =
+  LayerQuantization layers =
       choose_layers(graph, options, kind, filter == "measured" ? measured_filter(graph, options, weights, dtype, kind, cache) : parse_quantize_filter(filter));
   if (quantize_export.empty()) return layers;
   std::string text = cat("# ", quantize, ", filter ", filter, '\n');
