@@ -89,7 +89,7 @@ void CompileFlags::add(Arguments& app) {
                  "A flag of the compiler, name=true or name=false, such as coordinate_descent_tuning=true; may be given several times");
   app.add_option("--autotune-seconds", autotune_seconds,
                  "The most that max-autotune may spend on timing kernels, a component and size (60; explain and info: 0); 0: no timing");
-  app.add_option("--sdpa", sdpa, "Attention backend: auto, flash, efficient, math, or several with commas").show_default();
+  app.add_option("--sdpa", sdpa, "Attention backend: auto (flash, efficient, math), one of these, int8, or several with commas").show_default();
   app.add_option("--float32-matmul-precision", matmul_precision,
                  "highest, high (bf16x3, or int16 with the error of TF32) or medium (bf16, or the same int16), where those are faster")
       .show_default();

@@ -88,7 +88,7 @@ struct KernelEntry {
   Memory memory = Memory::device;  // host, on a device that does not share it: a graph break, which packs nothing and takes dense operands of its own
   bool plain = false;        // right but slow: autotuning does not try it
   uint8_t traits = 0;        // KernelTrait
-  std::string_view kind{};   // of attention: "flash", "efficient" or "math", among which sdpa_kernel chooses
+  std::string_view kind{};   // of attention: "int8", "flash", "efficient" or "math", among which sdpa_kernel chooses
   // The parameters of a call, and settings of them that autotuning tries (tuning texts) beside the default.
   std::vector<TuningParameter> (*parameters)(const KernelCall&) = nullptr;
   std::vector<std::string> (*variants)(const KernelCall&) = nullptr;
