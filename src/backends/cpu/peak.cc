@@ -73,14 +73,15 @@ VIVACE_SPIN(int16_avx512, "avx512f,avx512bw", __m512i, AVX512_INT_ZERO, AVX512_I
 #define AVX512_INT8_STEP(a) a = _mm512_add_epi32(a, _mm512_madd_epi16(_mm512_maddubs_epi16(a, _mm512_set1_epi8(1)), _mm512_set1_epi16(1)))
 VIVACE_SPIN(int8_avx512, "avx512f,avx512bw", __m512i, AVX512_INT_ZERO, AVX512_INT8_STEP, _mm512_add_epi32)
 
-#define VNNI_INT16_STEP(a) a = _mm512_dpwssd_epi32(a, _mm512_set1_epi16(3), _mm512_set1_epi16(3))
+// Written out, as in the kernels: of the intrinsics GCC 12 makes copies of the sums in memory.
+#define VNNI_INT16_STEP(a) asm volatile("vpdpwssd %1, %1, %0" : "+v"(a) : "v"(_mm512_set1_epi16(3)))
 VIVACE_SPIN(int16_vnni, "avx512f,avx512vnni", __m512i, AVX512_INT_ZERO, VNNI_INT16_STEP, _mm512_add_epi32)
-#define AVX_VNNI_INT16_STEP(a) a = _mm256_dpwssd_avx_epi32(a, _mm256_set1_epi16(3), _mm256_set1_epi16(3))
+#define AVX_VNNI_INT16_STEP(a) asm volatile("%{vex%} vpdpwssd %1, %1, %0" : "+x"(a) : "x"(_mm256_set1_epi16(3)))
 VIVACE_SPIN(int16_avx_vnni, "avx2,avxvnni", __m256i, AVX2_INT_ZERO, AVX_VNNI_INT16_STEP, _mm256_add_epi32)
-#define AVX_VNNI_STEP(a) a = _mm256_dpbusd_avx_epi32(a, _mm256_set1_epi8(1), _mm256_set1_epi8(1))
+#define AVX_VNNI_STEP(a) asm volatile("%{vex%} vpdpbusd %1, %1, %0" : "+x"(a) : "x"(_mm256_set1_epi8(1)))
 VIVACE_SPIN(int8_avx_vnni, "avx2,avxvnni", __m256i, AVX2_INT_ZERO, AVX_VNNI_STEP, _mm256_add_epi32)
 
-#define VNNI_STEP(a) a = _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), _mm512_set1_epi8(1))
+#define VNNI_STEP(a) asm volatile("vpdpbusd %1, %1, %0" : "+v"(a) : "v"(_mm512_set1_epi8(1)))
 VIVACE_SPIN(int8_vnni, "avx512f,avx512vnni", __m512i, AVX512_INT_ZERO, VNNI_STEP, _mm512_add_epi32)
 
 // Six sums and the two factors fill the tile registers. A product takes some 16 cycles, so a sixteenth of the rounds will do.
