@@ -30,6 +30,7 @@ std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, St
 
 bool ConstantStore::check_found() {
   const std::lock_guard lock(mutex_);
+  if (found_.empty()) return true;
   const std::vector<Found> found = std::exchange(found_, {});
   std::vector<uint8_t> whole(found.size());
   std::atomic<size_t> next{0};
