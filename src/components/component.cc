@@ -75,7 +75,10 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   look_ = options.look;
   if (look_) {
     if (!std::filesystem::is_directory(folder)) throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
-    if (has_weights(folder)) weights_ = WeightMap::open(folder, variant_);
+    if (has_weights(folder)) {
+      weights_ = WeightMap::open(folder, variant_);
+      origins_ = std::make_shared<WeightOrigins>(weights_, CacheFolder());
+    }
     tuning_ = TuningStore(CacheFolder(options.cache));
     return;
   }

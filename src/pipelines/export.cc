@@ -8,6 +8,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "components/package.h"
 #include "pipelines/loaded.h"
 #include "vivace/error.h"
@@ -117,7 +118,9 @@ nlohmann::json write_component(const Component& component, const fs::path& from,
   }
   nlohmann::json entry{{"parameters", component.num_parameters()}, {"dynamic", component.options().dynamic}, {"plans", plans}};
   if (!options.weights) {
-    entry["checkpoint"] = fs::absolute(from).lexically_normal().string();
+    const std::string checkpoint = fs::absolute(from).lexically_normal().string();
+    if (to_valid_utf8(checkpoint) != checkpoint) throw UserError(cat(in_quotes(checkpoint), " is no UTF-8: a package cannot name it, but hold the weights"));
+    entry["checkpoint"] = checkpoint;
     entry["variant"] = component.variant();
     entry["model"] = model_hash(read_file(from / "config.json"), component.weights());
     return entry;

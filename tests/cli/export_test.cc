@@ -78,7 +78,7 @@ TEST(Export, PackagesThatCannotRunAreRefused) {
       {"unet/plan-1.bin", plan, flipped(plan, 8), {"plan-1.bin", "of format"}},
       {"unet/plan-1.bin", plan, flipped(plan, plan.size() / 2), {"plan-1.bin", "damaged"}},
       {"unet/weights.bin", weights, weights.substr(0, weights.size() - 64), {"weights.bin", "cut short"}},
-      {"unet/weights.bin", weights, flipped(weights, 8), {"weights.bin", "format 5"}},
+      {"unet/weights.bin", weights, flipped(weights, 8), {"weights.bin", "of format"}},
       {"unet/weights.bin", weights, flipped(weights, weights.size() / 2), {"weights.bin", "damaged"}},
   };
   for (const Damage& d : damages) {
