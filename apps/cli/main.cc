@@ -53,6 +53,7 @@ int run(int argc, char** argv) {
   }
   if (common.threads < 0 || common.threads > 4096) throw UsageError(cat("--threads is ", common.threads, ": expected 1 to 4096, or 0 for all cores"));
   set_num_threads(common.threads);
+  parallel_threads([](int, int) {});  // started first: where few threads are allowed, these are the ones that OpenMP cannot do without
   if (common.pin_threads) pin_threads();
   if (common.verbose) set_log_level(LogLevel::info);
   if (common.quiet) set_log_level(LogLevel::error);
