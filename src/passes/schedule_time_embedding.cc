@@ -8,10 +8,23 @@
 namespace vivace {
 namespace {
 
+// A number made of one other: what a model does to the timestep before its sinusoid.
+bool is_scaling(const Node& node) { return (is_elementwise(node.op) || node.op == Op::tile) && node.inputs.size() == 1 && node.shape == Shape{1}; }
+
+// Whether sinusoids read `id`, scaled maybe, and nothing else does.
+bool feeds_sinusoids_alone(const Graph& graph, const std::vector<std::vector<NodeId>>& users, NodeId id) {
+  if (std::ranges::any_of(graph.outputs, [&](const auto& output) { return output.second == id; })) return false;
+  return std::ranges::all_of(users[static_cast<size_t>(id)], [&](NodeId user) {
+    return graph[user].op == Op::sinusoid || (is_scaling(graph[user]) && feeds_sinusoids_alone(graph, users, user));
+  });
+}
+
 // Rewrites what the timestep feeds for a leading dimension of timesteps: a value [R, ..] becomes a table [T, R, ..]. T is 1 while compiling.
 class TimeEmbeddingSchedule {
  public:
-  TimeEmbeddingSchedule(Graph& graph, NodeId timestep) : graph_(graph), timestep_(timestep), tables_(graph.nodes.size(), kNone), varies_(graph.nodes.size()) {}
+  TimeEmbeddingSchedule(Graph& graph, NodeId timestep) : graph_(graph), timestep_(timestep), tables_(graph.nodes.size(), kNone), scaled_(graph.nodes.size(), kNone), varies_(graph.nodes.size()) {
+    scaled_[static_cast<size_t>(timestep)] = timestep;
+  }
 
   void run() {
     const NodeId count = graph_.size();
@@ -19,7 +32,11 @@ class TimeEmbeddingSchedule {
       const Node& node = graph_[id];
       const auto reads = [&](NodeId in) { return in != kNone && varies_[static_cast<size_t>(in)]; };
       varies_[static_cast<size_t>(id)] = node.op == Op::input ? node.phase == Phase::step : std::ranges::any_of(node.inputs, reads);
-      if (varies_[static_cast<size_t>(id)] && node.op != Op::input) tables_[static_cast<size_t>(id)] = node.op == Op::sinusoid ? begin_table(id) : table(id);
+      if (!varies_[static_cast<size_t>(id)] || node.op == Op::input) continue;
+      if (is_scaling(node) && scaled_[static_cast<size_t>(node.inputs[0])] != kNone)
+        scaled_[static_cast<size_t>(id)] = scale_all(id);
+      else
+        tables_[static_cast<size_t>(id)] = node.op == Op::sinusoid ? begin_table(id) : table(id);
     }
     select_rows(count);
   }
@@ -27,8 +44,10 @@ class TimeEmbeddingSchedule {
  private:
   // sinusoid(timestep [T]) -> [T, C] -> [T, 1, C].
   NodeId begin_table(NodeId id) {
-    if (graph_[id].inputs[0] != timestep_) return kNone;
+    const NodeId times = scaled_[static_cast<size_t>(graph_[id].inputs[0])];
+    if (times == kNone) return kNone;
     Node all = graph_[id];
+    all.inputs = {times};
     all.phase = Phase::setup;
     Node rows = all;
     rows.op = Op::reshape;
@@ -36,6 +55,14 @@ class TimeEmbeddingSchedule {
     rows.attrs = {{"shape", std::vector<int64_t>{0, 1, -1}}};
     rows.shape.insert(rows.shape.begin() + 1, 1);
     return graph_.add(std::move(rows));
+  }
+
+  // The same of all timesteps, [T].
+  NodeId scale_all(NodeId id) {
+    Node all = graph_[id];
+    all.inputs = {scaled_[static_cast<size_t>(all.inputs[0])]};
+    all.phase = Phase::setup;
+    return graph_.add(std::move(all));
   }
 
   // The table of a node that computes each row from the same row of its inputs' tables and from values that are the same at every step.
@@ -108,6 +135,7 @@ class TimeEmbeddingSchedule {
   Graph& graph_;
   NodeId timestep_;
   std::vector<NodeId> tables_;     // by node of the graph as it was; kNone: no table
+  std::vector<NodeId> scaled_;     // by node: the timestep for all steps, or what was made of it before a sinusoid; kNone: neither
   std::vector<uint8_t> varies_;    // depends on an input of the step
 };
 
@@ -119,8 +147,7 @@ void schedule_time_embedding(Graph& graph) {
   // One timestep an image is no schedule.
   if (found == graph.nodes.end() || found->phase != Phase::step || found->shape != Shape{1} || found->attrs.has("dims")) return;
   const auto id = static_cast<NodeId>(found - graph.nodes.begin());
-  const auto users = graph.users()[static_cast<size_t>(id)];
-  if (std::ranges::any_of(users, [&](NodeId user) { return graph[user].op != Op::sinusoid; })) return;
+  if (!feeds_sinusoids_alone(graph, graph.users(), id)) return;
   TimeEmbeddingSchedule(graph, id).run();
 }
 
