@@ -35,6 +35,8 @@ class Image {
   const Tensor& tensor() const { return values_; }
   // Diffusers' numpy_to_pil: round(x * 255), halves to even, as 8-bit RGB rows from the top. Values outside 0..1 are clamped, NaN is 0.
   std::vector<uint8_t> pixels() const;
+  // As Pillow's Image.resize((width, height), LANCZOS) of the 8-bit picture, to the bit.
+  Image resized(int height, int width) const;
 
   // By the extension: .png (8-bit RGB with the text chunks) or .npy (float32 [height, width, 3]; no text). The file appears whole or not
   // at all. Throws UsageError for another extension, UserError when it cannot be written.

@@ -125,5 +125,23 @@ TEST(ContactSheet, PlacesPicturesInRows) {
   EXPECT_THROW(contact_sheet(std::vector<Image>{Image()}, 1), UsageError);
 }
 
+TEST(Image, ResizedAsPillowDoes) {
+  // Height and width before and after, FNV-1a of the bytes that Pillow's resize((W, H), LANCZOS) gives.
+  struct Case {
+    int height, width, to_height, to_width;
+    uint32_t hash;
+  };
+  constexpr Case kCases[] = {{20, 52, 32, 48, 0xa74ba510}, {5, 7, 9, 4, 0x5a275fda},     {40, 30, 13, 13, 0x0cfff15a},
+                             {1, 1, 6, 5, 0x50740e63},     {16, 16, 16, 16, 0x594a0e88}, {33, 9, 33, 40, 0xc8bc28a0}};
+  for (const Case& c : kCases) {
+    std::vector<uint8_t> rgb(static_cast<size_t>(c.height * c.width * 3));
+    for (size_t i = 0; i < rgb.size(); ++i) rgb[i] = static_cast<uint8_t>((i * 7 + (i / 11) * (i / 11)) % 256);
+    uint32_t hash = 2166136261u;
+    for (const uint8_t byte : Image::from_pixels(c.height, c.width, rgb).resized(c.to_height, c.to_width).pixels()) hash = (hash ^ byte) * 16777619u;
+    EXPECT_EQ(hash, c.hash) << c.height << " x " << c.width << " -> " << c.to_height << " x " << c.to_width;
+  }
+  EXPECT_THROW(gradient(2, 2).resized(0, 2), UsageError);
+}
+
 }  // namespace
 }  // namespace vivace
