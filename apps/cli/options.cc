@@ -181,15 +181,21 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--negative-original-size", negative_original_size, "Height and width").takes(2);
   app.add_option("--negative-target-size", negative_target_size, "Height and width").takes(2);
   app.add_option("--negative-crops-coords-top-left", negative_crop, "Top and left").takes(2);
+  app.add_option("--image", image, "A picture to begin with, or to edit: PNG");
+  app.add_option("--strength", strength, "Image to image: how much of the schedule is left for it, 0 to 1; default 0.6");
+  app.add_option("--max-area", max_area, "Kontext: pixels of the result; default 1048576");
+  app.add_flag("--no-auto-resize", no_auto_resize, "Kontext: read the picture in its own size");
   app.group(Group::model);
   model = default_model();
   app.add_option("--model", model, "Checkpoint folder in Diffusers layout, or a package that vivace export wrote").show_default();
   app.add_option("--device", device, "What to run on: cpu").show_default();
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
+  app.add_option("--max-sequence-length", max_sequence_length, "Tokens of a prompt for T5, 512 at most; default 512 (FLUX), 256 (AuraFlow)");
   app.group(Group::sampling);
   app.add_option("--num-inference-steps", steps, "Denoising steps; default: the pipeline's, 50 for SDXL");
   app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance; default: the pipeline's, 5 for SDXL; 1 or less switches it off");
+  app.add_option("--true-cfg-scale", true_cfg_scale, "FLUX: guidance by a negative prompt; above 1 it is on");
   app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
   app.add_option("--scheduler", scheduler, "Another scheduler: euler, euler_a, ddim, dpmpp_2m, unipc, pndm, heun, lcm, ... or a class name");
   app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
@@ -224,6 +230,12 @@ CallOptions PictureOptions::call() const {
   call.crops_coords_top_left = size_of(crop).value_or(Size{0, 0});
   call.negative_crops_coords_top_left = size_of(negative_crop).value_or(Size{0, 0});
   call.clip_skip = clip_skip;
+  call.true_cfg_scale = true_cfg_scale;
+  call.max_sequence_length = max_sequence_length;
+  call.strength = strength;
+  call.max_area = max_area;
+  call.auto_resize = !no_auto_resize;
+  if (!image.empty()) call.image = Image::load(image);
   return call;
 }
 

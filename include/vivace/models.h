@@ -124,35 +124,29 @@ class CLIPTextModel : public Model {
 
 class T5EncoderModel : public Model {
  public:
+  using Model::Model;
   // A T5EncoderModel or a UMT5EncoderModel.
   static T5EncoderModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // input_ids int32 [N, T]; attention_mask [N, T], 1 for tokens to be seen, without one all are -> last_hidden_state, float32 [N, T, C].
   Tensor operator()(const Tensor& input_ids, const Tensor& attention_mask = {});
-
- private:
-  using Model::Model;
 };
 
 class FluxTransformer2DModel : public Model {
  public:
+  using Model::Model;
   static FluxTransformer2DModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // Packed latents hidden_states [N, S, in], encoder_hidden_states [N, T, D], pooled_projections [N, P], one timestep (0..1), img_ids [S, 3], txt_ids [T, 3],
   // guidance [N] for a model that takes it -> float32 [N, S, out].
   Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, const Tensor& pooled_projections, float timestep, const Tensor& img_ids,
                     const Tensor& txt_ids, const Tensor& guidance = {});
-
- private:
-  using Model::Model;
 };
 
 class AuraFlowTransformer2DModel : public Model {
  public:
+  using Model::Model;
   static AuraFlowTransformer2DModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // hidden_states [N, C, H, W], encoder_hidden_states [N, T, D], one timestep (0..1) -> float32 [N, out, H, W].
   Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, float timestep);
-
- private:
-  using Model::Model;
 };
 
 }  // namespace vivace

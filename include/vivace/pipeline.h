@@ -67,6 +67,12 @@ struct CallOptions {
   std::optional<Size> original_size, target_size, negative_original_size, negative_target_size;
   Size crops_coords_top_left{0, 0}, negative_crops_coords_top_left{0, 0};
   std::optional<int> clip_skip;
+  std::optional<double> true_cfg_scale;        // FLUX: guidance by a negative prompt, beside the one that the model was distilled with; above 1 it is on
+  std::optional<int> max_sequence_length;      // tokens of a prompt for T5; default: the class's, 512 (FLUX) or 256 (AuraFlow)
+  Image image;                                 // the picture to begin with, or to edit
+  std::optional<double> strength;              // image to image, 0 to 1: how much of the schedule is left for it; default 0.6
+  std::optional<int64_t> max_area;             // Kontext: pixels of the result, whatever height and width; default 1024 x 1024
+  bool auto_resize = true;                     // Kontext: the picture gets the preferred size of the most similar shape
   bool output_latent = false;                  // output_type="latent": no decoding
   StepCallback callback_on_step_end;
   // Asked to stop, the call ends with Interrupted: before the next kernel of a step, of a text encoder or of the decoder, of what prepares weights, or
@@ -176,6 +182,41 @@ class StableDiffusionPipeline : public DiffusionPipeline {
 class LatentConsistencyModelPipeline : public DiffusionPipeline {
  public:
   static LatentConsistencyModelPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// FLUX.1 dev and schnell.
+class FluxPipeline : public DiffusionPipeline {
+ public:
+  static FluxPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// FLUX.1 Kontext: edits a picture, or makes one.
+class FluxKontextPipeline : public DiffusionPipeline {
+ public:
+  static FluxKontextPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// FLUX.1 from a picture.
+class FluxImg2ImgPipeline : public DiffusionPipeline {
+ public:
+  static FluxImg2ImgPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+class AuraFlowPipeline : public DiffusionPipeline {
+ public:
+  static AuraFlowPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;

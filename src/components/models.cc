@@ -243,16 +243,20 @@ void Autoencoder::compile_decode(const CompileOptions& options) { component_->co
 void Autoencoder::compile_encode(const CompileOptions& options) { component_->compile(options, "encode"); }
 
 Autoencoder::Posterior Autoencoder::encode(const Tensor& sample) const {
-  auto& vae = static_cast<const VAEComponent&>(*component_);
-  need_rank(sample, 4, "sample", "[N, 3, H, W]");
   Request request({}, sdpa_kernel::current());
-  const SessionLease session = vae.lease(vae.encode_request(sample.dim(0), sample.dim(2), sample.dim(3), vae.decode_dtype()), request);
+  return static_cast<const VAEComponent&>(*component_).encode(sample, request);
+}
+
+Autoencoder::Posterior VAEComponent::encode(const Tensor& sample, Request& request) const {
+  need_rank(sample, 4, "sample", "[N, 3, H, W]");
+  const SessionLease session = lease(encode_request(sample.dim(0), sample.dim(2), sample.dim(3), decode_dtype()), request);
   session->write("sample", nchw_to_nhwc(sample));
   session->run(Phase::step, request);
+  if (session->has_output("latents")) return {image_output(*session, "latents", request), {}};
   const Tensor moments = image_output(*session, "moments", request);
   session->check_quantized();
   const int64_t half = moments.dim(1) / 2, plane = half * moments.dim(2) * moments.dim(3);
-  Posterior p;
+  Autoencoder::Posterior p;
   for (Tensor* part : {&p.mean, &p.logvar}) {
     *part = Tensor({moments.dim(0), half, moments.dim(2), moments.dim(3)}, DType::float32);
     for (int64_t n = 0; n < moments.dim(0); ++n)

@@ -48,6 +48,8 @@ class VAEComponent : public Component {
   virtual DType decode_dtype() const { return dtype(); }
   // Autoencoder::decode for a request.
   Tensor decode(const Tensor& latents, Request& request) const;
+  // Autoencoder::encode for a request.
+  Autoencoder::Posterior encode(const Tensor& sample, Request& request) const;
 };
 
 class AutoencoderKLComponent : public VAEComponent {

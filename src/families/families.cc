@@ -1,5 +1,9 @@
 // The list of families.
+#include "families/aura_flow/aura_flow.h"
 #include "families/family.h"
+#include "families/flux/flux.h"
+#include "families/flux_img2img/flux_img2img.h"
+#include "families/flux_kontext/flux_kontext.h"
 #include "families/latent_consistency/latent_consistency.h"
 #include "families/stable_diffusion/stable_diffusion.h"
 #include "families/stable_diffusion_xl/stable_diffusion_xl.h"
@@ -13,6 +17,10 @@ std::span<const Family> families() {
       stable_diffusion_xl_family(),
       stable_diffusion_family(),
       latent_consistency_family(),
+      flux_family(),
+      flux_kontext_family(),
+      flux_img2img_family(),
+      aura_flow_family(),
   };
   return list;
 }

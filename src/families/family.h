@@ -42,6 +42,7 @@ struct Call {
 // What the denoiser is told beside latents and timestep, by the names of its inputs; a row an image. Negative: the same for the negative prompt.
 struct Conditioning {
   std::map<std::string, Tensor> positive, negative;
+  std::map<std::string, Tensor> shared;  // what has no row an image
 };
 
 enum class Stage : uint8_t { encode, denoise, decode };
@@ -73,7 +74,7 @@ class Recipe {
   virtual StepRange steps(const Call& call, const Scheduler& scheduler) const;
   virtual Conditioning encode(const Call& call, Request& request) const = 0;
   // The latents at the noise level of the first step, in the shape of the loop. Throws UsageError for given ones of another shape.
-  virtual Tensor latents(const Call& call, const Scheduler& scheduler, int first_step, Noise& noise) const = 0;
+  virtual Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const = 0;
   // The scheduler's timesteps are set. `request` outlives the predictor.
   virtual std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const = 0;
   virtual std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const = 0;

@@ -37,7 +37,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   out.timings.encode_prompt = since(mark);
 
   mark = Clock::now();
-  Tensor latents = recipe.latents(call, *scheduler, steps.first, noise);
+  Tensor latents = recipe.latents(call, conditioning, *scheduler, steps.first, noise);
   std::unique_ptr<Predictor> predictor = recipe.predictor(call, conditioning, *scheduler, request);
   out.timings.prepare = since(mark);
 

@@ -122,6 +122,10 @@ DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path
   name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) { return {path, options, #name}; }
 VIVACE_PIPELINE(StableDiffusionXLPipeline)
 VIVACE_PIPELINE(StableDiffusionPipeline)
+VIVACE_PIPELINE(FluxPipeline)
+VIVACE_PIPELINE(FluxKontextPipeline)
+VIVACE_PIPELINE(FluxImg2ImgPipeline)
+VIVACE_PIPELINE(AuraFlowPipeline)
 VIVACE_PIPELINE(LatentConsistencyModelPipeline)
 #undef VIVACE_PIPELINE
 

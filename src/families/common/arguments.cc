@@ -39,6 +39,12 @@ constexpr Argument kArguments[] = {
     {"negative_target_size", [](const CallOptions& o) { return o.negative_target_size.has_value(); }},
     {"negative_crops_coords_top_left", [](const CallOptions& o) { return o.negative_crops_coords_top_left != kNone; }},
     {"clip_skip", [](const CallOptions& o) { return o.clip_skip.has_value(); }},
+    {"true_cfg_scale", [](const CallOptions& o) { return o.true_cfg_scale.has_value(); }},
+    {"max_sequence_length", [](const CallOptions& o) { return o.max_sequence_length.has_value(); }},
+    {"image", [](const CallOptions& o) { return !o.image.empty(); }},
+    {"strength", [](const CallOptions& o) { return o.strength.has_value(); }},
+    {"max_area", [](const CallOptions& o) { return o.max_area.has_value(); }},
+    {"auto_resize", [](const CallOptions& o) { return !o.auto_resize; }},
 };
 
 // A side beyond this is a slip of the keyboard: one float32 activation of a VAE would take hundreds of gigabytes.
@@ -95,6 +101,12 @@ Call resolve_common(const Prompts& prompt, const CallOptions& o, int64_t prompts
   if (!o.timesteps.empty() && !o.sigmas.empty()) throw UsageError("timesteps and sigmas are both given: choose one");
   if (o.clip_skip && *o.clip_skip < 0) throw UsageError(cat("clip_skip is ", *o.clip_skip, ": expected 0 or more"));
   return c;
+}
+
+void check_pooled(const Tensor& pooled, const char* name, const Tensor& embeds, const char* beside, int64_t width) {
+  if (embeds.defined() != pooled.defined()) throw UsageError(cat(name, " and ", beside, " go together: give both or neither"));
+  if (pooled.defined() && pooled.shape() != Shape{embeds.dim(0), width})
+    throw UsageError(cat(name, " has shape ", to_string(pooled.shape()), ": expected ", to_string(Shape{embeds.dim(0), width})));
 }
 
 }  // namespace vivace

@@ -21,4 +21,7 @@ int64_t count_prompts(const Prompts& prompt, const CallOptions& options, int64_t
 // A call with what all families resolve alike: prompts, images, size. `own` is the model's size, `scale` what sizes are multiples of.
 Call resolve_common(const Prompts& prompt, const CallOptions& options, int64_t prompts, Size own, int64_t scale);
 
+// Pooled embeddings `name` beside `embeds`, which is called `beside`: both or neither, a row of `width` each.
+void check_pooled(const Tensor& pooled, const char* name, const Tensor& embeds, const char* beside, int64_t width);
+
 }  // namespace vivace

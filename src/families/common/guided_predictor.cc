@@ -83,7 +83,8 @@ GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditionin
   if (sessions_.empty() || sessions_.size() > (options_.guidance == Guidance::in_turn ? 2 : 1))
     throw InternalError(cat(options_.name, ": ", sessions_.size(), " sessions for a predictor"));
   timesteps_ = Tensor::from({static_cast<int64_t>(timesteps.size())}, timesteps);
-  for (float& t : timesteps_.floats()) t *= options_.timestep_scale;
+  if (options_.timestep)
+    for (float& t : timesteps_.floats()) t = options_.timestep(t);
   for (const SessionLease& session : sessions_) {
     const bool scheduled = session->has_input("step_index");
     ports_.push_back({session->input(options_.input), session->input(scheduled ? "step_index" : "timestep"), session->output(options_.output), scheduled});
@@ -101,6 +102,8 @@ void GuidedPredictor::set_up(Session& session, bool negative) {
     const Tensor both[] = {other, positive};
     session.write(name, options_.guidance == Guidance::halves ? concat_rows(both) : negative ? other : positive);
   }
+  for (const auto& [name, value] : conditioning_.shared)
+    if (session.has_input(name)) session.write(name, value);
   if (session.has_input("step_index")) session.write("timestep", timesteps_);
   session.run(Phase::setup, request_);
 }
@@ -127,7 +130,7 @@ void GuidedPredictor::predict(size_t number, int step, float timestep, float inp
   if (ports.scheduled)
     *ports.step.host.as<int32_t>() = step;
   else
-    *ports.step.host.as<float>() = timestep * options_.timestep_scale;
+    *ports.step.host.as<float>() = options_.timestep ? options_.timestep(timestep) : timestep;
   session.send(ports.input);
   session.send(ports.step);
   session.run(Phase::step, request_);

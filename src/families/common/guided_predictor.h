@@ -19,7 +19,7 @@ struct GuidedPredictorOptions {
   Guidance guidance = Guidance::none;
   double scale = 1, rescale = 0;  // guidance_scale, guidance_rescale
   int steps = 0;                  // of the schedule, for messages
-  float timestep_scale = 1;       // the model takes timesteps times this
+  std::function<float(float)> timestep;  // what the model takes for a timestep; empty: the same
   std::string input = "sample", output = "sample";
   bool channels_last = true;  // the model has the latents' second dimension last
 };

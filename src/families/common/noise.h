@@ -21,6 +21,8 @@ class Noise {
   const std::vector<uint64_t>& seeds() const { return seeds_; }
   // Diffusers' randn_tensor.
   Tensor draw(const Shape& shape) { return randn_tensor(shape, pointers_); }
+  // By the first generator alone: what belongs to no image.
+  Tensor draw_one(const Shape& shape) { return randn_tensor(shape, std::span(pointers_).first(1)); }
 
  private:
   std::vector<std::unique_ptr<Generator>> own_;

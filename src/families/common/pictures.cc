@@ -16,4 +16,11 @@ Image to_image(const Tensor& sample, const std::string& vae_folder) {
   return Image::from_tensor(values);
 }
 
+Tensor to_sample(const Image& image, int64_t height, int64_t width) {
+  const Image sized = image.height() == height && image.width() == width ? image : image.resized(static_cast<int>(height), static_cast<int>(width));
+  Tensor sample = nhwc_to_nchw(sized.tensor().reshape({1, height, width, 3}));
+  for (float& x : sample.floats()) x = 2 * x - 1;
+  return sample;
+}
+
 }  // namespace vivace

@@ -103,7 +103,7 @@ std::vector<SessionNeed> UNetRecipe::sessions_for(const Call& call) const {
   return needs;
 }
 
-Tensor UNetRecipe::latents(const Call& call, const Scheduler& scheduler, int, Noise& noise) const {
+Tensor UNetRecipe::latents(const Call& call, const Conditioning&, const Scheduler& scheduler, int, Noise& noise) const {
   const int64_t scale = vae_.latents().scale;
   return initial_latents(call.options, {call.images, unet_.config().in_channels, call.height / scale, call.width / scale}, scheduler, noise);
 }

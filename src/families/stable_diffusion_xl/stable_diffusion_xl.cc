@@ -43,12 +43,6 @@ int64_t pooled_width(const Parts& parts) {
   return second.with_projection ? second.projection_dim : second.hidden_size;
 }
 
-void check_pooled(const Tensor& pooled, const char* name, const Tensor& embeds, const char* beside, int64_t width) {
-  if (embeds.defined() != pooled.defined()) throw UsageError(cat(name, " and ", beside, " go together: give both or neither"));
-  if (pooled.defined() && pooled.shape() != Shape{embeds.dim(0), width})
-    throw UsageError(cat(name, " has shape ", to_string(pooled.shape()), ": expected ", to_string(Shape{embeds.dim(0), width})));
-}
-
 }  // namespace
 
 StableDiffusionXLRecipe::StableDiffusionXLRecipe(const Parts& parts, const Config& index)

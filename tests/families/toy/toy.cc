@@ -75,7 +75,7 @@ class ToyRecipe : public Recipe {
     const ToyShape s = shape(call);
     return {.positive = {{"hint", hint}, {"memory", Tensor::zeros({s.batch, s.frames, s.height, s.width, denoiser_.channels()})}}, .negative = {}};
   }
-  Tensor latents(const Call& call, const Scheduler& scheduler, int, Noise& noise) const override {
+  Tensor latents(const Call& call, const Conditioning&, const Scheduler& scheduler, int, Noise& noise) const override {
     const ToyShape s = shape(call);
     return initial_latents(call.options, {s.batch, denoiser_.channels(), s.frames, s.height, s.width}, scheduler, noise);
   }

@@ -1,0 +1,27 @@
+// FluxKontextPipeline: the model reads a picture's tokens behind the latents'.
+#pragma once
+
+#include "families/flux/flux.h"
+
+namespace vivace {
+
+class FluxKontextRecipe : public FluxRecipe {
+ public:
+  using FluxRecipe::FluxRecipe;
+  Call resolve(const Prompts& prompt, const CallOptions& options) const override;
+  std::vector<SessionNeed> sessions_for(const Call& call) const override;
+  Conditioning encode(const Call& call, Request& request) const override;
+
+ protected:
+  std::span<const std::string_view> taken() const override;
+  Size wanted_size(const CallOptions& options) const override;
+  int64_t condition_tokens(const Call& call) const override;
+
+ private:
+  // The size in which the picture is read.
+  Size picture_size(const CallOptions& options) const;
+};
+
+Family flux_kontext_family();
+
+}  // namespace vivace

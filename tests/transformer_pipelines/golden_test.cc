@@ -1,0 +1,143 @@
+// Whole calls of FLUX, Kontext, image to image and AuraFlow against Diffusers in fp32, eager and compiled (tools/golden/transformer_pipelines.py).
+#include "../models/golden.h"
+
+#include "components/random_checkpoint.h"
+#include "temp_folder.h"
+#include "vivace/vivace.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kData = VIVACE_TEST_DATA;
+const fs::path kSource = VIVACE_SOURCE_DIR;
+
+std::vector<golden::Case> cases() {
+  std::vector<golden::Case> result;
+  for (const auto& item : golden::read_cases(kData)) result.push_back(item);
+  return result;
+}
+
+Prompts prompts(const nlohmann::json& value) {
+  return value.is_string() ? Prompts(value.get<std::string>()) : Prompts(value.get<std::vector<std::string>>());
+}
+
+CallOptions call_options(const nlohmann::json& call) {
+  CallOptions o;
+  for (const auto& [key, value] : call.items()) {
+    if (key == "prompt_2") o.prompt_2 = prompts(value);
+    else if (key == "negative_prompt") o.negative_prompt = prompts(value);
+    else if (key == "negative_prompt_2") o.negative_prompt_2 = prompts(value);
+    else if (key == "height") o.height = value;
+    else if (key == "width") o.width = value;
+    else if (key == "num_inference_steps") o.num_inference_steps = value;
+    else if (key == "guidance_scale") o.guidance_scale = value.get<double>();
+    else if (key == "true_cfg_scale") o.true_cfg_scale = value.get<double>();
+    else if (key == "max_sequence_length") o.max_sequence_length = value.get<int>();
+    else if (key == "sigmas") o.sigmas = value.get<std::vector<double>>();
+    else if (key == "num_images_per_prompt") o.num_images_per_prompt = value;
+    else if (key == "strength") o.strength = value.get<double>();
+    else if (key == "max_area") o.max_area = value.get<int64_t>();
+    else if (key == "_auto_resize") o.auto_resize = value;
+    else if (key == "image") o.image = Image::load(fs::path(kData) / value.get<std::string>());
+    else if (key == "output_type") o.output_latent = value == "latent";
+    else if (key == "generator" && value.contains("seed")) o.seed = value.at("seed").get<uint64_t>();
+    else if (key == "generator") o.seeds = value.at("seeds").get<std::vector<uint64_t>>();
+    else if (key != "prompt") ADD_FAILURE() << "the test does not know the argument " << key;
+  }
+  return o;
+}
+
+fs::path checkpoint(const nlohmann::json& item, const TempFolder& folder) {
+  const std::string name = item.at("checkpoint");
+  if (name.starts_with("assets/")) return kSource / name;
+  const fs::path configs = folder.path() / "configs", model = folder.path() / "model";
+  fs::copy(fs::path(kData) / name, configs, fs::copy_options::recursive);
+  if (item.at("pipeline") == "AuraFlowPipeline") {
+    fs::copy(kSource / "tests/tokenizers/data/llama", configs / "tokenizer");
+  } else {
+    for (const char* tokenizer : {"tokenizer", "tokenizer_2"}) fs::copy(kSource / "assets/emoji-flux" / tokenizer, configs / tokenizer);
+  }
+  make_random_checkpoint(configs, model, {.seed = item.at("weights_seed").get<uint32_t>()});
+  return model;
+}
+
+Tensor stack(const std::vector<Image>& images) {
+  std::vector<Tensor> rows;
+  for (const Image& image : images) rows.push_back(image.tensor().reshape({1, image.height(), image.width(), 3}));
+  return concat_rows(rows);
+}
+
+class TransformerPipelines : public testing::TestWithParam<golden::Case> {
+ protected:
+  void check(CompileMode mode) {
+    const nlohmann::json &item = GetParam(), &outputs = item.at("outputs");
+    const TempFolder folder;
+    PretrainedOptions options;
+    options.compile.mode = mode;
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(checkpoint(item, folder), options);
+    ASSERT_EQ(pipe.class_name(), item.at("pipeline"));
+    CallOptions call = call_options(item.at("call"));
+    // The network's own rounding (as in tests/models), once a step, amplified by guidance with a negative prompt: the difference of two predictions of about
+    // the same size is multiplied by its scale. Embedded guidance amplifies nothing.
+    const bool aura = item.at("pipeline") == "AuraFlowPipeline";
+    const double guidance = std::max(1., aura ? item.at("call").value("guidance_scale", 3.5) : item.at("call").value("true_cfg_scale", 1.));
+    const auto tolerance = [&](int steps) { return std::min(1e-3, 5 * std::sqrt(10.0 * 1000) * 0x1p-24 * guidance * std::sqrt(static_cast<double>(steps))); };
+    call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
+      if (const std::string name = "latents." + std::to_string(step); outputs.contains(name)) {
+        EXPECT_LT(golden::relative_error(outputs.at(name), kData, state.latents), tolerance(step + 1)) << name;
+      }
+    };
+    const PipelineOutput out = pipe(prompts(item.at("call").at("prompt")), call);
+    const int steps = static_cast<int>(out.timings.steps.size());
+    EXPECT_LT(golden::relative_error(outputs.at("latents"), kData, out.latents), tolerance(steps));
+    if (outputs.contains("images")) {
+      EXPECT_LT(golden::relative_error(outputs.at("images"), kData, stack(out.images)), tolerance(steps));
+    }
+  }
+};
+
+TEST_P(TransformerPipelines, EagerMatchesDiffusers) { check(CompileMode::off); }
+TEST_P(TransformerPipelines, CompiledMatchesDiffusers) { check(CompileMode::default_); }
+
+INSTANTIATE_TEST_SUITE_P(Golden, TransformerPipelines, testing::ValuesIn(cases()), [](const auto& info) { return info.param.at("name").template get<std::string>(); });
+
+std::string refusal(DiffusionPipeline& pipe, const CallOptions& options) {
+  return message_of<UsageError>([&] { pipe("a red apple", options); });
+}
+
+TEST(FluxPipeline, refuses_what_it_cannot_do) {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kSource / "assets/emoji-flux");
+  CallOptions o{.height = 128, .width = 128};
+  o.max_sequence_length = 513;
+  EXPECT_NE(refusal(pipe, o).find("max_sequence_length is 513: expected 1 to 512"), std::string::npos);
+  o.max_sequence_length = 64;
+  o.height = 7;
+  EXPECT_NE(refusal(pipe, o).find("height"), std::string::npos);
+  o.height = 128;
+  o.clip_skip = 1;
+  EXPECT_NE(refusal(pipe, o).find("a FluxPipeline does not take clip_skip"), std::string::npos);
+  o.clip_skip.reset();
+  o.num_inference_steps = 0;
+  EXPECT_NE(refusal(pipe, o).find("num_inference_steps is 0"), std::string::npos);
+}
+
+TEST(FluxPipeline, the_schedule_of_emoji_flux) {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kSource / "assets/emoji-flux");
+  CallOptions o{.height = 128, .width = 128};
+  o.num_inference_steps = 4;
+  o.max_sequence_length = 64;
+  o.seed = 0;
+  std::vector<float> timesteps;
+  o.callback_on_step_end = [&](const DiffusionPipeline&, int, float t, StepState&) { timesteps.push_back(t); };
+  const PipelineOutput out = pipe("a red apple", o);
+  ASSERT_EQ(timesteps.size(), 4u);
+  const std::array<float, 4> want{1000, 827.229f, 614.792f, 347.258f};
+  for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(timesteps[i], want[i], 1e-3f);
+  const std::array<float, 3> latents{-1.173297f, -0.827734f, -1.405817f};
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(out.latents.floats()[i], latents[i], 1e-4f);
+}
+
+}  // namespace
+}  // namespace vivace
