@@ -42,7 +42,8 @@ int run(const Options& o, const Common& common) {
     const Size own = pipe.default_size();
     options.sizes.insert(options.sizes.begin(), {o.height.value_or(own.first), o.width.value_or(own.second)});
   }
-  o.compile.quantize_denoiser(pipe, options.sizes.empty() ? pipe.default_size() : options.sizes[0]);
+  const Size size = options.sizes.empty() ? pipe.default_size() : options.sizes[0];
+  o.compile.quantize_components(pipe, {.height = size.first, .width = size.second});
   // A half-written folder is removed on the way out, which a signal that ends the process at once would not do.
   std::optional<Uninterrupted> writing;
   options.on_file = [&](const std::string& file) {

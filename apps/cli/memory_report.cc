@@ -16,14 +16,7 @@ std::vector<ComponentFigures> component_figures(DiffusionPipeline& pipe) {
     if (c.seconds_compiling() > 0)
       result.push_back({c.name(), c.seconds_compiling(), c.seconds_resizing(), c.seconds_preparing(), static_cast<int64_t>(c.arena_bytes()), static_cast<int64_t>(c.constant_bytes())});
   };
-  for (auto get : {&DiffusionPipeline::text_encoder, &DiffusionPipeline::text_encoder_2}) {
-    try {
-      add((pipe.*get)());
-    } catch (const UsageError&) {  // the checkpoint has none
-    }
-  }
-  add(pipe.unet());
-  add(pipe.vae());
+  for (const std::string& name : pipe.models()) add(pipe.model(name));
   return result;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <ranges>
+#include <set>
 #include <utility>
 
 #include "base/cache_folder.h"
@@ -99,6 +100,7 @@ void CompileFlags::add(Arguments& app) {
 void CompileFlags::add_quantize(Arguments& app) {
   app.group(Group::memory);
   app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-weight-only, float8-weight-only");
+  app.add_option("--quantize-component", quantize_component, "A component that --quantize is for, such as transformer or text_encoder_2; may be given several times; default: the denoiser");
   app.add_option("--quantize-filter", quantize_filter,
                  "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, a file of names, or terms such as "
                  "in>=640,name~attn1");
@@ -117,14 +119,19 @@ LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOp
   return layers;
 }
 
-void CompileFlags::quantize_denoiser(DiffusionPipeline& pipe, Size size) const {
+void CompileFlags::quantize_components(DiffusionPipeline& pipe, const CallOptions& call) const {
   if (quantize.empty()) return;
   const Recipe& recipe = *pipe.loaded().recipe;
-  for (const SessionNeed& need : recipe.sessions_for(recipe.resolve("", {.height = size.first, .width = size.second}))) {
-    if (need.stage != Stage::denoise) continue;
-    Component& denoiser = pipe.model(std::string(need.part)).component();
-    denoiser.quantize(quantization(denoiser.graph(need.request), options(denoiser.name()), &denoiser.weights(), denoiser.dtype(), &denoiser.cache()));
+  std::set<std::string, std::less<>> left(quantize_component.begin(), quantize_component.end()), done;
+  for (const SessionNeed& need : recipe.sessions_for(recipe.resolve("", call))) {
+    const std::string name(need.part);
+    if (left.empty() ? need.stage != Stage::denoise : !left.contains(name)) continue;
+    if (!done.insert(name).second) continue;
+    Component& component = pipe.model(name).component();
+    component.quantize(quantization(component.graph(need.request), options(name), &component.weights(), component.dtype(), &component.cache()));
   }
+  for (const std::string& name : left)
+    if (!done.contains(name)) throw UsageError(cat("--quantize-component is \"", name, "\": no part of this call is called so"));
 }
 
 CompileOptions CompileFlags::options(const std::string& component) const {
@@ -248,8 +255,7 @@ DiffusionPipeline PictureOptions::load() const {
     options.compile.on_autotune = show_autotuning;
   }
   DiffusionPipeline pipe = load(options);
-  const Size own = pipe.default_size();
-  compile.quantize_denoiser(pipe, {height.value_or(own.first), width.value_or(own.second)});
+  if (!compile.quantize.empty()) compile.quantize_components(pipe, call());
   return pipe;
 }
 

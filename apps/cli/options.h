@@ -20,14 +20,15 @@ struct CompileFlags {
   std::vector<std::string> disable_passes, compiler_flags, error_budget;
   std::optional<double> autotune_seconds;
   std::string quantize, quantize_filter, quantize_export;
+  std::vector<std::string> quantize_component;
 
   void add(Arguments& app);
   void add_quantize(Arguments& app);  // a part of add()
   // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
   // Throws UsageError for an unknown name, UserError for files.
   LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, const ComponentCache* cache = nullptr) const;
-  // Quantises the denoiser as --quantize says, where it was given; what is measured is measured for a picture of `size`.
-  void quantize_denoiser(DiffusionPipeline& pipe, Size size) const;
+  // Quantises the denoiser, or the components named, as --quantize says, where it was given; what is measured is measured for such a call.
+  void quantize_components(DiffusionPipeline& pipe, const CallOptions& call) const;
   // Of one component: the mode that names it, else the mode without components, else off. All throw UsageError for an unknown name.
   CompileOptions options(const std::string& component) const;
   // Of unet and vae where they are not named.

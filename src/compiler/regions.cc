@@ -14,10 +14,21 @@
 namespace vivace {
 namespace {
 
-// A module list's name and the class of its entries.
-constexpr std::pair<std::string_view, std::string_view> kLists[] = {
-    {"transformer_blocks", "BasicTransformerBlock"}, {"resnets", "ResnetBlock2D"},        {"layers", "CLIPEncoderLayer"},
-    {"downsamplers", "Downsample2D"},                {"upsamplers", "Upsample2D"},
+// A module list's name and the class of its entries. Several models call their lists alike: `inner` is a part that only this class has; empty: any.
+struct ListRow {
+  std::string_view list, class_name, inner;
+};
+constexpr ListRow kLists[] = {
+    {"transformer_blocks", "BasicTransformerBlock", "attn1"},
+    {"transformer_blocks", "FluxTransformerBlock", "norm1_context"},
+    {"single_transformer_blocks", "FluxSingleTransformerBlock", "proj_mlp"},
+    {"joint_transformer_blocks", "AuraFlowJointTransformerBlock", ""},
+    {"single_transformer_blocks", "AuraFlowSingleTransformerBlock", "ff"},
+    {"block", "T5Block", "SelfAttention"},
+    {"resnets", "ResnetBlock2D", ""},
+    {"layers", "CLIPEncoderLayer", ""},
+    {"downsamplers", "Downsample2D", ""},
+    {"upsamplers", "Upsample2D", ""},
 };
 
 // The length of the scope's beginning that names an entry of `list`: of "mid.resnets.0.conv1" and "resnets" that of "mid.resnets.0".
@@ -185,13 +196,14 @@ Kinds named_regions(const Graph& graph, const std::vector<std::string>& classes)
 
 std::vector<RepeatedBlock> repeated_blocks(const Graph& graph) {
   std::vector<RepeatedBlock> result;
-  for (const auto& [list, class_name] : kLists) {
+  for (const auto& [list, class_name, inner] : kLists) {
     std::map<std::string, std::string> weights;  // of each block, by its name: what lies in it
     for (const Node& node : graph.nodes) {
       if (node.op != Op::weight) continue;
       const std::string& name = node.attrs.text("name");
       if (const auto length = entry_length(name, list)) weights[name.substr(0, *length)] += cat(name.substr(*length), to_string(node.shape), ';');
     }
+    if (!inner.empty()) std::erase_if(weights, [part = cat('.', inner, '.')](const auto& block) { return block.second.find(part) == std::string::npos; });
     if (weights.size() < 2) continue;
     RepeatedBlock block{.class_name = std::string(class_name)};
     std::set<std::string> kinds;

@@ -80,14 +80,14 @@ void DiffusionPipeline::set_scheduler(std::unique_ptr<Scheduler> scheduler) {
   loaded_->parts.scheduler = std::move(scheduler);
 }
 
-void DiffusionPipeline::fuse_qkv_projections(bool unet, bool vae) {
-  if (unet) model("unet").fuse_qkv_projections();
-  if (vae) model("vae").fuse_qkv_projections();
+void DiffusionPipeline::fuse_qkv_projections(bool denoiser, bool vae) {
+  for (const PartSpec& part : loaded_->family->parts)
+    if (part.hot && (part.name == "vae" ? vae : denoiser)) loaded_->parts.model(part.name).fuse_qkv_projections();
 }
 
-void DiffusionPipeline::unfuse_qkv_projections(bool unet, bool vae) {
-  if (unet) model("unet").unfuse_qkv_projections();
-  if (vae) model("vae").unfuse_qkv_projections();
+void DiffusionPipeline::unfuse_qkv_projections(bool denoiser, bool vae) {
+  for (const PartSpec& part : loaded_->family->parts)
+    if (part.hot && (part.name == "vae" ? vae : denoiser)) loaded_->parts.model(part.name).unfuse_qkv_projections();
 }
 
 Size DiffusionPipeline::default_size() const { return loaded_->recipe->default_size(); }

@@ -1,6 +1,7 @@
 // Regional compilation: every kind of block once, the same numbers, and an eager graph around the regions.
 #include "compiler/regions.h"
 
+#include <map>
 #include <set>
 
 #include "../models/components.h"
@@ -48,6 +49,20 @@ TEST(Regions, RepeatedBlocksAreCompiledOnceAKind) {
     }
   }
   EXPECT_EQ(std::ranges::count(plan.step, Op::geglu, &PlanStep::op), 0) << "inside, the gate is fused";
+}
+
+TEST(Regions, ModelsThatCallTheirBlocksAlikeAreToldApart) {
+  const auto classes = [](const char* name) {
+    std::map<std::string, size_t> found;
+    for (const RepeatedBlock& block : repeated_blocks(golden::make_component(case_named(name), DType::float32).graph)) found[block.class_name] = block.scopes.size();
+    return found;
+  };
+  using Found = std::map<std::string, size_t>;
+  EXPECT_EQ(classes("flux_dev"), (Found{{"FluxTransformerBlock", 2}, {"FluxSingleTransformerBlock", 2}}));
+  EXPECT_EQ(classes("aura_flow_odd_patches"), (Found{{"AuraFlowJointTransformerBlock", 2}, {"AuraFlowSingleTransformerBlock", 2}}));
+  EXPECT_EQ(classes("t5_long"), (Found{{"T5Block", 3}}));
+  EXPECT_TRUE(classes("unet_sdxl").contains("BasicTransformerBlock"));
+  EXPECT_FALSE(classes("unet_sdxl").contains("FluxTransformerBlock"));
 }
 
 // The blocks of full-size SDXL, all 70 of them, as narrow as they get.

@@ -80,7 +80,7 @@ Call FluxRecipe::resolve(const Prompts& prompt, const CallOptions& given) const 
   const double scale = o.true_cfg_scale.value_or(1);
   if (!std::isfinite(scale)) throw UsageError("true_cfg_scale is not a finite number");
   c.guidance = scale > 1 && (o.negative_prompt || o.negative_prompt_embeds.defined());
-  c.guidance_scale = c.guidance ? scale : 1;
+  c.guidance_scale = o.guidance_scale.value_or(default_guidance());  // embedded
   if (steps_of(c) < 1) throw UsageError(cat("num_inference_steps is ", steps_of(c), ": expected 1 or more"));
   return c;
 }
@@ -155,7 +155,7 @@ Conditioning FluxRecipe::encode(const Call& call, Request& request) const {
   }
   if (transformer_.config().guidance_embeds) {
     Tensor guidance({call.images}, DType::float32);
-    for (float& g : guidance.floats()) g = static_cast<float>(o.guidance_scale.value_or(default_guidance()));
+    for (float& g : guidance.floats()) g = static_cast<float>(call.guidance_scale);
     result.positive["guidance"] = guidance;
   }
   const auto [rows, columns] = tokens_of(call);
@@ -192,7 +192,7 @@ std::unique_ptr<Predictor> FluxRecipe::predictor(const Call& call, const Conditi
   };
   const GuidedPredictorOptions options{.name = transformer_.name(),
                                        .guidance = call.guidance ? Guidance::halves : Guidance::none,
-                                       .scale = call.guidance_scale,
+                                       .scale = call.options.true_cfg_scale.value_or(1),
                                        .steps = static_cast<int>(call.timesteps),
                                        .timestep = fraction,
                                        .input = "hidden_states",
