@@ -151,8 +151,10 @@ TEST_F(Devices, ConstantsAreSharedAndComeBackToTheHost) {
 TEST_F(Devices, KernelsAreTimedThere) {
   const Attrs none;
   const KernelCall call{.op = Op::silu, .attrs = &none, .in = {Operand{DType::float32, {64}}}, .out = {DType::float32, {64}}};
-  for (const KernelEntry& entry : device_->kernels())
-    if (entry.op == Op::silu) EXPECT_EQ(KernelTimer(call, *device_).time(entry, "", {.runs = 2, .seconds = 10}).runs, 2);
+  for (const KernelEntry& entry : device_->kernels()) {
+    if (entry.op != Op::silu) continue;
+    EXPECT_EQ(KernelTimer(call, *device_).time(entry, "", {.runs = 2, .seconds = 10}).runs, 2);
+  }
 }
 
 TEST_F(Devices, AnUnknownOneIsRefusedWithTheKnownOnes) {
