@@ -159,7 +159,7 @@ CompileOptions CompileFlags::options() const { return options(""); }
 
 std::map<std::string, CompileOptions> CompileFlags::named() const {
   std::map<std::string, CompileOptions> result;
-  if (!regional.empty()) result["unet"] = options("unet");
+  if (regional == "blocks") result["unet"] = options("unet");  // auto is every component's
   for (const ModeFor& given : parse_modes(modes))
     if (!given.component.empty()) result[given.component] = options(given.component);
   return result;

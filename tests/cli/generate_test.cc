@@ -31,6 +31,19 @@ TEST(Generate, PngCarriesPromptSeedAndSettings) {
   EXPECT_EQ(folder.files(), 1u);
 }
 
+// What says something of components is for those that the checkpoint has.
+TEST(Generate, FluxTakesTheSameSwitches) {
+  const TempFolder folder;
+  const std::string path = (folder / "x.png").string();
+  const Finished done = vivace({"generate", "a red apple", "--model", VIVACE_SOURCE_DIR "/assets/emoji-flux", "--height", "128", "--width", "128", "--num-inference-steps", "2",
+                                "--max-sequence-length", "32", "--seed", "7", "--threads", "1", "--compile", "default", "--regional=auto", "--quantize", "int8-dynamic", "--quantize-filter",
+                                "all", "--quantize-component", "transformer", "--quantize-component", "text_encoder_2", "-o", path});
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(Image::load(path).width(), 128);
+  expect_refused(vivace({"generate", "x", "--model", VIVACE_SOURCE_DIR "/assets/emoji-flux", "--quantize", "int8-dynamic", "--quantize-component", "unet", "-o", path}), 2,
+                 {"--quantize-component", "unet"});
+}
+
 TEST(Generate, NpyHasFloatsOfThePicture) {
   const TempFolder folder;
   EXPECT_EQ(vivace(generate((folder / "x.npy").string())).code, 0);
