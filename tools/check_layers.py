@@ -13,7 +13,7 @@ DOORS = {
     "backends": {"devices.h"},
     "compiler": {"compile.h", "measure.h", "regions.h", "search_text.h", "symbols.h", "tuning_store.h"},
     "passes": {"passes.h"},
-    "schedulers": {"scheduler_base.h"},
+    "schedulers": {"numeric.h", "scheduler_base.h"},
     "weights": {"safetensors.h", "weight_map.h", "weight_origins.h", "weight_source.h"},
 }
 ROOT = Path(__file__).resolve().parent.parent
