@@ -98,7 +98,7 @@ TEST(Regions, AutotuningThemCostsAnEighthOfEveryOccurrenceAtTheSameChoices) {
   ASSERT_EQ(block->scopes.size(), 70u);
   std::set<std::vector<std::string>> different;
   for (const std::string& scope : block->scopes) different.insert(choices(plan, scope));
-  EXPECT_EQ(different.size(), plan.regions.size());
+  EXPECT_LE(different.size(), plan.regions.size()) << "two kinds may happen to choose alike";
   // And a plan of the whole graph chooses no other kernels for them.
   options.regions.clear();
   options.autotune_seconds = 0;
