@@ -29,7 +29,9 @@ void expect_golden(const SentencePieceTokenizer& tokenizer, const std::string& n
     const std::string text = item.at("text");
     std::vector<int32_t> want = item.at(name);
     const auto encoding = tokenizer.encode(text, static_cast<int>(want.size()));
-    if (encoding.ids != want && ++wrong < 10) EXPECT_EQ(encoding.ids, want) << text;
+    if (encoding.ids != want && ++wrong < 10) {
+      EXPECT_EQ(encoding.ids, want) << text;
+    }
   }
   EXPECT_EQ(wrong, 0) << "of " << pieces().at("strings").size();
   for (const auto& item : pieces().at("padded")) {
@@ -64,7 +66,9 @@ TEST(LlamaTokenizer, tokenizer_model_merges_as_tokenizer_json_does) {
   const auto json = SentencePieceTokenizer::from_pretrained(kLlama);
   for (const auto& item : pieces().at("strings")) {
     const std::string text = item.at("text");
-    if (text.find('<') == text.npos) EXPECT_EQ(model.tokenize_ids(text), json.tokenize_ids(text)) << text;
+    if (text.find('<') == text.npos) {
+      EXPECT_EQ(model.tokenize_ids(text), json.tokenize_ids(text)) << text;
+    }
   }
 }
 
