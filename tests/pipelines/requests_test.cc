@@ -6,19 +6,12 @@
 #include <thread>
 
 #include "components/component.h"
-#include "vivace/vivace.h"
+#include "startup.h"
 
 namespace vivace {
 namespace {
 
-const std::string kModel = std::string(VIVACE_SOURCE_DIR) + "/assets/emoji-xl";
-
 CallOptions small(uint64_t seed, int steps = 3) { return {.height = 32, .width = 64, .num_inference_steps = steps, .seed = seed}; }
-
-void expect_equal(const Tensor& a, const Tensor& b) {
-  ASSERT_EQ(a.shape(), b.shape());
-  EXPECT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0);
-}
 
 TEST(Requests, ACallLeavesThePipelinesSchedulerAsItIs) {
   auto pipe = DiffusionPipeline::from_pretrained(kModel);
