@@ -128,7 +128,7 @@ class T5EncoderModel : public Model {
   // A T5EncoderModel or a UMT5EncoderModel.
   static T5EncoderModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // input_ids int32 [N, T]; attention_mask [N, T], 1 for tokens to be seen, without one all are -> last_hidden_state, float32 [N, T, C].
-  Tensor operator()(const Tensor& input_ids, const Tensor& attention_mask = {});
+  Tensor operator()(const Tensor& input_ids, const Tensor& attention_mask = {}) const;
 };
 
 class FluxTransformer2DModel : public Model {
@@ -138,7 +138,7 @@ class FluxTransformer2DModel : public Model {
   // Packed latents hidden_states [N, S, in], encoder_hidden_states [N, T, D], pooled_projections [N, P], one timestep (0..1), img_ids [S, 3], txt_ids [T, 3],
   // guidance [N] for a model that takes it -> float32 [N, S, out].
   Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, const Tensor& pooled_projections, float timestep, const Tensor& img_ids,
-                    const Tensor& txt_ids, const Tensor& guidance = {});
+                    const Tensor& txt_ids, const Tensor& guidance = {}) const;
 };
 
 class AuraFlowTransformer2DModel : public Model {
@@ -146,7 +146,7 @@ class AuraFlowTransformer2DModel : public Model {
   using Model::Model;
   static AuraFlowTransformer2DModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
   // hidden_states [N, C, H, W], encoder_hidden_states [N, T, D], one timestep (0..1) -> float32 [N, out, H, W].
-  Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, float timestep);
+  Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, float timestep) const;
 };
 
 }  // namespace vivace

@@ -4,17 +4,14 @@
 #include <cmath>
 #include <span>
 
-#include "base/json.h"
 #include "base/log.h"
 #include "compiler/symbols.h"
+#include "components/inputs.h"
 #include "components/quantized_checkpoint.h"
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
-
-// A config's file with the component's folder, as people know it: "unet/config.json".
-Config read_config(const std::filesystem::path& folder) { return Config::read(folder / "config.json"); }
 
 void need_rank(const Tensor& t, int rank, const char* name, const char* layout) {
   if (!t.defined()) throw UsageError(cat(name, " is missing: expected ", layout));
@@ -24,39 +21,6 @@ void need_rank(const Tensor& t, int rank, const char* name, const char* layout) 
 Tensor image_output(Session& session, const std::string& name, Request& request) { return nhwc_to_nchw(session.read(name, request).to(DType::float32)); }
 
 }  // namespace
-
-GraphRequest unet_request(const UNetConfig& config, const UNetShape& shape, int64_t timesteps, DType dtype) {
-  const int64_t factor = upsample_factor(config);
-  return {.function = cat("unet ", shape.timesteps, " time_ids ", shape.time_ids),
-          .dtype = dtype,
-          .sizes = {{"batch", shape.batch}, {"height", shape.height}, {"width", shape.width}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
-          .granularity = {{"height", factor}, {"width", factor}},
-          .build = [config, shape](const Sizes& sizes, Builder b) {
-            UNetShape s = shape;
-            s.batch = sizes.at("batch");
-            s.height = sizes.at("height");
-            s.width = sizes.at("width");
-            s.tokens = sizes.at("tokens");
-            if (s.timesteps > 1) s.timesteps = s.batch;
-            return build_unet(config, s, std::move(b));
-          }};
-}
-
-GraphRequest vae_decode_request(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, DType dtype) {
-  return {.function = "decode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}}, .granularity = {},
-          .build = [config](const Sizes& s, Builder b) { return build_vae_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
-}
-
-GraphRequest vae_encode_request(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, DType dtype) {
-  return {.function = "encode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
-          .granularity = {{"height", config.scale()}, {"width", config.scale()}},
-          .build = [config](const Sizes& s, Builder b) { return build_vae_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
-}
-
-GraphRequest clip_text_request(const CLIPTextConfig& config, int64_t batch, int64_t tokens, int64_t skip, DType dtype) {
-  return {.function = cat("skip ", skip), .dtype = dtype, .sizes = {{"batch", batch}, {"tokens", tokens}}, .granularity = {},
-          .build = [config, skip](const Sizes& s, Builder b) { return build_clip_text(config, s.at("batch"), s.at("tokens"), skip, std::move(b)); }};
-}
 
 UNetComponent::UNetComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : Component(path, options), config_(read_unet_config(read_config(path))) {
@@ -68,7 +32,22 @@ UNetComponent::UNetComponent(const std::filesystem::path& path, const ComponentO
   check_weights([&] { return std::vector{small()}; });
 }
 
-GraphRequest UNetComponent::request(const UNetShape& shape, int64_t timesteps) const { return unet_request(config_, shape, timesteps, dtype()); }
+GraphRequest UNetComponent::request(const UNetShape& shape, int64_t timesteps) const {
+  const int64_t factor = upsample_factor(config_);
+  return {.function = cat("unet ", shape.timesteps, " time_ids ", shape.time_ids),
+          .dtype = dtype(),
+          .sizes = {{"batch", shape.batch}, {"height", shape.height}, {"width", shape.width}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
+          .granularity = {{"height", factor}, {"width", factor}},
+          .build = [config = config_, shape](const Sizes& sizes, Builder b) {
+            UNetShape s = shape;
+            s.batch = sizes.at("batch");
+            s.height = sizes.at("height");
+            s.width = sizes.at("width");
+            s.tokens = sizes.at("tokens");
+            if (s.timesteps > 1) s.timesteps = s.batch;
+            return build_unet(config, s, std::move(b));
+          }};
+}
 
 AutoencoderKLComponent::AutoencoderKLComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : VAEComponent(path, options), config_(read_autoencoder_kl_config(read_config(path))) {
@@ -82,11 +61,14 @@ LatentFormat AutoencoderKLComponent::latents() const {
 }
 
 GraphRequest AutoencoderKLComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return vae_decode_request(config_, batch, height, width, dtype);
+  return {.function = "decode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}}, .granularity = {},
+          .build = [config = config_](const Sizes& s, Builder b) { return build_vae_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
 }
 
 GraphRequest AutoencoderKLComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return vae_encode_request(config_, batch, height, width, dtype);
+  return {.function = "encode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
+          .granularity = {{"height", config_.scale()}, {"width", config_.scale()}},
+          .build = [config = config_](const Sizes& s, Builder b) { return build_vae_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
 }
 
 AutoencoderTinyComponent::AutoencoderTinyComponent(const std::filesystem::path& path, const ComponentOptions& options)
@@ -149,15 +131,13 @@ GraphRequest CLIPTextComponent::request(int64_t batch, int64_t tokens, int64_t s
     throw UsageError(cat("clip_skip asks for a hidden state ", skip, " layers before the last: ", name(), " has ", config_.num_hidden_layers, " layers"));
   if (tokens < 1 || tokens > config_.max_position_embeddings)
     throw UsageError(cat("a prompt of ", tokens, " tokens: ", name(), " takes 1 to ", config_.max_position_embeddings));
-  return clip_text_request(config_, batch, tokens, skip, dtype());
+  return {.function = cat("skip ", skip), .dtype = dtype(), .sizes = {{"batch", batch}, {"tokens", tokens}}, .granularity = {},
+          .build = [config = config_, skip](const Sizes& s, Builder b) { return build_clip_text(config, s.at("batch"), s.at("tokens"), skip, std::move(b)); }};
 }
 
 CLIPTextModelOutput CLIPTextComponent::encode(const Tensor& input_ids, int skip, Request& request) const {
   need_rank(input_ids, 2, "input_ids", "int32 [N, T]");
-  const Tensor ids = input_ids.to(DType::int32);
-  for (const int32_t id : std::span(ids.as<int32_t>(), static_cast<size_t>(ids.numel())))
-    if (id < 0 || id >= config_.vocab_size)
-      throw UsageError(cat("token id ", id, ": ", name(), " has a vocab_size of ", config_.vocab_size, ": its tokenizer is of another model"));
+  const Tensor ids = checked_token_ids(input_ids, config_.vocab_size, name());
   const SessionLease session = lease(this->request(input_ids.dim(0), input_ids.dim(1), skip), request);
   session->write("input_ids", ids);
   session->run(Phase::step, request);

@@ -10,12 +10,6 @@
 
 namespace vivace {
 
-// The requests of these models from their configs alone, for tools that look at plans without weights.
-GraphRequest unet_request(const UNetConfig& config, const UNetShape& shape, int64_t timesteps, DType dtype);
-GraphRequest vae_decode_request(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, DType dtype);
-GraphRequest vae_encode_request(const AutoencoderKLConfig& config, int64_t batch, int64_t height, int64_t width, DType dtype);
-GraphRequest clip_text_request(const CLIPTextConfig& config, int64_t batch, int64_t tokens, int64_t skip, DType dtype);
-
 class UNetComponent : public Component {
  public:
   UNetComponent(const std::filesystem::path& path, const ComponentOptions& options);

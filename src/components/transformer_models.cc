@@ -2,13 +2,12 @@
 
 #include "base/log.h"
 #include "compiler/symbols.h"
+#include "components/inputs.h"
 #include "components/quantized_checkpoint.h"
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
-
-Config read_config(const std::filesystem::path& folder) { return Config::read(folder / "config.json"); }
 
 void need_shape(const Tensor& t, const Shape& wanted, const char* name, const char* layout) {
   bool fits = t.defined() && t.shape().size() == wanted.size();
@@ -30,30 +29,30 @@ Tensor run(Session& session, Request& request, std::initializer_list<std::pair<c
 
 }  // namespace
 
-GraphRequest t5_encoder_request(const T5EncoderConfig& config, int64_t batch, int64_t tokens, bool mask, DType dtype) {
-  return {.function = mask ? "masked" : "", .dtype = dtype, .sizes = {{"batch", batch}, {"tokens", tokens}}, .granularity = {},
-          .build = [config, mask](const Sizes& s, Builder b) { return build_t5_encoder(config, s.at("batch"), s.at("tokens"), mask, std::move(b)); }};
+GraphRequest T5EncoderComponent::request(int64_t batch, int64_t tokens, bool mask) const {
+  return {.function = mask ? "masked" : "", .dtype = dtype(), .sizes = {{"batch", batch}, {"tokens", tokens}}, .granularity = {},
+          .build = [config = config_, mask](const Sizes& s, Builder b) { return build_t5_encoder(config, s.at("batch"), s.at("tokens"), mask, std::move(b)); }};
 }
 
-GraphRequest flux_transformer_2d_request(const FluxTransformer2DConfig& config, const FluxTransformer2DShape& shape, int64_t timesteps, DType dtype) {
+GraphRequest FluxTransformer2DComponent::request(const FluxTransformer2DShape& shape, int64_t timesteps) const {
   const bool conditioned = shape.condition_tokens > 0;
   GraphRequest request{.function = conditioned ? "conditioned" : "",
-                       .dtype = dtype,
+                       .dtype = dtype(),
                        .sizes = {{"batch", shape.batch}, {"image_tokens", shape.image_tokens}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
                        .granularity = {},
-                       .build = [config, conditioned](const Sizes& s, Builder b) {
+                       .build = [config = config_, conditioned](const Sizes& s, Builder b) {
                          return build_flux_transformer_2d(config, {s.at("batch"), s.at("image_tokens"), conditioned ? s.at("condition_tokens") : 0, s.at("tokens")}, std::move(b));
                        }};
   if (conditioned) request.sizes["condition_tokens"] = shape.condition_tokens;
   return request;
 }
 
-GraphRequest aura_flow_transformer_2d_request(const AuraFlowTransformer2DConfig& config, const AuraFlowTransformer2DShape& shape, int64_t timesteps, DType dtype) {
+GraphRequest AuraFlowTransformer2DComponent::request(const AuraFlowTransformer2DShape& shape, int64_t timesteps) const {
   return {.function = "",
-          .dtype = dtype,
+          .dtype = dtype(),
           .sizes = {{"batch", shape.batch}, {"height", shape.height}, {"width", shape.width}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
-          .granularity = {{"height", config.patch_size}, {"width", config.patch_size}},
-          .build = [config](const Sizes& s, Builder b) {
+          .granularity = {{"height", config_.patch_size}, {"width", config_.patch_size}},
+          .build = [config = config_](const Sizes& s, Builder b) {
             return build_aura_flow_transformer_2d(config, {s.at("batch"), s.at("height"), s.at("width"), s.at("tokens")}, std::move(b));
           }};
 }
@@ -88,13 +87,10 @@ AuraFlowTransformer2DComponent::AuraFlowTransformer2DComponent(const std::filesy
   check_weights([&] { return std::vector{small()}; });
 }
 
-Tensor T5EncoderComponent::encode(const Tensor& input_ids, const Tensor& attention_mask, Request& request) {
+Tensor T5EncoderComponent::encode(const Tensor& input_ids, const Tensor& attention_mask, Request& request) const {
   need_shape(input_ids, {-1, -1}, "input_ids", "int32 [N, T]");
   if (attention_mask.defined()) need_shape(attention_mask, input_ids.shape(), "attention_mask", "one number for each of input_ids");
-  const Tensor ids = input_ids.to(DType::int32);
-  for (const int32_t id : std::span(ids.as<int32_t>(), static_cast<size_t>(ids.numel())))
-    if (id < 0 || id >= config_.vocab_size)
-      throw UsageError(cat("token id ", id, ": ", name(), " has a vocab_size of ", config_.vocab_size, ": its tokenizer is of another model"));
+  const Tensor ids = checked_token_ids(input_ids, config_.vocab_size, name());
   const SessionLease session = lease(this->request(ids.dim(0), ids.dim(1), attention_mask.defined()), request);
   return run(*session, request, {{"input_ids", ids}, {"attention_mask", attention_mask}}, "last_hidden_state");
 }
@@ -103,9 +99,9 @@ T5EncoderModel T5EncoderModel::from_pretrained(const std::filesystem::path& path
   return T5EncoderModel(std::make_unique<T5EncoderComponent>(path, options));
 }
 
-Tensor T5EncoderModel::operator()(const Tensor& input_ids, const Tensor& attention_mask) {
-  Request request;
-  return static_cast<T5EncoderComponent&>(*component_).encode(input_ids, attention_mask, request);
+Tensor T5EncoderModel::operator()(const Tensor& input_ids, const Tensor& attention_mask) const {
+  Request request({}, sdpa_kernel::current());
+  return static_cast<const T5EncoderComponent&>(*component_).encode(input_ids, attention_mask, request);
 }
 
 FluxTransformer2DModel FluxTransformer2DModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -113,8 +109,8 @@ FluxTransformer2DModel FluxTransformer2DModel::from_pretrained(const std::filesy
 }
 
 Tensor FluxTransformer2DModel::operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, const Tensor& pooled_projections, float timestep, const Tensor& img_ids,
-                                          const Tensor& txt_ids, const Tensor& guidance) {
-  auto& model = static_cast<FluxTransformer2DComponent&>(*component_);
+                                          const Tensor& txt_ids, const Tensor& guidance) const {
+  const auto& model = static_cast<const FluxTransformer2DComponent&>(*component_);
   const FluxTransformer2DConfig& config = model.config();
   need_shape(hidden_states, {-1, -1, config.in_channels}, "hidden_states", "[N, S, in_channels]");
   const int64_t batch = hidden_states.dim(0);
@@ -123,7 +119,7 @@ Tensor FluxTransformer2DModel::operator()(const Tensor& hidden_states, const Ten
   need_shape(img_ids, {hidden_states.dim(1), 3}, "img_ids", "[S, 3]");
   need_shape(txt_ids, {encoder_hidden_states.dim(1), 3}, "txt_ids", "[T, 3]");
   if (config.guidance_embeds) need_shape(guidance, {batch}, "guidance", "[N]: the model was distilled with guidance");
-  Request request;
+  Request request({}, sdpa_kernel::current());
   const SessionLease session = model.lease(model.request({.batch = batch, .image_tokens = hidden_states.dim(1), .condition_tokens = 0, .tokens = encoder_hidden_states.dim(1)}), request);
   return run(*session, request, {{"hidden_states", hidden_states}, {"encoder_hidden_states", encoder_hidden_states}, {"pooled_projections", pooled_projections},
                 {"timestep", Tensor::from({timestep})}, {"img_ids", img_ids}, {"txt_ids", txt_ids}, {"guidance", guidance}}, "sample");
@@ -133,14 +129,14 @@ AuraFlowTransformer2DModel AuraFlowTransformer2DModel::from_pretrained(const std
   return AuraFlowTransformer2DModel(std::make_unique<AuraFlowTransformer2DComponent>(path, options));
 }
 
-Tensor AuraFlowTransformer2DModel::operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, float timestep) {
-  auto& model = static_cast<AuraFlowTransformer2DComponent&>(*component_);
+Tensor AuraFlowTransformer2DModel::operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, float timestep) const {
+  const auto& model = static_cast<const AuraFlowTransformer2DComponent&>(*component_);
   const AuraFlowTransformer2DConfig& config = model.config();
   need_shape(hidden_states, {-1, config.in_channels, -1, -1}, "hidden_states", "[N, in_channels, H, W]");
   need_shape(encoder_hidden_states, {hidden_states.dim(0), -1, config.joint_attention_dim}, "encoder_hidden_states", "[N, T, joint_attention_dim]");
   if (hidden_states.dim(2) % config.patch_size || hidden_states.dim(3) % config.patch_size)
     throw UsageError(cat("hidden_states has shape ", to_string(hidden_states.shape()), ": expected height and width to be multiples of ", config.patch_size));
-  Request request;
+  Request request({}, sdpa_kernel::current());
   const SessionLease session = model.lease(model.request({hidden_states.dim(0), hidden_states.dim(2), hidden_states.dim(3), encoder_hidden_states.dim(1)}), request);
   return nhwc_to_nchw(run(*session, request, {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}}, "sample"));
 }

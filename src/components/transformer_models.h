@@ -9,19 +9,13 @@
 
 namespace vivace {
 
-// The requests of these models from their configs alone, for tools that look at plans without weights. `timesteps` of the schedule are known when the
-// session is set up, where the plan wants to know them.
-GraphRequest t5_encoder_request(const T5EncoderConfig& config, int64_t batch, int64_t tokens, bool mask, DType dtype);
-GraphRequest flux_transformer_2d_request(const FluxTransformer2DConfig& config, const FluxTransformer2DShape& shape, int64_t timesteps, DType dtype);
-GraphRequest aura_flow_transformer_2d_request(const AuraFlowTransformer2DConfig& config, const AuraFlowTransformer2DShape& shape, int64_t timesteps, DType dtype);
-
 class T5EncoderComponent : public Component {
  public:
   T5EncoderComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const T5EncoderConfig& config() const { return config_; }
   // T5EncoderModel::operator() for a request.
-  Tensor encode(const Tensor& input_ids, const Tensor& attention_mask, Request& request);
-  GraphRequest request(int64_t batch, int64_t tokens, bool mask) const { return t5_encoder_request(config_, batch, tokens, mask, dtype()); }
+  Tensor encode(const Tensor& input_ids, const Tensor& attention_mask, Request& request) const;
+  GraphRequest request(int64_t batch, int64_t tokens, bool mask) const;
 
  private:
   T5EncoderConfig config_;
@@ -31,7 +25,8 @@ class FluxTransformer2DComponent : public Component {
  public:
   FluxTransformer2DComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const FluxTransformer2DConfig& config() const { return config_; }
-  GraphRequest request(const FluxTransformer2DShape& shape, int64_t timesteps = 1) const { return flux_transformer_2d_request(config_, shape, timesteps, dtype()); }
+  // `timesteps` of the schedule are known when the session is set up, where the plan wants to know them.
+  GraphRequest request(const FluxTransformer2DShape& shape, int64_t timesteps = 1) const;
   std::vector<std::string> repeated_blocks() const override { return {"FluxTransformerBlock", "FluxSingleTransformerBlock"}; }
 
  private:
@@ -42,7 +37,7 @@ class AuraFlowTransformer2DComponent : public Component {
  public:
   AuraFlowTransformer2DComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const AuraFlowTransformer2DConfig& config() const { return config_; }
-  GraphRequest request(const AuraFlowTransformer2DShape& shape, int64_t timesteps = 1) const { return aura_flow_transformer_2d_request(config_, shape, timesteps, dtype()); }
+  GraphRequest request(const AuraFlowTransformer2DShape& shape, int64_t timesteps = 1) const;
 
  private:
   AuraFlowTransformer2DConfig config_;

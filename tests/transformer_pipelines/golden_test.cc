@@ -1,53 +1,15 @@
 // Whole calls of FLUX, Kontext, image to image and AuraFlow against Diffusers in fp32, eager and compiled (tools/golden/transformer_pipelines.py).
-#include "../models/golden.h"
-
+#include "../pipelines/golden_call.h"
 #include "components/random_checkpoint.h"
+#include "runtime/request.h"
 #include "temp_folder.h"
-#include "vivace/vivace.h"
 
 namespace vivace {
 namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kData = VIVACE_TEST_DATA;
 const fs::path kSource = VIVACE_SOURCE_DIR;
-
-std::vector<golden::Case> cases() {
-  std::vector<golden::Case> result;
-  for (const auto& item : golden::read_cases(kData)) result.push_back(item);
-  return result;
-}
-
-Prompts prompts(const nlohmann::json& value) {
-  return value.is_string() ? Prompts(value.get<std::string>()) : Prompts(value.get<std::vector<std::string>>());
-}
-
-CallOptions call_options(const nlohmann::json& call) {
-  CallOptions o;
-  for (const auto& [key, value] : call.items()) {
-    if (key == "prompt_2") o.prompt_2 = prompts(value);
-    else if (key == "negative_prompt") o.negative_prompt = prompts(value);
-    else if (key == "negative_prompt_2") o.negative_prompt_2 = prompts(value);
-    else if (key == "height") o.height = value;
-    else if (key == "width") o.width = value;
-    else if (key == "num_inference_steps") o.num_inference_steps = value;
-    else if (key == "guidance_scale") o.guidance_scale = value.get<double>();
-    else if (key == "true_cfg_scale") o.true_cfg_scale = value.get<double>();
-    else if (key == "max_sequence_length") o.max_sequence_length = value.get<int>();
-    else if (key == "sigmas") o.sigmas = value.get<std::vector<double>>();
-    else if (key == "num_images_per_prompt") o.num_images_per_prompt = value;
-    else if (key == "strength") o.strength = value.get<double>();
-    else if (key == "max_area") o.max_area = value.get<int64_t>();
-    else if (key == "_auto_resize") o.auto_resize = value;
-    else if (key == "image") o.image = Image::load(fs::path(kData) / value.get<std::string>());
-    else if (key == "output_type") o.output_latent = value == "latent";
-    else if (key == "generator" && value.contains("seed")) o.seed = value.at("seed").get<uint64_t>();
-    else if (key == "generator") o.seeds = value.at("seeds").get<std::vector<uint64_t>>();
-    else if (key != "prompt") ADD_FAILURE() << "the test does not know the argument " << key;
-  }
-  return o;
-}
 
 fs::path checkpoint(const nlohmann::json& item, const TempFolder& folder) {
   const std::string name = item.at("checkpoint");
@@ -61,12 +23,6 @@ fs::path checkpoint(const nlohmann::json& item, const TempFolder& folder) {
   }
   make_random_checkpoint(configs, model, {.seed = item.at("weights_seed").get<uint32_t>()});
   return model;
-}
-
-Tensor stack(const std::vector<Image>& images) {
-  std::vector<Tensor> rows;
-  for (const Image& image : images) rows.push_back(image.tensor().reshape({1, image.height(), image.width(), 3}));
-  return concat_rows(rows);
 }
 
 class TransformerPipelines : public testing::TestWithParam<golden::Case> {
@@ -137,6 +93,20 @@ TEST(FluxPipeline, the_schedule_of_emoji_flux) {
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(timesteps[i], want[i], 1e-3f);
   const std::array<float, 3> latents{-1.173297f, -0.827734f, -1.405817f};
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(out.latents.floats()[i], latents[i], 1e-4f);
+}
+
+// A model that is called on its own is in its caller's scope as well.
+TEST(T5EncoderModel, is_in_the_scope_of_sdpa_kernel) {
+  const auto model = T5EncoderModel::from_pretrained(kSource / "assets/emoji-flux/text_encoder_2");
+  const Tensor ids = Tensor::zeros({1, 8}, DType::int32);
+  const auto plans = [] { return process_counters().plans_compiled; };
+  const int64_t before = plans();
+  model(ids);
+  model(ids);
+  EXPECT_EQ(plans(), before + 1);
+  const sdpa_kernel scope(SDPBackend::math);
+  model(ids);
+  EXPECT_EQ(plans(), before + 2) << "the plan of another choice of kernels";
 }
 
 }  // namespace
