@@ -44,6 +44,8 @@ size_t page_size() {
 
 }  // namespace
 
+std::string FileStamp::text() const { return cat("device ", device, " inode ", inode, " size ", size, " modified ", modified, " changed ", changed); }
+
 std::shared_ptr<const FileMap> FileMap::open(const std::filesystem::path& path) {
   // O_NONBLOCK: opening a FIFO must not wait for a writer; it is refused below.
   Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};

@@ -3,10 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 
 namespace vivace {
 
@@ -15,6 +15,8 @@ struct FileStamp {
   uint64_t device = 0, inode = 0, size = 0;
   int64_t modified = 0, changed = 0;
   bool operator==(const FileStamp&) const = default;
+  // For keys: equal texts, equal stamps.
+  std::string text() const;
 };
 
 class FileMap {

@@ -1,7 +1,5 @@
 #include "components/component.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <chrono>
 #include <set>
@@ -32,14 +30,10 @@ std::string key_of(const GraphRequest& request, bool dynamic) {
 // How a plan is kept. Those after the first were compiled for calls that the ones before them do not fit.
 std::string numbered(const std::string& key, size_t index) { return index == 0 ? key : cat(key, ", plan ", index); }
 
-// Which content the files have, as the kernel tells it.
+// Which content the mapped files have, as the kernel tells it.
 std::string files_text(const WeightMap& weights) {
   std::string text;
-  for (const auto& file : weights.files()) {
-    struct stat s {};
-    if (::stat(std::string(file->path()).c_str(), &s) != 0) throw UserError(cat(file->path(), ": cannot be read any more"));
-    text += cat(s.st_dev, ' ', s.st_ino, ' ', s.st_size, ' ', s.st_mtim.tv_sec, '.', s.st_mtim.tv_nsec, ' ', s.st_ctim.tv_sec, '.', s.st_ctim.tv_nsec, '\n');
-  }
+  for (const auto& file : weights.files()) text += cat(file->map().stamp().text(), '\n');
   return text;
 }
 
@@ -75,18 +69,14 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   look_ = options.look;
   if (look_) {
     if (!std::filesystem::is_directory(folder)) throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
-    if (has_weights(folder)) {
-      weights_ = WeightMap::open(folder, variant_);
-      origins_ = std::make_shared<WeightOrigins>(weights_, CacheFolder());
-    }
+    if (has_weights(folder)) open_weights(folder, variant_, {});
     tuning_ = TuningStore(CacheFolder(options.cache));
     return;
   }
   package_ = ComponentPackage::find(folder);
+  const CacheFolder cache(options.cache);
   const auto use_cache = [&] {
-    const CacheFolder cache(options.cache);
     const std::string config = read_file(folder / "config.json");
-    origins_ = std::make_shared<WeightOrigins>(weights_, cache);
     const std::string key = cat(name_, '\n', model_hash(config, weights_), '\n', files_text(weights_), options.cache.enabled, ' ', options.cache.folder.string(), ' ', static_cast<const void*>(device_.get()));
     prepared_ = PreparedWeights::shared(key, [&] {
       auto made = std::make_shared<PreparedWeights>(device_);
@@ -96,7 +86,7 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
     tuning_ = TuningStore(cache);
   };
   if (!package_) {
-    weights_ = WeightMap::open(folder, variant_);
+    open_weights(folder, variant_, cache);
     use_cache();
     return;
   }
@@ -111,10 +101,15 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
     });
     return;
   }
-  weights_ = WeightMap::open(package_->checkpoint(), package_->variant());
+  open_weights(package_->checkpoint(), package_->variant(), cache);
   if (model_hash(read_file(folder / "config.json"), weights_) != package_->model())
     throw UserError(cat(package_->checkpoint().string(), ": is not the checkpoint that the package was made from: export it again"));
   use_cache();
+}
+
+void Component::open_weights(const std::filesystem::path& folder, const std::string& variant, const CacheFolder& cache) {
+  weights_ = WeightMap::open(folder, variant);
+  origins_ = std::make_shared<WeightOrigins>(weights_, cache);
 }
 
 CompileOptions Component::options(const std::string& function) const {

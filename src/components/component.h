@@ -99,6 +99,8 @@ class Component {
   void set_typical(GraphRequest request) { typical_ = std::move(request); }
 
  private:
+  // The weights and what they are made of go together.
+  void open_weights(const std::filesystem::path& folder, const std::string& variant, const CacheFolder& cache);
   CompileOptions options(const std::string& function, const Request& request) const;
   // The plan for the request, of its sizes.
   std::shared_ptr<const Plan> find_plan(const GraphRequest& wanted, Request& request) const;

@@ -17,8 +17,6 @@ constexpr const char* kKind = "contents";
 // Tensors are hashed in pieces of this size, then their hashes: a piece fits a core's cache, and a large tensor keeps all threads busy.
 constexpr size_t kPiece = size_t{1} << 20;
 
-std::string stamp_text(const FileStamp& s) { return cat("device ", s.device, " inode ", s.inode, " size ", s.size, " modified ", s.modified, " changed ", s.changed); }
-
 // Whether no other content of the file can have this stamp.
 bool tells_apart(const FileStamp& stamp) {
   constexpr int64_t kSecond = 1'000'000'000;
@@ -84,7 +82,7 @@ std::optional<std::vector<Hash128>> kept(const CacheFolder& cache, const std::st
 
 std::vector<Hash128> WeightOrigins::origins_of(const SafetensorsFile& file) const {
   const FileMap& map = file.map();
-  const std::string stamp = stamp_text(map.stamp());
+  const std::string stamp = map.stamp().text();
   if (!cache_.enabled()) {
     std::vector<Hash128> result;
     for (size_t t = 0; t < file.tensors().size(); ++t) result.push_back(hash128(cat(stamp, " tensor ", t)));
