@@ -8,6 +8,7 @@
 
 #include "base/cache_folder.h"
 #include "base/files.h"
+#include "base/joined.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "commands.h"
@@ -57,11 +58,8 @@ std::vector<ModeFor> parse_modes(const std::vector<std::string>& texts) {
     for (size_t begin = colon == std::string::npos ? std::string::npos : colon + 1; begin != std::string::npos;) {
       const size_t comma = text.find(',', begin);
       result.push_back({mode, text.substr(begin, comma == std::string::npos ? comma : comma - begin)});
-      if (std::ranges::count(component_names(), result.back().component) == 0) {
-        std::string known;
-        for (const std::string& name : component_names()) known += (known.empty() ? "" : ", ") + name;
-        throw UsageError(cat("--compile ", text, ": unknown component \"", result.back().component, "\": expected one of ", known));
-      }
+      if (std::ranges::count(component_names(), result.back().component) == 0)
+        throw UsageError(cat("--compile ", text, ": unknown component \"", result.back().component, "\": expected one of ", joined(component_names())));
       begin = comma == std::string::npos ? comma : comma + 1;
     }
   }

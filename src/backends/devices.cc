@@ -1,6 +1,7 @@
 #include "backends/devices.h"
 
 #include "backends/cpu/device.h"
+#include "base/joined.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -14,12 +15,9 @@ std::vector<DeviceRow>& devices() {
 }
 
 std::shared_ptr<Device> open_device(std::string_view name) {
-  std::string known;
-  for (const DeviceRow& row : devices()) {
+  for (const DeviceRow& row : devices())
     if (row.name == name) return row.open();
-    known += cat(known.empty() ? "" : ", ", row.name);
-  }
-  throw UsageError(cat("there is no device \"", name, "\": expected one of ", known));
+  throw UsageError(cat("there is no device \"", name, "\": expected one of ", joined(devices(), ", ", &DeviceRow::name)));
 }
 
 }  // namespace vivace

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "base/joined.h"
 #include "base/log.h"
 #include "base/seconds.h"
 #include "vivace/error.h"
@@ -183,8 +184,7 @@ Kinds named_regions(const Graph& graph, const std::vector<std::string>& classes)
   for (const std::string& name : classes) {
     const auto block = std::ranges::find(blocks, name, &RepeatedBlock::class_name);
     if (block == blocks.end()) {
-      std::string known;
-      for (const RepeatedBlock& b : blocks) known += (known.empty() ? "" : ", ") + b.class_name;
+      const std::string known = joined(blocks, ", ", &RepeatedBlock::class_name);
       throw UsageError(cat("regional compilation: the model does not repeat \"", name, "\": expected ", known.empty() ? "" : known + " or ", "auto"));
     }
     scopes.insert(block->scopes.begin(), block->scopes.end());

@@ -1,5 +1,8 @@
 #include "families/parts.h"
 
+#include <ranges>
+
+#include "base/joined.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -8,9 +11,7 @@ namespace vivace {
 Model& Parts::model(std::string_view name) const {
   const auto found = models.find(name);
   if (found != models.end()) return *found->second;
-  std::string known;
-  for (const auto& [other, model] : models) known += cat(known.empty() ? "" : ", ", other);
-  throw UsageError(cat("this checkpoint has no ", name, ": it has ", known));
+  throw UsageError(cat("this checkpoint has no ", name, ": it has ", joined(std::views::keys(models))));
 }
 
 const Tokenizer* Parts::tokenizer(std::string_view name) const {

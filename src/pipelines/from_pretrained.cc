@@ -3,6 +3,7 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/joined.h"
 #include "base/log.h"
 #include "components/model_classes.h"
 #include "pipelines/loaded.h"
@@ -44,15 +45,7 @@ const Family& family_of(const Config& index, std::span<const Family> among) {
   const auto name = index.get<std::string>("_class_name");
   const auto found = std::ranges::find(among, name, &Family::class_name);
   if (found != among.end()) return *found;
-  std::string expected;
-  for (const Family& family : among) expected += cat(expected.empty() ? "\"" : ", \"", family.class_name, '"');
-  index.unsupported("_class_name", expected);
-}
-
-std::string joined(const std::vector<std::string_view>& names, const char* between) {
-  std::string text;
-  for (const std::string_view name : names) text += cat(text.empty() ? "" : between, name);
-  return text;
+  index.unsupported("_class_name", joined(among, ", ", [](const Family& family) { return cat('"', family.class_name, '"'); }));
 }
 
 void load_part(const PartSpec& spec, const Config& index, const PretrainedOptions& options, bool look, DiffusionPipeline::Loaded& loaded) {

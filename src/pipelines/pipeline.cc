@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/joined.h"
 #include "base/log.h"
 #include "components/model_classes.h"
 #include "components/models.h"
@@ -37,11 +38,8 @@ void DiffusionPipeline::compile(const CompileOptions& options, const std::vector
     return;
   }
   for (const std::string& name : components) {
-    if (!std::ranges::count(component_names(), name)) {
-      std::string known;
-      for (const std::string& other : component_names()) known += cat(known.empty() ? "" : ", ", other);
-      throw UsageError(cat("compile: unknown component \"", name, "\": expected one of ", known));
-    }
+    if (!std::ranges::count(component_names(), name))
+      throw UsageError(cat("compile: unknown component \"", name, "\": expected one of ", joined(component_names())));
     const size_t dot = name.find('.');
     model(name.substr(0, dot)).component().compile(options, dot == std::string::npos ? "" : name.substr(dot + 1));
   }

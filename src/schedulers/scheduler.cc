@@ -1,6 +1,7 @@
 // The list of schedulers.
 #include "vivace/scheduler.h"
 
+#include "base/joined.h"
 #include "base/log.h"
 #include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
@@ -62,10 +63,7 @@ std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const st
   }
   for (const Entry& entry : kSchedulers)
     if (class_name == entry.class_name) return entry.make(SchedulerConfig(entry.class_name, config, all_overrides, forced));
-  std::string known;
-  for (const Entry& entry : kSchedulers) known += cat(known.empty() ? "" : ", ", entry.class_name);
-  for (const ShortName& s : kShortNames) known += cat(", ", s.name);
-  throw UsageError(cat("unknown scheduler \"", name, "\": expected one of ", known));
+  throw UsageError(cat("unknown scheduler \"", name, "\": expected one of ", joined(kSchedulers, ", ", &Entry::class_name), ", ", joined(kShortNames, ", ", &ShortName::name)));
 }
 
 std::vector<std::string> list_schedulers() {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file_kind.h"
+#include "base/joined.h"
 #include "base/log.h"
 #include "vivace/error.h"
 #include "weights/safetensors.h"
@@ -171,9 +172,7 @@ class HeaderReader : public json::json_sax_t {
         entry().dtype = known.dtype;
         return;
       }
-    std::string names;
-    for (const SafetensorsDType& known : kSafetensorsDTypes) names += cat(names.empty() ? "" : ", ", known.name);
-    tensor_error(cat("dtype \"", printable(value), "\" is not supported: expected one of ", names));
+    tensor_error(cat("dtype \"", printable(value), "\" is not supported: expected one of ", joined(kSafetensorsDTypes, ", ", &SafetensorsDType::name)));
   }
 
   // A value where the format has no such; fields of a tensor that the format does not know are passed over, as the official library does.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/joined.h"
 #include "base/json.h"
 #include "models/common/config_fields.h"
 
@@ -21,10 +22,8 @@ void refuse_unsupported(const Config& c) {
 
 std::vector<std::string> block_types(const Config& c, const char* key, std::vector<std::string> fallback, std::initializer_list<std::string_view> known) {
   auto types = c.get_or<std::vector<std::string>>(key, std::move(fallback));
-  std::string expected;
-  for (std::string_view name : known) expected += (expected.empty() ? "" : " or ") + std::string(name);
   for (const std::string& type : types)
-    if (std::ranges::count(known, type) == 0) c.unsupported(key, expected);
+    if (std::ranges::count(known, type) == 0) c.unsupported(key, joined(known, " or "));
   return types;
 }
 
