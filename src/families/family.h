@@ -51,7 +51,6 @@ struct SessionNeed {
   std::string_view part;
   GraphRequest request;
   Stage stage;
-  int sessions = 1;  // at the same time
 };
 
 // The timesteps of a schedule that a call takes.

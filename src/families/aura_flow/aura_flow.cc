@@ -67,15 +67,8 @@ SchedulerTimesteps AuraFlowRecipe::timesteps(const Call& call) const {
 }
 
 Tensor AuraFlowRecipe::encode_texts(const Call& call, const Prompts& prompts, Request& request) const {
-  const Tokenizer& tokenizer = *parts_.tokenizer("tokenizer");
-  const int length = sequence_length(call);
-  const Tensor ids = tokenize(tokenizer, prompts, length);
-  Tensor mask({ids.dim(0), length}, DType::float32);
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    float* row = mask.as<float>() + static_cast<int64_t>(i) * length;
-    const int own = tokenizer.encode(prompts[i], length).length;
-    std::fill(std::fill_n(row, own, 1.f), row + length, 0.f);
-  }
+  Tensor mask;
+  const Tensor ids = tokenize(*parts_.tokenizer("tokenizer"), prompts, sequence_length(call), &mask);
   Tensor embeds = parts_.component<T5EncoderComponent>("text_encoder").encode(ids, mask, request);
   const int64_t width = embeds.dim(2);
   for (int64_t i = 0; i < embeds.numel(); ++i) embeds.as<float>()[i] *= mask.as<float>()[i / width];
@@ -99,26 +92,19 @@ Tensor AuraFlowRecipe::latents(const Call& call, const Conditioning&, const Sche
 
 std::unique_ptr<Predictor> AuraFlowRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const {
   const GuidedPredictorOptions options{.name = transformer_.name(),
-                                       .guidance = call.guidance ? Guidance::halves : Guidance::none,
                                        .scale = call.guidance_scale,
-                                       .steps = static_cast<int>(call.timesteps),
                                        .timestep = [dtype = transformer_.dtype()](float t) { return Tensor::from({t / 1000.f}).to(dtype).to(DType::float32).as<float>()[0]; },
                                        .input = "hidden_states"};
-  std::vector<SessionLease> sessions;
-  sessions.push_back(transformer_.lease(transformer_request(call), request));
-  return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning,
-                                           std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps)), options, request);
+  return guided_by_halves(transformer_.lease(transformer_request(call), request), call, conditioning, scheduler, options, request);
 }
 
-// One after the other, so that the memory is that of one.
 std::vector<Image> AuraFlowRecipe::decode(const Call&, const Tensor& latents, Request& request) const {
-  std::vector<Image> images;
-  for (int64_t n = 0; n < latents.dim(0); ++n) {
+  const auto latents_of = [&](int64_t n) {
     Tensor z = latents.rows(n, n + 1).clone();
     for (float& x : z.floats()) x /= static_cast<float>(format_.scaling_factor);
-    images.push_back(to_image(vae_.decode(z, request), parts_.folder("vae")));
-  }
-  return images;
+    return z;
+  };
+  return decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request);
 }
 
 Family aura_flow_family() {

@@ -77,6 +77,16 @@ double standard_deviation(const T* x, int64_t n) {
 
 }  // namespace
 
+std::unique_ptr<Predictor> guided_by_halves(SessionLease session, const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                            GuidedPredictorOptions options, Request& request) {
+  options.guidance = call.guidance ? Guidance::halves : Guidance::none;
+  options.steps = static_cast<int>(call.timesteps);
+  std::vector<SessionLease> sessions;
+  sessions.push_back(std::move(session));
+  return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning, std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps)),
+                                           std::move(options), request);
+}
+
 GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps, GuidedPredictorOptions options,
                                  Request& request)
     : options_(std::move(options)), conditioning_(std::move(conditioning)), request_(request), sessions_(std::move(sessions)) {

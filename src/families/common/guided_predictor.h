@@ -56,4 +56,8 @@ class GuidedPredictor : public Predictor {
   Tensor negative_;  // kept while the only session makes the other
 };
 
+// The usual one: a session for the images of the call, with guidance for twice as many. Fills the options' guidance and steps.
+std::unique_ptr<Predictor> guided_by_halves(SessionLease session, const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                            GuidedPredictorOptions options, Request& request);
+
 }  // namespace vivace

@@ -16,6 +16,13 @@ Image to_image(const Tensor& sample, const std::string& vae_folder) {
   return Image::from_tensor(values);
 }
 
+std::vector<Image> decode_each(int64_t images, const std::function<Tensor(int64_t)>& latents_of, const VAEComponent& vae,
+                               const std::string& vae_folder, Request& request) {
+  std::vector<Image> pictures;
+  for (int64_t n = 0; n < images; ++n) pictures.push_back(to_image(vae.decode(latents_of(n), request), vae_folder));
+  return pictures;
+}
+
 Tensor to_sample(const Image& image, int64_t height, int64_t width) {
   const Image sized = image.height() == height && image.width() == width ? image : image.resized(static_cast<int>(height), static_cast<int>(width));
   Tensor sample = nhwc_to_nchw(sized.tensor().reshape({1, height, width, 3}));

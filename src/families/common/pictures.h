@@ -1,14 +1,22 @@
 // From what a VAE gives to pictures.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
+#include "components/models.h"
 #include "vivace/image.h"
 
 namespace vivace {
 
 // [1, 3, H, W] in about -1..1 -> a picture. Throws UserError that names the VAE's folder for a NaN or an infinity.
 Image to_image(const Tensor& sample, const std::string& vae_folder);
+
+// Pictures of so many images, one after the other, so that the memory is that of one. `latents_of` gives an image's as the VAE takes them, [1, C, h,
+// w].
+std::vector<Image> decode_each(int64_t images, const std::function<Tensor(int64_t)>& latents_of, const VAEComponent& vae,
+                               const std::string& vae_folder, Request& request);
 
 // A picture as VaeImageProcessor prepares it: of that size, float32 [1, 3, height, width] in -1..1.
 Tensor to_sample(const Image& image, int64_t height, int64_t width);

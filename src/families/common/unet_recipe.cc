@@ -109,26 +109,17 @@ Tensor UNetRecipe::latents(const Call& call, const Conditioning&, const Schedule
 }
 
 std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const {
-  const std::vector<float>& all = scheduler.timesteps();
   const GuidedPredictorOptions options{.name = unet_.name(),
-                                       .guidance = call.guidance ? Guidance::halves : Guidance::none,
                                        .scale = call.guidance_scale,
-                                       .rescale = call.options.guidance_rescale,
-                                       .steps = static_cast<int>(call.timesteps)};
-  // A call may take no step at all (denoising_end), and a plan at least one.
-  std::vector<SessionLease> sessions;
-  sessions.push_back(unet_.lease(unet_request(call), request));
-  return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning,
-                                           std::span(all).first(static_cast<size_t>(call.timesteps)), options, request);
+                                       .rescale = call.options.guidance_rescale};
+  return guided_by_halves(unet_.lease(unet_request(call), request), call, conditioning, scheduler, options, request);
 }
 
-// One after the other, so that the memory is that of one.
 std::vector<Image> UNetRecipe::decode(const Call&, const Tensor& latents, Request& request) const {
   const LatentFormat format = vae_.latents();
   const int64_t channels = latents.dim(1), plane = latents.dim(2) * latents.dim(3);
   const bool statistics = own_statistics() && !format.mean.empty() && !format.std.empty();
-  std::vector<Image> images;
-  for (int64_t n = 0; n < latents.dim(0); ++n) {
+  const auto latents_of = [&](int64_t n) {
     Tensor z = latents.rows(n, n + 1).clone();
     for (int64_t c = 0; c < channels; ++c)
       for (int64_t i = 0; i < plane; ++i) {
@@ -137,9 +128,9 @@ std::vector<Image> UNetRecipe::decode(const Call&, const Tensor& latents, Reques
         x = statistics ? x * format.std[channel] / static_cast<float>(format.scaling_factor) + format.mean[channel]
                        : x / static_cast<float>(format.scaling_factor);
       }
-    images.push_back(to_image(vae_.decode(z, request), parts_.folder("vae")));
-  }
-  return images;
+    return z;
+  };
+  return decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request);
 }
 
 }  // namespace vivace

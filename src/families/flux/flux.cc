@@ -1,6 +1,8 @@
 #include "families/flux/flux.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -52,16 +54,13 @@ FluxRecipe::FluxRecipe(const Parts& parts)
 
 Size FluxRecipe::default_size() const { return {kDefaultSampleSize * format_.scale, kDefaultSampleSize * format_.scale}; }
 
-std::span<const std::string_view> FluxRecipe::taken() const {
-  static constexpr std::string_view kTaken[] = {"prompt_2", "negative_prompt", "negative_prompt_2", "prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds",
-                                                "negative_pooled_prompt_embeds", "sigmas", "guidance_scale", "true_cfg_scale", "max_sequence_length"};
-  return kTaken;
-}
-
 Size FluxRecipe::wanted_size(const CallOptions& o) const { return {o.height ? o.height : default_size().first, o.width ? o.width : default_size().second}; }
 
 Call FluxRecipe::resolve(const Prompts& prompt, const CallOptions& given) const {
-  check_taken(given, parts_.class_name, taken());
+  std::vector<std::string_view> taken{"prompt_2", "negative_prompt", "negative_prompt_2", "prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds",
+                                      "negative_pooled_prompt_embeds", "sigmas", "guidance_scale", "true_cfg_scale", "max_sequence_length"};
+  std::ranges::copy(also_taken(), std::back_inserter(taken));
+  check_taken(given, parts_.class_name, taken);
   const int64_t prompts = count_prompts(prompt, given, transformer_.config().joint_attention_dim);
   check_pooled(given.pooled_prompt_embeds, "pooled_prompt_embeds", given.prompt_embeds, "prompt_embeds", transformer_.config().pooled_projection_dim);
   check_pooled(given.negative_pooled_prompt_embeds, "negative_pooled_prompt_embeds", given.negative_prompt_embeds, "negative_prompt_embeds",
@@ -191,28 +190,21 @@ std::unique_ptr<Predictor> FluxRecipe::predictor(const Call& call, const Conditi
     return Tensor::from({rounded.as<float>()[0] / 1000.f}).to(dtype).to(DType::float32).as<float>()[0];
   };
   const GuidedPredictorOptions options{.name = transformer_.name(),
-                                       .guidance = call.guidance ? Guidance::halves : Guidance::none,
                                        .scale = call.options.true_cfg_scale.value_or(1),
-                                       .steps = static_cast<int>(call.timesteps),
                                        .timestep = fraction,
                                        .input = "hidden_states",
                                        .channels_last = false};
-  std::vector<SessionLease> sessions;
-  sessions.push_back(transformer_.lease(transformer_request(call), request));
-  return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning,
-                                           std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps)), options, request);
+  return guided_by_halves(transformer_.lease(transformer_request(call), request), call, conditioning, scheduler, options, request);
 }
 
-// One after the other, so that the memory is that of one.
 std::vector<Image> FluxRecipe::decode(const Call& call, const Tensor& latents, Request& request) const {
   const auto [rows, columns] = tokens_of(call);
-  std::vector<Image> images;
-  for (int64_t n = 0; n < latents.dim(0); ++n) {
+  const auto latents_of = [&, rows = rows, columns = columns](int64_t n) {
     Tensor z = unpack_latents(latents.rows(n, n + 1), 2 * rows, 2 * columns);
     for (float& x : z.floats()) x = x / static_cast<float>(format_.scaling_factor) + static_cast<float>(format_.shift_factor);
-    images.push_back(to_image(vae_.decode(z, request), parts_.folder("vae")));
-  }
-  return images;
+    return z;
+  };
+  return decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request);
 }
 
 std::vector<PartSpec> flux_parts() {

@@ -22,8 +22,8 @@ class FluxRecipe : public Recipe {
   std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const override;
 
  protected:
-  // What resolve takes beside the arguments that all families take.
-  virtual std::span<const std::string_view> taken() const;
+  // What resolve takes beside a FluxPipeline's arguments.
+  virtual std::vector<std::string_view> also_taken() const { return {}; }
   // The size of the picture that a call is for, before it is rounded to whole tokens.
   virtual Size wanted_size(const CallOptions& options) const;
   // Tokens of pictures that the model reads beside the latents.

@@ -17,15 +17,7 @@ constexpr const char *kMean = "init_mean", *kLogvar = "init_logvar";
 
 }  // namespace
 
-std::span<const std::string_view> FluxImg2ImgRecipe::taken() const {
-  static const std::vector<std::string_view> all = [&] {
-    const auto base = FluxRecipe::taken();
-    std::vector<std::string_view> names(base.begin(), base.end());
-    names.insert(names.end(), {"image", "strength"});
-    return names;
-  }();
-  return all;
-}
+std::vector<std::string_view> FluxImg2ImgRecipe::also_taken() const { return {"image", "strength"}; }
 
 StepRange FluxImg2ImgRecipe::steps(const Call& call, const Scheduler& scheduler) const {
   const double n = steps_of(call), taken = std::min(n * call.options.strength.value_or(kDefaultStrength), n);
@@ -39,7 +31,6 @@ Call FluxImg2ImgRecipe::resolve(const Prompts& prompt, const CallOptions& o) con
   if (o.image.empty()) throw UsageError(cat("a ", parts_.class_name, " begins with a picture: give it as image"));
   if (strength == 0)
     throw UsageError(cat("a strength of ", strength, " leaves none of ", steps_of(call), " steps: expected more of one or the other"));
-  call.images_in = 1;
   return call;
 }
 

@@ -15,7 +15,7 @@ class FluxImg2ImgRecipe : public FluxRecipe {
   Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const override;
 
  protected:
-  std::span<const std::string_view> taken() const override;
+  std::vector<std::string_view> also_taken() const override;
   double default_guidance() const override { return 7; }
 };
 

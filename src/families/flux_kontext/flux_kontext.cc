@@ -20,15 +20,7 @@ constexpr std::array<std::pair<int64_t, int64_t>, 17> kPreferred{{{672, 1568}, {
 
 }  // namespace
 
-std::span<const std::string_view> FluxKontextRecipe::taken() const {
-  static const std::vector<std::string_view> all = [&] {
-    const auto base = FluxRecipe::taken();
-    std::vector<std::string_view> names(base.begin(), base.end());
-    names.insert(names.end(), {"image", "max_area", "auto_resize"});
-    return names;
-  }();
-  return all;
-}
+std::vector<std::string_view> FluxKontextRecipe::also_taken() const { return {"image", "max_area", "auto_resize"}; }
 
 // Height and width say the shape alone.
 Size FluxKontextRecipe::wanted_size(const CallOptions& o) const {
@@ -55,10 +47,7 @@ Size FluxKontextRecipe::picture_size(const CallOptions& o) const {
 
 Call FluxKontextRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
   Call call = FluxRecipe::resolve(prompt, o);
-  if (!o.image.empty()) {
-    picture_size(o);  // refused where it is none
-    call.images_in = 1;
-  }
+  if (!o.image.empty()) picture_size(o);  // refused where it is none
   return call;
 }
 

@@ -13,7 +13,7 @@ class FluxKontextRecipe : public FluxRecipe {
   Conditioning encode(const Call& call, Request& request) const override;
 
  protected:
-  std::span<const std::string_view> taken() const override;
+  std::vector<std::string_view> also_taken() const override;
   Size wanted_size(const CallOptions& options) const override;
   int64_t condition_tokens(const Call& call) const override;
 
