@@ -172,7 +172,8 @@ class HeaderReader : public json::json_sax_t {
         entry().dtype = known.dtype;
         return;
       }
-    tensor_error(cat("dtype \"", printable(value), "\" is not supported: expected one of ", joined(kSafetensorsDTypes, ", ", &SafetensorsDType::name)));
+    tensor_error(
+        cat("dtype \"", printable(value), "\" is not supported: expected one of ", joined(kSafetensorsDTypes, ", ", &SafetensorsDType::name)));
   }
 
   // A value where the format has no such; fields of a tensor that the format does not know are passed over, as the official library does.
