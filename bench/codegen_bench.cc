@@ -1,6 +1,7 @@
-// Fused elementwise chains three ways: the tile VM, the same chain generated as C++ (g++), and through LLVM (clang -O3 as a stand-in for ORC: the same
-// optimiser and code generator, without the start of a process). One thread, processor time, so that a busy machine disturbs little; the contestants take
-// turns, the least time counts. Compiling: the processor time of the compiler's process. codegen_bench [--rounds=N]; needs g++ and clang++ to be installed.
+// Fused elementwise chains three ways: the tile VM, the same chain generated as C++ (g++), and through LLVM (clang -O3 as a stand-in for ORC: the
+// same optimiser and code generator, without the start of a process). One thread, processor time, so that a busy machine disturbs little; the
+// contestants take turns, the least time counts. Compiling: the processor time of the compiler's process. codegen_bench [--rounds=N]; needs g++ and
+// clang++ to be installed.
 #include <dlfcn.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -52,33 +53,43 @@ double cpu_seconds(clockid_t clock) {
 double children_seconds() {
   rusage usage{};
   getrusage(RUSAGE_CHILDREN, &usage);
-  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
 std::string expression(const TileInstruction& t) {
   const auto name = [](int arg) { return arg < 0 ? cat("x", ~arg) : cat("t", arg); };
   const std::string a = name(t.args[0]), b = t.args.size() > 1 ? name(t.args[1]) : "";
   switch (t.op) {
-    case Op::add: return cat(a, " + ", b);
-    case Op::mul: return cat(a, " * ", b);
-    case Op::affine: return cat(a, " * (float)", t.attrs.real("scale", 1), " + (float)", t.attrs.real("shift"));
-    case Op::silu: return cat(a, " / (1 + __builtin_expf(-", a, "))");
-    case Op::gelu: return cat(a, " * 0.5f * (1 + __builtin_erff(", a, " * 0.70710678f))");
-    default: return "";
+    case Op::add:
+      return cat(a, " + ", b);
+    case Op::mul:
+      return cat(a, " * ", b);
+    case Op::affine:
+      return cat(a, " * (float)", t.attrs.real("scale", 1), " + (float)", t.attrs.real("shift"));
+    case Op::silu:
+      return cat(a, " / (1 + __builtin_expf(-", a, "))");
+    case Op::gelu:
+      return cat(a, " * 0.5f * (1 + __builtin_erff(", a, " * 0.70710678f))");
+    default:
+      return "";
   }
 }
 
 // The loop that a C++ backend would print.
 std::string source(const Chain& chain) {
   const char* type = chain.dtype == bfloat16 ? "unsigned short" : "float";
-  std::string text = "static inline float load(float x) { return x; }\nstatic inline void store(float x, float* p) { *p = x; }\n"
-                     "static inline float load(unsigned short x) { unsigned u = (unsigned)x << 16; float f; __builtin_memcpy(&f, &u, 4); return f; }\n"
-                     "static inline void store(float x, unsigned short* p) { unsigned u; __builtin_memcpy(&u, &x, 4); *p = (unsigned short)((u + 0x7fff + ((u >> 16) & 1)) >> 16); }\n"
-                     "extern \"C\" void chain(const void* const* in, void* out, long rows, long channels) {\n";
+  std::string text =
+      "static inline float load(float x) { return x; }\nstatic inline void store(float x, float* p) { *p = x; }\n"
+      "static inline float load(unsigned short x) { unsigned u = (unsigned)x << 16; float f; __builtin_memcpy(&f, &u, 4); return f; }\n"
+      "static inline void store(float x, unsigned short* p) { unsigned u; __builtin_memcpy(&u, &x, 4); *p = (unsigned short)((u + 0x7fff + ((u >> "
+      "16) & 1)) >> 16); }\n"
+      "extern \"C\" void chain(const void* const* in, void* out, long rows, long channels) {\n";
   const size_t inputs = chain.per_channel.size();
   for (size_t i = 0; i < inputs; ++i) text += cat("  const ", type, "* __restrict i", i, " = (const ", type, "*)in[", i, "];\n");
   text += cat("  ", type, "* __restrict y = (", type, "*)out;\n  for (long r = 0; r < rows; ++r)\n    for (long c = 0; c < channels; ++c) {\n");
-  for (size_t i = 0; i < inputs; ++i) text += cat("      const float x", i, " = load(i", i, chain.per_channel[i] ? "[c]" : "[r * channels + c]", ");\n");
+  for (size_t i = 0; i < inputs; ++i)
+    text += cat("      const float x", i, " = load(i", i, chain.per_channel[i] ? "[c]" : "[r * channels + c]", ");\n");
   const TileText program{std::string_view(chain.program)};
   size_t k = 0;
   for (const TileInstruction& t : program.instructions()) text += cat("      const float t", k++, " = ", expression(t), ";\n");
@@ -137,8 +148,10 @@ void bench(const Chain& chain, int rounds) {
   };
   std::vector<Contestant> contestants{{"VM", bind, [&] { stream->launch(*vm); }}};
   static int number = 0;  // a library that is loaded is found again by its name
-  for (const auto& [name, command] : {std::pair{"g++", "g++ -O3 -march=native"}, {"g++ fast-math", "g++ -O3 -march=native -ffast-math"},
-                                      {"LLVM", "clang++ -O3 -march=native"}, {"LLVM fast-math", "clang++ -O3 -march=native -ffast-math -fveclib=libmvec"}}) {
+  for (const auto& [name, command] : {std::pair{"g++", "g++ -O3 -march=native"},
+                                      {"g++ fast-math", "g++ -O3 -march=native -ffast-math"},
+                                      {"LLVM", "clang++ -O3 -march=native"},
+                                      {"LLVM fast-math", "clang++ -O3 -march=native -ffast-math -fveclib=libmvec"}}) {
     const Compiled compiled = compile(command, source(chain), number++);
     if (compiled.run)
       contestants.push_back({name, compiled.seconds, [&, run = compiled.run] { run(buffers.in.data(), buffers.out, chain.rows, chain.channels); }});
@@ -148,8 +161,9 @@ void bench(const Chain& chain, int rounds) {
   for (int round = 0; round < rounds; ++round)
     for (Contestant& c : contestants) c.best = std::min(c.best, time_of(c.run));
   for (const Contestant& c : contestants)
-    std::printf("| %s, %s [%ld, %ld] | %s | %.0f | %.2f | %.3g |\n", chain.name, std::string(dtype_name(chain.dtype)).c_str(), static_cast<long>(chain.rows), static_cast<long>(chain.channels),
-                c.name, 1e6 * c.best, c.best / contestants[0].best, 1e3 * c.compiling);
+    std::printf("| %s, %s [%ld, %ld] | %s | %.0f | %.2f | %.3g |\n", chain.name, std::string(dtype_name(chain.dtype)).c_str(),
+                static_cast<long>(chain.rows), static_cast<long>(chain.channels), c.name, 1e6 * c.best, c.best / contestants[0].best,
+                1e3 * c.compiling);
 }
 
 }  // namespace

@@ -185,13 +185,7 @@ bool add_own(const ConvKernel& kernel, const Shape& s, DType dtype, const Operan
   kernel.pack(spec, isa(), o.weight.get(), DType::float32, packed.get());
   const ConvPlan plan = kernel.plan(spec, isa(), 1, s.h, s.w, num_threads());
   const std::shared_ptr<void> workspace(allocate(plan.workspace_bytes()));
-  ConvArgs args{.x = o.x.get(),
-                .h = s.h,
-                .w = s.w,
-                .ldx = s.in_channels,
-                .y = o.y.get(),
-                .ldy = s.out_channels,
-                .bias = o.bias.data()};
+  ConvArgs args{.x = o.x.get(), .h = s.h, .w = s.w, .ldx = s.in_channels, .y = o.y.get(), .ldy = s.out_channels, .bias = o.bias.data()};
   if (s.post) args.residual = o.residual.get(), args.ld_residual = s.out_channels;
   contestants.push_back({std::string(kernel.name), false, [=] { kernel.run(spec, isa(), plan, packed.get(), args, workspace.get()); }});
   return true;

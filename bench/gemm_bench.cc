@@ -47,7 +47,7 @@ struct Shape {
   int64_t m, k, n;
 };
 // 512²: 1024 tokens of 640, 256 of 1280; 1024²: 4096 of 640, 1024 of 1280; the text's 77 x 2048; a time embedding.
-constexpr Shape kPlain[] = {{1024, 640, 640},    {4096, 640, 640},   {1024, 2560, 640},  {4096, 2560, 640}, {256, 1280, 1280}, {1024, 1280, 1280},
+constexpr Shape kPlain[] = {{1024, 640, 640},  {4096, 640, 640},   {1024, 2560, 640}, {4096, 2560, 640}, {256, 1280, 1280}, {1024, 1280, 1280},
                             {256, 5120, 1280}, {1024, 5120, 1280}, {512, 1280, 1280}, {77, 2048, 1280},  {1, 1280, 1280}};
 constexpr Shape kGeglu[] = {{1024, 640, 5120}, {4096, 640, 5120}, {256, 1280, 10240}, {1024, 1280, 10240}, {512, 1280, 10240}};
 
@@ -77,7 +77,8 @@ std::vector<Layer> layers() {
   auto add = [&](const Kind& kind, const char* epilogue, const Shape& s, bool bias, bool residual, bool geglu) {
     GemmSpec spec{.n = s.n, .k = s.k, .a = kind.a, .c = kind.c, .compute = kind.compute, .w = kind.w, .geglu = geglu};
     if (gemm_refuse(spec, isa())) return;
-    const std::string title = std::string(kind.name) + " " + epilogue + " " + std::to_string(s.m) + "x" + std::to_string(s.k) + "x" + std::to_string(s.n);
+    const std::string title =
+        std::string(kind.name) + " " + epilogue + " " + std::to_string(s.m) + "x" + std::to_string(s.k) + "x" + std::to_string(s.n);
     all.push_back({title, s, spec, bias, residual});
   };
   for (const Kind& kind : kinds) {
@@ -92,7 +93,11 @@ std::vector<Layer> layers() {
 struct Data {
   Memory a, w, bias, c, residual, a_scale;
   Data(const Layer& l)
-      : a(l.shape.m * l.shape.k * 4), w(l.shape.n * l.shape.k * 4), bias(l.shape.n * 4), c(l.shape.m * l.shape.n * 4), residual(l.shape.m * l.shape.n * 4),
+      : a(l.shape.m * l.shape.k * 4),
+        w(l.shape.n * l.shape.k * 4),
+        bias(l.shape.n * 4),
+        c(l.shape.m * l.shape.n * 4),
+        residual(l.shape.m * l.shape.n * 4),
         a_scale(l.shape.m * 4) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
@@ -160,7 +165,9 @@ class OneDnn {
     if (l.residual) args_[DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1] = memory(c_desc, engine_, d.residual.data);
     if (l.spec.geglu) {
       const RowInput value{c_.data, l.spec.c, n}, gate{static_cast<char*>(c_.data) + n / 2 * (f32 ? 4 : 2), l.spec.c, n};
-      pass_ = [=, out = RowOutput{d.c.data, l.spec.c, n / 2, nullptr}] { gated_rows({.hidden = value, .gate = gate, .rows = m, .channels = n / 2}, out); };
+      pass_ = [=, out = RowOutput{d.c.data, l.spec.c, n / 2, nullptr}] {
+        gated_rows({.hidden = value, .gate = gate, .rows = m, .channels = n / 2}, out);
+      };
     }
     stream_.wait();
   }
@@ -238,7 +245,9 @@ void compare(const Layer& l, int rounds) {
   const double flop = 2.0 * static_cast<double>(l.shape.m * l.shape.n) * static_cast<double>(l.shape.k);
   std::printf("%-34s", l.title.c_str());
   for (const Contestant& c : contestants) std::printf(" | %s %.3f ms %.0f GFLOP/s", c.name.c_str(), c.median() * 1e3, flop / c.median() * 1e-9);
-  if (has_strassen) std::printf(" | strassen: median %.3fx min %.3fx", contestants[0].median() / contestants[1].median(), contestants[0].minimum() / contestants[1].minimum());
+  if (has_strassen)
+    std::printf(" | strassen: median %.3fx min %.3fx", contestants[0].median() / contestants[1].median(),
+                contestants[0].minimum() / contestants[1].minimum());
   const auto others = contestants.begin() + 1 + has_strassen;
   if (others == contestants.end()) {
     std::printf(" | oneDNN has no kernel\n");

@@ -15,18 +15,21 @@ namespace {
 
 // Every so many of assets/emoji-xl/names.txt.
 constexpr const char* kThings[] = {
-    "grinning face", "smiling face with horns", "blue heart", "tooth", "zebra", "rooster", "sauropod", "cherry blossom", "lemon", "potato",
-    "meat on bone", "chocolate bar", "volcano", "tractor", "alarm clock", "snowman", "kite", "crown", "laptop", "package"};
+    "grinning face", "smiling face with horns", "blue heart", "tooth",   "zebra",       "rooster", "sauropod", "cherry blossom", "lemon",  "potato",
+    "meat on bone",  "chocolate bar",           "volcano",    "tractor", "alarm clock", "snowman", "kite",     "crown",          "laptop", "package"};
 
 std::vector<Image> draw(const std::string& model, int steps, int prompts, const std::function<void(DiffusionPipeline&)>& change) {
   auto pipe = DiffusionPipeline::from_pretrained(model, {.compile = {.mode = CompileMode::default_}});
   change(pipe);
   std::vector<Image> images;
-  for (int i = 0; i < prompts; ++i) images.push_back(pipe(kThings[i], {.num_inference_steps = steps, .seed = static_cast<uint64_t>(100 + i)}).images[0]);
+  for (int i = 0; i < prompts; ++i)
+    images.push_back(pipe(kThings[i], {.num_inference_steps = steps, .seed = static_cast<uint64_t>(100 + i)}).images[0]);
   return images;
 }
 
-void use_int8_attention(DiffusionPipeline& pipe) { pipe.unet().compile({.mode = CompileMode::default_, .sdpa = {SDPBackend::int8, SDPBackend::automatic}}); }
+void use_int8_attention(DiffusionPipeline& pipe) {
+  pipe.unet().compile({.mode = CompileMode::default_, .sdpa = {SDPBackend::int8, SDPBackend::automatic}});
+}
 
 double median(std::vector<double> v) {
   std::ranges::sort(v);

@@ -58,16 +58,31 @@ int run(const Options& o, const Common& common) {
   const double compiling = target.component().seconds_compiling(), preparing = target.component().seconds_preparing();
   const int64_t resident = peak_resident_bytes();
   if (common.json) {
-    print_line({{"component", target.name()}, {"model", o.model}, {"dtype", dtype_name(target.dtype())}, {"height", target.height()}, {"width", target.width()},
-                {"batch", o.batch}, {"threads", num_threads()}, {"compile", compile_mode_name(target.compile_options().mode)}, {"load_seconds", loading}, {"compile_seconds", compiling},
-                {"prepare_seconds", preparing}, {"first_seconds", first}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes},
-                {"peak_resident_bytes", resident}, {"min", sorted[0]}, {"median", median}, {"seconds", seconds}});
+    print_line({{"component", target.name()},
+                {"model", o.model},
+                {"dtype", dtype_name(target.dtype())},
+                {"height", target.height()},
+                {"width", target.width()},
+                {"batch", o.batch},
+                {"threads", num_threads()},
+                {"compile", compile_mode_name(target.compile_options().mode)},
+                {"load_seconds", loading},
+                {"compile_seconds", compiling},
+                {"prepare_seconds", preparing},
+                {"first_seconds", first},
+                {"arena_bytes", plan.arena_bytes},
+                {"constant_bytes", plan.constant_bytes},
+                {"peak_resident_bytes", resident},
+                {"min", sorted[0]},
+                {"median", median},
+                {"seconds", seconds}});
     return 0;
   }
-  print(cat(target.name(), " ", dtype_name(target.dtype()), " ", target.height(), "x", target.width(), " batch ", o.batch, ", ", num_threads(), " threads: min ",
-            fixed(sorted[0], 4), " s, median ", fixed(median, 4), " s of ", n, " (the first took ", fixed(first, 4), " s)\nloading ", fixed(loading, 3), " s, compiling ",
-            fixed(compiling, 3), " s, preparing ", fixed(preparing, 3), " s; planned ", bytes_text(static_cast<double>(plan.arena_bytes)), " activations and ",
-            bytes_text(static_cast<double>(plan.constant_bytes)), " weights, measured peak ", bytes_text(static_cast<double>(resident)), " resident\n"));
+  print(cat(target.name(), " ", dtype_name(target.dtype()), " ", target.height(), "x", target.width(), " batch ", o.batch, ", ", num_threads(),
+            " threads: min ", fixed(sorted[0], 4), " s, median ", fixed(median, 4), " s of ", n, " (the first took ", fixed(first, 4),
+            " s)\nloading ", fixed(loading, 3), " s, compiling ", fixed(compiling, 3), " s, preparing ", fixed(preparing, 3), " s; planned ",
+            bytes_text(static_cast<double>(plan.arena_bytes)), " activations and ", bytes_text(static_cast<double>(plan.constant_bytes)),
+            " weights, measured peak ", bytes_text(static_cast<double>(resident)), " resident\n"));
   return 0;
 }
 

@@ -45,8 +45,10 @@ void list(const CacheFolder& cache, const std::vector<CacheEntry>& entries) {
 int run(const Options& o, const Common& common) {
   const CacheFolder cache(o.cache.options());
   if (!cache.enabled()) {
-    if (common.json) print_json({{"enabled", false}});
-    else print("the cache is off\n");
+    if (common.json)
+      print_json({{"enabled", false}});
+    else
+      print("the cache is off\n");
     return 0;
   }
   const uint64_t freed = o.clear ? cache.clear() : 0;

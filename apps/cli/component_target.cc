@@ -52,7 +52,8 @@ void TargetOptions::add(Arguments& app) {
 
 ComponentTarget::ComponentTarget(const TargetOptions& options)
     : options_(options),
-      loaded_(load_pipeline(options.model, {.dtype = parse_dtype(options.dtype), .variant = options.variant, .cache = options.cache.options()}, true)) {
+      loaded_(
+          load_pipeline(options.model, {.dtype = parse_dtype(options.dtype), .variant = options.variant, .cache = options.cache.options()}, true)) {
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));
   // A call of that many pictures, without guidance: what it takes, at the batch that was asked for.
   const Prompts prompts(std::vector<std::string>(static_cast<size_t>(options_.batch)));
@@ -75,7 +76,8 @@ ComponentTarget::ComponentTarget(const TargetOptions& options)
   request_.sizes["batch"] = options_.batch;
   component_ = &loaded_->parts.model(part).component();
   component_->compile(options_.compile.options(name()));
-  if (!options_.compile.quantize.empty()) component_->quantize(options_.compile.quantization(graph(), component_->options(), weights(), request_.dtype));
+  if (!options_.compile.quantize.empty())
+    component_->quantize(options_.compile.quantization(graph(), component_->options(), weights(), request_.dtype));
   compile_ = component_->options();
 }
 
@@ -89,7 +91,8 @@ Plan ComponentTarget::plan() const {
 
 SessionLease ComponentTarget::session(Request& request) {
   if (!weights())
-    throw UserError(cat(options_.model, "/", component_->name(), " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
+    throw UserError(cat(options_.model, "/", component_->name(),
+                        " has no weights (.safetensors): expected a checkpoint; vivace make-random makes one from configs"));
   SessionLease session = component_->lease(request_, request);
   const int64_t vocabulary = vocabulary_of(graph());
   Generator noise(0);

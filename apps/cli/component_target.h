@@ -5,15 +5,15 @@
 #include <optional>
 #include <string>
 
-#include "options.h"
 #include "components/component.h"
+#include "options.h"
 #include "pipelines/loaded.h"
 
 namespace vivace::cli {
 
 struct TargetOptions {
   std::string model, component, dtype = "fp32", variant;  // without a component: the denoiser
-  std::optional<int64_t> height, width;  // of the picture; default: the model's size
+  std::optional<int64_t> height, width;                   // of the picture; default: the model's size
   int64_t batch = 1;
   CompileFlags compile;
   CacheFlags cache;  // of what max-autotune found; plans and weights are not kept
@@ -41,7 +41,8 @@ class ComponentTarget {
   // Before any pass, and compiled, without timing kernels unless --autotune-seconds says so.
   Graph graph() const { return component_->graph(request_); }
   Plan plan() const;
-  // Compiled, prepared, bound, and given inputs: normal noise, random token ids, timestep 500, time_ids of the size. Throws UserError without weights.
+  // Compiled, prepared, bound, and given inputs: normal noise, random token ids, timestep 500, time_ids of the size. Throws UserError without
+  // weights.
   SessionLease session(Request& request);
   const Component& component() const { return *component_; }
 

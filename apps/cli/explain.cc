@@ -35,10 +35,14 @@ int list_passes(const Common& common) {
 std::string arithmetic_of(DType dtype, const Target& machine) {
   const bool bf16 = machine.bfloat16_products;
   switch (dtype) {
-    case DType::float16: return "float16 storage, float32 arithmetic";
-    case DType::bfloat16: return cat("bfloat16 storage, ", bf16 ? "bfloat16 products summed in float32" : "float32 arithmetic (bfloat16 products are missing or slower here)",
-                                     machine.int16_products ? ", products of int16 where the error budget allows" : "");
-    default: return "float32 storage and arithmetic";
+    case DType::float16:
+      return "float16 storage, float32 arithmetic";
+    case DType::bfloat16:
+      return cat("bfloat16 storage, ",
+                 bf16 ? "bfloat16 products summed in float32" : "float32 arithmetic (bfloat16 products are missing or slower here)",
+                 machine.int16_products ? ", products of int16 where the error budget allows" : "");
+    default:
+      return "float32 storage and arithmetic";
   }
 }
 
@@ -50,8 +54,11 @@ std::string products(const CompileOptions& options, const Target& machine) {
   if (!machine.bfloat16_products && !machine.int16_products) return is + " is float32 here: nothing narrower is faster without AVX2";
   if (machine.int16_products)
     return cat(is, ": linears as products of int16 with a scale a row, whose error is TF32's, convolutions in ",
-               asked == MatmulPrecision::high ? "float32" : machine.bfloat16_products ? "bfloat16" : "float32 or, as Winograd, of int16 too");
-  return is + (asked == MatmulPrecision::high ? ": linears as three products of bfloat16 halves (bf16x3), convolutions in float32" : ": linears and convolutions as bfloat16 products (bf16)");
+               asked == MatmulPrecision::high ? "float32"
+               : machine.bfloat16_products    ? "bfloat16"
+                                              : "float32 or, as Winograd, of int16 too");
+  return is + (asked == MatmulPrecision::high ? ": linears as three products of bfloat16 halves (bf16x3), convolutions in float32"
+                                              : ": linears and convolutions as bfloat16 products (bf16)");
 }
 
 struct Totals {
@@ -87,9 +94,17 @@ nlohmann::json to_json(const Plan& plan, const std::vector<PlanStep>& program) {
     for (const auto& [kernel, reason] : step.refused) refused.push_back({{"kernel", kernel}, {"reason", reason}});
     nlohmann::json measured = nlohmann::json::array();
     for (const PlanCandidate& c : step.measured) measured.push_back({{"kernel", c.kernel}, {"tuning", c.tuning}, {"seconds", c.seconds}});
-    list.push_back({{"op", op_name(step.op)}, {"kernel", step.kernel}, {"scope", step.scope}, {"attributes", print_attrs(step.attrs)}, {"in", in},
-                    {"out", type_text(plan, step.out)}, {"flops", flops(plan, step)}, {"refused", refused}, {"pack", step.pack},
-                    {"tuning", step.tuning}, {"measured", measured}});
+    list.push_back({{"op", op_name(step.op)},
+                    {"kernel", step.kernel},
+                    {"scope", step.scope},
+                    {"attributes", print_attrs(step.attrs)},
+                    {"in", in},
+                    {"out", type_text(plan, step.out)},
+                    {"flops", flops(plan, step)},
+                    {"refused", refused},
+                    {"pack", step.pack},
+                    {"tuning", step.tuning},
+                    {"measured", measured}});
   }
   return list;
 }
@@ -104,12 +119,19 @@ std::string mode_text(CompileMode mode) {
 }
 
 nlohmann::json to_json(const PlanAutotuning& a) {
-  return {{"calls", a.calls}, {"different_calls", a.different_calls}, {"timed", a.timed}, {"settings", a.settings}, {"settings_each_call", a.settings_each_call}, {"seconds", a.seconds}, {"seconds_each_call", a.seconds_each_call}};
+  return {{"calls", a.calls},
+          {"different_calls", a.different_calls},
+          {"timed", a.timed},
+          {"settings", a.settings},
+          {"settings_each_call", a.settings_each_call},
+          {"seconds", a.seconds},
+          {"seconds_each_call", a.seconds_each_call}};
 }
 
 nlohmann::json to_json(const std::vector<PlanRegion>& regions) {
   nlohmann::json list = nlohmann::json::array();
-  for (const PlanRegion& r : regions) list.push_back({{"scope", r.scope}, {"occurrences", r.occurrences}, {"nodes", r.nodes}, {"seconds", r.seconds}});
+  for (const PlanRegion& r : regions)
+    list.push_back({{"scope", r.scope}, {"occurrences", r.occurrences}, {"nodes", r.nodes}, {"seconds", r.seconds}});
   return list;
 }
 
@@ -118,11 +140,25 @@ nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const To
   for (const auto& [names, size] : symbols(plan)) sizes[names] = size;
   for (const auto& [name, entry] : totals.kernels) kernels[name] = {{"steps", entry.first}, {"flops", entry.second}};
   for (const auto& [name, seconds] : plan.pass_seconds) passes[name] = seconds;
-  return {{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"arithmetic", arithmetic(target.dtype(), target.compile_options())}, {"isa", open_device()->target().level_name},
-          {"prepare", to_json(plan, plan.prepare)}, {"setup", to_json(plan, plan.setup)}, {"step", to_json(plan, plan.step)}, {"kernels", kernels},
-          {"flops", totals.flops}, {"arena_bytes", plan.arena_bytes}, {"constant_bytes", plan.constant_bytes}, {"pass_seconds", passes},
-          {"symbols", sizes}, {"guards", guards(plan)}, {"graph_breaks", totals.graph_breaks}, {"break_reasons", plan.graph_breaks},
-          {"mode", mode_text(target.compile_options().mode)}, {"autotuning", to_json(plan.autotuning)}, {"regions", to_json(plan.regions)}};
+  return {{"component", target.name()},
+          {"dtype", dtype_name(target.dtype())},
+          {"arithmetic", arithmetic(target.dtype(), target.compile_options())},
+          {"isa", open_device()->target().level_name},
+          {"prepare", to_json(plan, plan.prepare)},
+          {"setup", to_json(plan, plan.setup)},
+          {"step", to_json(plan, plan.step)},
+          {"kernels", kernels},
+          {"flops", totals.flops},
+          {"arena_bytes", plan.arena_bytes},
+          {"constant_bytes", plan.constant_bytes},
+          {"pass_seconds", passes},
+          {"symbols", sizes},
+          {"guards", guards(plan)},
+          {"graph_breaks", totals.graph_breaks},
+          {"break_reasons", plan.graph_breaks},
+          {"mode", mode_text(target.compile_options().mode)},
+          {"autotuning", to_json(plan.autotuning)},
+          {"regions", to_json(plan.regions)}};
 }
 
 std::string program_text(const Plan& plan, const std::vector<PlanStep>& program, std::string_view name) {
@@ -131,8 +167,9 @@ std::string program_text(const Plan& plan, const std::vector<PlanStep>& program,
   for (size_t i = 0; i < program.size(); ++i) {
     const PlanStep& step = program[i];
     const std::string attrs = print_attrs(step.attrs);
-    text += cat("  ", i, "  ", op_name(step.op), attrs.empty() ? "" : "(" + attrs + ")", step.pack ? " packed for " : " by ", step.kernel, step.tuning.empty() ? "" : " (" + step.tuning + ")",
-                step.scope.empty() ? "" : "  in " + step.scope, "\n     ", signature(plan, step), '\n');
+    text += cat("  ", i, "  ", op_name(step.op), attrs.empty() ? "" : "(" + attrs + ")", step.pack ? " packed for " : " by ", step.kernel,
+                step.tuning.empty() ? "" : " (" + step.tuning + ")", step.scope.empty() ? "" : "  in " + step.scope, "\n     ", signature(plan, step),
+                '\n');
     for (const auto& [kernel, reason] : step.refused) text += cat("     not ", kernel, ": ", reason, '\n');
     for (const PlanCandidate& c : step.measured)
       text += cat("     timed ", c.kernel, c.tuning.empty() ? " (its defaults)" : ' ' + c.tuning, ": ", fixed(c.seconds * 1e3, 3), " ms\n");
@@ -142,11 +179,13 @@ std::string program_text(const Plan& plan, const std::vector<PlanStep>& program,
 
 std::string totals_text(const ComponentTarget& target, const Plan& plan, const Totals& totals) {
   Table table({"kernel", "steps", "GFLOP"});
-  for (const auto& [name, entry] : totals.kernels) table.add({name, std::to_string(entry.first), entry.second > 0 ? fixed(entry.second / 1e9, 3) : ""});
+  for (const auto& [name, entry] : totals.kernels)
+    table.add({name, std::to_string(entry.first), entry.second > 0 ? fixed(entry.second / 1e9, 3) : ""});
   std::string text = table.text() + '\n';
-  text += cat(target.name(), ": ", arithmetic(target.dtype(), target.compile_options()), " on ", open_device()->target().level_name, "; ", totals.steps, " steps, ",
-              fixed(totals.flops / 1e9, 2), " GFLOP\n");
-  text += cat("activations ", bytes_text(static_cast<double>(plan.arena_bytes)), " at their peak, weights ", bytes_text(static_cast<double>(plan.constant_bytes)), " as prepared\n");
+  text += cat(target.name(), ": ", arithmetic(target.dtype(), target.compile_options()), " on ", open_device()->target().level_name, "; ",
+              totals.steps, " steps, ", fixed(totals.flops / 1e9, 2), " GFLOP\n");
+  text += cat("activations ", bytes_text(static_cast<double>(plan.arena_bytes)), " at their peak, weights ",
+              bytes_text(static_cast<double>(plan.constant_bytes)), " as prepared\n");
   text += cat("graph breaks: ", totals.graph_breaks, '\n');
   for (const std::string& reason : plan.graph_breaks) text += "  " + reason + '\n';
   text += "symbols:";
@@ -155,7 +194,8 @@ std::string totals_text(const ComponentTarget& target, const Plan& plan, const T
   for (const std::string& guard : guards(plan)) text += cat(' ', guard, ';');
   text += " every kernel accepts\n";
   text += "mode " + mode_text(target.compile_options().mode) + '\n' + search_text(plan);
-  if (plan.autotuning.timed < plan.autotuning.different_calls) text += "kernels are timed here only with --autotune-seconds; those that never were are the list's choice\n";
+  if (plan.autotuning.timed < plan.autotuning.different_calls)
+    text += "kernels are timed here only with --autotune-seconds; those that never were are the list's choice\n";
   text += "passes:";
   for (const auto& [name, seconds] : plan.pass_seconds) text += cat(' ', name, ' ', fixed(seconds * 1e3, 2), " ms;");
   text.back() = '\n';

@@ -1,4 +1,6 @@
 // vivace export: a pipeline compiled ahead of time, as a package.
+#include "vivace/export.h"
+
 #include <chrono>
 #include <cstdio>
 
@@ -7,7 +9,6 @@
 #include "interrupt.h"
 #include "options.h"
 #include "vivace/error.h"
-#include "vivace/export.h"
 
 namespace vivace::cli {
 namespace {
@@ -36,8 +37,11 @@ int run(const Options& o, const Common& common) {
   ExportOptions options{.sizes = {}, .batch = o.batch, .clip_skip = o.clip_skip, .weights = !o.no_weights, .on_file = nullptr};
   for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
   const auto begin = std::chrono::steady_clock::now();
-  DiffusionPipeline pipe =
-      DiffusionPipeline::from_pretrained(o.model, {.dtype = parse_dtype(o.dtype), .variant = o.variant, .compile = o.compile.options(), .compile_components = o.compile.named(), .cache = o.cache.options()});
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(o.model, {.dtype = parse_dtype(o.dtype),
+                                                                        .variant = o.variant,
+                                                                        .compile = o.compile.options(),
+                                                                        .compile_components = o.compile.named(),
+                                                                        .cache = o.cache.options()});
   if (o.height || o.width) {
     const Size own = pipe.default_size();
     options.sizes.insert(options.sizes.begin(), {o.height.value_or(own.first), o.width.value_or(own.second)});

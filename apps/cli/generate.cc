@@ -35,7 +35,8 @@ std::filesystem::path numbered(const std::filesystem::path& path, size_t i, size
 }
 
 // Model, prompt and settings, so that a picture can be made again.
-TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const PipelineOutput& out, const Prompts& prompts, size_t image) {
+TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const PipelineOutput& out, const Prompts& prompts,
+                    size_t image) {
   const size_t prompt = image / static_cast<size_t>(o.images);
   TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"prompt", prompts[prompt]}, {"seed", std::to_string(out.seeds[0])}};
   if (!o.negative_prompt.empty()) text.emplace_back("negative_prompt", o.negative_prompt[o.negative_prompt.size() > 1 ? prompt : 0]);
@@ -45,7 +46,8 @@ TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& p
   return text;
 }
 
-nlohmann::json figures(const PipelineOutput& out, double loading, const std::vector<ComponentFigures>& components, const std::vector<std::string>& files) {
+nlohmann::json figures(const PipelineOutput& out, double loading, const std::vector<ComponentFigures>& components,
+                       const std::vector<std::string>& files) {
   const Timings& t = out.timings;
   const CallCounters& n = out.counters;
   nlohmann::json memory = nlohmann::json::object();
@@ -59,18 +61,28 @@ nlohmann::json figures(const PipelineOutput& out, double loading, const std::vec
   return {{"files", files},
           {"seeds", out.seeds},
           {"seconds",
-           {{"load", loading}, {"encode_prompt", t.encode_prompt}, {"prepare", t.prepare}, {"steps", t.steps}, {"decode", t.decode}, {"total", loading + t.total},
-            {"compiling", compiling}, {"resizing", resizing}, {"preparing_weights", preparing}}},
+           {{"load", loading},
+            {"encode_prompt", t.encode_prompt},
+            {"prepare", t.prepare},
+            {"steps", t.steps},
+            {"decode", t.decode},
+            {"total", loading + t.total},
+            {"compiling", compiling},
+            {"resizing", resizing},
+            {"preparing_weights", preparing}}},
           {"counters",
-           {{"plans_compiled", n.plans_compiled}, {"plans_resized", n.plans_resized}, {"guards_failed", n.guards_failed},
-            {"loop_allocations", n.loop_allocations}, {"loop_host_device_syncs", n.loop_host_device_syncs}}},
+           {{"plans_compiled", n.plans_compiled},
+            {"plans_resized", n.plans_resized},
+            {"guards_failed", n.guards_failed},
+            {"loop_allocations", n.loop_allocations},
+            {"loop_host_device_syncs", n.loop_host_device_syncs}}},
           {"bytes", {{"plans", memory}, {"peak_resident", peak_resident_bytes()}}}};
 }
 
 void print_phases(const PipelineOutput& out, double loading, const std::vector<ComponentFigures>& components) {
   const Timings& t = out.timings;
-  std::fprintf(stderr, "loading %.3f s, prompt %.3f s, preparing %.3f s, %zu steps %.3f s, decoding %.3f s; total %.3f s\n", loading, t.encode_prompt, t.prepare,
-               t.steps.size(), sum(t.steps), t.decode, loading + t.total);
+  std::fprintf(stderr, "loading %.3f s, prompt %.3f s, preparing %.3f s, %zu steps %.3f s, decoding %.3f s; total %.3f s\n", loading, t.encode_prompt,
+               t.prepare, t.steps.size(), sum(t.steps), t.decode, loading + t.total);
   const CallCounters& n = out.counters;
   std::fprintf(stderr, "%lld plans compiled, %lld resized, %lld guards failed; in the loop %lld allocations, %lld host-device syncs\n",
                static_cast<long long>(n.plans_compiled), static_cast<long long>(n.plans_resized), static_cast<long long>(n.guards_failed),

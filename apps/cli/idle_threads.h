@@ -4,7 +4,8 @@
 
 namespace vivace::cli {
 
-// GNU OpenMP reads its settings once, before main: unless the user has chosen them, sets them and starts the program again in the same process (5 ms).
+// GNU OpenMP reads its settings once, before main: unless the user has chosen them, sets them and starts the program again in the same process (5
+// ms).
 void spin_briefly(char** argv);
 
 }  // namespace vivace::cli

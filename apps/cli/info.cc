@@ -76,8 +76,14 @@ std::string dtypes_text(const Listing& l) {
 nlohmann::json to_json(const Listing& l) {
   nlohmann::json blocks = nlohmann::json::array();
   for (const RepeatedBlock& b : l.blocks) blocks.push_back({{"class", b.class_name}, {"count", b.scopes.size()}, {"kinds", b.kinds}});
-  return {{"class", l.class_name}, {"parameters", l.parameters}, {"files", l.files}, {"file_bytes", l.file_bytes}, {"dtypes", l.dtypes},
-          {"repeated_blocks", blocks}, {"arena_bytes", l.arena_bytes}, {"constant_bytes", l.constant_bytes}};
+  return {{"class", l.class_name},
+          {"parameters", l.parameters},
+          {"files", l.files},
+          {"file_bytes", l.file_bytes},
+          {"dtypes", l.dtypes},
+          {"repeated_blocks", blocks},
+          {"arena_bytes", l.arena_bytes},
+          {"constant_bytes", l.constant_bytes}};
 }
 
 // "CLIPTextModel" of ["transformers", "CLIPTextModel"]; empty for a component that is left out.
@@ -88,7 +94,8 @@ std::string class_of(const Config& index, const std::string& name) {
 }
 
 int run(TargetOptions o, const Common& common) {
-  if (!fs::is_directory(o.model)) throw UserError(cat("no model folder at ", o.model, ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
+  if (!fs::is_directory(o.model))
+    throw UserError(cat("no model folder at ", o.model, ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
   const Config index = Config::read(fs::path(o.model) / "model_index.json");
   const std::string pipeline = index.get<std::string>("_class_name");
   o.component.clear();
@@ -106,23 +113,31 @@ int run(TargetOptions o, const Common& common) {
   if (common.json) {
     nlohmann::json components = nlohmann::json::object();
     for (const Listing& l : listings) components[l.name] = to_json(l);
-    print_json({{"model", o.model}, {"class", pipeline}, {"height", denoiser.height()}, {"width", denoiser.width()}, {"batch", o.batch}, {"dtype", dtype_name(denoiser.dtype())},
-                {"components", components}, {"others", others}});
+    print_json({{"model", o.model},
+                {"class", pipeline},
+                {"height", denoiser.height()},
+                {"width", denoiser.width()},
+                {"batch", o.batch},
+                {"dtype", dtype_name(denoiser.dtype())},
+                {"components", components},
+                {"others", others}});
     return 0;
   }
   print(cat(o.model, ": ", pipeline, "\n\n"));
   Table table({"component", "class", "parameters", "on disk", "files", "stored as", "activations", "weights"});
   double parameters = 0, disk = 0, weights = 0;
   for (const Listing& l : listings) {
-    table.add({l.name, l.class_name, count_text(static_cast<double>(l.parameters)), bytes_text(static_cast<double>(l.file_bytes)), std::to_string(l.files), dtypes_text(l),
-               bytes_text(static_cast<double>(l.arena_bytes)), bytes_text(static_cast<double>(l.constant_bytes))});
+    table.add({l.name, l.class_name, count_text(static_cast<double>(l.parameters)), bytes_text(static_cast<double>(l.file_bytes)),
+               std::to_string(l.files), dtypes_text(l), bytes_text(static_cast<double>(l.arena_bytes)),
+               bytes_text(static_cast<double>(l.constant_bytes))});
     parameters += static_cast<double>(l.parameters);
     disk += static_cast<double>(l.file_bytes);
     weights += static_cast<double>(l.constant_bytes);
   }
   print(table.text());
-  print(cat("\nIn all ", count_text(parameters), " parameters, ", bytes_text(disk), " on disk. Activations (at their peak) and weights (as prepared: ", bytes_text(weights),
-            " in all) are what the plans of a ", denoiser.height(), " x ", denoiser.width(), " picture in ", o.dtype, " take, at batch ", o.batch, " of the denoiser.\n"));
+  print(cat("\nIn all ", count_text(parameters), " parameters, ", bytes_text(disk),
+            " on disk. Activations (at their peak) and weights (as prepared: ", bytes_text(weights), " in all) are what the plans of a ",
+            denoiser.height(), " x ", denoiser.width(), " picture in ", o.dtype, " take, at batch ", o.batch, " of the denoiser.\n"));
   for (const Listing& l : listings)
     if (const std::string blocks = blocks_text(l.blocks); !blocks.empty()) print(cat(l.name, " repeats ", blocks, "\n"));
   for (const auto& [name, class_name] : others.items()) print(cat(name, ": ", class_name.get<std::string>(), "\n"));

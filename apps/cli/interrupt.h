@@ -1,6 +1,6 @@
 // Ctrl-C. A run that has written nothing yet has nothing to clean up, so the signal ends the process at once: within a step, a weight file's
-// preparation or a decode alike. While an Uninterrupted lives, the signal is remembered instead: calls of a pipeline end by interruption(), and other code at
-// work looks at interrupted(). A second signal ends the process at once.
+// preparation or a decode alike. While an Uninterrupted lives, the signal is remembered instead: calls of a pipeline end by interruption(), and other
+// code at work looks at interrupted(). A second signal ends the process at once.
 #pragma once
 
 #include <stop_token>

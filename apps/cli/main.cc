@@ -34,7 +34,8 @@ void hold_standard_streams() {
 
 int run(int argc, char** argv) {
   Arguments program("vivace", "Vivace runs Diffusers checkpoints. Try: vivace generate \"a red apple\" -o apple.png");
-  program.add_action("--version", [] { throw Printed{std::string("vivace ") + VIVACE_VERSION + '\n'}; }, "Print the version");
+  program.add_action(
+      "--version", [] { throw Printed{std::string("vivace ") + VIVACE_VERSION + '\n'}; }, "Print the version");
   Common common;
   program.add_option("--threads", common.threads, "Threads; default: all cores this process may use");
   program.add_flag("--pin-threads", common.pin_threads, "Bind each thread to a core of its own");
@@ -42,8 +43,8 @@ int run(int argc, char** argv) {
   program.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory");
   program.add_flag("--json", common.json, "Print figures as JSON");
   std::vector<Command> commands;
-  for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_tune, add_bench, add_bench_component, add_cache,
-                         add_export, add_make_random, add_quantize})
+  for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_tune, add_bench, add_bench_component,
+                         add_cache, add_export, add_make_random, add_quantize})
     commands.push_back(add(program, common));
   try {
     program.parse(std::vector<std::string>(argv + 1, argv + argc));

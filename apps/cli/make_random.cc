@@ -6,9 +6,9 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "commands.h"
+#include "components/random_checkpoint.h"
 #include "interrupt.h"
 #include "output.h"
-#include "components/random_checkpoint.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -24,7 +24,8 @@ struct Options {
 // "5GB", "200MB", "1000000": as save_pretrained's max_shard_size.
 int64_t parse_size(const std::string& text) {
   if (text.empty()) return 0;
-  constexpr std::pair<std::string_view, double> kUnits[] = {{"KiB", 1024.}, {"MiB", 1048576.}, {"GiB", 1073741824.}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"", 1}};
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"KiB", 1024.}, {"MiB", 1048576.}, {"GiB", 1073741824.}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"", 1}};
   const auto& [unit, scale] = *std::ranges::find_if(kUnits, [&](const auto& u) { return text.ends_with(u.first); });
   const double bytes = parse_number<double>(text.substr(0, text.size() - unit.size()), "--max-shard-size") * scale;
   if (!(bytes >= 1 && bytes < 1e18)) throw UsageError(cat("--max-shard-size is \"", text, "\": expected a size such as 200MB or 5GB"));
@@ -45,7 +46,8 @@ void borrow_tokenizers(const Options& o, const Common& common) {
 }
 
 int run(const Options& o, const Common& common) {
-  RandomCheckpointOptions options{.dtype = parse_dtype(o.dtype), .seed = o.seed, .max_shard_bytes = parse_size(o.max_shard_size), .on_tensor = nullptr};
+  RandomCheckpointOptions options{
+      .dtype = parse_dtype(o.dtype), .seed = o.seed, .max_shard_bytes = parse_size(o.max_shard_size), .on_tensor = nullptr};
   options.on_tensor = [](const std::string& component, const std::string& tensor) {
     if (interrupted()) throw Interrupted("stopped");
     info(component, ": ", tensor);

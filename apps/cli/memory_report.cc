@@ -3,8 +3,8 @@
 #include <optional>
 
 #include "base/log.h"
-#include "output.h"
 #include "components/component.h"
+#include "output.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -14,7 +14,8 @@ std::vector<ComponentFigures> component_figures(DiffusionPipeline& pipe) {
   const auto add = [&](Model& model) {
     const Component& c = model.component();
     if (c.seconds_compiling() > 0)
-      result.push_back({c.name(), c.seconds_compiling(), c.seconds_resizing(), c.seconds_preparing(), static_cast<int64_t>(c.arena_bytes()), static_cast<int64_t>(c.constant_bytes())});
+      result.push_back({c.name(), c.seconds_compiling(), c.seconds_resizing(), c.seconds_preparing(), static_cast<int64_t>(c.arena_bytes()),
+                        static_cast<int64_t>(c.constant_bytes())});
   };
   for (const std::string& name : pipe.models()) add(pipe.model(name));
   return result;
@@ -24,8 +25,8 @@ std::string memory_table(const std::vector<ComponentFigures>& components) {
   Table table({"component", "compiling", "resizing", "preparing weights", "activations (planned)", "weights (prepared)"});
   double activations = 0, weights = 0;
   for (const ComponentFigures& c : components) {
-    table.add({c.name, fixed(c.seconds_compiling, 3) + " s", fixed(c.seconds_resizing, 3) + " s", fixed(c.seconds_preparing, 3) + " s", bytes_text(static_cast<double>(c.arena_bytes)),
-               bytes_text(static_cast<double>(c.constant_bytes))});
+    table.add({c.name, fixed(c.seconds_compiling, 3) + " s", fixed(c.seconds_resizing, 3) + " s", fixed(c.seconds_preparing, 3) + " s",
+               bytes_text(static_cast<double>(c.arena_bytes)), bytes_text(static_cast<double>(c.constant_bytes))});
     activations += static_cast<double>(c.arena_bytes);
     weights += static_cast<double>(c.constant_bytes);
   }

@@ -19,12 +19,11 @@
 namespace vivace::cli {
 namespace {
 
-std::optional<Size> size_of(const std::vector<int64_t>& values) {
-  return values.empty() ? std::nullopt : std::optional(Size{values[0], values[1]});
-}
+std::optional<Size> size_of(const std::vector<int64_t>& values) { return values.empty() ? std::nullopt : std::optional(Size{values[0], values[1]}); }
 
 int64_t given_size(std::optional<int64_t> value, const char* name) {
-  if (value && *value <= 0) throw UsageError(cat("--", name, " is ", *value, ": expected a positive number of pixels, a multiple of the VAE's scale (8 for SDXL)"));
+  if (value && *value <= 0)
+    throw UsageError(cat("--", name, " is ", *value, ": expected a positive number of pixels, a multiple of the VAE's scale (8 for SDXL)"));
   return value.value_or(0);
 }
 
@@ -59,7 +58,8 @@ std::vector<ModeFor> parse_modes(const std::vector<std::string>& texts) {
       const size_t comma = text.find(',', begin);
       result.push_back({mode, text.substr(begin, comma == std::string::npos ? comma : comma - begin)});
       if (std::ranges::count(component_names(), result.back().component) == 0)
-        throw UsageError(cat("--compile ", text, ": unknown component \"", result.back().component, "\": expected one of ", joined(component_names())));
+        throw UsageError(
+            cat("--compile ", text, ": unknown component \"", result.back().component, "\": expected one of ", joined(component_names())));
       begin = comma == std::string::npos ? comma : comma + 1;
     }
   }
@@ -73,13 +73,15 @@ void CompileFlags::add(Arguments& app) {
   app.add_option("--compile", modes,
                  "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs; for unet and vae, or MODE:COMPONENTS as in "
                  "max-autotune:unet,vae.decode (unet, vae, vae.decode, vae.encode, text_encoder, text_encoder_2); may be given several times");
-  app.add_option("--regional", regional,
-                 "Compile each kind of the UNet's repeated blocks once and leave the rest eager; --regional=auto: whatever repeats, in each component")
+  app.add_option(
+         "--regional", regional,
+         "Compile each kind of the UNet's repeated blocks once and leave the rest eager; --regional=auto: whatever repeats, in each component")
       .implies("blocks");
   app.add_flag("--fullgraph", fullgraph, "A graph break is an error");
-  app.add_option("--error-budget", error_budget,
-                 "The largest relative error that a layer may have by a faster algorithm in max-autotune (Winograd, Strassen, products of int16): 0 for "
-                 "none, 1e-5, or LAYER=1e-3 of one alone; default: 2e-6 in fp32, else what the dtype's rounding hides; may be given several times");
+  app.add_option(
+      "--error-budget", error_budget,
+      "The largest relative error that a layer may have by a faster algorithm in max-autotune (Winograd, Strassen, products of int16): 0 for "
+      "none, 1e-5, or LAYER=1e-3 of one alone; default: 2e-6 in fp32, else what the dtype's rounding hides; may be given several times");
   app.add_flag("--dynamic", dynamic, "One plan for all sizes instead of one a size");
   app.add_flag("--no-duck-shape", no_duck_shape, "With --dynamic: sizes that are equal in the first call may differ in the next");
   app.add_flag("--fuse-qkv", fuse_qkv, "Q, K, V (and K, V) of an attention as one GEMM, without --compile too");
@@ -98,18 +100,20 @@ void CompileFlags::add(Arguments& app) {
 void CompileFlags::add_quantize(Arguments& app) {
   app.group(Group::memory);
   app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-weight-only, float8-weight-only");
-  app.add_option("--quantize-component", quantize_component, "A component that --quantize is for, such as transformer or text_encoder_2; may be given several times; default: the denoiser");
+  app.add_option("--quantize-component", quantize_component,
+                 "A component that --quantize is for, such as transformer or text_encoder_2; may be given several times; default: the denoiser");
   app.add_option("--quantize-filter", quantize_filter,
                  "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, a file of names, or terms such as "
                  "in>=640,name~attn1");
   app.add_option("--quantize-export", quantize_export, "File for the names of the layers chosen, which --quantize-filter takes");
 }
 
-LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, const ComponentCache* cache) const {
+LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype,
+                                             const ComponentCache* cache) const {
   const Quantization kind = parse_quantization(quantize);
   const std::string filter = !quantize_filter.empty() ? quantize_filter : kind == Quantization::int8_dynamic ? "measured" : "all";
-  LayerQuantization layers =
-      choose_layers(graph, options, kind, filter == "measured" ? measured_filter(graph, options, weights, dtype, kind, cache) : parse_quantize_filter(filter));
+  LayerQuantization layers = choose_layers(
+      graph, options, kind, filter == "measured" ? measured_filter(graph, options, weights, dtype, kind, cache) : parse_quantize_filter(filter));
   if (quantize_export.empty()) return layers;
   std::string text = cat("# ", quantize, ", filter ", filter, '\n');
   for (const auto& [name, chosen] : layers) text += name + '\n';
@@ -133,14 +137,22 @@ void CompileFlags::quantize_components(DiffusionPipeline& pipe, const CallOption
 }
 
 CompileOptions CompileFlags::options(const std::string& component) const {
-  if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty())) throw UsageError("--quantize-filter and --quantize-export need --quantize");
-  CompileOptions o{.fullgraph = fullgraph, .disable_passes = disable_passes, .sdpa = parse_sdp_backends(sdpa), .error_budget = parse_error_budget(error_budget),
-                   .dynamic = dynamic, .use_duck_shape = !no_duck_shape, .fuse_qkv = fuse_qkv, .float32_matmul_precision = parse_matmul_precision(matmul_precision),
+  if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty()))
+    throw UsageError("--quantize-filter and --quantize-export need --quantize");
+  CompileOptions o{.fullgraph = fullgraph,
+                   .disable_passes = disable_passes,
+                   .sdpa = parse_sdp_backends(sdpa),
+                   .error_budget = parse_error_budget(error_budget),
+                   .dynamic = dynamic,
+                   .use_duck_shape = !no_duck_shape,
+                   .fuse_qkv = fuse_qkv,
+                   .float32_matmul_precision = parse_matmul_precision(matmul_precision),
                    .on_autotune = show_autotuning};
   if (autotune_seconds) o.autotune_seconds = *autotune_seconds;
   if (!(o.autotune_seconds >= 0)) throw UsageError(cat("--autotune-seconds is ", o.autotune_seconds, ": expected 0 or more"));
   for (const std::string& flag : compiler_flags) set_compiler_flag(o.flags, flag);
-  if (!regional.empty() && regional != "blocks" && regional != "auto") throw UsageError(cat("--regional is \"", regional, "\": expected --regional or --regional=auto"));
+  if (!regional.empty() && regional != "blocks" && regional != "auto")
+    throw UsageError(cat("--regional is \"", regional, "\": expected --regional or --regional=auto"));
   if (!regional.empty() && std::ranges::none_of(parse_modes(modes), [](const ModeFor& m) { return m.mode != CompileMode::off; }))
     throw UsageError("--regional says what is compiled: it needs --compile with a mode other than off");
   size_t best = 0;  // the longest name that fits: "vae.decode" before "vae" before none
@@ -172,7 +184,8 @@ void CacheFlags::add(Arguments& app) {
 
 CacheOptions CacheFlags::options() const {
   CacheOptions options{.enabled = !off, .folder = folder, .max_bytes = std::nullopt};
-  if (!size.empty() && !(options.max_bytes = parse_bytes(size))) throw UsageError(cat("--cache-size is \"", size, "\": expected bytes, as 500M or 20G"));
+  if (!size.empty() && !(options.max_bytes = parse_bytes(size)))
+    throw UsageError(cat("--cache-size is \"", size, "\": expected bytes, as 500M or 20G"));
   return options;
 }
 
@@ -290,8 +303,8 @@ std::string settings_text(const Arguments& arguments, const PictureOptions& o, D
   const DType own = pipe.model(pipe.models().back()).dtype();
   const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
   const std::optional<int> steps = recipe.timesteps(call).num_inference_steps;  // none where timesteps or sigmas were given
-  std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale, " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype,
-                         " height=", image.height(), " width=", image.width());
+  std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
+                         " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype, " height=", image.height(), " width=", image.width());
   // The rest as it was given.
   for (const Option* option : arguments.options()) {
     if (option->is_text() || !option->given()) continue;

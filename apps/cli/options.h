@@ -26,7 +26,8 @@ struct CompileFlags {
   void add_quantize(Arguments& app);  // a part of add()
   // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
   // Throws UsageError for an unknown name, UserError for files.
-  LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, const ComponentCache* cache = nullptr) const;
+  LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype,
+                                 const ComponentCache* cache = nullptr) const;
   // Quantises the denoiser, or the components named, as --quantize says, where it was given; what is measured is measured for such a call.
   void quantize_components(DiffusionPipeline& pipe, const CallOptions& call) const;
   // Of one component: the mode that names it, else the mode without components, else off. All throw UsageError for an unknown name.
@@ -77,7 +78,8 @@ struct PictureOptions {
 // `texts`, and the lines of `file` where one is named, as UTF-8.
 std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file = "");
 
-// "model=... num_inference_steps=... guidance_scale=...": what makes `image` again, with prompt and seed. `arguments`: the subcommand's, after parsing.
+// "model=... num_inference_steps=... guidance_scale=...": what makes `image` again, with prompt and seed. `arguments`: the subcommand's, after
+// parsing.
 std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image);
 
 }  // namespace vivace::cli

@@ -88,13 +88,21 @@ std::vector<std::pair<std::string, Share>> largest_first(const Shares& shares) {
   return sorted;
 }
 
-std::vector<std::string> header(const char* what, const char* which) { return {what, which, "ms", "%", "GFLOP", "GFLOP/s", "% of peak", "% of memory"}; }
+std::vector<std::string> header(const char* what, const char* which) {
+  return {what, which, "ms", "%", "GFLOP", "GFLOP/s", "% of peak", "% of memory"};
+}
 
 std::vector<std::string> cells(const std::string& name, const Share& s, double total) {
   const double seconds = std::max(s.seconds, 1e-12);
   const bool computes = s.flops > 0;
-  return {name, std::to_string(s.steps), fixed(s.seconds * 1e3, 3), fixed(100 * s.seconds / std::max(total, 1e-12), 1), computes ? fixed(s.flops / 1e9, 3) : "",
-          computes ? fixed(s.flops / 1e9 / seconds, 1) : "", computes ? fixed(100 * s.at_peak / seconds, 1) : "", fixed(100 * s.at_bandwidth / seconds, 1)};
+  return {name,
+          std::to_string(s.steps),
+          fixed(s.seconds * 1e3, 3),
+          fixed(100 * s.seconds / std::max(total, 1e-12), 1),
+          computes ? fixed(s.flops / 1e9, 3) : "",
+          computes ? fixed(s.flops / 1e9 / seconds, 1) : "",
+          computes ? fixed(100 * s.at_peak / seconds, 1) : "",
+          fixed(100 * s.at_bandwidth / seconds, 1)};
 }
 
 std::string share_table(const char* what, const Shares& shares, double total) {
@@ -119,7 +127,11 @@ std::string slowest_table(const Timed& t, int top) {
 
 nlohmann::json to_json(const Share& s) {
   const double seconds = std::max(s.seconds, 1e-12);
-  return {{"steps", s.steps}, {"seconds", s.seconds}, {"flops", s.flops}, {"share_of_peak", s.at_peak / seconds}, {"share_of_memory", s.at_bandwidth / seconds}};
+  return {{"steps", s.steps},
+          {"seconds", s.seconds},
+          {"flops", s.flops},
+          {"share_of_peak", s.at_peak / seconds},
+          {"share_of_memory", s.at_bandwidth / seconds}};
 }
 
 nlohmann::json to_json(const Shares& shares) {
@@ -133,17 +145,24 @@ nlohmann::json to_json(const Timed& t) {
   for (size_t i = 0; i < t.steps.size(); ++i) {
     nlohmann::json step = to_json(t.share(i));
     step.erase("steps");
-    step.update({{"op", op_name(t.steps[i].op)}, {"kernel", t.steps[i].kernel}, {"tuning", t.steps[i].tuning}, {"scope", t.steps[i].scope}, {"types", signature(t.plan, t.steps[i])}});
+    step.update({{"op", op_name(t.steps[i].op)},
+                 {"kernel", t.steps[i].kernel},
+                 {"tuning", t.steps[i].tuning},
+                 {"scope", t.steps[i].scope},
+                 {"types", signature(t.plan, t.steps[i])}});
     list.push_back(std::move(step));
   }
   return list;
 }
 
-nlohmann::json to_json(const MachinePeak& p) { return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int16", p.int16}, {"int8", p.int8}, {"bytes", p.bytes}}; }
+nlohmann::json to_json(const MachinePeak& p) {
+  return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int16", p.int16}, {"int8", p.int8}, {"bytes", p.bytes}};
+}
 
 std::string peak_text(const MachinePeak& p) {
-  return cat("this machine, measured on ", num_threads(), " threads with ", open_device()->target().level_name, ": ", fixed(p.float32 / 1e9, 0), " GFLOP/s in float32, ",
-             fixed(p.bfloat16 / 1e9, 0), " in bfloat16, ", fixed(p.int16 / 1e9, 0), " GOP/s in int16, ", fixed(p.int8 / 1e9, 0), " in int8; ", fixed(p.bytes / 1e9, 1),
+  return cat("this machine, measured on ", num_threads(), " threads with ", open_device()->target().level_name, ": ", fixed(p.float32 / 1e9, 0),
+             " GFLOP/s in float32, ", fixed(p.bfloat16 / 1e9, 0), " in bfloat16, ", fixed(p.int16 / 1e9, 0), " GOP/s in int16, ",
+             fixed(p.int8 / 1e9, 0), " in int8; ", fixed(p.bytes / 1e9, 1),
              " GB/s read from memory (more than 100 % came out of a cache; Winograd's arithmetic is counted as a direct convolution's)\n");
 }
 
@@ -239,15 +258,28 @@ int run(const Options& o, const Common& common) {
   double total_flops = 0;
   for (const auto& [name, share] : by_op) total_flops += share.flops;
   if (common.json) {
-    print_json({{"component", target.name()}, {"dtype", dtype_name(target.dtype())}, {"height", target.height()}, {"width", target.width()}, {"batch", o.batch},
-                {"threads", num_threads()}, {"runs", o.runs}, {"setup_seconds", setup.total()}, {"step_seconds", step.total()}, {"flops", total_flops},
-                {"peak", to_json(peak)}, {"by_kernel", to_json(by_kernel)}, {"by_op", to_json(by_op)}, {"by_block", to_json(by_block)}, {"step", to_json(step)}});
+    print_json({{"component", target.name()},
+                {"dtype", dtype_name(target.dtype())},
+                {"height", target.height()},
+                {"width", target.width()},
+                {"batch", o.batch},
+                {"threads", num_threads()},
+                {"runs", o.runs},
+                {"setup_seconds", setup.total()},
+                {"step_seconds", step.total()},
+                {"flops", total_flops},
+                {"peak", to_json(peak)},
+                {"by_kernel", to_json(by_kernel)},
+                {"by_op", to_json(by_op)},
+                {"by_block", to_json(by_block)},
+                {"step", to_json(step)}});
     return 0;
   }
   print(share_table("kernel", by_kernel, step.total()) + share_table("op", by_op, step.total()) + share_table("block", by_block, step.total()));
   if (o.top > 0) print(slowest_table(step, o.top));
-  print(cat(target.name(), " in ", dtype_name(target.dtype()), " on ", num_threads(), " threads: ", fixed(step.total() * 1e3, 2), " ms a call (fastest of ", o.runs, "), ",
-            fixed(total_flops / 1e9, 2), " GFLOP, ", fixed(total_flops / 1e9 / std::max(step.total(), 1e-12), 1), " GFLOP/s"));
+  print(cat(target.name(), " in ", dtype_name(target.dtype()), " on ", num_threads(), " threads: ", fixed(step.total() * 1e3, 2),
+            " ms a call (fastest of ", o.runs, "), ", fixed(total_flops / 1e9, 2), " GFLOP, ",
+            fixed(total_flops / 1e9 / std::max(step.total(), 1e-12), 1), " GFLOP/s"));
   print(plan.setup.empty() ? std::string("\n") : cat("; setup ", fixed(setup.total() * 1e3, 2), " ms\n"));
   print(peak_text(peak));
   return 0;

@@ -42,11 +42,13 @@ void Progress::step(int done, int steps, double seconds) {
   if (!shown_ || done < 1 || steps < 1) return;
   const double each = seconds_ / done;
   if (terminal_) {
-    std::fprintf(stderr, "\r%3d%% %s %d/%d  %.3g s/%s, %s left ", 100 * done / steps, bar(done, steps).c_str(), done, steps, each, noun_.c_str(), clock_text(each * (steps - done)).c_str());
+    std::fprintf(stderr, "\r%3d%% %s %d/%d  %.3g s/%s, %s left ", 100 * done / steps, bar(done, steps).c_str(), done, steps, each, noun_.c_str(),
+                 clock_text(each * (steps - done)).c_str());
     std::fflush(stderr);
     open_ = true;
   } else if (done == 1 || done == steps || done % std::max(1, steps / 5) == 0) {
-    std::fprintf(stderr, "%s %d/%d, %.3g s/%s, %s left\n", noun_.c_str(), done, steps, each, noun_.c_str(), clock_text(each * (steps - done)).c_str());
+    std::fprintf(stderr, "%s %d/%d, %.3g s/%s, %s left\n", noun_.c_str(), done, steps, each, noun_.c_str(),
+                 clock_text(each * (steps - done)).c_str());
   }
 }
 

@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "commands.h"
 #include "component_target.h"
-#include "interrupt.h"
 #include "components/quantized_checkpoint.h"
+#include "interrupt.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -22,7 +22,8 @@ int run(const Options& o, const Common& common) {
   // The layers are chosen as for running the model; what is stored serves any machine, so all of them are the default.
   const ComponentTarget target(o);
   if (!target.weights()) throw UserError(cat(o.model, "/unet has no weights (.safetensors): expected a checkpoint"));
-  QuantizedCheckpointOptions options{.kind = parse_quantization(o.compile.quantize), .layers = target.compile_options().quantize, .variant = o.variant, .on_tensor = nullptr};
+  QuantizedCheckpointOptions options{
+      .kind = parse_quantization(o.compile.quantize), .layers = target.compile_options().quantize, .variant = o.variant, .on_tensor = nullptr};
   options.on_tensor = [](const std::string& tensor) {
     if (interrupted()) throw Interrupted("stopped");
     info("unet: ", tensor);

@@ -29,7 +29,8 @@ int default_columns(size_t count) {
 int run(const Arguments& app, const Options& o, const Common& common) {
   const std::vector<std::string> prompts = read_prompts(o.text, o.from);
   if (prompts.empty()) throw UsageError("no prompts: expected texts, or --from FILE with one a line");
-  if (o.columns < 0 || o.padding < 0 || o.padding > 1024) throw UsageError("--columns and --padding must not be negative, and --padding is at most 1024 pixels");
+  if (o.columns < 0 || o.padding < 0 || o.padding > 1024)
+    throw UsageError("--columns and --padding must not be negative, and --padding is at most 1024 pixels");
   Image::check_save_path(o.output);
   CallOptions call = o.call();
   DiffusionPipeline pipe = o.load();

@@ -20,7 +20,8 @@ int run(const Options& o, const Common& common) {
   if (o.tokenizer != 1 && o.tokenizer != 2) throw UsageError(cat("--tokenizer is ", o.tokenizer, ": expected 1 or 2"));
   const CLIPTokenizer tokenizer = CLIPTokenizer::from_pretrained(std::filesystem::path(o.model) / (o.tokenizer == 2 ? "tokenizer_2" : "tokenizer"));
   CLIPTokenizer::Encoding encoding = tokenizer.encode(o.text);
-  if (!encoding.truncated.empty()) warn("the prompt is longer than ", tokenizer.model_max_length(), " tokens; this was cut: \"", encoding.truncated, '"');
+  if (!encoding.truncated.empty())
+    warn("the prompt is longer than ", tokenizer.model_max_length(), " tokens; this was cut: \"", encoding.truncated, '"');
   if (!o.padded) encoding.ids.resize(static_cast<size_t>(encoding.length));
   std::vector<std::string> tokens;
   for (int32_t id : encoding.ids) tokens.push_back(tokenizer.token(id));

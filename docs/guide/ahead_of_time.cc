@@ -4,7 +4,8 @@
 int main() {
   using namespace vivace;
   {
-    auto pipe = StableDiffusionXLPipeline::from_pretrained("stable-diffusion-xl-base-1.0", {.compile = {.mode = CompileMode::max_autotune, .fullgraph = true}});
+    auto pipe = StableDiffusionXLPipeline::from_pretrained("stable-diffusion-xl-base-1.0",
+                                                           {.compile = {.mode = CompileMode::max_autotune, .fullgraph = true}});
     export_package(pipe, "sdxl.vivace");
   }
   auto pipe = StableDiffusionXLPipeline::from_pretrained("sdxl.vivace");

@@ -11,6 +11,7 @@ int main() {
   auto prompt = "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k";
   auto output = pipeline(prompt, {.num_inference_steps = 30});
   output.images[0].save("astronaut.png");
-  std::printf("syncs in the loop: %d, allocations: %d\n", static_cast<int>(output.counters.loop_host_device_syncs), static_cast<int>(output.counters.loop_allocations));
+  std::printf("syncs in the loop: %d, allocations: %d\n", static_cast<int>(output.counters.loop_host_device_syncs),
+              static_cast<int>(output.counters.loop_allocations));
   return output.counters.loop_host_device_syncs == 0 ? 0 : 1;
 }

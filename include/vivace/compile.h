@@ -20,8 +20,8 @@ CompileMode parse_compile_mode(const std::string& name);
 std::string compile_mode_name(CompileMode mode);
 inline bool is_max_autotune(CompileMode mode) { return mode == CompileMode::max_autotune || mode == CompileMode::max_autotune_no_cudagraphs; }
 
-// Backends of scaled dot-product attention, as torch.nn.attention.SDPBackend names them, and int8, whose products are of integers: faster, at a relative
-// error of about 1 % of an attention's result.
+// Backends of scaled dot-product attention, as torch.nn.attention.SDPBackend names them, and int8, whose products are of integers: faster, at a
+// relative error of about 1 % of an attention's result.
 enum class SDPBackend { automatic, flash, efficient, math, int8 };
 
 // Which of them may be taken: flash, efficient and math (automatic), one, or several. The first that takes a shape runs it, in the order int8, flash,
@@ -59,10 +59,10 @@ class sdpa_kernel {
   std::optional<SDPBackends> previous_;
 };
 
-// How products of float32 matrices may be formed (torch.set_float32_matmul_precision), where that is faster. high: from AVX2 on as products of int16, rows of
-// both factors having a scale each, whose relative error of 9e-6 times the square root of the inputs is about that of TF32 (3e-4); with AMX as three products
-// of bfloat16 halves, about 16 bits. medium: the same, and convolutions by Winograd too where nothing multiplies bfloat16; where something does,
-// convolutions, and with AMX linears, as bfloat16, about 8 bits.
+// How products of float32 matrices may be formed (torch.set_float32_matmul_precision), where that is faster. high: from AVX2 on as products of int16,
+// rows of both factors having a scale each, whose relative error of 9e-6 times the square root of the inputs is about that of TF32 (3e-4); with AMX
+// as three products of bfloat16 halves, about 16 bits. medium: the same, and convolutions by Winograd too where nothing multiplies bfloat16; where
+// something does, convolutions, and with AMX linears, as bfloat16, about 8 bits.
 enum class MatmulPrecision { highest, high, medium };
 MatmulPrecision parse_matmul_precision(const std::string& name);
 std::string matmul_precision_name(MatmulPrecision precision);
@@ -71,7 +71,8 @@ void set_float32_matmul_precision(const std::string& name);
 std::string get_float32_matmul_precision();
 
 namespace backends::cuda::matmul {
-// torch.backends.cuda.matmul.allow_tf32, the older name of the same setting: true is "high", false "highest". A CPU has no TF32: what "high" is there stands in.
+// torch.backends.cuda.matmul.allow_tf32, the older name of the same setting: true is "high", false "highest". A CPU has no TF32: what "high" is there
+// stands in.
 struct AllowTF32 {
   operator bool() const;
   AllowTF32& operator=(bool allow);

@@ -1,6 +1,6 @@
 // The components of a checkpoint, callable on their own. Images and latents are NCHW, as in Diffusers.
-// A component prepares itself for each size it is called with and remembers it. Several threads may call it at once; compiling and whatever else changes it
-// is for when no call is under way. Components of one checkpoint share prepared weights.
+// A component prepares itself for each size it is called with and remembers it. Several threads may call it at once; compiling and whatever else
+// changes it is for when no call is under way. Components of one checkpoint share prepared weights.
 #pragma once
 
 #include <filesystem>
@@ -135,10 +135,10 @@ class FluxTransformer2DModel : public Model {
  public:
   using Model::Model;
   static FluxTransformer2DModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
-  // Packed latents hidden_states [N, S, in], encoder_hidden_states [N, T, D], pooled_projections [N, P], one timestep (0..1), img_ids [S, 3], txt_ids [T, 3],
-  // guidance [N] for a model that takes it -> float32 [N, S, out].
-  Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, const Tensor& pooled_projections, float timestep, const Tensor& img_ids,
-                    const Tensor& txt_ids, const Tensor& guidance = {}) const;
+  // Packed latents hidden_states [N, S, in], encoder_hidden_states [N, T, D], pooled_projections [N, P], one timestep (0..1), img_ids [S, 3], txt_ids
+  // [T, 3], guidance [N] for a model that takes it -> float32 [N, S, out].
+  Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, const Tensor& pooled_projections, float timestep,
+                    const Tensor& img_ids, const Tensor& txt_ids, const Tensor& guidance = {}) const;
 };
 
 class AuraFlowTransformer2DModel : public Model {

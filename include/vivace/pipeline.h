@@ -47,36 +47,36 @@ using StepCallback = std::function<void(const DiffusionPipeline& pipe, int step,
 
 // The arguments of all pipelines. One that the pipeline at hand does not take is a UsageError that names it.
 struct CallOptions {
-  Prompts prompt_2;                            // for the second text encoder; default: prompt
+  Prompts prompt_2;  // for the second text encoder; default: prompt
   std::optional<Prompts> negative_prompt, negative_prompt_2;
-  int64_t height = 0, width = 0;               // image pixels, multiples of the VAE's scale; 0: the model's own size
-  std::optional<int> num_inference_steps;      // default: the class's, 50 but for LatentConsistencyModelPipeline's 4
-  std::vector<double> timesteps, sigmas;       // custom ones instead of num_inference_steps
-  std::optional<double> denoising_end;         // fraction of the steps, 0 to 1; 0 and 1 are all
-  std::optional<double> guidance_scale;        // default: the class's, 5 (SDXL), 7.5 (Stable Diffusion), ...; above 1 guidance is on
+  int64_t height = 0, width = 0;           // image pixels, multiples of the VAE's scale; 0: the model's own size
+  std::optional<int> num_inference_steps;  // default: the class's, 50 but for LatentConsistencyModelPipeline's 4
+  std::vector<double> timesteps, sigmas;   // custom ones instead of num_inference_steps
+  std::optional<double> denoising_end;     // fraction of the steps, 0 to 1; 0 and 1 are all
+  std::optional<double> guidance_scale;    // default: the class's, 5 (SDXL), 7.5 (Stable Diffusion), ...; above 1 guidance is on
   double guidance_rescale = 0;
   int num_images_per_prompt = 1;
-  double eta = 0;                              // DDIM
-  std::optional<uint64_t> seed;                // Generator("cpu").manual_seed(seed); default: a random one, told in the output
-  std::vector<uint64_t> seeds;                 // one an image instead
-  std::vector<Generator*> generators;          // one, or one an image, instead of a seed; they go on from where they are
-  Tensor latents;                              // float32 of unit variance in the pipeline's shape, [N, C, h, w], instead of drawn ones
+  double eta = 0;                      // DDIM
+  std::optional<uint64_t> seed;        // Generator("cpu").manual_seed(seed); default: a random one, told in the output
+  std::vector<uint64_t> seeds;         // one an image instead
+  std::vector<Generator*> generators;  // one, or one an image, instead of a seed; they go on from where they are
+  Tensor latents;                      // float32 of unit variance in the pipeline's shape, [N, C, h, w], instead of drawn ones
   // Encoded prompts, as the text encoders give them, instead of texts: [prompts, tokens, width], pooled ones [prompts, width].
   Tensor prompt_embeds, negative_prompt_embeds, pooled_prompt_embeds, negative_pooled_prompt_embeds;
-  std::optional<int> original_inference_steps; // of the schedule that an LCM was distilled on
+  std::optional<int> original_inference_steps;  // of the schedule that an LCM was distilled on
   std::optional<Size> original_size, target_size, negative_original_size, negative_target_size;
   Size crops_coords_top_left{0, 0}, negative_crops_coords_top_left{0, 0};
   std::optional<int> clip_skip;
-  std::optional<double> true_cfg_scale;        // FLUX: guidance by a negative prompt, beside the one that the model was distilled with; above 1 it is on
-  std::optional<int> max_sequence_length;      // tokens of a prompt for T5; default: the class's, 512 (FLUX) or 256 (AuraFlow)
-  Image image;                                 // the picture to begin with, or to edit
-  std::optional<double> strength;              // image to image, 0 to 1: how much of the schedule is left for it; default 0.6
-  std::optional<int64_t> max_area;             // Kontext: pixels of the result, whatever height and width; default 1024 x 1024
-  bool auto_resize = true;                     // Kontext: the picture gets the preferred size of the most similar shape
-  bool output_latent = false;                  // output_type="latent": no decoding
+  std::optional<double> true_cfg_scale;    // FLUX: guidance by a negative prompt, beside the one that the model was distilled with; above 1 it is on
+  std::optional<int> max_sequence_length;  // tokens of a prompt for T5; default: the class's, 512 (FLUX) or 256 (AuraFlow)
+  Image image;                             // the picture to begin with, or to edit
+  std::optional<double> strength;          // image to image, 0 to 1: how much of the schedule is left for it; default 0.6
+  std::optional<int64_t> max_area;         // Kontext: pixels of the result, whatever height and width; default 1024 x 1024
+  bool auto_resize = true;                 // Kontext: the picture gets the preferred size of the most similar shape
+  bool output_latent = false;              // output_type="latent": no decoding
   StepCallback callback_on_step_end;
-  // Asked to stop, the call ends with Interrupted: before the next kernel of a step, of a text encoder or of the decoder, of what prepares weights, or
-  // before autotuning's next timing.
+  // Asked to stop, the call ends with Interrupted: before the next kernel of a step, of a text encoder or of the decoder, of what prepares weights,
+  // or before autotuning's next timing.
   std::stop_token stop;
 };
 
@@ -109,8 +109,9 @@ struct PretrainedOptions {
   std::map<std::string, CompileOptions> compile_components;
   CacheOptions cache;
   size_t idle_bytes = ModelOptions{}.idle_bytes;  // of each component
-  std::string device = "cpu";  // what all components run on
-  // Another scheduler, by a name that make_scheduler knows, with the config of the checkpoint's own; that one may then be of a class that is not supported.
+  std::string device = "cpu";                     // what all components run on
+  // Another scheduler, by a name that make_scheduler knows, with the config of the checkpoint's own; that one may then be of a class that is not
+  // supported.
   std::string scheduler;
 };
 
@@ -123,8 +124,8 @@ class DiffusionPipeline {
   ~DiffusionPipeline();
 
   // Throws UsageError for arguments out of range, Interrupted when options.stop was asked to stop or a callback threw it.
-  // Several threads may call it at once, and each gets the picture that it would get alone: denoising steps take turns on the pool of threads. Whatever is
-  // not const is for when no call is under way.
+  // Several threads may call it at once, and each gets the picture that it would get alone: denoising steps take turns on the pool of threads.
+  // Whatever is not const is for when no call is under way.
   PipelineOutput operator()(const Prompts& prompt, const CallOptions& options = {}) const;
 
   const std::string& class_name() const;
@@ -136,7 +137,8 @@ class DiffusionPipeline {
   Autoencoder& vae();
   CLIPTextModel& text_encoder();
   CLIPTextModel& text_encoder_2();
-  // Compiles components from the next call on; without names the denoiser and the VAE. Throws UsageError for a name that is none or that the checkpoint lacks.
+  // Compiles components from the next call on; without names the denoiser and the VAE. Throws UsageError for a name that is none or that the
+  // checkpoint lacks.
   void compile(const CompileOptions& options, const std::vector<std::string>& components = {});
   Scheduler& scheduler();
   const Scheduler& scheduler() const;

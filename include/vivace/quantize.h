@@ -9,8 +9,8 @@
 
 namespace vivace {
 
-// A linear layer as a filter sees it. 1x1 convolutions are such too in a model that is compiled with conv_1x1_as_mm, or that is not compiled yet while
-// vivace::config has that flag.
+// A linear layer as a filter sees it. 1x1 convolutions are such too in a model that is compiled with conv_1x1_as_mm, or that is not compiled yet
+// while vivace::config has that flag.
 struct LinearInfo {
   std::string name;  // of the module: "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
   int64_t in_features = 0, out_features = 0;
@@ -24,9 +24,9 @@ bool quantize_all(const LinearInfo& layer);
 // The guide's filter: leaves out the sizes that did not gain on the GPU it was made for.
 bool dynamic_quant_filter_fn(const LinearInfo& layer);
 
-// A filter as text: "all"; "dynamic_quant_filter_fn"; the name of a file with a layer's name a line ("#" begins a comment); or terms that must all hold,
-// joined by commas: in>=640, out<=1280 (also =, <, >), name~attn1 (contains), class=BasicTransformerBlock.
-// Throws UsageError for anything else, UserError for a file that cannot be read.
+// A filter as text: "all"; "dynamic_quant_filter_fn"; the name of a file with a layer's name a line ("#" begins a comment); or terms that must all
+// hold, joined by commas: in>=640, out<=1280 (also =, <, >), name~attn1 (contains), class=BasicTransformerBlock. Throws UsageError for anything else,
+// UserError for a file that cannot be read.
 QuantizeFilter parse_quantize_filter(const std::string& text);
 
 // int8 weights with a scale per output channel, int8 activations with a scale per token, found at run time. Returns the layers' names; warns when the

@@ -11,7 +11,7 @@
 #include "vivace/models.h"
 #include "vivace/pipeline.h"
 #include "vivace/profile.h"
-#include "vivace/quantize.h"
 #include "vivace/quality.h"
+#include "vivace/quantize.h"
 #include "vivace/scheduler.h"
 #include "vivace/tensor.h"

@@ -10,8 +10,8 @@ namespace vivace {
 // joinable.
 std::thread run_in_background(std::function<void()> work);
 
-// How many threads, the caller's among them, can run at once: `wanted`, or fewer where the system gives no more. OpenMP ends the process where it gets
-// fewer than it asks for.
+// How many threads, the caller's among them, can run at once: `wanted`, or fewer where the system gives no more. OpenMP ends the process where it
+// gets fewer than it asks for.
 int available_threads(int wanted);
 
 }  // namespace vivace

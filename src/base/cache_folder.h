@@ -57,10 +57,11 @@ class CacheFolder {
   // The same without reading the payload: header and size are checked, the payload's checksum is not.
   std::optional<MappedEntry> map(std::string_view kind, std::string_view key) const;
 
-  // Both replace the entry at once or not at all, then make room. False where the folder cannot be written and, with a warning, when the disk is full or
-  // the like: never throws for that.
+  // Both replace the entry at once or not at all, then make room. False where the folder cannot be written and, with a warning, when the disk is full
+  // or the like: never throws for that.
   bool write(std::string_view kind, std::string_view key, std::string_view payload) const;
-  // For large entries: `fill` passes the payload on in pieces, payload_bytes in all, and may throw, which leaves nothing behind (no UserError: the disk's are).
+  // For large entries: `fill` passes the payload on in pieces, payload_bytes in all, and may throw, which leaves nothing behind (no UserError: the
+  // disk's are).
   using Sink = std::function<void(std::span<const std::byte>)>;
   bool write(std::string_view kind, std::string_view key, uint64_t payload_bytes, const std::function<void(const Sink&)>& fill) const;
 

@@ -10,7 +10,8 @@
 
 namespace vivace {
 
-// Which content a file has, as the kernel tells it: times in nanoseconds. `changed` (ctime) is the kernel's own, which nobody can set; `modified` is anybody's.
+// Which content a file has, as the kernel tells it: times in nanoseconds. `changed` (ctime) is the kernel's own, which nobody can set; `modified` is
+// anybody's.
 struct FileStamp {
   uint64_t device = 0, inode = 0, size = 0;
   int64_t modified = 0, changed = 0;

@@ -24,7 +24,9 @@ std::string cat(const Args&... args) {
 }
 
 template <class... Args>
-void warn(const Args&... args) { log_message(LogLevel::warning, cat(args...)); }
+void warn(const Args&... args) {
+  log_message(LogLevel::warning, cat(args...));
+}
 template <class... Args>
 void info(const Args&... args) {
   if (log_level() >= LogLevel::info) log_message(LogLevel::info, cat(args...));

@@ -28,7 +28,8 @@ void on_bus_error(int, siginfo_t* signal, void*) {
     const size_t size = m.size;
     if (!begin || address < begin || address >= begin + size) continue;
     if (::isatty(STDERR_FILENO)) say("\n");  // ends a progress bar
-    for (const char* text : {g_program, ": ", m.path.load(), ": changed while it was in use: it was cut short, or its disk failed; start again\n"}) say(text);
+    for (const char* text : {g_program, ": ", m.path.load(), ": changed while it was in use: it was cut short, or its disk failed; start again\n"})
+      say(text);
     ::_exit(1);
   }
   std::signal(SIGBUS, SIG_DFL);  // the access is tried again, and ends the process

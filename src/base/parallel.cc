@@ -12,7 +12,8 @@ namespace {
 // `wanted`, or as many as can be started: where a limit (of the user's processes, of a container) lies below that, OpenMP would end the process.
 int startable(int wanted) {
   const int given = available_threads(wanted);
-  if (given < wanted) warn("only ", given, " of ", wanted, " threads can be started here (a limit on processes, as of ulimit -u): that many are used");
+  if (given < wanted)
+    warn("only ", given, " of ", wanted, " threads can be started here (a limit on processes, as of ulimit -u): that many are used");
   return given;
 }
 

@@ -31,7 +31,9 @@ std::string operand_text(const Operand& o) {
 }
 
 double cost(const KernelCall& call) {
-  return flops(call.op, [&](size_t i) -> const Shape& { return call.in[i]->shape; }, call.out.shape) + static_cast<double>(numel(call.out.shape));
+  return flops(
+             call.op, [&](size_t i) -> const Shape& { return call.in[i]->shape; }, call.out.shape) +
+         static_cast<double>(numel(call.out.shape));
 }
 
 // Bytes of the constants of all calls, as the model holds them.
@@ -224,11 +226,14 @@ std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags,
   for (const auto& in : call.in) key += in ? ' ' + operand_text(*in) : " _";
   key += cat(" -> ", operand_text(call.out), "; of");
   for (const KernelEntry* entry : request.candidates) key += cat(' ', entry->name);
-  const char* how = !flags.coordinate_descent_tuning ? "list" : flags.coordinate_descent_check_all_directions ? "all directions" : "coordinate descent";
+  const char* how = !flags.coordinate_descent_tuning                ? "list"
+                    : flags.coordinate_descent_check_all_directions ? "all directions"
+                                                                    : "coordinate descent";
   return cat(key, "; ", how, "; ", machine, "; build ", build_id());
 }
 
-std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Device& device, Request& request) {
+std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Device& device,
+                                   Request& request) {
   const std::string machine = device.target().text;
   std::vector<TuningResult> results(requests.size());
   std::vector<size_t> order;
@@ -248,11 +253,12 @@ std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, cons
   for (size_t i : order) {
     const double left = options.autotune_seconds - seconds_since(begin);
     if (left <= 0) break;
-    // What costs little still gets a look at its candidates: they take little too. But no search is worth more than so many runs of what it makes faster, at
-    // a speed that every processor has.
+    // What costs little still gets a look at its candidates: they take little too. But no search is worth more than so many runs of what it makes
+    // faster, at a speed that every processor has.
     constexpr double kLeast = 0.05, kRuns = 100, kOperationsASecond = 1e11, kLook = 0.005;
     const double worth = std::max(kLook, kRuns * share(i) / kOperationsASecond);
-    results[i] = Search(requests[i], options.flags, std::min({left, worth, std::max(kLeast, left * share(i) / rest)}), weights, device, request).run();
+    results[i] =
+        Search(requests[i], options.flags, std::min({left, worth, std::max(kLeast, left * share(i) / rest)}), weights, device, request).run();
     rest -= share(i);
     store.put(tuning_key(requests[i], options.flags, machine), results[i]);
     request.counters.settings_timed += results[i].settings;

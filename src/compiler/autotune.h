@@ -22,8 +22,10 @@ struct TuningRequest {
 //   The list: every kernel with its default and with each of its variants; those near the best again, in turn, so that a neighbour's noise meets all.
 //   With coordinate_descent_tuning, from the best of these to better neighbours, one parameter at a time, until there is none;
 //   with coordinate_descent_check_all_directions then all combinations of neighbours, and on from there.
-// Another choice than the list's first must be faster by more than noise. Throws Interrupted when `request` stops; what was found by then stays stored.
-std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Device& device, Request& request);
+// Another choice than the list's first must be faster by more than noise. Throws Interrupted when `request` stops; what was found by then stays
+// stored.
+std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Device& device,
+                                   Request& request);
 
 // Operation, attributes, operands, candidates, kind of search, machine, threads and build: equal texts, equal results.
 std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags, std::string_view machine);

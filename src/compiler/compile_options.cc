@@ -29,8 +29,11 @@ constexpr std::array<std::pair<const char*, CompileMode>, 5> kModes{{{"off", Com
                                                                      {"reduce-overhead", CompileMode::reduce_overhead},
                                                                      {"max-autotune", CompileMode::max_autotune},
                                                                      {"max-autotune-no-cudagraphs", CompileMode::max_autotune_no_cudagraphs}}};
-constexpr std::array<std::pair<const char*, SDPBackend>, 5> kBackends{
-    {{"auto", SDPBackend::automatic}, {"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}, {"int8", SDPBackend::int8}}};
+constexpr std::array<std::pair<const char*, SDPBackend>, 5> kBackends{{{"auto", SDPBackend::automatic},
+                                                                       {"flash", SDPBackend::flash},
+                                                                       {"efficient", SDPBackend::efficient},
+                                                                       {"math", SDPBackend::math},
+                                                                       {"int8", SDPBackend::int8}}};
 
 constexpr std::array<std::pair<const char*, Quantization>, 3> kQuantizations{{{"int8-dynamic", Quantization::int8_dynamic},
                                                                               {"int8-weight-only", Quantization::int8_weight_only},
@@ -70,14 +73,20 @@ class FieldText {
 
  private:
   template <class T>
-  void add(const T& value) requires std::is_arithmetic_v<T> { text_ += cat(value, ' '); }
+  void add(const T& value) requires std::is_arithmetic_v<T> {
+    text_ += cat(value, ' ');
+  }
   template <class T>
-  void add(const T& value) requires std::is_enum_v<T> { text_ += cat(static_cast<int64_t>(value), ' '); }
+  void add(const T& value) requires std::is_enum_v<T> {
+    text_ += cat(static_cast<int64_t>(value), ' ');
+  }
   void add(const std::optional<double>& value) { text_ += value ? cat(*value, ' ') : "- "; }
   void add(const SDPBackends& value) { add(sdp_backends_name(value)); }
   void add(const std::string& value) { text_ += cat(std::quoted(value), ' '); }
   template <class A, class B>
-  void add(const std::pair<A, B>& pair) { add(pair.first), add(pair.second); }
+  void add(const std::pair<A, B>& pair) {
+    add(pair.first), add(pair.second);
+  }
   template <std::ranges::range R>
   void add(const R& range) requires(!std::is_same_v<R, std::string>) {
     text_ += "[ ";
@@ -97,12 +106,12 @@ bool ErrorBudget::empty() const {
 std::string options_text(const CompileOptions& options) {
   // Structured bindings must name every member: a new option does not compile until it is listed, and so tells plans apart.
   // (on_autotune only watches.)
-  const auto& [mode, fullgraph, disable_passes, sdpa, error_budget, flags, quantize, dynamic, use_duck_shape, fuse_qkv,
-               float32_matmul_precision, autotune_seconds, regions, on_autotune] = options;
+  const auto& [mode, fullgraph, disable_passes, sdpa, error_budget, flags, quantize, dynamic, use_duck_shape, fuse_qkv, float32_matmul_precision,
+               autotune_seconds, regions, on_autotune] = options;
   const auto& [conv_1x1_as_mm, descent, all_directions, epilogue_fusion, force_fuse_int_mm_with_mul, use_mixed_mm] = flags;
-  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, error_budget.each_layer, error_budget.layers, conv_1x1_as_mm, descent, all_directions, epilogue_fusion,
-                                     force_fuse_int_mm_with_mul, use_mixed_mm, quantize, dynamic, use_duck_shape, fuse_qkv,
-                                     float32_matmul_precision, autotune_seconds, regions));
+  return cat("options ", FieldText()(mode, fullgraph, disable_passes, sdpa, error_budget.each_layer, error_budget.layers, conv_1x1_as_mm, descent,
+                                     all_directions, epilogue_fusion, force_fuse_int_mm_with_mul, use_mixed_mm, quantize, dynamic, use_duck_shape,
+                                     fuse_qkv, float32_matmul_precision, autotune_seconds, regions));
 }
 
 CompileMode parse_compile_mode(const std::string& name) { return find_name(kModes, name, "compile mode"); }
@@ -111,7 +120,8 @@ Quantization parse_quantization(const std::string& name) { return find_name(kQua
 void set_compiler_flag(CompilerFlags& flags, const std::string& assignment) {
   const size_t equals = assignment.find('=');
   const auto flag = find_name(kFlags, assignment.substr(0, equals), "compiler flag");
-  if (equals == std::string::npos) throw UsageError(cat("compiler flag ", assignment, " has no value: expected ", assignment, "=true or ", assignment, "=false"));
+  if (equals == std::string::npos)
+    throw UsageError(cat("compiler flag ", assignment, " has no value: expected ", assignment, "=true or ", assignment, "=false"));
   flags.*flag = find_name(kBooleans, assignment.substr(equals + 1), cat("value of compiler flag ", assignment.substr(0, equals), ":").c_str());
 }
 

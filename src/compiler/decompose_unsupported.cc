@@ -11,7 +11,8 @@ namespace {
 Graph meaning(const Graph& graph, const Node& node) {
   Builder b(DType::float32);
   std::vector<Value> inputs;
-  for (NodeId in : node.inputs) inputs.push_back(in == kNone ? Value{} : b.input(std::to_string(in), graph[in].dtype, graph[in].shape, graph[in].phase));
+  for (NodeId in : node.inputs)
+    inputs.push_back(in == kNone ? Value{} : b.input(std::to_string(in), graph[in].dtype, graph[in].shape, graph[in].phase));
   b.output("result", decompose(b, node, inputs));
   return b.take();
 }

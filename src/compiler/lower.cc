@@ -58,7 +58,8 @@ class Lowering {
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op)) lower(id);
     for (NodeId id = 0; id < graph_.size(); ++id)
-      if (graph_[id].op == Op::input) plan_.inputs.push_back({graph_[id].attrs.text("name"), id, parse_dims(graph_[id].attrs.text("dims")), graph_[id].attrs.text("state")});
+      if (graph_[id].op == Op::input)
+        plan_.inputs.push_back({graph_[id].attrs.text("name"), id, parse_dims(graph_[id].attrs.text("dims")), graph_[id].attrs.text("state")});
     for (const auto& [name, id] : graph_.outputs) plan_.outputs.push_back({name, id, {}, ""});
     plan_.symbols = symbols_of(plan_, options_);
     count_constants();
@@ -127,8 +128,10 @@ class Lowering {
     std::string reasons;
     for (const auto& [kernel, reason] : choice.refused) reasons += cat("; ", kernel, ": ", reason);
     if (node.op == Op::attention && !options_.sdpa.all())
-      throw UserError(cat("the attention in ", node.scope, " cannot run on a backend that was asked for (", sdp_backends_name(options_.sdpa), ")", reasons));
-    throw InternalError(cat("no kernel for ", op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, " (built at ", node.file, ':', node.line, ")", reasons));
+      throw UserError(
+          cat("the attention in ", node.scope, " cannot run on a backend that was asked for (", sdp_backends_name(options_.sdpa), ")", reasons));
+    throw InternalError(cat("no kernel for ", op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, " (built at ", node.file, ':',
+                            node.line, ")", reasons));
   }
 
   // What may run instead of the list's choice: that first.
@@ -137,14 +140,15 @@ class Lowering {
     std::vector<const KernelEntry*> result{chosen};
     const bool writes_apart = chosen->strided_out && parts[static_cast<size_t>(id)];
     const bool reads_apart = chosen->strided_in && std::ranges::any_of(node.inputs, [&](NodeId in) {
-      return in != kNone && (graph_[in].op == Op::slice || parts[static_cast<size_t>(in)]);
-    });
+                               return in != kNone && (graph_[in].op == Op::slice || parts[static_cast<size_t>(in)]);
+                             });
     bool behind = false;
     for (const KernelEntry& entry : device_.kernels()) {
       // A kernel that wants dense rows would cost a copy of every slice that it reads, and of every part of a concat that it reads or writes.
       const bool copies = (reads_apart && !entry.strided_in) || (writes_apart && !entry.strided_out);
       const bool fits_all_sizes = !options_.dynamic || !entry.packs_by_size;
-      if (behind && entry.op == node.op && !entry.plain && !excluded_by_user(entry) && !copies && fits_all_sizes && !(entry.refuse && entry.refuse(call)))
+      if (behind && entry.op == node.op && !entry.plain && !excluded_by_user(entry) && !copies && fits_all_sizes &&
+          !(entry.refuse && entry.refuse(call)))
         result.push_back(&entry);
       behind |= &entry == chosen;
     }
@@ -162,7 +166,8 @@ class Lowering {
       }
     }
     for (NodeId id = 0; id < graph_.size(); ++id)
-      if (!is_source(graph_[id].op) && is_free_view(graph_[id]) && parts[static_cast<size_t>(graph_[id].inputs[0])]) parts[static_cast<size_t>(id)] = 1;
+      if (!is_source(graph_[id].op) && is_free_view(graph_[id]) && parts[static_cast<size_t>(graph_[id].inputs[0])])
+        parts[static_cast<size_t>(id)] = 1;
     return parts;
   }
 
@@ -238,7 +243,8 @@ class Lowering {
   std::vector<PlacedNode> placed_nodes() const {
     std::vector<PlacedNode> nodes;
     for (NodeId id = 0; id < graph_.size(); ++id)
-      nodes.push_back({choices_[static_cast<size_t>(id)].strided_slice ? nullptr : choices_[static_cast<size_t>(id)].entry, is_free_view(graph_[id])});
+      nodes.push_back(
+          {choices_[static_cast<size_t>(id)].strided_slice ? nullptr : choices_[static_cast<size_t>(id)].entry, is_free_view(graph_[id])});
     return nodes;
   }
 
@@ -263,7 +269,8 @@ class Lowering {
       plan_.views.push_back({node.op, node.attrs, {node.inputs.begin(), node.inputs.end()}, id});
       return;
     }
-    PlanStep step{.op = node.op, .attrs = node.attrs, .in = {node.inputs.begin(), node.inputs.end()}, .out = id, .scope = node.scope, .line = node.line};
+    PlanStep step{
+        .op = node.op, .attrs = node.attrs, .in = {node.inputs.begin(), node.inputs.end()}, .out = id, .scope = node.scope, .line = node.line};
     const KernelCall call = call_of(node);
     const KernelEntry& entry = *choice.entry;
     step.kernel = entry.name;
@@ -287,7 +294,9 @@ class Lowering {
     program.push_back(std::move(step));
   }
 
-  std::vector<PlanStep>& program_of(Phase phase) { return phase == Phase::prepare ? plan_.prepare : phase == Phase::setup ? plan_.setup : plan_.step; }
+  std::vector<PlanStep>& program_of(Phase phase) {
+    return phase == Phase::prepare ? plan_.prepare : phase == Phase::setup ? plan_.setup : plan_.step;
+  }
 
   // A value of the same type in the host's memory.
   int32_t host_value(int32_t v) {
@@ -318,8 +327,9 @@ class Lowering {
     const std::string line = graph_.source_line(id);
     std::string reasons;
     for (const auto& [kernel, reason] : step.refused) reasons += cat(reasons.empty() ? "" : "; ", kernel, ": ", reason);
-    return cat(op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, line.empty() ? "" : " (built at " + line + ")", " runs on ", step.kernel,
-               crosses(*choices_[static_cast<size_t>(id)].entry) ? ", on the host: " : ", the reference: ", reasons.empty() ? "there is no other kernel for it" : reasons);
+    return cat(op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, line.empty() ? "" : " (built at " + line + ")", " runs on ",
+               step.kernel, crosses(*choices_[static_cast<size_t>(id)].entry) ? ", on the host: " : ", the reference: ",
+               reasons.empty() ? "there is no other kernel for it" : reasons);
   }
 
   int32_t pack(const KernelEntry& entry, const KernelCall& call, const Node& node, int32_t consumer) {
@@ -335,9 +345,19 @@ class Lowering {
     plan_.constant_bytes += static_cast<int64_t>(entry.packed_bytes(call));
     if (node.phase == Phase::prepare) ++consumer;  // the packing step comes before it in the same program
     std::vector<int32_t> sources{source};
-    if (entry.packed_scales >= 0 && call.has(static_cast<size_t>(entry.packed_scales))) sources.push_back(node.inputs[static_cast<size_t>(entry.packed_scales)]);
-    plan_.prepare.push_back({.kernel = std::string(entry.name), .traits = entry.traits, .op = node.op, .attrs = node.attrs, .in = std::move(sources), .out = id, .scope = node.scope,
-                             .line = node.line, .pack = true, .consumer = consumer, .consumer_phase = node.phase});
+    if (entry.packed_scales >= 0 && call.has(static_cast<size_t>(entry.packed_scales)))
+      sources.push_back(node.inputs[static_cast<size_t>(entry.packed_scales)]);
+    plan_.prepare.push_back({.kernel = std::string(entry.name),
+                             .traits = entry.traits,
+                             .op = node.op,
+                             .attrs = node.attrs,
+                             .in = std::move(sources),
+                             .out = id,
+                             .scope = node.scope,
+                             .line = node.line,
+                             .pack = true,
+                             .consumer = consumer,
+                             .consumer_phase = node.phase});
     return id;
   }
 
@@ -363,8 +383,8 @@ class Lowering {
   PlanAutotuning autotuning_;
   Plan plan_;
   std::map<int32_t, int32_t> on_host_;  // value -> its copy in the host's memory
-  std::vector<Choice> choices_;  // by node
-  std::vector<size_t> joined_;   // by node: how many inputs of a concat are written in their place
+  std::vector<Choice> choices_;         // by node
+  std::vector<size_t> joined_;          // by node: how many inputs of a concat are written in their place
 };
 
 }  // namespace
@@ -381,7 +401,8 @@ Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningS
   const auto supported = [&](const Graph& g, const Node& node) {
     if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way
     const KernelCall call = call_of(g, node);
-    return std::ranges::any_of(device.kernels(), [&](const KernelEntry& entry) { return entry.op == node.op && (!entry.refuse || !entry.refuse(call)); });
+    return std::ranges::any_of(device.kernels(),
+                               [&](const KernelEntry& entry) { return entry.op == node.op && (!entry.refuse || !entry.refuse(call)); });
   };
   decompose_unsupported(graph, supported);
   verify(graph, GraphStage::compiled);
@@ -389,7 +410,8 @@ Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningS
   Plan plan = lower(graph, device, options, tuning ? *tuning : own, *request);
   plan.pass_seconds = std::move(report.seconds);
   plan.regions = std::move(report.regions);
-  if (options.fullgraph && !plan.graph_breaks.empty()) throw UserError(cat("fullgraph: ", plan.graph_breaks.size(), " graph breaks, the first: ", plan.graph_breaks[0]));
+  if (options.fullgraph && !plan.graph_breaks.empty())
+    throw UserError(cat("fullgraph: ", plan.graph_breaks.size(), " graph breaks, the first: ", plan.graph_breaks[0]));
   return plan;
 }
 

@@ -46,7 +46,11 @@ std::shared_ptr<void> KernelTimer::filled(const Operand& o) {
 }
 
 KernelTimer::KernelTimer(const KernelCall& call, Device& device, size_t weights)
-    : device_(device), stream_(device.stream()), call_(call), weights_(std::min(weights, kBeyondCache)), out_(device.allocate(operand_bytes(call.out))) {
+    : device_(device),
+      stream_(device.stream()),
+      call_(call),
+      weights_(std::min(weights, kBeyondCache)),
+      out_(device.allocate(operand_bytes(call.out))) {
   for (const std::optional<Operand>& operand : call.in) in_.push_back(operand ? filled(*operand) : nullptr);
 }
 

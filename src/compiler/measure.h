@@ -32,8 +32,8 @@ inline constexpr size_t kBeyondCache = size_t{64} << 20;
 // where they come from there: memory, or a cache where the model's weights are few. One timing runs on the pool of num_threads() at a time.
 class KernelTimer {
  public:
-  // `call`'s attributes must outlive the timer. `weights`: bytes that pass between two runs of the call in a plan, all of the model's. Takes memory for the
-  // operands, and for copies of its weights no more than for those; throws UserError when there is none.
+  // `call`'s attributes must outlive the timer. `weights`: bytes that pass between two runs of the call in a plan, all of the model's. Takes memory
+  // for the operands, and for copies of its weights no more than for those; throws UserError when there is none.
   KernelTimer(const KernelCall& call, Device& device, size_t weights = kBeyondCache);
   // The kernel must have accepted the call. `tuning` as in KernelCall, instead of the call's own.
   Timing time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget = {});

@@ -39,8 +39,8 @@ struct Pass {
   PassInfo info;
   PassFunction run;
   When when = compiled;
-  bool CompilerFlags::* flag = nullptr;  // the flag without which it does not run
-  bool whole = false;                    // looks at the graph around compiled regions too, which is eager otherwise
+  bool CompilerFlags::*flag = nullptr;  // the flag without which it does not run
+  bool whole = false;                   // looks at the graph around compiled regions too, which is eager otherwise
 };
 
 void apply_matmul_precision(Graph& graph, const CompileOptions& options) { lower_matmul_precision(graph, options.float32_matmul_precision); }
@@ -57,7 +57,9 @@ const std::vector<Pass>& passes() {
   static const std::vector<Pass> list{
       {{"cse", "equal nodes become one", kRequired}, eliminate_common_subexpressions},
       {{"fold_constants", "casts, views and scalings that undo or extend one another", kOptional}, fold_constants},
-      {{"conv_1x1_as_mm", "1x1 convolutions are GEMMs (the compiler flag of that name)", kOptional}, conv_1x1_as_mm, compiled,
+      {{"conv_1x1_as_mm", "1x1 convolutions are GEMMs (the compiler flag of that name)", kOptional},
+       conv_1x1_as_mm,
+       compiled,
        &CompilerFlags::conv_1x1_as_mm},
       {{"quantize", "8-bit weights and products where options.quantize says so", kRequired}, quantize},
       {{"note_error_budget", "what options.error_budget says of single layers", kRequired}, note_budgets},
@@ -65,7 +67,9 @@ const std::vector<Pass>& passes() {
       {{"fuse_geglu", "the gate of GEGLU in the GEMM's epilogue", kOptional}, fuse_geglu, compiled, &CompilerFlags::epilogue_fusion},
       {{"fuse_upsample_convolution", "nearest 2x + 3x3 convolution with less arithmetic", kOptional}, fuse_upsample_convolution},
       {{"fuse_norm_activation", "GroupNorm and SiLU in one trip", kOptional}, fuse_norm_activation},
-      {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional}, fuse_epilogues, compiled,
+      {{"fuse_epilogues", "time embedding, activation and residual in the epilogue of GEMM and convolution", kOptional},
+       fuse_epilogues,
+       compiled,
        &CompilerFlags::epilogue_fusion},
       {{"lower_matmul_precision", "float32 products as float32_matmul_precision allows", kOptional}, apply_matmul_precision, below_highest},
       {{"allow_winograd", "3x3 convolutions may run as Winograd within the error budget (max-autotune)", kOptional}, allow_winograd, inexact},
@@ -77,7 +81,11 @@ const std::vector<Pass>& passes() {
       {{"float32_operands", "biases and norm weights are float32", kRequired}, float32_operands},
       {{"assign_phases", "what depends on weights alone is prepared", kRequired}, assign_phases},
       {{"hoist_step_invariant", "what depends on no step input runs once a prompt", kOptional}, hoist_step_invariant, compiled, nullptr, true},
-      {{"schedule_time_embedding", "time MLP and projections run once for all timesteps", kOptional}, schedule_time_embedding, compiled, nullptr, true},
+      {{"schedule_time_embedding", "time MLP and projections run once for all timesteps", kOptional},
+       schedule_time_embedding,
+       compiled,
+       nullptr,
+       true},
   };
   return list;
 }
@@ -91,7 +99,8 @@ Graph with_regions(Graph graph, const CompileOptions& options, PassReport* repor
   inside.regions.clear();
   std::vector<PlanRegion> found;
   const auto begin = std::chrono::steady_clock::now();
-  graph = compile_regions(std::move(graph), options.regions, [&](Graph region) { return run_passes(std::move(region), inside); }, found);
+  graph = compile_regions(
+      std::move(graph), options.regions, [&](Graph region) { return run_passes(std::move(region), inside); }, found);
   const double taken = seconds_since(begin);
   verify(graph, GraphStage::compiling);
   if (!report) return graph;
@@ -117,8 +126,7 @@ bool runs_pass(std::string_view name, const CompileOptions& options) {
   return applies(*pass, options) && (pass->whole || options.regions.empty());
 }
 
-Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report,
-                 const std::function<void(std::string_view, const Graph&)>& dump) {
+Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report, const std::function<void(std::string_view, const Graph&)>& dump) {
   for (const std::string& name : options.disable_passes)
     if (std::ranges::none_of(passes(), [&](const Pass& p) { return p.info.optional && p.info.name == name; }))
       throw UsageError("no optional pass is called \"" + name + "\": see `vivace explain --passes`");

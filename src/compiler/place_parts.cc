@@ -11,7 +11,8 @@ namespace {
 
 class Placement {
  public:
-  Placement(const Graph& graph, const std::vector<PlacedNode>& nodes) : graph_(graph), nodes_(nodes), users_(graph.users()), taken_(graph.nodes.size()) {
+  Placement(const Graph& graph, const std::vector<PlacedNode>& nodes)
+      : graph_(graph), nodes_(nodes), users_(graph.users()), taken_(graph.nodes.size()) {
     for (const auto& [name, id] : graph.outputs) taken_[static_cast<size_t>(id)] = 1;  // the caller's
   }
 
@@ -25,7 +26,8 @@ class Placement {
     for (NodeId in : node.inputs) {
       const int64_t shift = at * (by_rows ? row : 1) * static_cast<int64_t>(dtype_size(node.dtype));
       at += by_rows ? graph_[in].shape[0] : graph_[in].shape.back();
-      if (auto values = values_of(root(in), concat, !by_rows)) found.push_back({concat, root(in), std::move(*values), by_rows ? 0 : node.shape.back(), shift});
+      if (auto values = values_of(root(in), concat, !by_rows))
+        found.push_back({concat, root(in), std::move(*values), by_rows ? 0 : node.shape.back(), shift});
     }
     std::ranges::sort(found, std::greater(), &PlacedPart::part);
     return found;

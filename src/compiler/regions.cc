@@ -102,7 +102,11 @@ class Cutter {
     const auto known = std::ranges::find(region_.inputs, from);
     if (known != region_.inputs.end()) return input_nodes_[static_cast<size_t>(known - region_.inputs.begin())];
     const Node& outside = whole_[from];
-    Node node{.op = Op::input, .attrs = {{"name", std::to_string(region_.inputs.size())}}, .dtype = outside.dtype, .shape = outside.shape, .phase = outside.phase};
+    Node node{.op = Op::input,
+              .attrs = {{"name", std::to_string(region_.inputs.size())}},
+              .dtype = outside.dtype,
+              .shape = outside.shape,
+              .phase = outside.phase};
     region_.inputs.push_back(from);
     input_nodes_.push_back(region_.graph.add(std::move(node)));
     return input_nodes_.back();
@@ -156,7 +160,8 @@ Kinds cut_all(const Graph& graph, const std::set<std::string>& scopes) {
 Kinds choose_regions(const Graph& graph) {
   std::set<std::string> scopes;
   for (const Node& node : graph.nodes)
-    for (size_t end = node.scope.size(); end != std::string::npos && end > 0; end = node.scope.rfind('.', end - 1)) scopes.insert(node.scope.substr(0, end));
+    for (size_t end = node.scope.size(); end != std::string::npos && end > 0; end = node.scope.rfind('.', end - 1))
+      scopes.insert(node.scope.substr(0, end));
   Kinds all = cut_all(graph, scopes);
   std::vector<std::pair<int, Kinds::iterator>> order;
   constexpr int kLeast = 4;  // a region below that has nothing to fuse
@@ -170,7 +175,8 @@ Kinds choose_regions(const Graph& graph) {
   for (const auto& [saved, kind] : order) {
     std::vector<Region> free;
     for (Region& region : kind->second)
-      if (std::ranges::none_of(taken, [&](const std::string& t) { return is_inside(t, region.scope) || is_inside(region.scope, t); })) free.push_back(std::move(region));
+      if (std::ranges::none_of(taken, [&](const std::string& t) { return is_inside(t, region.scope) || is_inside(region.scope, t); }))
+        free.push_back(std::move(region));
     if (free.size() < 2) continue;
     for (const Region& region : free) taken.push_back(region.scope);
     chosen[kind->first] = std::move(free);
@@ -203,7 +209,8 @@ std::vector<RepeatedBlock> repeated_blocks(const Graph& graph) {
       const std::string& name = node.attrs.text("name");
       if (const auto length = entry_length(name, list)) weights[name.substr(0, *length)] += cat(name.substr(*length), to_string(node.shape), ';');
     }
-    if (!inner.empty()) std::erase_if(weights, [part = cat('.', inner, '.')](const auto& block) { return block.second.find(part) == std::string::npos; });
+    if (!inner.empty())
+      std::erase_if(weights, [part = cat('.', inner, '.')](const auto& block) { return block.second.find(part) == std::string::npos; });
     if (weights.size() < 2) continue;
     RepeatedBlock block{.class_name = std::string(class_name)};
     std::set<std::string> kinds;
@@ -217,7 +224,8 @@ std::vector<RepeatedBlock> repeated_blocks(const Graph& graph) {
   return result;
 }
 
-Graph compile_regions(Graph graph, const std::vector<std::string>& classes, const std::function<Graph(Graph)>& passes, std::vector<PlanRegion>& found) {
+Graph compile_regions(Graph graph, const std::vector<std::string>& classes, const std::function<Graph(Graph)>& passes,
+                      std::vector<PlanRegion>& found) {
   const bool automatic = std::ranges::count(classes, "auto") > 0;
   const Kinds kinds = automatic ? choose_regions(graph) : named_regions(graph, classes);
   std::vector<std::pair<NodeId, NodeId>> replaced;

@@ -33,7 +33,8 @@ std::vector<PlanSymbol> symbols_of(const Plan& plan, const CompileOptions& optio
       continue;
     }
     if (!options.dynamic) continue;
-    const auto same = std::ranges::find_if(symbols, [&, size = size](const PlanSymbol& s) { return s.names[0] != kTimesteps && sizes.at(s.names[0]) == size; });
+    const auto same =
+        std::ranges::find_if(symbols, [&, size = size](const PlanSymbol& s) { return s.names[0] != kTimesteps && sizes.at(s.names[0]) == size; });
     if (options.use_duck_shape && same != symbols.end())
       same->names.push_back(name);
     else

@@ -39,7 +39,8 @@ std::string files_text(const WeightMap& weights) {
 
 // Whether a folder holds weights at all, in whatever variant.
 bool has_weights(const std::filesystem::path& folder) {
-  return std::ranges::any_of(std::filesystem::directory_iterator(folder), [](const auto& entry) { return entry.path().filename().string().find(".safetensors") != std::string::npos; });
+  return std::ranges::any_of(std::filesystem::directory_iterator(folder),
+                             [](const auto& entry) { return entry.path().filename().string().find(".safetensors") != std::string::npos; });
 }
 
 }  // namespace
@@ -51,24 +52,37 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
     const auto found = request.granularity.find(size->first);
     const int64_t granularity = found == request.granularity.end() ? 1 : found->second;
     // What differs in the call differs in the graph, or it would share a symbol.
-    const auto taken = [&](const auto& other) { return other.second == size->second && request.sizes.at(other.first) != request.sizes.at(size->first); };
+    const auto taken = [&](const auto& other) {
+      return other.second == size->second && request.sizes.at(other.first) != request.sizes.at(size->first);
+    };
     while (size->second < 2 * granularity || std::any_of(sizes.begin(), size, taken)) size->second += granularity;
   }
   return sizes;
 }
 
-Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device, const SessionLimits& limits)
-    : name_(std::move(name)), weights_(std::move(weights)), origins_(std::make_shared<WeightOrigins>(weights_, CacheFolder())), dtype_(dtype), options_(std::move(options)), device_(std::move(device)), tuning_(std::move(tuning)), prepared_(std::make_shared<PreparedWeights>(device_)), sessions_(limits) {
+Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device,
+                     const SessionLimits& limits)
+    : name_(std::move(name)),
+      weights_(std::move(weights)),
+      origins_(std::make_shared<WeightOrigins>(weights_, CacheFolder())),
+      dtype_(dtype),
+      options_(std::move(options)),
+      device_(std::move(device)),
+      tuning_(std::move(tuning)),
+      prepared_(std::make_shared<PreparedWeights>(device_)),
+      sessions_(limits) {
   if (dtype != DType::float32 && dtype != DType::bfloat16 && dtype != DType::float16)
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
 }
 
 Component::Component(const std::filesystem::path& folder, const ComponentOptions& options)
-    : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile, {}, open_device(options.device), {.idle_bytes = options.idle_bytes}) {
+    : Component((folder.filename().empty() ? folder.parent_path() : folder).filename().string(), {}, options.dtype, options.compile, {},
+                open_device(options.device), {.idle_bytes = options.idle_bytes}) {
   variant_ = options.variant;
   look_ = options.look;
   if (look_) {
-    if (!std::filesystem::is_directory(folder)) throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
+    if (!std::filesystem::is_directory(folder))
+      throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
     if (has_weights(folder)) open_weights(folder, variant_, {});
     tuning_ = TuningStore(CacheFolder(options.cache));
     return;
@@ -77,7 +91,8 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   const CacheFolder cache(options.cache);
   const auto use_cache = [&] {
     const std::string config = read_file(folder / "config.json");
-    const std::string key = cat(name_, '\n', model_hash(config, weights_), '\n', files_text(weights_), options.cache.enabled, ' ', options.cache.folder.string(), ' ', static_cast<const void*>(device_.get()));
+    const std::string key = cat(name_, '\n', model_hash(config, weights_), '\n', files_text(weights_), options.cache.enabled, ' ',
+                                options.cache.folder.string(), ' ', static_cast<const void*>(device_.get()));
     prepared_ = PreparedWeights::shared(key, [&] {
       auto made = std::make_shared<PreparedWeights>(device_);
       made->cache = ComponentCache(cache, name_, config, weights_, origins_, device_);
@@ -91,8 +106,10 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
     return;
   }
   if (options.dtype != DType::float32 && options.dtype != package_->dtype())
-    throw UsageError(cat(folder.string(), ": the package computes in ", dtype_name(package_->dtype()), ", not ", dtype_name(options.dtype), ": export it with that dtype"));
-  if (options_text(options.compile) != options_text({})) throw UsageError(cat(folder.string(), ": a package is compiled already: give compile options when exporting it"));
+    throw UsageError(cat(folder.string(), ": the package computes in ", dtype_name(package_->dtype()), ", not ", dtype_name(options.dtype),
+                         ": export it with that dtype"));
+  if (options_text(options.compile) != options_text({}))
+    throw UsageError(cat(folder.string(), ": a package is compiled already: give compile options when exporting it"));
   dtype_ = package_->dtype();
   options_.dynamic = package_->dynamic();
   if (auto prepared = package_->weights()) {
@@ -125,10 +142,11 @@ CompileOptions Component::options(const std::string& function, const Request& re
 
 Graph Component::graph(const GraphRequest& request) const {
   check_unpackaged();
-  Graph graph = request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this, &request](const std::string& weight) {
-                                const WeightInfo* info = weights_.find(weight);
-                                return info ? info->dtype : request.dtype;
-                              }));
+  Graph graph =
+      request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this, &request](const std::string& weight) {
+                      const WeightInfo* info = weights_.find(weight);
+                      return info ? info->dtype : request.dtype;
+                    }));
   verify(graph, GraphStage::model);
   return graph;
 }
@@ -190,8 +208,8 @@ void Component::check_reads(const Plan& plan) const {
     if (v.where != PlanValue::Where::weight) continue;
     const WeightInfo& weight = weights_.at(v.key);
     if (weight.dtype != v.type.dtype || weight.shape != v.type.shape)
-      throw UserError(cat(package_->checkpoint().string(), ": tensor \"", v.key, "\" is ", dtype_name(weight.dtype), to_string(weight.shape), ", the package's plan reads ",
-                          dtype_name(v.type.dtype), to_string(v.type.shape), ": export it again"));
+      throw UserError(cat(package_->checkpoint().string(), ": tensor \"", v.key, "\" is ", dtype_name(weight.dtype), to_string(weight.shape),
+                          ", the package's plan reads ", dtype_name(v.type.dtype), to_string(v.type.shape), ": export it again"));
   }
 }
 
@@ -255,7 +273,8 @@ void Component::forget_plans() {
 }
 
 void Component::check_unpackaged() const {
-  if (package_) throw UsageError(cat("the ", name_, " of a package is compiled already: compile or quantise the checkpoint it came from and export that"));
+  if (package_)
+    throw UsageError(cat("the ", name_, " of a package is compiled already: compile or quantise the checkpoint it came from and export that"));
 }
 
 void Component::compile(const CompileOptions& options, const std::string& function) {

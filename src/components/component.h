@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "compiler/tuning_store.h"
-#include "ops/builder.h"
 #include "components/component_cache.h"
 #include "components/package.h"
 #include "components/plan_shelf.h"
 #include "components/prepared_weights.h"
+#include "ops/builder.h"
 #include "runtime/session_pool.h"
 #include "vivace/models.h"
 #include "weights/weight_map.h"
@@ -27,7 +27,7 @@ namespace vivace {
 struct GraphRequest {
   std::string function;  // with dtype and sizes it stands for one graph: "decode"
   DType dtype = DType::float32;
-  Sizes sizes;           // by the names of the inputs' dimensions
+  Sizes sizes;  // by the names of the inputs' dimensions
   // Sizes of which the graph halves or doubles: a dynamic graph is built for at least twice as much, so that no inner size is 1, and on the same side
   // of divisibility as the call. 1 where a name is missing.
   Sizes granularity;
@@ -47,7 +47,8 @@ struct ComponentOptions : ModelOptions {
 class Component {
  public:
   // `name` is the component's folder, for messages: "unet". `tuning` is where max-autotune keeps what it finds.
-  Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device, const SessionLimits& limits = {});
+  Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device,
+            const SessionLimits& limits = {});
   // `folder` is a component of a checkpoint, whose plans and prepared weights are kept in the cache, or of a package, which holds them.
   // Throws UsageError for a dtype that is none to compute in, or for a dtype or compiling that a package does not have.
   Component(const std::filesystem::path& folder, const ComponentOptions& options);
@@ -61,11 +62,12 @@ class Component {
   const ComponentCache& cache() const { return prepared_->cache; }
   Device& device() const { return *device_; }
 
-  // A session for the request, with its sdpa_kernel scope, lent until the lease ends; any thread may ask. A plan that can be resized to it is, the cache's and
-  // a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it. Interrupted once `request` is to
-  // stop, while it waits for others too.
+  // A session for the request, with its sdpa_kernel scope, lent until the lease ends; any thread may ask. A plan that can be resized to it is, the
+  // cache's and a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it. Interrupted once
+  // `request` is to stop, while it waits for others too.
   SessionLease lease(const GraphRequest& wanted, Request& request) const;
-  // Of all functions, or of one alone. Not while a request is under way. These forget plans and sessions; prepared weights stay. Of a package, which is compiled already, UsageError.
+  // Of all functions, or of one alone. Not while a request is under way. These forget plans and sessions; prepared weights stay. Of a package, which
+  // is compiled already, UsageError.
   void compile(const CompileOptions& options, const std::string& function = "");
   void fuse_qkv_projections(bool fuse);
   // Adds to options().quantize, now and after every later compile().

@@ -137,7 +137,9 @@ void ComponentCache::keep_measured(const std::string& key, const std::string& te
   if (folder_.enabled()) folder_.write(kTuning, measured_key(key), text);
 }
 
-bool ComponentCache::weights_checked() const { return folder_.enabled() && folder_.map(kChecks, cat(component_, ": model ", model_, "; build ", build_id())).has_value(); }
+bool ComponentCache::weights_checked() const {
+  return folder_.enabled() && folder_.map(kChecks, cat(component_, ": model ", model_, "; build ", build_id())).has_value();
+}
 
 void ComponentCache::keep_weights_checked() const {
   if (folder_.enabled()) folder_.write(kChecks, cat(component_, ": model ", model_, "; build ", build_id()), "");

@@ -24,10 +24,10 @@ class ComponentCache {
   // Keeps nothing.
   ComponentCache() = default;
   // `config` is the text of the component's config.json. Plans are kept by it, the weights' names, types and shapes, compile options, the device and
-  // this build: what the weights hold is no part of a plan. Prepared weights and what was measured are kept by what the weights hold, which nothing is
-  // read for before it is asked for.
-  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights, std::shared_ptr<const WeightOrigins> origins,
-                 std::shared_ptr<Device> device);
+  // this build: what the weights hold is no part of a plan. Prepared weights and what was measured are kept by what the weights hold, which nothing
+  // is read for before it is asked for.
+  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights,
+                 std::shared_ptr<const WeightOrigins> origins, std::shared_ptr<Device> device);
   // Waits for what is being written.
   ~ComponentCache();
   ComponentCache(const ComponentCache&) = delete;

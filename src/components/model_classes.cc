@@ -32,10 +32,13 @@ std::vector<Graph> text_graphs(const Config& json) {
   return {build_clip_text(config, 1, config.max_position_embeddings, 0, Builder(DType::float32))};
 }
 
-std::vector<Graph> t5_graphs(const Config& config) { return {build_t5_encoder(read_t5_encoder_config(config), 1, 8, false, Builder(DType::float32))}; }
+std::vector<Graph> t5_graphs(const Config& config) {
+  return {build_t5_encoder(read_t5_encoder_config(config), 1, 8, false, Builder(DType::float32))};
+}
 
 std::vector<Graph> flux_graphs(const Config& config) {
-  return {build_flux_transformer_2d(read_flux_transformer_2d_config(config), {.batch = 1, .image_tokens = 4, .condition_tokens = 0, .tokens = 2}, Builder(DType::float32))};
+  return {build_flux_transformer_2d(read_flux_transformer_2d_config(config), {.batch = 1, .image_tokens = 4, .condition_tokens = 0, .tokens = 2},
+                                    Builder(DType::float32))};
 }
 
 std::vector<Graph> aura_flow_graphs(const Config& json) {

@@ -18,7 +18,9 @@ void need_rank(const Tensor& t, int rank, const char* name, const char* layout) 
   if (t.rank() != rank) throw UsageError(cat(name, " has shape ", to_string(t.shape()), ": expected ", layout));
 }
 
-Tensor image_output(Session& session, const std::string& name, Request& request) { return nhwc_to_nchw(session.read(name, request).to(DType::float32)); }
+Tensor image_output(Session& session, const std::string& name, Request& request) {
+  return nhwc_to_nchw(session.read(name, request).to(DType::float32));
+}
 
 }  // namespace
 
@@ -57,18 +59,28 @@ AutoencoderKLComponent::AutoencoderKLComponent(const std::filesystem::path& path
 }
 
 LatentFormat AutoencoderKLComponent::latents() const {
-  return {config_.latent_channels, config_.scale(), config_.out_channels, config_.scaling_factor, config_.shift_factor, config_.latents_mean, config_.latents_std};
+  return {config_.latent_channels, config_.scale(),      config_.out_channels, config_.scaling_factor,
+          config_.shift_factor,    config_.latents_mean, config_.latents_std};
 }
 
 GraphRequest AutoencoderKLComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return {.function = "decode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}}, .granularity = {},
-          .build = [config = config_](const Sizes& s, Builder b) { return build_vae_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
+  return {.function = "decode",
+          .dtype = dtype,
+          .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
+          .granularity = {},
+          .build = [config = config_](const Sizes& s, Builder b) {
+            return build_vae_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b));
+          }};
 }
 
 GraphRequest AutoencoderKLComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return {.function = "encode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
+  return {.function = "encode",
+          .dtype = dtype,
+          .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
           .granularity = {{"height", config_.scale()}, {"width", config_.scale()}},
-          .build = [config = config_](const Sizes& s, Builder b) { return build_vae_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
+          .build = [config = config_](const Sizes& s, Builder b) {
+            return build_vae_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b));
+          }};
 }
 
 AutoencoderTinyComponent::AutoencoderTinyComponent(const std::filesystem::path& path, const ComponentOptions& options)
@@ -83,14 +95,23 @@ LatentFormat AutoencoderTinyComponent::latents() const {
 }
 
 GraphRequest AutoencoderTinyComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return {.function = "decode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}}, .granularity = {},
-          .build = [config = config_](const Sizes& s, Builder b) { return build_tiny_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
+  return {.function = "decode",
+          .dtype = dtype,
+          .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
+          .granularity = {},
+          .build = [config = config_](const Sizes& s, Builder b) {
+            return build_tiny_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b));
+          }};
 }
 
 GraphRequest AutoencoderTinyComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return {.function = "encode", .dtype = dtype, .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
+  return {.function = "encode",
+          .dtype = dtype,
+          .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
           .granularity = {{"height", config_.encoder_scale()}, {"width", config_.encoder_scale()}},
-          .build = [config = config_](const Sizes& s, Builder b) { return build_tiny_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b)); }};
+          .build = [config = config_](const Sizes& s, Builder b) {
+            return build_tiny_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b));
+          }};
 }
 
 Tensor VAEComponent::decode(const Tensor& latents, Request& request) const {
@@ -128,11 +149,17 @@ CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const Co
 
 GraphRequest CLIPTextComponent::request(int64_t batch, int64_t tokens, int64_t skip) const {
   if (skip < 0 || skip > config_.num_hidden_layers)
-    throw UsageError(cat("clip_skip asks for a hidden state ", skip, " layers before the last: ", name(), " has ", config_.num_hidden_layers, " layers"));
+    throw UsageError(
+        cat("clip_skip asks for a hidden state ", skip, " layers before the last: ", name(), " has ", config_.num_hidden_layers, " layers"));
   if (tokens < 1 || tokens > config_.max_position_embeddings)
     throw UsageError(cat("a prompt of ", tokens, " tokens: ", name(), " takes 1 to ", config_.max_position_embeddings));
-  return {.function = cat("skip ", skip), .dtype = dtype(), .sizes = {{"batch", batch}, {"tokens", tokens}}, .granularity = {},
-          .build = [config = config_, skip](const Sizes& s, Builder b) { return build_clip_text(config, s.at("batch"), s.at("tokens"), skip, std::move(b)); }};
+  return {.function = cat("skip ", skip),
+          .dtype = dtype(),
+          .sizes = {{"batch", batch}, {"tokens", tokens}},
+          .granularity = {},
+          .build = [config = config_, skip](const Sizes& s, Builder b) {
+            return build_clip_text(config, s.at("batch"), s.at("tokens"), skip, std::move(b));
+          }};
 }
 
 CLIPTextModelOutput CLIPTextComponent::encode(const Tensor& input_ids, int skip, Request& request) const {
@@ -172,7 +199,8 @@ UNet2DConditionModel UNet2DConditionModel::from_pretrained(const std::filesystem
   return UNet2DConditionModel(std::make_unique<UNetComponent>(path, options));
 }
 
-Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, const Tensor& states, const AddedCondKwargs& added, const Tensor& cond) const {
+Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, const Tensor& states, const AddedCondKwargs& added,
+                                        const Tensor& cond) const {
   auto& unet = static_cast<const UNetComponent&>(*component_);
   need_rank(sample, 4, "sample", "[N, C, H, W]");
   need_rank(states, 3, "encoder_hidden_states", "[N, T, D]");

@@ -1,11 +1,11 @@
 // Components with their configurations: what stands behind the public models.
 #pragma once
 
+#include "components/component.h"
 #include "models/autoencoder_kl/model.h"
 #include "models/autoencoder_tiny/model.h"
 #include "models/clip_text/model.h"
 #include "models/unet2d_condition/model.h"
-#include "components/component.h"
 #include "vivace/models.h"
 
 namespace vivace {
@@ -22,7 +22,8 @@ class UNetComponent : public Component {
   UNetConfig config_;
 };
 
-// What a pipeline must know of a VAE's latents: what the denoiser sees is (latents - shift_factor) * scaling_factor, or by channel with mean and deviation.
+// What a pipeline must know of a VAE's latents: what the denoiser sees is (latents - shift_factor) * scaling_factor, or by channel with mean and
+// deviation.
 struct LatentFormat {
   int64_t channels = 4, scale = 8;  // image pixels a latent pixel
   int64_t picture_channels = 3;

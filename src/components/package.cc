@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 
 // A file that package.json names must lie beside it.
 fs::path inside(const fs::path& folder, const std::string& file, const std::string& where) {
-  if (file.empty() || file.find('/') != file.npos || file == "..") throw UserError(cat(where, ": names the file \"", file, "\": expected one in the component's folder"));
+  if (file.empty() || file.find('/') != file.npos || file == "..")
+    throw UserError(cat(where, ": names the file \"", file, "\": expected one in the component's folder"));
   return folder / file;
 }
 
@@ -32,10 +33,11 @@ std::shared_ptr<const ComponentPackage> ComponentPackage::find(const fs::path& c
   if (const auto format = json.get<int64_t>("format"); format != kPackageFormat)
     throw UserError(cat(json.name(), ": the package has format ", format, ", this Vivace reads ", kPackageFormat, ": export it again"));
   if (const auto isa = json.get<std::string>("isa"); isa != package_isa())
-    throw UserError(cat(json.name(), ": the package is for the instruction set ", isa, ", this machine runs ", package_isa(), ": export it on a machine like this"));
+    throw UserError(cat(json.name(), ": the package is for the instruction set ", isa, ", this machine runs ", package_isa(),
+                        ": export it on a machine like this"));
   if (const auto packing = json.get<int64_t>("packing"); packing != kPackingVersion)
-    throw UserError(cat(json.name(), ": the package was made by Vivace ", json.get<std::string>("vivace"), ", whose kernels pack weights in version ", packing,
-                        ", this one's in ", kPackingVersion, ": export it again"));
+    throw UserError(cat(json.name(), ": the package was made by Vivace ", json.get<std::string>("vivace"), ", whose kernels pack weights in version ",
+                        packing, ", this one's in ", kPackingVersion, ": export it again"));
   auto package = std::make_shared<ComponentPackage>();
   package->folder_ = folder;
   package->name_ = whole.filename().string();

@@ -1,8 +1,8 @@
 // A package: what `vivace export` writes. A folder in Diffusers layout whose components hold plans and prepared weights in place of a checkpoint.
 //
-//   package.json            format, instruction set, dtype, sizes; for each component its plans by key, its prepared weights or the checkpoint's folder
-//   model_index.json, scheduler/, tokenizer/, tokenizer_2/     as in the checkpoint
-//   unet/config.json, unet/plan-0.bin, ..., unet/weights.bin   (plan_file.h, constant_file.h)
+//   package.json            format, instruction set, dtype, sizes; for each component its plans by key, its prepared weights or the checkpoint's
+//   folder model_index.json, scheduler/, tokenizer/, tokenizer_2/     as in the checkpoint unet/config.json, unet/plan-0.bin, ..., unet/weights.bin
+//   (plan_file.h, constant_file.h)
 #pragma once
 
 #include <cstdint>
@@ -21,15 +21,15 @@ namespace vivace {
 
 inline constexpr int kPackageFormat = 1;
 inline constexpr const char* kPackageFile = "package.json";
-// How the kernels pack weights: one more when any of them does it otherwise, so that a package outlives builds that pack alike. (Plans have a version of
-// their own, kPlanFileVersion.) A test compares what they pack with tests/compiler/data/packing.txt, and fails when this was forgotten.
+// How the kernels pack weights: one more when any of them does it otherwise, so that a package outlives builds that pack alike. (Plans have a version
+// of their own, kPlanFileVersion.) A test compares what they pack with tests/compiler/data/packing.txt, and fails when this was forgotten.
 inline constexpr int64_t kPackingVersion = 1;
 
 // One component of a package, read and checked but for the plans and weights themselves.
 class ComponentPackage {
  public:
-  // nullptr where the folder above `component` is no package. Throws UserError: damaged, another format, made for another instruction set or by a Vivace
-  // that packs otherwise, no such component in it.
+  // nullptr where the folder above `component` is no package. Throws UserError: damaged, another format, made for another instruction set or by a
+  // Vivace that packs otherwise, no such component in it.
   static std::shared_ptr<const ComponentPackage> find(const std::filesystem::path& component);
 
   DType dtype() const { return dtype_; }

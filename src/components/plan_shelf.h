@@ -18,8 +18,8 @@ bool fits(const Plan& plan, const Sizes& sizes);
 
 class PlanShelf {
  public:
-  // Plans that may serve one another's calls. Whoever looks for one, resizes or compiles has the row's turn meanwhile: a plan is made once, and those who
-  // wait for it can be stopped. Other rows are not held up.
+  // Plans that may serve one another's calls. Whoever looks for one, resizes or compiles has the row's turn meanwhile: a plan is made once, and those
+  // who wait for it can be stopped. Other rows are not held up.
   struct Row {
     Turns turns;
     std::vector<std::shared_ptr<const Plan>> plans;  // in the order they were made

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "components/component_cache.h"
 #include "base/turns.h"
+#include "components/component_cache.h"
 #include "runtime/constants.h"
 
 namespace vivace {

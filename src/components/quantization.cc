@@ -36,7 +36,13 @@ Tensor product(const Tensor& x, const Tensor& w, std::optional<Quantization> kin
   const auto plan = std::make_shared<const Plan>(compile(b.take(), *device, options));
   ConstantStore store(device);
   Request request;
-  Session session(plan, *device, store, {.find = [&](const std::string&) { return WeightBytes{w.dtype(), w.data()}; }, .release = [](const std::string&) {}}, request);
+  Session session(plan, *device, store,
+                  {.find =
+                       [&](const std::string&) {
+                         return WeightBytes{w.dtype(), w.data()};
+                       },
+                   .release = [](const std::string&) {}},
+                  request);
   session.write("x", x);
   session.run(Phase::setup, request);
   session.run(Phase::step, request);
@@ -46,10 +52,12 @@ Tensor product(const Tensor& x, const Tensor& w, std::optional<Quantization> kin
 // kMaxDrift's measure.
 double drift(const WeightInfo& weight, Quantization kind) {
   constexpr int64_t kRows = 16, kChannels = 64;
-  const int64_t n = weight.shape[0], k = weight.shape[1], channels = std::min(n, kChannels), row_bytes = k * static_cast<int64_t>(dtype_size(weight.dtype));
+  const int64_t n = weight.shape[0], k = weight.shape[1], channels = std::min(n, kChannels),
+                row_bytes = k * static_cast<int64_t>(dtype_size(weight.dtype));
   std::vector<Tensor> rows;
   for (int64_t i = 0; i < channels; ++i)
-    rows.push_back(Tensor::view({1, k}, weight.dtype, const_cast<char*>(static_cast<const char*>(weight.data)) + i * n / channels * row_bytes).to(DType::float32));
+    rows.push_back(Tensor::view({1, k}, weight.dtype, const_cast<char*>(static_cast<const char*>(weight.data)) + i * n / channels * row_bytes)
+                       .to(DType::float32));
   const Tensor w = concat_rows(rows), x = Generator(0).randn({kRows, k});
   return relative_rms(product(x, w, std::nullopt), product(x, w, kind));
 }
@@ -62,10 +70,15 @@ struct Seconds {
 Seconds time_products(const LinearLayer& layer, DType dtype) {
   const std::shared_ptr<Device> device = open_device();
   // The list's choice.
-  const auto takes = [](const KernelCall& call) { return [&call](const KernelEntry& entry) { return entry.op == call.op && !(entry.refuse && entry.refuse(call)); }; };
+  const auto takes = [](const KernelCall& call) {
+    return [&call](const KernelEntry& entry) { return entry.op == call.op && !(entry.refuse && entry.refuse(call)); };
+  };
   const Attrs plain, int8{{"compute", "int8_dynamic"}};
   const int64_t in = layer.info.in_features, out = layer.info.out_features;
-  KernelCall call{.op = Op::linear, .attrs = &plain, .in = {Operand{dtype, {layer.rows, in}}, Operand{DType::float32, {out, in}, 0, true}}, .out = {dtype, {layer.rows, out}}};
+  KernelCall call{.op = Op::linear,
+                  .attrs = &plain,
+                  .in = {Operand{dtype, {layer.rows, in}}, Operand{DType::float32, {out, in}, 0, true}},
+                  .out = {dtype, {layer.rows, out}}};
   const KernelEntry& float_kernel = *std::ranges::find_if(device->kernels(), takes(call));
   KernelTimer floating(call, *device);
   call.attrs = &int8;
@@ -83,7 +96,8 @@ Seconds time_products(const LinearLayer& layer, DType dtype) {
 // What a measurement depends on besides the weights and the machine.
 std::string text_of(const std::vector<LinearLayer>& layers) {
   std::string text;
-  for (const LinearLayer& l : layers) text += cat(l.info.name, ' ', l.rows, ' ', l.info.in_features, ' ', l.info.out_features, ' ', dtype_name(l.stored), '\n');
+  for (const LinearLayer& l : layers)
+    text += cat(l.info.name, ' ', l.rows, ' ', l.info.in_features, ' ', l.info.out_features, ' ', dtype_name(l.stored), '\n');
   return text;
 }
 
@@ -151,7 +165,8 @@ LayerQuantization choose_layers(const Graph& graph, const CompileOptions& option
   return chosen;
 }
 
-QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, Quantization kind, const ComponentCache* cache) {
+QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, Quantization kind,
+                               const ComponentCache* cache) {
   if (!open_device()->target().int8_products) return quantize_all;  // choose_layers refuses
   const std::vector<LinearLayer> layers = linear_layers(graph, options);
   const std::string key = cat(quantization_name(kind), " layers of ", dtype_name(dtype), " activations, of ", hash_text(text_of(layers)));
@@ -170,22 +185,28 @@ QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options
       const Seconds& s = slot->second;
       faster = s.int8 < s.floating;
       if (is_new)
-        info("measured ", layer.rows, " rows, ", in, " -> ", out, ": ", dtype_name(dtype), ' ', s.floating * 1e3, " ms, int8 ", s.int8 * 1e3, " ms: ", s.floating / s.int8, 'x');
+        info("measured ", layer.rows, " rows, ", in, " -> ", out, ": ", dtype_name(dtype), ' ', s.floating * 1e3, " ms, int8 ", s.int8 * 1e3,
+             " ms: ", s.floating / s.int8, 'x');
     }
     const WeightInfo* weight = weights ? weights->find(layer.weight) : nullptr;
     const double error = faster && weight ? drift(*weight, kind) : 0;
     if (faster && error <= kMaxDrift) chosen.insert(name);
-    info(name, " (", in, " -> ", out, "): drift ", error, faster ? "" : ", int8 is not faster", error <= kMaxDrift ? "" : ", too large", chosen.contains(name) ? ": int8" : ": stays");
+    info(name, " (", in, " -> ", out, "): drift ", error, faster ? "" : ", int8 is not faster", error <= kMaxDrift ? "" : ", too large",
+         chosen.contains(name) ? ": int8" : ": stays");
   }
   if (cache) cache->keep_measured(key, text_of(chosen));
   return any_of(chosen);
 }
 
-std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter) { return quantize_model(model, Quantization::int8_dynamic, filter); }
+std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter) {
+  return quantize_model(model, Quantization::int8_dynamic, filter);
+}
 
 std::vector<std::string> apply_dynamic_quant(Model& model) {
   const Quantization kind = Quantization::int8_dynamic;
-  return quantize_model(model, kind, measured_filter(typical_graph(model), options_of(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()));
+  return quantize_model(
+      model, kind,
+      measured_filter(typical_graph(model), options_of(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()));
 }
 
 std::vector<std::string> quantize_weight_only(Model& model, DType storage, const QuantizeFilter& filter) {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "ir/graph.h"
 #include "components/component_cache.h"
+#include "ir/graph.h"
 #include "vivace/quantize.h"
 #include "weights/weight_map.h"
 
@@ -23,7 +23,8 @@ struct LinearLayer {
 // The linear layers of a graph before any pass, and the 1x1 convolutions that the pass conv_1x1_as_mm makes some of.
 std::vector<LinearLayer> linear_layers(Graph graph, const CompileOptions& options);
 
-// Layers that the checkpoint stores in 8 bits of another type than `kind` needs are left out. Warns when the filter matches nothing. Throws UserError where the CPU cannot multiply in 8 bits.
+// Layers that the checkpoint stores in 8 bits of another type than `kind` needs are left out. Warns when the filter matches nothing. Throws UserError
+// where the CPU cannot multiply in 8 bits.
 LayerQuantization choose_layers(const Graph& graph, const CompileOptions& options, Quantization kind, const QuantizeFilter& filter);
 
 // apply_dynamic_quant's measured filter for the sizes of `graph`, for activations of `dtype`; what it found is logged, and kept in the component's

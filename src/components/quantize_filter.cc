@@ -49,7 +49,9 @@ QuantizeFilter term(const std::string& text, const std::string& whole) {
   int64_t bound = 0;
   const auto [parsed, error] = std::from_chars(value.data(), value.data() + value.size(), bound);
   constexpr const char* kComparisons[] = {">=", "<=", ">", "<", "="};
-  if ((key != "in" && key != "out") || error != std::errc() || parsed != value.data() + value.size() || std::ranges::count(kComparisons, comparison) == 0) fail();
+  if ((key != "in" && key != "out") || error != std::errc() || parsed != value.data() + value.size() ||
+      std::ranges::count(kComparisons, comparison) == 0)
+    fail();
   return [key, comparison, bound](const LinearInfo& layer) { return holds(key == "in" ? layer.in_features : layer.out_features, comparison, bound); };
 }
 
@@ -60,7 +62,7 @@ bool quantize_all(const LinearInfo&) { return true; }
 // huggingface/diffusion-fast, utils/pipeline_utils.py.
 bool dynamic_quant_filter_fn(const LinearInfo& layer) {
   static const std::set<std::pair<int64_t, int64_t>> kNoGain{
-      {1280, 640}, {1920, 1280}, {1920, 640}, {2048, 1280}, {2048, 2560}, {2560, 1280}, {256, 128},  {2816, 1280}, {320, 640},  {512, 1536},
+      {1280, 640}, {1920, 1280}, {1920, 640}, {2048, 1280}, {2048, 2560}, {2560, 1280}, {256, 128}, {2816, 1280}, {320, 640}, {512, 1536},
       {512, 256},  {512, 512},   {640, 1280}, {640, 1920},  {640, 320},   {640, 5120},  {640, 640}, {960, 320},   {960, 640}};
   return layer.in_features > 16 && !kNoGain.contains({layer.in_features, layer.out_features});
 }

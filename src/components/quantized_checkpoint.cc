@@ -41,7 +41,8 @@ std::map<std::string, DType> narrow_layers(const Graph& graph, const std::string
       if (is_linear && i == 1 && is_narrow(dtype))
         layers[node.scope] = dtype;
       else if (!is_floating(dtype) || is_narrow(dtype))
-        throw UserError(cat(file, ": tensor \"", tensor, "\" is stored as ", dtype_name(dtype), ": only the weights of linear layers can be, with their scales; use a checkpoint in fp32, fp16 or bf16"));
+        throw UserError(cat(file, ": tensor \"", tensor, "\" is stored as ", dtype_name(dtype),
+                            ": only the weights of linear layers can be, with their scales; use a checkpoint in fp32, fp16 or bf16"));
     }
   return layers;
 }
@@ -52,7 +53,9 @@ struct NarrowWeight {
 
 NarrowWeight narrowed(const WeightInfo& weight, Quantization kind) {
   const DType storage = storage_of(kind);
-  if (weight.shape.size() != 2) throw UsageError(cat("a checkpoint in 8 bits: tensor \"", weight.name, "\" is ", to_string(weight.shape), ": expected the matrix of a linear layer"));
+  if (weight.shape.size() != 2)
+    throw UsageError(
+        cat("a checkpoint in 8 bits: tensor \"", weight.name, "\" is ", to_string(weight.shape), ": expected the matrix of a linear layer"));
   const int64_t n = weight.shape[0], k = weight.shape[1], row_bytes = k * static_cast<int64_t>(dtype_size(weight.dtype));
   NarrowWeight result{Tensor(weight.shape, storage), Tensor({n}, DType::float32)};
   parallel_for(n, 16, [&](int64_t begin, int64_t end) {
@@ -63,8 +66,10 @@ NarrowWeight narrowed(const WeightInfo& weight, Quantization kind) {
       const NarrowRow narrow(storage, std::max(absmax(x, k), kind == Quantization::int8_dynamic ? largest_pair(x, k) : 0.f));
       result.scales.as<float>()[r] = narrow.scale();
       for (int64_t i = 0; i < k; ++i)
-        if (storage == DType::int8) result.values.as<int8_t>()[r * k + i] = narrow.int8(x[i]);
-        else result.values.as<f8e4m3>()[r * k + i] = narrow.float8(x[i]);
+        if (storage == DType::int8)
+          result.values.as<int8_t>()[r * k + i] = narrow.int8(x[i]);
+        else
+          result.values.as<f8e4m3>()[r * k + i] = narrow.float8(x[i]);
     }
   });
   return result;
@@ -74,15 +79,18 @@ NarrowWeight narrowed(const WeightInfo& weight, Quantization kind) {
 void copy_rest(const fs::path& model, const fs::path& out) {
   std::error_code error;
   const fs::path place = fs::relative(out, model, error);
-  if (!place.empty() && *place.begin() != "..") throw UsageError(cat(out.string(), " is the model itself or lies in it: choose another folder to write"));
+  if (!place.empty() && *place.begin() != "..")
+    throw UsageError(cat(out.string(), " is the model itself or lies in it: choose another folder to write"));
   fs::create_directories(out, error);
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
   for (const auto& entry : fs::recursive_directory_iterator(model)) {
     const fs::path inside = fs::relative(entry.path(), model), to = out / inside;
     const bool unet_weights = *inside.begin() == "unet" && entry.path().filename().string().find(".safetensors") != std::string::npos;
     error.clear();
-    if (entry.is_directory()) fs::create_directories(to, error);
-    else if (!unet_weights) fs::copy_file(entry.path(), to, fs::copy_options::overwrite_existing, error);
+    if (entry.is_directory())
+      fs::create_directories(to, error);
+    else if (!unet_weights)
+      fs::copy_file(entry.path(), to, fs::copy_options::overwrite_existing, error);
     if (error) throw UserError(cat("cannot write ", to.string(), ": ", error.message()));
   }
 }
@@ -124,17 +132,20 @@ LayerQuantization stored_quantization(const Config& config, const WeightMap& wei
   const std::map<std::string, DType> layers = narrow_layers(graph(), config.name());
   if (!says_so) {
     if (layers.empty()) return {};
-    throw UserError(cat(config.name(), ": field \"", kField, "\" is missing, but tensor \"", layers.begin()->first, ".weight\" is stored as ", dtype_name(layers.begin()->second),
-                        ": a folder that vivace quantize wrote has it"));
+    throw UserError(cat(config.name(), ": field \"", kField, "\" is missing, but tensor \"", layers.begin()->first, ".weight\" is stored as ",
+                        dtype_name(layers.begin()->second), ": a folder that vivace quantize wrote has it"));
   }
   const Config how = config.object(kField);
   how.one_of("quant_method", {"vivace"});
   const Quantization kind = parse_quantization(how.one_of("quant_type", {"int8-dynamic", "int8-weight-only", "float8-weight-only"}));
-  if (layers.empty()) throw UserError(cat(config.name(), ": field \"", kField, "\" says ", quantization_name(kind), ", but no weight is stored in 8 bits: were the weights replaced?"));
+  if (layers.empty())
+    throw UserError(cat(config.name(), ": field \"", kField, "\" says ", quantization_name(kind),
+                        ", but no weight is stored in 8 bits: were the weights replaced?"));
   LayerQuantization result;
   for (const auto& [layer, dtype] : layers) {
     if (dtype != storage_of(kind))
-      throw UserError(cat(config.name(), ": field \"", kField, "\" says ", quantization_name(kind), ", but tensor \"", layer, ".weight\" is ", dtype_name(dtype)));
+      throw UserError(cat(config.name(), ": field \"", kField, "\" says ", quantization_name(kind), ", but tensor \"", layer, ".weight\" is ",
+                          dtype_name(dtype)));
     result[layer] = kind;
   }
   return result;
@@ -143,7 +154,8 @@ LayerQuantization stored_quantization(const Config& config, const WeightMap& wei
 void write_quantized_checkpoint(const fs::path& model, const fs::path& out, const QuantizedCheckpointOptions& options) {
   const WeightMap weights = WeightMap::open(model / "unet", options.variant);
   nlohmann::json config = read_json(model / "unet" / "config.json");
-  if (config.contains(kField)) throw UserError(cat((model / "unet" / "config.json").string(), " has a ", kField, " already: quantise the checkpoint it was made from"));
+  if (config.contains(kField))
+    throw UserError(cat((model / "unet" / "config.json").string(), " has a ", kField, " already: quantise the checkpoint it was made from"));
   copy_rest(model, out);
   write_weights(out / "unet" / "diffusion_pytorch_model.safetensors", weights, options);
   config[kField] = {{"quant_method", "vivace"}, {"quant_type", quantization_name(options.kind)}};

@@ -14,8 +14,8 @@ namespace vivace {
 
 // What the config and the stored dtypes say of a component's layers; empty where nothing is quantised. The component's graph is built only where
 // something is.
-// Throws UserError that names the field or the tensor: 8 bits without a quantization_config and the reverse, an unknown one, 8 bits outside of a linear
-// layer or of another type than the config says, scales that are no floats.
+// Throws UserError that names the field or the tensor: 8 bits without a quantization_config and the reverse, an unknown one, 8 bits outside of a
+// linear layer or of another type than the config says, scales that are no floats.
 LayerQuantization stored_quantization(const Config& config, const WeightMap& weights, const std::function<Graph()>& graph);
 
 struct QuantizedCheckpointOptions {

@@ -68,7 +68,8 @@ void make_random_checkpoint(const fs::path& configs, const fs::path& out, const 
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
   for (const auto& entry : fs::recursive_directory_iterator(configs)) {
     const fs::path to = out / fs::relative(entry.path(), configs);
-    if (entry.is_directory()) fs::create_directories(to, error);
+    if (entry.is_directory())
+      fs::create_directories(to, error);
     else if (entry.path().extension() != ".safetensors" && entry.path().filename().string().find(".safetensors.index.") == std::string::npos)
       fs::copy_file(entry.path(), to, fs::copy_options::overwrite_existing, error);
     if (error) throw UserError(cat("cannot write ", to.string(), ": ", error.message()));

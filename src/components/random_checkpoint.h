@@ -11,9 +11,9 @@
 namespace vivace {
 
 struct RandomCheckpointOptions {
-  DType dtype = DType::float32;    // of the stored weights
-  uint32_t seed = 0;               // of the rule in models/common/random_weights.h
-  int64_t max_shard_bytes = 0;     // above 0: several files a component, with an index
+  DType dtype = DType::float32;  // of the stored weights
+  uint32_t seed = 0;             // of the rule in models/common/random_weights.h
+  int64_t max_shard_bytes = 0;   // above 0: several files a component, with an index
   // Called before each tensor is made; may throw, which leaves no partial file.
   std::function<void(const std::string& component, const std::string& tensor)> on_tensor;
 };

@@ -30,8 +30,13 @@ Tensor run(Session& session, Request& request, std::initializer_list<std::pair<c
 }  // namespace
 
 GraphRequest T5EncoderComponent::request(int64_t batch, int64_t tokens, bool mask) const {
-  return {.function = mask ? "masked" : "", .dtype = dtype(), .sizes = {{"batch", batch}, {"tokens", tokens}}, .granularity = {},
-          .build = [config = config_, mask](const Sizes& s, Builder b) { return build_t5_encoder(config, s.at("batch"), s.at("tokens"), mask, std::move(b)); }};
+  return {.function = mask ? "masked" : "",
+          .dtype = dtype(),
+          .sizes = {{"batch", batch}, {"tokens", tokens}},
+          .granularity = {},
+          .build = [config = config_, mask](const Sizes& s, Builder b) {
+            return build_t5_encoder(config, s.at("batch"), s.at("tokens"), mask, std::move(b));
+          }};
 }
 
 GraphRequest FluxTransformer2DComponent::request(const FluxTransformer2DShape& shape, int64_t timesteps) const {
@@ -41,7 +46,8 @@ GraphRequest FluxTransformer2DComponent::request(const FluxTransformer2DShape& s
                        .sizes = {{"batch", shape.batch}, {"image_tokens", shape.image_tokens}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
                        .granularity = {},
                        .build = [config = config_, conditioned](const Sizes& s, Builder b) {
-                         return build_flux_transformer_2d(config, {s.at("batch"), s.at("image_tokens"), conditioned ? s.at("condition_tokens") : 0, s.at("tokens")}, std::move(b));
+                         return build_flux_transformer_2d(
+                             config, {s.at("batch"), s.at("image_tokens"), conditioned ? s.at("condition_tokens") : 0, s.at("tokens")}, std::move(b));
                        }};
   if (conditioned) request.sizes["condition_tokens"] = shape.condition_tokens;
   return request;
@@ -108,8 +114,8 @@ FluxTransformer2DModel FluxTransformer2DModel::from_pretrained(const std::filesy
   return FluxTransformer2DModel(std::make_unique<FluxTransformer2DComponent>(path, options));
 }
 
-Tensor FluxTransformer2DModel::operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, const Tensor& pooled_projections, float timestep, const Tensor& img_ids,
-                                          const Tensor& txt_ids, const Tensor& guidance) const {
+Tensor FluxTransformer2DModel::operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, const Tensor& pooled_projections,
+                                          float timestep, const Tensor& img_ids, const Tensor& txt_ids, const Tensor& guidance) const {
   const auto& model = static_cast<const FluxTransformer2DComponent&>(*component_);
   const FluxTransformer2DConfig& config = model.config();
   need_shape(hidden_states, {-1, -1, config.in_channels}, "hidden_states", "[N, S, in_channels]");
@@ -120,9 +126,17 @@ Tensor FluxTransformer2DModel::operator()(const Tensor& hidden_states, const Ten
   need_shape(txt_ids, {encoder_hidden_states.dim(1), 3}, "txt_ids", "[T, 3]");
   if (config.guidance_embeds) need_shape(guidance, {batch}, "guidance", "[N]: the model was distilled with guidance");
   Request request({}, sdpa_kernel::current());
-  const SessionLease session = model.lease(model.request({.batch = batch, .image_tokens = hidden_states.dim(1), .condition_tokens = 0, .tokens = encoder_hidden_states.dim(1)}), request);
-  return run(*session, request, {{"hidden_states", hidden_states}, {"encoder_hidden_states", encoder_hidden_states}, {"pooled_projections", pooled_projections},
-                {"timestep", Tensor::from({timestep})}, {"img_ids", img_ids}, {"txt_ids", txt_ids}, {"guidance", guidance}}, "sample");
+  const SessionLease session = model.lease(
+      model.request({.batch = batch, .image_tokens = hidden_states.dim(1), .condition_tokens = 0, .tokens = encoder_hidden_states.dim(1)}), request);
+  return run(*session, request,
+             {{"hidden_states", hidden_states},
+              {"encoder_hidden_states", encoder_hidden_states},
+              {"pooled_projections", pooled_projections},
+              {"timestep", Tensor::from({timestep})},
+              {"img_ids", img_ids},
+              {"txt_ids", txt_ids},
+              {"guidance", guidance}},
+             "sample");
 }
 
 AuraFlowTransformer2DModel AuraFlowTransformer2DModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -135,10 +149,15 @@ Tensor AuraFlowTransformer2DModel::operator()(const Tensor& hidden_states, const
   need_shape(hidden_states, {-1, config.in_channels, -1, -1}, "hidden_states", "[N, in_channels, H, W]");
   need_shape(encoder_hidden_states, {hidden_states.dim(0), -1, config.joint_attention_dim}, "encoder_hidden_states", "[N, T, joint_attention_dim]");
   if (hidden_states.dim(2) % config.patch_size || hidden_states.dim(3) % config.patch_size)
-    throw UsageError(cat("hidden_states has shape ", to_string(hidden_states.shape()), ": expected height and width to be multiples of ", config.patch_size));
+    throw UsageError(
+        cat("hidden_states has shape ", to_string(hidden_states.shape()), ": expected height and width to be multiples of ", config.patch_size));
   Request request({}, sdpa_kernel::current());
-  const SessionLease session = model.lease(model.request({hidden_states.dim(0), hidden_states.dim(2), hidden_states.dim(3), encoder_hidden_states.dim(1)}), request);
-  return nhwc_to_nchw(run(*session, request, {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}}, "sample"));
+  const SessionLease session =
+      model.lease(model.request({hidden_states.dim(0), hidden_states.dim(2), hidden_states.dim(3), encoder_hidden_states.dim(1)}), request);
+  return nhwc_to_nchw(
+      run(*session, request,
+          {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}},
+          "sample"));
 }
 
 }  // namespace vivace

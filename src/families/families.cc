@@ -14,13 +14,8 @@ StepRange Recipe::steps(const Call&, const Scheduler& scheduler) const { return 
 
 std::span<const Family> families() {
   static const std::vector<Family> list{
-      stable_diffusion_xl_family(),
-      stable_diffusion_family(),
-      latent_consistency_family(),
-      flux_family(),
-      flux_kontext_family(),
-      flux_img2img_family(),
-      aura_flow_family(),
+      stable_diffusion_xl_family(), stable_diffusion_family(), latent_consistency_family(), flux_family(),
+      flux_kontext_family(),        flux_img2img_family(),     aura_flow_family(),
   };
   return list;
 }

@@ -29,14 +29,14 @@ struct PartSpec {
 // A call with every default filled in.
 struct Call {
   CallOptions options;
-  Prompts prompt;        // empty where options.prompt_embeds is given
-  int64_t prompts = 1;   // texts, or rows of prompt_embeds
-  int64_t images = 1;    // of all prompts
+  Prompts prompt;                 // empty where options.prompt_embeds is given
+  int64_t prompts = 1;            // texts, or rows of prompt_embeds
+  int64_t images = 1;             // of all prompts
   int64_t height = 0, width = 0;  // of a picture
   double guidance_scale = 1;
-  bool guidance = false;   // there is a negative prompt, and a prediction for it
-  int64_t timesteps = 1;   // that the loop takes
-  int64_t images_in = 0;   // pictures that are encoded first
+  bool guidance = false;  // there is a negative prompt, and a prediction for it
+  int64_t timesteps = 1;  // that the loop takes
+  int64_t images_in = 0;  // pictures that are encoded first
 };
 
 // What the denoiser is told beside latents and timestep, by the names of its inputs; a row an image. Negative: the same for the negative prompt.
@@ -75,14 +75,16 @@ class Recipe {
   // The latents at the noise level of the first step, in the shape of the loop. Throws UsageError for given ones of another shape.
   virtual Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const = 0;
   // The scheduler's timesteps are set. `request` outlives the predictor.
-  virtual std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const = 0;
+  virtual std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                               Request& request) const = 0;
   virtual std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const = 0;
 };
 
 struct Family {
   std::string_view class_name;  // "StableDiffusionXLPipeline"
   std::vector<PartSpec> parts;
-  // `parts` are open and outlive the recipe; `index` is model_index.json. Throws UserError where the parts do not fit one another, naming both folders.
+  // `parts` are open and outlive the recipe; `index` is model_index.json. Throws UserError where the parts do not fit one another, naming both
+  // folders.
   std::unique_ptr<Recipe> (*open)(const Parts& parts, const Config& index) = nullptr;
   // Fields of the checkpoint's scheduler config that the class sets right, as JSON; nullptr: none.
   std::string (*scheduler_corrections)(const std::string& config) = nullptr;

@@ -9,9 +9,9 @@ namespace vivace {
 class Predictor {
  public:
   virtual ~Predictor() = default;
-  // The prediction at denoising step `step` of the schedule, whose timestep is `timestep`, guidance applied. `latents` and `prediction` are float32 of one
-  // shape, whatever that is; the model sees latents times `input_scale` (Scheduler::input_scale).
-  // Throws UserError that names step and timestep for a prediction that is not finite.
+  // The prediction at denoising step `step` of the schedule, whose timestep is `timestep`, guidance applied. `latents` and `prediction` are float32
+  // of one shape, whatever that is; the model sees latents times `input_scale` (Scheduler::input_scale). Throws UserError that names step and
+  // timestep for a prediction that is not finite.
   virtual void predict(int step, float timestep, float input_scale, const Tensor& latents, Tensor& prediction) = 0;
 };
 

@@ -146,7 +146,7 @@ std::vector<uint8_t> encode_png(int height, int width, const uint8_t* rgb, const
 }
 
 Tensor decode_png(std::span<const std::byte> file, const std::string& name) {
-  if (file.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(file.data()), 0, 8) != 0) 
+  if (file.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(file.data()), 0, 8) != 0)
     throw UserError(cat(name, ": not a PNG file", file_kind_note({reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 64)})));
   Decoder decoder;
   decoder.file = file;

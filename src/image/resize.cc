@@ -47,7 +47,8 @@ std::vector<Window> windows(int from, int to) {
 uint8_t rounded(int sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
 
 // Lines of `length` pixels of three channels, `step` bytes between pixels and `line` between lines, resampled along the line.
-void resample(const uint8_t* from, uint8_t* to, int lines, size_t from_step, size_t from_line, size_t to_step, size_t to_line, const std::vector<Window>& all) {
+void resample(const uint8_t* from, uint8_t* to, int lines, size_t from_step, size_t from_line, size_t to_step, size_t to_line,
+              const std::vector<Window>& all) {
   for (int l = 0; l < lines; ++l)
     for (size_t x = 0; x < all.size(); ++x)
       for (size_t c = 0; c < 3; ++c) {

@@ -27,7 +27,7 @@ class Attrs {
   // The value, or the default where the key is absent. A value of another type is an InternalError.
   int64_t integer(std::string_view key, int64_t otherwise = 0) const;
   double real(std::string_view key, double otherwise = 0) const;
-  const std::string& text(std::string_view key) const;  // "" where absent
+  const std::string& text(std::string_view key) const;               // "" where absent
   const std::vector<int64_t>& integers(std::string_view key) const;  // empty where absent
 
   const std::vector<std::pair<std::string, Attr>>& items() const { return items_; }

@@ -30,7 +30,8 @@ struct Node {
   DType dtype = DType::float32;
   Shape shape;
   std::string scope;  // where in the model: "down_blocks.1.attentions.0"
-  const char* file = "";  // the builder's source line, for error messages: std::source_location's, or another string that lives as long as the program
+  const char* file =
+      "";  // the builder's source line, for error messages: std::source_location's, or another string that lives as long as the program
   int line = 0;
   Phase phase = Phase::step;
   bool region = false;  // inside a compiled region, while the graph around it is eager

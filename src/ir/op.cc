@@ -27,10 +27,12 @@ Elementwise elementwise(Op op) {
   switch (op) {
 #define OP(...)
 #define ELEMENTWISE(id, ...) \
-  case Op::id: return Elementwise::id;
+  case Op::id:               \
+    return Elementwise::id;
 #include "ir/op_list.inc"
 #undef OP
-    default: throw InternalError(cat(op_name(op), " is not elementwise"));
+    default:
+      throw InternalError(cat(op_name(op), " is not elementwise"));
   }
 }
 

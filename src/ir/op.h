@@ -16,7 +16,8 @@ enum class Op : uint8_t {
 #undef OP
 };
 
-// The elementwise ops alone: a switch over them has no default, so that a new one does not compile until each place that computes it has a case for it.
+// The elementwise ops alone: a switch over them has no default, so that a new one does not compile until each place that computes it has a case for
+// it.
 enum class Elementwise : uint8_t {
 #define OP(...)
 #define ELEMENTWISE(id, ...) id,

@@ -55,12 +55,18 @@ bool is_act(std::string_view name) {
 bool fits(Type type, const Attr& value) {
   const auto* text = std::get_if<std::string>(&value);
   switch (type) {
-    case Type::integer: return std::holds_alternative<int64_t>(value);
-    case Type::real: return std::holds_alternative<double>(value) || std::holds_alternative<int64_t>(value);
-    case Type::integers: return std::holds_alternative<std::vector<int64_t>>(value);
-    case Type::text: return text;
-    case Type::dtype: return text && is_dtype(*text);
-    case Type::act: return text && is_act(*text);
+    case Type::integer:
+      return std::holds_alternative<int64_t>(value);
+    case Type::real:
+      return std::holds_alternative<double>(value) || std::holds_alternative<int64_t>(value);
+    case Type::integers:
+      return std::holds_alternative<std::vector<int64_t>>(value);
+    case Type::text:
+      return text;
+    case Type::dtype:
+      return text && is_dtype(*text);
+    case Type::act:
+      return text && is_act(*text);
   }
   return false;
 }

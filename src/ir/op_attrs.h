@@ -21,7 +21,8 @@ struct AttrRow {
 
 std::span<const AttrRow> op_attrs(Op op);
 
-// One line where an attribute is unknown to the op, missing, or of another type; with `of_model` also where it is for passes to set. Nothing where all fit.
+// One line where an attribute is unknown to the op, missing, or of another type; with `of_model` also where it is for passes to set. Nothing where
+// all fit.
 std::optional<std::string> attrs_error(Op op, const Attrs& attrs, bool of_model = false);
 
 }  // namespace vivace

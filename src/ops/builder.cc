@@ -27,8 +27,12 @@ void Builder::state(Value memory, std::string_view name, Value next) {
 
 Value Builder::weight(std::string_view name, Shape shape, Here here) {
   const std::string full = prefix_.empty() ? std::string(name) : prefix_ + "." + std::string(name);
-  Node node{.op = Op::weight, .inputs = {}, .attrs = {{"name", full}}, .dtype = weight_dtype_ ? weight_dtype_(full) : DType::float32,
-            .shape = std::move(shape), .scope = prefix_};
+  Node node{.op = Op::weight,
+            .inputs = {},
+            .attrs = {{"name", full}},
+            .dtype = weight_dtype_ ? weight_dtype_(full) : DType::float32,
+            .shape = std::move(shape),
+            .scope = prefix_};
   node.file = here.file_name();
   node.line = static_cast<int>(here.line());
   node.phase = Phase::prepare;

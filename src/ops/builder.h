@@ -51,7 +51,8 @@ class Builder {
   Value copy(const Node& source) { return {graph_.add(source)}; }
   void output(std::string_view name, Value v) { graph_.outputs.emplace_back(name, v.id); }
 
-  // A state, which lives from one run of the step to the next: once a step is done the input `memory` takes over what `next` is, an output of that name.
+  // A state, which lives from one run of the step to the next: once a step is done the input `memory` takes over what `next` is, an output of that
+  // name.
   void state(Value memory, std::string_view name, Value next);
 
   // Any op; the typed methods below are this with names.
@@ -73,8 +74,12 @@ class Builder {
   Value slice(Value x, int64_t axis, int64_t begin, int64_t end, Here here = Here::current()) {
     return emit(Op::slice, {x}, {{"axis", axis}, {"begin", begin}, {"end", end}}, here);
   }
-  Value reshape(Value x, std::vector<int64_t> shape, Here here = Here::current()) { return emit(Op::reshape, {x}, {{"shape", std::move(shape)}}, here); }
-  Value transpose(Value x, std::vector<int64_t> perm, Here here = Here::current()) { return emit(Op::transpose, {x}, {{"perm", std::move(perm)}}, here); }
+  Value reshape(Value x, std::vector<int64_t> shape, Here here = Here::current()) {
+    return emit(Op::reshape, {x}, {{"shape", std::move(shape)}}, here);
+  }
+  Value transpose(Value x, std::vector<int64_t> perm, Here here = Here::current()) {
+    return emit(Op::transpose, {x}, {{"perm", std::move(perm)}}, here);
+  }
   Value flatten_hw(Value x, Here here = Here::current()) { return emit(Op::flatten_hw, {x}, {}, here); }
   Value unflatten_hw(Value x, Value like, Here here = Here::current()) { return emit(Op::unflatten_hw, {x, like}, {}, here); }
   // mask may be absent.

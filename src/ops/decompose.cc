@@ -12,9 +12,7 @@ Value f32(Builder& b, Value v) { return b.cast(v, DType::float32); }
 Value input(const Inputs& inputs, size_t i) { return i < inputs.size() ? inputs[i] : Value{}; }
 std::vector<int64_t> last_axis(Builder& b, Value v) { return {static_cast<int64_t>(b.shape(v).size()) - 1}; }
 
-Value centered(Builder& b, Value x, const std::vector<int64_t>& axes) {
-  return b.emit(Op::sub, {x, b.emit(Op::reduce_mean, {x}, {{"axes", axes}})});
-}
+Value centered(Builder& b, Value x, const std::vector<int64_t>& axes) { return b.emit(Op::sub, {x, b.emit(Op::reduce_mean, {x}, {{"axes", axes}})}); }
 
 // (x - mean) / sqrt(variance + eps), over `axes`.
 Value normalized(Builder& b, Value x, const std::vector<int64_t>& axes, double eps) {
@@ -111,22 +109,47 @@ Value depth_to_space(Builder& b, const Node& n, Value x) {
 Value decompose(Builder& b, const Node& n, const Inputs& in) {
   Value y;
   switch (n.op) {
-    case Op::linear: y = linear(b, n, in); break;
-    case Op::geglu_linear: y = geglu(b, linear(b, n, in)); break;
-    case Op::geglu: y = geglu(b, f32(b, in[0])); break;
-    case Op::quantize_rows: y = f32(b, in[0]); break;
-    case Op::group_norm: y = group_norm(b, in[0], in[1], in[2], n.attrs); break;
-    case Op::layer_norm: y = layer_norm(b, n, in); break;
-    case Op::rms_norm: y = rms_norm(b, n, in); break;
-    case Op::rotary: y = rotary(b, f32(b, in[0]), in[1], n.attrs.integer("heads", 1)); break;
-    case Op::depth_to_space: y = depth_to_space(b, n, in[0]); break;
-    case Op::softmax: y = softmax(b, f32(b, in[0])); break;
-    case Op::attention: y = attention(b, n, in); break;
+    case Op::linear:
+      y = linear(b, n, in);
+      break;
+    case Op::geglu_linear:
+      y = geglu(b, linear(b, n, in));
+      break;
+    case Op::geglu:
+      y = geglu(b, f32(b, in[0]));
+      break;
+    case Op::quantize_rows:
+      y = f32(b, in[0]);
+      break;
+    case Op::group_norm:
+      y = group_norm(b, in[0], in[1], in[2], n.attrs);
+      break;
+    case Op::layer_norm:
+      y = layer_norm(b, n, in);
+      break;
+    case Op::rms_norm:
+      y = rms_norm(b, n, in);
+      break;
+    case Op::rotary:
+      y = rotary(b, f32(b, in[0]), in[1], n.attrs.integer("heads", 1));
+      break;
+    case Op::depth_to_space:
+      y = depth_to_space(b, n, in[0]);
+      break;
+    case Op::softmax:
+      y = softmax(b, f32(b, in[0]));
+      break;
+    case Op::attention:
+      y = attention(b, n, in);
+      break;
     case Op::upsample_conv2d:
       y = b.conv2d(b.emit(Op::upsample_nearest, {in[0]}), in[1], input(in, 2), 1, {1, 1, 1, 1});
       break;
-    case Op::tile: y = TileText(n.attrs.text("program")).emit(b, in); break;
-    default: throw InternalError(std::string(op_name(n.op)) + " has no decomposition");
+    case Op::tile:
+      y = TileText(n.attrs.text("program")).emit(b, in);
+      break;
+    default:
+      throw InternalError(std::string(op_name(n.op)) + " has no decomposition");
   }
   // Quantised rows mean the values before their rounding to 8 bits.
   return n.dtype == DType::uint8 ? y : b.cast(y, n.dtype);

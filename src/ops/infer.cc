@@ -129,7 +129,8 @@ struct Rule {
   // What a convolution adds to its result: bias, image_bias and residual, from input `first` on.
   TensorType convolution(const Shape& result, size_t first) const {
     const std::array<Shape, 3> addends{Shape{result[3]}, Shape{result[0], result[3]}, result};
-    for (size_t i = 0; i < addends.size(); ++i) require(!has(first + i) || shape(first + i) == addends[i], "a bias or the residual has another shape");
+    for (size_t i = 0; i < addends.size(); ++i)
+      require(!has(first + i) || shape(first + i) == addends[i], "a bias or the residual has another shape");
     return like(result);
   }
   // A scale and a shift for each channel, inputs 1 and 2.
@@ -151,7 +152,8 @@ struct Rule {
   void require_rotary(const Shape& table) const {
     const Shape& x = shape(0);
     const int64_t heads = attrs.integer("heads", 1);
-    require(x.size() == 3 && heads > 0 && x[2] % (2 * heads) == 0 && table == Shape{x[1], x[2] / heads}, "x [N, T, heads*D] and a table [T, D] are needed");
+    require(x.size() == 3 && heads > 0 && x[2] % (2 * heads) == 0 && table == Shape{x[1], x[2] / heads},
+            "x [N, T, heads*D] and a table [T, D] are needed");
   }
   TensorType linear(int64_t parts) const {
     Shape s = shape(0);
@@ -181,7 +183,8 @@ struct Rule {
     require(heads > 0 && q[2] % heads == 0 && v[2] % heads == 0, "the heads do not divide the features");
     if (has(3)) {
       const Shape& mask = shape(3);
-      const bool by_head = mask.size() == 4 && (mask[0] == 1 || mask[0] == q[0]) && (mask[1] == 1 || mask[1] == heads) && mask[2] == q[1] && mask[3] == k[1];
+      const bool by_head =
+          mask.size() == 4 && (mask[0] == 1 || mask[0] == q[0]) && (mask[1] == 1 || mask[1] == heads) && mask[2] == q[1] && mask[3] == k[1];
       require(by_head || mask == Shape{q[1], k[1]}, "a mask [queries, keys] or [1 or N, 1 or heads, queries, keys] is needed");
     }
     return like({q[0], q[1], v[2]});
@@ -205,7 +208,8 @@ TensorType apply(const Rule& r, const TensorType& declared) {
   switch (r.op) {
     case Op::input:
     case Op::weight:
-    case Op::fill: return declared;
+    case Op::fill:
+      return declared;
     case Op::tile: {
       TensorType t = r.elementwise();
       if (attrs.has("to")) t.dtype = parse_dtype(attrs.text("to"));
@@ -213,10 +217,14 @@ TensorType apply(const Rule& r, const TensorType& declared) {
     }
     case Op::reduce_mean:
     case Op::reduce_max:
-    case Op::reduce_sum: return r.reduce();
-    case Op::matmul: return r.matmul();
-    case Op::transpose: return r.transpose();
-    case Op::reshape: return r.reshape();
+    case Op::reduce_sum:
+      return r.reduce();
+    case Op::matmul:
+      return r.matmul();
+    case Op::transpose:
+      return r.transpose();
+    case Op::reshape:
+      return r.reshape();
     case Op::flatten_hw:
       r.require(r.shape(0).size() == 4, "[N, H, W, C] is needed");
       return r.like({r.shape(0)[0], r.shape(0)[1] * r.shape(0)[2], r.shape(0)[3]});
@@ -225,8 +233,10 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       r.require(x.size() == 3 && like.size() == 4 && x[0] == like[0] && x[1] == like[1] * like[2], "the number of tokens differs");
       return r.like({x[0], like[1], like[2], x[2]});
     }
-    case Op::slice: return r.slice();
-    case Op::concat: return r.concat();
+    case Op::slice:
+      return r.slice();
+    case Op::concat:
+      return r.concat();
     case Op::interleave: {
       Shape s = r.shape(0);
       r.require(s == r.shape(1) && s.at(0) % attrs.integer("block", 1) == 0, "equal shapes in whole blocks are needed");
@@ -246,7 +256,8 @@ TensorType apply(const Rule& r, const TensorType& declared) {
     }
     case Op::rotary_table: {
       const auto& dims = attrs.integers("dims");
-      r.require(r.in(0).dtype == DType::float32 && r.shape(0).size() == 2 && r.shape(0)[1] == static_cast<int64_t>(dims.size()), "float32 positions [T, axes] are needed");
+      r.require(r.in(0).dtype == DType::float32 && r.shape(0).size() == 2 && r.shape(0)[1] == static_cast<int64_t>(dims.size()),
+                "float32 positions [T, axes] are needed");
       int64_t width = 0;
       for (int64_t dim : dims) {
         r.require(dim > 0 && dim % 2 == 0, "dims must be even");
@@ -260,8 +271,10 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       r.require(attrs.integer("max_distance") > table[0] / 4, "max_distance leaves no room for the buckets");
       return {DType::float32, {1, table[1], like[1], like[1]}};
     }
-    case Op::conv2d: return r.convolution(r.conv(r.shape(0), r.shape(1)), 2);
-    case Op::upsample_nearest: return r.upsample();
+    case Op::conv2d:
+      return r.convolution(r.conv(r.shape(0), r.shape(1)), 2);
+    case Op::upsample_nearest:
+      return r.upsample();
     case Op::upsample_conv2d: {
       Shape s = r.shape(0);
       r.require(s.size() == 4 && r.shape(1).size() == 4 && s[3] == r.shape(1)[1], "the channels of x and w differ");
@@ -273,9 +286,11 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       s.push_back(r.shape(1)[1]);
       return {r.in(1).dtype, s};
     }
-    case Op::gather_rows: return r.like({r.shape(0).at(0), r.shape(0).at(2)});
+    case Op::gather_rows:
+      return r.like({r.shape(0).at(0), r.shape(0).at(2)});
     case Op::argmax:
-    case Op::first_equal: return {DType::int32, {r.shape(0).at(0)}};
+    case Op::first_equal:
+      return {DType::int32, {r.shape(0).at(0)}};
     case Op::select_row:
       r.require(!r.shape(0).empty() && r.in(1).dtype == DType::int32, "a table of rows and an int32 index are needed");
       return r.like({r.shape(0).begin() + 1, r.shape(0).end()});
@@ -284,9 +299,12 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       r.require(x.size() == 2 && !like.empty() && (x[0] == 1 || x[0] == like[0]), "one row, or one for each of like's, is needed");
       return r.like({like[0], x[1]});
     }
-    case Op::sinusoid: return {DType::float32, {numel(r.shape(0)), attrs.integer("dim")}};
-    case Op::linear: return r.linear(1);
-    case Op::geglu_linear: return r.linear(2);
+    case Op::sinusoid:
+      return {DType::float32, {numel(r.shape(0)), attrs.integer("dim")}};
+    case Op::linear:
+      return r.linear(1);
+    case Op::geglu_linear:
+      return r.linear(2);
     case Op::geglu: {
       Shape s = r.shape(0);
       r.require(s.back() % 2 == 0, "an even number of features is needed");
@@ -303,16 +321,21 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       r.require(attrs.integer("groups") > 0 && r.shape(0).back() % attrs.integer("groups") == 0, "the groups do not divide the channels");
       return r.in(0);
     case Op::layer_norm:
-    case Op::rms_norm: return r.row_norm();
-    case Op::rotary: r.require_rotary(r.shape(1)); return r.in(0);
+    case Op::rms_norm:
+      return r.row_norm();
+    case Op::rotary:
+      r.require_rotary(r.shape(1));
+      return r.in(0);
     case Op::depth_to_space: {
       const Shape& x = r.shape(0);
       const int64_t block = attrs.integer("block");
       r.require(x.size() == 4 && block > 0 && x[3] % (block * block) == 0, "x [N, H, W, block^2 * C] is needed");
       return r.like({x[0], block * x[1], block * x[2], x[3] / (block * block)});
     }
-    case Op::softmax: return r.in(0);
-    case Op::attention: return r.attention();
+    case Op::softmax:
+      return r.in(0);
+    case Op::attention:
+      return r.attention();
 #define OP(...)
 #define ELEMENTWISE(id, ...) case Op::id:
 #include "ir/op_list.inc"
@@ -350,7 +373,8 @@ namespace {
 std::optional<std::string> phase_error(const Graph& graph, const Node& node, GraphStage stage) {
   if (node.op == Op::input || stage == GraphStage::compiling) return std::nullopt;
   const bool constant = std::ranges::all_of(node.inputs, [&](NodeId in) { return in == kNone || graph[in].phase == Phase::prepare; });
-  if (constant != (node.phase == Phase::prepare)) return cat("runs in ", phase_name(node.phase), constant ? ", and reads nothing but what is prepared" : "");
+  if (constant != (node.phase == Phase::prepare))
+    return cat("runs in ", phase_name(node.phase), constant ? ", and reads nothing but what is prepared" : "");
   if (stage == GraphStage::model && node.phase == Phase::setup) return "runs in setup before any pass has looked at what it depends on";
   return std::nullopt;
 }

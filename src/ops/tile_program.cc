@@ -17,7 +17,8 @@ std::string real_text(double value) {
 int parse_argument(const std::string& word, std::string_view text) {
   int index = 0;
   const auto [end, error] = std::from_chars(word.data() + 1, word.data() + word.size(), index);
-  if (word.size() < 2 || (word[0] != 'i' && word[0] != 't') || error != std::errc() || *end) throw InternalError(cat("tile program: \"", word, "\" in \"", text, "\""));
+  if (word.size() < 2 || (word[0] != 'i' && word[0] != 't') || error != std::errc() || *end)
+    throw InternalError(cat("tile program: \"", word, "\" in \"", text, "\""));
   return word[0] == 'i' ? ~index : index;
 }
 
@@ -64,7 +65,8 @@ Value TileText::emit(Builder& b, const std::vector<Value>& inputs) const {
   std::vector<Value> results;
   for (const TileInstruction& t : instructions_) {
     std::vector<Value> args;
-    for (int arg : t.args) args.push_back(arg < 0 ? b.cast(inputs.at(static_cast<size_t>(~arg)), DType::float32) : results.at(static_cast<size_t>(arg)));
+    for (int arg : t.args)
+      args.push_back(arg < 0 ? b.cast(inputs.at(static_cast<size_t>(~arg)), DType::float32) : results.at(static_cast<size_t>(arg)));
     // A cast inside a chain rounds to the narrow type and goes on in float32.
     Value v = t.op == Op::cast ? b.cast(b.cast(args[0], parse_dtype(t.attrs.text("to"))), DType::float32) : b.emit(t.op, args, t.attrs);
     results.push_back(v);

@@ -48,16 +48,31 @@ class Folding {
       case Op::cast:
       case Op::flatten_hw:
       case Op::unflatten_hw:
-      case Op::reshape: nothing = true; break;
-      case Op::slice: nothing = node.attrs.integer("axis") == -1; break;  // on another axis the size may be another in the next call
-      case Op::concat: nothing = node.inputs.size() == 1; break;
-      case Op::affine: nothing = node.attrs.real("scale", 1) == 1 && node.attrs.real("shift") == 0; break;
-      case Op::transpose: nothing = std::ranges::is_sorted(node.attrs.integers("perm")); break;
+      case Op::reshape:
+        nothing = true;
+        break;
+      case Op::slice:
+        nothing = node.attrs.integer("axis") == -1;
+        break;  // on another axis the size may be another in the next call
+      case Op::concat:
+        nothing = node.inputs.size() == 1;
+        break;
+      case Op::affine:
+        nothing = node.attrs.real("scale", 1) == 1 && node.attrs.real("shift") == 0;
+        break;
+      case Op::transpose:
+        nothing = std::ranges::is_sorted(node.attrs.integers("perm"));
+        break;
       case Op::add:
-      case Op::sub: nothing = is(node.inputs[1], 0); break;
+      case Op::sub:
+        nothing = is(node.inputs[1], 0);
+        break;
       case Op::mul:
-      case Op::div: nothing = is(node.inputs[1], 1); break;
-      default: break;
+      case Op::div:
+        nothing = is(node.inputs[1], 1);
+        break;
+      default:
+        break;
     }
     return nothing ? node.inputs[0] : kNone;
   }
@@ -67,7 +82,8 @@ class Folding {
     if (node.op == Op::add || node.op == Op::mul) constant_operand(node);
     const Node& x = input(node);
     if (x.op == Op::fill && (node.op == Op::cast || node.op == Op::reshape || node.op == Op::affine)) return fold_fill(node, x);
-    if (node.op != x.op && !(node.op == Op::unflatten_hw && x.op == Op::flatten_hw) && !(node.op == Op::flatten_hw && x.op == Op::unflatten_hw)) return;
+    if (node.op != x.op && !(node.op == Op::unflatten_hw && x.op == Op::flatten_hw) && !(node.op == Op::flatten_hw && x.op == Op::unflatten_hw))
+      return;
     switch (node.op) {
       case Op::cast:
         if (widens(input(x).dtype, x.dtype)) node.inputs[0] = x.inputs[0];
@@ -94,7 +110,8 @@ class Folding {
         node.inputs[0] = x.inputs[0];
         break;
       }
-      default: break;
+      default:
+        break;
     }
   }
 

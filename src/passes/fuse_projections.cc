@@ -55,8 +55,8 @@ void fuse_projections(Graph& graph) {
     std::vector<NodeId> group;
     for (size_t i = 0; i < 3; ++i) {
       const NodeId id = graph[attention].inputs[i];
-      const bool bare = is_only_for_its_reader(graph, counts, id, Op::linear) && !graph[id].attrs.has("act") && input_or_none(graph[id], 3) == kNone &&
-                        graph[graph[id].inputs[1]].op == Op::weight;
+      const bool bare = is_only_for_its_reader(graph, counts, id, Op::linear) && !graph[id].attrs.has("act") &&
+                        input_or_none(graph[id], 3) == kNone && graph[graph[id].inputs[1]].op == Op::weight;
       // Keys and values share an input always; queries do in self-attention.
       if (bare && (group.empty() || may_share(graph, graph[group[0]], graph[id])))
         group.push_back(id);

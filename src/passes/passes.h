@@ -32,8 +32,8 @@ void fuse_upsample_convolution(Graph& graph);
 // Linears that options.quantize names, by their scope, get the arithmetic and the weight storage asked for. Before fuse_projections, which joins
 // linears of one kind only.
 void quantize(Graph& graph, const CompileOptions& options);
-// The activation of int8 linears is quantised where it is made (layer_norm, rms_norm, geglu), or once for several readers. After the passes that look for
-// linears or for what comes before them, before assign_phases.
+// The activation of int8 linears is quantised where it is made (layer_norm, rms_norm, geglu), or once for several readers. After the passes that look
+// for linears or for what comes before them, before assign_phases.
 void fuse_quantize(Graph& graph);
 // What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a residual.
 // After the passes that look for bare linears and convolutions.
@@ -41,8 +41,8 @@ void fuse_epilogues(Graph& graph);
 // A 1x1 convolution of stride 1 without padding is a linear over the pixels: what is there for linears (projections, epilogues, tuning, quantisation)
 // then serves it. Before those.
 void conv_1x1_as_mm(Graph& graph);
-// What options.error_budget says of single layers, in the graph, where they will lose their names: the attributes of the passes that spend it, which leave
-// them as they are. Before what joins layers.
+// What options.error_budget says of single layers, in the graph, where they will lose their names: the attributes of the passes that spend it, which
+// leave them as they are. Before what joins layers.
 void note_error_budget(Graph& graph, const CompileOptions& options);
 // Linears without epilogue that read the same value become one, with slices of its result (Q, K, V; K, V). Before fuse_epilogues.
 void fuse_projections(Graph& graph);
@@ -51,15 +51,16 @@ void fuse_projections(Graph& graph);
 void allow_winograd(Graph& graph, const CompileOptions& options);
 // Lets linears run by Strassen's algorithm: an eighth less arithmetic. After every fusion that makes linears.
 void allow_strassen(Graph& graph, const CompileOptions& options);
-// Lets linears, and convolutions that may run as Winograd, of bfloat16 (or whatever the error budget covers) form their products of int16. Beside allow_strassen.
+// Lets linears, and convolutions that may run as Winograd, of bfloat16 (or whatever the error budget covers) form their products of int16. Beside
+// allow_strassen.
 void allow_int16(Graph& graph, const CompileOptions& options);
-// Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute matmul_precision, of which a kernel
-// makes what is faster on its processor. After every fusion that makes linears or convolutions.
+// Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute matmul_precision, of which a
+// kernel makes what is faster on its processor. After every fusion that makes linears or convolutions.
 void lower_matmul_precision(Graph& graph, MatmulPrecision precision);
 // Chains of elementwise ops become one tile program. After every other fusion.
 void fuse_elementwise(Graph& graph);
-// Lets the producers of a concat's parts write straight into its buffer, along the last axis (with a pitch) or the first (attribute join; where it can be
-// done, lower.cc does it). Last.
+// Lets the producers of a concat's parts write straight into its buffer, along the last axis (with a pitch) or the first (attribute join; where it
+// can be done, lower.cc does it). Last.
 void join_concats(Graph& graph);
 
 }  // namespace vivace

@@ -22,7 +22,8 @@ bool feeds_sinusoids_alone(const Graph& graph, const std::vector<std::vector<Nod
 // Rewrites what the timestep feeds for a leading dimension of timesteps: a value [R, ..] becomes a table [T, R, ..]. T is 1 while compiling.
 class TimeEmbeddingSchedule {
  public:
-  TimeEmbeddingSchedule(Graph& graph, NodeId timestep) : graph_(graph), timestep_(timestep), tables_(graph.nodes.size(), kNone), scaled_(graph.nodes.size(), kNone), varies_(graph.nodes.size()) {
+  TimeEmbeddingSchedule(Graph& graph, NodeId timestep)
+      : graph_(graph), timestep_(timestep), tables_(graph.nodes.size(), kNone), scaled_(graph.nodes.size(), kNone), varies_(graph.nodes.size()) {
     scaled_[static_cast<size_t>(timestep)] = timestep;
   }
 
@@ -134,9 +135,9 @@ class TimeEmbeddingSchedule {
 
   Graph& graph_;
   NodeId timestep_;
-  std::vector<NodeId> tables_;     // by node of the graph as it was; kNone: no table
-  std::vector<NodeId> scaled_;     // by node: the timestep for all steps, or what was made of it before a sinusoid; kNone: neither
-  std::vector<uint8_t> varies_;    // depends on an input of the step
+  std::vector<NodeId> tables_;   // by node of the graph as it was; kNone: no table
+  std::vector<NodeId> scaled_;   // by node: the timestep for all steps, or what was made of it before a sinusoid; kNone: neither
+  std::vector<uint8_t> varies_;  // depends on an input of the step
 };
 
 }  // namespace

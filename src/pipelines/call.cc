@@ -41,8 +41,14 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   std::unique_ptr<Predictor> predictor = recipe.predictor(call, conditioning, *scheduler, request);
   out.timings.prepare = since(mark);
 
-  DenoiseRequest loop{.predictor = predictor.get(), .request = &request, .scheduler = scheduler.get(), .first_step = steps.first, .last_step = steps.last, .latents = std::move(latents),
-                      .generators = noise.generators(), .on_step_end = nullptr};
+  DenoiseRequest loop{.predictor = predictor.get(),
+                      .request = &request,
+                      .scheduler = scheduler.get(),
+                      .first_step = steps.first,
+                      .last_step = steps.last,
+                      .latents = std::move(latents),
+                      .generators = noise.generators(),
+                      .on_step_end = nullptr};
   if (options.callback_on_step_end)
     loop.on_step_end = [&](int step, float t, StepState& state) { options.callback_on_step_end(*this, step, t, state); };
   try {

@@ -34,7 +34,8 @@ DenoiseResult denoise(DenoiseRequest r) {
       r.on_step_end(i, t, state);
       latents = std::move(state.latents);
       if (latents.shape() != shape || latents.dtype() != DType::float32)
-        throw UsageError(cat("the callback left latents of shape ", to_string(latents.shape()), " and dtype ", dtype_name(latents.dtype()), ": expected float32 ", to_string(shape)));
+        throw UsageError(cat("the callback left latents of shape ", to_string(latents.shape()), " and dtype ", dtype_name(latents.dtype()),
+                             ": expected float32 ", to_string(shape)));
       if (state.interrupt) break;
     }
   }

@@ -47,7 +47,8 @@ void check_target(const fs::path& path) {
 // The folder while it is being written: beside the one it becomes, removed unless commit() gives it its name.
 class FolderWriter {
  public:
-  explicit FolderWriter(const fs::path& path) : path_(without_slash(path)), temporary_(path_.parent_path() / cat(".vivace-", ::getpid(), "-", path_.filename().string())) {
+  explicit FolderWriter(const fs::path& path)
+      : path_(without_slash(path)), temporary_(path_.parent_path() / cat(".vivace-", ::getpid(), "-", path_.filename().string())) {
     make_folder(temporary_);
   }
   ~FolderWriter() {
@@ -119,7 +120,8 @@ nlohmann::json write_component(const Component& component, const fs::path& from,
   nlohmann::json entry{{"parameters", component.num_parameters()}, {"dynamic", component.options().dynamic}, {"plans", plans}};
   if (!options.weights) {
     const std::string checkpoint = fs::absolute(from).lexically_normal().string();
-    if (to_valid_utf8(checkpoint) != checkpoint) throw UserError(cat(in_quotes(checkpoint), " is no UTF-8: a package cannot name it, but hold the weights"));
+    if (to_valid_utf8(checkpoint) != checkpoint)
+      throw UserError(cat(in_quotes(checkpoint), " is no UTF-8: a package cannot name it, but hold the weights"));
     entry["checkpoint"] = checkpoint;
     entry["variant"] = component.variant();
     entry["model"] = model_hash(read_file(from / "config.json"), component.weights());
@@ -162,8 +164,8 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
     }
   }
   copy_all(checkpoint / "model_index.json", out / "model_index.json");
-  const nlohmann::json json{{"format", kPackageFormat}, {"vivace", VIVACE_VERSION}, {"packing", kPackingVersion}, {"isa", package_isa()}, {"dtype", dtype_name(dtype)},
-                            {"sizes", sizes}, {"batch", options.batch}, {"components", components}};
+  const nlohmann::json json{{"format", kPackageFormat},   {"vivace", VIVACE_VERSION}, {"packing", kPackingVersion}, {"isa", package_isa()},
+                            {"dtype", dtype_name(dtype)}, {"sizes", sizes},           {"batch", options.batch},     {"components", components}};
   write_file(out / kPackageFile, json.dump(2) + "\n");
   out.commit();
 }

@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "base/files.h"
-#include "base/json.h"
 #include "base/joined.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "components/model_classes.h"
 #include "pipelines/loaded.h"
@@ -13,7 +13,8 @@
 namespace vivace {
 namespace {
 
-// "UNet2DConditionModel" of ["diffusers", "UNet2DConditionModel"]; empty for a part that model_index.json leaves out, with [null, null] or altogether.
+// "UNet2DConditionModel" of ["diffusers", "UNet2DConditionModel"]; empty for a part that model_index.json leaves out, with [null, null] or
+// altogether.
 std::string class_of(const Config& index, std::string_view part) {
   if (!index.has(part) || index.is_null(part)) return "";
   const auto entry = index.get<std::vector<std::optional<std::string>>>(part);
@@ -29,14 +30,16 @@ std::unique_ptr<Scheduler> make_own(const Family& family, const std::string& nam
 }
 
 // The checkpoint's scheduler, of the class that model_index.json names, or the one `wanted` with its config.
-std::unique_ptr<Scheduler> load_scheduler(const Family& family, const std::string& name, const std::filesystem::path& path, const std::string& wanted) {
+std::unique_ptr<Scheduler> load_scheduler(const Family& family, const std::string& name, const std::filesystem::path& path,
+                                          const std::string& wanted) {
   const std::string config = read_file(path);
   std::unique_ptr<Scheduler> own;
   try {
     own = make_own(family, name, config);
   } catch (const UserError& error) {
     if (!wanted.empty()) return make_own(family, wanted, config);
-    throw UserError(cat(path.string(), ": ", error.what(), "; another scheduler can take its place: --scheduler euler (PretrainedOptions::scheduler)"));
+    throw UserError(
+        cat(path.string(), ": ", error.what(), "; another scheduler can take its place: --scheduler euler (PretrainedOptions::scheduler)"));
   }
   return wanted.empty() ? std::move(own) : make_scheduler(wanted, own->config());
 }
@@ -74,8 +77,10 @@ void load_part(const PartSpec& spec, const Config& index, const PretrainedOption
   own.idle_bytes = options.idle_bytes;
   own.device = options.device;
   own.look = look;
-  if (spec.hot) own.compile = options.compile;
-  else own.compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape};
+  if (spec.hot)
+    own.compile = options.compile;
+  else
+    own.compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape};
   parts.models.emplace(spec.name, model->open(folder, own));
   parts.classes.emplace(spec.name, class_name);
 }
@@ -93,13 +98,16 @@ std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::
   loaded->parts.class_name = loaded->family->class_name;
   for (const PartSpec& spec : loaded->family->parts) load_part(spec, index, options, look, *loaded);
   loaded->recipe = loaded->family->open(loaded->parts, index);
-  if (!class_of(index, "safety_checker").empty()) warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");
+  if (!class_of(index, "safety_checker").empty())
+    warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");
   return loaded;
 }
 
-DiffusionPipeline::DiffusionPipeline(const std::filesystem::path& path, const PretrainedOptions& options, std::string_view class_name) : loaded_(load_pipeline(path, options)) {
+DiffusionPipeline::DiffusionPipeline(const std::filesystem::path& path, const PretrainedOptions& options, std::string_view class_name)
+    : loaded_(load_pipeline(path, options)) {
   if (!class_name.empty() && this->class_name() != class_name)
-    throw UserError(cat(path.string(), " holds a ", this->class_name(), ", not a ", class_name, ": use DiffusionPipeline::from_pretrained or that class"));
+    throw UserError(
+        cat(path.string(), " holds a ", this->class_name(), ", not a ", class_name, ": use DiffusionPipeline::from_pretrained or that class"));
   // In the order of the names, so that "vae" does not undo "vae.decode".
   for (const auto& [name, own] : options.compile_components) compile(own, {name});
 }
@@ -109,7 +117,9 @@ DiffusionPipeline::DiffusionPipeline(DiffusionPipeline&&) noexcept = default;
 DiffusionPipeline& DiffusionPipeline::operator=(DiffusionPipeline&&) noexcept = default;
 DiffusionPipeline::~DiffusionPipeline() = default;
 
-DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) { return {path, options, ""}; }
+DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
+  return {path, options, ""};
+}
 
 #define VIVACE_PIPELINE(name) \
   name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) { return {path, options, #name}; }

@@ -16,8 +16,8 @@ struct Sums {
 
 Sums sums(const Tensor& reference, const Tensor& value) {
   if (reference.shape() != value.shape())
-    throw UsageError(cat("tensors of shape ", to_string(reference.shape()), " and ", to_string(value.shape()),
-                         " can't be compared: expected one shape"));
+    throw UsageError(
+        cat("tensors of shape ", to_string(reference.shape()), " and ", to_string(value.shape()), " can't be compared: expected one shape"));
   Sums s;
   const float *a = reference.floats().data(), *b = value.floats().data();
   for (int64_t i = 0; i < reference.numel(); ++i) {

@@ -27,18 +27,23 @@ uint64_t aligned(uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlign
 
 std::shared_ptr<const ConstantFile> ConstantFile::open(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& name) {
   Header header;
-  if (bytes.size() < sizeof(header) || std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) != 0) throw UserError(cat(name, ": holds no prepared weights of Vivace's"));
+  if (bytes.size() < sizeof(header) || std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) != 0)
+    throw UserError(cat(name, ": holds no prepared weights of Vivace's"));
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (header.version != kConstantFileVersion)
-    throw UserError(cat(name, ": holds prepared weights of format ", header.version, ", this Vivace reads ", kConstantFileVersion, ": make it again"));
-  if (header.bytes != bytes.size()) throw UserError(cat(name, ": has ", bytes.size(), " bytes, expected ", header.bytes, " (cut short?): make it again"));
-  if (header.count > (bytes.size() - sizeof(header)) / sizeof(Entry)) throw UserError(cat(name, ": damaged: ", header.count, " entries do not fit: make it again"));
+    throw UserError(
+        cat(name, ": holds prepared weights of format ", header.version, ", this Vivace reads ", kConstantFileVersion, ": make it again"));
+  if (header.bytes != bytes.size())
+    throw UserError(cat(name, ": has ", bytes.size(), " bytes, expected ", header.bytes, " (cut short?): make it again"));
+  if (header.count > (bytes.size() - sizeof(header)) / sizeof(Entry))
+    throw UserError(cat(name, ": damaged: ", header.count, " entries do not fit: make it again"));
   auto file = std::make_shared<ConstantFile>();
   file->bytes_ = bytes;
   file->owner_ = std::move(owner);
   file->entries_.resize(header.count);
   if (header.count > 0) std::memcpy(file->entries_.data(), bytes.data() + sizeof(header), header.count * sizeof(Entry));
-  if (header.checksum != XXH3_64bits(file->entries_.data(), header.count * sizeof(Entry))) throw UserError(cat(name, ": damaged (its checksum differs): make it again"));
+  if (header.checksum != XXH3_64bits(file->entries_.data(), header.count * sizeof(Entry)))
+    throw UserError(cat(name, ": damaged (its checksum differs): make it again"));
   file->name_ = name;
   for (const Entry& e : file->entries_)
     if (e.offset % kAlignment || e.offset > bytes.size() || e.bytes > bytes.size() - e.offset)
@@ -75,7 +80,10 @@ void ConstantFile::write(const std::vector<Constant>& constants, const std::func
     offset += aligned(c.bytes);
   }
   std::ranges::sort(entries, {}, &Entry::id);
-  Header header{.magic = {}, .version = kConstantFileVersion, .count = static_cast<uint32_t>(entries.size()), .bytes = offset,
+  Header header{.magic = {},
+                .version = kConstantFileVersion,
+                .count = static_cast<uint32_t>(entries.size()),
+                .bytes = offset,
                 .checksum = XXH3_64bits(entries.data(), entries.size() * sizeof(Entry))};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   const std::byte zeros[kAlignment] = {};

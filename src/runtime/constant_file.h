@@ -1,5 +1,5 @@
-// Prepared weights as bytes: what the cache and packages keep, so that a second start packs nothing. They are used where they lie in the mapped file, of
-// which nothing is read that is not used.
+// Prepared weights as bytes: what the cache and packages keep, so that a second start packs nothing. They are used where they lie in the mapped file,
+// of which nothing is read that is not used.
 //
 //   "VIVACEWT", u32 version, u32 count, u64 bytes in all, u64 XXH3 of the entries; entries; each constant at a multiple of 64
 //   entry: 16 bytes of the constant's id, u64 offset, u64 bytes, u64 XXH3 of the bytes.      Numbers are little endian.

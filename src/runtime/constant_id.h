@@ -1,5 +1,5 @@
-// What a prepared weight is, by what it was made of: the origins of the checkpoint's tensors and the calls that were made of them. Their names, which two
-// fine-tunes share, are no part of it.
+// What a prepared weight is, by what it was made of: the origins of the checkpoint's tensors and the calls that were made of them. Their names, which
+// two fine-tunes share, are no part of it.
 #pragma once
 
 #include <vector>

@@ -81,14 +81,14 @@ struct KernelEntry {
   std::string (*pack_key)(const KernelCall&) = nullptr;
   std::string_view packed_as;  // the kernel that packs alike, so that both read one packed form; empty: this one
   int packed_scales = -1;
-  bool packs_by_size = false;  // the packed form depends on the activations' sizes too
-  bool strided_in = false;   // reads inputs with a pitch
-  bool strided_out = false;  // writes an output with a pitch
-  bool in_place = false;     // the output may be input 0's memory (same type)
+  bool packs_by_size = false;      // the packed form depends on the activations' sizes too
+  bool strided_in = false;         // reads inputs with a pitch
+  bool strided_out = false;        // writes an output with a pitch
+  bool in_place = false;           // the output may be input 0's memory (same type)
   Memory memory = Memory::device;  // host, on a device that does not share it: a graph break, which packs nothing and takes dense operands of its own
-  bool plain = false;        // right but slow: autotuning does not try it
-  uint8_t traits = 0;        // KernelTrait
-  std::string_view kind{};   // of attention: "int8", "flash", "efficient" or "math", among which sdpa_kernel chooses
+  bool plain = false;              // right but slow: autotuning does not try it
+  uint8_t traits = 0;              // KernelTrait
+  std::string_view kind{};         // of attention: "int8", "flash", "efficient" or "math", among which sdpa_kernel chooses
   // The parameters of a call, and settings of them that autotuning tries (tuning texts) beside the default.
   std::vector<TuningParameter> (*parameters)(const KernelCall&) = nullptr;
   std::vector<std::string> (*variants)(const KernelCall&) = nullptr;

@@ -24,12 +24,12 @@ struct PlanValue {
   Where where = Where::arena;
   Memory memory = Memory::device;  // of the arena, or of the constant
   Phase phase = Phase::step;
-  int64_t offset = 0;  // bytes
-  int64_t pitch = 0;    // elements between rows; 0: packed densely
-  int32_t inside = -1;  // the value whose buffer this one lies in (a view, a slice, a result in place); -1: its own
+  int64_t offset = 0;     // bytes
+  int64_t pitch = 0;      // elements between rows; 0: packed densely
+  int32_t inside = -1;    // the value whose buffer this one lies in (a view, a slice, a result in place); -1: its own
   bool in_place = false;  // `inside` was chosen by plan_memory: the kernel writes over its first input
-  int64_t shift = 0;    // bytes into that value
-  std::string key;     // constants: what it is, as text; weights: the tensor's name
+  int64_t shift = 0;      // bytes into that value
+  std::string key;        // constants: what it is, as text; weights: the tensor's name
   bool operator==(const PlanValue&) const = default;
 };
 
@@ -51,7 +51,8 @@ struct PlanStep {
   std::string scope;
   int line = 0;
   bool copy = false;  // of in[0] to out, the same value in the other memory; without a kernel
-  bool pack = false;  // prepare only: makes the packed form of in[0], with the scales in[1] if there are any, for the call of step `consumer` of `consumer_phase`
+  bool pack = false;  // prepare only: makes the packed form of in[0], with the scales in[1] if there are any, for the call of step `consumer` of
+                      // `consumer_phase`
   int32_t consumer = -1;
   Phase consumer_phase = Phase::step;
   std::vector<std::pair<std::string, std::string>> refused;  // kernels before the chosen one, with their reasons
@@ -114,11 +115,11 @@ struct Plan {
   std::vector<PlanStep> prepare, setup, step;
   std::vector<PlanView> views;
   std::vector<PlanPort> inputs, outputs;
-  std::vector<PlanSymbol> symbols;  // a named size that is in none of them is a constant of this plan
-  int64_t arena_bytes = 0;       // activations at their peak
-  int64_t host_arena_bytes = 0;  // those in the host's memory
-  int64_t constant_bytes = 0;  // weights, as packed
-  std::string backend;  // the device's name
+  std::vector<PlanSymbol> symbols;                           // a named size that is in none of them is a constant of this plan
+  int64_t arena_bytes = 0;                                   // activations at their peak
+  int64_t host_arena_bytes = 0;                              // those in the host's memory
+  int64_t constant_bytes = 0;                                // weights, as packed
+  std::string backend;                                       // the device's name
   std::vector<std::pair<std::string, double>> pass_seconds;  // what compiling took
   PlanAutotuning autotuning;
   std::vector<PlanRegion> regions;

@@ -17,7 +17,13 @@ constexpr int64_t kLargest = int64_t{1} << 48;
 class PlanCheck {
  public:
   PlanCheck(const Plan& plan, const std::string& name, const Device& device)
-      : plan_(plan), name_(name), device_(device), view_(plan.values.size()), concat_(plan.values.size()), packed_(plan.values.size()), made_(plan.values.size()) {}
+      : plan_(plan),
+        name_(name),
+        device_(device),
+        view_(plan.values.size()),
+        concat_(plan.values.size()),
+        packed_(plan.values.size()),
+        made_(plan.values.size()) {}
 
   void run() {
     if (const std::string name = device_.target().name; plan_.backend != name) fail(cat("is for device ", plan_.backend, ", not ", name));
@@ -32,7 +38,9 @@ class PlanCheck {
 
  private:
   void check_all() {
-    require(plan_.arena_bytes >= 0 && plan_.arena_bytes < kLargest && plan_.host_arena_bytes >= 0 && plan_.host_arena_bytes < kLargest && plan_.constant_bytes >= 0, "the arena's size");
+    require(plan_.arena_bytes >= 0 && plan_.arena_bytes < kLargest && plan_.host_arena_bytes >= 0 && plan_.host_arena_bytes < kLargest &&
+                plan_.constant_bytes >= 0,
+            "the arena's size");
     for (const PlanValue& value : plan_.values) check(value);
     for (const PlanView& view : plan_.views) check(view);
     for (const auto* program : {&plan_.setup, &plan_.step})
@@ -49,14 +57,16 @@ class PlanCheck {
         made_[static_cast<size_t>(step.out)] = 1;
       }
     for (const PlanPort& port : plan_.outputs) {
-      require(exists(port.value) && ready(port.value) && !packed_[static_cast<size_t>(port.value)] && at(port.value).pitch == 0 && at(port.value).memory == Memory::device, "an output");
+      require(exists(port.value) && ready(port.value) && !packed_[static_cast<size_t>(port.value)] && at(port.value).pitch == 0 &&
+                  at(port.value).memory == Memory::device,
+              "an output");
       check_place(port.value);
     }
     for (const PlanPort& port : plan_.inputs) {
       if (port.state.empty()) continue;
       const auto next = std::ranges::find(plan_.outputs, port.state, &PlanPort::name);
-      require(next != plan_.outputs.end() && in_arena(next->value) && at(next->value).type == at(port.value).type && at(next->value).memory == Memory::device &&
-                  at(port.value).memory == Memory::device,
+      require(next != plan_.outputs.end() && in_arena(next->value) && at(next->value).type == at(port.value).type &&
+                  at(next->value).memory == Memory::device && at(port.value).memory == Memory::device,
               "a state");
     }
   }
@@ -92,10 +102,12 @@ class PlanCheck {
     }
     const auto index = static_cast<int32_t>(index_of(value));
     require(in_arena(index) == (value.phase != Phase::prepare), "a value's place");
-    require(value.memory == Memory::device || (value.memory == Memory::host && value.where != PlanValue::Where::weight && value.inside == -1), "a value's memory");
+    require(value.memory == Memory::device || (value.memory == Memory::host && value.where != PlanValue::Where::weight && value.inside == -1),
+            "a value's memory");
     require(value.inside < 0 || !exists(value.inside) || at(value.inside).memory == value.memory, "a value's memory");
     // Before this one, or without an owner of its own (a concat that parts are written into), so that following owners ends.
-    require(value.inside == -1 || (exists(value.inside) && in_arena(index) && in_arena(value.inside) && (value.inside < index || at(value.inside).inside == -1)),
+    require(value.inside == -1 ||
+                (exists(value.inside) && in_arena(index) && in_arena(value.inside) && (value.inside < index || at(value.inside).inside == -1)),
             "a buffer's owner");
     require(value.inside >= 0 || (value.pitch == 0 && value.shift == 0), "a buffer's owner");
     const int64_t columns = value.type.shape.empty() ? 1 : value.type.shape.back();
@@ -105,7 +117,8 @@ class PlanCheck {
 
   // A view is the whole memory of in[0], a slice some columns of it, a concat its parts side by side: then this holds after a resize too.
   void check(const PlanView& view) {
-    require(exists(view.out) && !view_[static_cast<size_t>(view.out)] && (is_view(view.op) || view.op == Op::slice || view.op == Op::concat), "a view");
+    require(exists(view.out) && !view_[static_cast<size_t>(view.out)] && (is_view(view.op) || view.op == Op::slice || view.op == Op::concat),
+            "a view");
     const OpRow& row = op_row(view.op);
     const auto count = static_cast<int>(view.in.size());
     require(count >= std::max(1, row.min_inputs) && (row.max_inputs < 0 || count <= row.max_inputs), "a view's inputs");
@@ -147,7 +160,8 @@ class PlanCheck {
     for (int32_t in : *whole.in) {
       require(exists(in) && !at(in).type.shape.empty(), "a part of a concat");
       if (written(in) == index) {
-        require(!placed && value.shift == shift && value.pitch == (by_rows ? 0 : type.shape.back()) && value.type.dtype == type.dtype, "a part of a concat");
+        require(!placed && value.shift == shift && value.pitch == (by_rows ? 0 : type.shape.back()) && value.type.dtype == type.dtype,
+                "a part of a concat");
         require(numel(value.type.shape) == numel(at(in).type.shape) && at(in).pitch == value.pitch, "a part of a concat");
         placed = true;
       }
@@ -171,7 +185,8 @@ class PlanCheck {
     const int64_t elements = numel(value.type.shape), columns = value.type.shape.empty() ? 1 : value.type.shape.back();
     const int64_t extent = value.pitch && elements > 0 ? (elements / columns - 1) * value.pitch + columns : elements;
     const int64_t arena = value.memory == Memory::host ? plan_.host_arena_bytes : plan_.arena_bytes;
-    require(value.offset >= 0 && value.offset < kLargest && value.offset + extent * static_cast<int64_t>(dtype_size(value.type.dtype)) <= arena, "an offset");
+    require(value.offset >= 0 && value.offset < kLargest && value.offset + extent * static_cast<int64_t>(dtype_size(value.type.dtype)) <= arena,
+            "an offset");
   }
 
   void check(const PlanStep& step, Phase phase) const {
@@ -201,7 +216,8 @@ class PlanCheck {
   void check_copy(const PlanStep& step) const {
     require(!step.pack && step.in.size() == 1 && step.in[0] >= 0 && !device_.shares_host_memory(), "a copy");
     const PlanValue &from = at(step.in[0]), &to = at(step.out);
-    require(from.type == to.type && from.memory != to.memory && from.pitch == 0 && to.pitch == 0 && !packed_[static_cast<size_t>(step.in[0])], "a copy");
+    require(from.type == to.type && from.memory != to.memory && from.pitch == 0 && to.pitch == 0 && !packed_[static_cast<size_t>(step.in[0])],
+            "a copy");
   }
 
   // What is packed has the type of its source; how many bytes it takes says the call of its reader.
@@ -231,7 +247,8 @@ class PlanCheck {
     for (int32_t v : step.in) require(v < 0 || at(v).memory == memory, "the memory of a step's input");
     require(at(step.out).memory == memory, "the memory of a step's output");
     const KernelCall call = kernel_call(plan_, step);
-    if (const Refusal refusal = entry.refuse ? entry.refuse(call) : std::nullopt) fail(cat("its kernel ", step.kernel, " does not run here: ", *refusal));
+    if (const Refusal refusal = entry.refuse ? entry.refuse(call) : std::nullopt)
+      fail(cat("its kernel ", step.kernel, " does not run here: ", *refusal));
     for (size_t i = 0; i < step.in.size(); ++i) {
       if (step.in[i] < 0) continue;
       // A kernel reads the packed form that it asks for, and no other reads one.

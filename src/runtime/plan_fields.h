@@ -73,8 +73,10 @@ void fields(Archive& a, Same<PlanRegion> auto& v) {
 
 template <class Archive>
 void fields(Archive& a, Same<Plan> auto& v) {
-  auto& [values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, host_arena_bytes, constant_bytes, backend, pass_seconds, autotuning, regions, graph_breaks] = v;
-  a(values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, host_arena_bytes, constant_bytes, backend, pass_seconds, autotuning, regions, graph_breaks);
+  auto& [values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, host_arena_bytes, constant_bytes, backend, pass_seconds,
+         autotuning, regions, graph_breaks] = v;
+  a(values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, host_arena_bytes, constant_bytes, backend, pass_seconds, autotuning,
+    regions, graph_breaks);
 }
 
 }  // namespace vivace

@@ -21,7 +21,9 @@ constexpr auto kLastDType = static_cast<uint64_t>(DType::boolean);
 class Writer {
  public:
   template <class... Items>
-  void operator()(const Items&... items) { (put(items), ...); }
+  void operator()(const Items&... items) {
+    (put(items), ...);
+  }
   std::string take() { return std::move(out_); }
 
  private:
@@ -56,14 +58,18 @@ class Writer {
     std::visit([this](const auto& value) { put(value); }, attr);
   }
   template <class A, class B>
-  void put(const std::pair<A, B>& pair) { put(pair.first), put(pair.second); }
+  void put(const std::pair<A, B>& pair) {
+    put(pair.first), put(pair.second);
+  }
   template <class T>
   void put(const std::vector<T>& items) {
     number(items.size());
     for (const T& item : items) put(item);
   }
   template <class T>
-  auto put(const T& item) -> decltype(fields(*this, item)) { fields(*this, item); }
+  auto put(const T& item) -> decltype(fields(*this, item)) {
+    fields(*this, item);
+  }
 
   std::string out_;
   std::map<std::string, uint64_t> texts_;
@@ -74,7 +80,9 @@ class Reader {
   Reader(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes), name_(name) {}
 
   template <class... Items>
-  void operator()(Items&... items) { (get(items), ...); }
+  void operator()(Items&... items) {
+    (get(items), ...);
+  }
   void expect_end() const {
     if (at_ != bytes_.size()) damaged();
   }
@@ -147,14 +155,20 @@ class Reader {
   }
   void get(Attr& attr) {
     switch (number(3)) {
-      case 0: return get(attr.emplace<0>());
-      case 1: return get(attr.emplace<1>());
-      case 2: return get(attr.emplace<2>());
-      default: return get(attr.emplace<3>());
+      case 0:
+        return get(attr.emplace<0>());
+      case 1:
+        return get(attr.emplace<1>());
+      case 2:
+        return get(attr.emplace<2>());
+      default:
+        return get(attr.emplace<3>());
     }
   }
   template <class A, class B>
-  void get(std::pair<A, B>& pair) { get(pair.first), get(pair.second); }
+  void get(std::pair<A, B>& pair) {
+    get(pair.first), get(pair.second);
+  }
   template <class T>
   void get(std::vector<T>& items) {
     const uint64_t size = number();
@@ -164,7 +178,9 @@ class Reader {
     for (T& item : items) get(item);
   }
   template <class T>
-  auto get(T& item) -> decltype(fields(*this, item)) { fields(*this, item); }
+  auto get(T& item) -> decltype(fields(*this, item)) {
+    fields(*this, item);
+  }
 
   std::span<const std::byte> bytes_;
   const std::string& name_;
@@ -192,7 +208,8 @@ Plan parse_plan(std::span<const std::byte> bytes, const std::string& name, const
   uint64_t checksum = 0;
   std::memcpy(&version, bytes.data() + 8, sizeof(version));
   std::memcpy(&checksum, bytes.data() + 16, sizeof(checksum));
-  if (version != kPlanFileVersion) throw UserError(cat(name, ": holds a plan of format ", version, ", this Vivace reads ", kPlanFileVersion, ": make it again"));
+  if (version != kPlanFileVersion)
+    throw UserError(cat(name, ": holds a plan of format ", version, ", this Vivace reads ", kPlanFileVersion, ": make it again"));
   const auto body = bytes.subspan(kHeaderBytes);
   if (checksum != XXH3_64bits(body.data(), body.size())) throw UserError(cat(name, ": damaged or cut short (its checksum differs): make it again"));
   Plan plan;

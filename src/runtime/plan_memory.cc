@@ -94,7 +94,9 @@ class MemoryPlanner {
       for (const PlanStep& step : *program) {
         const int32_t now = time++;
         const KernelEntry* entry = step.copy ? nullptr : device_.find(step.kernel);
-        if (!entry || !entry->in_place || step.in.empty() || !in_arena(step.in[0]) || !in_arena(step.out) || plan_.values[static_cast<size_t>(step.out)].memory == Memory::host) continue;
+        if (!entry || !entry->in_place || step.in.empty() || !in_arena(step.in[0]) || !in_arena(step.out) ||
+            plan_.values[static_cast<size_t>(step.out)].memory == Memory::host)
+          continue;
         const int32_t source = root(step.in[0]);
         const PlanValue &from = plan_.values[static_cast<size_t>(step.in[0])], &to = plan_.values[static_cast<size_t>(step.out)];
         const bool read_elsewhere = std::count(step.in.begin() + 1, step.in.end(), step.in[0]) > 0 ||
@@ -121,7 +123,8 @@ class MemoryPlanner {
     std::vector<int32_t> order;
     for (size_t v = 0; v < buffers_.size(); ++v)
       if (buffers_[v].last >= 0 && plan_.values[v].memory == memory) order.push_back(static_cast<int32_t>(v));
-    std::ranges::stable_sort(order, [&](int32_t a, int32_t b) { return buffers_[static_cast<size_t>(a)].bytes > buffers_[static_cast<size_t>(b)].bytes; });
+    std::ranges::stable_sort(order,
+                             [&](int32_t a, int32_t b) { return buffers_[static_cast<size_t>(a)].bytes > buffers_[static_cast<size_t>(b)].bytes; });
     std::vector<Buffer*> placed;  // by offset
     for (int32_t v : order) {
       Buffer& buffer = buffers_[static_cast<size_t>(v)];

@@ -32,7 +32,7 @@ struct Request {
   // Throws Interrupted once the request is to stop.
   void check() const;
 
-  std::stop_token stop;  // looked at between kernels, passes, timings and parts, and while waiting
+  std::stop_token stop;             // looked at between kernels, passes, timings and parts, and while waiting
   std::optional<SDPBackends> sdpa;  // of the caller's sdpa_kernel scope; nothing outside any
   RequestCounters counters;
 };

@@ -114,7 +114,8 @@ class Resizing {
     if (packed < 0 || !value(packed).key.starts_with("pack ")) return std::nullopt;
     const std::string& key = value(packed).key;
     const std::string prefix = packed_key(*entry, call, "");
-    if (!key.starts_with(std::string_view(prefix).substr(0, prefix.size() - 1))) return cat("kernel ", step.kernel, " in ", step.scope, " would pack its weight otherwise");
+    if (!key.starts_with(std::string_view(prefix).substr(0, prefix.size() - 1)))
+      return cat("kernel ", step.kernel, " in ", step.scope, " would pack its weight otherwise");
     return std::nullopt;
   }
 

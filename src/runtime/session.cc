@@ -136,7 +136,8 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
           ++readers[static_cast<size_t>(in)];
         }
   for (size_t v = 0; v < values.size(); ++v)
-    if (values[v].where == PlanValue::Where::weight && !constants_[v] && (device_.shares_host_memory() ? needed[v] : keep[v])) constants_[v] = weight(v, store, weights, true);
+    if (values[v].where == PlanValue::Where::weight && !constants_[v] && (device_.shares_host_memory() ? needed[v] : keep[v]))
+      constants_[v] = weight(v, store, weights, true);
 
   // What the stream may still use, until a wait.
   std::vector<std::shared_ptr<void>> used;
@@ -156,7 +157,8 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
     for (int32_t in : step.in)
-      if (in >= 0 && !constants_[static_cast<size_t>(in)]) constants_[static_cast<size_t>(in)] = weight(static_cast<size_t>(in), store, weights, false);
+      if (in >= 0 && !constants_[static_cast<size_t>(in)])
+        constants_[static_cast<size_t>(in)] = weight(static_cast<size_t>(in), store, weights, false);
     const size_t bytes = constant_bytes(step);
     const bool kept = values[out].memory == Memory::device && (keep[out] || step.pack);
     if (kept) constants_[out] = store.find(ids_[out], bytes, *stream_);  // an equal tensor's, made a moment ago
@@ -189,8 +191,9 @@ Session::Call Session::prepare_call(const PlanStep& step, std::vector<std::share
   }
   const KernelEntry& entry = entry_of(device_, step);
   if (step.pack) {
-    call.kernel = bound([&entry, packed = packing_call(*plan_, entry, step), source = address(step.in[0]), scales = step.in.size() > 1 ? address(step.in[1]) : nullptr,
-                         to = address(step.out)] { entry.pack(packed, source, scales, to); });
+    call.kernel =
+        bound([&entry, packed = packing_call(*plan_, entry, step), source = address(step.in[0]),
+               scales = step.in.size() > 1 ? address(step.in[1]) : nullptr, to = address(step.out)] { entry.pack(packed, source, scales, to); });
     return call;
   }
   const KernelCall c = kernel_call(*plan_, step);
@@ -209,7 +212,8 @@ std::vector<Constant> Session::constants(const WeightSource& weights) const {
   std::vector<Constant> result;
   for (size_t v = 0; v < constants_.size(); ++v) {
     const PlanValue& value = plan_->values[v];
-    if (constants_[v] && value.memory != Memory::host) result.push_back({ids[v], constants_[v], value.where == PlanValue::Where::weight ? bytes_of(value) : bytes[v]});
+    if (constants_[v] && value.memory != Memory::host)
+      result.push_back({ids[v], constants_[v], value.where == PlanValue::Where::weight ? bytes_of(value) : bytes[v]});
   }
   return result;
 }
@@ -224,7 +228,9 @@ void Session::bind(const std::vector<PlanStep>& steps, int32_t first_number, std
       continue;
     }
     const bool on_host = on == Call::On::host;
-    Buffers buffers{.in = {}, .out = address(step.out), .workspace = (on_host ? host_workspace_ : workspace_).get(),
+    Buffers buffers{.in = {},
+                    .out = address(step.out),
+                    .workspace = (on_host ? host_workspace_ : workspace_).get(),
                     .bad_value = {on_host ? nullptr : static_cast<int32_t*>(bad_value_.get()), number}};
     for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
     calls.push_back({entry_of(device_, step).bind(kernel_call(*plan_, step), buffers), on});
@@ -281,7 +287,8 @@ bool Session::has_output(const std::string& name) const { return std::ranges::co
 
 void Session::write(const std::string& name, const Tensor& value) {
   const Port to = input(name);
-  if (to.host.shape() != value.shape()) throw UsageError(cat("input \"", name, "\" has shape ", to_string(value.shape()), ", expected ", to_string(to.host.shape())));
+  if (to.host.shape() != value.shape())
+    throw UsageError(cat("input \"", name, "\" has shape ", to_string(value.shape()), ", expected ", to_string(to.host.shape())));
   const Tensor converted = value.to(to.host.dtype());
   std::memcpy(const_cast<void*>(to.host.data()), converted.data(), converted.bytes());
   send(to);

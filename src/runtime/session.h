@@ -16,7 +16,8 @@
 
 namespace vivace {
 
-// An input or output as the host sees it: row-major, dense. Where the device shares the host's memory `host` is the arena itself, and nothing is copied.
+// An input or output as the host sees it: row-major, dense. Where the device shares the host's memory `host` is the arena itself, and nothing is
+// copied.
 struct Port {
   Tensor host;
   void* memory = nullptr;  // the device's; nullptr where `host` is it
@@ -24,11 +25,13 @@ struct Port {
 
 class Session {
  public:
-  // `device` must outlive the session. Prepares the constants that `store` lacks, takes memory, binds every kernel. Throws Interrupted when the request stops meanwhile.
+  // `device` must outlive the session. Prepares the constants that `store` lacks, takes memory, binds every kernel. Throws Interrupted when the
+  // request stops meanwhile.
   Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request);
 
   const Plan& plan() const { return *plan_; }
-  // For a loop, which looks names up once: fill the input's `host`, send it, run, fetch the output, wait, read its `host`. Unknown name: InternalError.
+  // For a loop, which looks names up once: fill the input's `host`, send it, run, fetch the output, wait, read its `host`. Unknown name:
+  // InternalError.
   Port input(const std::string& name);
   Port output(const std::string& name);
   void send(const Port& input);
@@ -47,7 +50,8 @@ class Session {
   // What an earlier request left, which was stopped before it looked, is nobody's any more.
   void forget_quantized();
 
-  // Puts the program on the device's stream. Throws Interrupted when the request is to stop, which is looked at before each kernel; nothing but another setup may follow.
+  // Puts the program on the device's stream. Throws Interrupted when the request is to stop, which is looked at before each kernel; nothing but
+  // another setup may follow.
   void run(Phase phase, Request& request);
   // The same, waiting for each step and adding its seconds to `seconds` (one entry a step).
   void run_timed(Phase phase, Request& request, std::vector<double>& seconds);
@@ -89,15 +93,15 @@ class Session {
 
   std::shared_ptr<const Plan> plan_;
   Device& device_;
-  std::vector<ConstantId> ids_;                   // by value
-  std::vector<std::shared_ptr<void>> constants_;  // by value; null where it is none
-  std::vector<std::shared_ptr<void>> staging_;    // by value, of ports; null where the host reads the arena
+  std::vector<ConstantId> ids_;                                            // by value
+  std::vector<std::shared_ptr<void>> constants_;                           // by value; null where it is none
+  std::vector<std::shared_ptr<void>> staging_;                             // by value, of ports; null where the host reads the arena
   std::shared_ptr<void> arena_, workspace_, host_arena_, host_workspace_;  // the latter for kernels that run on the host
   size_t workspace_bytes_ = 0;
   std::unique_ptr<Stream> stream_;
   const int threads_ = num_threads();  // that kernels are bound for and run on
   std::vector<Call> setup_, step_;
-  std::vector<std::pair<int32_t, int32_t>> states_;  // values: an input, and the output that it becomes
+  std::vector<std::pair<int32_t, int32_t>> states_;   // values: an input, and the output that it becomes
   std::shared_ptr<void> bad_value_, bad_value_host_;  // the number of the first kernel that reported one, on the device and as last fetched
 };
 

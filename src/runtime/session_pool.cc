@@ -30,7 +30,8 @@ SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request
     std::unique_lock lock(mutex_);
     const void* const self = &bytes;
     queue_.push_back(self);
-    const bool served = changed_.wait(lock, request.stop, [&] { return queue_.front() == self && (lent_ == 0 || lent_bytes_ + bytes <= limits_.lent_bytes); });
+    const bool served =
+        changed_.wait(lock, request.stop, [&] { return queue_.front() == self && (lent_ == 0 || lent_bytes_ + bytes <= limits_.lent_bytes); });
     std::erase(queue_, self);
     if (!served) {
       lock.unlock();

@@ -45,8 +45,8 @@ class SessionPool {
 
   explicit SessionPool(const SessionLimits& limits = {});
 
-  // A session of that plan: an idle one, or what `make` makes. Who asks first is served first. A thread that holds a lease must not ask for a second one of
-  // the same pool: it could wait for itself. Throws Interrupted when `request` stops while waiting, and what `make` throws.
+  // A session of that plan: an idle one, or what `make` makes. Who asks first is served first. A thread that holds a lease must not ask for a second
+  // one of the same pool: it could wait for itself. Throws Interrupted when `request` stops while waiting, and what `make` throws.
   SessionLease lease(const std::shared_ptr<const Plan>& plan, Request& request, const Make& make);
 
   // Those that are idle go.

@@ -35,7 +35,8 @@ class DPMSolverMultistep final : public SchedulerBase {
     lambda_min_clipped_ = config.number("lambda_min_clipped", -std::numeric_limits<double>::infinity());
     // Models that also predict a variance; the other values concern DDPM alone.
     const std::string variance = config.optional_text("variance_type").value_or("");
-    if (variance.starts_with("learned") && prediction_type_ == "epsilon") config.unsupported("variance_type", "null, as this scheduler does not read a predicted variance");
+    if (variance.starts_with("learned") && prediction_type_ == "epsilon")
+      config.unsupported("variance_type", "null, as this scheduler does not read a predicted variance");
     spacing_ = read_timestep_spacing(config, "linspace");
     steps_offset_ = config.integer("steps_offset", 0, 0, noise_.num_train_timesteps());
     dynamic_shift_ = config.flag("use_dynamic_shifting", false);

@@ -49,7 +49,8 @@ std::unique_ptr<Scheduler> make_scheduler(std::string_view name, const std::stri
   return make_scheduler_forced(name, config, overrides, "{}");
 }
 
-std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const std::string& config, const std::string& overrides, const std::string& forced) {
+std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const std::string& config, const std::string& overrides,
+                                                 const std::string& forced) {
   std::string_view class_name = name;
   std::string all_overrides = overrides;
   for (const ShortName& s : kShortNames) {
@@ -63,7 +64,8 @@ std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const st
   }
   for (const Entry& entry : kSchedulers)
     if (class_name == entry.class_name) return entry.make(SchedulerConfig(entry.class_name, config, all_overrides, forced));
-  throw UsageError(cat("unknown scheduler \"", name, "\": expected one of ", joined(kSchedulers, ", ", &Entry::class_name), ", ", joined(kShortNames, ", ", &ShortName::name)));
+  throw UsageError(cat("unknown scheduler \"", name, "\": expected one of ", joined(kSchedulers, ", ", &Entry::class_name), ", ",
+                       joined(kShortNames, ", ", &ShortName::name)));
 }
 
 std::vector<std::string> list_schedulers() {

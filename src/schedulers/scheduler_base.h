@@ -13,7 +13,8 @@
 namespace vivace {
 
 // make_scheduler with values that replace those of the config without counting as given (SchedulerConfig).
-std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const std::string& config, const std::string& overrides, const std::string& forced);
+std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const std::string& config, const std::string& overrides,
+                                                 const std::string& forced);
 
 class SchedulerBase : public Scheduler {
  public:

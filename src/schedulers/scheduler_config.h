@@ -46,9 +46,9 @@ class SchedulerConfig {
   void record(std::string_view key, const T& value);
 
   std::string class_name_;
-  nlohmann::json values_;  // what json() writes: the config's fields, and of those that the class declares what they came to be
-  nlohmann::json merged_;  // the config's fields, overridden and forced
-  Config hidden_, fields_;  // the config's, and merged_, to be read
+  nlohmann::json values_;                       // what json() writes: the config's fields, and of those that the class declares what they came to be
+  nlohmann::json merged_;                       // the config's fields, overridden and forced
+  Config hidden_, fields_;                      // the config's, and merged_, to be read
   std::vector<std::string> forced_, defaults_;  // names: forced without being given; those with the class's default
 };
 

@@ -12,8 +12,7 @@ struct bf16 {
   explicit bf16(float f) {
     const uint32_t u = std::bit_cast<uint32_t>(f);
     // A NaN must stay one: rounding could carry its payload into infinity.
-    bits = (u & 0x7fffffffu) > 0x7f800000u ? static_cast<uint16_t>((u >> 16) | 0x40)
-                                           : static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
+    bits = (u & 0x7fffffffu) > 0x7f800000u ? static_cast<uint16_t>((u >> 16) | 0x40) : static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
   }
   operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
@@ -44,7 +43,7 @@ inline uint16_t f16::from_float(float f) {
   const auto sign = static_cast<uint16_t>((u >> 16) & 0x8000);
   if (magnitude > 0x7f800000u) return sign | 0x7e00;
   if (magnitude >= 0x477ff000u) return sign | 0x7c00;  // rounds to 65536 or beyond: infinity
-  if (magnitude < 0x38800000u) {                        // below 2^-14: let the float adder round to a multiple of 2^-24
+  if (magnitude < 0x38800000u) {                       // below 2^-14: let the float adder round to a multiple of 2^-24
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(shifted) - 0x3f000000u);
   }

@@ -1,6 +1,6 @@
-// How a weight's row becomes 8 bits and a scale: int8 with scale size / 127, float8_e4m3 with scale size / 448. The size is the row's largest magnitude;
-// for products of 8 bits also no less than largest_pair(). One rule for what is quantised as it is loaded and for what a checkpoint stores, on any
-// machine, so that all hold the same bits.
+// How a weight's row becomes 8 bits and a scale: int8 with scale size / 127, float8_e4m3 with scale size / 448. The size is the row's largest
+// magnitude; for products of 8 bits also no less than largest_pair(). One rule for what is quantised as it is loaded and for what a checkpoint
+// stores, on any machine, so that all hold the same bits.
 #pragma once
 
 #include <algorithm>
@@ -43,8 +43,8 @@ inline float absmax(const float* x, int64_t n) {
   return largest;
 }
 
-// The largest magnitude of x[2i] + x[2i + 1] where both have one sign. Such a pair of int8 weights adds up to 127, or by rounding to 128: 255 times that
-// fits int16, in which processors without VNNI add the products with two unsigned bytes (vpmaddubsw saturates).
+// The largest magnitude of x[2i] + x[2i + 1] where both have one sign. Such a pair of int8 weights adds up to 127, or by rounding to 128: 255 times
+// that fits int16, in which processors without VNNI add the products with two unsigned bytes (vpmaddubsw saturates).
 inline float largest_pair(const float* x, int64_t n) {
   float largest = 0;
   for (int64_t i = 0; i + 1 < n; i += 2) {

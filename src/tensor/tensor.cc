@@ -21,16 +21,26 @@ thread_local int64_t allocations = 0;
 template <class Fn>
 auto with_type(DType dtype, const Fn& fn) {
   switch (dtype) {
-    case DType::float32: return fn(float{});
-    case DType::float16: return fn(f16{});
-    case DType::bfloat16: return fn(bf16{});
-    case DType::float8_e4m3: return fn(f8e4m3{});
-    case DType::float64: return fn(double{});
-    case DType::int8: return fn(int8_t{});
-    case DType::uint8: return fn(uint8_t{});
-    case DType::int32: return fn(int32_t{});
-    case DType::int64: return fn(int64_t{});
-    case DType::boolean: return fn(bool{});
+    case DType::float32:
+      return fn(float{});
+    case DType::float16:
+      return fn(f16{});
+    case DType::bfloat16:
+      return fn(bf16{});
+    case DType::float8_e4m3:
+      return fn(f8e4m3{});
+    case DType::float64:
+      return fn(double{});
+    case DType::int8:
+      return fn(int8_t{});
+    case DType::uint8:
+      return fn(uint8_t{});
+    case DType::int32:
+      return fn(int32_t{});
+    case DType::int64:
+      return fn(int64_t{});
+    case DType::boolean:
+      return fn(bool{});
   }
   throw InternalError("dtype out of range");
 }
@@ -61,8 +71,7 @@ Tensor swap_last(const Tensor& x, int64_t n, int64_t a, int64_t b, Shape shape) 
   auto* to = static_cast<char*>(y.data());
   for (int64_t i = 0; i < n; ++i)
     for (int64_t q = 0; q < b; ++q)
-      for (int64_t p = 0; p < a; ++p)
-        std::memcpy(to + ((i * b + q) * a + p) * size, from + ((i * a + p) * b + q) * size, size);
+      for (int64_t p = 0; p < a; ++p) std::memcpy(to + ((i * b + q) * a + p) * size, from + ((i * a + p) * b + q) * size, size);
   return y;
 }
 
@@ -156,21 +165,21 @@ Tensor Tensor::clone() const {
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
   Tensor t(shape_, dtype);
-  with_type(dtype_, [&](auto from) {
-    with_type(dtype, [&](auto to) { convert(as<decltype(from)>(), t.as<decltype(to)>(), numel()); });
-  });
+  with_type(dtype_, [&](auto from) { with_type(dtype, [&](auto to) { convert(as<decltype(from)>(), t.as<decltype(to)>(), numel()); }); });
   return t;
 }
 
 Tensor Tensor::reshape(Shape shape) const {
-  if (vivace::numel(shape) != numel()) throw UsageError(cat("reshape of ", to_string(shape_), " to ", to_string(shape), " changes the number of elements"));
+  if (vivace::numel(shape) != numel())
+    throw UsageError(cat("reshape of ", to_string(shape_), " to ", to_string(shape), " changes the number of elements"));
   Tensor t = *this;
   t.shape_ = std::move(shape);
   return t;
 }
 
 Tensor Tensor::rows(int64_t begin, int64_t end) const {
-  if (rank() < 1 || begin < 0 || end < begin || end > dim(0)) throw UsageError(cat("rows [", begin, ", ", end, ") of a tensor of shape ", to_string(shape_)));
+  if (rank() < 1 || begin < 0 || end < begin || end > dim(0))
+    throw UsageError(cat("rows [", begin, ", ", end, ") of a tensor of shape ", to_string(shape_)));
   Tensor t = *this;
   const size_t row = dim(0) ? bytes() / static_cast<size_t>(dim(0)) : 0;
   t.shape_[0] = end - begin;
@@ -188,7 +197,8 @@ Tensor concat_rows(std::span<const Tensor> parts) {
     Shape tail = p.shape();
     shape[0] += tail[0];
     tail[0] = shape[0];
-    if (tail != shape || p.dtype() != parts[0].dtype()) throw UsageError(cat("tensors of shape ", to_string(parts[0].shape()), " and ", to_string(p.shape()), " cannot be joined"));
+    if (tail != shape || p.dtype() != parts[0].dtype())
+      throw UsageError(cat("tensors of shape ", to_string(parts[0].shape()), " and ", to_string(p.shape()), " cannot be joined"));
   }
   Tensor out(shape, parts[0].dtype());
   auto* to = static_cast<char*>(out.data());

@@ -31,7 +31,8 @@ class PiecePairs final : public PieceModel {
     for (const auto& [left, right] : files.merges) {
       const int32_t left_id = vocabulary_.find(left), right_id = vocabulary_.find(right), merged = vocabulary_.find(left + right);
       if (std::min({left_id, right_id, merged}) < 0)
-        throw UserError(cat(files.merges_name, ": merge of ", in_quotes(left), " and ", in_quotes(right), ": expected both and the two together in the vocabulary"));
+        throw UserError(cat(files.merges_name, ": merge of ", in_quotes(left), " and ", in_quotes(right),
+                            ": expected both and the two together in the vocabulary"));
       encoding_.add_merge(left_id, right_id, merged);
     }
   }
@@ -76,15 +77,19 @@ class PiecePairs final : public PieceModel {
 
 }  // namespace
 
-std::shared_ptr<const PieceModel> piece_pairs_of_files(BytePairFiles files, int32_t unknown) { return std::make_shared<PiecePairs>(std::move(files), unknown); }
+std::shared_ptr<const PieceModel> piece_pairs_of_files(BytePairFiles files, int32_t unknown) {
+  return std::make_shared<PiecePairs>(std::move(files), unknown);
+}
 
 std::shared_ptr<const PieceModel> piece_pairs_of_model(const std::string& bytes, const std::string& name) {
   sentencepiece::SentencePieceProcessor model;
-  if (const auto status = model.LoadFromSerializedProto(bytes); !status.ok()) throw UserError(cat(name, ": no model of sentencepiece: ", status.ToString()));
+  if (const auto status = model.LoadFromSerializedProto(bytes); !status.ok())
+    throw UserError(cat(name, ": no model of sentencepiece: ", status.ToString()));
   BytePairFiles files;
   files.vocabulary_name = files.merges_name = name;
   for (int id = 0; id < model.GetPieceSize(); ++id)
-    if (files.vocabulary.add(model.IdToPiece(id), id) != Vocabulary::Added::yes) throw UserError(cat(name, ": piece ", in_quotes(model.IdToPiece(id)), " stands there twice"));
+    if (files.vocabulary.add(model.IdToPiece(id), id) != Vocabulary::Added::yes)
+      throw UserError(cat(name, ": piece ", in_quotes(model.IdToPiece(id)), " stands there twice"));
   // Every way to put a piece together from two others, the best pieces first; transformers' order where the scores are equal.
   using Place = std::tuple<float, size_t, size_t>;  // score, sizes of the parts in characters
   std::vector<std::pair<Place, BytePairFiles::Merge>> found;

@@ -26,7 +26,8 @@ PrecompiledCharsmap::PrecompiledCharsmap(std::string_view bytes, const std::stri
   if (bytes.empty()) return;
   uint32_t size = 0;
   if (bytes.size() >= sizeof size) std::memcpy(&size, bytes.data(), sizeof size);
-  if (size == 0 || size % sizeof(uint32_t) || size > bytes.size() - sizeof size) throw UserError(cat(name, ": the precompiled_charsmap is damaged: expected a trie and its texts"));
+  if (size == 0 || size % sizeof(uint32_t) || size > bytes.size() - sizeof size)
+    throw UserError(cat(name, ": the precompiled_charsmap is damaged: expected a trie and its texts"));
   trie_.resize(size / sizeof(uint32_t));
   std::memcpy(trie_.data(), bytes.data() + sizeof size, size);
   texts_ = std::string(bytes.substr(sizeof size + size)) + '\0';

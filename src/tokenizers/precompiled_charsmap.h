@@ -1,5 +1,6 @@
-// The normaliser of sentencepiece's unigram models: a trie of byte sequences with what takes their place. Used as transformers uses it (the tokenizers
-// library's Precompiled), which looks at whole grapheme clusters first and differs from sentencepiece's own where a mark follows what is replaced.
+// The normaliser of sentencepiece's unigram models: a trie of byte sequences with what takes their place. Used as transformers uses it (the
+// tokenizers library's Precompiled), which looks at whole grapheme clusters first and differs from sentencepiece's own where a mark follows what is
+// replaced.
 #pragma once
 
 #include <cstdint>

@@ -34,7 +34,20 @@ void add_float(std::string& out, int field, float value) {
 }
 
 // Of ModelProto, its SentencePiece, TrainerSpec and NormalizerSpec.
-enum Field : int { kPieces = 1, kTrainer = 2, kNormalizer = 3, kPieceText = 1, kPieceScore = 2, kPieceType = 3, kModelType = 3, kName = 1, kCharsmap = 2, kDummyPrefix = 3, kRemoveSpaces = 4, kEscapeSpaces = 5 };
+enum Field : int {
+  kPieces = 1,
+  kTrainer = 2,
+  kNormalizer = 3,
+  kPieceText = 1,
+  kPieceScore = 2,
+  kPieceType = 3,
+  kModelType = 3,
+  kName = 1,
+  kCharsmap = 2,
+  kDummyPrefix = 3,
+  kRemoveSpaces = 4,
+  kEscapeSpaces = 5
+};
 constexpr uint64_t kUnigram = 1;
 
 // The field's last value in a message, of those that are bytes or messages; empty without one.
@@ -55,11 +68,20 @@ std::string_view find_bytes(std::string_view message, int field) {
     const uint64_t key = varint();
     uint64_t size = 0;
     switch (key & 7) {
-      case 0: varint(); break;
-      case 1: size = 8; break;
-      case 2: size = varint(); break;
-      case 5: size = 4; break;
-      default: return found;
+      case 0:
+        varint();
+        break;
+      case 1:
+        size = 8;
+        break;
+      case 2:
+        size = varint();
+        break;
+      case 5:
+        size = 4;
+        break;
+      default:
+        return found;
     }
     if (size > message.size() - at) return found;
     if ((key & 7) == 2 && key >> 3 == static_cast<uint64_t>(field)) found = message.substr(at, size);
@@ -103,8 +125,12 @@ std::string decode_base64(std::string_view text, const std::string& name) {
   int count = 0;
   while (text.ends_with('=')) text.remove_suffix(1);
   for (const char c : text) {
-    const uint32_t value = c >= 'A' && c <= 'Z' ? static_cast<uint32_t>(c - 'A') : c >= 'a' && c <= 'z' ? static_cast<uint32_t>(c - 'a' + 26)
-                         : c >= '0' && c <= '9' ? static_cast<uint32_t>(c - '0' + 52) : c == '+' ? 62u : c == '/' ? 63u : 64u;
+    const uint32_t value = c >= 'A' && c <= 'Z'   ? static_cast<uint32_t>(c - 'A')
+                           : c >= 'a' && c <= 'z' ? static_cast<uint32_t>(c - 'a' + 26)
+                           : c >= '0' && c <= '9' ? static_cast<uint32_t>(c - '0' + 52)
+                           : c == '+'             ? 62u
+                           : c == '/'             ? 63u
+                                                  : 64u;
     if (value == 64) throw UserError(cat(name, ": expected base64"));
     bits = bits << 6 | value;
     count += 6;

@@ -62,7 +62,8 @@ Template template_of(const Json& tokenizer) {
 }  // namespace
 
 SentencePieceTokenizer SentencePieceTokenizer::from_pretrained(const fs::path& folder) {
-  const fs::path spiece = folder / "spiece.model", pairs = folder / "tokenizer.model", whole = folder / "tokenizer.json", config_path = folder / "tokenizer_config.json";
+  const fs::path spiece = folder / "spiece.model", pairs = folder / "tokenizer.model", whole = folder / "tokenizer.json",
+                 config_path = folder / "tokenizer_config.json";
   const bool has_json = is_there(whole);
   if (!is_there(spiece) && !is_there(pairs) && !has_json)
     throw UserError(cat(folder.string(), ": no tokenizer: expected spiece.model, tokenizer.model or tokenizer.json in it"));
@@ -70,7 +71,8 @@ SentencePieceTokenizer SentencePieceTokenizer::from_pretrained(const fs::path& f
   const std::string text = has_json ? read_file(whole) : "";
   const Json json = has_json ? parse_json(text, whole.string()) : Json::object();
   if (!config.is_object()) throw UserError(cat(config_path.string(), ": expected an object, {...}"));
-  if (has_json && (!json.is_object() || !json.contains("model") || !json["model"].is_object())) throw UserError(cat(whole.string(), ": expected an object with a \"model\""));
+  if (has_json && (!json.is_object() || !json.contains("model") || !json["model"].is_object()))
+    throw UserError(cat(whole.string(), ": expected an object with a \"model\""));
   const std::string type = has_json ? token_field(json["model"], "type", "BPE") : "";
 
   try {
@@ -101,11 +103,13 @@ SentencePieceTokenizer SentencePieceTokenizer::from_pretrained(const fs::path& f
       int32_t next = model.size();
       for (const char* key : {"extra_special_tokens", "additional_special_tokens"})
         for (const Json& entry : config.value(key, Json::array()))
-          if (const std::string content = entry.is_string() ? entry.get<std::string>() : entry.value("content", ""); !content.empty() && model.find(content) < 0)
+          if (const std::string content = entry.is_string() ? entry.get<std::string>() : entry.value("content", "");
+              !content.empty() && model.find(content) < 0)
             added[next++] = {.content = content, .special = true, .normalized = false};
     } else {
       const int32_t extra = config.value("extra_ids", 100);
-      for (int32_t k = 0; k < extra; ++k) added[model.size() + extra - 1 - k] = {.content = cat("<extra_id_", k, ">"), .special = true, .normalized = false};
+      for (int32_t k = 0; k < extra; ++k)
+        added[model.size() + extra - 1 - k] = {.content = cat("<extra_id_", k, ">"), .special = true, .normalized = false};
     }
     const auto find = [&](const std::string& content) {
       const auto same = std::ranges::find(added, content, [](const auto& entry) { return entry.second.content; });

@@ -28,8 +28,8 @@ class PieceModel {
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  // Reads the tokenizer folder of a Diffusers checkpoint: spiece.model or tokenizer.model, or tokenizer.json; tokenizer_config.json where it is there.
-  // Throws UserError that names the file and what was expected.
+  // Reads the tokenizer folder of a Diffusers checkpoint: spiece.model or tokenizer.model, or tokenizer.json; tokenizer_config.json where it is
+  // there. Throws UserError that names the file and what was expected.
   static SentencePieceTokenizer from_pretrained(const std::filesystem::path& folder);
 
   using Tokenizer::encode;

@@ -22,12 +22,9 @@ std::shared_ptr<const Tokenizer> open(const std::filesystem::path& folder) {
 }
 
 constexpr Entry kTokenizers[] = {
-    {"CLIPTokenizer", open<CLIPTokenizer>},
-    {"CLIPTokenizerFast", open<CLIPTokenizer>},
-    {"T5Tokenizer", open<SentencePieceTokenizer>},
-    {"T5TokenizerFast", open<SentencePieceTokenizer>},
-    {"LlamaTokenizer", open<SentencePieceTokenizer>},
-    {"LlamaTokenizerFast", open<SentencePieceTokenizer>},
+    {"CLIPTokenizer", open<CLIPTokenizer>},           {"CLIPTokenizerFast", open<CLIPTokenizer>},
+    {"T5Tokenizer", open<SentencePieceTokenizer>},    {"T5TokenizerFast", open<SentencePieceTokenizer>},
+    {"LlamaTokenizer", open<SentencePieceTokenizer>}, {"LlamaTokenizerFast", open<SentencePieceTokenizer>},
 };
 
 const Entry* find(std::string_view class_name) {

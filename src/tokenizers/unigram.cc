@@ -73,13 +73,15 @@ std::shared_ptr<const PieceModel> unigram_of_json(const nlohmann::json& json, co
   std::vector<SentencePiece> pieces;
   PrecompiledCharsmap charsmap;
   for (const nlohmann::json& entry : model["vocab"]) {
-    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) wrong("pieces in \"model.vocab\" as [\"text\", score]");
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+      wrong("pieces in \"model.vocab\" as [\"text\", score]");
     pieces.push_back({entry[0], entry[1].get<float>()});
   }
   const auto unknown = model["unk_id"].get<uint64_t>();
   if (unknown >= pieces.size()) wrong("\"model.unk_id\" to be an id of the vocabulary");
   for (const nlohmann::json& token : json.value("added_tokens", nlohmann::json::array()))
-    if (const auto id = token.value("id", uint64_t{0}); id < pieces.size() && token.value("special", false)) pieces[id].type = SentencePiece::Type::control;
+    if (const auto id = token.value("id", uint64_t{0}); id < pieces.size() && token.value("special", false))
+      pieces[id].type = SentencePiece::Type::control;
   pieces[unknown].type = SentencePiece::Type::unknown;
   if (const auto normalizer = json.find("normalizer"); normalizer != json.end() && normalizer->is_object()) {
     const nlohmann::json* precompiled = &*normalizer;
@@ -87,7 +89,8 @@ std::shared_ptr<const PieceModel> unigram_of_json(const nlohmann::json& json, co
       for (const nlohmann::json& step : normalizer->value("normalizers", nlohmann::json::array()))
         if (step.value("type", "") == "Precompiled") precompiled = &step;
     if (precompiled->contains("precompiled_charsmap") && (*precompiled)["precompiled_charsmap"].is_string())
-      charsmap = PrecompiledCharsmap(decode_base64((*precompiled)["precompiled_charsmap"].get_ref<const std::string&>(), name + ": \"normalizer.precompiled_charsmap\""), name);
+      charsmap = PrecompiledCharsmap(
+          decode_base64((*precompiled)["precompiled_charsmap"].get_ref<const std::string&>(), name + ": \"normalizer.precompiled_charsmap\""), name);
   }
   return std::make_shared<Unigram>(serialize_unigram(pieces), std::move(charsmap), name);
 }

@@ -95,7 +95,8 @@ std::vector<Hash128> WeightOrigins::origins_of(const SafetensorsFile& file) cons
     if (auto hashes = kept(cache_, key, file.tensors().size())) return *std::move(hashes);
   std::vector<Hash128> hashes = hash_contents(file);
   map.check_unchanged();
-  if (sure && map.stamp() == map.stamp_now()) cache_.write(kKind, key, std::string_view(reinterpret_cast<const char*>(hashes.data()), hashes.size() * sizeof(Hash128)));
+  if (sure && map.stamp() == map.stamp_now())
+    cache_.write(kKind, key, std::string_view(reinterpret_cast<const char*>(hashes.data()), hashes.size() * sizeof(Hash128)));
   return hashes;
 }
 

@@ -12,11 +12,11 @@
 
 namespace vivace {
 
-// With a cache, which outlives the process: the hash of the tensor's type, shape and bytes, of all of them, wherever they lie and whatever they are called.
-// A file is read for it once, by all threads. The hashes are kept in the cache by the file's device, inode, size and times, of which the time of the
-// change of status (ctime) is the kernel's own, so no archive or build system sets it; where it may not tell two contents apart (it is less than two
-// seconds old, or the file system keeps whole seconds, as images of one fixed time do) the file is read again.
-// Without a cache: the file's device, inode, size and times and the tensor's number, which tell apart what one process has mapped and read nothing.
+// With a cache, which outlives the process: the hash of the tensor's type, shape and bytes, of all of them, wherever they lie and whatever they are
+// called. A file is read for it once, by all threads. The hashes are kept in the cache by the file's device, inode, size and times, of which the time
+// of the change of status (ctime) is the kernel's own, so no archive or build system sets it; where it may not tell two contents apart (it is less
+// than two seconds old, or the file system keeps whole seconds, as images of one fixed time do) the file is read again. Without a cache: the file's
+// device, inode, size and times and the tensor's number, which tell apart what one process has mapped and read nothing.
 class WeightOrigins {
  public:
   WeightOrigins(WeightMap weights, CacheFolder cache) : weights_(std::move(weights)), cache_(std::move(cache)) {}

@@ -243,8 +243,8 @@ TEST(CacheFolder, AFullDiskIsAWarning) {
 
 TEST(CacheFolder, WhereItLies) {
   const TempFolder folder;
-  const Environment size("VIVACE_CACHE_SIZE", "5k"), own("VIVACE_CACHE_DIR", (folder / "own").c_str()), xdg("XDG_CACHE_HOME", (folder / "xdg").c_str()),
-      home("HOME", (folder / "home").c_str());
+  const Environment size("VIVACE_CACHE_SIZE", "5k"), own("VIVACE_CACHE_DIR", (folder / "own").c_str()),
+      xdg("XDG_CACHE_HOME", (folder / "xdg").c_str()), home("HOME", (folder / "home").c_str());
   EXPECT_EQ(CacheFolder(CacheOptions{}).path(), folder / "own");
   EXPECT_EQ(CacheFolder(CacheOptions{}).max_bytes(), 5000u);
   EXPECT_EQ(CacheFolder(CacheOptions{.folder = folder / "given"}).path(), folder / "given");
@@ -261,7 +261,8 @@ TEST(CacheFolder, WhereItLies) {
   EXPECT_TRUE(CacheFolder(CacheOptions{.max_bytes = 100}).enabled());
   EXPECT_FALSE(CacheFolder(CacheOptions{.enabled = false}).enabled());
   const Environment wrong("VIVACE_CACHE_SIZE", "many");
-  EXPECT_EQ(message_of<UsageError>([] { CacheFolder{CacheOptions{}}; }), "VIVACE_CACHE_SIZE is \"many\": expected bytes, as 20000000000, 500M or 20G; 0 switches the cache off");
+  EXPECT_EQ(message_of<UsageError>([] { CacheFolder{CacheOptions{}}; }),
+            "VIVACE_CACHE_SIZE is \"many\": expected bytes, as 20000000000, 500M or 20G; 0 switches the cache off");
 }
 
 TEST(CacheFolder, OffWhereItCannotBe) {

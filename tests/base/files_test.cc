@@ -1,7 +1,7 @@
 #include "base/files.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -31,7 +31,9 @@ TEST(ReadLines, KnowsMarksAndBothEnds) {
   EXPECT_EQ(lines(""), Lines{});
   EXPECT_EQ(lines("\xef\xbb\xbf"), Lines{});
   EXPECT_EQ(lines("a\nb"), (Lines{"a", "b"}));
-  EXPECT_EQ(lines("\xef\xbb\xbf" "a\r\n\r\n\n b\rc \r\n"), (Lines{"a", "", "", " b\rc "}));
+  EXPECT_EQ(lines("\xef\xbb\xbf"
+                  "a\r\n\r\n\n b\rc \r\n"),
+            (Lines{"a", "", "", " b\rc "}));
   EXPECT_NE(message_of<UserError>([&] { lines("\xfe\xff"); }).find("UTF-16"), std::string::npos);
 }
 
@@ -81,14 +83,16 @@ TEST(FileMap, NoticesThatAFileIsNotWhatItWas) {
   fs::rename(folder / "weights", folder / "renamed");
   map->check_unchanged();
   fs::resize_file(folder / "renamed", 5000);
-  const std::string cut = (folder / "weights").string() + ": changed while it was in use (it had 20000 bytes and has 5000): start again once it is whole";
+  const std::string cut =
+      (folder / "weights").string() + ": changed while it was in use (it had 20000 bytes and has 5000): start again once it is whole";
   EXPECT_EQ(message_of<UserError>([&] { map->check_unchanged(); }), cut);
   EXPECT_EQ(message_of<UserError>([&] { map->read(text.size() - read.size(), read); }), cut);
   // Other bytes in the same place.
   const auto other = FileMap::open(folder / "renamed");
   std::fstream(folder / "renamed") << "b";
   fs::last_write_time(folder / "renamed", fs::file_time_type::clock::now() + std::chrono::seconds(1));  // file systems' clocks are coarse
-  EXPECT_EQ(message_of<UserError>([&] { other->check_unchanged(); }), (folder / "renamed").string() + ": changed while it was in use: start again once it is whole");
+  EXPECT_EQ(message_of<UserError>([&] { other->check_unchanged(); }),
+            (folder / "renamed").string() + ": changed while it was in use: start again once it is whole");
 }
 
 // What ends a process is looked at in another one.
@@ -109,7 +113,8 @@ TEST(LostPages, AreExplainedWithTheFilesName) {
     (void)*last;
     std::exit(0);
   };
-  EXPECT_EXIT(read_after(true, "cut", true), testing::ExitedWithCode(1), "vivace: .*/cut: changed while it was in use: it was cut short, or its disk failed; start again");
+  EXPECT_EXIT(read_after(true, "cut", true), testing::ExitedWithCode(1),
+              "vivace: .*/cut: changed while it was in use: it was cut short, or its disk failed; start again");
   EXPECT_EXIT(read_after(true, "cut", false), testing::KilledBySignal(SIGBUS), "") << "a mapping of somebody else's";
   write_file(folder / "cut", std::string(20000, 'c'));
   EXPECT_EXIT(read_after(false, "cut", true), testing::KilledBySignal(SIGBUS), "") << "a library changes no handlers";

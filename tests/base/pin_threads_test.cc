@@ -20,7 +20,8 @@ TEST(PinThreads, EachThreadHasOneAllowedCore) {
     pin_threads();
     std::vector<cpu_set_t> own(3);
     std::vector<int> got(3, -1);
-    parallel_threads([&](int thread, int) { got[static_cast<size_t>(thread)] = ::sched_getaffinity(0, sizeof(cpu_set_t), &own[static_cast<size_t>(thread)]); });
+    parallel_threads(
+        [&](int thread, int) { got[static_cast<size_t>(thread)] = ::sched_getaffinity(0, sizeof(cpu_set_t), &own[static_cast<size_t>(thread)]); });
     for (size_t i = 0; i < own.size(); ++i) {
       ASSERT_EQ(got[i], 0);
       EXPECT_EQ(CPU_COUNT(&own[i]), 1);

@@ -81,7 +81,8 @@ TEST_F(BadFiles, UnreadableFile) {
 }
 
 TEST_F(BadFiles, JsonThatDoesNotParse) {
-  for (const char* file : {"model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json"}) {
+  for (const char* file : {"model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json",
+                           "tokenizer/vocab.json"}) {
     const std::string before = read_text(model_ / file);
     for (const std::string& damaged : {before.substr(0, before.size() / 2), std::string(), std::string("[1, 2]"), std::string(100000, '[')}) {
       write_text(model_ / file, damaged);
@@ -144,7 +145,9 @@ TEST_F(BadFiles, WrongDtype) {
 
 TEST_F(BadFiles, MissingExtraAndMisshapenTensorsAreAllNamed) {
   std::string json = header(kUNet);
-  const auto rename = [&](const std::string& from, const std::string& to) { json.replace(json.find('"' + from + '"'), from.size() + 2, '"' + to + '"'); };
+  const auto rename = [&](const std::string& from, const std::string& to) {
+    json.replace(json.find('"' + from + '"'), from.size() + 2, '"' + to + '"');
+  };
   rename("conv_in.bias", "conv_in.bogus");
   rename("conv_out.bias", "conv_out.bogus");
   set_header(kUNet, json);

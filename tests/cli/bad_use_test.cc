@@ -23,7 +23,8 @@ TEST(BadUse, Sizes) {
 }
 
 TEST(BadUse, Steps) {
-  for (const char* steps : {"0", "-1", "1001", "2147483647"}) expect_no_picture(tiny_model(), 2, {"num_inference_steps", steps}, {"--num-inference-steps", steps});
+  for (const char* steps : {"0", "-1", "1001", "2147483647"})
+    expect_no_picture(tiny_model(), 2, {"num_inference_steps", steps}, {"--num-inference-steps", steps});
 }
 
 TEST(BadUse, NumbersOutOfRange) {
@@ -58,7 +59,9 @@ TEST(BadUse, UnknownNames) {
 
 TEST(BadUse, Output) {
   const TempFolder folder;
-  const auto generate = [&](const std::string& output) { return vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "-q", "-o", output}); };
+  const auto generate = [&](const std::string& output) {
+    return vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "-q", "-o", output});
+  };
   expect_refused(generate((folder / "x.bmp").string()), 2, {"x.bmp", ".png"});
   expect_refused(generate((folder / "no/such/x.png").string()), 1, {"no/such"});
   std::filesystem::create_directory(folder / "folder.png");
@@ -68,7 +71,8 @@ TEST(BadUse, Output) {
 
 TEST(BadUse, FullDisk) {
   const TempFolder folder;
-  const std::vector<std::string> arguments{"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "-q", "-o", (folder / "x.npy").string()};
+  const std::vector<std::string> arguments{
+      "generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "-q", "-o", (folder / "x.npy").string()};
   expect_refused(vivace(arguments, {.file_size_limit = 1000}), 1, {"x.npy"});
   EXPECT_EQ(folder.files(), 0u);
   write_text(folder / "x.npy", "what was there before");
@@ -77,8 +81,9 @@ TEST(BadUse, FullDisk) {
   std::filesystem::remove(folder / "x.npy");
   std::filesystem::create_symlink("/dev/full", folder / "x.npy");
   expect_refused(vivace(arguments), 1, {"x.npy", "disk is full"});
-  expect_refused(vivace({"make-random", VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels", (folder / "random").string(), "-q"}, {.file_size_limit = 1000}), 1,
-                 {"random"});
+  expect_refused(vivace({"make-random", VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels", (folder / "random").string(), "-q"},
+                        {.file_size_limit = 1000}),
+                 1, {"random"});
   EXPECT_FALSE(std::filesystem::exists(folder / "random"));
 }
 
@@ -89,14 +94,16 @@ TEST(BadUse, StandardOutput) {
 
 TEST(BadUse, ClosedStandardOutputDoesNotEndInThePicture) {
   const TempFolder folder;
-  const Finished done = vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "--json", "-o", (folder / "x.npy").string()}, {.stdout_path = ""});
+  const Finished done = vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "--json", "-o", (folder / "x.npy").string()},
+                               {.stdout_path = ""});
   expect_refused(done, 1, {"standard output"});
   EXPECT_EQ(read_text(folder / "x.npy").size(), 128u + 32 * 32 * 3 * 4);
 }
 
 TEST(Interrupt, EndsTheLoopWithoutAFile) {
   const TempFolder folder;
-  const Finished done = vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1000", "-o", (folder / "x.png").string()}, {.interrupt_at = "step 1/1000"});
+  const Finished done = vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1000", "-o", (folder / "x.png").string()},
+                               {.interrupt_at = "step 1/1000"});
   EXPECT_EQ(done.code, 130) << done.err;
   EXPECT_NE(done.err.find("interrupted"), std::string::npos) << done.err;
   EXPECT_EQ(done.err.find("1000/1000"), std::string::npos) << done.err;
@@ -105,7 +112,8 @@ TEST(Interrupt, EndsTheLoopWithoutAFile) {
 
 TEST(Interrupt, MakeRandomLeavesNothing) {
   const TempFolder folder;
-  const Finished done = vivace({"make-random", VIVACE_SOURCE_DIR "/assets/configs/sdxl-base", (folder / "sdxl").string(), "-v"}, {.interrupt_at = "text_encoder: "});
+  const Finished done =
+      vivace({"make-random", VIVACE_SOURCE_DIR "/assets/configs/sdxl-base", (folder / "sdxl").string(), "-v"}, {.interrupt_at = "text_encoder: "});
   EXPECT_EQ(done.code, 130) << done.err;
   EXPECT_EQ(folder.files(), 0u);
 }

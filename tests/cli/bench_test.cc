@@ -76,7 +76,8 @@ TEST(Bench, TheShortestEmojiLadder) {
   const std::string page = read_text(html);
   expect_balanced(page);
   // Pictures are base64, in which any word may occur: what refers to another file has a quote or a bracket before it.
-  for (const char* word : {"\"http", "\"//", "(http", "<link", "@import"}) EXPECT_EQ(page.find(word), std::string::npos) << word << ": the page must hold everything itself";
+  for (const char* word : {"\"http", "\"//", "(http", "<link", "@import"})
+    EXPECT_EQ(page.find(word), std::string::npos) << word << ": the page must hold everything itself";
   EXPECT_NE(page.find("rocket &lt;&amp;&gt;"), std::string::npos);
   EXPECT_EQ(page.find("rocket <&>"), std::string::npos);
   EXPECT_NE(page.find("data:image/png;base64,iVBORw0KGgo"), std::string::npos);
@@ -86,10 +87,10 @@ TEST(Bench, TheShortestEmojiLadder) {
 TEST(Bench, OneSettingBesideItsReference) {
   const TempFolder folder;
   const std::string file = (folder / "a.json").string();
-  ASSERT_EQ(
-      vivace(bench({"x", "y", "--reference", "--compile", "max-autotune", "--error-budget", "0", "--original-size", "64", "48", "--runs", "2", "--json", file}))
-          .code,
-      0);
+  ASSERT_EQ(vivace(bench({"x", "y", "--reference", "--compile", "max-autotune", "--error-budget", "0", "--original-size", "64", "48", "--runs", "2",
+                          "--json", file}))
+                .code,
+            0);
   const json report = read_json_file(file);
   ASSERT_EQ(report["rungs"].size(), 2u);
   EXPECT_EQ(report["rungs"][1]["arguments"], (json{"--compile=max-autotune", "--error-budget=0"}));

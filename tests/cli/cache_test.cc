@@ -14,7 +14,8 @@ TEST(CacheCommand, ShowsAndClears) {
   ASSERT_TRUE(cache.write("plans", std::string(300, 'k'), std::string(5000, 'p')));
   const std::vector<std::string> command{"cache", "--cache-dir", folder.path().string(), "--cache-size", "2M"};
   const std::string text = vivace(command).out;
-  for (const char* word : {"of 2.00 MB", "plans: 1, 5.", "tuning: 1, ", "linear 640 x 640", "kkk...", " s ago"}) EXPECT_NE(text.find(word), std::string::npos) << word << " in " << text;
+  for (const char* word : {"of 2.00 MB", "plans: 1, 5.", "tuning: 1, ", "linear 640 x 640", "kkk...", " s ago"})
+    EXPECT_NE(text.find(word), std::string::npos) << word << " in " << text;
   auto json_command = command;
   json_command.push_back("--json");
   const auto json = nlohmann::json::parse(vivace(json_command).out);

@@ -9,7 +9,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<std::string> generate(const fs::path& model, const fs::path& out, std::vector<std::string> more = {}) {
-  std::vector<std::string> command{"generate", "a red apple", "--seed", "1", "--num-inference-steps", "2", "--quiet", "--model", model.string(), "-o", out.string()};
+  std::vector<std::string> command{"generate", "a red apple",  "--seed", "1",         "--num-inference-steps", "2", "--quiet",
+                                   "--model",  model.string(), "-o",     out.string()};
   command.insert(command.end(), more.begin(), more.end());
   return command;
 }
@@ -38,12 +39,16 @@ TEST(Export, APackageServesTheCallsOfItsBatch) {
   const TempFolder folder;
   const fs::path package = folder / "tiny.vivace";
   ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", package.string(), "--batch", "2"}).code, 0);
-  for (const std::vector<std::string>& more :
-       {std::vector<std::string>{"a rocket"}, {"--num-images-per-prompt", "2"}, {"a rocket", "--clip-skip", "1"}, {"a rocket", "--guidance-scale", "1"}, {"a rocket", "--negative-prompt", "blue"}}) {
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"a rocket"},
+                                               {"--num-images-per-prompt", "2"},
+                                               {"a rocket", "--clip-skip", "1"},
+                                               {"a rocket", "--guidance-scale", "1"},
+                                               {"a rocket", "--negative-prompt", "blue"}}) {
     const Finished packaged = vivace(generate(package, folder / "a.npy", more));
     ASSERT_EQ(packaged.code, 0) << packaged.err;
     ASSERT_EQ(vivace(generate(tiny_model(), folder / "b.npy", more)).code, 0);
-    for (const char* picture : {"1", "2"}) EXPECT_EQ(read_text(folder / (std::string("a-") + picture + ".npy")), read_text(folder / (std::string("b-") + picture + ".npy"))) << more[0];
+    for (const char* picture : {"1", "2"})
+      EXPECT_EQ(read_text(folder / (std::string("a-") + picture + ".npy")), read_text(folder / (std::string("b-") + picture + ".npy"))) << more[0];
   }
 }
 
@@ -53,7 +58,8 @@ TEST(Export, PackagesThatCannotRunAreRefused) {
   const fs::path package = folder / "tiny.vivace", picture = folder / "picture.npy";
   // Of the unet's two plans the second one is for guidance.
   ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", package.string(), "--quantize", "int8-weight-only"}).code, 0);
-  const std::string json = read_text(package / "package.json"), plan = read_text(package / "unet/plan-1.bin"), weights = read_text(package / "unet/weights.bin");
+  const std::string json = read_text(package / "package.json"), plan = read_text(package / "unet/plan-1.bin"),
+                    weights = read_text(package / "unet/weights.bin");
   const auto flipped = [](std::string bytes, size_t at) {
     bytes[at] ^= 4;
     return bytes;
@@ -110,7 +116,8 @@ TEST(Export, BadUse) {
 
 TEST(Export, CanBeInterrupted) {
   const TempFolder folder;
-  const Finished done = vivace({"export", tiny_model().string(), "-o", folder / "x.vivace", "-v"}, {.interrupt_at = "writing text_encoder/config.json"});
+  const Finished done =
+      vivace({"export", tiny_model().string(), "-o", folder / "x.vivace", "-v"}, {.interrupt_at = "writing text_encoder/config.json"});
   // The signal may come too late; what is there is then whole.
   EXPECT_TRUE(done.code == 0 || done.code == 130) << done.code << done.err;
   EXPECT_EQ(folder.files(), done.code == 0 ? 1u : 0u);

@@ -9,7 +9,8 @@ namespace vivace {
 namespace {
 
 std::vector<std::string> generate(const std::string& output, std::vector<std::string> more = {}) {
-  std::vector<std::string> arguments{"generate", "a red apple", "--model", tiny_model(), "--num-inference-steps", "3", "--seed", "7", "--threads", "1", "-o", output};
+  std::vector<std::string> arguments{"generate",  "a red apple", "--model", tiny_model(), "--num-inference-steps", "3", "--seed", "7",
+                                     "--threads", "1",           "-o",      output};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }
@@ -26,7 +27,8 @@ TEST(Generate, PngCarriesPromptSeedAndSettings) {
   EXPECT_EQ(image.height(), 24);
   EXPECT_EQ(image.width(), 32);
   const std::string bytes = read_text(path);
-  for (const char* text : {"a red apple", "blurry", "num_inference_steps=3", "guidance_scale=5", "scheduler=EulerDiscreteScheduler", "dtype=fp32", "height=24", "sdpa=math"})
+  for (const char* text : {"a red apple", "blurry", "num_inference_steps=3", "guidance_scale=5", "scheduler=EulerDiscreteScheduler", "dtype=fp32",
+                           "height=24", "sdpa=math"})
     EXPECT_NE(bytes.find(text), std::string::npos) << text;
   EXPECT_EQ(folder.files(), 1u);
 }
@@ -35,13 +37,40 @@ TEST(Generate, PngCarriesPromptSeedAndSettings) {
 TEST(Generate, FluxTakesTheSameSwitches) {
   const TempFolder folder;
   const std::string path = (folder / "x.png").string();
-  const Finished done = vivace({"generate", "a red apple", "--model", VIVACE_SOURCE_DIR "/assets/emoji-flux", "--height", "128", "--width", "128", "--num-inference-steps", "2",
-                                "--max-sequence-length", "32", "--seed", "7", "--threads", "1", "--compile", "default", "--regional=auto", "--quantize", "int8-dynamic", "--quantize-filter",
-                                "all", "--quantize-component", "transformer", "--quantize-component", "text_encoder_2", "-o", path});
+  const Finished done = vivace({"generate",
+                                "a red apple",
+                                "--model",
+                                VIVACE_SOURCE_DIR "/assets/emoji-flux",
+                                "--height",
+                                "128",
+                                "--width",
+                                "128",
+                                "--num-inference-steps",
+                                "2",
+                                "--max-sequence-length",
+                                "32",
+                                "--seed",
+                                "7",
+                                "--threads",
+                                "1",
+                                "--compile",
+                                "default",
+                                "--regional=auto",
+                                "--quantize",
+                                "int8-dynamic",
+                                "--quantize-filter",
+                                "all",
+                                "--quantize-component",
+                                "transformer",
+                                "--quantize-component",
+                                "text_encoder_2",
+                                "-o",
+                                path});
   EXPECT_EQ(done.code, 0) << done.err;
   EXPECT_EQ(Image::load(path).width(), 128);
-  expect_refused(vivace({"generate", "x", "--model", VIVACE_SOURCE_DIR "/assets/emoji-flux", "--quantize", "int8-dynamic", "--quantize-component", "unet", "-o", path}), 2,
-                 {"--quantize-component", "unet"});
+  expect_refused(vivace({"generate", "x", "--model", VIVACE_SOURCE_DIR "/assets/emoji-flux", "--quantize", "int8-dynamic", "--quantize-component",
+                         "unet", "-o", path}),
+                 2, {"--quantize-component", "unet"});
 }
 
 TEST(Generate, NpyHasFloatsOfThePicture) {
@@ -70,7 +99,8 @@ TEST(Generate, SameSeedSameBytes) {
 TEST(Generate, ARandomSeedIsToldAndDrawsTheSameAgain) {
   const TempFolder folder;
   const auto draw = [&](const char* name, std::vector<std::string> more) {
-    std::vector<std::string> arguments{"generate", "x", "--model", tiny_model(), "--num-inference-steps", "2", "--json", "-o", (folder / name).string()};
+    std::vector<std::string> arguments{
+        "generate", "x", "--model", tiny_model(), "--num-inference-steps", "2", "--json", "-o", (folder / name).string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return vivace(arguments);
   };
@@ -104,8 +134,8 @@ TEST(Generate, QuietAndVerbose) {
 
 TEST(Generate, SeveralPicturesAreNumbered) {
   const TempFolder folder;
-  const Finished done = vivace(generate((folder / "x.png").string(), {"a dog", "--prompt", "a cat", "--num-images-per-prompt", "2", "--negative-prompt", "a", "--negative-prompt",
-                                                                      "b", "--negative-prompt", "c"}));
+  const Finished done = vivace(generate((folder / "x.png").string(), {"a dog", "--prompt", "a cat", "--num-images-per-prompt", "2",
+                                                                      "--negative-prompt", "a", "--negative-prompt", "b", "--negative-prompt", "c"}));
   EXPECT_EQ(done.code, 0) << done.err;
   EXPECT_EQ(folder.files(), 6u);
   EXPECT_NE(read_text(folder / "x-6.png").find("a cat"), std::string::npos);
@@ -121,8 +151,8 @@ TEST(Generate, TakesEveryOptionOfThePipelineCall) {
            {"--timesteps", "999,500,20"},
            {"--sigmas", "10,3,1,0"},
            {"--denoising-end", "0.8", "--prompt-2", "a dog", "--negative-prompt-2", "x", "--clip-skip", "1"},
-           {"--original-size", "64", "64", "--target-size", "32", "32", "--crops-coords-top-left", "1", "2", "--negative-original-size", "8", "8", "--negative-target-size", "8",
-            "8", "--negative-crops-coords-top-left", "0", "0"},
+           {"--original-size", "64", "64", "--target-size", "32", "32", "--crops-coords-top-left", "1", "2", "--negative-original-size", "8", "8",
+            "--negative-target-size", "8", "8", "--negative-crops-coords-top-left", "0", "0"},
            {"--guidance-scale", "0", "--dtype", "bf16", "--compile", "default"},
            {"--dtype", "fp16", "--error-budget", "0", "--error-budget", "conv_in=1e-3"},
        }) {
@@ -135,7 +165,8 @@ TEST(Generate, LongPromptsWarnWithWhatWasCut) {
   const TempFolder folder;
   std::string prompt;
   for (int i = 0; i < 90; ++i) prompt += "a ";
-  const Finished done = vivace({"generate", prompt + "zebra", "--model", tiny_model(), "--num-inference-steps", "1", "-o", (folder / "x.png").string()});
+  const Finished done =
+      vivace({"generate", prompt + "zebra", "--model", tiny_model(), "--num-inference-steps", "1", "-o", (folder / "x.png").string()});
   EXPECT_EQ(done.code, 0);
   EXPECT_NE(done.err.find("warning: "), std::string::npos);
   EXPECT_NE(done.err.find("zebra"), std::string::npos);
@@ -144,15 +175,19 @@ TEST(Generate, LongPromptsWarnWithWhatWasCut) {
 TEST(Sheet, HoldsThePicturesThatGenerateDraws) {
   const TempFolder folder;
   write_text(folder / "prompts.txt", "a cat\na bird\n");
-  const Finished done = vivace({"sheet", "a dog", "--from", (folder / "prompts.txt").string(), "--model", tiny_model(), "--num-inference-steps", "2", "--seed", "5", "--columns",
-                                "2", "--padding", "3", "-o", (folder / "sheet.png").string()});
+  const Finished done = vivace({"sheet", "a dog", "--from", (folder / "prompts.txt").string(), "--model", tiny_model(), "--num-inference-steps", "2",
+                                "--seed", "5", "--columns", "2", "--padding", "3", "-o", (folder / "sheet.png").string()});
   EXPECT_EQ(done.code, 0) << done.err;
   const Image sheet = Image::load(folder / "sheet.png");
   ASSERT_EQ(sheet.width(), 2 * 32 + 3 * 3);
   ASSERT_EQ(sheet.height(), 2 * 32 + 3 * 3);
-  EXPECT_EQ(vivace({"generate", "a bird", "--model", tiny_model(), "--num-inference-steps", "2", "--seed", "7", "-q", "-o", (folder / "one.png").string()}).code, 0);
+  EXPECT_EQ(
+      vivace({"generate", "a bird", "--model", tiny_model(), "--num-inference-steps", "2", "--seed", "7", "-q", "-o", (folder / "one.png").string()})
+          .code,
+      0);
   const auto whole = sheet.pixels(), one = Image::load(folder / "one.png").pixels();
-  for (int y = 0; y < 32; ++y) EXPECT_EQ(std::memcmp(&whole[static_cast<size_t>((38 + y) * 73 + 3) * 3], &one[static_cast<size_t>(y) * 32 * 3], 32 * 3), 0) << "row " << y;
+  for (int y = 0; y < 32; ++y)
+    EXPECT_EQ(std::memcmp(&whole[static_cast<size_t>((38 + y) * 73 + 3) * 3], &one[static_cast<size_t>(y) * 32 * 3], 32 * 3), 0) << "row " << y;
   expect_refused(vivace({"sheet", "-o", (folder / "y.png").string()}), 2, {"prompts"});
 }
 

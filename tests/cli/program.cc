@@ -85,7 +85,8 @@ Finished vivace(const std::vector<std::string>& arguments, const RunOptions& o) 
 const fs::path& tiny_model() {
   static const TempFolder folder;
   static const fs::path model = [] {
-    const Finished made = vivace({"make-random", VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels", (folder / "tiny").string(), "--quiet", "--threads", "1"});
+    const Finished made = vivace(
+        {"make-random", VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels", (folder / "tiny").string(), "--quiet", "--threads", "1"});
     if (made.code != 0) ADD_FAILURE() << made.err;
     return folder / "tiny";
   }();

@@ -17,10 +17,10 @@ struct Finished {
 };
 
 struct RunOptions {
-  std::string input;                        // what it reads on standard input
-  std::optional<std::string> stdout_path;   // a file instead of a pipe; "" closes standard output
-  std::optional<long> file_size_limit;      // bytes any file may have (RLIMIT_FSIZE)
-  std::string interrupt_at;                 // SIGINT once standard error holds this text
+  std::string input;                       // what it reads on standard input
+  std::optional<std::string> stdout_path;  // a file instead of a pipe; "" closes standard output
+  std::optional<long> file_size_limit;     // bytes any file may have (RLIMIT_FSIZE)
+  std::string interrupt_at;                // SIGINT once standard error holds this text
 };
 
 // `arguments` behind the program's name.

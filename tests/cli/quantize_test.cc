@@ -24,7 +24,8 @@ int int8_linears(std::vector<std::string> more) {
 
 TEST(Quantize, ExplainShowsTheLayersChosen) {
   EXPECT_EQ(int8_linears({}), 0);
-  const int all = int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", "all"}), some = int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", "name~attn1.to_out"});
+  const int all = int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", "all"}),
+            some = int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", "name~attn1.to_out"});
   EXPECT_GT(some, 0);
   EXPECT_GT(all, some);
 }

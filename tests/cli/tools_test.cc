@@ -20,7 +20,8 @@ nlohmann::json json_of(std::vector<std::string> arguments) {
 TEST(Program, HelpAndVersion) {
   EXPECT_EQ(vivace({"--help"}).code, 0);
   EXPECT_TRUE(vivace({"--version"}).out.starts_with("vivace "));
-  for (const char* name : {"generate", "sheet", "info", "tokenize", "explain", "profile", "tune", "bench", "bench-component", "make-random", "quantize"}) {
+  for (const char* name :
+       {"generate", "sheet", "info", "tokenize", "explain", "profile", "tune", "bench", "bench-component", "make-random", "quantize"}) {
     EXPECT_EQ(vivace({name, "--help"}).code, 0);
     EXPECT_NE(vivace({"--help"}).out.find(name), std::string::npos);
   }
@@ -38,7 +39,8 @@ TEST(Info, TheModelInTheRepository) {
   EXPECT_GT(unet["arena_bytes"].get<int64_t>(), 0);
   EXPECT_EQ(info["others"]["scheduler"], "EulerDiscreteScheduler");
   const std::string text = vivace({"info", kEmoji}).out;
-  for (const char* word : {"text_encoder_2", "CLIPTextModelWithProjection", "float16", "BasicTransformerBlock"}) EXPECT_NE(text.find(word), std::string::npos) << word;
+  for (const char* word : {"text_encoder_2", "CLIPTextModelWithProjection", "float16", "BasicTransformerBlock"})
+    EXPECT_NE(text.find(word), std::string::npos) << word;
 }
 
 TEST(Info, FullSizeConfigsWithoutWeights) {
@@ -96,7 +98,8 @@ TEST(Explain, EveryComponentAndDtype) {
 
 TEST(Explain, FullSizeArithmetic) {
   // REFERENCE: 6.76 TFLOP a forward of the UNet at 1024 x 1024, 10.47 of the VAE's decoder. Passes may take arithmetic away, never add to it.
-  const auto unet = json_of({"explain", "--model", kFullSize, "--dtype", "bf16"}), vae = json_of({"explain", "--model", kFullSize, "--dtype", "bf16", "--component", "vae.decode"});
+  const auto unet = json_of({"explain", "--model", kFullSize, "--dtype", "bf16"}),
+             vae = json_of({"explain", "--model", kFullSize, "--dtype", "bf16", "--component", "vae.decode"});
   EXPECT_NEAR(unet["flops"].get<double>() / 1e12, 6.76, 0.005);
   EXPECT_NEAR(vae["flops"].get<double>() / 1e12, 10.47, 0.005);
 }
@@ -107,7 +110,8 @@ TEST(Explain, SaysWhatAModeMeansAndForWhichComponent) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return json_of(arguments)["mode"].get<std::string>();
   };
-  const std::vector<std::string> some{"--compile", "max-autotune:unet,vae.decode", "--compile", "default:text_encoder", "--compile", "reduce-overhead"};
+  const std::vector<std::string> some{"--compile",      "max-autotune:unet,vae.decode", "--compile", "default:text_encoder", "--compile",
+                                      "reduce-overhead"};
   EXPECT_EQ(mode("unet", some), "max-autotune");
   EXPECT_EQ(mode("vae.decode", some), "max-autotune");
   EXPECT_EQ(mode("text_encoder", some), "default");
@@ -118,7 +122,8 @@ TEST(Explain, SaysWhatAModeMeansAndForWhichComponent) {
 
 TEST(Explain, ShowsWhatWasTimedAndWhatItCost) {
   const TempFolder folder;
-  const std::vector<std::string> common{"explain", "--model", tiny_model(), "--compile", "max-autotune", "--regional", "--cache-dir", folder.path().string(), "--cache-size", "1M"};
+  const std::vector<std::string> common{"explain",    "--model",     tiny_model(),           "--compile",    "max-autotune",
+                                        "--regional", "--cache-dir", folder.path().string(), "--cache-size", "1M"};
   const auto explain = [&](std::vector<std::string> more) {
     more.insert(more.begin(), common.begin(), common.end());
     return json_of(more);
@@ -129,8 +134,10 @@ TEST(Explain, ShowsWhatWasTimedAndWhatItCost) {
   EXPECT_EQ(again["autotuning"], timed["autotuning"]) << "what is known is shown";
   EXPECT_EQ(again["step"], timed["step"]);
   ASSERT_FALSE(timed["regions"].empty());
-  const std::string text = vivace({"explain", "--model", tiny_model(), "--compile", "max-autotune", "--regional", "--autotune-seconds", "1", "--no-cache"}).out;
-  for (const char* words : {"compiled once for", "timed once a kind", "for every call", "times as many"}) EXPECT_NE(text.find(words), std::string::npos) << words;
+  const std::string text =
+      vivace({"explain", "--model", tiny_model(), "--compile", "max-autotune", "--regional", "--autotune-seconds", "1", "--no-cache"}).out;
+  for (const char* words : {"compiled once for", "timed once a kind", "for every call", "times as many"})
+    EXPECT_NE(text.find(words), std::string::npos) << words;
 }
 
 TEST(Explain, ListsPassesAndPrintsGraphs) {
@@ -192,7 +199,8 @@ TEST(MakeRandom, SameSeedSameCheckpointAndShards) {
   EXPECT_EQ(vivace({"make-random", configs, (folder / "b").string(), "-q", "--dtype", "fp16", "--seed", "3", "--max-shard-size", "200KB"}).code, 0);
   EXPECT_TRUE(std::filesystem::exists(folder / "b" / "unet/diffusion_pytorch_model.safetensors.index.json"));
   EXPECT_GT(json_of({"info", (folder / "b").string()})["components"]["unet"]["files"].get<int>(), 1);
-  EXPECT_EQ(vivace({"generate", "x", "--model", (folder / "b").string(), "--num-inference-steps", "1", "-q", "-o", (folder / "x.png").string()}).code, 0);
+  EXPECT_EQ(vivace({"generate", "x", "--model", (folder / "b").string(), "--num-inference-steps", "1", "-q", "-o", (folder / "x.png").string()}).code,
+            0);
 }
 
 }  // namespace

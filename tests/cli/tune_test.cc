@@ -75,7 +75,8 @@ TEST(Tune, ProductsOfInt16AreACandidateWhereThereAreAny) {
     if (const size_t in = name.find(" in "); in != std::string::npos) dtype = name.substr(in + 4);
   }
   ASSERT_FALSE(dtype.empty()) << measured.dump();
-  const Finished explain = vivace({"explain", "--model", tiny_model().string(), "--dtype", dtype, "--compile", "max-autotune", "--error-budget", "1e-3"});
+  const Finished explain =
+      vivace({"explain", "--model", tiny_model().string(), "--dtype", dtype, "--compile", "max-autotune", "--error-budget", "1e-3"});
   ASSERT_EQ(explain.code, 0) << explain.err;
   // Of linear layers or of convolutions: on a processor with products of bfloat16, float16 has them in the latter alone.
   EXPECT_EQ(candidate, std::regex_search(explain.out, std::regex("by [a-z0-9_]*int16"))) << measured.dump();
@@ -84,7 +85,8 @@ TEST(Tune, ProductsOfInt16AreACandidateWhereThereAreAny) {
 TEST(Profile, SaysWhatErrorLayersMayHave) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";
-  write_text(profile, R"({"format": "vivace-profile-1", "compile": {"mode": "max-autotune", "error_budget": 0.001, "layer_error_budgets": {"conv_in": 0}}})");
+  write_text(profile,
+             R"({"format": "vivace-profile-1", "compile": {"mode": "max-autotune", "error_budget": 0.001, "layer_error_budgets": {"conv_in": 0}}})");
   EXPECT_EQ(load_profile(profile).compile.error_budget.each_layer, 1e-3);
   EXPECT_EQ(load_profile(profile).compile.error_budget.layers, (std::map<std::string, double>{{"conv_in", 0}}));
   write_text(profile, R"({"format": "vivace-profile-1", "compile": {"mode": "max-autotune"}})");
@@ -128,15 +130,16 @@ TEST(Profile, ConvolutionsWithoutABudgetAreNeverWinograd) {
   // The model in the repository: a tiny one's channels are too few for Winograd.
   const auto draw = [&](const char* picture) {
     write_text(profile, text.dump());
-    return vivace({"generate", "x", "--num-inference-steps", "1", "--seed", "3", "--threads", "1", "-q", "-o", (folder / picture).string(), "--profile",
-                   profile.string(), "--autotune-seconds", "0"})
+    return vivace({"generate", "x", "--num-inference-steps", "1", "--seed", "3", "--threads", "1", "-q", "-o", (folder / picture).string(),
+                   "--profile", profile.string(), "--autotune-seconds", "0"})
         .code;
   };
   ASSERT_EQ(draw("a.npy"), 0);
   const Finished explain = vivace({"explain", "--compile", "max-autotune", "--json"});
   const json plan = json::parse(explain.out);
   for (const json& step : plan["step"])
-    if (step["kernel"].get<std::string>().find("winograd") != std::string::npos) text["compile"]["layer_error_budgets"][step["scope"].get<std::string>()] = 0;
+    if (step["kernel"].get<std::string>().find("winograd") != std::string::npos)
+      text["compile"]["layer_error_budgets"][step["scope"].get<std::string>()] = 0;
   ASSERT_FALSE(text["compile"]["layer_error_budgets"].empty());
   ASSERT_EQ(draw("b.npy"), 0);
   EXPECT_NE(read_text(folder / "a.npy"), read_text(folder / "b.npy"));
@@ -146,7 +149,7 @@ TEST(Profile, ConvolutionsWithoutABudgetAreNeverWinograd) {
 TEST(Profile, BadFiles) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";
-  const auto refused = [&](const std::string &text, const std::vector<std::string> &names) {
+  const auto refused = [&](const std::string& text, const std::vector<std::string>& names) {
     write_text(profile, text);
     expect_refused(generate(folder / "x.png", {"--profile", profile.string()}), 1, names);
     EXPECT_EQ(folder.files(), 1u);
@@ -166,7 +169,7 @@ TEST(Profile, BadFiles) {
 TEST(Tune, BadUse) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";
-  for (const char *bound : {"30", "PSNR<=30", "PSNR>=", "PSNR>=thirty", "SSIM>=2", "LPIPS<=0.1"})
+  for (const char* bound : {"30", "PSNR<=30", "PSNR>=", "PSNR>=thirty", "SSIM>=2", "LPIPS<=0.1"})
     expect_refused(vivace(tune(profile, {"--max-drift", bound})), 2, {"--max-drift", bound});
   expect_refused(vivace({"tune", "x"}), 2, {"--max-drift"});
   expect_refused(vivace(tune(profile, {"--dtype", "bf16"})), 2, {"--dtype", "tune"});

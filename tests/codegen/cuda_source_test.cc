@@ -1,4 +1,6 @@
 // CUDA source of tile programs: the text, and, compiled here as C++, its results against the CPU's tile VM.
+#include "codegen/cuda_source.h"
+
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <gtest/gtest.h>
@@ -7,7 +9,6 @@
 
 #include "../models/golden.h"
 #include "backends/cpu/device.h"
-#include "codegen/cuda_source.h"
 #include "vivace/error.h"
 
 namespace modulate_case {
@@ -22,10 +23,13 @@ namespace {
 
 constexpr const char* kModulate = "t0=mul i0 i1;t1=add t0 i2;t2=silu t1";
 constexpr const char* kActivations =
-    "t0=affine i0 scale=0.5 shift=0.25;t1=gelu t0;t2=add t1 i1;t3=cast t2 to=bfloat16;t4=gelu_tanh t3;t5=quick_gelu t4;t6=clamp t5 min=-2 max=3;t7=sub t6 i2;"
+    "t0=affine i0 scale=0.5 shift=0.25;t1=gelu t0;t2=add t1 i1;t3=cast t2 to=bfloat16;t4=gelu_tanh t3;t5=quick_gelu t4;t6=clamp t5 min=-2 "
+    "max=3;t7=sub t6 i2;"
     "t8=exp t7;t9=affine t8 scale=1 shift=1;t10=rsqrt t9;t11=div t6 t10;t12=relu t11;t13=add t12 t7";
-constexpr TileInput kModulateInputs[] = {{DType::bfloat16, TileBroadcast::full}, {DType::float32, TileBroadcast::channel}, {DType::bfloat16, TileBroadcast::image_channel}};
-constexpr TileInput kActivationInputs[] = {{DType::float32, TileBroadcast::full}, {DType::float16, TileBroadcast::row}, {DType::float32, TileBroadcast::scalar}};
+constexpr TileInput kModulateInputs[] = {
+    {DType::bfloat16, TileBroadcast::full}, {DType::float32, TileBroadcast::channel}, {DType::bfloat16, TileBroadcast::image_channel}};
+constexpr TileInput kActivationInputs[] = {
+    {DType::float32, TileBroadcast::full}, {DType::float16, TileBroadcast::row}, {DType::float32, TileBroadcast::scalar}};
 
 std::string golden_text(const char* file) {
   std::ifstream in(std::filesystem::path(VIVACE_TEST_DATA) / file);
@@ -69,7 +73,8 @@ TEST(CudaSource, RowsWithATailAndAnImageBias) {
   const Tensor x = Generator(1).randn({images, pixels, channels}).to(DType::bfloat16), scale = Generator(2).randn({channels}),
                shift = Generator(3).randn({images, 1, channels}).to(DType::bfloat16);
   Tensor y({images, pixels, channels}, DType::bfloat16);
-  launch(3, 4, modulate_case::modulate, x.as<bf16>(), channels, scale.as<float>(), int64_t{0}, shift.as<bf16>(), channels, y.as<bf16>(), channels, images * pixels, channels, pixels);
+  launch(3, 4, modulate_case::modulate, x.as<bf16>(), channels, scale.as<float>(), int64_t{0}, shift.as<bf16>(), channels, y.as<bf16>(), channels,
+         images * pixels, channels, pixels);
   expect_close(y.to(DType::float32), on_cpu(kModulate, {x, scale, shift}, DType::bfloat16), 0x1p-8);
 }
 
@@ -77,7 +82,8 @@ TEST(CudaSource, EveryInstruction) {
   const int64_t rows = 7, channels = 16;
   const Tensor x = Generator(4).randn({rows, channels}), offset = Generator(5).randn({rows, 1}).to(DType::float16), one = Tensor::from({0.75f});
   Tensor y({rows, channels}, DType::float16);
-  launch(1, 32, activations_case::activations, x.as<float>(), channels, offset.as<f16>(), int64_t{1}, one.as<float>(), int64_t{0}, y.as<f16>(), channels, rows, channels, int64_t{1});
+  launch(1, 32, activations_case::activations, x.as<float>(), channels, offset.as<f16>(), int64_t{1}, one.as<float>(), int64_t{0}, y.as<f16>(),
+         channels, rows, channels, int64_t{1});
   // A value that the cast rounds the other way is half a unit of bfloat16 off, here up to 2^-8 of it.
   expect_close(y.to(DType::float32), on_cpu(kActivations, {x, offset, one}, DType::float16), 0x1p-7);
 }

@@ -24,14 +24,17 @@ std::unique_ptr<BoundKernel> fake_bind(const KernelCall& call, const Buffers&) {
 std::vector<TuningParameter> fake_parameters(const KernelCall&) { return {{"a", {1, 2, 3}, 2}, {"b", {10, 20, 30}, 20}}; }
 std::vector<std::string> fake_variants(const KernelCall&) { return {"a=2 b=10"}; }
 
-const KernelEntry kFake{.name = "fake", .op = Op::silu, .refuse = nullptr, .bind = fake_bind, .parameters = fake_parameters, .variants = fake_variants};
+const KernelEntry kFake{
+    .name = "fake", .op = Op::silu, .refuse = nullptr, .bind = fake_bind, .parameters = fake_parameters, .variants = fake_variants};
 const Attrs kNoAttrs;
 
 std::string machine() { return cpu::device()->target().text; }
 
 // So frequent a call that it is worth a search.
 TuningRequest fake_request() {
-  return {.call = {.op = Op::silu, .attrs = &kNoAttrs, .in = {Operand{DType::float32, {4}}}, .out = {DType::float32, {4}}}, .candidates = {&kFake}, .occurrences = 1'000'000'000};
+  return {.call = {.op = Op::silu, .attrs = &kNoAttrs, .in = {Operand{DType::float32, {4}}}, .out = {DType::float32, {4}}},
+          .candidates = {&kFake},
+          .occurrences = 1'000'000'000};
 }
 
 std::set<std::string> tried(const CompilerFlags& flags) {
@@ -51,7 +54,9 @@ TEST(Autotune, CoordinateDescentLooksAtNeighbours) {
   // Whatever was best in the end, all that differ from it by a neighbouring value of one parameter were tried; with all directions by one of each.
   const auto all = tried({.coordinate_descent_tuning = true, .coordinate_descent_check_all_directions = true});
   const auto name = [](int a, int b) { return tuning_text(fake_parameters({}), {a, b * 10}); };
-  const auto knows = [&](const std::set<std::string>& set, int a, int b) { return a < 1 || a > 3 || b < 1 || b > 3 || set.contains(name(a, b)) || (a == 2 && b == 2); };
+  const auto knows = [&](const std::set<std::string>& set, int a, int b) {
+    return a < 1 || a > 3 || b < 1 || b > 3 || set.contains(name(a, b)) || (a == 2 && b == 2);
+  };
   int crosses = 0, squares = 0;
   for (int a = 1; a <= 3; ++a)
     for (int b = 1; b <= 3; ++b) {
@@ -70,11 +75,13 @@ TEST(Autotune, WhatIsKnownIsNotSearchedAgain) {
   const TuningRequest request = fake_request();
   const CompileOptions options{.mode = CompileMode::max_autotune};
   Request caller;
-  const auto first = autotune({&request, 1}, options, store, *cpu::device(), caller), second = autotune({&request, 1}, options, store, *cpu::device(), caller);
+  const auto first = autotune({&request, 1}, options, store, *cpu::device(), caller),
+             second = autotune({&request, 1}, options, store, *cpu::device(), caller);
   EXPECT_EQ(caller.counters.settings_timed, 2);
   EXPECT_EQ(first[0].measured.size(), 2u);
   EXPECT_EQ(second[0].measured[0].tuning, first[0].measured[0].tuning);
-  const auto third = autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = {.coordinate_descent_tuning = true}}, store, *cpu::device(), caller);
+  const auto third =
+      autotune({&request, 1}, {.mode = CompileMode::max_autotune, .flags = {.coordinate_descent_tuning = true}}, store, *cpu::device(), caller);
   EXPECT_GT(third[0].settings, 2);
   EXPECT_EQ(caller.counters.settings_timed, 2 + third[0].settings) << "another kind of search is another search";
 }
@@ -99,7 +106,8 @@ TEST(Autotune, WhenTheBudgetIsSpentTheBestSoFarWins) {
   requests[1].call.out.shape = {8};  // the larger share
   TuningStore store;
   std::vector<AutotuneProgress> seen;
-  const CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0.01, .on_autotune = [&](const AutotuneProgress& p) { seen.push_back(p); }};
+  const CompileOptions options{
+      .mode = CompileMode::max_autotune, .autotune_seconds = 0.01, .on_autotune = [&](const AutotuneProgress& p) { seen.push_back(p); }};
   Request caller;
   const auto results = autotune(requests, options, store, *cpu::device(), caller);
   EXPECT_TRUE(results[0].measured.empty());
@@ -160,7 +168,8 @@ TEST(Autotune, ResultsAreText) {
   EXPECT_EQ(again->measured[0].tuning, "tiles=8 panels=10");
   EXPECT_EQ(again->measured[1].tuning, "");
   EXPECT_EQ(again->measured[1].seconds, 0.002);
-  for (const char* damaged : {"", "1.5\n", "1.5 7\n", "gemm\n", "1.5 7\nfast gemm\n", "1.5 7\n0.1\n", "1.5\n0.1 gemm\n"}) EXPECT_FALSE(parse_tuning_result(damaged).has_value()) << damaged;
+  for (const char* damaged : {"", "1.5\n", "1.5 7\n", "gemm\n", "1.5 7\nfast gemm\n", "1.5 7\n0.1\n", "1.5\n0.1 gemm\n"})
+    EXPECT_FALSE(parse_tuning_result(damaged).has_value()) << damaged;
 }
 
 TEST(Autotune, AnotherProcessFindsTheResultsInTheFolder) {
@@ -208,7 +217,8 @@ TEST(Autotune, APlanRunsWhatWasFound) {
     TuningStore store;
     Request caller;
     const auto plan_with = [&](double seconds) {
-      return compile(golden::make_component(item, DType::float32).graph, *cpu::device(), {.mode = CompileMode::max_autotune, .autotune_seconds = seconds}, &store, &caller);
+      return compile(golden::make_component(item, DType::float32).graph, *cpu::device(),
+                     {.mode = CompileMode::max_autotune, .autotune_seconds = seconds}, &store, &caller);
     };
     plan_with(1);
     const int64_t before = caller.counters.settings_timed;
@@ -223,7 +233,8 @@ TEST(Autotune, APlanRunsWhatWasFound) {
       ++measured;
     }
     EXPECT_GT(measured, 10) << "the plan shows what was timed";
-    const Plan listed = compile(golden::make_component(item, DType::float32).graph, *cpu::device(), {.mode = CompileMode::max_autotune, .autotune_seconds = 0});
+    const Plan listed =
+        compile(golden::make_component(item, DType::float32).graph, *cpu::device(), {.mode = CompileMode::max_autotune, .autotune_seconds = 0});
     EXPECT_EQ(std::ranges::count(plan.step, Op::concat, &PlanStep::op), std::ranges::count(listed.step, Op::concat, &PlanStep::op))
         << "no kernel is chosen that cannot write into a concat's buffer";
     EXPECT_GT(plan.autotuning.seconds_each_call, plan.autotuning.seconds);

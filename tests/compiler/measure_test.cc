@@ -22,9 +22,11 @@ TEST(Tuning, TextNamesValues) {
 
 TEST(Measure, EveryKernelThatAcceptsRunsWithEveryTuning) {
   const Attrs attrs{{"act", std::string("silu")}};
-  const KernelCall linear{.op = Op::linear, .attrs = &attrs,
-                          .in = {Operand{DType::float32, {2, 9, 40}, 48}, Operand{DType::bfloat16, {24, 40}, 0, true}, Operand{DType::float32, {24}, 0, true}},
-                          .out = {DType::float32, {2, 9, 24}}};
+  const KernelCall linear{
+      .op = Op::linear,
+      .attrs = &attrs,
+      .in = {Operand{DType::float32, {2, 9, 40}, 48}, Operand{DType::bfloat16, {24, 40}, 0, true}, Operand{DType::float32, {24}, 0, true}},
+      .out = {DType::float32, {2, 9, 24}}};
   const Attrs heads{{"heads", int64_t{2}}, {"scale", 0.25}, {"causal", int64_t{0}}};
   const Operand tokens{DType::float32, {1, 20, 32}};
   const KernelCall attention{.op = Op::attention, .attrs = &heads, .in = {tokens, tokens, tokens}, .out = tokens};
@@ -51,12 +53,23 @@ std::set<const void*> g_weights;  // that a fake kernel was bound with
 
 // Weights come from memory as in the plan, which a small model's do not: no more copies than the model has bytes.
 TEST(Measure, CopiesNoMoreWeightsThanTheModelHas) {
-  const KernelEntry fake{.name = "fake", .op = Op::linear, .refuse = nullptr,
-                         .bind = [](const KernelCall&, const Buffers& buffers) { g_weights.insert(buffers.in[1]); return bound([] {}); },
-                         .packed_input = 1, .packed_bytes = [](const KernelCall&) { return size_t{1} << 20; },
-                         .pack = [](const KernelCall&, const void*, const void*, void*) {}, .pack_key = [](const KernelCall&) { return std::string(); }};
+  const KernelEntry fake{.name = "fake",
+                         .op = Op::linear,
+                         .refuse = nullptr,
+                         .bind =
+                             [](const KernelCall&, const Buffers& buffers) {
+                               g_weights.insert(buffers.in[1]);
+                               return bound([] {});
+                             },
+                         .packed_input = 1,
+                         .packed_bytes = [](const KernelCall&) { return size_t{1} << 20; },
+                         .pack = [](const KernelCall&, const void*, const void*, void*) {},
+                         .pack_key = [](const KernelCall&) { return std::string(); }};
   const Attrs none;
-  const KernelCall call{.op = Op::linear, .attrs = &none, .in = {Operand{DType::float32, {2, 4}}, Operand{DType::float32, {4, 4}, 0, true}}, .out = {DType::float32, {2, 4}}};
+  const KernelCall call{.op = Op::linear,
+                        .attrs = &none,
+                        .in = {Operand{DType::float32, {2, 4}}, Operand{DType::float32, {4, 4}, 0, true}},
+                        .out = {DType::float32, {2, 4}}};
   const auto copies = [&](size_t weights) {
     g_weights.clear();
     KernelTimer(call, *cpu::device(), weights).time(fake, "", {.runs = 40, .seconds = 10});

@@ -20,7 +20,8 @@ Graph golden_graph(const char* name) {
 std::string text(const Plan& plan) {
   std::string out;
   for (const PlanValue& v : plan.values)
-    out += cat(dtype_name(v.type.dtype), to_string(v.type.shape), ' ', static_cast<int>(v.where), ' ', v.offset, ' ', v.pitch, ' ', v.inside, ' ', v.shift, ' ', v.key, '\n');
+    out += cat(dtype_name(v.type.dtype), to_string(v.type.shape), ' ', static_cast<int>(v.where), ' ', v.offset, ' ', v.pitch, ' ', v.inside, ' ',
+               v.shift, ' ', v.key, '\n');
   for (const auto* program : {&plan.prepare, &plan.setup, &plan.step})
     for (const PlanStep& step : *program) {
       out += cat(step.kernel, '(', print_attrs(step.attrs), ')');
@@ -87,7 +88,8 @@ TEST(ErrorBudget, BoundsWinograd) {
 }
 
 TEST(ErrorBudget, BoundsStrassensAlgorithm) {
-  if (cpu::isa() < cpu::Isa::avx2 || cpu::isa() >= cpu::Isa::avx512_bf16) GTEST_SKIP() << "bfloat16 layers are float32 products on AVX2 and AVX-512 alone";
+  if (cpu::isa() < cpu::Isa::avx2 || cpu::isa() >= cpu::Isa::avx512_bf16)
+    GTEST_SKIP() << "bfloat16 layers are float32 products on AVX2 and AVX-512 alone";
   const Graph graph = parse_graph(R"(%0 = input(name="x") : bfloat16[256, 64]
 %1 = weight(name="w") : bfloat16[64, 64] @prepare
 %2 = linear(%0, %1) : bfloat16[256, 64]
@@ -151,7 +153,8 @@ TEST(Options, Conv1x1AsMm) {
 }
 
 TEST(Options, MatmulPrecisionIsLoweredWhereThatIsFaster) {
-  for (const auto& [precision, name] : {std::pair{MatmulPrecision::highest, ""}, {MatmulPrecision::high, "high"}, {MatmulPrecision::medium, "medium"}}) {
+  for (const auto& [precision, name] :
+       {std::pair{MatmulPrecision::highest, ""}, {MatmulPrecision::high, "high"}, {MatmulPrecision::medium, "medium"}}) {
     const Plan plan = compile(golden_graph("unet_sdxl"), *cpu::device(), {.float32_matmul_precision = precision});
     int linears = 0, int16 = 0;
     for (const PlanStep& step : plan.step) {

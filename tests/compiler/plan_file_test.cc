@@ -7,12 +7,12 @@
 #include <random>
 
 #include "../models/components.h"
+#include "../temp_folder.h"
 #include "backends/cpu/device.h"
 #include "backends/ref/device.h"
 #include "base/log.h"
 #include "runtime/resize.h"
 #include "runtime/session.h"
-#include "../temp_folder.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -33,12 +33,15 @@ std::string resealed(std::string file) {
   return file;
 }
 
-Plan small_plan() { return compile(parse_graph(R"(%0 = input(name="x") : float32[2, 6]
+Plan small_plan() {
+  return compile(parse_graph(R"(%0 = input(name="x") : float32[2, 6]
 %1 = weight(name="w") : float32[4, 6]
 %2 = linear(%0, %1) : float32[2, 4]
 %3 = silu(%2) : float32[2, 4]
 return y=%3
-)"), *cpu::device(), {.mode = CompileMode::default_}); }
+)"),
+                 *cpu::device(), {.mode = CompileMode::default_});
+}
 
 TEST(PlanFile, EveryFieldComesBack) {
   for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune})
@@ -47,10 +50,12 @@ TEST(PlanFile, EveryFieldComesBack) {
       // What this machine's compiling leaves empty.
       plan.step[3].tuning = "rows=4";
       plan.step[3].measured = {{"gemm", "rows=4", 1e-3}, {"gemm_other", "", 0.5}};
-      plan.autotuning = {.calls = 9, .different_calls = 5, .timed = 4, .settings = 31, .settings_each_call = 62, .seconds = 0.25, .seconds_each_call = 0.5};
+      plan.autotuning = {
+          .calls = 9, .different_calls = 5, .timed = 4, .settings = 31, .settings_each_call = 62, .seconds = 0.25, .seconds_each_call = 0.5};
       plan.regions = {{"mid_block.attentions.0.transformer_blocks.0", 3, 17, 1e-3}};
       plan.graph_breaks = {"one", "two"};
-      std::ranges::find(plan.step, Op::linear, &PlanStep::op)->attrs.set("strassen_error", Attr(int64_t{1} << 40));  // a whole number where a real one may stand
+      std::ranges::find(plan.step, Op::linear, &PlanStep::op)
+          ->attrs.set("strassen_error", Attr(int64_t{1} << 40));  // a whole number where a real one may stand
       const std::string file = serialize_plan(plan);
       EXPECT_EQ(parse_plan(bytes_of(file), "plan", *cpu::device()), plan);
       EXPECT_EQ(serialize_plan(plan), file);
@@ -62,11 +67,25 @@ TEST(PlanFile, EveryFieldCounts) {
   const Plan plan = small_plan();
   const std::string file = serialize_plan(plan);
   const std::vector<std::function<void(Plan&)>> changes{
-      [](Plan& p) { p.values[2].key = "k"; },        [](Plan& p) { p.step[0].scope = "s"; },
-      [](Plan& p) { p.step[0].line = -3; },          [](Plan& p) { p.step[0].tuning = "t=1"; },       [](Plan& p) { p.step[0].refused.emplace_back("a", "b"); },
-      [](Plan& p) { p.step[0].measured = {{}}; },    [](Plan& p) { p.arena_bytes += 64; },            [](Plan& p) { ++p.constant_bytes; },
-      [](Plan& p) { p.pass_seconds = {{"a", 0.5}}; }, [](Plan& p) { p.graph_breaks.push_back("b"); }, [](Plan& p) { p.outputs.push_back(p.outputs[0]); },
-      [](Plan& p) { p.symbols = {{{"height", "width"}}}; }, [](Plan& p) { p.inputs[0].dims = {{"batch", 1}, {"width", 3}}; },
+      [](Plan& p) { p.values[2].key = "k"; },
+      [](Plan& p) { p.step[0].scope = "s"; },
+      [](Plan& p) { p.step[0].line = -3; },
+      [](Plan& p) { p.step[0].tuning = "t=1"; },
+      [](Plan& p) { p.step[0].refused.emplace_back("a", "b"); },
+      [](Plan& p) { p.step[0].measured = {{}}; },
+      [](Plan& p) { p.arena_bytes += 64; },
+      [](Plan& p) { ++p.constant_bytes; },
+      [](Plan& p) {
+        p.pass_seconds = {{"a", 0.5}};
+      },
+      [](Plan& p) { p.graph_breaks.push_back("b"); },
+      [](Plan& p) { p.outputs.push_back(p.outputs[0]); },
+      [](Plan& p) {
+        p.symbols = {{{"height", "width"}}};
+      },
+      [](Plan& p) {
+        p.inputs[0].dims = {{"batch", 1}, {"width", 3}};
+      },
       [](Plan& p) { p.values[3].in_place = !p.values[3].in_place; },
   };
   for (size_t i = 0; i < changes.size(); ++i) {
@@ -116,15 +135,22 @@ TEST(PlanFile, BuffersOutsideTheArenaAreRefused) {
       [](Plan& p) { p.arena_bytes = 8; },
       [](Plan& p) { p.values[static_cast<size_t>(p.step[0].out)].offset += int64_t{1} << 40; },
       [](Plan& p) { p.values[static_cast<size_t>(p.step[0].out)].offset = -64; },
-      [](Plan& p) { p.values[static_cast<size_t>(p.step[0].out)].type.shape = {2, 1 << 30}; },
-      [](Plan& p) { p.values[static_cast<size_t>(p.step[0].out)].type.shape = {int64_t{1} << 40, int64_t{1} << 40}; },
+      [](Plan& p) {
+        p.values[static_cast<size_t>(p.step[0].out)].type.shape = {2, 1 << 30};
+      },
+      [](Plan& p) {
+        p.values[static_cast<size_t>(p.step[0].out)].type.shape = {int64_t{1} << 40, int64_t{1} << 40};
+      },
       [](Plan& p) { p.values[static_cast<size_t>(p.inputs[0].value)].pitch = 3; },
       [](Plan& p) { p.step[0].out = 100; },
       [](Plan& p) { p.step[0].in[0] = -2; },
       [](Plan& p) { p.step[0].in.clear(); },
       [](Plan& p) { p.inputs[0].value = 77; },
       [](Plan& p) { p.step[0].op = Op::add; },
-      [](Plan& p) { p.step[0].attrs = {}; p.values[static_cast<size_t>(p.step[0].in[0])].type.shape = {2, 5}; },
+      [](Plan& p) {
+        p.step[0].attrs = {};
+        p.values[static_cast<size_t>(p.step[0].in[0])].type.shape = {2, 5};
+      },
   };
   for (size_t i = 0; i < breaks.size(); ++i) {
     Plan plan = small_plan();
@@ -141,12 +167,19 @@ TEST(PlanFile, ProductsOfWeightsArePrepared) {
 %3 = linear(%1, %2) : float32[2, 3]
 %4 = add(%0, %3) : float32[2, 3]
 return y=%4
-)"), *cpu::device(), {}));
+)"),
+                                                   *cpu::device(), {}));
   check_plan(*plan, "plan", *cpu::device());
   std::map<std::string, std::vector<float>> weights{{"a", {1, 2, 3, 4}}, {"b", {1, 0, 0, 1, 1, 1}}};
   ConstantStore store(cpu::device());
   Request request;
-  Session session(plan, *cpu::device(), store, {.find = [&](const std::string& name) { return WeightBytes{DType::float32, weights.at(name).data()}; }, .release = [](const std::string&) {}}, request);
+  Session session(plan, *cpu::device(), store,
+                  {.find =
+                       [&](const std::string& name) {
+                         return WeightBytes{DType::float32, weights.at(name).data()};
+                       },
+                   .release = [](const std::string&) {}},
+                  request);
   session.write("x", Tensor::zeros({2, 3}));
   session.run(Phase::step, request);
   const Tensor y = session.read("y", request);

@@ -1,6 +1,5 @@
 // Plans: memory that is shared only between values that never meet, passes that can each be switched off, breaks that are reported.
 #include "../models/components.h"
-
 #include "backends/cpu/device.h"
 #include "backends/ref/device.h"
 #include "runtime/resize.h"
@@ -17,7 +16,8 @@ nlohmann::json sdxl_case() {
 
 Graph sdxl_graph(DType dtype = DType::float32) { return golden::make_component(sdxl_case(), dtype).graph; }
 
-// Runs the plan's steps in order and keeps, for every two bytes of the arena, which value wrote them last: each reader must find what its producer left.
+// Runs the plan's steps in order and keeps, for every two bytes of the arena, which value wrote them last: each reader must find what its producer
+// left.
 class MemoryChecker {
  public:
   explicit MemoryChecker(const Plan& plan) : plan_(plan), owner_(static_cast<size_t>(plan.arena_bytes) / 2, -1), written_(plan.values.size()) {
@@ -198,7 +198,8 @@ TEST(Plan, FullgraphNamesTheBreak) {
     compile(graph, *cpu::device(), {.mode = CompileMode::default_, .fullgraph = true});
     ADD_FAILURE() << "no error";
   } catch (const UserError& error) {
-    for (const char* word : {"transpose", "plan_test.cc:", "ref_transpose"}) EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    for (const char* word : {"transpose", "plan_test.cc:", "ref_transpose"})
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
   }
   EXPECT_NO_THROW(compile(sdxl_graph(), *cpu::device(), {.mode = CompileMode::default_, .fullgraph = true}));
 }

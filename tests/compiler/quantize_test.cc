@@ -1,11 +1,12 @@
 // Quantisation as a plan shows it, and as a session reports what cannot be quantised.
+#include "vivace/quantize.h"
+
 #include <gtest/gtest.h>
 
 #include "../models/components.h"
 #include "backends/cpu/device.h"
 #include "vivace/error.h"
 #include "vivace/quality.h"
-#include "vivace/quantize.h"
 
 namespace vivace {
 namespace {
@@ -111,7 +112,10 @@ TEST(Quantize, NotANumberIsReportedWithTheLayersName) {
     const auto plan = std::make_shared<const Plan>(compile(two_layers(Builder(DType::float32), norm), *cpu::device(), options));
     const Tensor ones = Tensor::full({8, 16}, 1);
     ConstantStore store(cpu::device());
-    const WeightSource weights{.find = [&](const std::string&) -> WeightBytes { return {DType::float32, ones.data()}; }, .release = [](const std::string&) {}};
+    const WeightSource weights{.find = [&](const std::string&) -> WeightBytes {
+                                 return {DType::float32, ones.data()};
+                               },
+                               .release = [](const std::string&) {}};
     Request request;
     Session session(plan, *cpu::device(), store, weights, request);
     Tensor x = Generator(0).randn({1, 5, 16});

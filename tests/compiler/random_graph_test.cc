@@ -72,12 +72,18 @@ class RandomGraph {
   Value block() {
     const Value x = pick();
     switch (upto(6)) {
-      case 0: return transformer(x);
-      case 1: return resnet(x);
-      case 2: return chain(x);
-      case 3: return conv2d_same(b_, "conv", norm(b_.concat({activation(x), activation(pick())}, -1)), channels(), upto(2) ? 3 : 1);
-      case 4: return conv2d(b_, "down", conv2d_same(b_, "up", b_.emit(Op::upsample_nearest, {x}), channels(), 3), channels(), 3, 2, {1, 1, 1, 1});
-      default: return norm(b_.add(activation(b_.slice(x, -1, 0, 8)), activation(b_.slice(x, -1, b_.channels(x) - 8, b_.channels(x)))));
+      case 0:
+        return transformer(x);
+      case 1:
+        return resnet(x);
+      case 2:
+        return chain(x);
+      case 3:
+        return conv2d_same(b_, "conv", norm(b_.concat({activation(x), activation(pick())}, -1)), channels(), upto(2) ? 3 : 1);
+      case 4:
+        return conv2d(b_, "down", conv2d_same(b_, "up", b_.emit(Op::upsample_nearest, {x}), channels(), 3), channels(), 3, 2, {1, 1, 1, 1});
+      default:
+        return norm(b_.add(activation(b_.slice(x, -1, 0, 8)), activation(b_.slice(x, -1, b_.channels(x) - 8, b_.channels(x)))));
     }
   }
 
@@ -88,7 +94,9 @@ class RandomGraph {
 };
 
 golden::Tensors inputs() {
-  return {{"x", Generator(1).randn({kBatch, 16, kSide, kSide})}, {"context", Generator(2).randn({kBatch, kTokens, kContext})}, {"time", Generator(3).randn({kBatch, kTime})}};
+  return {{"x", Generator(1).randn({kBatch, 16, kSide, kSide})},
+          {"context", Generator(2).randn({kBatch, kTokens, kContext})},
+          {"time", Generator(3).randn({kBatch, kTime})}};
 }
 
 class RandomGraphs : public testing::TestWithParam<std::tuple<uint32_t, DType>> {};
@@ -100,13 +108,15 @@ TEST_P(RandomGraphs, PassesKeepTheResult) {
   const golden::Tensors wanted = golden::run(decompose_all(graph()), ref::device(), {}, inputs(), "", seed);
   // One rounding a node and those of its sum, adding like a random walk; blocks hand an error on about as large as it came. The largest of some
   // thousand values lies within five deviations, and the gain of a norm or a product doubles it.
-  const double unit = dtype == DType::float32 ? 0x1p-24 : 0x1p-9, relative = 2 * 5 * std::sqrt(nodes) * (unit + std::sqrt(static_cast<double>(kLongestSum)) * 0x1p-24);
+  const double unit = dtype == DType::float32 ? 0x1p-24 : 0x1p-9,
+               relative = 2 * 5 * std::sqrt(nodes) * (unit + std::sqrt(static_cast<double>(kLongestSum)) * 0x1p-24);
   const auto check = [&](const CompileOptions& options, const std::string& what) {
     const golden::Tensors got = golden::run(graph(), cpu::device(), options, inputs(), "", seed);
     for (const auto& [name, tensor] : wanted) {
       double largest = 0, worst = 0;
       for (float x : tensor.floats()) largest = std::max(largest, std::abs(static_cast<double>(x)));
-      for (int64_t i = 0; i < tensor.numel(); ++i) worst = std::max(worst, std::abs(static_cast<double>(tensor.floats()[i]) - got.at(name).floats()[i]));
+      for (int64_t i = 0; i < tensor.numel(); ++i)
+        worst = std::max(worst, std::abs(static_cast<double>(tensor.floats()[i]) - got.at(name).floats()[i]));
       EXPECT_LT(worst, relative * std::max(1.0, largest)) << what << ", output " << name;
     }
   };
@@ -127,7 +137,9 @@ TEST_P(RandomGraphs, PassesKeepTheResult) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomGraphs, testing::Combine(testing::Range(0u, 8u), testing::Values(DType::float32, DType::bfloat16)),
-                         [](const auto& info) { return std::string(dtype_name(std::get<1>(info.param))) + "_" + std::to_string(std::get<0>(info.param)); });
+                         [](const auto& info) {
+                           return std::string(dtype_name(std::get<1>(info.param))) + "_" + std::to_string(std::get<0>(info.param));
+                         });
 
 }  // namespace
 }  // namespace vivace

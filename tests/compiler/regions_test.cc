@@ -54,7 +54,8 @@ TEST(Regions, RepeatedBlocksAreCompiledOnceAKind) {
 TEST(Regions, ModelsThatCallTheirBlocksAlikeAreToldApart) {
   const auto classes = [](const char* name) {
     std::map<std::string, size_t> found;
-    for (const RepeatedBlock& block : repeated_blocks(golden::make_component(case_named(name), DType::float32).graph)) found[block.class_name] = block.scopes.size();
+    for (const RepeatedBlock& block : repeated_blocks(golden::make_component(case_named(name), DType::float32).graph))
+      found[block.class_name] = block.scopes.size();
     return found;
   };
   using Found = std::map<std::string, size_t>;
@@ -69,7 +70,10 @@ TEST(Regions, ModelsThatCallTheirBlocksAlikeAreToldApart) {
 Graph narrow_sdxl() {
   const std::string path = std::string(VIVACE_SOURCE_DIR) + "/assets/configs/sdxl-base/unet/config.json";
   nlohmann::json config = nlohmann::json::parse(read_file(path));
-  config.update({{"block_out_channels", {32, 64, 128}}, {"attention_head_dim", {1, 2, 4}}, {"cross_attention_dim", 64}, {"addition_time_embed_dim", 8},
+  config.update({{"block_out_channels", {32, 64, 128}},
+                 {"attention_head_dim", {1, 2, 4}},
+                 {"cross_attention_dim", 64},
+                 {"addition_time_embed_dim", 8},
                  {"projection_class_embeddings_input_dim", 112}});
   return build_unet(read_unet_config(Config::parse(config.dump(), path)), {1, 8, 8, 5, 1, 6}, Builder(DType::float32));
 }
@@ -89,7 +93,8 @@ TEST(Regions, AutotuningThemCostsAnEighthOfEveryOccurrenceAtTheSameChoices) {
   const auto choices = [](const Plan& of, const std::string& scope) {
     std::vector<std::string> list;
     for (const PlanStep& step : of.step)
-      if (step.scope.starts_with(scope + '.')) list.push_back(cat(op_name(step.op), ' ', step.scope.substr(scope.size()), ' ', step.kernel, ' ', step.tuning));
+      if (step.scope.starts_with(scope + '.'))
+        list.push_back(cat(op_name(step.op), ' ', step.scope.substr(scope.size()), ' ', step.kernel, ' ', step.tuning));
     return list;
   };
   const auto blocks = repeated_blocks(narrow_sdxl());
@@ -139,7 +144,8 @@ TEST(Regions, WhatOptionsSayOfLayersHolds) {
   int free = 0;
   for (const PlanStep& step : compile(unet(), *cpu::device(), winograd).step) {
     const bool may = step.attrs.real("winograd_error") > 0;
-    EXPECT_FALSE(may && (step.scope == convolution || step.scope.find("resnets") == std::string::npos)) << step.scope << " is named, or lies around the regions";
+    EXPECT_FALSE(may && (step.scope == convolution || step.scope.find("resnets") == std::string::npos))
+        << step.scope << " is named, or lies around the regions";
     free += may;
   }
   EXPECT_GT(free, 0);
@@ -174,7 +180,8 @@ TEST(Regions, WithoutAModeTheyAreRefused) {
 TEST(Regions, AutomaticRegionsRepeat) {
   std::vector<PlanRegion> found;
   int compiled = 0;
-  compile_regions(unet(), {"auto"}, [&](Graph region) { return ++compiled, region; }, found);
+  compile_regions(
+      unet(), {"auto"}, [&](Graph region) { return ++compiled, region; }, found);
   EXPECT_EQ(compiled, static_cast<int>(found.size()));
   for (const PlanRegion& region : found) EXPECT_GE(region.occurrences, 2);
 }
@@ -183,7 +190,9 @@ TEST(Regions, PassesThatDoNothingChangeNothing) {
   std::vector<PlanRegion> found;
   Graph before = unet();
   before.normalize();
-  EXPECT_EQ(print(compile_regions(before, {"BasicTransformerBlock"}, [](Graph region) { return region; }, found)), print(before));
+  EXPECT_EQ(print(compile_regions(
+                before, {"BasicTransformerBlock"}, [](Graph region) { return region; }, found)),
+            print(before));
 }
 
 TEST(Regions, UnknownClassesAreRefused) {

@@ -46,7 +46,11 @@ class Requests : public testing::Test {
   static Plan plan() { return compile(parse_graph(kGraph), *g_device, {}); }
 
   const std::vector<float> weight_ = std::vector<float>(12);
-  const WeightSource weights_{.find = [this](const std::string&) { return WeightBytes{DType::float32, weight_.data()}; }, .release = [](const std::string&) {}};
+  const WeightSource weights_{.find =
+                                  [this](const std::string&) {
+                                    return WeightBytes{DType::float32, weight_.data()};
+                                  },
+                              .release = [](const std::string&) {}};
   ConstantStore store_{g_device};
 };
 
@@ -106,7 +110,8 @@ TEST_F(Requests, KernelsRunOnTheThreadsTheyWereBoundFor) {
   set_num_threads(2);
   g_threads.clear();
   Request request;
-  Session session(std::make_shared<const Plan>(compile(parse_graph("%0 = input(name=\"x\") : float32[2, 6]\n%1 = silu(%0) : float32[2, 6]\nreturn y=%1\n"), *g_threads_device, {})),
+  Session session(std::make_shared<const Plan>(compile(
+                      parse_graph("%0 = input(name=\"x\") : float32[2, 6]\n%1 = silu(%0) : float32[2, 6]\nreturn y=%1\n"), *g_threads_device, {})),
                   *g_threads_device, store_, weights_, request);
   for (int later : {5, 1}) {
     set_num_threads(later);

@@ -22,7 +22,8 @@ class SessionPools : public testing::Test {
   std::shared_ptr<const Plan> plan(int64_t rows) const {
     const std::string type = cat("float32[", rows, ", ", kRow / 4, "]");
     return std::make_shared<const Plan>(
-        compile(parse_graph(cat("%0 = input(name=\"x\") : ", type, "\n%1 = silu(%0) : ", type, "\n%2 = silu(%1) : ", type, "\nreturn y=%2\n")), *device_, {}));
+        compile(parse_graph(cat("%0 = input(name=\"x\") : ", type, "\n%1 = silu(%0) : ", type, "\n%2 = silu(%1) : ", type, "\nreturn y=%2\n")),
+                *device_, {}));
   }
   SessionLease lease(SessionPool& pool, const std::shared_ptr<const Plan>& plan, Request& request) {
     return pool.lease(plan, request, [&] {

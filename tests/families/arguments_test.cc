@@ -1,7 +1,8 @@
 // What a call may be given, by class.
+#include "families/common/arguments.h"
+
 #include <gtest/gtest.h>
 
-#include "families/common/arguments.h"
 #include "families/common/clip_prompt.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
@@ -18,7 +19,8 @@ DiffusionPipeline& emoji() {
 TEST(Arguments, WhatAFamilyDoesNotTakeIsNamed) {
   constexpr std::string_view kTaken[] = {"guidance_scale", "clip_skip"};
   EXPECT_NO_THROW(check_taken({.height = 64, .num_inference_steps = 3, .guidance_scale = 2.0, .seed = 1, .clip_skip = 1}, "SomePipeline", kTaken));
-  const std::string message = message_of<UsageError>([&] { check_taken({.prompt_2 = "x", .sigmas = {1}, .guidance_rescale = 0.5}, "SomePipeline", kTaken); });
+  const std::string message =
+      message_of<UsageError>([&] { check_taken({.prompt_2 = "x", .sigmas = {1}, .guidance_rescale = 0.5}, "SomePipeline", kTaken); });
   for (const char* word : {"SomePipeline", "prompt_2", "sigmas", "guidance_rescale"}) EXPECT_NE(message.find(word), std::string::npos) << message;
   EXPECT_EQ(message.find("clip_skip"), std::string::npos);
 }

@@ -37,7 +37,14 @@ Request& of_tests() {
 }
 
 DenoiseRequest request(Predictor& predictor, Scheduler& scheduler, int first, int last, Tensor latents) {
-  return {.predictor = &predictor, .request = &of_tests(), .scheduler = &scheduler, .first_step = first, .last_step = last, .latents = std::move(latents), .generators = {}, .on_step_end = nullptr};
+  return {.predictor = &predictor,
+          .request = &of_tests(),
+          .scheduler = &scheduler,
+          .first_step = first,
+          .last_step = last,
+          .latents = std::move(latents),
+          .generators = {},
+          .on_step_end = nullptr};
 }
 
 // What the steps first .. last do, with the scheduler alone.

@@ -1,11 +1,12 @@
 // A family that the house does not know comes with one folder (toy/) and one line: what a checkpoint of it does is all of the rest's doing.
+#include "families/toy/toy.h"
+
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
 #include "families/common/guided_predictor.h"
-#include "families/toy/toy.h"
 #include "pipelines/loaded.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
@@ -34,12 +35,14 @@ struct ToyWeights {
 void write_toy(const std::filesystem::path& model) {
   std::filesystem::create_directories(model / "denoiser");
   std::filesystem::create_directories(model / "scheduler");
-  const nlohmann::json index{{"_class_name", "ToyVideoPipeline"}, {"denoiser", {"toys", "ToyDenoiser"}}, {"scheduler", {"diffusers", "EulerDiscreteScheduler"}}};
+  const nlohmann::json index{
+      {"_class_name", "ToyVideoPipeline"}, {"denoiser", {"toys", "ToyDenoiser"}}, {"scheduler", {"diffusers", "EulerDiscreteScheduler"}}};
   write_file(model / "model_index.json", index.dump());
   write_file(model / "denoiser/config.json", nlohmann::json{{"channels", kChannels}}.dump());
   write_file(model / "scheduler/scheduler_config.json", "{\"_class_name\": \"EulerDiscreteScheduler\"}");
   const ToyWeights w;
-  write_safetensors(model / "denoiser/diffusion_pytorch_model.safetensors", {{"weight", DType::float32, w.weight.shape()}, {"bias", DType::float32, w.bias.shape()}}, {},
+  write_safetensors(model / "denoiser/diffusion_pytorch_model.safetensors",
+                    {{"weight", DType::float32, w.weight.shape()}, {"bias", DType::float32, w.bias.shape()}}, {},
                     [&](size_t i) { return i == 0 ? w.weight : w.bias; });
 }
 
@@ -80,7 +83,8 @@ void expect_by_hand(Toy& pipe, const std::string& prompt, int64_t side, int imag
   double largest = 0;
   for (const double v : want) largest = std::max(largest, std::abs(v));
   // A step rounds about ten times, and an error grows by no more than the norm of the weights.
-  for (int64_t i = 0; i < out.latents.numel(); ++i) ASSERT_NEAR(out.latents.floats()[i], want[static_cast<size_t>(i)], 4 * 100 * 0x1p-24 * largest) << i;
+  for (int64_t i = 0; i < out.latents.numel(); ++i)
+    ASSERT_NEAR(out.latents.floats()[i], want[static_cast<size_t>(i)], 4 * 100 * 0x1p-24 * largest) << i;
   EXPECT_EQ(out.counters.loop_allocations, 0);
 }
 
@@ -133,7 +137,8 @@ TEST(GuidedPredictor, HalvesInTurnAndAloneAgree) {
   constexpr float kTimesteps[] = {500.f};
   const auto predict = [&](std::vector<SessionLease> sessions, const Conditioning& conditioning, Guidance guidance, double rescale) {
     GuidedPredictor predictor(std::move(sessions), conditioning, kTimesteps,
-                              {.name = "denoiser", .guidance = guidance, .scale = 3, .rescale = rescale, .steps = 1, .output = "prediction"}, request);
+                              {.name = "denoiser", .guidance = guidance, .scale = 3, .rescale = rescale, .steps = 1, .output = "prediction"},
+                              request);
     Tensor prediction(latents.shape(), DType::float32);
     predictor.predict(0, 500, 0.5f, latents, prediction);
     return prediction;
@@ -144,7 +149,8 @@ TEST(GuidedPredictor, HalvesInTurnAndAloneAgree) {
     const Tensor halves = predict(session(one, {"x", "y"}), both, Guidance::halves, rescale);
     std::vector<SessionLease> each = session(two, "x");
     lease(each, three, "x");
-    const Tensor in_turn = predict(std::move(each), both, Guidance::in_turn, rescale), alternating = predict(session(one, "x"), both, Guidance::in_turn, rescale);
+    const Tensor in_turn = predict(std::move(each), both, Guidance::in_turn, rescale),
+                 alternating = predict(session(one, "x"), both, Guidance::in_turn, rescale);
     for (int64_t i = 0; i < halves.numel(); ++i) {
       ASSERT_EQ(halves.floats()[i], in_turn.floats()[i]) << i;
       ASSERT_EQ(halves.floats()[i], alternating.floats()[i]) << i;

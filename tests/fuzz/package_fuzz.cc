@@ -1,6 +1,7 @@
 // The other files of a package: package.json and weights.bin. Any content gives a package, prepared weights that lie in their file, or a UserError.
 // The first byte chooses the file, and for weights.bin whether the header is made to fit.
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -11,8 +12,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-
-#include <xxhash.h>
 
 #include "backends/cpu/device.h"
 #include "components/package.h"
@@ -98,10 +97,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   const std::string rest(reinterpret_cast<const char*>(data) + 2, size - 2);
   switch (data[0] % 4) {
-    case 0: read_package(rest); break;
-    case 1: read_package(as_package(rest)); break;
-    case 2: read_weights(rest); break;
-    default: read_weights(with_header(rest, data[1] % 8));
+    case 0:
+      read_package(rest);
+      break;
+    case 1:
+      read_package(as_package(rest));
+      break;
+    case 2:
+      read_weights(rest);
+      break;
+    default:
+      read_weights(with_header(rest, data[1] % 8));
   }
   return 0;
 }

@@ -1,6 +1,8 @@
 // Plans from files: any bytes give a plan that passes every check or a UserError, and such a plan runs, resized too, without leaving its buffers, or
 // is refused by a kernel.
 // The first byte chooses: the rest is a whole file, or what a checksum that fits is put before, or changes to a good plan.
+#include <xxhash.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -9,8 +11,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include <xxhash.h>
 
 #include "backends/cpu/device.h"
 #include "compiler/compile.h"
@@ -103,7 +103,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   std::string rest(reinterpret_cast<const char*>(data) + 1, size - 1);
   switch (data[0] % 4) {
-    case 0: read(rest); break;
+    case 0:
+      read(rest);
+      break;
     case 1: {
       std::string file = good_plan().substr(0, kHeaderBytes) + rest;
       seal(file);

@@ -1,8 +1,9 @@
 // The graph's text form, its verifier and normalize().
+#include "ir/graph.h"
+
 #include <gtest/gtest.h>
 
 #include "base/log.h"
-#include "ir/graph.h"
 #include "ops/builder.h"
 #include "ops/infer.h"
 #include "vivace/error.h"
@@ -26,7 +27,8 @@ TEST(Graph, TextReadsBackTheSame) {
 }
 
 TEST(Graph, TextErrorsNameTheLine) {
-  for (const char* bad : {"%0 = inputt() : float32[1]\n", "%0 = input( : float32[1]\n", "%1 = silu(%0) : float32[1]\n", "%0 = input() : float99[1]\n", "return y=%3\n"}) {
+  for (const char* bad : {"%0 = inputt() : float32[1]\n", "%0 = input( : float32[1]\n", "%1 = silu(%0) : float32[1]\n", "%0 = input() : float99[1]\n",
+                          "return y=%3\n"}) {
     try {
       parse_graph(std::string("# a comment\n") + bad);
       ADD_FAILURE() << bad;
@@ -75,8 +77,9 @@ TEST(Graph, VerifierNamesWhatIsBroken) {
 
 TEST(Graph, AttributesAreThoseOfTheTable) {
   const auto error = [](const char* attributes, GraphStage stage = GraphStage::compiling) -> std::string {
-    const Graph graph = parse_graph(cat("%0 = input(name=\"x\") : float32[1, 4, 8]\n%1 = weight(name=\"w\") : float32[8, 8] @prepare\n%2 = linear(%0, %1", attributes,
-                                        ") : float32[1, 4, 8]\nreturn y=%2"));
+    const Graph graph =
+        parse_graph(cat("%0 = input(name=\"x\") : float32[1, 4, 8]\n%1 = weight(name=\"w\") : float32[8, 8] @prepare\n%2 = linear(%0, %1", attributes,
+                        ") : float32[1, 4, 8]\nreturn y=%2"));
     try {
       verify(graph, stage);
       return "";
@@ -90,7 +93,8 @@ TEST(Graph, AttributesAreThoseOfTheTable) {
   EXPECT_NE(error(", act=\"sillu\"").find("attribute \"act\" is not of type act"), std::string::npos);
   EXPECT_NE(error(", weight_storage=\"int3\"").find("attribute \"weight_storage\" is not of type dtype"), std::string::npos);
   EXPECT_NE(error(", strassen_error=\"much\"").find("attribute \"strassen_error\" is not of type real"), std::string::npos);
-  EXPECT_NE(error(", strassen_error=0.005", GraphStage::model).find("has an attribute \"strassen_error\", which passes set, and may have act"), std::string::npos);
+  EXPECT_NE(error(", strassen_error=0.005", GraphStage::model).find("has an attribute \"strassen_error\", which passes set, and may have act"),
+            std::string::npos);
   Graph graph = parse_graph("%0 = input(name=\"x\") : float32[4, 8]\n%1 = slice(%0, axis=0, begin=1, end=2) : float32[1, 8]\nreturn y=%1");
   EXPECT_NO_THROW(verify(graph, GraphStage::model));
   graph[1].attrs.erase("axis");
@@ -102,14 +106,17 @@ TEST(Graph, EveryElementwiseOpIsInItsOwnList) {
   int count = 0;
   for (int i = 0; i < op_count(); ++i) {
     const Op op = static_cast<Op>(i);
-    if (is_elementwise(op)) EXPECT_EQ(static_cast<int>(elementwise(op)), count++) << op_name(op);
-    else EXPECT_THROW(elementwise(op), InternalError) << op_name(op);
+    if (is_elementwise(op))
+      EXPECT_EQ(static_cast<int>(elementwise(op)), count++) << op_name(op);
+    else
+      EXPECT_THROW(elementwise(op), InternalError) << op_name(op);
   }
 }
 
 TEST(Graph, StagesSayWhenANodeMayRun) {
   const auto text = [](const char* phase) {
-    return cat("%0 = input(name=\"x\") : float32[4]\n%1 = weight(name=\"w\") : float32[4] @prepare\n%2 = silu(%1) : float32[4] ", phase, "\n%3 = add(%0, %2) : float32[4]\nreturn y=%3");
+    return cat("%0 = input(name=\"x\") : float32[4]\n%1 = weight(name=\"w\") : float32[4] @prepare\n%2 = silu(%1) : float32[4] ", phase,
+               "\n%3 = add(%0, %2) : float32[4]\nreturn y=%3");
   };
   const Graph late = parse_graph(text("")), prepared = parse_graph(text("@prepare"));
   EXPECT_NO_THROW(verify(late, GraphStage::compiling));

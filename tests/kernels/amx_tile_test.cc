@@ -113,7 +113,8 @@ void check(int rows, int64_t units, const std::vector<ptrdiff_t>& taps, bool acc
   SCOPED_TRACE(testing::Message() << rows << " rows, " << units << " units, " << taps.size() << " taps" << (accumulate ? ", accumulated" : ""));
   const int64_t row_units = units + taps.back() + 3, tap_count = static_cast<int64_t>(taps.size());
   // To the byte as long as what may be read: a sanitizer sees more.
-  std::vector<char> a(static_cast<size_t>(4 * ((rows - 1) * row_units + units + taps.back()))), b(static_cast<size_t>(tap_count * units * kAmxColumns * 4));
+  std::vector<char> a(static_cast<size_t>(4 * ((rows - 1) * row_units + units + taps.back()))),
+      b(static_cast<size_t>(tap_count * units * kAmxColumns * 4));
   fill(a, kDot, false, 1), fill(b, kDot, true, 2);
   constexpr int kColumns = kAmxColumns + 3;  // what lies between the rows stays as it is
   std::vector<float> c(static_cast<size_t>((rows + 1) * kColumns));
@@ -126,7 +127,8 @@ void check(int rows, int64_t units, const std::vector<ptrdiff_t>& taps, bool acc
       double wanted = accumulate || outside ? 5 : 0;
       for (int64_t t = 0; t < tap_count && !outside; ++t)
         for (int64_t u = 0; u < units; ++u)
-          wanted += product(kDot, &a[static_cast<size_t>(4 * (r * row_units + taps[static_cast<size_t>(t)] + u))], &b[static_cast<size_t>(4 * ((t * units + u) * kAmxColumns + j))]);
+          wanted += product(kDot, &a[static_cast<size_t>(4 * (r * row_units + taps[static_cast<size_t>(t)] + u))],
+                            &b[static_cast<size_t>(4 * ((t * units + u) * kAmxColumns + j))]);
       float got = c[static_cast<size_t>(r * kColumns + j)];
       if (kDot == AmxDot::u8s8) {
         int32_t bits;

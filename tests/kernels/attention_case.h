@@ -167,12 +167,13 @@ struct Case {
       for (int64_t i = 0; i < s.q_len; ++i) query.push_back(row(queries, i, false));
       for (int64_t j = 0; j < s.kv_len; ++j) {
         key.push_back(row(keys, j, true));
-        for (int64_t d = 0; d < s.head_dim; ++d) value[d] = std::max(value[d], std::abs(values[j * s.head_dim + d] - value_mean[d]) * (1 + n * 0x1p-22) / 255);
+        for (int64_t d = 0; d < s.head_dim; ++d)
+          value[d] = std::max(value[d], std::abs(values[j * s.head_dim + d] - value_mean[d]) * (1 + n * 0x1p-22) / 255);
       }
     }
     // Of query i, column d, whose weights are score[j] / sum and whose result is x.
-    double bound(const std::vector<double>& queries, const std::vector<double>& keys, const std::vector<double>& values, const AttentionShape& s, int64_t i, int64_t d,
-                 const std::vector<double>& score, double sum, double x) {
+    double bound(const std::vector<double>& queries, const std::vector<double>& keys, const std::vector<double>& values, const AttentionShape& s,
+                 int64_t i, int64_t d, const std::vector<double>& score, double sum, double x) {
       if (row != i) {
         row = i, most = 0;
         error.assign(s.kv_len, 0.);
@@ -184,8 +185,8 @@ struct Case {
           most = std::max(most, error[j]);
         }
       }
-      // A weight is between exp(-error) and exp(error) of what it should be, before and after the division by their sum; half a step of 1 / 32767 of the
-      // largest, which is off in the same way.
+      // A weight is between exp(-error) and exp(error) of what it should be, before and after the division by their sum; half a step of 1 / 32767 of
+      // the largest, which is off in the same way.
       double slack = 0, largest = 0;
       for (int64_t j = 0; j < s.kv_len; ++j) {
         const double deviation = std::abs(values[j * s.head_dim + d] - x);
@@ -242,7 +243,8 @@ inline std::vector<double> simulate_int8(const Case& c) {
   constexpr int64_t kBlock = 256;
   const AttentionShape& s = c.shape;
   const int64_t n = s.kv_len, dim = s.head_dim;
-  const std::vector<double> q = c.rows(c.q, c.q_at(0, 0, 0), c.args.q_strides.token, s.q_len), k = c.rows(c.kv, c.k_at(0, 0, 0), c.args.k_strides.token, n),
+  const std::vector<double> q = c.rows(c.q, c.q_at(0, 0, 0), c.args.q_strides.token, s.q_len),
+                            k = c.rows(c.kv, c.k_at(0, 0, 0), c.args.k_strides.token, n),
                             v = c.rows(c.kv, c.v_at(0, 0, 0), c.args.v_strides.token, n);
   const auto mean = [&](const std::vector<double>& x, int64_t d) {
     double sum = 0;

@@ -238,7 +238,8 @@ TEST(Attention, MathKeepsToItsSlab) {
   }
 }
 
-// On normal numbers, whose scores have a deviation of 1. Plain code has the error on every machine; where there is VNNI, the kernel does what that says.
+// On normal numbers, whose scores have a deviation of 1. Plain code has the error on every machine; where there is VNNI, the kernel does what that
+// says.
 TEST(Attention, Int8ErrorIsWhatItStates) {
   for (const int64_t d : {16, 40, 64, 128, 512})
     for (const int64_t keys : {77, 600}) {
@@ -252,7 +253,8 @@ TEST(Attention, Int8ErrorIsWhatItStates) {
       const std::vector<double> simulated = simulate_int8(c);
       EXPECT_LE(relative(simulated, c.expected), attention_int8_error(d)) << d << ' ' << keys;
       EXPECT_GE(relative(simulated, c.expected), 0.6 * attention_int8_error(d)) << d << ' ' << keys << ": states too much";
-      std::printf("head size %ld, %ld keys: %.2e, stated %.2e\n", static_cast<long>(d), static_cast<long>(keys), relative(simulated, c.expected), attention_int8_error(d));
+      std::printf("head size %ld, %ld keys: %.2e, stated %.2e\n", static_cast<long>(d), static_cast<long>(keys), relative(simulated, c.expected),
+                  attention_int8_error(d));
       if (!has_isa(Isa::avx512_vnni)) continue;
       c.run(attention_backends()[0]);
       std::vector<double> got;
@@ -275,7 +277,8 @@ TEST(Attention, Int8LargestSumsFitAndMeansAreExact) {
   c.solve();
   c.run(attention_backends()[0]);
   for (int64_t i = 0; i < 20; ++i)
-    for (int64_t d = 0; d < 64; ++d) EXPECT_NEAR(c.out.get(c.out_at(0, i, 0) + d), c.expected[i * 64 + d], 1e-4 * static_cast<double>(d + 1)) << i << ' ' << d;
+    for (int64_t d = 0; d < 64; ++d)
+      EXPECT_NEAR(c.out.get(c.out_at(0, i, 0) + d), c.expected[i * 64 + d], 1e-4 * static_cast<double>(d + 1)) << i << ' ' << d;
 }
 
 TEST(Attention, RefusalsSayWhy) {

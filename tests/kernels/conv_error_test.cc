@@ -50,8 +50,8 @@ ErrorBound bound_of(std::string_view kernel, const Problem& p) {
   for (int64_t o = 0; o < co; ++o)
     for (int q = 0; q < positions; ++q)
       for (int64_t b = 0; b < blocks; ++b)
-        weight_step[o * positions + q] =
-            std::max(weight_step[o * positions + q], int16_step(in_block(b), [&](int64_t i) { return weights[(o * ci + b * kBlock + i) * positions + q]; }));
+        weight_step[o * positions + q] = std::max(
+            weight_step[o * positions + q], int16_step(in_block(b), [&](int64_t i) { return weights[(o * ci + b * kBlock + i) * positions + q]; }));
   ErrorBound bound{std::vector<double>(p.expected.size()), std::vector<double>(p.expected.size())};
   std::vector<double> inputs(static_cast<size_t>(ci * positions)), magnitudes(inputs.size());
   for (int64_t n = 0; n < p.c.n; ++n)
@@ -121,7 +121,10 @@ TEST(Conv, ErrorsAreThoseStatedOnEveryLevel) {
   for (DType compute : kComputes)
     for (bool upsample : {false, true})
       for (int64_t channels : {96, 640}) {
-        const Case c{.spec = {.in_channels = channels, .out_channels = 33, .pad = kSame, .compute = compute, .upsample2x = upsample}, .h = 11, .w = 13, .bias = false};
+        const Case c{.spec = {.in_channels = channels, .out_channels = 33, .pad = kSame, .compute = compute, .upsample2x = upsample},
+                     .h = 11,
+                     .w = 13,
+                     .bias = false};
         Problem p = make_problem(c, Values::uniform, 7);
         for (const ConvKernel& kernel : conv_kernels()) {
           if (kernel.refuse(c.spec, kHighestIsa)) continue;
@@ -141,10 +144,12 @@ TEST(Conv, ErrorsAreThoseStatedOnEveryLevel) {
             const std::vector<double> got = run(kernel, level, p);
             for (size_t i = 0; i < got.size(); ++i) ASSERT_LE(std::abs(got[i] - p.expected[i]), bound.most[i]) << isa_name(level) << " at " << i;
             const double here = relative_error(got, p.expected);
-            // The prediction is an expectation; twice it leaves room for chance and for what the model of the sums leaves out, and none for a lost tap.
+            // The prediction is an expectation; twice it leaves room for chance and for what the model of the sums leaves out, and none for a lost
+            // tap.
             EXPECT_LE(here, 2 * likely / norm_of(p.expected)) << isa_name(level);
             EXPECT_NEAR(here / stated, 1, sums_alone ? 0.15 : 0.1) << here << " on " << isa_name(level) << ", states " << stated;
-            EXPECT_LE(relative_error(got, simulated), sums_alone ? 2 * stated : stated / 10) << isa_name(level) << " rounds otherwise than its simulation";
+            EXPECT_LE(relative_error(got, simulated), sums_alone ? 2 * stated : stated / 10)
+                << isa_name(level) << " rounds otherwise than its simulation";
             std::printf(", %s %.2e", isa_name(level).data(), here);
           }
           std::printf("\n");

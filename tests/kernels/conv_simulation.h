@@ -1,5 +1,5 @@
-// What a level's convolution kernels compute, in plain code that rounds where they round, so that their errors are known on every machine. Only the order
-// in which float32 sums are taken is another one.
+// What a level's convolution kernels compute, in plain code that rounds where they round, so that their errors are known on every machine. Only the
+// order in which float32 sums are taken is another one.
 #pragma once
 
 #include "backends/cpu/kernels/int16_row.h"
@@ -16,7 +16,12 @@ inline Factors factors_of(const ConvKernel& kernel) {
 class Simulation {
  public:
   Simulation(const ConvKernel& kernel, const Problem& problem)
-      : m_(matrices_of(kernel.name)), factors_(factors_of(kernel)), p_(problem), positions_(m_.pos * m_.pos), ci_(problem.c.spec.in_channels), co_(problem.c.spec.out_channels) {
+      : m_(matrices_of(kernel.name)),
+        factors_(factors_of(kernel)),
+        p_(problem),
+        positions_(m_.pos * m_.pos),
+        ci_(problem.c.spec.in_channels),
+        co_(problem.c.spec.out_channels) {
     const DType kept = factors_ == Factors::bfloat16 ? DType::float32 : problem.c.spec.w;
     weights_.resize(static_cast<size_t>(positions_ * co_ * ci_)), weight_scales_.assign(static_cast<size_t>(positions_ * co_), 1);
     for (int q = 0; q < positions_; ++q)
@@ -56,7 +61,9 @@ class Simulation {
   // A row of channels as its factors: of int16, in steps of `scale`.
   void narrow(float* row, float scale) const {
     for (int64_t i = 0; i < ci_; ++i)
-      row[i] = factors_ == Factors::bfloat16 ? static_cast<float>(bf16(row[i])) : factors_ == Factors::int16 ? std::nearbyint(row[i] / scale) : row[i];
+      row[i] = factors_ == Factors::bfloat16 ? static_cast<float>(bf16(row[i]))
+               : factors_ == Factors::int16  ? std::nearbyint(row[i] / scale)
+                                             : row[i];
   }
 
   void tile(int64_t n, int64_t ty, int64_t tx, std::vector<double>& result) const {
@@ -71,7 +78,8 @@ class Simulation {
         float sum = 0;
         for (int i = 0; i < m_.in; ++i) {
           float along = 0;
-          for (int j = 0; j < m_.in; ++j) along += static_cast<float>(m_.input[static_cast<size_t>(q % m_.pos * m_.in + j)]) * pixel(ty - 1 + i, tx - 1 + j, k);
+          for (int j = 0; j < m_.in; ++j)
+            along += static_cast<float>(m_.input[static_cast<size_t>(q % m_.pos * m_.in + j)]) * pixel(ty - 1 + i, tx - 1 + j, k);
           sum += static_cast<float>(m_.input[static_cast<size_t>(q / m_.pos * m_.in + i)]) * along;
         }
         row[static_cast<size_t>(k)] = sum;
@@ -91,7 +99,9 @@ class Simulation {
         for (int64_t o = 0; o < co_; ++o) {
           float sum = 0;
           for (int q = 0; q < positions_; ++q)
-            sum += static_cast<float>(m_.output[static_cast<size_t>(i * m_.pos + q / m_.pos)] * m_.output[static_cast<size_t>(j * m_.pos + q % m_.pos)]) * products[static_cast<size_t>(q * co_ + o)];
+            sum += static_cast<float>(m_.output[static_cast<size_t>(i * m_.pos + q / m_.pos)] *
+                                      m_.output[static_cast<size_t>(j * m_.pos + q % m_.pos)]) *
+                   products[static_cast<size_t>(q * co_ + o)];
           if (p_.c.bias) sum += p_.bias[static_cast<size_t>(o)];
           result[static_cast<size_t>(((n * p_.oh + ty + i) * p_.ow + tx + j) * co_ + o)] = rounded(p_.c.spec.act, sum);
         }

@@ -1,4 +1,5 @@
-// Every convolution kernel is exact on small integers, whatever its shapes, strides, slices and extras; those of int16, whose steps are no integers, nearly so.
+// Every convolution kernel is exact on small integers, whatever its shapes, strides, slices and extras; those of int16, whose steps are no integers,
+// nearly so.
 #include "conv_problem.h"
 
 namespace vivace::cpu::conv_test {
@@ -79,14 +80,16 @@ TEST(Conv, ExactInSlicesOfEveryDtypeWithBiasesAndResidual) {
             SCOPED_TRACE(testing::Message() << dtype_name(act) << " " << dtype_name(compute) << " extra " << extra << " threads " << threads);
             // float16 overflows at 65504: fewer channels there
             const int64_t channels = act == DType::float16 ? 2 : 37;
-            expect_exact({.spec = {.in_channels = channels, .out_channels = 41, .pad = kSame, .act = act, .compute = compute, .w = act, .upsample2x = upsample},
-                          .n = 3,
-                          .h = 6,
-                          .w = 11,
-                          .extra = extra,
-                          .image_bias = true,
-                          .residual = true,
-                          .threads = threads});
+            expect_exact(
+                {.spec =
+                     {.in_channels = channels, .out_channels = 41, .pad = kSame, .act = act, .compute = compute, .w = act, .upsample2x = upsample},
+                 .n = 3,
+                 .h = 6,
+                 .w = 11,
+                 .extra = extra,
+                 .image_bias = true,
+                 .residual = true,
+                 .threads = threads});
           }
 }
 

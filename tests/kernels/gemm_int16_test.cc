@@ -11,7 +11,8 @@ INSTANTIATE_TEST_SUITE_P(Levels, Int16, testing::Values(Isa::avx2, Isa::avx2_vnn
                          [](const auto& info) { return std::string(isa_name(info.param)); });
 
 // [m, n] = A [m, k] x W [n, k] for values that are given.
-Buffer multiply(int64_t m, int64_t n, int64_t k, bool strassen, const std::function<double(int64_t, int64_t)>& a_at, const std::function<double(int64_t, int64_t)>& w_at) {
+Buffer multiply(int64_t m, int64_t n, int64_t k, bool strassen, const std::function<double(int64_t, int64_t)>& a_at,
+                const std::function<double(int64_t, int64_t)>& w_at) {
   GemmSpec spec = make(n, k, Compute::int16_dynamic, float32, float32, float32);
   spec.strassen = strassen;
   Buffer a(float32, m * k), w(float32, n * k), c(float32, m * n);
@@ -41,7 +42,8 @@ TEST_P(Int16, LargestSumsFit) {
       if (strassen && k % 32 != 0) continue;
       const auto one = [](int64_t, int64_t) { return 1.; };
       const Buffer c = multiply(strassen ? 128 : 13, strassen ? 64 : 5, k, strassen, one, one);
-      for (int64_t i = 0; i < c.size; ++i) ASSERT_NEAR(c[i], static_cast<double>(k), static_cast<double>(k) * 3 * gemm_int16_error(k)) << k << ' ' << i;
+      for (int64_t i = 0; i < c.size; ++i)
+        ASSERT_NEAR(c[i], static_cast<double>(k), static_cast<double>(k) * 3 * gemm_int16_error(k)) << k << ' ' << i;
     }
 }
 
@@ -82,7 +84,8 @@ TEST_P(Int16, RowsOfAnyMagnitude) {
   const auto exponent = [](int64_t r) { return std::ldexp(1., static_cast<int>(r * 9 - 100)); };
   const auto value = [](int64_t r, int64_t j) { return static_cast<double>((r * 7 + j * 5) % 11) - 5; };
   constexpr int64_t k = 100, m = 24;
-  const Buffer c = multiply(m, 3, k, false, [&](int64_t r, int64_t j) { return exponent(r) * value(r, j); }, [&](int64_t n, int64_t j) { return value(n, j) + 1; });
+  const Buffer c = multiply(
+      m, 3, k, false, [&](int64_t r, int64_t j) { return exponent(r) * value(r, j); }, [&](int64_t n, int64_t j) { return value(n, j) + 1; });
   for (int64_t r = 0; r < m; ++r)
     for (int64_t n = 0; n < 3; ++n) {
       double sum = 0, magnitude = 0;
@@ -92,7 +95,10 @@ TEST_P(Int16, RowsOfAnyMagnitude) {
 }
 
 TEST_P(Int16, RowsOfZerosAreZeros) {
-  const Buffer c = multiply(4, 3, 50, false, [](int64_t r, int64_t) { return r == 1 ? 0. : r == 2 ? 1e-44 : 1.; }, [](int64_t n, int64_t) { return n == 2 ? 0. : 1.; });
+  const Buffer c = multiply(
+      4, 3, 50, false, [](int64_t r, int64_t) { return r == 1   ? 0.
+                                                       : r == 2 ? 1e-44
+                                                                : 1.; }, [](int64_t n, int64_t) { return n == 2 ? 0. : 1.; });
   for (int64_t r = 0; r < 4; ++r)
     for (int64_t n = 0; n < 3; ++n) EXPECT_NEAR(c[r * 3 + n], r == 1 || r == 2 || n == 2 ? 0. : 50., 0.05) << r << ' ' << n;
 }
@@ -100,10 +106,13 @@ TEST_P(Int16, RowsOfZerosAreZeros) {
 TEST_P(Int16, NotANumberStaysInItsRow) {
   for (bool strassen : {false, true})
     for (double bad : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
-      const Buffer c = multiply(130, 64, 64, strassen, [&](int64_t r, int64_t j) { return r == 77 && j == 63 ? bad : 1.; }, [](int64_t, int64_t) { return 1.; });
+      const Buffer c = multiply(
+          130, 64, 64, strassen, [&](int64_t r, int64_t j) { return r == 77 && j == 63 ? bad : 1.; }, [](int64_t, int64_t) { return 1.; });
       for (int64_t i = 0; i < c.size; ++i) ASSERT_EQ(std::isnan(c[i]), i / 64 == 77) << i;
     }
-  const Buffer c = multiply(3, 5, 8, false, [](int64_t, int64_t) { return 1.; }, [](int64_t n, int64_t j) { return n == 2 && j == 7 ? std::numeric_limits<double>::quiet_NaN() : 1.; });
+  const Buffer c = multiply(
+      3, 5, 8, false, [](int64_t, int64_t) { return 1.; },
+      [](int64_t n, int64_t j) { return n == 2 && j == 7 ? std::numeric_limits<double>::quiet_NaN() : 1.; });
   for (int64_t i = 0; i < c.size; ++i) EXPECT_EQ(std::isnan(c[i]), i % 5 == 2) << i;
 }
 

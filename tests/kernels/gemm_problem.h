@@ -36,32 +36,54 @@ class AtEveryLevel : public testing::TestWithParam<Isa> {
   }
 };
 
-inline GemmSpec make(int64_t n, int64_t k, Compute compute, DType a, DType w, DType c) { return {.n = n, .k = k, .a = a, .c = c, .compute = compute, .w = w}; }
+inline GemmSpec make(int64_t n, int64_t k, Compute compute, DType a, DType w, DType c) {
+  return {.n = n, .k = k, .a = a, .c = c, .compute = compute, .w = w};
+}
 
 inline double unit_roundoff(DType dtype) { return dtype == bfloat16 ? kBf16 : dtype == float16 ? kF16 : kF32; }
 
 inline double get(const void* p, DType dtype, int64_t i) {
   switch (dtype) {
-    case DType::bfloat16: return static_cast<const bf16*>(p)[i];
-    case DType::float16: return static_cast<const f16*>(p)[i];
-    case DType::float8_e4m3: return static_cast<const f8e4m3*>(p)[i];
-    case DType::float64: return static_cast<const double*>(p)[i];
-    case DType::int8: return static_cast<const int8_t*>(p)[i];
-    case DType::uint8: return static_cast<const uint8_t*>(p)[i];
-    default: return static_cast<const float*>(p)[i];
+    case DType::bfloat16:
+      return static_cast<const bf16*>(p)[i];
+    case DType::float16:
+      return static_cast<const f16*>(p)[i];
+    case DType::float8_e4m3:
+      return static_cast<const f8e4m3*>(p)[i];
+    case DType::float64:
+      return static_cast<const double*>(p)[i];
+    case DType::int8:
+      return static_cast<const int8_t*>(p)[i];
+    case DType::uint8:
+      return static_cast<const uint8_t*>(p)[i];
+    default:
+      return static_cast<const float*>(p)[i];
   }
 }
 
 inline void put(void* p, DType dtype, int64_t i, double x) {
   const float f = static_cast<float>(x);
   switch (dtype) {
-    case DType::bfloat16: static_cast<bf16*>(p)[i] = bf16(f); break;
-    case DType::float16: static_cast<f16*>(p)[i] = f16(f); break;
-    case DType::float8_e4m3: static_cast<f8e4m3*>(p)[i] = f8e4m3(f); break;
-    case DType::float64: static_cast<double*>(p)[i] = x; break;
-    case DType::int8: static_cast<int8_t*>(p)[i] = static_cast<int8_t>(x); break;
-    case DType::uint8: static_cast<uint8_t*>(p)[i] = static_cast<uint8_t>(x); break;
-    default: static_cast<float*>(p)[i] = f;
+    case DType::bfloat16:
+      static_cast<bf16*>(p)[i] = bf16(f);
+      break;
+    case DType::float16:
+      static_cast<f16*>(p)[i] = f16(f);
+      break;
+    case DType::float8_e4m3:
+      static_cast<f8e4m3*>(p)[i] = f8e4m3(f);
+      break;
+    case DType::float64:
+      static_cast<double*>(p)[i] = x;
+      break;
+    case DType::int8:
+      static_cast<int8_t*>(p)[i] = static_cast<int8_t>(x);
+      break;
+    case DType::uint8:
+      static_cast<uint8_t*>(p)[i] = static_cast<uint8_t>(x);
+      break;
+    default:
+      static_cast<float*>(p)[i] = f;
   }
 }
 
@@ -84,12 +106,18 @@ struct Aligned {
 
 inline double activate(Act act, double x) {
   switch (act) {
-    case Act::none: return x;
-    case Act::silu: return x / (1 + std::exp(-x));
-    case Act::gelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
-    case Act::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Act::quick_gelu: return x / (1 + std::exp(-1.702 * x));
-    case Act::relu: return std::max(x, 0.0);
+    case Act::none:
+      return x;
+    case Act::silu:
+      return x / (1 + std::exp(-x));
+    case Act::gelu:
+      return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Act::gelu_tanh:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Act::quick_gelu:
+      return x / (1 + std::exp(-1.702 * x));
+    case Act::relu:
+      return std::max(x, 0.0);
   }
   return 0;
 }
@@ -101,10 +129,14 @@ inline constexpr double kSlope = 1.13;
 inline double activation_error(Act act, double x, double y) {
   switch (act) {
     case Act::none:
-    case Act::relu: return 0;
-    case Act::gelu: return std::fabs(x) * (0.75e-7 + 6 * kF32);
-    case Act::gelu_tanh: return std::fabs(y) * (3 * (2 * std::fabs(x) + 0.1 * std::fabs(x * x * x)) + 8) * kF32 + 1e-37;
-    default: return std::fabs(y) * (3 * std::fabs(x) + 8) * kF32 + 1e-37;
+    case Act::relu:
+      return 0;
+    case Act::gelu:
+      return std::fabs(x) * (0.75e-7 + 6 * kF32);
+    case Act::gelu_tanh:
+      return std::fabs(y) * (3 * (2 * std::fabs(x) + 0.1 * std::fabs(x * x * x)) + 8) * kF32 + 1e-37;
+    default:
+      return std::fabs(y) * (3 * std::fabs(x) + 8) * kF32 + 1e-37;
   }
 }
 
@@ -191,7 +223,8 @@ class Layer {
     for (int64_t i = 0; i < c.size; ++i) c.set(i, 77);  // between the rows this must survive
     if (c_.in_place) std::memcpy(c.data(), residual_.data(), static_cast<size_t>(c.size) * dtype_size(s_.c));
     Aligned workspace(gemm_workspace_bytes(s_, c_.m, num_threads(), blocking));
-    GemmCall call{.packed = packed_.p, .a = a_.data(), .lda = lda_, .m = c_.m, .c = c.data(), .ldc = ldc_, .workspace = workspace.p, .blocking = blocking};
+    GemmCall call{
+        .packed = packed_.p, .a = a_.data(), .lda = lda_, .m = c_.m, .c = c.data(), .ldc = ldc_, .workspace = workspace.p, .blocking = blocking};
     if (quantized_a()) call.a_scale = static_cast<float*>(a_scale_.data());
     if (c_.bias) call.epilogue.bias = static_cast<float*>(bias_.data());
     if (c_.residual) call.epilogue.residual = c_.in_place ? c.data() : residual_.data(), call.epilogue.residual_stride = ldr_;
@@ -267,7 +300,8 @@ class Layer {
     }
     double rounding = 0;
     if (s_.compute == Compute::int16_dynamic) {
-      const double a_step = int16_step(s_.k, [&](int64_t j) { return row[static_cast<size_t>(j)]; }), w_step = int16_step(s_.k, [&](int64_t j) { return w[j]; });
+      const double a_step = int16_step(s_.k, [&](int64_t j) { return row[static_cast<size_t>(j)]; }),
+                   w_step = int16_step(s_.k, [&](int64_t j) { return w[j]; });
       for (size_t j = 0; j < row.size(); ++j) rounding += std::fabs(row[j]) * w_step / 2 + std::fabs(w[j]) * a_step / 2 + a_step * w_step / 4;
     }
     const double bias = c_.bias ? bias_[column] : 0;

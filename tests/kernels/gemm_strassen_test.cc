@@ -122,7 +122,8 @@ TEST(StrassenRefuse, SaysWhy) {
   EXPECT_EQ(refused(good, Isa::avx2), "");
   EXPECT_EQ(refused(good, Isa::baseline), "needs AVX2 and FMA");
   EXPECT_EQ(refused(good, Isa::avx512_bf16), "bfloat16 products would round the sums of blocks");
-  EXPECT_EQ(refused(make(64, 64, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16), Isa::avx2), "8-bit products cannot hold the sums of blocks");
+  EXPECT_EQ(refused(make(64, 64, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16), Isa::avx2),
+            "8-bit products cannot hold the sums of blocks");
   EXPECT_EQ(refused(make(64, 64, Compute::f32, float32, float32, float32), Isa::avx2), "");
   EXPECT_EQ(refused(make(64, 48, Compute::bf16, bfloat16, bfloat16, bfloat16), Isa::avx2), "needs k to be a multiple of 32, not 48");
   EXPECT_EQ(refused(make(48, 64, Compute::bf16, bfloat16, bfloat16, bfloat16), Isa::avx2), "needs an even number of panels of 16 columns, not 3");

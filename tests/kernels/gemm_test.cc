@@ -45,9 +45,12 @@ TEST_P(Gemm, EveryTypeOfGivenWeight) {
 }
 
 TEST_P(Gemm, EveryShape) {
-  const std::vector<GemmSpec> kinds = {make(1, 1, Compute::f32, float32, float32, float32), make(1, 1, Compute::bf16, bfloat16, bfloat16, bfloat16),
+  const std::vector<GemmSpec> kinds = {make(1, 1, Compute::f32, float32, float32, float32),
+                                       make(1, 1, Compute::bf16, bfloat16, bfloat16, bfloat16),
                                        make(1, 1, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16),
-                                       make(1, 1, Compute::int16_dynamic, bfloat16, bfloat16, bfloat16), make(1, 1, Compute::bf16, bfloat16, DType::int8, float32), make(1, 1, Compute::bf16x3, float32, float32, float32)};
+                                       make(1, 1, Compute::int16_dynamic, bfloat16, bfloat16, bfloat16),
+                                       make(1, 1, Compute::bf16, bfloat16, DType::int8, float32),
+                                       make(1, 1, Compute::bf16x3, float32, float32, float32)};
   for (GemmSpec spec : kinds) {
     for (int64_t n : {1, 31, 32, 33, 100}) {
       for (int64_t k : {1, 2, 3, 65, 130}) {
@@ -228,7 +231,14 @@ TEST_P(Gemm, NoSumOf8BitProductsSaturates) {
       a_scale.set(0, 0.25);
       Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 1, num_threads()));
       gemm_pack(spec, w.data(), DType::int8, packed.p, static_cast<float*>(w_scale.data()));
-      gemm(spec, {.packed = packed.p, .a = a.data(), .lda = 64, .a_scale = static_cast<float*>(a_scale.data()), .m = 1, .c = c.data(), .ldc = 33, .workspace = workspace.p});
+      gemm(spec, {.packed = packed.p,
+                  .a = a.data(),
+                  .lda = 64,
+                  .a_scale = static_cast<float*>(a_scale.data()),
+                  .m = 1,
+                  .c = c.data(),
+                  .ldc = 33,
+                  .workspace = workspace.p});
       const double sum = 64.0 * weight * value / 8;
       for (int64_t i = 0; i < 33; ++i) EXPECT_NEAR(c[i], sum, std::fabs(sum) / 127) << weight << " x " << value;
     }

@@ -42,10 +42,12 @@ inline Component make_component(const nlohmann::json& item, DType dtype, int64_t
   } else if (kind == "flux_transformer_2d") {
     const Tensor &latents = c.inputs.at("hidden_states"), &states = c.inputs.at("encoder_hidden_states");
     const int64_t condition = c.inputs.contains("image_latents") ? c.inputs.at("image_latents").dim(1) : 0;
-    c.graph = build_flux_transformer_2d(read_flux_transformer_2d_config(config), {latents.dim(0), latents.dim(1), condition, states.dim(1)}, std::move(b));
+    c.graph =
+        build_flux_transformer_2d(read_flux_transformer_2d_config(config), {latents.dim(0), latents.dim(1), condition, states.dim(1)}, std::move(b));
   } else if (kind == "aura_flow_transformer_2d") {
     const Tensor &latents = c.inputs.at("hidden_states"), &states = c.inputs.at("encoder_hidden_states");
-    c.graph = build_aura_flow_transformer_2d(read_aura_flow_transformer_2d_config(config), {latents.dim(0), latents.dim(2), latents.dim(3), states.dim(1)}, std::move(b));
+    c.graph = build_aura_flow_transformer_2d(read_aura_flow_transformer_2d_config(config),
+                                             {latents.dim(0), latents.dim(2), latents.dim(3), states.dim(1)}, std::move(b));
   } else if (item.at("class") == "AutoencoderTiny") {
     const AutoencoderTinyConfig vae = read_autoencoder_tiny_config(config);
     const Tensor& x = c.inputs.at(kind == "vae_decode" ? "latents" : "sample");

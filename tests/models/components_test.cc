@@ -43,7 +43,8 @@ class Components : public testing::TestWithParam<golden::Case> {
           got[name] = nhwc_to_nchw(part);
         }
       }
-      for (const char* output : {"sample", "latents", "mean", "logvar", "last_hidden_state", "pooler_output", "text_embeds"}) check(output, got, output);
+      for (const char* output : {"sample", "latents", "mean", "logvar", "last_hidden_state", "pooler_output", "text_embeds"})
+        check(output, got, output);
       check("hidden_states." + std::to_string(layers - skip), got, "hidden_state");
     }
   }
@@ -68,8 +69,10 @@ TEST_P(Components, EagerMatchesDiffusers) { check_all(cpu::device(), {}, false);
 
 TEST_P(Components, CompiledMatchesDiffusers) { check_all(cpu::device(), {.mode = CompileMode::default_}, false); }
 
-INSTANTIATE_TEST_SUITE_P(Golden, OracleComponents, testing::ValuesIn(oracle_components()), [](const auto& info) { return info.param.at("name").template get<std::string>(); });
-INSTANTIATE_TEST_SUITE_P(Golden, Components, testing::ValuesIn(components()), [](const auto& info) { return info.param.at("name").template get<std::string>(); });
+INSTANTIATE_TEST_SUITE_P(Golden, OracleComponents, testing::ValuesIn(oracle_components()),
+                         [](const auto& info) { return info.param.at("name").template get<std::string>(); });
+INSTANTIATE_TEST_SUITE_P(Golden, Components, testing::ValuesIn(components()),
+                         [](const auto& info) { return info.param.at("name").template get<std::string>(); });
 
 }  // namespace
 }  // namespace vivace

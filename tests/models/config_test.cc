@@ -1,9 +1,10 @@
 // Fields of config.json that golden cases do not reach: sizes, and values that are refused by name.
+#include "models/autoencoder_kl/config.h"
+
 #include <gtest/gtest.h>
 
 #include "base/json.h"
 #include "base/log.h"
-#include "models/autoencoder_kl/config.h"
 #include "models/clip_text/config.h"
 #include "models/unet2d_condition/config.h"
 #include "vivace/error.h"
@@ -36,7 +37,8 @@ TEST(UNetConfig, SampleSize) {
 }
 
 TEST(UNetConfig, HeadsMatterWhereThereIsAttention) {
-  const std::string blocks = R"("down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 2,)";
+  const std::string blocks =
+      R"("down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "norm_num_groups": 2,)";
   EXPECT_NO_THROW(unet(blocks + R"("block_out_channels": [4, 8])")) << "8 heads, of which the first level has none";
   expect_refused([&] { unet(blocks + R"("block_out_channels": [8, 12])"); }, "attention_head_dim");
 }

@@ -42,7 +42,8 @@ inline Tensor make_input(const nlohmann::json& spec) {
 using Tensors = std::map<std::string, Tensor>;
 
 // Runs all phases. Images go in and come out as NCHW.
-inline Tensors run(Graph graph, const std::shared_ptr<Device>& device, const CompileOptions& options, const Tensors& inputs, const std::string& prefix, uint32_t seed) {
+inline Tensors run(Graph graph, const std::shared_ptr<Device>& device, const CompileOptions& options, const Tensors& inputs,
+                   const std::string& prefix, uint32_t seed) {
   auto plan = std::make_shared<const Plan>(compile(std::move(graph), *device, options));
   std::map<std::string, Tensor> made;
   const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes {

@@ -2,7 +2,6 @@
 // from the same inputs, already rounded to the dtype.
 #include "../models/golden.h"
 #include "../with_kernels.h"
-
 #include "backends/ref/device.h"
 #include "ops/decompose.h"
 
@@ -22,15 +21,42 @@ Value vec(Builder& b, const char* name, int64_t n) { return b.weight(name, {n});
 const std::vector<int64_t> kSame{1, 1, 1, 1};
 
 const OpCase kCases[] = {
-    {"linear", [](Builder& b) { return b.emit(Op::linear, {x3(b, 7, 48), b.weight("w", {40, 48}), vec(b, "b", 40)}); }, 48},
+    {"linear",
+     [](Builder& b) {
+       return b.emit(Op::linear, {x3(b, 7, 48), b.weight("w", {40, 48}), vec(b, "b", 40)});
+     },
+     48},
     {"linear_act_residual",
-     [](Builder& b) { return b.emit(Op::linear, {x3(b, 7, 33), b.weight("w", {24, 33}), vec(b, "b", 24), x3(b, 7, 24, "r")}, {{"act", "quick_gelu"}}); }, 33},
-    {"geglu_linear", [](Builder& b) { return b.emit(Op::geglu_linear, {x3(b, 9, 32), b.weight("w", {64, 32}), vec(b, "b", 64)}); }, 32},
+     [](Builder& b) {
+       return b.emit(Op::linear, {x3(b, 7, 33), b.weight("w", {24, 33}), vec(b, "b", 24), x3(b, 7, 24, "r")}, {{"act", "quick_gelu"}});
+     },
+     33},
+    {"geglu_linear",
+     [](Builder& b) {
+       return b.emit(Op::geglu_linear, {x3(b, 9, 32), b.weight("w", {64, 32}), vec(b, "b", 64)});
+     },
+     32},
     {"geglu", [](Builder& b) { return b.emit(Op::geglu, {x3(b, 5, 64)}); }, 1},
-    {"conv3x3", [](Builder& b) { return b.conv2d(x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), 1, kSame); }, 144},
-    {"conv3x3_stride2", [](Builder& b) { return b.conv2d(x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), 2, {0, 0, 1, 1}); }, 144},
-    {"conv1x1", [](Builder& b) { return b.conv2d(x4(b, 20), b.weight("w", {12, 20, 1, 1}), vec(b, "b", 12), 1, {0, 0, 0, 0}); }, 20},
-    {"conv5x5", [](Builder& b) { return b.conv2d(x4(b, 8), b.weight("w", {8, 8, 5, 5}), vec(b, "b", 8), 1, {2, 2, 2, 2}); }, 200},
+    {"conv3x3",
+     [](Builder& b) {
+       return b.conv2d(x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), 1, kSame);
+     },
+     144},
+    {"conv3x3_stride2",
+     [](Builder& b) {
+       return b.conv2d(x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), 2, {0, 0, 1, 1});
+     },
+     144},
+    {"conv1x1",
+     [](Builder& b) {
+       return b.conv2d(x4(b, 20), b.weight("w", {12, 20, 1, 1}), vec(b, "b", 12), 1, {0, 0, 0, 0});
+     },
+     20},
+    {"conv5x5",
+     [](Builder& b) {
+       return b.conv2d(x4(b, 8), b.weight("w", {8, 8, 5, 5}), vec(b, "b", 8), 1, {2, 2, 2, 2});
+     },
+     200},
     {"conv_all",
      [](Builder& b) {
        const Value t = b.input("t", DType::float32, {2, 24});
@@ -41,25 +67,67 @@ const OpCase kCases[] = {
     {"conv_image_bias",
      [](Builder& b) {
        const Value x = b.input("x", b.dtype(), {1, 6, 5, 16}), t = b.input("t", DType::float32, {1, 24});
-       return b.emit(Op::conv2d, {x, b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), t}, {{"stride", int64_t{1}}, {"padding", kSame}, {"act", "silu"}});
+       return b.emit(Op::conv2d, {x, b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), t},
+                     {{"stride", int64_t{1}}, {"padding", kSame}, {"act", "silu"}});
      },
      144},
-    {"upsample_conv2d", [](Builder& b) { return b.emit(Op::upsample_conv2d, {x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24)}); }, 144},
+    {"upsample_conv2d",
+     [](Builder& b) {
+       return b.emit(Op::upsample_conv2d, {x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24)});
+     },
+     144},
     {"group_norm",
-     [](Builder& b) { return b.emit(Op::group_norm, {x4(b, 24), vec(b, "g.weight", 24), vec(b, "g.bias", 24)}, {{"groups", int64_t{8}}, {"eps", 1e-5}, {"act", "silu"}}); }, 90},
-    {"layer_norm", [](Builder& b) { return b.emit(Op::layer_norm, {x3(b, 7, 40), vec(b, "g.weight", 40), vec(b, "g.bias", 40)}, {{"eps", 1e-5}}); }, 40},
-    {"layer_norm_without_weights", [](Builder& b) { return b.emit(Op::layer_norm, {x3(b, 7, 40)}, {{"eps", 1e-6}}); }, 40},
-    {"layer_norm_heads", [](Builder& b) { return b.emit(Op::layer_norm, {x3(b, 7, 120)}, {{"eps", 1e-5}, {"heads", int64_t{3}}}); }, 40},
-    {"rms_norm", [](Builder& b) { return b.emit(Op::rms_norm, {x3(b, 7, 40), vec(b, "g.weight", 40)}, {{"eps", 1e-6}}); }, 40},
-    {"rms_norm_heads", [](Builder& b) { return b.emit(Op::rms_norm, {x3(b, 7, 120), vec(b, "g.weight", 40)}, {{"eps", 1e-6}, {"heads", int64_t{3}}}); }, 40},
+     [](Builder& b) {
+       return b.emit(Op::group_norm, {x4(b, 24), vec(b, "g.weight", 24), vec(b, "g.bias", 24)},
+                     {{"groups", int64_t{8}}, {"eps", 1e-5}, {"act", "silu"}});
+     },
+     90},
+    {"layer_norm",
+     [](Builder& b) {
+       return b.emit(Op::layer_norm, {x3(b, 7, 40), vec(b, "g.weight", 40), vec(b, "g.bias", 40)}, {{"eps", 1e-5}});
+     },
+     40},
+    {"layer_norm_without_weights",
+     [](Builder& b) {
+       return b.emit(Op::layer_norm, {x3(b, 7, 40)}, {{"eps", 1e-6}});
+     },
+     40},
+    {"layer_norm_heads",
+     [](Builder& b) {
+       return b.emit(Op::layer_norm, {x3(b, 7, 120)}, {{"eps", 1e-5}, {"heads", int64_t{3}}});
+     },
+     40},
+    {"rms_norm",
+     [](Builder& b) {
+       return b.emit(Op::rms_norm, {x3(b, 7, 40), vec(b, "g.weight", 40)}, {{"eps", 1e-6}});
+     },
+     40},
+    {"rms_norm_heads",
+     [](Builder& b) {
+       return b.emit(Op::rms_norm, {x3(b, 7, 120), vec(b, "g.weight", 40)}, {{"eps", 1e-6}, {"heads", int64_t{3}}});
+     },
+     40},
     {"rms_norm_rotary",
      [](Builder& b) {
-       return b.emit(Op::rms_norm, {x3(b, 7, 126), vec(b, "g.weight", 42), b.input("t", DType::float32, {7, 42})}, {{"eps", 1e-6}, {"heads", int64_t{3}}});
+       return b.emit(Op::rms_norm, {x3(b, 7, 126), vec(b, "g.weight", 42), b.input("t", DType::float32, {7, 42})},
+                     {{"eps", 1e-6}, {"heads", int64_t{3}}});
      },
      42},
-    {"rotary", [](Builder& b) { return b.emit(Op::rotary, {x3(b, 7, 108), b.input("t", DType::float32, {7, 36})}, {{"heads", int64_t{3}}}); }, 4},
-    {"depth_to_space", [](Builder& b) { return b.emit(Op::depth_to_space, {x4(b, 12)}, {{"block", int64_t{2}}}); }, 1},
-    {"center_crop", [](Builder& b) { return b.emit(Op::center_crop, {b.input("t", b.dtype(), {64, 12}), x4(b, 3, 5, 4)}); }, 1},
+    {"rotary",
+     [](Builder& b) {
+       return b.emit(Op::rotary, {x3(b, 7, 108), b.input("t", DType::float32, {7, 36})}, {{"heads", int64_t{3}}});
+     },
+     4},
+    {"depth_to_space",
+     [](Builder& b) {
+       return b.emit(Op::depth_to_space, {x4(b, 12)}, {{"block", int64_t{2}}});
+     },
+     1},
+    {"center_crop",
+     [](Builder& b) {
+       return b.emit(Op::center_crop, {b.input("t", b.dtype(), {64, 12}), x4(b, 3, 5, 4)});
+     },
+     1},
     {"rotary_table",
      [](Builder& b) {
        const Value positions = b.affine(b.input("p", DType::float32, {9, 3}), 50, 0);
@@ -73,7 +141,11 @@ const OpCase kCases[] = {
      },
      1},
     {"attention_bias_of_heads",
-     [](Builder& b) { const Value x = x3(b, 13, 48); return b.attention(x, x, x, b.input("m", DType::float32, {1, 3, 13, 13}), 3, 1, false); }, 48},
+     [](Builder& b) {
+       const Value x = x3(b, 13, 48);
+       return b.attention(x, x, x, b.input("m", DType::float32, {1, 3, 13, 13}), 3, 1, false);
+     },
+     48},
     {"attention_bias_of_images_and_heads",
      [](Builder& b) {
        const Value q = x3(b, 6, 80), k = x3(b, 13, 80, "k");
@@ -81,28 +153,67 @@ const OpCase kCases[] = {
      },
      80},
     {"softmax", [](Builder& b) { return b.emit(Op::softmax, {x3(b, 7, 33)}); }, 33},
-    {"attention_self", [](Builder& b) { const Value x = x3(b, 20, 64); return b.attention(x, x, x, {}, 2, 0.18, false); }, 64},
-    {"attention_causal", [](Builder& b) { const Value x = x3(b, 19, 48); return b.attention(x, x, x, {}, 2, 0.2, true); }, 48},
+    {"attention_self",
+     [](Builder& b) {
+       const Value x = x3(b, 20, 64);
+       return b.attention(x, x, x, {}, 2, 0.18, false);
+     },
+     64},
+    {"attention_causal",
+     [](Builder& b) {
+       const Value x = x3(b, 19, 48);
+       return b.attention(x, x, x, {}, 2, 0.2, true);
+     },
+     48},
     {"attention_mask",
-     [](Builder& b) { return b.attention(x3(b, 6, 80), x3(b, 13, 80, "k"), x3(b, 13, 80, "v"), b.input("m", DType::float32, {6, 13}), 2, 0.16, false); }, 80},
-    {"upsample_nearest", [](Builder& b) { return b.emit(Op::upsample_nearest, {x4(b, 8), b.input("like", b.dtype(), {2, 11, 10, 3})}); }, 1},
-    {"concat", [](Builder& b) { return b.concat({x3(b, 5, 8), x3(b, 5, 3, "k")}, -1); }, 1},
-    {"expand_rows", [](Builder& b) { return b.emit(Op::expand_rows, {b.input("x", b.dtype(), {1, 24}), x3(b, 5, 8, "like")}); }, 1},
-    {"slice_like", [](Builder& b) { return b.emit(Op::slice, {x3(b, 5, 8), b.input("like", b.dtype(), {4, 3})}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}}); }, 1},
-    {"add_table_and_rows", [](Builder& b) { return b.add(b.input("t", b.dtype(), {5, 1, 24}), b.input("r", b.dtype(), {3, 24})); }, 1},
+     [](Builder& b) {
+       return b.attention(x3(b, 6, 80), x3(b, 13, 80, "k"), x3(b, 13, 80, "v"), b.input("m", DType::float32, {6, 13}), 2, 0.16, false);
+     },
+     80},
+    {"upsample_nearest",
+     [](Builder& b) {
+       return b.emit(Op::upsample_nearest, {x4(b, 8), b.input("like", b.dtype(), {2, 11, 10, 3})});
+     },
+     1},
+    {"concat",
+     [](Builder& b) {
+       return b.concat({x3(b, 5, 8), x3(b, 5, 3, "k")}, -1);
+     },
+     1},
+    {"expand_rows",
+     [](Builder& b) {
+       return b.emit(Op::expand_rows, {b.input("x", b.dtype(), {1, 24}), x3(b, 5, 8, "like")});
+     },
+     1},
+    {"slice_like",
+     [](Builder& b) {
+       return b.emit(Op::slice, {x3(b, 5, 8), b.input("like", b.dtype(), {4, 3})}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}});
+     },
+     1},
+    {"add_table_and_rows",
+     [](Builder& b) {
+       return b.add(b.input("t", b.dtype(), {5, 1, 24}), b.input("r", b.dtype(), {3, 24}));
+     },
+     1},
     {"slice_last_like",
      [](Builder& b) {
-       return b.emit(Op::slice, {x3(b, 5, 8), b.input("like", b.dtype(), {4, 3})}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}, {"back", int64_t{1}}});
+       return b.emit(Op::slice, {x3(b, 5, 8), b.input("like", b.dtype(), {4, 3})},
+                     {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}, {"back", int64_t{1}}});
      },
      1},
     {"slice_rows", [](Builder& b) { return b.slice(x3(b, 5, 8), 1, 1, -1); }, 1},
     {"tile",
      [](Builder& b) {
-       return b.emit(Op::tile, {x3(b, 5, 24), b.input("k", b.dtype(), {2, 1, 24}), b.input("s", b.dtype(), {24})},
-                     {{"program", "t0=affine i0 scale=0.5 shift=1;t1=mul t0 i1;t2=add t1 i2;t3=silu t2"}, {"to", std::string(dtype_name(b.dtype()))}});
+       return b.emit(
+           Op::tile, {x3(b, 5, 24), b.input("k", b.dtype(), {2, 1, 24}), b.input("s", b.dtype(), {24})},
+           {{"program", "t0=affine i0 scale=0.5 shift=1;t1=mul t0 i1;t2=add t1 i2;t3=silu t2"}, {"to", std::string(dtype_name(b.dtype()))}});
      },
      4},
-    {"broadcast_positions", [](Builder& b) { return b.add(x3(b, 7, 16), b.input("p", b.dtype(), {7, 16})); }, 1},
+    {"broadcast_positions",
+     [](Builder& b) {
+       return b.add(x3(b, 7, 16), b.input("p", b.dtype(), {7, 16}));
+     },
+     1},
 };
 
 class NamedOps : public testing::TestWithParam<std::tuple<OpCase, DType>> {};
@@ -146,8 +257,11 @@ TEST_P(NamedOps, EveryKernelOfTheCpuMatchesTheMeaning) {
   EXPECT_GT(ran, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, NamedOps, testing::Combine(testing::ValuesIn(kCases), testing::Values(DType::float32, DType::bfloat16, DType::float16)),
-                         [](const auto& info) { return std::string(std::get<0>(info.param).name) + "_" + std::string(dtype_name(std::get<1>(info.param))); });
+INSTANTIATE_TEST_SUITE_P(Cases, NamedOps,
+                         testing::Combine(testing::ValuesIn(kCases), testing::Values(DType::float32, DType::bfloat16, DType::float16)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param).name) + "_" + std::string(dtype_name(std::get<1>(info.param)));
+                         });
 
 }  // namespace
 }  // namespace vivace

@@ -24,8 +24,8 @@ enum class From { floats, quantize_rows, layer_norm, geglu };
 struct QuantizedCase {
   const char* name;
   From from;
-  Attrs attrs;                       // of the linear
-  DType stored = DType::float32;     // of its weight
+  Attrs attrs;                    // of the linear
+  DType stored = DType::float32;  // of its weight
   bool geglu = false, residual = false;
   friend void PrintTo(const QuantizedCase& c, std::ostream* out) { *out << c.name; }
 };
@@ -33,7 +33,12 @@ struct QuantizedCase {
 const Attrs kDynamic{{"compute", "int8_dynamic"}}, kDynamicRows{{"compute", "int8_dynamic"}, {"to", "float32"}};
 const QuantizedCase kCases[] = {
     {"dynamic", From::floats, kDynamic},
-    {"dynamic_separate_epilogue", From::floats, {{"compute", "int8_dynamic"}, {"epilogue", "separate"}, {"act", "silu"}}, DType::float32, false, true},
+    {"dynamic_separate_epilogue",
+     From::floats,
+     {{"compute", "int8_dynamic"}, {"epilogue", "separate"}, {"act", "silu"}},
+     DType::float32,
+     false,
+     true},
     {"dynamic_stored_int8", From::floats, kDynamic, DType::int8},
     {"dynamic_geglu", From::floats, kDynamic, DType::float32, true},
     {"dynamic_geglu_separate_epilogue", From::floats, {{"compute", "int8_dynamic"}, {"epilogue", "separate"}}, DType::float32, true},
@@ -57,10 +62,15 @@ Value rows_of(Builder& b, const QuantizedCase& c, bool quantized) {
   Attrs attrs;
   if (quantized) attrs.set("quantize", int64_t{1});
   switch (c.from) {
-    case From::floats: return x;
-    case From::quantize_rows: return quantized ? b.emit(Op::quantize_rows, {x}) : x;
-    case From::geglu: return b.emit(Op::geglu, {x}, attrs);
-    case From::layer_norm: attrs.set("eps", 1e-5); return b.emit(Op::layer_norm, {x, b.weight("g", {kFeatures}), b.weight("h", {kFeatures})}, attrs);
+    case From::floats:
+      return x;
+    case From::quantize_rows:
+      return quantized ? b.emit(Op::quantize_rows, {x}) : x;
+    case From::geglu:
+      return b.emit(Op::geglu, {x}, attrs);
+    case From::layer_norm:
+      attrs.set("eps", 1e-5);
+      return b.emit(Op::layer_norm, {x, b.weight("g", {kFeatures}), b.weight("h", {kFeatures})}, attrs);
   }
   return x;
 }
@@ -77,7 +87,9 @@ Graph graph_of(const QuantizedCase& c) {
 Tensor run(Graph graph, const std::shared_ptr<Device>& device, const Tensors& values) {
   const auto plan = std::make_shared<const Plan>(compile(std::move(graph), *device, {}));
   ConstantStore store(device);
-  const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes { return {values.at(name).dtype(), values.at(name).data()}; },
+  const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes {
+                               return {values.at(name).dtype(), values.at(name).data()};
+                             },
                              .release = [](const std::string&) {}};
   Request request;
   Session session(plan, *device, store, weights, request);
@@ -108,8 +120,10 @@ void store_weight(const Tensor& floats, DType stored, Tensors& values, Tensor& m
     s.floats()[static_cast<size_t>(r)] = row.scale();
     for (int64_t i = r * k; i < (r + 1) * k; ++i) {
       const float x = floats.as<float>()[i];
-      if (stored == DType::int8) w.as<int8_t>()[i] = row.int8(x);
-      else w.as<f8e4m3>()[i] = row.float8(x);
+      if (stored == DType::int8)
+        w.as<int8_t>()[i] = row.int8(x);
+      else
+        w.as<f8e4m3>()[i] = row.float8(x);
       meant.as<float>()[i] = row.scale() * (stored == DType::int8 ? static_cast<float>(w.as<int8_t>()[i]) : static_cast<float>(w.as<f8e4m3>()[i]));
     }
   }
@@ -121,12 +135,16 @@ void store_weight(const Tensor& floats, DType stored, Tensors& values, Tensor& m
 double variance(const QuantizedCase& c, const float* a, const float* w) {
   const bool dynamic = c.attrs.text("compute") == "int8_dynamic", kept = c.stored != DType::float32;
   const DType storage = dynamic || c.attrs.text("weight_storage") == "int8" ? DType::int8 : DType::float8_e4m3;
-  const double step_a = dynamic ? absmax(a, kFeatures) / 127.0 : 0, step_w = kept ? 0 : NarrowRow(storage, std::max(absmax(w, kFeatures), dynamic ? largest_pair(w, kFeatures) : 0.f)).scale();
+  const double step_a = dynamic ? absmax(a, kFeatures) / 127.0 : 0,
+               step_w = kept ? 0 : NarrowRow(storage, std::max(absmax(w, kFeatures), dynamic ? largest_pair(w, kFeatures) : 0.f)).scale();
   double sum = 0;
   for (int64_t i = 0; i < kFeatures; ++i) {
     // int8: half a step at most. float8_e4m3: half of the last of three fraction bits, 2^-4 of the value.
-    const double error_w = storage == DType::int8 ? step_w / 2 : (kept ? 0 : std::max(std::abs(static_cast<double>(w[i])) * 0x1p-4, step_w * 0x1p-10));
-    sum += (static_cast<double>(w[i]) * w[i] * step_a * step_a / 4 + static_cast<double>(a[i]) * a[i] * error_w * error_w + step_a * step_a * error_w * error_w / 4) / 3;
+    const double error_w =
+        storage == DType::int8 ? step_w / 2 : (kept ? 0 : std::max(std::abs(static_cast<double>(w[i])) * 0x1p-4, step_w * 0x1p-10));
+    sum += (static_cast<double>(w[i]) * w[i] * step_a * step_a / 4 + static_cast<double>(a[i]) * a[i] * error_w * error_w +
+            step_a * step_a * error_w * error_w / 4) /
+           3;
   }
   return sum;
 }
@@ -136,8 +154,11 @@ class QuantizedOps : public testing::TestWithParam<QuantizedCase> {};
 TEST_P(QuantizedOps, CpuMatchesTheMeaning) {
   const QuantizedCase& c = GetParam();
   const int64_t n = c.geglu ? 2 * kOut : kOut;
-  Tensors values{{"x", normal(1, {1, kRows, c.from == From::geglu ? 2 * kFeatures : kFeatures})}, {"b", normal(3, {n})}, {"r", normal(4, {1, kRows, kOut})},
-                 {"g", normal(5, {kFeatures})}, {"h", normal(6, {kFeatures})}};
+  Tensors values{{"x", normal(1, {1, kRows, c.from == From::geglu ? 2 * kFeatures : kFeatures})},
+                 {"b", normal(3, {n})},
+                 {"r", normal(4, {1, kRows, kOut})},
+                 {"g", normal(5, {kFeatures})},
+                 {"h", normal(6, {kFeatures})}};
   Tensor w;
   store_weight(normal(2, {n, kFeatures}, 0.1f), c.stored, values, w);
   Builder b(DType::float32);

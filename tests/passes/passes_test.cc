@@ -1,5 +1,7 @@
-// Each pass on text, before and after: tests/passes/data/*.ir holds "# pass: name", a graph, "---", the graph that must come out. A node's scope, where a
-// pass looks at it, follows it behind "#". A file without "---" holds a graph that the pass leaves as it is.
+// Each pass on text, before and after: tests/passes/data/*.ir holds "# pass: name", a graph, "---", the graph that must come out. A node's scope,
+// where a pass looks at it, follows it behind "#". A file without "---" holds a graph that the pass leaves as it is.
+#include "passes/passes.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,7 +11,6 @@
 
 #include "base/log.h"
 #include "ops/infer.h"
-#include "passes/passes.h"
 
 namespace vivace {
 namespace {
@@ -22,7 +23,9 @@ void winograd_but_one(Graph& graph) {
 }
 void quantize_as_asked(Graph& graph) {
   CompileOptions options;
-  options.quantize = {{"dynamic", Quantization::int8_dynamic}, {"narrow", Quantization::int8_weight_only}, {"float8", Quantization::float8_weight_only},
+  options.quantize = {{"dynamic", Quantization::int8_dynamic},
+                      {"narrow", Quantization::int8_weight_only},
+                      {"float8", Quantization::float8_weight_only},
                       {"as_it_was", Quantization::none}};
   quantize(graph, options);
 }

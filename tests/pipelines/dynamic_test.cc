@@ -53,8 +53,9 @@ Tensor denoise_once(UNet2DConditionModel& unet, const Size4& s) {
 
 TEST(Dynamic, UNetOfTwentySizesCompilesOnce) {
   // Every size that the three levels divide; batches, prompts and shapes of all kinds.
-  const Size4 sizes[] = {{2, 8, 12, 77}, {1, 8, 8, 77}, {1, 4, 4, 77}, {1, 4, 16, 5}, {2, 12, 4, 1},  {3, 8, 4, 7},  {4, 4, 8, 77}, {1, 16, 16, 77}, {2, 8, 8, 20}, {1, 20, 4, 3},
-                         {1, 4, 20, 77}, {2, 4, 4, 2},  {1, 12, 12, 9}, {4, 4, 4, 4}, {3, 4, 12, 33}, {1, 8, 16, 64}, {1, 16, 8, 77}, {2, 12, 8, 77}, {1, 24, 4, 8}, {2, 8, 12, 77}};
+  const Size4 sizes[] = {{2, 8, 12, 77},  {1, 8, 8, 77},  {1, 4, 4, 77},  {1, 4, 16, 5},  {2, 12, 4, 1}, {3, 8, 4, 7},   {4, 4, 8, 77},
+                         {1, 16, 16, 77}, {2, 8, 8, 20},  {1, 20, 4, 3},  {1, 4, 20, 77}, {2, 4, 4, 2},  {1, 12, 12, 9}, {4, 4, 4, 4},
+                         {3, 4, 12, 33},  {1, 8, 16, 64}, {1, 16, 8, 77}, {2, 12, 8, 77}, {1, 24, 4, 8}, {2, 8, 12, 77}};
   auto dynamic = UNet2DConditionModel::from_pretrained(kModel + "/unet", {.compile = kDynamic});
   auto fixed = UNet2DConditionModel::from_pretrained(kModel + "/unet", {.compile = kStatic});
   denoise_once(dynamic, sizes[0]);
@@ -133,7 +134,9 @@ TEST(Dynamic, TextEncoderCompilesOnce) {
 
 PipelineOutput draw(DiffusionPipeline& pipe, int steps, const char* scheduler = nullptr, StepCallback callback = nullptr) {
   if (scheduler) pipe.set_scheduler(make_scheduler(scheduler, pipe.scheduler().config()));
-  return pipe("a red apple", {.height = 32, .width = 64, .num_inference_steps = steps, .seed = 5, .output_latent = true, .callback_on_step_end = std::move(callback)});
+  return pipe(
+      "a red apple",
+      {.height = 32, .width = 64, .num_inference_steps = steps, .seed = 5, .output_latent = true, .callback_on_step_end = std::move(callback)});
 }
 
 TEST(Loop, TakesNoMemoryAndWaitsForNoDevice) {
@@ -144,7 +147,9 @@ TEST(Loop, TakesNoMemoryAndWaitsForNoDevice) {
     EXPECT_EQ(n.loop_host_device_syncs, 0) << scheduler;
   }
   int looked = 0;
-  EXPECT_EQ(draw(pipe, 4, "euler", [&](const DiffusionPipeline&, int, float, StepState& state) { looked += state.latents.defined(); }).counters.loop_allocations, 0);
+  EXPECT_EQ(draw(pipe, 4, "euler", [&](const DiffusionPipeline&, int, float, StepState& state) { looked += state.latents.defined(); })
+                .counters.loop_allocations,
+            0);
   EXPECT_EQ(looked, 4);
 }
 
@@ -171,7 +176,8 @@ TEST(Loop, AnotherNumberOfStepsResizes) {
 TEST(Loop, ScheduledTimeEmbeddingKeepsTheResult) {
   CompileOptions unscheduled = kStatic;
   unscheduled.disable_passes = {"schedule_time_embedding"};
-  auto with = DiffusionPipeline::from_pretrained(kModel, {.compile = kStatic}), without = DiffusionPipeline::from_pretrained(kModel, {.compile = unscheduled});
+  auto with = DiffusionPipeline::from_pretrained(kModel, {.compile = kStatic}),
+       without = DiffusionPipeline::from_pretrained(kModel, {.compile = unscheduled});
   for (const char* scheduler : {"euler", "heun", "pndm", "dpmpp_2m"}) {
     const Tensor a = draw(with, 4, scheduler).latents, b = draw(without, 4, scheduler).latents;
     EXPECT_LT(distance(a, b), kTolerance * 5 * std::sqrt(8.0)) << scheduler;

@@ -37,7 +37,8 @@ TEST(Loading, TextEncodersAsTransformersStoresThem) {
   const TempFolder folder;
   const auto same = [](const std::string& name) { return name; };
   copy_text_encoder(folder / "bare", [](const std::string& name) { return name.substr(std::string("text_model.").size()); }, {});
-  copy_text_encoder(folder / "whole", same, {"logit_scale", "vision_model.post_layernorm.weight", "visual_projection.weight", "text_projection.weight"});
+  copy_text_encoder(folder / "whole", same,
+                    {"logit_scale", "vision_model.post_layernorm.weight", "visual_projection.weight", "text_projection.weight"});
   const Tensor ids = token_ids({0, 5, 9, 2});
   const ModelOptions options{.cache = {.enabled = false}};
   const Tensor want = CLIPTextModel::from_pretrained(kTextEncoder, options)(ids).last_hidden_state;
@@ -105,7 +106,10 @@ TEST(Loading, PartsThatDoNotFitAreRefusedByName) {
       {"sd1", {{"unet/config.json", {{"out_channels", 8}}}}, {}, {"/unet ", "/vae ", "out_channels"}},
       {"sd1", {{"vae/config.json", {{"out_channels", 4}}}}, {}, {"/vae ", "expected 3"}},
       {"sd1", {{"unet/config.json", {{"cross_attention_dim", 48}}}}, {}, {"/text_encoder ", "/unet ", "48"}},
-      {"sdxl_two_levels", {{"model_index.json", {{"_class_name", "StableDiffusionPipeline"}}}, {"unet/config.json", {{"cross_attention_dim", 32}}}}, {}, {"/unet ", "text_time"}},
+      {"sdxl_two_levels",
+       {{"model_index.json", {{"_class_name", "StableDiffusionPipeline"}}}, {"unet/config.json", {{"cross_attention_dim", 32}}}},
+       {},
+       {"/unet ", "text_time"}},
       {"sdxl_two_levels", {{"unet/config.json", {{"addition_embed_type", nullptr}}}}, {}, {"/unet ", "addition_embed_type"}},
       {"sdxl_two_levels", {{"text_encoder_2/config.json", {{"projection_dim", 48}}}}, {}, {"/text_encoder_2 ", "/unet ", "48"}},
   };
@@ -126,7 +130,8 @@ TEST(Loading, ASchedulerThatIsNotSupportedCanBeReplaced) {
   const nlohmann::json overrides{{"model_index.json", {{"scheduler", {"diffusers", "DEISMultistepScheduler"}}}}};
   const fs::path model = checkpoint({{"checkpoint", "configs/sd1"}, {"overrides", overrides}, {"weights_seed", 0}}, folder.path());
   const std::string message = message_of<UserError>([&] { DiffusionPipeline::from_pretrained(model, {.cache = {.enabled = false}}); });
-  for (const char* word : {"scheduler/scheduler_config.json", "DEISMultistepScheduler", "--scheduler"}) EXPECT_NE(message.find(word), std::string::npos) << message;
+  for (const char* word : {"scheduler/scheduler_config.json", "DEISMultistepScheduler", "--scheduler"})
+    EXPECT_NE(message.find(word), std::string::npos) << message;
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, {.cache = {.enabled = false}, .scheduler = "euler"});
   EXPECT_EQ(pipe.scheduler().class_name(), "EulerDiscreteScheduler");
   EXPECT_NE(pipe.scheduler().config().find("\"beta_start\": 0.00085"), std::string::npos) << "the checkpoint's: " << pipe.scheduler().config();

@@ -19,9 +19,13 @@ using cpu::isa_name;
 using cpu::kHighestIsa;
 using cpu::limit_isa;
 
-DiffusionPipeline emoji(const PretrainedOptions& options = {}) { return DiffusionPipeline::from_pretrained(VIVACE_SOURCE_DIR "/assets/emoji-xl", options); }
+DiffusionPipeline emoji(const PretrainedOptions& options = {}) {
+  return DiffusionPipeline::from_pretrained(VIVACE_SOURCE_DIR "/assets/emoji-xl", options);
+}
 
-Tensor picture(DiffusionPipeline& pipe) { return pipe("a red apple", {.height = 64, .width = 64, .num_inference_steps = 2, .seed = 7}).images[0].tensor(); }
+Tensor picture(DiffusionPipeline& pipe) {
+  return pipe("a red apple", {.height = 64, .width = 64, .num_inference_steps = 2, .seed = 7}).images[0].tensor();
+}
 
 double distance(const Tensor& a, const Tensor& b) {
   EXPECT_EQ(a.shape(), b.shape());
@@ -31,7 +35,8 @@ double distance(const Tensor& a, const Tensor& b) {
 }
 
 TEST(PipelineOptions, CompiledPictureIsTheEagerOne) {
-  DiffusionPipeline eager = emoji(), compiled = emoji({.compile = {.mode = CompileMode::max_autotune, .fullgraph = true, .error_budget = 0, .autotune_seconds = 0}});
+  DiffusionPipeline eager = emoji(),
+                    compiled = emoji({.compile = {.mode = CompileMode::max_autotune, .fullgraph = true, .error_budget = 0, .autotune_seconds = 0}});
   EXPECT_LT(distance(picture(eager), picture(compiled)), 1e-4);
 }
 
@@ -41,9 +46,11 @@ std::vector<bool> compiled(DiffusionPipeline& pipe) {
   auto& vae = static_cast<VAEComponent&>(pipe.vae().component());
   Request request;
   const auto fused = [](const Plan& plan) {
-    return std::ranges::any_of(plan.step, [](const PlanStep& s) { return s.op == Op::geglu_linear || (s.op == Op::group_norm && s.attrs.has("act")); });
+    return std::ranges::any_of(plan.step,
+                               [](const PlanStep& s) { return s.op == Op::geglu_linear || (s.op == Op::group_norm && s.attrs.has("act")); });
   };
-  return {fused(unet.lease(unet.request({1, 8, 8, 77}), request)->plan()), fused(vae.lease(vae.decode_request(1, 8, 8, DType::float32), request)->plan()),
+  return {fused(unet.lease(unet.request({1, 8, 8, 77}), request)->plan()),
+          fused(vae.lease(vae.decode_request(1, 8, 8, DType::float32), request)->plan()),
           fused(vae.lease(vae.encode_request(1, 64, 64, DType::float32), request)->plan())};
 }
 

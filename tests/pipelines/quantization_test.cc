@@ -21,7 +21,8 @@ const fs::path kEmoji = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-xl";
 const LinearInfo kQuery{"mid_block.attentions.0.transformer_blocks.0.attn1.to_q", 640, 1280, "BasicTransformerBlock"};
 
 TEST(QuantizeFilter, Terms) {
-  for (const char* yes : {"in>=640", "in=640,out=1280", "out>1279", "out<=1280,in<641", "name~attn1", "class=BasicTransformerBlock, name~mid_block", "all"})
+  for (const char* yes :
+       {"in>=640", "in=640,out=1280", "out>1279", "out<=1280,in<641", "name~attn1", "class=BasicTransformerBlock, name~mid_block", "all"})
     EXPECT_TRUE(parse_quantize_filter(yes)(kQuery)) << yes;
   for (const char* no : {"in>640", "in=640,out=640", "out<1280", "name~attn2", "class=ResnetBlock2D", "dynamic_quant_filter_fn"})
     EXPECT_FALSE(parse_quantize_filter(no)(kQuery)) << no;
@@ -101,7 +102,8 @@ TEST(ApplyDynamicQuant, MeasuredFilterKnowsTheModelsLayers) {
   for (const std::string& name : apply_dynamic_quant(pipe.unet())) EXPECT_TRUE(known.contains(name)) << name;
   // Nothing is timed for weights alone, so the error decides: rounding to 8 bits is far below the bound, and no layer of this model is special.
   const Component& unet = pipe.unet().component();
-  const auto narrow = choose_layers(unet.typical_graph(), {}, Quantization::int8_weight_only, measured_filter(unet.typical_graph(), {}, &unet.weights(), float32, Quantization::int8_weight_only));
+  const auto narrow = choose_layers(unet.typical_graph(), {}, Quantization::int8_weight_only,
+                                    measured_filter(unet.typical_graph(), {}, &unet.weights(), float32, Quantization::int8_weight_only));
   EXPECT_EQ(narrow.size(), known.size());
 }
 
@@ -109,7 +111,8 @@ TEST(ApplyDynamicQuant, MeasuredFilterKnowsTheModelsLayers) {
 TEST(ApplyDynamicQuant, PicturesStayNear) {
   const Image exact = draw(kEmoji);
   for (const char* filter : {"all", "dynamic_quant_filter_fn"})
-    EXPECT_GT(psnr(draw(kEmoji, [&](DiffusionPipeline& pipe) { apply_dynamic_quant(pipe.unet(), parse_quantize_filter(filter)); }), exact), 30) << filter;
+    EXPECT_GT(psnr(draw(kEmoji, [&](DiffusionPipeline& pipe) { apply_dynamic_quant(pipe.unet(), parse_quantize_filter(filter)); }), exact), 30)
+        << filter;
   EXPECT_GT(psnr(draw(kEmoji, [](DiffusionPipeline& pipe) { quantize_weight_only(pipe.unet()); }), exact), 30);
 }
 
@@ -120,7 +123,8 @@ class QuantizedCheckpoint : public testing::Test {
 
   void write(Quantization kind) {
     auto pipe = DiffusionPipeline::from_pretrained(kEmoji);
-    write_quantized_checkpoint(kEmoji, model_, {.kind = kind, .layers = choose_layers(pipe.unet().component().typical_graph(), {}, kind, quantize_all)});
+    write_quantized_checkpoint(kEmoji, model_,
+                               {.kind = kind, .layers = choose_layers(pipe.unet().component().typical_graph(), {}, kind, quantize_all)});
   }
   fs::path weights() const { return model_ / "unet" / "diffusion_pytorch_model.safetensors"; }
   void edit_config(const nlohmann::json& value) {
@@ -152,14 +156,15 @@ class QuantizedCheckpoint : public testing::Test {
 TEST_F(QuantizedCheckpoint, DrawsWhatQuantisingAtLoadDraws) {
   write(Quantization::int8_dynamic);
   EXPECT_LT(fs::file_size(weights()), fs::file_size(kEmoji / "unet" / "diffusion_pytorch_model.safetensors") * 4 / 5);
-  const Tensor loaded = draw(model_).tensor(), quantised = draw(kEmoji, [](DiffusionPipeline& pipe) { apply_dynamic_quant(pipe.unet(), quantize_all); }).tensor();
+  const Tensor loaded = draw(model_).tensor(),
+               quantised = draw(kEmoji, [](DiffusionPipeline&pipe) { apply_dynamic_quant(pipe.unet(), quantize_all); }).tensor();
   EXPECT_EQ(std::memcmp(loaded.data(), quantised.data(), loaded.bytes()), 0);
 }
 
 TEST_F(QuantizedCheckpoint, Float8WeightsAreReadBack) {
   write(Quantization::float8_weight_only);
   const Tensor loaded = draw(model_).tensor(),
-               quantised = draw(kEmoji, [](DiffusionPipeline& pipe) { quantize_weight_only(pipe.unet(), DType::float8_e4m3); }).tensor();
+               quantised = draw(kEmoji, [](DiffusionPipeline&pipe) { quantize_weight_only(pipe.unet(), DType::float8_e4m3); }).tensor();
   EXPECT_EQ(std::memcmp(loaded.data(), quantised.data(), loaded.bytes()), 0);
 }
 
@@ -186,7 +191,9 @@ TEST_F(QuantizedCheckpoint, WrongConfigsAreRefused) {
 
 TEST_F(QuantizedCheckpoint, OnlyLinearLayersMayBeNarrow) {
   write(Quantization::int8_dynamic);
-  rewrite([&](const std::string& name, Tensor t) { return name == "conv_in.weight" ? Tensor::view(t.shape(), DType::int8, t.data(), std::make_shared<Tensor>(t)) : t; });
+  rewrite([&](const std::string& name, Tensor t) {
+    return name == "conv_in.weight" ? Tensor::view(t.shape(), DType::int8, t.data(), std::make_shared<Tensor>(t)) : t;
+  });
   EXPECT_NE(refusal().find("conv_in.weight"), std::string::npos) << refusal();
   EXPECT_NE(message_of<UserError>([&] { write_quantized_checkpoint(model_, folder_ / "again", {}); }).find("already"), std::string::npos);
 }

@@ -70,7 +70,8 @@ TEST(Requests, ManyThreadsGetThePicturesTheyWouldGetAlone) {
     wanted.back().latents = std::move(alone.latents);
     wanted.back().picture = alone.images[0].tensor();
   }
-  const auto fresh = DiffusionPipeline::from_pretrained(kModel, {.compile = {.mode = CompileMode::default_}});  // nothing compiled: they meet there too
+  const auto fresh =
+      DiffusionPipeline::from_pretrained(kModel, {.compile = {.mode = CompileMode::default_}});  // nothing compiled: they meet there too
   std::vector<std::jthread> threads;
   for (const Wanted& w : wanted)
     threads.emplace_back([&] {

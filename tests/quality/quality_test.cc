@@ -79,7 +79,9 @@ TEST(Quality, LatentsAsVectors) {
   EXPECT_DOUBLE_EQ(relative_rms(a, zero), 1);
   EXPECT_DOUBLE_EQ(relative_rms(a, Tensor::from({3, 5})), 0.2);
   EXPECT_EQ(relative_rms(zero, a), std::numeric_limits<double>::infinity());
-  EXPECT_EQ(message_of<UsageError>([&] { relative_rms(a, Tensor::from({1, 2, 3})); }),
+  EXPECT_EQ(message_of<UsageError>([&] {
+              relative_rms(a, Tensor::from({1, 2, 3}));
+            }),
             "tensors of shape [2] and [3] can't be compared: expected one shape");
 }
 

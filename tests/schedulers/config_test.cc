@@ -79,7 +79,8 @@ TEST(SchedulerConfigs, OverridesWin) {
 
 TEST(SchedulerConfigs, AnOverrideThatTheClassDoesNotDeclareIsDropped) {
   // A field of the config itself is carried on, and some classes look at it there.
-  const auto dpm = DPMSolverMultistepScheduler::from_config(R"({"sigma_min": 0.05})", R"({"sigma_min": 0.5, "sigma_max": 9, "use_karras_sigmas": true})");
+  const auto dpm =
+      DPMSolverMultistepScheduler::from_config(R"({"sigma_min": 0.05})", R"({"sigma_min": 0.5, "sigma_max": 9, "use_karras_sigmas": true})");
   EXPECT_EQ(fields(*dpm)["sigma_min"], 0.05);
   EXPECT_FALSE(fields(*dpm).contains("sigma_max"));
   const auto same = DPMSolverMultistepScheduler::from_config(R"({"sigma_min": 0.05})", R"({"use_karras_sigmas": true})");

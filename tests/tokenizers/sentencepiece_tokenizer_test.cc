@@ -96,10 +96,11 @@ TEST(SentencePieceTokenizer, refuses_what_is_none) {
   write_text(temp.path() / "spiece.model", "no model");
   EXPECT_NE(message().find("spiece.model: no model of sentencepiece"), std::string::npos) << message();
   fs::remove(temp.path() / "spiece.model");
-  for (const char* text : {"[]", "{}", "{\"model\": 1}", R"({"model": {"type": "Unigram"}})", R"({"model": {"type": "Unigram", "vocab": [["a"]], "unk_id": 0}})",
-                           R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 7}})", R"({"model": {"type": "WordPiece"}})",
-                           R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 0}, "normalizer": {"precompiled_charsmap": "!"}})",
-                           R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})"}) {
+  for (const char* text :
+       {"[]", "{}", "{\"model\": 1}", R"({"model": {"type": "Unigram"}})", R"({"model": {"type": "Unigram", "vocab": [["a"]], "unk_id": 0}})",
+        R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 7}})", R"({"model": {"type": "WordPiece"}})",
+        R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 0}, "normalizer": {"precompiled_charsmap": "!"}})",
+        R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})"}) {
     write_text(temp.path() / "tokenizer.json", text);
     EXPECT_NE(message().find("tokenizer.json"), std::string::npos) << text << ": " << message();
   }

@@ -3,8 +3,8 @@
 
 #include <map>
 
-#include "golden.h"
 #include "base/utf8.h"
+#include "golden.h"
 #include "tokenizers/byte_pair_encoding.h"
 #include "tokenizers/unicode.h"
 #include "tokenizers/vocabulary.h"

@@ -35,11 +35,13 @@ class TransformerPipelines : public testing::TestWithParam<golden::Case> {
     DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(checkpoint(item, folder), options);
     ASSERT_EQ(pipe.class_name(), item.at("pipeline"));
     CallOptions call = call_options(item.at("call"));
-    // The network's own rounding (as in tests/models), once a step, amplified by guidance with a negative prompt: the difference of two predictions of about
-    // the same size is multiplied by its scale. Embedded guidance amplifies nothing.
+    // The network's own rounding (as in tests/models), once a step, amplified by guidance with a negative prompt: the difference of two predictions
+    // of about the same size is multiplied by its scale. Embedded guidance amplifies nothing.
     const bool aura = item.at("pipeline") == "AuraFlowPipeline";
     const double guidance = std::max(1., aura ? item.at("call").value("guidance_scale", 3.5) : item.at("call").value("true_cfg_scale", 1.));
-    const auto tolerance = [&](int steps) { return std::min(1e-3, 5 * std::sqrt(10.0 * 1000) * 0x1p-24 * guidance * std::sqrt(static_cast<double>(steps))); };
+    const auto tolerance = [&](int steps) {
+      return std::min(1e-3, 5 * std::sqrt(10.0 * 1000) * 0x1p-24 * guidance * std::sqrt(static_cast<double>(steps)));
+    };
     call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
       if (const std::string name = "latents." + std::to_string(step); outputs.contains(name)) {
         EXPECT_LT(golden::relative_error(outputs.at(name), kData, state.latents), tolerance(step + 1)) << name;
@@ -57,7 +59,8 @@ class TransformerPipelines : public testing::TestWithParam<golden::Case> {
 TEST_P(TransformerPipelines, EagerMatchesDiffusers) { check(CompileMode::off); }
 TEST_P(TransformerPipelines, CompiledMatchesDiffusers) { check(CompileMode::default_); }
 
-INSTANTIATE_TEST_SUITE_P(Golden, TransformerPipelines, testing::ValuesIn(cases()), [](const auto& info) { return info.param.at("name").template get<std::string>(); });
+INSTANTIATE_TEST_SUITE_P(Golden, TransformerPipelines, testing::ValuesIn(cases()),
+                         [](const auto& info) { return info.param.at("name").template get<std::string>(); });
 
 std::string refusal(DiffusionPipeline& pipe, const CallOptions& options) {
   return message_of<UsageError>([&] { pipe("a red apple", options); });

@@ -83,13 +83,12 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   std::vector<std::string> arguments = given(app, [&](const std::string& name) { return !is_one_of(name, kOwn) && !is_one_of(name, accelerations); });
   if (common.pin_threads) arguments.push_back("--pin-threads");
   Progress progress(!common.quiet && !common.json, "run");
-  Report report =
-      measure({.contestants = contestants(app, o),
-               .arguments = std::move(arguments),
-               .prompts = prompts,
-               .seed = o.seed,
-               .runs = o.runs,
-               .on_turn = [&](int done, int turns, double seconds) { progress.step(done, turns, seconds); }});
+  Report report = measure({.contestants = contestants(app, o),
+                           .arguments = std::move(arguments),
+                           .prompts = prompts,
+                           .seed = o.seed,
+                           .runs = o.runs,
+                           .on_turn = [&](int done, int turns, double seconds) { progress.step(done, turns, seconds); }});
   progress.end();
   report.program = "vivace";
   report.version = VIVACE_VERSION;

@@ -45,7 +45,8 @@ double Trial::seconds(const PretrainedOptions& setting) {
   call_.seed = seed_;
   // A setting's first call prepares the weights, in the first step and in decoding: a short one, where the call may be shortened, is not timed.
   CallOptions first = call_;
-  if (first.timesteps.empty() && first.sigmas.empty() && !first.denoising_end) first.num_inference_steps = std::min(first.num_inference_steps.value_or(2), 2);
+  if (first.timesteps.empty() && first.sigmas.empty() && !first.denoising_end)
+    first.num_inference_steps = std::min(first.num_inference_steps.value_or(2), 2);
   pipe(prompts_[0], first);
   const Timings timings = pipe(prompts_[0], call_).timings;
   // The fastest of many equal steps: what others on the machine take away only ever adds.

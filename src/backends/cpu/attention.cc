@@ -12,14 +12,23 @@ namespace {
 AttentionShape shape_of(const KernelCall& call) {
   const Shape &q = call.in[0]->shape, &k = call.in[1]->shape;
   const int64_t heads = call.attrs->integer("heads");
-  return {.batch = q[0], .heads = heads, .q_len = q[1], .kv_len = k[1], .head_dim = q[2] / heads, .dtype = call.in[0]->dtype,
-          .causal = call.attrs->integer("causal") != 0, .mask = call.has(3), .scale = static_cast<float>(call.attrs->real("scale"))};
+  return {.batch = q[0],
+          .heads = heads,
+          .q_len = q[1],
+          .kv_len = k[1],
+          .head_dim = q[2] / heads,
+          .dtype = call.in[0]->dtype,
+          .causal = call.attrs->integer("causal") != 0,
+          .mask = call.has(3),
+          .scale = static_cast<float>(call.attrs->real("scale"))};
 }
 
 TokenStrides strides_of(const Operand& o) { return {o.shape[1] * o.row_pitch(), o.row_pitch()}; }
 
 template <size_t index>
-const AttentionBackend& sdp() { return attention_backends()[index]; }
+const AttentionBackend& sdp() {
+  return attention_backends()[index];
+}
 
 constexpr size_t kMath = 3;  // in the order of attention_backends()
 template <size_t index>
@@ -36,12 +45,20 @@ Refusal refuse(const KernelCall& call) {
 }
 
 template <size_t index>
-size_t workspace_bytes(const KernelCall& call) { return sdp<index>().workspace_bytes(shape_of(call), num_threads()); }
+size_t workspace_bytes(const KernelCall& call) {
+  return sdp<index>().workspace_bytes(shape_of(call), num_threads());
+}
 
 template <size_t index>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
-  AttentionArgs args{.q = buffers.in[0], .k = buffers.in[1], .v = buffers.in[2], .out = buffers.out, .q_strides = strides_of(*call.in[0]),
-                     .k_strides = strides_of(*call.in[1]), .v_strides = strides_of(*call.in[2]), .out_strides = strides_of(call.out)};
+  AttentionArgs args{.q = buffers.in[0],
+                     .k = buffers.in[1],
+                     .v = buffers.in[2],
+                     .out = buffers.out,
+                     .q_strides = strides_of(*call.in[0]),
+                     .k_strides = strides_of(*call.in[1]),
+                     .v_strides = strides_of(*call.in[2]),
+                     .out_strides = strides_of(call.out)};
   if (call.has(3)) {
     args.mask = static_cast<const float*>(buffers.in[3]);
     args.mask_query = call.in[3]->row_pitch();
@@ -56,8 +73,15 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 
 template <size_t index>
 constexpr KernelEntry entry(std::string_view name, std::string_view kind) {
-  return {.name = name, .op = Op::attention, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
-          .strided_in = true, .strided_out = true, .plain = sdp_is_plain<index>, .kind = kind};
+  return {.name = name,
+          .op = Op::attention,
+          .refuse = refuse<index>,
+          .bind = bind<index>,
+          .workspace_bytes = workspace_bytes<index>,
+          .strided_in = true,
+          .strided_out = true,
+          .plain = sdp_is_plain<index>,
+          .kind = kind};
 }
 
 // In the order of attention_backends().

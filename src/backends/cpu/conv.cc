@@ -27,11 +27,13 @@ bool multiplies_bf16(const KernelCall& call) {
 
 ConvSpec spec_of(const KernelCall& call, const ConvKernel& kernel) {
   const Operand& w = *call.in[slots_of(call.op).weight];
-  ConvSpec spec{.in_channels = w.shape[1], .out_channels = w.shape[0], .kernel = static_cast<int>(w.shape[2]),
-                .stride = static_cast<int>(call.attrs->integer("stride", 1)), .act = call.in[0]->dtype};
+  ConvSpec spec{.in_channels = w.shape[1],
+                .out_channels = w.shape[0],
+                .kernel = static_cast<int>(w.shape[2]),
+                .stride = static_cast<int>(call.attrs->integer("stride", 1)),
+                .act = call.in[0]->dtype};
   const auto& pad = call.attrs->integers("padding");
-  if (pad.size() == 4)
-    spec.pad = {static_cast<int>(pad[0]), static_cast<int>(pad[1]), static_cast<int>(pad[2]), static_cast<int>(pad[3])};
+  if (pad.size() == 4) spec.pad = {static_cast<int>(pad[0]), static_cast<int>(pad[1]), static_cast<int>(pad[2]), static_cast<int>(pad[3])};
   if (call.op == Op::upsample_conv2d) {
     spec.upsample2x = true;
     spec.pad = {1, 1, 1, 1};
@@ -59,7 +61,9 @@ Refusal refuse_winograd(const ConvKernel& kernel, const ConvSpec& spec, double b
 }
 
 template <size_t index>
-const ConvKernel& kernel() { return conv_kernels()[index]; }
+const ConvKernel& kernel() {
+  return conv_kernels()[index];
+}
 
 template <size_t index>
 Refusal refuse(const KernelCall& call) {
@@ -89,8 +93,10 @@ template <size_t index>
 std::vector<std::string> variants(const KernelCall&) {
   std::vector<std::string> texts;
   for (int cache_kib : {128, 256, 512, 1024}) {
-    if (kernel<index>().int16) texts.push_back(cat("cache_kib=", cache_kib));
-    else for (int shared : {0, 1}) texts.push_back(cat("cache_kib=", cache_kib, " shared=", shared));
+    if (kernel<index>().int16)
+      texts.push_back(cat("cache_kib=", cache_kib));
+    else
+      for (int shared : {0, 1}) texts.push_back(cat("cache_kib=", cache_kib, " shared=", shared));
   }
   return texts;
 }
@@ -101,7 +107,9 @@ size_t workspace_bytes(const KernelCall& call) {
   return kernel<index>().plan(spec_of(call, kernel<index>()), isa(), x[0], x[1], x[2], num_threads()).workspace_bytes();
 }
 template <size_t index>
-size_t packed_bytes(const KernelCall& call) { return kernel<index>().packed_bytes(spec_of(call, kernel<index>()), isa()); }
+size_t packed_bytes(const KernelCall& call) {
+  return kernel<index>().packed_bytes(spec_of(call, kernel<index>()), isa());
+}
 template <size_t index>
 void pack(const KernelCall& call, const void* source, const void*, void* packed) {
   kernel<index>().pack(spec_of(call, kernel<index>()), isa(), source, call.in[slots_of(call.op).weight]->dtype, packed);
@@ -130,7 +138,8 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
   const void* packed = buffers.in[slots.weight];
   const ConvSpec spec = spec_of(call, kernel<index>());
   const ConvPlan plan = kernel<index>().plan(spec, isa(), args.n, args.h, args.w, num_threads());
-  return bound([spec, plan, packed, args, workspace = buffers.workspace, level = isa()] { kernel<index>().run(spec, level, plan, packed, args, workspace); });
+  return bound(
+      [spec, plan, packed, args, workspace = buffers.workspace, level = isa()] { kernel<index>().run(spec, level, plan, packed, args, workspace); });
 }
 
 uint8_t traits_of(const ConvKernel& kernel) { return static_cast<uint8_t>((kernel.int16 ? kInt16Products : 0) | (kernel.winograd ? kWinograd : 0)); }
@@ -144,9 +153,20 @@ void add_kernel(std::vector<KernelEntry>& list) {
   for (const Row row : {Row{Op::conv2d, ""}, Row{Op::upsample_conv2d, "upsample_"}}) {
     static std::vector<std::unique_ptr<std::string>> names;
     names.push_back(std::make_unique<std::string>(std::string(row.prefix) + std::string(kernel<index>().name)));
-    list.push_back({.name = *names.back(), .op = row.op, .refuse = refuse<index>, .bind = bind<index>, .workspace_bytes = workspace_bytes<index>,
-                    .packed_input = static_cast<int>(slots_of(row.op).weight), .packed_bytes = packed_bytes<index>, .pack = pack<index>,
-                    .pack_key = pack_key<index>, .strided_in = true, .strided_out = true, .traits = traits_of(kernel<index>()), .parameters = parameters<index>, .variants = variants<index>});
+    list.push_back({.name = *names.back(),
+                    .op = row.op,
+                    .refuse = refuse<index>,
+                    .bind = bind<index>,
+                    .workspace_bytes = workspace_bytes<index>,
+                    .packed_input = static_cast<int>(slots_of(row.op).weight),
+                    .packed_bytes = packed_bytes<index>,
+                    .pack = pack<index>,
+                    .pack_key = pack_key<index>,
+                    .strided_in = true,
+                    .strided_out = true,
+                    .traits = traits_of(kernel<index>()),
+                    .parameters = parameters<index>,
+                    .variants = variants<index>});
   }
 }
 

@@ -1,9 +1,10 @@
 // Elementwise ops, single or fused, as tile programs (kernels/elementwise/tile.h).
+#include "backends/cpu/kernels/elementwise/elementwise.h"
+
 #include <algorithm>
 #include <array>
 
 #include "backends/cpu/entries.h"
-#include "backends/cpu/kernels/elementwise/elementwise.h"
 #include "backends/cpu/kernels/elementwise/tile.h"
 #include "base/log.h"
 #include "ops/tile_program.h"
@@ -23,20 +24,34 @@ struct Tiling {
 
 TileOp tile_op(Op op) {
   switch (elementwise(op)) {
-    case Elementwise::add: return TileOp::add;
-    case Elementwise::sub: return TileOp::sub;
-    case Elementwise::mul: return TileOp::mul;
-    case Elementwise::div: return TileOp::div;
-    case Elementwise::silu: return TileOp::silu;
-    case Elementwise::gelu: return TileOp::gelu;
-    case Elementwise::gelu_tanh: return TileOp::gelu_tanh;
-    case Elementwise::quick_gelu: return TileOp::quick_gelu;
-    case Elementwise::relu: return TileOp::relu;
-    case Elementwise::exp: return TileOp::exp;
-    case Elementwise::rsqrt: return TileOp::rsqrt;
-    case Elementwise::affine: return TileOp::affine;
-    case Elementwise::clamp: return TileOp::clamp;
-    case Elementwise::cast: return TileOp::cast;
+    case Elementwise::add:
+      return TileOp::add;
+    case Elementwise::sub:
+      return TileOp::sub;
+    case Elementwise::mul:
+      return TileOp::mul;
+    case Elementwise::div:
+      return TileOp::div;
+    case Elementwise::silu:
+      return TileOp::silu;
+    case Elementwise::gelu:
+      return TileOp::gelu;
+    case Elementwise::gelu_tanh:
+      return TileOp::gelu_tanh;
+    case Elementwise::quick_gelu:
+      return TileOp::quick_gelu;
+    case Elementwise::relu:
+      return TileOp::relu;
+    case Elementwise::exp:
+      return TileOp::exp;
+    case Elementwise::rsqrt:
+      return TileOp::rsqrt;
+    case Elementwise::affine:
+      return TileOp::affine;
+    case Elementwise::clamp:
+      return TileOp::clamp;
+    case Elementwise::cast:
+      return TileOp::cast;
   }
   throw InternalError(cat("no tile instruction for ", op_name(op)));
 }
@@ -90,7 +105,8 @@ Refusal refuse(const KernelCall& call) {
   if (static_cast<int>(instructions.size()) > kTileInstructions) return "more instructions than a tile program holds";
   for (size_t i = 0; i < call.in.size(); ++i) {
     if (Refusal reason = refuse_unless_activations(call, {i})) return reason;
-    if (!cover(call.out.shape, call.in[i]->shape)) return cat("input ", i, " of shape ", to_string(call.in[i]->shape), " does not broadcast by rows or channels");
+    if (!cover(call.out.shape, call.in[i]->shape))
+      return cat("input ", i, " of shape ", to_string(call.in[i]->shape), " does not broadcast by rows or channels");
   }
   return std::nullopt;
 }
@@ -132,7 +148,8 @@ Tiling make_tiling(const KernelCall& call, const Buffers& buffers) {
     if (reg == kTileRegisters) throw InternalError("a tile program needs more registers than there are");
     home[i] = reg;
     busy_until[reg] = last_read[i];
-    t.program.instructions[i] = tile_instruction(instructions[i], reg, [&](int arg) { return arg < 0 ? static_cast<uint8_t>(~arg) : home[static_cast<size_t>(arg)]; });
+    t.program.instructions[i] =
+        tile_instruction(instructions[i], reg, [&](int arg) { return arg < 0 ? static_cast<uint8_t>(~arg) : home[static_cast<size_t>(arg)]; });
   }
   t.program.instruction_count = static_cast<uint8_t>(instructions.size());
   t.program.output_count = 1;

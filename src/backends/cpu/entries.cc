@@ -36,13 +36,16 @@ RowOutput row_output(const Operand& operand, void* data) {
   if (operand.dtype != DType::uint8) return {.data = data, .dtype = operand.dtype, .stride = operand.row_pitch()};
   // All rows, then a scale for each (op_list.inc).
   const int64_t stride = operand.columns() - static_cast<int64_t>(sizeof(float));
-  return {.data = data, .dtype = DType::uint8, .stride = stride, .scale = reinterpret_cast<float*>(static_cast<char*>(data) + operand.rows() * stride)};
+  return {
+      .data = data, .dtype = DType::uint8, .stride = stride, .scale = reinterpret_cast<float*>(static_cast<char*>(data) + operand.rows() * stride)};
 }
 
 Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs) {
   for (size_t i : inputs)
-    if (call.has(i) && !is_activation_dtype(call.in[i]->dtype)) return cat("input ", i, " is ", dtype_name(call.in[i]->dtype), ", not a float activation");
-  if (!is_activation_dtype(call.out.dtype) && !call.attrs->integer("quantize")) return cat("the output is ", dtype_name(call.out.dtype), ", not a float activation");
+    if (call.has(i) && !is_activation_dtype(call.in[i]->dtype))
+      return cat("input ", i, " is ", dtype_name(call.in[i]->dtype), ", not a float activation");
+  if (!is_activation_dtype(call.out.dtype) && !call.attrs->integer("quantize"))
+    return cat("the output is ", dtype_name(call.out.dtype), ", not a float activation");
   return std::nullopt;
 }
 

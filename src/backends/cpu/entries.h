@@ -19,7 +19,8 @@ std::span<const KernelEntry> movement_entries();
 
 // The activation named by an op's "act" attribute; Act::none for "".
 Act act_of(const std::string& name);
-// The largest relative error that products of int16 may have in a linear or a convolution, by int16_error or matmul_precision. 0: there are to be none.
+// The largest relative error that products of int16 may have in a linear or a convolution, by int16_error or matmul_precision. 0: there are to be
+// none.
 double int16_bound(const Attrs& attrs);
 // Nothing where a kernel's relative error is within the bound that the graph sets. Otherwise the reason: `off` under a bound of 0, else both numbers.
 Refusal refuse_error(double error, double bound, std::string_view off);

@@ -19,8 +19,8 @@ inline constexpr Isa kHighestIsa = Isa::amx;
 
 // The level that is used: the machine's best, or what limit_isa() says.
 Isa isa();
-// For tests and for comparing: the highest of the machine's levels that is not above `limit` is used from now on, in oneDNN too when called before its
-// first use; the machine's best under kHighestIsa.
+// For tests and for comparing: the highest of the machine's levels that is not above `limit` is used from now on, in oneDNN too when called before
+// its first use; the machine's best under kHighestIsa.
 void limit_isa(Isa limit);
 // Whether the machine can run a level. Its best one need not be the highest: see isa.cc.
 bool has_isa(Isa level);

@@ -59,9 +59,11 @@ GemmSpec spec_of(const KernelCall& call) {
 // Strassen's algorithm trades error for arithmetic: only as far as the plan says it may, and where it saves something.
 Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
   constexpr int64_t kColumns = 1280;
-  if (Refusal reason = refuse_error(gemm_strassen_error(spec), call.attrs->real("strassen_error"), "Strassen's algorithm is off for this layer")) return reason;
+  if (Refusal reason = refuse_error(gemm_strassen_error(spec), call.attrs->real("strassen_error"), "Strassen's algorithm is off for this layer"))
+    return reason;
   // Of decoded weights the sums come with the decoding.
-  if (spec.w == DType::float32 && spec.n < kColumns) return cat("below ", kColumns, " columns of float32 weights the sums of A cost what the products save");
+  if (spec.w == DType::float32 && spec.n < kColumns)
+    return cat("below ", kColumns, " columns of float32 weights the sums of A cost what the products save");
   return std::nullopt;
 }
 
@@ -78,7 +80,8 @@ Refusal refuse(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {3})) return reason;
   if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
   if (!is_floating(call.in[1]->dtype) && !call.has(kScale)) return "the weight is neither floating point nor int8 with scales";
-  if (call.has(kScale) && (!call.in[kScale]->constant || call.in[kScale]->dtype != DType::float32)) return "the weight's scales are not float32 constants";
+  if (call.has(kScale) && (!call.in[kScale]->constant || call.in[kScale]->dtype != DType::float32))
+    return "the weight's scales are not float32 constants";
   if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
   if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
   const GemmSpec spec = spec_of<way>(call);
@@ -95,7 +98,8 @@ GemmBlocking blocking_of(const KernelCall& call) {
 }
 
 std::string tuning_of(const GemmBlocking& b) {
-  return cat("tiles=", b.tiles, " panels=", b.panels, " units=", b.units, " tile_outer=", static_cast<int>(b.tile_outer), " pack_a=", static_cast<int>(b.pack_a));
+  return cat("tiles=", b.tiles, " panels=", b.panels, " units=", b.units, " tile_outer=", static_cast<int>(b.tile_outer),
+             " pack_a=", static_cast<int>(b.pack_a));
 }
 
 template <Way way>
@@ -123,9 +127,13 @@ std::vector<TuningParameter> parameters(const KernelCall& call) {
 }
 
 template <Way way>
-size_t workspace_bytes(const KernelCall& call) { return gemm_workspace_bytes(spec_of<way>(call), call.in[0]->rows(), num_threads(), blocking_of(call)); }
+size_t workspace_bytes(const KernelCall& call) {
+  return gemm_workspace_bytes(spec_of<way>(call), call.in[0]->rows(), num_threads(), blocking_of(call));
+}
 template <Way way>
-size_t packed_bytes(const KernelCall& call) { return gemm_packed_bytes(spec_of<way>(call)); }
+size_t packed_bytes(const KernelCall& call) {
+  return gemm_packed_bytes(spec_of<way>(call));
+}
 template <Way way>
 void pack(const KernelCall& call, const void* source, const void* scales, void* packed) {
   gemm_pack(spec_of<way>(call), source, call.in[1]->dtype, packed, static_cast<const float*>(scales));
@@ -139,8 +147,13 @@ std::string pack_key(const KernelCall& call) {
 
 template <Way way>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
-  GemmCall g{.packed = buffers.in[1], .a = buffers.in[0], .lda = call.in[0]->row_pitch(), .m = call.in[0]->rows(), .c = buffers.out,
-             .ldc = call.out.row_pitch(), .workspace = buffers.workspace};
+  GemmCall g{.packed = buffers.in[1],
+             .a = buffers.in[0],
+             .lda = call.in[0]->row_pitch(),
+             .m = call.in[0]->rows(),
+             .c = buffers.out,
+             .ldc = call.out.row_pitch(),
+             .workspace = buffers.workspace};
   if (call.in[0]->dtype == DType::uint8) {
     const RowOutput rows = row_output(*call.in[0], buffers.in[0]);
     g.lda = rows.stride;
@@ -158,13 +171,29 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 
 template <Way way>
 constexpr KernelEntry entry(std::string_view name, Op op, std::string_view packed_as = "") {
-  return {.name = name, .op = op, .refuse = refuse<way>, .bind = bind<way>, .workspace_bytes = workspace_bytes<way>, .packed_input = 1,
-          .packed_bytes = packed_bytes<way>, .pack = pack<way>, .pack_key = pack_key<way>, .packed_as = packed_as, .packed_scales = static_cast<int>(kScale), .strided_in = true,
-          .strided_out = true, .traits = static_cast<uint8_t>(way == Way::int16 ? kInt16Products : 0), .parameters = parameters<way>, .variants = variants<way>};
+  return {.name = name,
+          .op = op,
+          .refuse = refuse<way>,
+          .bind = bind<way>,
+          .workspace_bytes = workspace_bytes<way>,
+          .packed_input = 1,
+          .packed_bytes = packed_bytes<way>,
+          .pack = pack<way>,
+          .pack_key = pack_key<way>,
+          .packed_as = packed_as,
+          .packed_scales = static_cast<int>(kScale),
+          .strided_in = true,
+          .strided_out = true,
+          .traits = static_cast<uint8_t>(way == Way::int16 ? kInt16Products : 0),
+          .parameters = parameters<way>,
+          .variants = variants<way>};
 }
 
-constexpr std::array kEntries{entry<Way::int16>("gemm_int16", Op::linear), entry<Way::strassen>("gemm_strassen", Op::linear, "gemm"), entry<Way::plain>("gemm", Op::linear),
-                              entry<Way::int16>("gemm_geglu_int16", Op::geglu_linear), entry<Way::strassen>("gemm_geglu_strassen", Op::geglu_linear, "gemm_geglu"),
+constexpr std::array kEntries{entry<Way::int16>("gemm_int16", Op::linear),
+                              entry<Way::strassen>("gemm_strassen", Op::linear, "gemm"),
+                              entry<Way::plain>("gemm", Op::linear),
+                              entry<Way::int16>("gemm_geglu_int16", Op::geglu_linear),
+                              entry<Way::strassen>("gemm_geglu_strassen", Op::geglu_linear, "gemm_geglu"),
                               entry<Way::plain>("gemm_geglu", Op::geglu_linear)};
 
 }  // namespace

@@ -26,17 +26,18 @@ struct ByteCopy {
   char* to;
   size_t rows, bytes, from_stride, to_stride;
   void run() const noexcept {
-    parallel_for(static_cast<int64_t>(rows), std::max<int64_t>(1, (1 << 16) / static_cast<int64_t>(std::max<size_t>(1, bytes))), [this](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r)
-        std::memcpy(to + static_cast<size_t>(r) * to_stride, from + static_cast<size_t>(r) * from_stride, bytes);
-    });
+    parallel_for(static_cast<int64_t>(rows), std::max<int64_t>(1, (1 << 16) / static_cast<int64_t>(std::max<size_t>(1, bytes))),
+                 [this](int64_t begin, int64_t end) {
+                   for (int64_t r = begin; r < end; ++r)
+                     std::memcpy(to + static_cast<size_t>(r) * to_stride, from + static_cast<size_t>(r) * from_stride, bytes);
+                 });
   }
 };
 
 std::unique_ptr<BoundKernel> bind_reshape(const KernelCall& call, const Buffers& buffers) {
   const size_t size = dtype_size(call.out.dtype), bytes = static_cast<size_t>(call.in[0]->columns()) * size;
-  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]), static_cast<char*>(buffers.out), static_cast<size_t>(call.in[0]->rows()), bytes,
-                                static_cast<size_t>(call.in[0]->row_pitch()) * size, bytes}] { copy.run(); });
+  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]), static_cast<char*>(buffers.out), static_cast<size_t>(call.in[0]->rows()),
+                                bytes, static_cast<size_t>(call.in[0]->row_pitch()) * size, bytes}] { copy.run(); });
 }
 
 std::unique_ptr<BoundKernel> bind_slice(const KernelCall& call, const Buffers& buffers) {
@@ -46,8 +47,11 @@ std::unique_ptr<BoundKernel> bind_slice(const KernelCall& call, const Buffers& b
   if (begin < 0) begin += x[axis];
   if (call.attrs->integer("back")) begin = x[axis] - call.out.shape[axis];
   const auto width = static_cast<size_t>(inner(x, axis + 1)) * size;
-  const ByteCopy copy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(begin) * width, static_cast<char*>(buffers.out),
-                      static_cast<size_t>(outer(x, axis)), static_cast<size_t>(call.out.shape[axis]) * width, static_cast<size_t>(x[axis]) * width,
+  const ByteCopy copy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(begin) * width,
+                      static_cast<char*>(buffers.out),
+                      static_cast<size_t>(outer(x, axis)),
+                      static_cast<size_t>(call.out.shape[axis]) * width,
+                      static_cast<size_t>(x[axis]) * width,
                       static_cast<size_t>(call.out.shape[axis]) * width};
   return bound([copy] { copy.run(); });
 }
@@ -62,16 +66,24 @@ std::unique_ptr<BoundKernel> bind_concat(const KernelCall& call, const Buffers& 
     const auto bytes = static_cast<size_t>(call.in[i]->shape[axis]) * width;
     // A part that its producer has written in its place needs no copy (join_concats).
     if (buffers.in[i] != static_cast<char*>(buffers.out) + at)
-      copies.push_back({static_cast<const char*>(buffers.in[i]), static_cast<char*>(buffers.out) + at, static_cast<size_t>(outer(y, axis)), bytes, bytes,
-                        static_cast<size_t>(y[axis]) * width});
+      copies.push_back({static_cast<const char*>(buffers.in[i]), static_cast<char*>(buffers.out) + at, static_cast<size_t>(outer(y, axis)), bytes,
+                        bytes, static_cast<size_t>(y[axis]) * width});
     at += bytes;
   }
-  return bound([copies] { for (const ByteCopy& c : copies) c.run(); });
+  return bound([copies] {
+    for (const ByteCopy& c : copies) c.run();
+  });
 }
 
 std::unique_ptr<BoundKernel> bind_upsample(const KernelCall& call, const Buffers& buffers) {
   const Shape &x = call.in[0]->shape, &y = call.out.shape;
-  const Upsample u{.x = row_input(*call.in[0], buffers.in[0]), .images = x[0], .height = x[1], .width = x[2], .channels = x[3], .out_height = y[1], .out_width = y[2]};
+  const Upsample u{.x = row_input(*call.in[0], buffers.in[0]),
+                   .images = x[0],
+                   .height = x[1],
+                   .width = x[2],
+                   .channels = x[3],
+                   .out_height = y[1],
+                   .out_width = y[2]};
   return bound([u, out = row_output(call.out, buffers.out)] { upsample_nearest(u, out); });
 }
 
@@ -88,21 +100,22 @@ std::unique_ptr<BoundKernel> bind_embedding(const KernelCall& call, const Buffer
 std::unique_ptr<BoundKernel> bind_gather_rows(const KernelCall& call, const Buffers& buffers) {
   const Shape& x = call.in[0]->shape;
   const size_t row = static_cast<size_t>(x[2]) * dtype_size(call.out.dtype);
-  return bound([=, from = static_cast<const char*>(buffers.in[0]), index = static_cast<const int32_t*>(buffers.in[1]), to = static_cast<char*>(buffers.out),
-                images = x[0], tokens = x[1]] {
+  return bound([=, from = static_cast<const char*>(buffers.in[0]), index = static_cast<const int32_t*>(buffers.in[1]),
+                to = static_cast<char*>(buffers.out), images = x[0], tokens = x[1]] {
     for (int64_t n = 0; n < images; ++n) std::memcpy(to + static_cast<size_t>(n) * row, from + static_cast<size_t>(n * tokens + index[n]) * row, row);
   });
 }
 
 std::unique_ptr<BoundKernel> bind_argmax(const KernelCall& call, const Buffers& buffers) {
-  return bound([x = static_cast<const int32_t*>(buffers.in[0]), y = static_cast<int32_t*>(buffers.out), images = call.in[0]->shape[0], n = call.in[0]->shape[1]] {
+  return bound([x = static_cast<const int32_t*>(buffers.in[0]), y = static_cast<int32_t*>(buffers.out), images = call.in[0]->shape[0],
+                n = call.in[0]->shape[1]] {
     for (int64_t i = 0; i < images; ++i) y[i] = static_cast<int32_t>(std::max_element(x + i * n, x + (i + 1) * n) - (x + i * n));
   });
 }
 
 std::unique_ptr<BoundKernel> bind_first_equal(const KernelCall& call, const Buffers& buffers) {
-  return bound([x = static_cast<const int32_t*>(buffers.in[0]), y = static_cast<int32_t*>(buffers.out), images = call.in[0]->shape[0], n = call.in[0]->shape[1],
-                value = static_cast<int32_t>(call.attrs->integer("value"))] {
+  return bound([x = static_cast<const int32_t*>(buffers.in[0]), y = static_cast<int32_t*>(buffers.out), images = call.in[0]->shape[0],
+                n = call.in[0]->shape[1], value = static_cast<int32_t>(call.attrs->integer("value"))] {
     for (int64_t i = 0; i < images; ++i) {
       const int32_t* row = x + i * n;
       const int32_t* found = std::find(row, row + n, value);
@@ -120,14 +133,18 @@ std::unique_ptr<BoundKernel> bind_select_row(const KernelCall& call, const Buffe
 
 std::unique_ptr<BoundKernel> bind_expand_rows(const KernelCall& call, const Buffers& buffers) {
   const size_t bytes = static_cast<size_t>(call.out.columns()) * dtype_size(call.out.dtype), step = call.in[0]->rows() == 1 ? 0 : bytes;
-  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]), static_cast<char*>(buffers.out), static_cast<size_t>(call.out.rows()), bytes, step, bytes}] { copy.run(); });
+  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]), static_cast<char*>(buffers.out), static_cast<size_t>(call.out.rows()), bytes,
+                                step, bytes}] { copy.run(); });
 }
 
 std::unique_ptr<BoundKernel> bind_sinusoid(const KernelCall& call, const Buffers& buffers) {
-  const TimestepEmbedding e{.channels = call.attrs->integer("dim"), .flip_sin_to_cos = call.attrs->integer("flip_sin_to_cos") != 0,
+  const TimestepEmbedding e{.channels = call.attrs->integer("dim"),
+                            .flip_sin_to_cos = call.attrs->integer("flip_sin_to_cos") != 0,
                             .downscale_freq_shift = static_cast<float>(call.attrs->real("downscale_freq_shift")),
                             .scale = static_cast<float>(call.attrs->real("scale", 1))};
-  return bound([e, t = static_cast<const float*>(buffers.in[0]), count = numel(call.in[0]->shape), y = static_cast<float*>(buffers.out)] { timestep_embedding(e, t, count, y); });
+  return bound([e, t = static_cast<const float*>(buffers.in[0]), count = numel(call.in[0]->shape), y = static_cast<float*>(buffers.out)] {
+    timestep_embedding(e, t, count, y);
+  });
 }
 
 std::unique_ptr<BoundKernel> bind_center_crop(const KernelCall& call, const Buffers& buffers) {
@@ -135,8 +152,8 @@ std::unique_ptr<BoundKernel> bind_center_crop(const KernelCall& call, const Buff
   const int64_t side = square_side(table[0]);
   const size_t entry = static_cast<size_t>(table[1]) * dtype_size(call.out.dtype), line = static_cast<size_t>(like[2]) * entry;
   const int64_t first = (side / 2 - like[1] / 2) * side + side / 2 - like[2] / 2;
-  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(first) * entry, static_cast<char*>(buffers.out), static_cast<size_t>(like[1]), line,
-                                static_cast<size_t>(side) * entry, line}] { copy.run(); });
+  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(first) * entry, static_cast<char*>(buffers.out),
+                                static_cast<size_t>(like[1]), line, static_cast<size_t>(side) * entry, line}] { copy.run(); });
 }
 
 std::unique_ptr<BoundKernel> bind_depth_to_space(const KernelCall& call, const Buffers& buffers) {
@@ -144,7 +161,8 @@ std::unique_ptr<BoundKernel> bind_depth_to_space(const KernelCall& call, const B
   const int64_t block = call.attrs->integer("block");
   const size_t run = static_cast<size_t>(block * y[3]) * dtype_size(call.out.dtype);
   // Of each line of pixels, row d of the blocks is a line of the result.
-  return bound([=, from = static_cast<const char*>(buffers.in[0]), to = static_cast<char*>(buffers.out), lines = x[0] * x[1], width = static_cast<size_t>(x[2])] {
+  return bound([=, from = static_cast<const char*>(buffers.in[0]), to = static_cast<char*>(buffers.out), lines = x[0] * x[1],
+                width = static_cast<size_t>(x[2])] {
     parallel_for(lines, std::max<int64_t>(1, (1 << 16) / static_cast<int64_t>(width * run)), [&](int64_t begin, int64_t end) {
       for (int64_t line = begin; line < end; ++line)
         for (int64_t d = 0; d < block; ++d)
@@ -184,12 +202,14 @@ std::unique_ptr<BoundKernel> bind_relative_position_bias(const KernelCall& call,
   std::vector<int32_t> buckets;  // by key - query + tokens - 1
   for (int64_t delta = 1 - tokens; delta < tokens; ++delta)
     buckets.push_back(static_cast<int32_t>(relative_position_bucket(delta, call.in[0]->shape[0], call.attrs->integer("max_distance"))));
-  return bound([=, table = static_cast<const float*>(buffers.in[0]), line = static_cast<float*>(buffers.workspace), y = static_cast<float*>(buffers.out)] {
-    for (int64_t h = 0; h < heads; ++h) {
-      for (size_t i = 0; i < buckets.size(); ++i) line[i] = table[buckets[i] * heads + h];
-      for (int64_t q = 0; q < tokens; ++q) std::memcpy(y + (h * tokens + q) * tokens, line + tokens - 1 - q, static_cast<size_t>(tokens) * sizeof(float));
-    }
-  });
+  return bound(
+      [=, table = static_cast<const float*>(buffers.in[0]), line = static_cast<float*>(buffers.workspace), y = static_cast<float*>(buffers.out)] {
+        for (int64_t h = 0; h < heads; ++h) {
+          for (size_t i = 0; i < buckets.size(); ++i) line[i] = table[buckets[i] * heads + h];
+          for (int64_t q = 0; q < tokens; ++q)
+            std::memcpy(y + (h * tokens + q) * tokens, line + tokens - 1 - q, static_cast<size_t>(tokens) * sizeof(float));
+        }
+      });
 }
 
 Refusal refuse_position_bias(const KernelCall& call) {
@@ -222,7 +242,12 @@ constexpr std::array kEntries{
     KernelEntry{.name = "unflatten_hw", .op = Op::unflatten_hw, .refuse = nullptr, .bind = bind_reshape},
     KernelEntry{.name = "slice", .op = Op::slice, .refuse = nullptr, .bind = bind_slice},
     KernelEntry{.name = "concat", .op = Op::concat, .refuse = nullptr, .bind = bind_concat},
-    KernelEntry{.name = "upsample_nearest", .op = Op::upsample_nearest, .refuse = refuse_upsample, .bind = bind_upsample, .strided_in = true, .strided_out = true},
+    KernelEntry{.name = "upsample_nearest",
+                .op = Op::upsample_nearest,
+                .refuse = refuse_upsample,
+                .bind = bind_upsample,
+                .strided_in = true,
+                .strided_out = true},
     KernelEntry{.name = "embedding", .op = Op::embedding, .refuse = refuse_embedding, .bind = bind_embedding, .workspace_bytes = embedding_workspace},
     KernelEntry{.name = "gather_rows", .op = Op::gather_rows, .refuse = nullptr, .bind = bind_gather_rows},
     KernelEntry{.name = "argmax", .op = Op::argmax, .refuse = nullptr, .bind = bind_argmax},
@@ -233,7 +258,10 @@ constexpr std::array kEntries{
     KernelEntry{.name = "center_crop", .op = Op::center_crop, .refuse = nullptr, .bind = bind_center_crop},
     KernelEntry{.name = "depth_to_space", .op = Op::depth_to_space, .refuse = nullptr, .bind = bind_depth_to_space},
     KernelEntry{.name = "rotary_table", .op = Op::rotary_table, .refuse = nullptr, .bind = bind_rotary_table},
-    KernelEntry{.name = "relative_position_bias", .op = Op::relative_position_bias, .refuse = refuse_position_bias, .bind = bind_relative_position_bias,
+    KernelEntry{.name = "relative_position_bias",
+                .op = Op::relative_position_bias,
+                .refuse = refuse_position_bias,
+                .bind = bind_relative_position_bias,
                 .workspace_bytes = position_bias_workspace},
     KernelEntry{.name = "geglu", .op = Op::geglu, .refuse = refuse_geglu, .bind = bind_geglu, .strided_in = true, .strided_out = true},
 };

@@ -34,16 +34,27 @@ Refusal refuse_softmax(const KernelCall& call) { return refuse_unless_activation
 std::unique_ptr<BoundKernel> bind_group_norm(const KernelCall& call, const Buffers& buffers) {
   const Shape& x = call.in[0]->shape;
   const int64_t channels = x.back();
-  const GroupNorm norm{.x = row_input(*call.in[0], buffers.in[0]), .images = x[0], .pixels = call.in[0]->rows() / x[0], .channels = channels,
-                       .groups = call.attrs->integer("groups"), .gamma = static_cast<const float*>(buffers.in[1]),
-                       .beta = static_cast<const float*>(buffers.in[2]), .eps = static_cast<float>(call.attrs->real("eps"))};
+  const GroupNorm norm{.x = row_input(*call.in[0], buffers.in[0]),
+                       .images = x[0],
+                       .pixels = call.in[0]->rows() / x[0],
+                       .channels = channels,
+                       .groups = call.attrs->integer("groups"),
+                       .gamma = static_cast<const float*>(buffers.in[1]),
+                       .beta = static_cast<const float*>(buffers.in[2]),
+                       .eps = static_cast<float>(call.attrs->real("eps"))};
   return bound([norm, act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)] { group_norm(norm, act, y); });
 }
 
 RowNorm row_norm_of(const KernelCall& call, const Buffers& buffers) {
   const int64_t heads = call.attrs->integer("heads", 1);
-  return {.x = row_input(*call.in[0], buffers.in[0]), .residual = {}, .sum = {}, .rows = call.in[0]->rows(), .channels = call.in[0]->columns() / heads,
-          .gamma = call.has(1) ? static_cast<const float*>(buffers.in[1]) : nullptr, .eps = static_cast<float>(call.attrs->real("eps")), .heads = heads};
+  return {.x = row_input(*call.in[0], buffers.in[0]),
+          .residual = {},
+          .sum = {},
+          .rows = call.in[0]->rows(),
+          .channels = call.in[0]->columns() / heads,
+          .gamma = call.has(1) ? static_cast<const float*>(buffers.in[1]) : nullptr,
+          .eps = static_cast<float>(call.attrs->real("eps")),
+          .heads = heads};
 }
 
 Rotation rotation_of(const KernelCall& call, size_t table, const Buffers& buffers) {
@@ -73,8 +84,8 @@ std::unique_ptr<BoundKernel> bind_rotary(const KernelCall& call, const Buffers& 
 }
 
 std::unique_ptr<BoundKernel> bind_quantize_rows(const KernelCall& call, const Buffers& buffers) {
-  return bound([x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), columns = call.in[0]->columns(), y = row_output(call.out, buffers.out),
-                bad = buffers.bad_value] {
+  return bound([x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), columns = call.in[0]->columns(),
+                y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
     if (quantize_rows(x, rows, columns, y) != kNoBadRow) bad.report();
   });
 }
@@ -88,7 +99,8 @@ constexpr std::array kEntries{
     KernelEntry{.name = "group_norm", .op = Op::group_norm, .refuse = refuse_norm, .bind = bind_group_norm, .strided_in = true, .strided_out = true},
     KernelEntry{.name = "layer_norm", .op = Op::layer_norm, .refuse = refuse_norm, .bind = bind_layer_norm, .strided_in = true, .strided_out = true},
     KernelEntry{.name = "rms_norm", .op = Op::rms_norm, .refuse = refuse_norm, .bind = bind_rms_norm, .strided_in = true, .strided_out = true},
-    KernelEntry{.name = "rotary", .op = Op::rotary, .refuse = refuse_rotary, .bind = bind_rotary, .strided_in = true, .strided_out = true, .in_place = true},
+    KernelEntry{
+        .name = "rotary", .op = Op::rotary, .refuse = refuse_rotary, .bind = bind_rotary, .strided_in = true, .strided_out = true, .in_place = true},
     KernelEntry{.name = "quantize_rows", .op = Op::quantize_rows, .refuse = refuse_quantize, .bind = bind_quantize_rows, .strided_in = true},
     KernelEntry{.name = "softmax", .op = Op::softmax, .refuse = refuse_softmax, .bind = bind_softmax, .strided_in = true, .strided_out = true},
 };

@@ -1,7 +1,6 @@
 // linear and conv2d through oneDNN: for any x86-64 and for what our own kernels refuse (kernels of 5x5 and more, machines below AVX2).
-#include <dnnl.hpp>
-
 #include <array>
+#include <dnnl.hpp>
 
 #include "backends/cpu/entries.h"
 #include "backends/cpu/isa.h"
@@ -25,9 +24,12 @@ dnnl::stream& stream() {
 
 memory::data_type type_of(DType dtype) {
   switch (dtype) {
-    case DType::bfloat16: return memory::data_type::bf16;
-    case DType::float16: return memory::data_type::f16;
-    default: return memory::data_type::f32;
+    case DType::bfloat16:
+      return memory::data_type::bf16;
+    case DType::float16:
+      return memory::data_type::f16;
+    default:
+      return memory::data_type::f32;
   }
 }
 
@@ -42,7 +44,8 @@ std::optional<dnnl::algorithm> algorithm_of(const std::string& act) {
 // image_bias, then the activation, then the residual, as the ops define it.
 dnnl::primitive_attr attributes(const KernelCall& call, const memory::desc& out, size_t image_bias, size_t residual) {
   dnnl::post_ops ops;
-  if (call.has(image_bias)) ops.append_binary(dnnl::algorithm::binary_add, memory::desc({out.dims()[0], out.dims()[1], 1, 1}, memory::data_type::f32, Tag::nchw));
+  if (call.has(image_bias))
+    ops.append_binary(dnnl::algorithm::binary_add, memory::desc({out.dims()[0], out.dims()[1], 1, 1}, memory::data_type::f32, Tag::nchw));
   const std::string& act = call.attrs->text("act");
   if (const auto algorithm = algorithm_of(act)) ops.append_eltwise(1.f, *algorithm, act == "quick_gelu" ? 1.702f : 1.f, 0.f);
   if (call.has(residual)) ops.append_binary(dnnl::algorithm::binary_add, out);
@@ -70,7 +73,8 @@ dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& c
 dnnl::convolution_forward::primitive_desc conv_primitive(const KernelCall& call) {
   const Shape &x = call.in[0]->shape, &w = call.in[1]->shape, &y = call.out.shape;
   const int64_t n = images_at_once(call);
-  const memory::desc src({n, x[3], x[1], x[2]}, type_of(call.in[0]->dtype), Tag::nhwc), dst({n, y[3], y[1], y[2]}, type_of(call.out.dtype), Tag::nhwc);
+  const memory::desc src({n, x[3], x[1], x[2]}, type_of(call.in[0]->dtype), Tag::nhwc),
+      dst({n, y[3], y[1], y[2]}, type_of(call.out.dtype), Tag::nhwc);
   const memory::desc weight({w[0], w[1], w[2], w[3]}, type_of(call.in[0]->dtype), Tag::any), b({w[0]}, memory::data_type::f32, Tag::a);
   const int64_t stride = call.attrs->integer("stride", 1);
   const auto& p = call.attrs->integers("padding");
@@ -104,10 +108,14 @@ Refusal refuse(const KernelCall& call) {
 }
 
 template <Op op>
-size_t workspace_bytes(const KernelCall& call) { return primitive(call, std::integral_constant<Op, op>()).scratchpad_desc().get_size(); }
+size_t workspace_bytes(const KernelCall& call) {
+  return primitive(call, std::integral_constant<Op, op>()).scratchpad_desc().get_size();
+}
 
 template <Op op>
-size_t packed_bytes(const KernelCall& call) { return primitive(call, std::integral_constant<Op, op>()).weights_desc().get_size(); }
+size_t packed_bytes(const KernelCall& call) {
+  return primitive(call, std::integral_constant<Op, op>()).weights_desc().get_size();
+}
 
 template <Op op>
 void pack(const KernelCall& call, const void* source, const void*, void* packed) {
@@ -115,7 +123,8 @@ void pack(const KernelCall& call, const void* source, const void*, void* packed)
   const Operand& w = *call.in[1];
   // oneDNN reorders between float32 and what it computes in; anything else takes a detour through float32.
   const Tensor plain = Tensor::view(w.shape, w.dtype, const_cast<void*>(source)).to(DType::float32);
-  memory from({Dims(w.shape.begin(), w.shape.end()), memory::data_type::f32, op == Op::linear ? Tag::ab : Tag::oihw}, engine(), const_cast<void*>(plain.data()));
+  memory from({Dims(w.shape.begin(), w.shape.end()), memory::data_type::f32, op == Op::linear ? Tag::ab : Tag::oihw}, engine(),
+              const_cast<void*>(plain.data()));
   memory to(pd.weights_desc(), engine(), packed);
   dnnl::reorder(from, to).execute(stream(), from, to);
   stream().wait();
@@ -132,7 +141,9 @@ std::string layout_text(const memory::desc& desc) {
 }
 
 template <Op op>
-std::string pack_key(const KernelCall& call) { return layout_text(primitive(call, std::integral_constant<Op, op>()).weights_desc()); }
+std::string pack_key(const KernelCall& call) {
+  return layout_text(primitive(call, std::integral_constant<Op, op>()).weights_desc());
+}
 
 template <Op op>
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
@@ -140,7 +151,9 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
   using Args = std::unordered_map<int, memory>;
   const auto make_args = [&](size_t run) {
     // `data` of this run, whose operand takes so many bytes in each.
-    const auto wrap = [run](const memory::desc& desc, void* data) { return memory(desc, engine(), static_cast<char*>(data) + run * desc.get_size()); };
+    const auto wrap = [run](const memory::desc& desc, void* data) {
+      return memory(desc, engine(), static_cast<char*>(data) + run * desc.get_size());
+    };
     Args args{{DNNL_ARG_SRC, wrap(pd.src_desc(), buffers.in[0])},
               {DNNL_ARG_WEIGHTS, memory(pd.weights_desc(), engine(), buffers.in[1])},
               {DNNL_ARG_DST, wrap(pd.dst_desc(), buffers.out)},
@@ -149,7 +162,8 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
     int position = 0;
     constexpr size_t image_bias = op == Op::conv2d ? 3 : kAbsent, residual = op == Op::conv2d ? 4 : 3;
     if (call.has(image_bias))
-      args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1] = wrap({{1, call.out.columns(), 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[image_bias]);
+      args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1] =
+          wrap({{1, call.out.columns(), 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[image_bias]);
     if (algorithm_of(call.attrs->text("act"))) ++position;
     if (call.has(residual)) args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1] = wrap(pd.dst_desc(), buffers.in[residual]);
     return args;
@@ -167,8 +181,16 @@ std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers
 template <Op op>
 constexpr KernelEntry entry(std::string_view name) {
   // Which layout a convolution's weights have is oneDNN's to choose for each size.
-  return {.name = name, .op = op, .refuse = refuse<op>, .bind = bind<op>, .workspace_bytes = workspace_bytes<op>, .packed_input = 1,
-          .packed_bytes = packed_bytes<op>, .pack = pack<op>, .pack_key = pack_key<op>, .packs_by_size = op == Op::conv2d};
+  return {.name = name,
+          .op = op,
+          .refuse = refuse<op>,
+          .bind = bind<op>,
+          .workspace_bytes = workspace_bytes<op>,
+          .packed_input = 1,
+          .packed_bytes = packed_bytes<op>,
+          .pack = pack<op>,
+          .pack_key = pack_key<op>,
+          .packs_by_size = op == Op::conv2d};
 }
 
 constexpr std::array kEntries{entry<Op::linear>("onednn_linear"), entry<Op::conv2d>("onednn_conv2d")};

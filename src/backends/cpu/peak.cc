@@ -8,8 +8,8 @@
 
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/microkernel_amx.h"
-#include "base/parallel.h"
 #include "backends/host_device.h"
+#include "base/parallel.h"
 
 namespace vivace::cpu {
 namespace {
@@ -21,17 +21,17 @@ constexpr int kChains = 12;
 using Spin = float (*)(int64_t n);
 
 // Intrinsics must inline into a function of their own instruction set, so each loop is written out with the type it needs.
-#define VIVACE_SPIN(name, isa_flags, Vector, zero, step, last) \
-  __attribute__((target(isa_flags), noinline)) float name(int64_t n) { \
-    Vector acc[kChains]; \
-    _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) acc[c] = zero(c); \
-    for (int64_t i = 0; i < n; ++i) { \
-      _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) { step(acc[c]); } \
-    } \
+#define VIVACE_SPIN(name, isa_flags, Vector, zero, step, last)                                \
+  __attribute__((target(isa_flags), noinline)) float name(int64_t n) {                        \
+    Vector acc[kChains];                                                                      \
+    _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) acc[c] = zero(c);              \
+    for (int64_t i = 0; i < n; ++i) {                                                         \
+      _Pragma("GCC unroll 12") for (int c = 0; c < kChains; ++c) { step(acc[c]); }            \
+    }                                                                                         \
     _Pragma("GCC unroll 12") for (int c = 1; c < kChains; ++c) acc[0] = last(acc[0], acc[c]); \
-    float out[16] = {}; \
-    std::memcpy(out, &acc[0], sizeof(Vector)); \
-    return out[0]; \
+    float out[16] = {};                                                                       \
+    std::memcpy(out, &acc[0], sizeof(Vector));                                                \
+    return out[0];                                                                            \
   }
 
 #define SSE_ZERO(c) _mm_set1_ps(static_cast<float>(c))
@@ -56,13 +56,13 @@ VIVACE_SPIN(int16_sse2, "sse2", __m128i, SSE_INT_ZERO, SSE_INT_STEP, _mm_add_epi
 
 #define AVX2_INT_ZERO(c) _mm256_set1_epi32(c)
 // One chain after the other: the compiler would form all products first, for which there are no registers.
-#define AVX2_INT16_STEP(a) \
+#define AVX2_INT16_STEP(a)                                             \
   a = _mm256_add_epi32(a, _mm256_madd_epi16(a, _mm256_set1_epi16(3))); \
   asm volatile("" : "+x"(a))
 VIVACE_SPIN(int16_avx2, "avx2", __m256i, AVX2_INT_ZERO, AVX2_INT16_STEP, _mm256_add_epi32)
 
 // Bytes as the kernels multiply them without VNNI.
-#define AVX2_INT8_STEP(a) \
+#define AVX2_INT8_STEP(a)                                                                                         \
   a = _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_set1_epi8(1)), _mm256_set1_epi16(1))); \
   asm volatile("" : "+x"(a))
 VIVACE_SPIN(int8_avx2, "avx2", __m256i, AVX2_INT_ZERO, AVX2_INT8_STEP, _mm256_add_epi32)
@@ -113,13 +113,20 @@ struct Loops {
 
 Loops loops() {
   switch (isa()) {
-    case Isa::baseline: return {{float_sse2, 8}, {float_sse2, 8}, {int16_sse2, 16}, {int16_sse2, 16}};
-    case Isa::avx2: return {{float_avx2, 16}, {float_avx2, 16}, {int16_avx2, 32}, {int8_avx2, 64}};
-    case Isa::avx2_vnni: return {{float_avx2, 16}, {float_avx2, 16}, {int16_avx_vnni, 32}, {int8_avx_vnni, 64}};
-    case Isa::avx512: return {{float_avx512, 32}, {float_avx512, 32}, {int16_avx512, 64}, {int8_avx512, 128}};
-    case Isa::avx512_vnni: return {{float_avx512, 32}, {float_avx512, 32}, {int16_vnni, 64}, {int8_vnni, 128}};
-    case Isa::avx512_bf16: break;
-    case Isa::amx: return {{float_avx512, 32}, {amx_spin<AmxDot::bf16>, 1024}, {int16_vnni, 64}, {amx_spin<AmxDot::u8s8>, 2048}};
+    case Isa::baseline:
+      return {{float_sse2, 8}, {float_sse2, 8}, {int16_sse2, 16}, {int16_sse2, 16}};
+    case Isa::avx2:
+      return {{float_avx2, 16}, {float_avx2, 16}, {int16_avx2, 32}, {int8_avx2, 64}};
+    case Isa::avx2_vnni:
+      return {{float_avx2, 16}, {float_avx2, 16}, {int16_avx_vnni, 32}, {int8_avx_vnni, 64}};
+    case Isa::avx512:
+      return {{float_avx512, 32}, {float_avx512, 32}, {int16_avx512, 64}, {int8_avx512, 128}};
+    case Isa::avx512_vnni:
+      return {{float_avx512, 32}, {float_avx512, 32}, {int16_vnni, 64}, {int8_vnni, 128}};
+    case Isa::avx512_bf16:
+      break;
+    case Isa::amx:
+      return {{float_avx512, 32}, {amx_spin<AmxDot::bf16>, 1024}, {int16_vnni, 64}, {amx_spin<AmxDot::u8s8>, 2048}};
   }
   return {{float_avx512, 32}, {bfloat_avx512, 64}, {int16_vnni, 64}, {int8_vnni, 128}};
 }

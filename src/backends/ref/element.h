@@ -9,16 +9,26 @@ namespace vivace::ref {
 
 inline double load(DType dtype, const void* data, int64_t i) {
   switch (dtype) {
-    case DType::float32: return static_cast<const float*>(data)[i];
-    case DType::float16: return static_cast<float>(static_cast<const f16*>(data)[i]);
-    case DType::bfloat16: return static_cast<float>(static_cast<const bf16*>(data)[i]);
-    case DType::float8_e4m3: return static_cast<float>(static_cast<const f8e4m3*>(data)[i]);
-    case DType::float64: return static_cast<const double*>(data)[i];
-    case DType::int8: return static_cast<const int8_t*>(data)[i];
-    case DType::uint8: return static_cast<const uint8_t*>(data)[i];
-    case DType::int32: return static_cast<const int32_t*>(data)[i];
-    case DType::int64: return static_cast<double>(static_cast<const int64_t*>(data)[i]);
-    case DType::boolean: return static_cast<const bool*>(data)[i];
+    case DType::float32:
+      return static_cast<const float*>(data)[i];
+    case DType::float16:
+      return static_cast<float>(static_cast<const f16*>(data)[i]);
+    case DType::bfloat16:
+      return static_cast<float>(static_cast<const bf16*>(data)[i]);
+    case DType::float8_e4m3:
+      return static_cast<float>(static_cast<const f8e4m3*>(data)[i]);
+    case DType::float64:
+      return static_cast<const double*>(data)[i];
+    case DType::int8:
+      return static_cast<const int8_t*>(data)[i];
+    case DType::uint8:
+      return static_cast<const uint8_t*>(data)[i];
+    case DType::int32:
+      return static_cast<const int32_t*>(data)[i];
+    case DType::int64:
+      return static_cast<double>(static_cast<const int64_t*>(data)[i]);
+    case DType::boolean:
+      return static_cast<const bool*>(data)[i];
   }
   return 0;
 }
@@ -26,16 +36,36 @@ inline double load(DType dtype, const void* data, int64_t i) {
 inline void store(DType dtype, void* data, int64_t i, double value) {
   const auto f = static_cast<float>(value);
   switch (dtype) {
-    case DType::float32: static_cast<float*>(data)[i] = f; break;
-    case DType::float16: static_cast<f16*>(data)[i] = f16(f); break;
-    case DType::bfloat16: static_cast<bf16*>(data)[i] = bf16(f); break;
-    case DType::float8_e4m3: static_cast<f8e4m3*>(data)[i] = f8e4m3(f); break;
-    case DType::float64: static_cast<double*>(data)[i] = value; break;
-    case DType::int8: static_cast<int8_t*>(data)[i] = static_cast<int8_t>(value); break;
-    case DType::uint8: static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(value); break;
-    case DType::int32: static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value); break;
-    case DType::int64: static_cast<int64_t*>(data)[i] = static_cast<int64_t>(value); break;
-    case DType::boolean: static_cast<bool*>(data)[i] = value != 0; break;
+    case DType::float32:
+      static_cast<float*>(data)[i] = f;
+      break;
+    case DType::float16:
+      static_cast<f16*>(data)[i] = f16(f);
+      break;
+    case DType::bfloat16:
+      static_cast<bf16*>(data)[i] = bf16(f);
+      break;
+    case DType::float8_e4m3:
+      static_cast<f8e4m3*>(data)[i] = f8e4m3(f);
+      break;
+    case DType::float64:
+      static_cast<double*>(data)[i] = value;
+      break;
+    case DType::int8:
+      static_cast<int8_t*>(data)[i] = static_cast<int8_t>(value);
+      break;
+    case DType::uint8:
+      static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(value);
+      break;
+    case DType::int32:
+      static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value);
+      break;
+    case DType::int64:
+      static_cast<int64_t*>(data)[i] = static_cast<int64_t>(value);
+      break;
+    case DType::boolean:
+      static_cast<bool*>(data)[i] = value != 0;
+      break;
   }
 }
 

@@ -9,20 +9,34 @@ namespace {
 // An elementwise op of one or two operands.
 double apply(Elementwise op, const Attrs& attrs, double x, double y) {
   switch (op) {
-    case Elementwise::add: return x + y;
-    case Elementwise::sub: return x - y;
-    case Elementwise::mul: return x * y;
-    case Elementwise::div: return x / y;
-    case Elementwise::silu: return x / (1 + std::exp(-x));
-    case Elementwise::gelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
-    case Elementwise::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case Elementwise::quick_gelu: return x / (1 + std::exp(-1.702 * x));
-    case Elementwise::relu: return x > 0 ? x : 0;
-    case Elementwise::exp: return std::exp(x);
-    case Elementwise::rsqrt: return 1 / std::sqrt(x);
-    case Elementwise::affine: return x * attrs.real("scale", 1) + attrs.real("shift");
-    case Elementwise::clamp: return std::fmin(std::fmax(x, attrs.real("min")), attrs.real("max"));
-    case Elementwise::cast: return x;
+    case Elementwise::add:
+      return x + y;
+    case Elementwise::sub:
+      return x - y;
+    case Elementwise::mul:
+      return x * y;
+    case Elementwise::div:
+      return x / y;
+    case Elementwise::silu:
+      return x / (1 + std::exp(-x));
+    case Elementwise::gelu:
+      return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Elementwise::gelu_tanh:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Elementwise::quick_gelu:
+      return x / (1 + std::exp(-1.702 * x));
+    case Elementwise::relu:
+      return x > 0 ? x : 0;
+    case Elementwise::exp:
+      return std::exp(x);
+    case Elementwise::rsqrt:
+      return 1 / std::sqrt(x);
+    case Elementwise::affine:
+      return x * attrs.real("scale", 1) + attrs.real("shift");
+    case Elementwise::clamp:
+      return std::fmin(std::fmax(x, attrs.real("min")), attrs.real("max"));
+    case Elementwise::cast:
+      return x;
   }
   return NAN;
 }
@@ -44,7 +58,8 @@ void reduce(const Bound& k) {
     const double x = k.in(0, i++);
     r = k.call.op == Op::reduce_max ? std::fmax(r, x) : r + x;
   });
-  for (size_t i = 0; i < result.size(); ++i) k.out(static_cast<int64_t>(i), k.call.op == Op::reduce_mean ? result[i] / static_cast<double>(count) : result[i]);
+  for (size_t i = 0; i < result.size(); ++i)
+    k.out(static_cast<int64_t>(i), k.call.op == Op::reduce_mean ? result[i] / static_cast<double>(count) : result[i]);
 }
 
 void matmul(const Bound& k) {
@@ -93,8 +108,10 @@ void sinusoid(const Bound& k) {
   for (int64_t n = 0; n < k.out_shape()[0]; ++n)
     for (int64_t j = 0; j < dim; ++j) {
       // The frequency is rounded to float32, as the reference rounds it: at t = 999 the rounding shows.
-      const auto exponent = static_cast<float>(-std::log(10000.0)) * static_cast<float>(j % half) / static_cast<float>(static_cast<double>(half) - k.attrs.real("downscale_freq_shift"));
-      const float angle = static_cast<float>(k.attrs.real("scale", 1)) * (static_cast<float>(k.in(0, n)) * static_cast<float>(std::exp(static_cast<double>(exponent))));
+      const auto exponent = static_cast<float>(-std::log(10000.0)) * static_cast<float>(j % half) /
+                            static_cast<float>(static_cast<double>(half) - k.attrs.real("downscale_freq_shift"));
+      const float angle = static_cast<float>(k.attrs.real("scale", 1)) *
+                          (static_cast<float>(k.in(0, n)) * static_cast<float>(std::exp(static_cast<double>(exponent))));
       const bool cosine = (j < half) == flip;
       k.out(n * dim + j, j >= 2 * half ? 0.0 : cosine ? std::cos(angle) : std::sin(angle));
     }

@@ -64,7 +64,8 @@ void upsample_nearest(const Bound& k) {
 void center_crop(const Bound& k) {
   const int64_t side = square_side(k.shape(0)[0]), height = k.shape(1)[1], width = k.shape(1)[2], channels = k.shape(0)[1];
   const int64_t top = side / 2 - height / 2, left = side / 2 - width / 2;
-  each_index({height, width, channels}, [&, i = int64_t{0}](const auto& at) mutable { k.out(i++, k.in(0, ((top + at[0]) * side + left + at[1]) * channels + at[2])); });
+  each_index({height, width, channels},
+             [&, i = int64_t{0}](const auto& at) mutable { k.out(i++, k.in(0, ((top + at[0]) * side + left + at[1]) * channels + at[2])); });
 }
 
 void embedding(const Bound& k) {

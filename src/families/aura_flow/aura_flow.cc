@@ -20,15 +20,19 @@ constexpr double kDefaultGuidance = 3.5;
 }  // namespace
 
 AuraFlowRecipe::AuraFlowRecipe(const Parts& parts)
-    : parts_(parts), transformer_(parts.component<AuraFlowTransformer2DComponent>("transformer")), vae_(parts.component<VAEComponent>("vae")), format_(vae_.latents()) {
+    : parts_(parts),
+      transformer_(parts.component<AuraFlowTransformer2DComponent>("transformer")),
+      vae_(parts.component<VAEComponent>("vae")),
+      format_(vae_.latents()) {
   const AuraFlowTransformer2DConfig& model = transformer_.config();
   const auto fail = [](const auto&... args) { throw UserError(cat(args...)); };
   if (model.in_channels != format_.channels || model.out_channels != format_.channels)
-    fail(parts.folder("transformer"), " takes ", model.in_channels, " channels and gives ", model.out_channels, " (in_channels, out_channels), the latents of ", parts.folder("vae"),
-         " have ", format_.channels, " (latent_channels): expected the same number");
+    fail(parts.folder("transformer"), " takes ", model.in_channels, " channels and gives ", model.out_channels,
+         " (in_channels, out_channels), the latents of ", parts.folder("vae"), " have ", format_.channels,
+         " (latent_channels): expected the same number");
   if (const int64_t width = parts.component<T5EncoderComponent>("text_encoder").config().d_model; width != model.joint_attention_dim)
-    fail(parts.folder("text_encoder"), " gives prompts of width ", width, " (d_model), ", parts.folder("transformer"), " takes ", model.joint_attention_dim,
-         " (joint_attention_dim): expected the parts of one model");
+    fail(parts.folder("text_encoder"), " gives prompts of width ", width, " (d_model), ", parts.folder("transformer"), " takes ",
+         model.joint_attention_dim, " (joint_attention_dim): expected the parts of one model");
 }
 
 Call AuraFlowRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
@@ -38,8 +42,10 @@ Call AuraFlowRecipe::resolve(const Prompts& prompt, const CallOptions& o) const 
   Call c = resolve_common(prompt, o, count_prompts(prompt, o, transformer_.config().joint_attention_dim), default_size(), multiple);
   const int64_t side = square_side(transformer_.config().pos_embed_max_size);
   if (c.height / multiple > side || c.width / multiple > side)
-    throw UsageError(cat("a picture of ", c.height, " x ", c.width, ": ", transformer_.name(), " knows positions up to ", side * multiple, " x ", side * multiple, " (pos_embed_max_size)"));
-  if (const int length = sequence_length(c); length < 1 || length > kMostTokens) throw UsageError(cat("max_sequence_length is ", length, ": expected 1 to ", kMostTokens));
+    throw UsageError(cat("a picture of ", c.height, " x ", c.width, ": ", transformer_.name(), " knows positions up to ", side * multiple, " x ",
+                         side * multiple, " (pos_embed_max_size)"));
+  if (const int length = sequence_length(c); length < 1 || length > kMostTokens)
+    throw UsageError(cat("max_sequence_length is ", length, ": expected 1 to ", kMostTokens));
   c.guidance_scale = o.guidance_scale.value_or(kDefaultGuidance);
   c.guidance = c.guidance_scale > 1;
   return c;
@@ -48,12 +54,15 @@ Call AuraFlowRecipe::resolve(const Prompts& prompt, const CallOptions& o) const 
 int AuraFlowRecipe::sequence_length(const Call& call) const { return call.options.max_sequence_length.value_or(kDefaultTokens); }
 
 GraphRequest AuraFlowRecipe::transformer_request(const Call& call) const {
-  return transformer_.request({call.guidance ? 2 * call.images : call.images, call.height / format_.scale, call.width / format_.scale, sequence_length(call)}, call.timesteps);
+  return transformer_.request(
+      {call.guidance ? 2 * call.images : call.images, call.height / format_.scale, call.width / format_.scale, sequence_length(call)},
+      call.timesteps);
 }
 
 std::vector<SessionNeed> AuraFlowRecipe::sessions_for(const Call& call) const {
   std::vector<SessionNeed> needs;
-  needs.push_back({"text_encoder", parts_.component<T5EncoderComponent>("text_encoder").request(call.prompts, sequence_length(call), true), Stage::encode});
+  needs.push_back(
+      {"text_encoder", parts_.component<T5EncoderComponent>("text_encoder").request(call.prompts, sequence_length(call), true), Stage::encode});
   needs.push_back({"transformer", transformer_request(call), Stage::denoise});
   if (!call.options.output_latent)
     needs.push_back({"vae", vae_.decode_request(1, call.height / format_.scale, call.width / format_.scale, vae_.decode_dtype()), Stage::decode});
@@ -86,15 +95,18 @@ Conditioning AuraFlowRecipe::encode(const Call& call, Request& request) const {
 }
 
 Tensor AuraFlowRecipe::latents(const Call& call, const Conditioning&, const Scheduler& scheduler, int, Noise& noise) const {
-  const Tensor drawn = initial_latents(call.options, {call.images, format_.channels, call.height / format_.scale, call.width / format_.scale}, scheduler, noise);
+  const Tensor drawn =
+      initial_latents(call.options, {call.images, format_.channels, call.height / format_.scale, call.width / format_.scale}, scheduler, noise);
   return call.options.latents.defined() ? drawn : drawn.to(transformer_.dtype()).to(DType::float32);
 }
 
-std::unique_ptr<Predictor> AuraFlowRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const {
-  const GuidedPredictorOptions options{.name = transformer_.name(),
-                                       .scale = call.guidance_scale,
-                                       .timestep = [dtype = transformer_.dtype()](float t) { return Tensor::from({t / 1000.f}).to(dtype).to(DType::float32).as<float>()[0]; },
-                                       .input = "hidden_states"};
+std::unique_ptr<Predictor> AuraFlowRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                                     Request& request) const {
+  const GuidedPredictorOptions options{
+      .name = transformer_.name(),
+      .scale = call.guidance_scale,
+      .timestep = [dtype = transformer_.dtype()](float t) { return Tensor::from({t / 1000.f}).to(dtype).to(DType::float32).as<float>()[0]; },
+      .input = "hidden_states"};
   return guided_by_halves(transformer_.lease(transformer_request(call), request), call, conditioning, scheduler, options, request);
 }
 

@@ -18,7 +18,8 @@ class AuraFlowRecipe : public Recipe {
   SchedulerTimesteps timesteps(const Call& call) const override;
   Conditioning encode(const Call& call, Request& request) const override;
   Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const override;
-  std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const override;
+  std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                       Request& request) const override;
   std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const override;
 
  private:

@@ -53,9 +53,11 @@ constexpr int kMostImages = 4096;
 
 void check_embeds(const Tensor& embeds, const char* name, int64_t prompts, int64_t tokens, int64_t width) {
   if (!embeds.defined()) return;
-  const bool fits = embeds.rank() == 3 && embeds.dim(0) == prompts && embeds.dim(2) == width && (tokens == 0 || embeds.dim(1) == tokens) && embeds.dim(1) > 0;
+  const bool fits =
+      embeds.rank() == 3 && embeds.dim(0) == prompts && embeds.dim(2) == width && (tokens == 0 || embeds.dim(1) == tokens) && embeds.dim(1) > 0;
   if (!fits)
-    throw UsageError(cat(name, " has shape ", to_string(embeds.shape()), ": expected [", prompts, ", ", tokens ? std::to_string(tokens) : "tokens", ", ", width, "]"));
+    throw UsageError(cat(name, " has shape ", to_string(embeds.shape()), ": expected [", prompts, ", ", tokens ? std::to_string(tokens) : "tokens",
+                         ", ", width, "]"));
 }
 
 }  // namespace
@@ -69,13 +71,15 @@ void check_taken(const CallOptions& options, std::string_view class_name, std::s
 
 void check_size(int64_t value, const char* name, int64_t multiple) {
   if (value <= 0 || value % multiple || value > kLargestSide)
-    throw UsageError(cat(name, " is ", value, ": expected a positive multiple of ", multiple, " (the VAE's scale) up to ", kLargestSide, "; the nearest is ",
+    throw UsageError(cat(name, " is ", value, ": expected a positive multiple of ", multiple, " (the VAE's scale) up to ", kLargestSide,
+                         "; the nearest is ",
                          std::clamp<int64_t>((std::min(value, kLargestSide) + multiple / 2) / multiple, 1, kLargestSide / multiple) * multiple));
 }
 
 int64_t count_prompts(const Prompts& prompt, const CallOptions& o, int64_t width) {
   if (o.prompt_embeds.defined() && !prompt.empty()) throw UsageError("prompt and prompt_embeds are both given: choose one");
-  if (o.negative_prompt && o.negative_prompt_embeds.defined()) throw UsageError("negative_prompt and negative_prompt_embeds are both given: choose one");
+  if (o.negative_prompt && o.negative_prompt_embeds.defined())
+    throw UsageError("negative_prompt and negative_prompt_embeds are both given: choose one");
   if (!o.prompt_embeds.defined() && prompt.empty()) throw UsageError("prompt is empty: give at least one text (\"\" is one)");
   const int64_t count = o.prompt_embeds.defined() && o.prompt_embeds.rank() > 0 ? o.prompt_embeds.dim(0) : static_cast<int64_t>(prompt.size());
   if (o.prompt_embeds.defined() && count == 0) throw UsageError("prompt_embeds has no rows: expected one a prompt");

@@ -15,7 +15,8 @@ void check_taken(const CallOptions& options, std::string_view class_name, std::s
 // Height or width in pixels. `multiple`: of the VAE's scale.
 void check_size(int64_t value, const char* name, int64_t multiple);
 
-// How many prompts a call has. Throws UsageError where prompt and prompt_embeds are both given or neither, or embeddings do not fit: expected [N, T, width].
+// How many prompts a call has. Throws UsageError where prompt and prompt_embeds are both given or neither, or embeddings do not fit: expected [N, T,
+// width].
 int64_t count_prompts(const Prompts& prompt, const CallOptions& options, int64_t width);
 
 // A call with what all families resolve alike: prompts, images, size. `own` is the model's size, `scale` what sizes are multiples of.

@@ -38,7 +38,8 @@ int64_t prompt_tokens(const Parts& parts, std::string_view tokenizer, std::strin
 Tensor join_features(const Tensor& a, const Tensor& b) {
   if (!a.defined()) return b;
   if (a.dim(0) != b.dim(0) || a.dim(1) != b.dim(1))
-    throw UsageError(cat("the text encoders give ", to_string(a.shape()), " and ", to_string(b.shape()), ": expected as many prompts and tokens from both"));
+    throw UsageError(
+        cat("the text encoders give ", to_string(a.shape()), " and ", to_string(b.shape()), ": expected as many prompts and tokens from both"));
   const int64_t rows = a.dim(0) * a.dim(1), wa = a.dim(2), wb = b.dim(2);
   Tensor out({a.dim(0), a.dim(1), wa + wb}, DType::float32);
   for (int64_t r = 0; r < rows; ++r) {
@@ -55,7 +56,8 @@ Tensor repeat_rows(const Tensor& t, int64_t times) {
   Tensor out(shape, t.dtype());
   const size_t row = t.bytes() / static_cast<size_t>(t.dim(0));
   for (int64_t i = 0; i < shape[0]; ++i)
-    std::memcpy(static_cast<char*>(out.data()) + static_cast<size_t>(i) * row, static_cast<const char*>(t.data()) + static_cast<size_t>(i / times) * row, row);
+    std::memcpy(static_cast<char*>(out.data()) + static_cast<size_t>(i) * row,
+                static_cast<const char*>(t.data()) + static_cast<size_t>(i / times) * row, row);
   return out;
 }
 
@@ -64,12 +66,13 @@ void check_tokenizer(const Parts& parts, std::string_view name, std::string_view
   if (!tokenizer || !parts.has(text_encoder)) return;
   const CLIPTextConfig& config = parts.component<CLIPTextComponent>(text_encoder).config();
   if (tokenizer->model_max_length() > config.max_position_embeddings)
-    throw UserError(cat(parts.folder(name), " makes prompts of ", tokenizer->model_max_length(), " tokens (model_max_length), ", parts.folder(text_encoder), " takes up to ",
-                        config.max_position_embeddings, " (max_position_embeddings)"));
-  for (const auto& [token, id] : {std::pair{"bos", tokenizer->bos_token_id()}, {"eos", tokenizer->eos_token_id()}, {"padding", tokenizer->pad_token_id()}})
+    throw UserError(cat(parts.folder(name), " makes prompts of ", tokenizer->model_max_length(), " tokens (model_max_length), ",
+                        parts.folder(text_encoder), " takes up to ", config.max_position_embeddings, " (max_position_embeddings)"));
+  for (const auto& [token, id] :
+       {std::pair{"bos", tokenizer->bos_token_id()}, {"eos", tokenizer->eos_token_id()}, {"padding", tokenizer->pad_token_id()}})
     if (id >= config.vocab_size)
-      throw UserError(cat(parts.folder(name), " has the ", token, " token ", id, ", ", parts.folder(text_encoder), " a vocab_size of ", config.vocab_size,
-                          ": expected those of one model"));
+      throw UserError(cat(parts.folder(name), " has the ", token, " token ", id, ", ", parts.folder(text_encoder), " a vocab_size of ",
+                          config.vocab_size, ": expected those of one model"));
 }
 
 }  // namespace vivace

@@ -83,12 +83,12 @@ std::unique_ptr<Predictor> guided_by_halves(SessionLease session, const Call& ca
   options.steps = static_cast<int>(call.timesteps);
   std::vector<SessionLease> sessions;
   sessions.push_back(std::move(session));
-  return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning, std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps)),
-                                           std::move(options), request);
+  return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning,
+                                           std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps)), std::move(options), request);
 }
 
-GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps, GuidedPredictorOptions options,
-                                 Request& request)
+GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps,
+                                 GuidedPredictorOptions options, Request& request)
     : options_(std::move(options)), conditioning_(std::move(conditioning)), request_(request), sessions_(std::move(sessions)) {
   if (sessions_.empty() || sessions_.size() > (options_.guidance == Guidance::in_turn ? 2 : 1))
     throw InternalError(cat(options_.name, ": ", sessions_.size(), " sessions for a predictor"));
@@ -97,9 +97,11 @@ GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditionin
     for (float& t : timesteps_.floats()) t = options_.timestep(t);
   for (const SessionLease& session : sessions_) {
     const bool scheduled = session->has_input("step_index");
-    ports_.push_back({session->input(options_.input), session->input(scheduled ? "step_index" : "timestep"), session->output(options_.output), scheduled});
+    ports_.push_back(
+        {session->input(options_.input), session->input(scheduled ? "step_index" : "timestep"), session->output(options_.output), scheduled});
   }
-  if (alternates()) negative_ = positive().clone();
+  if (alternates())
+    negative_ = positive().clone();
   else
     for (size_t i = 0; i < sessions_.size(); ++i) set_up(*sessions_[i], i + 1 < sessions_.size());
 }
@@ -133,9 +135,10 @@ void GuidedPredictor::rescale(Tensor& prediction) const {
 void GuidedPredictor::predict(size_t number, int step, float timestep, float input_scale, const Tensor& latents) {
   Session& session = *sessions_[number];
   Ports& ports = ports_[number];
-  if (ports.input.host.numel() != latents.numel() * (options_.guidance == Guidance::halves ? 2 : 1) || ports.input.host.numel() != ports.output.host.numel())
-    throw InternalError(cat("latents ", to_string(latents.shape()), " do not fit ", options_.name, "'s input ", to_string(ports.input.host.shape()), " and output ",
-                            to_string(ports.output.host.shape())));
+  if (ports.input.host.numel() != latents.numel() * (options_.guidance == Guidance::halves ? 2 : 1) ||
+      ports.input.host.numel() != ports.output.host.numel())
+    throw InternalError(cat("latents ", to_string(latents.shape()), " do not fit ", options_.name, "'s input ", to_string(ports.input.host.shape()),
+                            " and output ", to_string(ports.output.host.shape())));
   feed(latents, layout_of(latents, options_.channels_last), input_scale, ports.input.host);
   if (ports.scheduled)
     *ports.step.host.as<int32_t>() = step;
@@ -163,7 +166,8 @@ void GuidedPredictor::predict(int step, float timestep, float input_scale, const
                  static_cast<float>(options_.scale), prediction);
   });
   if (!finite)
-    throw UserError(cat("the ", options_.name, " gave a NaN or an infinity at step ", step + 1, " of ", options_.steps, " (timestep ", timestep, ")"));
+    throw UserError(
+        cat("the ", options_.name, " gave a NaN or an infinity at step ", step + 1, " of ", options_.steps, " (timestep ", timestep, ")"));
   if (options_.guidance != Guidance::none && options_.rescale > 0) rescale(prediction);
 }
 

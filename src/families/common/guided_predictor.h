@@ -17,8 +17,8 @@ enum class Guidance : uint8_t {
 struct GuidedPredictorOptions {
   std::string name;  // of the denoiser, for messages
   Guidance guidance = Guidance::none;
-  double scale = 1, rescale = 0;  // guidance_scale, guidance_rescale
-  int steps = 0;                  // of the schedule, for messages
+  double scale = 1, rescale = 0;         // guidance_scale, guidance_rescale
+  int steps = 0;                         // of the schedule, for messages
   std::function<float(float)> timestep;  // what the model takes for a timestep; empty: the same
   std::string input = "sample", output = "sample";
   bool channels_last = true;  // the model has the latents' second dimension last
@@ -26,10 +26,11 @@ struct GuidedPredictorOptions {
 
 class GuidedPredictor : public Predictor {
  public:
-  // `sessions`: one for the images, or with halves for twice as many; with in_turn one for both prompts, which is set up for each of them at every step, or
-  // one for the negative prompt and one for the prompt, which a model with a state needs. Each has `input` and `output`, whatever `conditioning` names, and what tells the step:
-  // "step_index" [1], where "timestep" holds all of `timesteps`, or "timestep".
-  GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps, GuidedPredictorOptions options, Request& request);
+  // `sessions`: one for the images, or with halves for twice as many; with in_turn one for both prompts, which is set up for each of them at every
+  // step, or one for the negative prompt and one for the prompt, which a model with a state needs. Each has `input` and `output`, whatever
+  // `conditioning` names, and what tells the step: "step_index" [1], where "timestep" holds all of `timesteps`, or "timestep".
+  GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps, GuidedPredictorOptions options,
+                  Request& request);
   void predict(int step, float timestep, float input_scale, const Tensor& latents, Tensor& prediction) override;
 
  private:

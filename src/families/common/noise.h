@@ -10,8 +10,8 @@
 
 namespace vivace {
 
-// The generators of a call: those that it was given, or made from its seed or seeds; without any from one that is drawn. One draws for all images, several
-// draw for an image each.
+// The generators of a call: those that it was given, or made from its seed or seeds; without any from one that is drawn. One draws for all images,
+// several draw for an image each.
 class Noise {
  public:
   // Throws UsageError for a number of seeds or generators that is neither 1 nor `images`, or where there are both.

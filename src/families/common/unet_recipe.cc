@@ -43,11 +43,12 @@ UNetRecipe::UNetRecipe(const Parts& parts)
   const LatentFormat vae = vae_.latents();
   const auto fail = [](const auto&... args) { throw UserError(cat(args...)); };
   if (unet.in_channels != vae.channels)
-    fail(parts.folder("unet"), " takes ", unet.in_channels, " channels (in_channels) and the latents of ", parts.folder("vae"), " have ", vae.channels,
-         " (latent_channels)", kind_of(unet.in_channels, vae.channels), "; a ", parts.class_name, " needs a UNet that takes the latents alone");
+    fail(parts.folder("unet"), " takes ", unet.in_channels, " channels (in_channels) and the latents of ", parts.folder("vae"), " have ",
+         vae.channels, " (latent_channels)", kind_of(unet.in_channels, vae.channels), "; a ", parts.class_name,
+         " needs a UNet that takes the latents alone");
   if (unet.out_channels != vae.channels)
-    fail(parts.folder("unet"), " gives ", unet.out_channels, " channels (out_channels) and the latents of ", parts.folder("vae"), " have ", vae.channels,
-         " (latent_channels): expected the same number");
+    fail(parts.folder("unet"), " gives ", unet.out_channels, " channels (out_channels) and the latents of ", parts.folder("vae"), " have ",
+         vae.channels, " (latent_channels): expected the same number");
   if (vae.picture_channels != 3) fail(parts.folder("vae"), " gives pictures of ", vae.picture_channels, " channels (out_channels): expected 3 (RGB)");
 }
 
@@ -68,8 +69,10 @@ void UNetRecipe::check_text_width(std::span<const std::string_view> encoders) co
 void UNetRecipe::check_added_conditions(bool wanted) const {
   const bool takes = unet_.config().addition_embed_type == "text_time";
   if (takes && !wanted)
-    throw UserError(cat(parts_.folder("unet"), " takes a pooled prompt and sizes (addition_embed_type \"text_time\"), as SDXL's do: a ", parts_.class_name, " gives none"));
-  if (!takes && wanted) throw UserError(cat(parts_.folder("unet"), " takes no pooled prompt and sizes (addition_embed_type): a ", parts_.class_name, " gives them"));
+    throw UserError(cat(parts_.folder("unet"), " takes a pooled prompt and sizes (addition_embed_type \"text_time\"), as SDXL's do: a ",
+                        parts_.class_name, " gives none"));
+  if (!takes && wanted)
+    throw UserError(cat(parts_.folder("unet"), " takes no pooled prompt and sizes (addition_embed_type): a ", parts_.class_name, " gives them"));
 }
 
 void UNetRecipe::add_guidance_embedding(const Call& call, Conditioning& conditioning) const {
@@ -99,7 +102,8 @@ std::vector<SessionNeed> UNetRecipe::sessions_for(const Call& call) const {
   const int64_t scale = vae_.latents().scale;
   if (call.images_in > 0) needs.push_back({"vae", vae_.encode_request(1, call.height, call.width, vae_.decode_dtype()), Stage::encode});
   needs.push_back({"unet", unet_request(call), Stage::denoise});
-  if (!call.options.output_latent) needs.push_back({"vae", vae_.decode_request(1, call.height / scale, call.width / scale, vae_.decode_dtype()), Stage::decode});
+  if (!call.options.output_latent)
+    needs.push_back({"vae", vae_.decode_request(1, call.height / scale, call.width / scale, vae_.decode_dtype()), Stage::decode});
   return needs;
 }
 
@@ -108,10 +112,9 @@ Tensor UNetRecipe::latents(const Call& call, const Conditioning&, const Schedule
   return initial_latents(call.options, {call.images, unet_.config().in_channels, call.height / scale, call.width / scale}, scheduler, noise);
 }
 
-std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const {
-  const GuidedPredictorOptions options{.name = unet_.name(),
-                                       .scale = call.guidance_scale,
-                                       .rescale = call.options.guidance_rescale};
+std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                                 Request& request) const {
+  const GuidedPredictorOptions options{.name = unet_.name(), .scale = call.guidance_scale, .rescale = call.options.guidance_rescale};
   return guided_by_halves(unet_.lease(unet_request(call), request), call, conditioning, scheduler, options, request);
 }
 

@@ -15,7 +15,8 @@ class UNetRecipe : public Recipe {
   SchedulerTimesteps timesteps(const Call& call) const override;
   std::vector<SessionNeed> sessions_for(const Call& call) const override;
   Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const override;
-  std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const override;
+  std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                       Request& request) const override;
   std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const override;
 
  protected:

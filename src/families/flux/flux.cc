@@ -23,7 +23,8 @@ constexpr int kDefaultSteps = 28, kMostTokens = 512;
 // The shift of a schedule by the number of tokens: a line through two points that the scheduler's config gives (calculate_shift).
 double shift_of(int64_t tokens, const std::string& scheduler_config) {
   const Config c = Config::parse(scheduler_config, "scheduler");
-  const auto base_len = static_cast<double>(c.get_or<int64_t>("base_image_seq_len", 256)), max_len = static_cast<double>(c.get_or<int64_t>("max_image_seq_len", 4096));
+  const auto base_len = static_cast<double>(c.get_or<int64_t>("base_image_seq_len", 256)),
+             max_len = static_cast<double>(c.get_or<int64_t>("max_image_seq_len", 4096));
   const double base = c.get_or<double>("base_shift", 0.5), most = c.get_or<double>("max_shift", 1.15);
   const double slope = (most - base) / (max_len - base_len);
   return static_cast<double>(tokens) * slope + base - slope * base_len;
@@ -34,31 +35,47 @@ Tensor zeros_ids(int64_t tokens) { return Tensor::zeros({tokens, 3}); }
 }  // namespace
 
 FluxRecipe::FluxRecipe(const Parts& parts)
-    : parts_(parts), transformer_(parts.component<FluxTransformer2DComponent>("transformer")), vae_(parts.component<VAEComponent>("vae")), format_(vae_.latents()) {
+    : parts_(parts),
+      transformer_(parts.component<FluxTransformer2DComponent>("transformer")),
+      vae_(parts.component<VAEComponent>("vae")),
+      format_(vae_.latents()) {
   const FluxTransformer2DConfig& model = transformer_.config();
   const auto fail = [](const auto&... args) { throw UserError(cat(args...)); };
   check_tokenizer(parts, "tokenizer", "text_encoder");
   if (model.in_channels != 4 * format_.channels)
-    fail(parts.folder("transformer"), " takes ", model.in_channels, " channels (in_channels), 2 x 2 patches of the latents of ", parts.folder("vae"), " have ",
-         4 * format_.channels, " (4 times latent_channels): expected the parts of one model");
+    fail(parts.folder("transformer"), " takes ", model.in_channels, " channels (in_channels), 2 x 2 patches of the latents of ", parts.folder("vae"),
+         " have ", 4 * format_.channels, " (4 times latent_channels): expected the parts of one model");
   if (const int64_t out = model.patch_size * model.patch_size * model.out_channels; out != model.in_channels)
-    fail(parts.folder("transformer"), " gives ", out, " channels (out_channels) and takes ", model.in_channels, " (in_channels): expected the same number");
-  const int64_t pooled = parts.component<CLIPTextComponent>("text_encoder").config().hidden_size, wide = parts.component<T5EncoderComponent>("text_encoder_2").config().d_model;
+    fail(parts.folder("transformer"), " gives ", out, " channels (out_channels) and takes ", model.in_channels,
+         " (in_channels): expected the same number");
+  const int64_t pooled = parts.component<CLIPTextComponent>("text_encoder").config().hidden_size,
+                wide = parts.component<T5EncoderComponent>("text_encoder_2").config().d_model;
   if (pooled != model.pooled_projection_dim)
-    fail(parts.folder("text_encoder"), " gives a pooled prompt of width ", pooled, " (hidden_size), ", parts.folder("transformer"), " takes ", model.pooled_projection_dim,
-         " (pooled_projection_dim): expected the parts of one model");
+    fail(parts.folder("text_encoder"), " gives a pooled prompt of width ", pooled, " (hidden_size), ", parts.folder("transformer"), " takes ",
+         model.pooled_projection_dim, " (pooled_projection_dim): expected the parts of one model");
   if (wide != model.joint_attention_dim)
-    fail(parts.folder("text_encoder_2"), " gives prompts of width ", wide, " (d_model), ", parts.folder("transformer"), " takes ", model.joint_attention_dim,
-         " (joint_attention_dim): expected the parts of one model");
+    fail(parts.folder("text_encoder_2"), " gives prompts of width ", wide, " (d_model), ", parts.folder("transformer"), " takes ",
+         model.joint_attention_dim, " (joint_attention_dim): expected the parts of one model");
 }
 
 Size FluxRecipe::default_size() const { return {kDefaultSampleSize * format_.scale, kDefaultSampleSize * format_.scale}; }
 
-Size FluxRecipe::wanted_size(const CallOptions& o) const { return {o.height ? o.height : default_size().first, o.width ? o.width : default_size().second}; }
+Size FluxRecipe::wanted_size(const CallOptions& o) const {
+  return {o.height ? o.height : default_size().first, o.width ? o.width : default_size().second};
+}
 
 Call FluxRecipe::resolve(const Prompts& prompt, const CallOptions& given) const {
-  std::vector<std::string_view> taken{"prompt_2", "negative_prompt", "negative_prompt_2", "prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds",
-                                      "negative_pooled_prompt_embeds", "sigmas", "guidance_scale", "true_cfg_scale", "max_sequence_length"};
+  std::vector<std::string_view> taken{"prompt_2",
+                                      "negative_prompt",
+                                      "negative_prompt_2",
+                                      "prompt_embeds",
+                                      "negative_prompt_embeds",
+                                      "pooled_prompt_embeds",
+                                      "negative_pooled_prompt_embeds",
+                                      "sigmas",
+                                      "guidance_scale",
+                                      "true_cfg_scale",
+                                      "max_sequence_length"};
   std::ranges::copy(also_taken(), std::back_inserter(taken));
   check_taken(given, parts_.class_name, taken);
   const int64_t prompts = count_prompts(prompt, given, transformer_.config().joint_attention_dim);
@@ -70,7 +87,8 @@ Call FluxRecipe::resolve(const Prompts& prompt, const CallOptions& given) const 
   o.height = wanted.first / token_pixels() * token_pixels();
   o.width = wanted.second / token_pixels() * token_pixels();
   if (o.height != wanted.first || o.width != wanted.second)
-    warn("a picture of ", wanted.first, " x ", wanted.second, " is made ", o.height, " x ", o.width, ": height and width are multiples of ", token_pixels());
+    warn("a picture of ", wanted.first, " x ", wanted.second, " is made ", o.height, " x ", o.width, ": height and width are multiples of ",
+         token_pixels());
   if (o.height == 0) o.height = -1;  // smaller than a token: refused as what it is
   if (o.width == 0) o.width = -1;
   Call c = resolve_common(prompt, o, prompts, default_size(), token_pixels());
@@ -93,8 +111,11 @@ int64_t FluxRecipe::clip_tokens() const { return prompt_tokens(parts_, "tokenize
 
 GraphRequest FluxRecipe::transformer_request(const Call& call) const {
   const auto [rows, columns] = tokens_of(call);
-  return transformer_.request({.batch = call.guidance ? 2 * call.images : call.images, .image_tokens = rows * columns, .condition_tokens = condition_tokens(call),
-                               .tokens = sequence_length(call)}, call.timesteps);
+  return transformer_.request({.batch = call.guidance ? 2 * call.images : call.images,
+                               .image_tokens = rows * columns,
+                               .condition_tokens = condition_tokens(call),
+                               .tokens = sequence_length(call)},
+                              call.timesteps);
 }
 
 std::vector<SessionNeed> FluxRecipe::sessions_for(const Call& call) const {
@@ -102,7 +123,8 @@ std::vector<SessionNeed> FluxRecipe::sessions_for(const Call& call) const {
   const CallOptions& o = call.options;
   if (!o.prompt_embeds.defined() || (call.guidance && !o.negative_prompt_embeds.defined())) {
     needs.push_back({"text_encoder", parts_.component<CLIPTextComponent>("text_encoder").request(call.prompts, clip_tokens(), 0), Stage::encode});
-    needs.push_back({"text_encoder_2", parts_.component<T5EncoderComponent>("text_encoder_2").request(call.prompts, sequence_length(call), false), Stage::encode});
+    needs.push_back({"text_encoder_2", parts_.component<T5EncoderComponent>("text_encoder_2").request(call.prompts, sequence_length(call), false),
+                     Stage::encode});
   }
   needs.push_back({"transformer", transformer_request(call), Stage::denoise});
   const int64_t scale = format_.scale;
@@ -167,7 +189,8 @@ Tensor FluxRecipe::latents(const Call& call, const Conditioning&, const Schedule
   const auto [rows, columns] = tokens_of(call);
   const Shape packed{call.images, rows * columns, transformer_.config().in_channels};
   const Tensor& given = call.options.latents;
-  if (given.defined() && given.shape() != packed) throw UsageError(cat("latents have shape ", to_string(given.shape()), ": expected ", to_string(packed), " (packed)"));
+  if (given.defined() && given.shape() != packed)
+    throw UsageError(cat("latents have shape ", to_string(given.shape()), ": expected ", to_string(packed), " (packed)"));
   if (given.defined()) return given.to(DType::float32).clone();
   return pack_latents(draw(call, noise));
 }
@@ -182,7 +205,8 @@ Autoencoder::Posterior FluxRecipe::encode_picture(const Image& image, int64_t he
   return vae_.encode(to_sample(image, height, width), request);
 }
 
-std::unique_ptr<Predictor> FluxRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const {
+std::unique_ptr<Predictor> FluxRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                                 Request& request) const {
   const DType dtype = transformer_.dtype();
   // As Diffusers divides it, rounded before and after in the model's dtype.
   const auto fraction = [dtype](float t) {
@@ -218,9 +242,9 @@ std::vector<PartSpec> flux_parts() {
 }
 
 Family flux_family() {
-  return {.class_name = "FluxPipeline",
-          .parts = flux_parts(),
-          .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<FluxRecipe>(parts); }};
+  return {.class_name = "FluxPipeline", .parts = flux_parts(), .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> {
+            return std::make_unique<FluxRecipe>(parts);
+          }};
 }
 
 }  // namespace vivace

@@ -49,7 +49,8 @@ Conditioning FluxImg2ImgRecipe::encode(const Call& call, Request& request) const
   return result;
 }
 
-Tensor FluxImg2ImgRecipe::latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const {
+Tensor FluxImg2ImgRecipe::latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step,
+                                  Noise& noise) const {
   if (call.options.latents.defined()) return FluxRecipe::latents(call, conditioning, scheduler, first_step, noise);
   const Tensor &mean = conditioning.shared.at(kMean), &logvar = conditioning.shared.at(kLogvar);
   // The posterior is sampled before the noise is drawn, by the same generator.
@@ -63,9 +64,9 @@ Tensor FluxImg2ImgRecipe::latents(const Call& call, const Conditioning& conditio
 }
 
 Family flux_img2img_family() {
-  return {.class_name = "FluxImg2ImgPipeline",
-          .parts = flux_parts(),
-          .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<FluxImg2ImgRecipe>(parts); }};
+  return {.class_name = "FluxImg2ImgPipeline", .parts = flux_parts(), .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> {
+            return std::make_unique<FluxImg2ImgRecipe>(parts);
+          }};
 }
 
 }  // namespace vivace

@@ -15,8 +15,23 @@ namespace {
 
 constexpr int64_t kMaxArea = 1024 * 1024;
 // Width and height that the model was trained with.
-constexpr std::array<std::pair<int64_t, int64_t>, 17> kPreferred{{{672, 1568}, {688, 1504}, {720, 1456}, {752, 1392}, {800, 1328}, {832, 1248}, {880, 1184}, {944, 1104}, {1024, 1024},
-                                                                 {1104, 944}, {1184, 880}, {1248, 832}, {1328, 800}, {1392, 752}, {1456, 720}, {1504, 688}, {1568, 672}}};
+constexpr std::array<std::pair<int64_t, int64_t>, 17> kPreferred{{{672, 1568},
+                                                                  {688, 1504},
+                                                                  {720, 1456},
+                                                                  {752, 1392},
+                                                                  {800, 1328},
+                                                                  {832, 1248},
+                                                                  {880, 1184},
+                                                                  {944, 1104},
+                                                                  {1024, 1024},
+                                                                  {1104, 944},
+                                                                  {1184, 880},
+                                                                  {1248, 832},
+                                                                  {1328, 800},
+                                                                  {1392, 752},
+                                                                  {1456, 720},
+                                                                  {1504, 688},
+                                                                  {1568, 672}}};
 
 }  // namespace
 
@@ -36,10 +51,13 @@ Size FluxKontextRecipe::wanted_size(const CallOptions& o) const {
 Size FluxKontextRecipe::picture_size(const CallOptions& o) const {
   const int64_t multiple = token_pixels();
   int64_t height = o.image.height() / multiple * multiple, width = o.image.width() / multiple * multiple;
-  if (height == 0 || width == 0) throw UsageError(cat("image has ", o.image.height(), " x ", o.image.width(), " pixels: expected at least ", multiple, " x ", multiple));
+  if (height == 0 || width == 0)
+    throw UsageError(cat("image has ", o.image.height(), " x ", o.image.width(), " pixels: expected at least ", multiple, " x ", multiple));
   if (o.auto_resize) {
     const double ratio = static_cast<double>(width) / static_cast<double>(height);
-    const auto distance = [&](const auto& size) { return std::tuple(std::abs(ratio - static_cast<double>(size.first) / static_cast<double>(size.second)), size.first, size.second); };
+    const auto distance = [&](const auto& size) {
+      return std::tuple(std::abs(ratio - static_cast<double>(size.first) / static_cast<double>(size.second)), size.first, size.second);
+    };
     std::tie(width, height) = *std::ranges::min_element(kPreferred, {}, distance);
   }
   return {height / multiple * multiple, width / multiple * multiple};
@@ -77,9 +95,9 @@ Conditioning FluxKontextRecipe::encode(const Call& call, Request& request) const
 }
 
 Family flux_kontext_family() {
-  return {.class_name = "FluxKontextPipeline",
-          .parts = flux_parts(),
-          .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<FluxKontextRecipe>(parts); }};
+  return {.class_name = "FluxKontextPipeline", .parts = flux_parts(), .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> {
+            return std::make_unique<FluxKontextRecipe>(parts);
+          }};
 }
 
 }  // namespace vivace

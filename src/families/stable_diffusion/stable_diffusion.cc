@@ -10,8 +10,8 @@
 namespace vivace {
 namespace {
 
-constexpr std::string_view kTaken[] = {"negative_prompt", "prompt_embeds",  "negative_prompt_embeds", "timesteps", "sigmas",
-                                       "guidance_scale",  "guidance_rescale", "eta",                    "clip_skip"};
+constexpr std::string_view kTaken[] = {
+    "negative_prompt", "prompt_embeds", "negative_prompt_embeds", "timesteps", "sigmas", "guidance_scale", "guidance_rescale", "eta", "clip_skip"};
 
 // The class was trained with an offset of 1, and its latents are not clipped: it sets outdated configs right.
 std::string corrections(const std::string& config) {
@@ -77,7 +77,8 @@ Conditioning StableDiffusionRecipe::encode(const Call& call, Request& request) c
   const Tensor positive = o.prompt_embeds.defined() ? o.prompt_embeds.to(DType::float32) : states(call.prompt, o.clip_skip.value_or(0));
   result.positive["encoder_hidden_states"] = repeat_rows(positive, n);
   if (call.guidance) {
-    const Tensor negative = encodes_negative(call) ? states(matching(o.negative_prompt, "", call.prompts, "negative_prompt"), 0) : o.negative_prompt_embeds.to(DType::float32);
+    const Tensor negative = encodes_negative(call) ? states(matching(o.negative_prompt, "", call.prompts, "negative_prompt"), 0)
+                                                   : o.negative_prompt_embeds.to(DType::float32);
     result.negative["encoder_hidden_states"] = repeat_rows(negative, n);
   }
   add_guidance_embedding(call, result);

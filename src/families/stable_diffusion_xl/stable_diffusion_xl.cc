@@ -13,9 +13,26 @@
 namespace vivace {
 namespace {
 
-constexpr std::string_view kTaken[] = {"prompt_2", "negative_prompt", "negative_prompt_2", "prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds",
-                                       "negative_pooled_prompt_embeds", "timesteps", "sigmas", "denoising_end", "guidance_scale", "guidance_rescale", "eta", "original_size",
-                                       "target_size", "crops_coords_top_left", "negative_original_size", "negative_target_size", "negative_crops_coords_top_left", "clip_skip"};
+constexpr std::string_view kTaken[] = {"prompt_2",
+                                       "negative_prompt",
+                                       "negative_prompt_2",
+                                       "prompt_embeds",
+                                       "negative_prompt_embeds",
+                                       "pooled_prompt_embeds",
+                                       "negative_pooled_prompt_embeds",
+                                       "timesteps",
+                                       "sigmas",
+                                       "denoising_end",
+                                       "guidance_scale",
+                                       "guidance_rescale",
+                                       "eta",
+                                       "original_size",
+                                       "target_size",
+                                       "crops_coords_top_left",
+                                       "negative_original_size",
+                                       "negative_target_size",
+                                       "negative_crops_coords_top_left",
+                                       "clip_skip"};
 
 using TimeIds = std::array<float, 6>;
 
@@ -57,20 +74,24 @@ StableDiffusionXLRecipe::StableDiffusionXLRecipe(const Parts& parts, const Confi
   check_text_width(kEncoders);
   check_added_conditions(true);
   const UNetConfig& unet = unet_.config();
-  if (unet.time_id_count != 6) throw UserError(cat(parts.folder("unet"), " takes aesthetic scores (it is a refiner): it refines pictures and cannot begin one"));
+  if (unet.time_id_count != 6)
+    throw UserError(cat(parts.folder("unet"), " takes aesthetic scores (it is a refiner): it refines pictures and cannot begin one"));
   const int64_t pooled = pooled_width(parts), wanted = unet.projection_class_embeddings_input_dim - unet.time_id_count * unet.addition_time_embed_dim;
   if (pooled != wanted)
     throw UserError(cat(parts.folder("text_encoder_2"), " gives a pooled prompt of width ", pooled, ", ", parts.folder("unet"), " takes ", wanted,
-                        " (projection_class_embeddings_input_dim less ", unet.time_id_count, " times addition_time_embed_dim): expected the parts of one model"));
+                        " (projection_class_embeddings_input_dim less ", unet.time_id_count,
+                        " times addition_time_embed_dim): expected the parts of one model"));
 }
 
 Call StableDiffusionXLRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
   check_taken(o, parts_.class_name, kTaken);
   const int64_t prompts = count_prompts(prompt, o, unet_.config().cross_attention_dim);
   if (o.prompt_embeds.defined() && !o.prompt_2.empty()) throw UsageError("prompt_2 and prompt_embeds are both given: choose one");
-  if (o.negative_prompt_embeds.defined() && o.negative_prompt_2) throw UsageError("negative_prompt_2 and negative_prompt_embeds are both given: choose one");
+  if (o.negative_prompt_embeds.defined() && o.negative_prompt_2)
+    throw UsageError("negative_prompt_2 and negative_prompt_embeds are both given: choose one");
   check_pooled(o.pooled_prompt_embeds, "pooled_prompt_embeds", o.prompt_embeds, "prompt_embeds", pooled_width(parts_));
-  check_pooled(o.negative_pooled_prompt_embeds, "negative_pooled_prompt_embeds", o.negative_prompt_embeds, "negative_prompt_embeds", pooled_width(parts_));
+  check_pooled(o.negative_pooled_prompt_embeds, "negative_pooled_prompt_embeds", o.negative_prompt_embeds, "negative_prompt_embeds",
+               pooled_width(parts_));
   Call c = resolve_common(prompt, o, prompts, default_size(), vae_.latents().scale);
   c.guidance_scale = o.guidance_scale.value_or(5.0);
   c.guidance = c.guidance_scale > 1 && !is_guidance_distilled();
@@ -109,7 +130,7 @@ std::vector<SessionNeed> StableDiffusionXLRecipe::text_sessions(const Call& call
 // The penultimate hidden states of both encoders side by side, and the pooled output of the first that projects. With one encoder alone that one gets
 // the first prompt.
 StableDiffusionXLRecipe::Encoded StableDiffusionXLRecipe::encode_texts(const Call& call, const Prompts& first, const Prompts& second, int skip,
-                                                                      Request& request) const {
+                                                                       Request& request) const {
   Encoded result;
   if (parts_.has("text_encoder")) {
     const CLIPTextModelOutput out =
@@ -174,7 +195,9 @@ Family stable_diffusion_xl_family() {
                     {"unet", {"UNet2DConditionModel"}, false, true},
                     {"vae", {"AutoencoderKL", "AutoencoderTiny"}, false, true},
                     {"scheduler", {}}},
-          .open = [](const Parts& parts, const Config& index) -> std::unique_ptr<Recipe> { return std::make_unique<StableDiffusionXLRecipe>(parts, index); }};
+          .open = [](const Parts& parts, const Config& index) -> std::unique_ptr<Recipe> {
+            return std::make_unique<StableDiffusionXLRecipe>(parts, index);
+          }};
 }
 
 }  // namespace vivace

@@ -19,7 +19,8 @@ class AuraFlowTransformer {
     const std::string multiple = config_.patch_size == 1 ? "" : std::to_string(config_.patch_size) + "*";
     const Value latents = b_.input("hidden_states", b_.dtype(), {shape_.batch, shape_.height, shape_.width, config_.in_channels}, Phase::step,
                                    "batch," + multiple + "height," + multiple + "width,_");
-    const Value encoder = b_.input("encoder_hidden_states", b_.dtype(), {shape_.batch, shape_.tokens, config_.joint_attention_dim}, Phase::setup, "batch,tokens,_");
+    const Value encoder =
+        b_.input("encoder_hidden_states", b_.dtype(), {shape_.batch, shape_.tokens, config_.joint_attention_dim}, Phase::setup, "batch,tokens,_");
     // The angles are scaled after their frequency, which in float32 is not the same as scaling the timestep.
     const Value time = b_.emit(Op::sinusoid, {b_.input("timestep", DType::float32, {1})},
                                {{"dim", int64_t{256}}, {"flip_sin_to_cos", int64_t{1}}, {"downscale_freq_shift", 0.}, {"scale", 1000.}});
@@ -58,16 +59,21 @@ class AuraFlowTransformer {
     return b_.concat({b_.reshape(b_.emit(Op::expand_rows, {registers, text}), {0, kRegisters, dim_}), text}, 1);
   }
 
-  Value image_of(Value all, Value image) { return b_.emit(Op::slice, {all, image}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}, {"back", int64_t{1}}}); }
+  Value image_of(Value all, Value image) {
+    return b_.emit(Op::slice, {all, image}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}, {"back", int64_t{1}}});
+  }
 
   Value project(std::string_view name, Value x) { return linear(b_, name, x, dim_, false); }
   Value normed(std::string_view name, Value x) { return plain_layer_norm(b_, project(name, x), kEps, heads_); }
-  Value attend(Value q, Value k, Value v) { return b_.attention(q, k, v, {}, heads_, 1 / std::sqrt(static_cast<double>(config_.attention_head_dim)), false); }
+  Value attend(Value q, Value k, Value v) {
+    return b_.attention(q, k, v, {}, heads_, 1 / std::sqrt(static_cast<double>(config_.attention_head_dim)), false);
+  }
 
   Value feed_forward(std::string_view name, Value x) {
     const auto scope = b_.scope(name);
     const int64_t hidden = (8 * dim_ / 3 + 255) / 256 * 256;
-    return project("out_projection", b_.mul(b_.activation(linear(b_, "linear_1", x, hidden, false), "silu"), linear(b_, "linear_2", x, hidden, false)));
+    return project("out_projection",
+                   b_.mul(b_.activation(linear(b_, "linear_1", x, hidden, false), "silu"), linear(b_, "linear_2", x, hidden, false)));
   }
 
   // The norm's result, the attention in it, feeds the feed-forward alone: the residual stream gets nothing else.

@@ -41,7 +41,8 @@ AutoencoderKLConfig read_autoencoder_kl_config(const Config& c) {
   blocks("up_block_types", "UpDecoderBlock2D");
   if (v.block_out_channels.empty() || v.block_out_channels.size() > 8) c.unsupported("block_out_channels", "1 to 8 blocks");
   for (int64_t channels : v.block_out_channels)
-    if (v.norm_num_groups <= 0 || channels <= 0 || channels % v.norm_num_groups) c.unsupported("norm_num_groups", "a divisor of every entry of block_out_channels");
+    if (v.norm_num_groups <= 0 || channels <= 0 || channels % v.norm_num_groups)
+      c.unsupported("norm_num_groups", "a divisor of every entry of block_out_channels");
   if (!(v.scaling_factor > 0)) c.unsupported("scaling_factor", "a positive number");
   return v;
 }

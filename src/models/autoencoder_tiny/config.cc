@@ -11,7 +11,8 @@ namespace {
 int64_t same_everywhere(const Config& c, const char* key, const char* blocks, size_t levels) {
   const auto channels = c.get_or<std::vector<int64_t>>(key, {64, 64, 64, 64});
   if (channels.size() != levels) c.unsupported(key, std::string("as many entries as ") + blocks);
-  if (channels[0] <= 0 || std::ranges::count(channels, channels[0]) != static_cast<ptrdiff_t>(levels)) c.unsupported(key, "the same number of channels everywhere");
+  if (channels[0] <= 0 || std::ranges::count(channels, channels[0]) != static_cast<ptrdiff_t>(levels))
+    c.unsupported(key, "the same number of channels everywhere");
   return channels[0];
 }
 

@@ -10,7 +10,7 @@ namespace vivace {
 
 struct AutoencoderTinyConfig {
   int64_t in_channels = 3, out_channels = 3, latent_channels = 4;
-  int64_t encoder_channels = 64, decoder_channels = 64;       // every entry of *_block_out_channels
+  int64_t encoder_channels = 64, decoder_channels = 64;         // every entry of *_block_out_channels
   std::vector<int64_t> num_encoder_blocks, num_decoder_blocks;  // one entry a level
   std::string act_fn = "relu";
   double scaling_factor = 1, shift_factor = 0;

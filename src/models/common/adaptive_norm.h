@@ -1,4 +1,5 @@
-// What transformer denoisers share: the embedding of the timestep and the modulation of norms by it (diffusers models/embeddings.py, normalization.py).
+// What transformer denoisers share: the embedding of the timestep and the modulation of norms by it (diffusers models/embeddings.py,
+// normalization.py).
 #pragma once
 
 #include "models/common/layers.h"
@@ -12,7 +13,9 @@ Value embedding_mlp(Builder& b, std::string_view name, Value x, int64_t out);
 std::vector<Value> modulation(Builder& b, std::string_view name, Value temb, int64_t parts, int64_t channels, bool bias);
 
 // LayerNorm without weights, of each of the row's heads.
-inline Value plain_layer_norm(Builder& b, Value x, double eps, int64_t heads = 1) { return b.emit(Op::layer_norm, {x}, {{"eps", eps}, {"heads", heads}}); }
+inline Value plain_layer_norm(Builder& b, Value x, double eps, int64_t heads = 1) {
+  return b.emit(Op::layer_norm, {x}, {{"eps", eps}, {"heads", heads}});
+}
 
 // x (1 + scale) + shift.
 inline Value modulate(Builder& b, Value x, Value scale, Value shift) { return b.add(b.mul(x, b.affine(scale, 1, 1)), shift); }

@@ -14,8 +14,7 @@ Value resnet_block(Builder& b, std::string_view name, Value x, Value temb, int64
   }
   if (time && !options.time_scale_shift) h = b.add(h, time);
   h = norm("norm2", h);
-  if (time && options.time_scale_shift)
-    h = b.add(b.mul(h, b.affine(b.slice(time, -1, 0, out), 1, 1)), b.slice(time, -1, out, 2 * out));
+  if (time && options.time_scale_shift) h = b.add(b.mul(h, b.affine(b.slice(time, -1, 0, out), 1, 1)), b.slice(time, -1, out, 2 * out));
   h = conv2d_same(b, "conv2", act(h), out, 3);
   const Value shortcut = b.channels(x) == out ? x : conv2d_same(b, "conv_shortcut", x, out, 1);
   const Value sum = b.add(shortcut, h);

@@ -17,8 +17,13 @@ FluxTransformer2DConfig read_flux_transformer_2d_config(const Config& c) {
   f.pooled_projection_dim = c.get_or<int64_t>("pooled_projection_dim", 768);
   f.guidance_embeds = c.get_or<bool>("guidance_embeds", false);
   f.axes_dims_rope = c.get_or<std::vector<int64_t>>("axes_dims_rope", f.axes_dims_rope);
-  for (const auto& [key, size] : {std::pair{"patch_size", f.patch_size}, {"in_channels", f.in_channels}, {"out_channels", f.out_channels}, {"attention_head_dim", f.attention_head_dim},
-                                  {"num_attention_heads", f.num_attention_heads}, {"joint_attention_dim", f.joint_attention_dim}, {"pooled_projection_dim", f.pooled_projection_dim}})
+  for (const auto& [key, size] : {std::pair{"patch_size", f.patch_size},
+                                  {"in_channels", f.in_channels},
+                                  {"out_channels", f.out_channels},
+                                  {"attention_head_dim", f.attention_head_dim},
+                                  {"num_attention_heads", f.num_attention_heads},
+                                  {"joint_attention_dim", f.joint_attention_dim},
+                                  {"pooled_projection_dim", f.pooled_projection_dim}})
     if (size < 1) c.unsupported(key, "at least 1");
   for (const auto& [key, count] : {std::pair{"num_layers", f.num_layers}, {"num_single_layers", f.num_single_layers}})
     if (count < 0 || count > 1024) c.unsupported(key, "0 to 1024");

@@ -15,13 +15,16 @@ class FluxTransformer {
       : config_(config), shape_(shape), b_(b), dim_(config.inner_dim()), heads_(config.num_attention_heads) {}
 
   void build() {
-    const Value latents = b_.input("hidden_states", b_.dtype(), {shape_.batch, shape_.image_tokens, config_.in_channels}, Phase::step, "batch,image_tokens,_");
-    const Value encoder = b_.input("encoder_hidden_states", b_.dtype(), {shape_.batch, shape_.tokens, config_.joint_attention_dim}, Phase::setup, "batch,tokens,_");
+    const Value latents =
+        b_.input("hidden_states", b_.dtype(), {shape_.batch, shape_.image_tokens, config_.in_channels}, Phase::step, "batch,image_tokens,_");
+    const Value encoder =
+        b_.input("encoder_hidden_states", b_.dtype(), {shape_.batch, shape_.tokens, config_.joint_attention_dim}, Phase::setup, "batch,tokens,_");
     embed_time();
     rotary_tables();
     Value x = linear(b_, "x_embedder", latents, dim_);
     if (shape_.condition_tokens) {
-      const Value condition = b_.input("image_latents", b_.dtype(), {shape_.batch, shape_.condition_tokens, config_.in_channels}, Phase::setup, "batch,condition_tokens,_");
+      const Value condition = b_.input("image_latents", b_.dtype(), {shape_.batch, shape_.condition_tokens, config_.in_channels}, Phase::setup,
+                                       "batch,condition_tokens,_");
       x = b_.concat({x, linear(b_, "x_embedder", condition, dim_)}, 1);
     }
     Value text = linear(b_, "context_embedder", encoder, dim_);
@@ -40,7 +43,8 @@ class FluxTransformer {
   // Times 1000 in the model's dtype, as Diffusers rounds it: in bfloat16 a guidance of 3.5 counts as 3504.
   Value time_projection(Value t) {
     const Value thousand = b_.cast(b_.affine(b_.cast(t, b_.dtype()), 1000, 0), DType::float32);
-    return b_.cast(b_.emit(Op::sinusoid, {thousand}, {{"dim", int64_t{256}}, {"flip_sin_to_cos", int64_t{1}}, {"downscale_freq_shift", 0.}}), b_.dtype());
+    return b_.cast(b_.emit(Op::sinusoid, {thousand}, {{"dim", int64_t{256}}, {"flip_sin_to_cos", int64_t{1}}, {"downscale_freq_shift", 0.}}),
+                   b_.dtype());
   }
 
   void embed_time() {
@@ -60,7 +64,8 @@ class FluxTransformer {
     text_table_ = table(b_.input("txt_ids", DType::float32, {shape_.tokens, 3}, Phase::setup, "tokens,_"));
     image_table_ = table(b_.input("img_ids", DType::float32, {shape_.image_tokens, 3}, Phase::setup, "image_tokens,_"));
     if (shape_.condition_tokens)
-      image_table_ = b_.concat({image_table_, table(b_.input("image_latents_ids", DType::float32, {shape_.condition_tokens, 3}, Phase::setup, "condition_tokens,_"))}, 0);
+      image_table_ = b_.concat(
+          {image_table_, table(b_.input("image_latents_ids", DType::float32, {shape_.condition_tokens, 3}, Phase::setup, "condition_tokens,_"))}, 0);
     table_ = b_.concat({text_table_, image_table_}, 0);
   }
 
@@ -69,7 +74,9 @@ class FluxTransformer {
     return b_.emit(Op::rotary, {rms_norm(b_, norm, linear(b_, name, x, dim_), kEps, heads_), table}, {{"heads", heads_}});
   }
 
-  Value attend(Value q, Value k, Value v) { return b_.attention(q, k, v, {}, heads_, 1 / std::sqrt(static_cast<double>(config_.attention_head_dim)), false); }
+  Value attend(Value q, Value k, Value v) {
+    return b_.attention(q, k, v, {}, heads_, 1 / std::sqrt(static_cast<double>(config_.attention_head_dim)), false);
+  }
 
   // Nothing but float16 leaves its range here.
   Value clamp_float16(Value x) { return b_.dtype() == DType::float16 ? b_.emit(Op::clamp, {x}, {{"min", -65504.}, {"max", 65504.}}) : x; }

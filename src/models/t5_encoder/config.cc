@@ -15,15 +15,23 @@ T5EncoderConfig read_t5_encoder_config(const Config& c) {
   t.relative_attention_num_buckets = c.get_or<int64_t>("relative_attention_num_buckets", 32);
   t.relative_attention_max_distance = c.get_or<int64_t>("relative_attention_max_distance", 128);
   t.layer_norm_epsilon = c.get_or<double>("layer_norm_epsilon", 1e-6);
-  const std::string proj = c.one_of("feed_forward_proj", {"relu", "gelu", "gelu_new", "silu", "gated-gelu", "gated-silu", "gated-relu"}, umt5 ? "gated-gelu" : "relu");
+  const std::string proj =
+      c.one_of("feed_forward_proj", {"relu", "gelu", "gelu_new", "silu", "gated-gelu", "gated-silu", "gated-relu"}, umt5 ? "gated-gelu" : "relu");
   t.is_gated_act = proj.starts_with("gated-");
   t.act = t.is_gated_act ? proj.substr(6) : proj;
   // transformers takes the tanh form for "gated-gelu", for the sake of the first checkpoints of T5 v1.1.
   if (t.act == "gelu_new" || proj == "gated-gelu") t.act = "gelu_tanh";
-  for (const auto& [key, size] : {std::pair{"vocab_size", t.vocab_size}, {"d_model", t.d_model}, {"d_kv", t.d_kv}, {"d_ff", t.d_ff}, {"num_layers", t.num_layers}, {"num_heads", t.num_heads}})
+  for (const auto& [key, size] : {std::pair{"vocab_size", t.vocab_size},
+                                  {"d_model", t.d_model},
+                                  {"d_kv", t.d_kv},
+                                  {"d_ff", t.d_ff},
+                                  {"num_layers", t.num_layers},
+                                  {"num_heads", t.num_heads}})
     if (size < 1) c.unsupported(key, "at least 1");
-  if (t.relative_attention_num_buckets < 4 || t.relative_attention_num_buckets % 4) c.unsupported("relative_attention_num_buckets", "a positive multiple of 4");
-  if (t.relative_attention_max_distance <= t.relative_attention_num_buckets / 4) c.unsupported("relative_attention_max_distance", "more than a quarter of relative_attention_num_buckets");
+  if (t.relative_attention_num_buckets < 4 || t.relative_attention_num_buckets % 4)
+    c.unsupported("relative_attention_num_buckets", "a positive multiple of 4");
+  if (t.relative_attention_max_distance <= t.relative_attention_num_buckets / 4)
+    c.unsupported("relative_attention_max_distance", "more than a quarter of relative_attention_num_buckets");
   return t;
 }
 

@@ -10,8 +10,8 @@ namespace vivace {
 struct T5EncoderConfig {
   int64_t vocab_size = 32128, d_model = 512, d_kv = 64, d_ff = 2048, num_layers = 6, num_heads = 8;
   int64_t relative_attention_num_buckets = 32, relative_attention_max_distance = 128;
-  bool is_gated_act = false;      // of feed_forward_proj
-  std::string act = "relu";       // an op name
+  bool is_gated_act = false;  // of feed_forward_proj
+  std::string act = "relu";   // an op name
   double layer_norm_epsilon = 1e-6;
   bool bias_in_every_block = false;  // UMT5: each block has a table of position biases; T5: the first one's serves all
 };

@@ -11,7 +11,8 @@ constexpr double kHidden = -1e30;
 // float32 [1 or N, heads, tokens, tokens]; `hidden`: float32 [N, 1, 1, tokens] or absent.
 Value position_bias(Builder& b, Value like, Value hidden, const T5EncoderConfig& config) {
   const Value table = b.weight("SelfAttention.relative_attention_bias.weight", {config.relative_attention_num_buckets, config.num_heads});
-  const Value bias = b.emit(Op::relative_position_bias, {b.cast(table, DType::float32), like}, {{"max_distance", config.relative_attention_max_distance}});
+  const Value bias =
+      b.emit(Op::relative_position_bias, {b.cast(table, DType::float32), like}, {{"max_distance", config.relative_attention_max_distance}});
   return hidden ? b.add(bias, hidden) : bias;
 }
 
@@ -39,7 +40,8 @@ Graph build_t5_encoder(const T5EncoderConfig& config, int64_t batch, int64_t tok
     const Value seen = b.input("attention_mask", DType::float32, {batch, tokens}, Phase::step, "batch,tokens");
     hidden = b.reshape(b.affine(seen, -kHidden, kHidden), {0, 1, 1, -1});
   }
-  // The sums along the residual leave float16's range in the larger models: transformers clamps them and keeps `wo` in float32; here they are float32.
+  // The sums along the residual leave float16's range in the larger models: transformers clamps them and keeps `wo` in float32; here they are
+  // float32.
   const DType residual = b.dtype() == DType::float16 ? DType::float32 : b.dtype();
   Value x = b.cast(b.emit(Op::embedding, {ids, b.weight("shared.weight", {config.vocab_size, config.d_model})}), residual);
   const auto scope = b.scope("encoder");

@@ -50,7 +50,8 @@ Value transformer_2d(Builder& b, std::string_view name, Value x, Value context, 
   return b.add(h, x);
 }
 
-Value down_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config, std::vector<Value>& skips) {
+Value down_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config,
+                 std::vector<Value>& skips) {
   const auto scope = b.scope(name);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     x = resnet_block(b, item("resnets", i), x, c.temb, spec.out_channels, resnet_options(config));
@@ -78,7 +79,8 @@ Value mid_block(Builder& b, std::string_view name, Value x, const Conditioning& 
   return x;
 }
 
-Value up_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config, std::vector<Value>& skips) {
+Value up_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config,
+               std::vector<Value>& skips) {
   const auto scope = b.scope(name);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     x = resnet_block(b, item("resnets", i), b.concat({x, skips.back()}, -1), c.temb, spec.out_channels, resnet_options(config));

@@ -19,7 +19,7 @@ struct BlockSpec {
   int64_t out_channels = 0, heads = 1;
   std::vector<int64_t> layers;  // one entry a resnet: the transformer blocks behind it
   bool only_cross_attention = false;
-  bool resample = false;  // a down- or upsampler at the end
+  bool resample = false;               // a down- or upsampler at the end
   bool forward_upsample_size = false;  // upsample to the skip's size instead of doubling
 };
 
@@ -29,9 +29,11 @@ Value basic_transformer_block(Builder& b, std::string_view name, Value x, Value 
 Value transformer_2d(Builder& b, std::string_view name, Value x, Value context, int64_t layers, const BlockSpec& spec, const UNetConfig& config);
 
 // Appends each intermediate result to `skips` for the way up.
-Value down_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config, std::vector<Value>& skips);
+Value down_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config,
+                 std::vector<Value>& skips);
 Value mid_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config);
 // Takes its skips from the back of `skips`.
-Value up_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config, std::vector<Value>& skips);
+Value up_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config,
+               std::vector<Value>& skips);
 
 }  // namespace vivace

@@ -20,7 +20,8 @@ void refuse_unsupported(const Config& c) {
   c.require<std::string>("time_embedding_type", "positional");
 }
 
-std::vector<std::string> block_types(const Config& c, const char* key, std::vector<std::string> fallback, std::initializer_list<std::string_view> known) {
+std::vector<std::string> block_types(const Config& c, const char* key, std::vector<std::string> fallback,
+                                     std::initializer_list<std::string_view> known) {
   auto types = c.get_or<std::vector<std::string>>(key, std::move(fallback));
   for (const std::string& type : types)
     if (std::ranges::count(known, type) == 0) c.unsupported(key, joined(known, " or "));
@@ -82,13 +83,16 @@ UNetConfig read_unet_config(const Config& c) {
   for (int64_t layers : u.layers_per_block)
     if (layers < 1 || layers > 1024) c.unsupported("layers_per_block", "1 or more");
   // Diffusers' old misnomer: attention_head_dim holds the number of heads unless num_attention_heads is given.
-  u.num_attention_heads = c.get_optional<std::vector<int64_t>>("num_attention_heads") && c.is_list("num_attention_heads")
-                              ? c.int_per_level("num_attention_heads", levels)
-                              : c.int_per_level(c.has("num_attention_heads") && !c.is_null("num_attention_heads") ? "num_attention_heads" : "attention_head_dim", levels, 8);
+  u.num_attention_heads =
+      c.get_optional<std::vector<int64_t>>("num_attention_heads") && c.is_list("num_attention_heads")
+          ? c.int_per_level("num_attention_heads", levels)
+          : c.int_per_level(c.has("num_attention_heads") && !c.is_null("num_attention_heads") ? "num_attention_heads" : "attention_head_dim", levels,
+                            8);
   const auto context = c.int_per_level("cross_attention_dim", levels, 1280);
   u.cross_attention_dim = context.back();
   for (size_t i = 0; i < levels; ++i)
-    if (has_attention(u.down_block_types[i]) && context[i] != u.cross_attention_dim) c.unsupported("cross_attention_dim", "one size for all blocks with attention");
+    if (has_attention(u.down_block_types[i]) && context[i] != u.cross_attention_dim)
+      c.unsupported("cross_attention_dim", "one size for all blocks with attention");
   u.only_cross_attention = c.bool_per_level("only_cross_attention", levels, false);
   u.transformer_layers = per_layer(c, "transformer_layers_per_block", levels, u.layers_per_block, 0);
   u.mid_transformer_layers = u.transformer_layers.back().front();
@@ -121,7 +125,8 @@ UNetConfig read_unet_config(const Config& c) {
   u.conv_out_kernel = c.get_or<int64_t>("conv_out_kernel", 3);
   for (const auto& [key, size] : {std::pair{"conv_in_kernel", u.conv_in_kernel}, {"conv_out_kernel", u.conv_out_kernel}})
     if (size < 1 || size % 2 == 0) c.unsupported(key, "an odd size");
-  if (u.addition_embed_type == "text_time" && u.addition_time_embed_dim <= 0) c.unsupported("addition_time_embed_dim", "a positive size, as addition_embed_type is \"text_time\"");
+  if (u.addition_embed_type == "text_time" && u.addition_time_embed_dim <= 0)
+    c.unsupported("addition_time_embed_dim", "a positive size, as addition_embed_type is \"text_time\"");
   if (u.addition_embed_type == "text_time") {
     const int64_t total = u.projection_class_embeddings_input_dim, one = u.addition_time_embed_dim;
     // The refiner's only text encoder gives prompt and pooled prompt of one width.
@@ -129,10 +134,12 @@ UNetConfig read_unet_config(const Config& c) {
     if (total - u.time_id_count * one <= 0) c.unsupported("projection_class_embeddings_input_dim", "more than 6 times addition_time_embed_dim");
   }
   for (size_t i = 0; i < levels; ++i) {
-    if (u.norm_num_groups <= 0 || u.block_out_channels[i] <= 0 || u.block_out_channels[i] % u.norm_num_groups) c.unsupported("norm_num_groups", "a divisor of every entry of block_out_channels");
+    if (u.norm_num_groups <= 0 || u.block_out_channels[i] <= 0 || u.block_out_channels[i] % u.norm_num_groups)
+      c.unsupported("norm_num_groups", "a divisor of every entry of block_out_channels");
     const bool attends = has_attention(u.down_block_types[i]) || has_attention(u.up_block_types[levels - 1 - i]) ||
                          (i + 1 == levels && u.mid_block_type == "UNetMidBlock2DCrossAttn");
-    if (attends && (u.num_attention_heads[i] <= 0 || u.block_out_channels[i] % u.num_attention_heads[i])) c.unsupported("attention_head_dim", "head counts that divide block_out_channels");
+    if (attends && (u.num_attention_heads[i] <= 0 || u.block_out_channels[i] % u.num_attention_heads[i]))
+      c.unsupported("attention_head_dim", "head counts that divide block_out_channels");
   }
   return u;
 }

@@ -12,7 +12,7 @@ namespace vivace {
 
 struct UNetConfig {
   int64_t sample_height = 64, sample_width = 64;  // sample_size, in latent pixels
-  bool outdated_sample_size = false;  // one below 64 from before Diffusers 0.9, where Stable Diffusion's pipeline takes 64
+  bool outdated_sample_size = false;              // one below 64 from before Diffusers 0.9, where Stable Diffusion's pipeline takes 64
   int64_t in_channels = 4, out_channels = 4;
   bool center_input_sample = false, flip_sin_to_cos = true;
   double freq_shift = 0;
@@ -22,11 +22,12 @@ struct UNetConfig {
   std::vector<int64_t> block_out_channels, layers_per_block, num_attention_heads;
   int64_t cross_attention_dim = 1280;
   std::vector<bool> only_cross_attention;
-  std::vector<std::vector<int64_t>> transformer_layers, up_transformer_layers;  // transformer blocks of each layer; the second in order of the up blocks
+  std::vector<std::vector<int64_t>> transformer_layers,
+      up_transformer_layers;  // transformer blocks of each layer; the second in order of the up blocks
   int64_t mid_transformer_layers = 1;
   int64_t downsample_padding = 1;
-  double mid_block_scale_factor = 1;  // resnet_out_scale_factor reaches none of these blocks in Diffusers
-  bool resnet_time_scale_shift = false;  // "scale_shift" instead of "default"
+  double mid_block_scale_factor = 1;                                      // resnet_out_scale_factor reaches none of these blocks in Diffusers
+  bool resnet_time_scale_shift = false;                                   // "scale_shift" instead of "default"
   std::string act_fn = "silu", time_embedding_act_fn, timestep_post_act;  // op names, "" for none
   int64_t norm_num_groups = 32;
   double norm_eps = 1e-5;

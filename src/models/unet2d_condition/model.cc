@@ -8,8 +8,8 @@ namespace vivace {
 namespace {
 
 Value sinusoid(Builder& b, Value t, int64_t dim, const UNetConfig& config) {
-  const Value s = b.emit(Op::sinusoid, {t},
-                         {{"dim", dim}, {"flip_sin_to_cos", int64_t{config.flip_sin_to_cos}}, {"downscale_freq_shift", config.freq_shift}});
+  const Value s =
+      b.emit(Op::sinusoid, {t}, {{"dim", dim}, {"flip_sin_to_cos", int64_t{config.flip_sin_to_cos}}, {"downscale_freq_shift", config.freq_shift}});
   return b.cast(s, b.dtype());
 }
 
@@ -23,11 +23,13 @@ Value timestep_embedding(Builder& b, std::string_view name, Value x, Value cond,
 Value embed_time(Builder& b, const UNetConfig& config, const UNetShape& shape) {
   const int64_t batch = shape.batch;
   const Value t = b.input("timestep", DType::float32, {shape.timesteps}, Phase::step, shape.timesteps == 1 ? "" : "batch");
-  const Value cond = config.time_cond_proj_dim ? b.input("timestep_cond", b.dtype(), {batch, config.time_cond_proj_dim}, Phase::setup, "batch,_") : Value{};
+  const Value cond =
+      config.time_cond_proj_dim ? b.input("timestep_cond", b.dtype(), {batch, config.time_cond_proj_dim}, Phase::setup, "batch,_") : Value{};
   Value emb = timestep_embedding(b, "time_embedding", sinusoid(b, t, config.block_out_channels[0], config), cond, config.time_embedding_dim, config);
   if (config.addition_embed_type == "text_time") {
     const int64_t dim = config.addition_time_embed_dim, count = shape.time_ids ? shape.time_ids : config.time_id_count;
-    const Value text = b.input("text_embeds", b.dtype(), {batch, config.projection_class_embeddings_input_dim - count * dim}, Phase::setup, "batch,_");
+    const Value text =
+        b.input("text_embeds", b.dtype(), {batch, config.projection_class_embeddings_input_dim - count * dim}, Phase::setup, "batch,_");
     const Value ids = b.input("time_ids", DType::float32, {batch, count}, Phase::setup, "batch,_");
     const Value times = b.reshape(sinusoid(b, b.reshape(ids, {-1}), dim, config), {-1, count * dim});
     UNetConfig plain = config;  // Diffusers builds this one with TimestepEmbedding's own defaults
@@ -49,7 +51,8 @@ Graph build_unet(const UNetConfig& config, const UNetShape& shape, Builder b) {
   const Value sample = b.input("sample", b.dtype(), {shape.batch, shape.height, shape.width, config.in_channels}, Phase::step,
                                "batch," + multiple + "height," + multiple + "width,_");
   Conditioning c;
-  c.encoder_hidden_states = b.input("encoder_hidden_states", b.dtype(), {shape.batch, shape.tokens, config.cross_attention_dim}, Phase::setup, "batch,tokens,_");
+  c.encoder_hidden_states =
+      b.input("encoder_hidden_states", b.dtype(), {shape.batch, shape.tokens, config.cross_attention_dim}, Phase::setup, "batch,tokens,_");
   c.temb = embed_time(b, config, shape);
 
   Value x = config.center_input_sample ? b.affine(sample, 2, -1) : sample;

@@ -79,11 +79,13 @@ class ToyRecipe : public Recipe {
     const ToyShape s = shape(call);
     return initial_latents(call.options, {s.batch, denoiser_.channels(), s.frames, s.height, s.width}, scheduler, noise);
   }
-  std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, Request& request) const override {
+  std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
+                                       Request& request) const override {
     std::vector<SessionLease> sessions;
     sessions.push_back(denoiser_.lease(sessions_for(call)[0].request, request));
-    return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning, scheduler.timesteps(),
-                                             GuidedPredictorOptions{.name = "denoiser", .steps = static_cast<int>(call.timesteps), .output = "prediction"}, request);
+    return std::make_unique<GuidedPredictor>(
+        std::move(sessions), conditioning, scheduler.timesteps(),
+        GuidedPredictorOptions{.name = "denoiser", .steps = static_cast<int>(call.timesteps), .output = "prediction"}, request);
   }
   // The first frame.
   std::vector<Image> decode(const Call& call, const Tensor& latents, Request&) const override {
@@ -115,9 +117,8 @@ Family toy_family() {
           .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<ToyRecipe>(parts); },
           .models = {{.name = "ToyDenoiser",
                       .weights = "diffusion_pytorch_model",
-                      .open = [](const std::filesystem::path& folder, const ComponentOptions& options) {
-                        return std::make_unique<Model>(std::make_unique<ToyDenoiser>(folder, options));
-                      },
+                      .open = [](const std::filesystem::path& folder,
+                                 const ComponentOptions& options) { return std::make_unique<Model>(std::make_unique<ToyDenoiser>(folder, options)); },
                       .graphs = [](const Config& config) { return std::vector{build_toy(channels_of(config), {}, Builder(DType::float32))}; }}}};
 }
 

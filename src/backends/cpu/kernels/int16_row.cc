@@ -13,7 +13,8 @@ Int16Row::Int16Row(RowSize size, int64_t k) {
     scale = std::numeric_limits<float>::quiet_NaN();
     return;
   }
-  // Rounding adds up to half a step a value to the norm; 16 covers that of the float32 sum of squares, which means nothing where squares over- or underflow.
+  // Rounding adds up to half a step a value to the norm; 16 covers that of the float32 sum of squares, which means nothing where squares over- or
+  // underflow.
   const float most = 46340.f - root / 2 - 16;
   const float norm = largest > 0x1p-50f && largest < 0x1p50f ? std::sqrt(size.squares) : largest * root;
   scale = std::max(largest / 16383, norm / most);

@@ -1,8 +1,8 @@
 // A row of float32 as int16 with a scale, as fine as int32 sums of its products with such another row allow.
 //
-// A sum of products is at most the product of the two rows' Euclidean norms (Cauchy-Schwarz), so with norms below 2^15.5 it fits int32 for any k; a largest
-// value of 16383 leaves room for the sums of two in Strassen's algorithm. A normal row of 1280 then has steps of 1/1295 of its standard deviation, and
-// one with a single huge value still steps of 1/16383 of that.
+// A sum of products is at most the product of the two rows' Euclidean norms (Cauchy-Schwarz), so with norms below 2^15.5 it fits int32 for any k; a
+// largest value of 16383 leaves room for the sums of two in Strassen's algorithm. A normal row of 1280 then has steps of 1/1295 of its standard
+// deviation, and one with a single huge value still steps of 1/16383 of that.
 #pragma once
 
 #include <cstdint>

@@ -90,8 +90,8 @@ void amx_step(const char* a, int64_t a_stride, const char* b, int64_t b_stride) 
 }
 
 template <class Tiles, AmxDot kDot, bool kBoth>
-void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const char* b, float* c, int64_t c_stride, int rows, bool accumulate,
-                  Ahead ahead) {
+void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const char* b, float* c, int64_t c_stride,
+                  int rows, bool accumulate, Ahead ahead) {
   constexpr int64_t kRowBytes = kAmxColumns * 4;
   float* const second = c + 16 * c_stride;
   const int64_t c_bytes = c_stride * 4;
@@ -132,8 +132,8 @@ void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_
 // c[rows][32] = (accumulate ? c : 0) + the sum over taps t of a[rows][units] at a + taps[t] units, times b[t][units][32 units].
 // Rows of a lie a_stride bytes apart, of c c_stride floats. 1 <= rows <= 32. Only what is named is read. Inside an AmxScope of these Tiles.
 template <class Tiles, AmxDot kDot>
-[[gnu::noinline]] void amx_tile(const void* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const void* b, float* c, int64_t c_stride,
-                                int rows, bool accumulate, Ahead ahead = {}) {
+[[gnu::noinline]] void amx_tile(const void* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const void* b, float* c,
+                                int64_t c_stride, int rows, bool accumulate, Ahead ahead = {}) {
   AmxScope<Tiles>::need(rows);
   auto* products = rows > 16 ? amx_products<Tiles, kDot, true> : amx_products<Tiles, kDot, false>;
   products(static_cast<const char*>(a), a_stride, taps, tap_count, units, static_cast<const char*>(b), c, c_stride, rows, accumulate, ahead);

@@ -13,8 +13,8 @@ namespace {
 // AVX2 multiplies no bfloat16, which is decoded to float32.
 enum class Dot { f32, bf16, i16, u8s8 };
 
-// 6 x 2 accumulators, two registers for the panel, one for the broadcast and, without VNNI, one for the int16 product: all 16. With 8 bits ones take a
-// register too then.
+// 6 x 2 accumulators, two registers for the panel, one for the broadcast and, without VNNI, one for the int16 product: all 16. With 8 bits ones take
+// a register too then.
 constexpr int kTileRows = 6, kTileVectors = 2;
 // Whether u8 x s8 products are added in pairs to int16, which saturates.
 #ifdef __AVXVNNI__
@@ -38,8 +38,8 @@ constexpr int tile_rows(Dot dot) { return dot == Dot::u8s8 && kPairsInInt16 ? kT
 
 #else
 
-// sum + the products of a's and b's pairs of int16, in int32. Written out, so that there is one product at a time: the compiler would form several first,
-// for which a register tile has no registers, and move sums about.
+// sum + the products of a's and b's pairs of int16, in int32. Written out, so that there is one product at a time: the compiler would form several
+// first, for which a register tile has no registers, and move sums about.
 [[gnu::always_inline]] inline __m256i add_pairs(__m256i sum, __m256i a, __m256i b) {
   __m256i product;
   asm("vpmaddwd %[b], %[a], %[product]\n\tvpaddd %[product], %[sum], %[sum]" : [sum] "+x"(sum), [product] "=&x"(product) : [a] "x"(a), [b] "x"(b));
@@ -65,8 +65,8 @@ template <Dot kDot>
   return _mm256_castsi256_ps(add_pairs(_mm256_castps_si256(sum), a, b));
 }
 
-// As in microkernel_avx512.h, with panels of kVectors * 8 units. Beside the products it does as little as can be, because another thread of the same core
-// may want the rest: two units a turn, and no prefetching, which the processor does as well for a panel that is read from end to end.
+// As in microkernel_avx512.h, with panels of kVectors * 8 units. Beside the products it does as little as can be, because another thread of the same
+// core may want the rest: two units a turn, and no prefetching, which the processor does as well for a panel that is read from end to end.
 template <Dot kDot, int kRows, int kVectors>
 [[gnu::noinline]] void register_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, int64_t c_stride, bool accumulate) {
   static_assert(kRows <= 6);

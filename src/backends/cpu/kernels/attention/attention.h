@@ -1,15 +1,16 @@
 // Scaled dot-product attention on the CPU: out = softmax(scale Q K^T + mask) V, head by head.
 //
 // Three backends under PyTorch's names, each right on its own, and one that has to be asked for:
-//   int8       Q K^T in bytes, P V in 16 bits, with exact online softmax over blocks of keys between them (int8.h). Its error is attention_int8_error(), some
+//   int8       Q K^T in bytes, P V in 16 bits, with exact online softmax over blocks of keys between them (int8.h). Its error is
+//   attention_int8_error(), some
 //              four times bfloat16's. No mask, no causality. AVX-512 VNNI.
 //   flash      one fused pass: the exponential is taken in the registers that hold Q K^T, no score matrix is ever stored. No mask.
 //   efficient  memory-efficient: exact online softmax over blocks of keys. Any head size, any additive mask, every instruction set.
 //   math       three separate steps (Q K^T, softmax, P V) in float32 through a bounded slab of scores: the plain reference.
 //
-// bfloat16 runs on AMX tiles or vdpbf16ps where the machine has them (flash, efficient); everything else computes in float32, and float16 is a storage type.
-// A row that may see no key at all (mask of -inf) gives zeros, as in PyTorch 2.5 and later. `causal` is PyTorch's is_causal: query i sees keys
-// 0..i, counted from the top left whatever the two lengths.
+// bfloat16 runs on AMX tiles or vdpbf16ps where the machine has them (flash, efficient); everything else computes in float32, and float16 is a
+// storage type. A row that may see no key at all (mask of -inf) gives zeros, as in PyTorch 2.5 and later. `causal` is PyTorch's is_causal: query i
+// sees keys 0..i, counted from the top left whatever the two lengths.
 #pragma once
 
 #include <cstddef>
@@ -68,7 +69,8 @@ struct AttentionBackend {
 // In order of preference: int8, flash, efficient, math. The first that does not refuse and that was asked for is the choice.
 std::span<const AttentionBackend> attention_backends();
 
-// The relative RMS error of int8, where queries, keys and values are normally distributed and scores have a deviation of 1; that of scores grows with them.
+// The relative RMS error of int8, where queries, keys and values are normally distributed and scores have a deviation of 1; that of scores grows with
+// them.
 double attention_int8_error(int64_t head_dim);
 
 }  // namespace vivace::cpu

@@ -86,9 +86,9 @@ template <class Op, class A, int Step, int NV, int MR>
   }
 }
 
-// Flash's inner step: scores over `panels` whole panels and their weights. With 32 registers the exponentials of a panel are taken between the products
-// of the next, a row every other unit, so that they run on the units that the products leave idle; with 16 they would push the sums out of them.
-// The scores wait in 2 kB on the stack.
+// Flash's inner step: scores over `panels` whole panels and their weights. With 32 registers the exponentials of a panel are taken between the
+// products of the next, a row every other unit, so that they run on the units that the products leave idle; with 16 they would push the sums out of
+// them. The scores wait in 2 kB on the stack.
 template <class Op, bool Precise, int MR>
 [[gnu::noinline]] void score_weights(const typename Op::Unit* q, const typename Op::Unit* k, int64_t head_units, int64_t panels, float scale,
                                      const float* reference, float* sums, typename Op::Unit* weights) {

@@ -104,7 +104,8 @@ int slot_count(const ConvSpec& spec) {
   return algorithm == Algorithm::phases ? 16 : spec.kernel * spec.kernel;
 }
 
-// Bytes of the scales that weights for int16 begin with: [panel][slot][channel of the panel]. The taps follow: [panel][tap][channel][channel of the panel].
+// Bytes of the scales that weights for int16 begin with: [panel][slot][channel of the panel]. The taps follow: [panel][tap][channel][channel of the
+// panel].
 template <Algorithm algorithm>
 size_t scale_bytes(const ConvSpec& spec, const ConvFormat& format) {
   return static_cast<size_t>(format.panels(spec.out_channels) * slot_count<algorithm>(spec) * format.panel) * sizeof(float);
@@ -155,11 +156,21 @@ void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* 
   const int taps = spec.kernel * spec.kernel;
   // The vector code does not read every dtype; and for int16 the scales must fit the taps as they are kept.
   Tensor readable = Tensor::view({spec.out_channels, spec.in_channels, taps}, dtype, const_cast<void*>(weight));
-  if (products == Products::int16) readable = readable.to(spec.w);
-  else if (dtype == DType::float8_e4m3 || dtype == DType::float64) readable = readable.to(DType::float32);
+  if (products == Products::int16)
+    readable = readable.to(spec.w);
+  else if (dtype == DType::float8_e4m3 || dtype == DType::float64)
+    readable = readable.to(DType::float32);
   const Slots slots = make_slots(algorithm, spec);
   const auto job = [&](const Slots& of, void* to) {
-    return ConvPackJob{spec.in_channels, spec.out_channels, taps, of.count, of.coefficients.data(), readable.data(), readable.dtype(), to, packed_dtype<algorithm, products>(spec)};
+    return ConvPackJob{spec.in_channels,
+                       spec.out_channels,
+                       taps,
+                       of.count,
+                       of.coefficients.data(),
+                       readable.data(),
+                       readable.dtype(),
+                       to,
+                       packed_dtype<algorithm, products>(spec)};
   };
   const auto each_panel = [&](const auto& body) {
     parallel_for(format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
@@ -208,12 +219,16 @@ void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
   char* weights = scratches + static_cast<size_t>(threads) * plan.scratch_bytes;
   const auto input = [&](int64_t i) { return inputs + static_cast<size_t>(i) * plan.input_bytes; };
   const auto scratch = [&](int thread) { return scratches + static_cast<size_t>(thread) * plan.scratch_bytes; };
-  const auto weights_of = [&](int thread, int64_t panel) { return weights + static_cast<size_t>(plan.weights_first ? panel : thread) * plan.weight_bytes; };
-  if (plan.weights_first) run_tasks(plan.panels, threads, [&](int thread, int64_t panel) { steps.transform_weights(job, panel, weights_of(thread, panel)); });
+  const auto weights_of = [&](int thread, int64_t panel) {
+    return weights + static_cast<size_t>(plan.weights_first ? panel : thread) * plan.weight_bytes;
+  };
+  if (plan.weights_first)
+    run_tasks(plan.panels, threads, [&](int thread, int64_t panel) { steps.transform_weights(job, panel, weights_of(thread, panel)); });
   if (plan.group == 0) {
     run_tasks(blocks, threads, [&](int thread, int64_t block) {
       steps.prepare(job, block, 0, plan.chunks, input(thread), scratch(thread));
-      for (int64_t panel = 0; panel < plan.panels; ++panel) steps.multiply(job, block, panel, input(thread), weights_of(thread, panel), scratch(thread));
+      for (int64_t panel = 0; panel < plan.panels; ++panel)
+        steps.multiply(job, block, panel, input(thread), weights_of(thread, panel), scratch(thread));
     });
     return;
   }
@@ -224,7 +239,8 @@ void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
       const int64_t block = task / plan.chunks, chunk = task % plan.chunks;
       steps.prepare(job, first + block, chunk, chunk + 1, input(block), scratch(thread));
     });
-    // Panel by panel, so that a panel's weights are read from memory once. A task that transforms them does so for as many blocks as leaves all threads busy.
+    // Panel by panel, so that a panel's weights are read from memory once. A task that transforms them does so for as many blocks as leaves all
+    // threads busy.
     const int64_t parts = transforms ? std::clamp<int64_t>(4 * threads / plan.panels, 1, count) : count;
     run_tasks(plan.panels * parts, threads, [&](int thread, int64_t task) {
       const int64_t panel = task / parts, part = task % parts;
@@ -251,11 +267,14 @@ template <Algorithm algorithm, Products products>
 double error(const ConvSpec& spec) {
   const double channels = static_cast<double>(spec.in_channels);
   if (products == Products::f32) {
-    constexpr double of_sums = algorithm == Algorithm::winograd_f4 ? 3.3 : algorithm == Algorithm::direct ? .87 : algorithm == Algorithm::phases ? .59 : .52;
+    constexpr double of_sums = algorithm == Algorithm::winograd_f4 ? 3.3
+                               : algorithm == Algorithm::direct    ? .87
+                               : algorithm == Algorithm::phases    ? .59
+                                                                   : .52;
     return of_sums * 0x1p-24 * std::sqrt(channels);
   }
-  // Of uncorrelated numbers the transforms raise the factors' share by the root of (sum over an output's products of A^2 B^2 G^2) / (its taps), squared:
-  // 5/3 of F(2x2), where upsampling has the same, 10.8 of F(4x4).
+  // Of uncorrelated numbers the transforms raise the factors' share by the root of (sum over an output's products of A^2 B^2 G^2) / (its taps),
+  // squared: 5/3 of F(2x2), where upsampling has the same, 10.8 of F(4x4).
   constexpr double transforms = algorithm == Algorithm::winograd_f4 ? 10.8 : is_winograd(algorithm) ? 5. / 3 : 1;
   // Two factors of bfloat16, 2^-8 / sqrt(6.2) each on the mean. A step of int16 is the largest that a block of a column's channels needs.
   return transforms * (products == Products::bf16 ? 2.25e-3 : 6.4e-5 * std::pow(channels / 96, .075));
@@ -263,8 +282,15 @@ double error(const ConvSpec& spec) {
 
 template <Algorithm algorithm, Products products>
 constexpr ConvKernel entry(std::string_view name) {
-  return {name, is_winograd(algorithm), products == Products::int16, refuse<algorithm, products>, packed_bytes<algorithm, products>, pack<algorithm, products>, make_plan<algorithm, products>,
-          run<algorithm, products>, error<algorithm, products>};
+  return {name,
+          is_winograd(algorithm),
+          products == Products::int16,
+          refuse<algorithm, products>,
+          packed_bytes<algorithm, products>,
+          pack<algorithm, products>,
+          make_plan<algorithm, products>,
+          run<algorithm, products>,
+          error<algorithm, products>};
 }
 
 constexpr ConvKernel kKernels[] = {

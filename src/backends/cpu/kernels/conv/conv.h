@@ -22,7 +22,8 @@ struct ConvPadding {
 // How the work is cut (plan.h); the result is the same up to the order of sums.
 struct ConvBlocking {
   int cache_kib = 0;  // what a block's prepared input may take; 0: the default
-  int shared = -1;    // 1: all blocks are prepared first, for all threads; 0: each thread prepares its own; -1: by the shape, as int16 with large weights always
+  int shared =
+      -1;  // 1: all blocks are prepared first, for all threads; 0: each thread prepares its own; -1: by the shape, as int16 with large weights always
 };
 
 // What a convolution is, known before any tensor is.
@@ -33,10 +34,10 @@ struct ConvSpec {
   ConvPadding pad;
   DType act = DType::float32;      // of x, y and residual: float32, bfloat16 or float16
   DType compute = DType::float32;  // of the multiplications: float32 or bfloat16; sums are float32 always
-  // How direct and phase kernels with float32 products, and Winograd with int16, keep the packed weights: float32, or bfloat16 or float16, widened block
-  // by block. The others, whose transforms would be rounded or whose products are bfloat16, keep them as they multiply them.
+  // How direct and phase kernels with float32 products, and Winograd with int16, keep the packed weights: float32, or bfloat16 or float16, widened
+  // block by block. The others, whose transforms would be rounded or whose products are bfloat16, keep them as they multiply them.
   DType w = DType::float32;
-  bool upsample2x = false;         // nearest 2x before the convolution; the padding is that of the upsampled image
+  bool upsample2x = false;  // nearest 2x before the convolution; the padding is that of the upsampled image
   ConvBlocking blocking{};
 };
 
@@ -49,7 +50,7 @@ struct ConvArgs {
   const float* bias = nullptr;        // [out_channels] or none
   const float* image_bias = nullptr;  // [n, out_channels], added to every pixel of an image (the time embedding), or none; rows ld_image_bias apart
   int64_t ld_image_bias = 0;
-  const void* residual = nullptr;     // like y, pixels ld_residual elements apart, or none; may be y itself
+  const void* residual = nullptr;  // like y, pixels ld_residual elements apart, or none; may be y itself
   int64_t ld_residual = 0;
   Act activation = Act::none;
 };
@@ -72,22 +73,21 @@ struct ConvKernel {
   ConvPlan (*plan)(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads);
   // On at most the plan's threads. `workspace` is 64-byte aligned, of plan.workspace_bytes(); its contents do not matter.
   void (*run)(const ConvSpec& spec, Isa isa, const ConvPlan& plan, const void* packed, const ConvArgs& args, void* workspace) noexcept;
-  // Relative RMS error to expect where factors and sums are all that is rounded (computed for uniform numbers by tests/kernels/conv_error_test.cc, level by level): the factors'
-  // share is the same for any number of channels, the float32 sums' grows with its square root.
+  // Relative RMS error to expect where factors and sums are all that is rounded (computed for uniform numbers by tests/kernels/conv_error_test.cc,
+  // level by level): the factors' share is the same for any number of channels, the float32 sums' grows with its square root.
   double (*error)(const ConvSpec& spec);
 };
 
-// Input channels that share a scale where products are of int16, filled up to whole blocks. Longer ones have coarser steps (int16_row.h), shorter ones are
-// put aside more often.
+// Input channels that share a scale where products are of int16, filled up to whole blocks. Longer ones have coarser steps (int16_row.h), shorter
+// ones are put aside more often.
 inline constexpr int kConvInt16Block = 64;
 
 // winograd_f2_*: F(2x2, 3x3), 2.25x fewer multiplications. In bf16 the error is 5/3 that of a direct convolution; in float32 as good as exact.
 // winograd_f4_f32: F(4x4, 3x3), 4x fewer, at about four times a direct convolution's rounding error.
-// winograd_*_int16: factors of int16 (winograd_int16.h), twice as many products at once as of float32: F(2x2) and the upsampling at a tenth of a bfloat16
-// result's rounding, F(4x4) at half of it.
-// winograd_upsample_*: F(2x2, 3x3) of an upsampled image, where 7 of 16 products vanish: 4x fewer than convolving the large image.
-// upsample_phases_*: four 2x2 convolutions of the small image with pre-summed weights: 2.25x fewer, exact up to rounding.
-// direct_*: implicit GEMM.
+// winograd_*_int16: factors of int16 (winograd_int16.h), twice as many products at once as of float32: F(2x2) and the upsampling at a tenth of a
+// bfloat16 result's rounding, F(4x4) at half of it. winograd_upsample_*: F(2x2, 3x3) of an upsampled image, where 7 of 16 products vanish: 4x fewer
+// than convolving the large image. upsample_phases_*: four 2x2 convolutions of the small image with pre-summed weights: 2.25x fewer, exact up to
+// rounding. direct_*: implicit GEMM.
 // *_bf16 need Isa::avx512_bf16; *_f32 and *_int16 run from Isa::avx2.
 std::span<const ConvKernel> conv_kernels();
 // Null when there is no kernel of that name.

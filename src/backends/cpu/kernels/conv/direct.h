@@ -58,8 +58,8 @@ void direct_multiply(const ConvJob& job, int64_t index, int64_t panel, const voi
         for (int64_t tile = 0; tile < split.count; ++tile) {
           const int64_t col = split.begin(tile), cols = split.size(tile);
           float* tile_sums = sums + (r * block.cols + col) * kPanel;
-          multiply_tile(cols, {static_cast<const Unit*>(input) + r * row + col * pixel, pixel, taps + tap, tap_count, units, weights,
-                               tile_sums, tap > 0});
+          multiply_tile(cols,
+                        {static_cast<const Unit*>(input) + r * row + col * pixel, pixel, taps + tap, tap_count, units, weights, tile_sums, tap > 0});
           if (!last) continue;
           const int64_t y = (block.row + r) * step + phase / 2, x = (block.col + col) * step + phase % 2;
           const int64_t first = (block.image * out_rows + y) * out_cols + x;

@@ -39,7 +39,8 @@ void load_patch(const ConvJob& job, const Patch& patch, int64_t channel, Out* ou
     const int64_t first = ((patch.image * args.h + y) * args.w + patch.col) * args.ldx + channel;
     for (int64_t c = begin; c < end; ++c) {
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) store_patch(load_row(args.x, dtype, first + c * args.ldx + v * kLanes, count - v * kLanes), row + c * pixel_stride + v * kLanes);
+      for (int v = 0; v < 2; ++v)
+        store_patch(load_row(args.x, dtype, first + c * args.ldx + v * kLanes, count - v * kLanes), row + c * pixel_stride + v * kLanes);
     }
   }
 }

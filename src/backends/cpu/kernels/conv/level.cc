@@ -1,5 +1,5 @@
-// What a level adds to the convolution kernels: bfloat16 factors where it has their products, int16 ones for Winograd where it adds VNNI, else both of int16
-// and float32.
+// What a level adds to the convolution kernels: bfloat16 factors where it has their products, int16 ones for Winograd where it adds VNNI, else both
+// of int16 and float32.
 #include "backends/cpu/kernels/conv/direct.h"
 #include "backends/cpu/kernels/conv/pack.h"
 #ifdef __AVX512BF16__

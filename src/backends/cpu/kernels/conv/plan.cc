@@ -58,7 +58,8 @@ ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, con
   plan.grid.images = n;
   plan.grid.rows = divide_up(conv_out_h(spec, h), shape.out);
   plan.grid.cols = divide_up(conv_out_w(spec, w), shape.out);
-  cut(plan.grid, std::clamp<int64_t>(block_cache(spec) / (positions * plan.tile_units * kUnitBytes), least_cells(format, 4), 16 * format.max_rows), 16);
+  cut(plan.grid, std::clamp<int64_t>(block_cache(spec) / (positions * plan.tile_units * kUnitBytes), least_cells(format, 4), 16 * format.max_rows),
+      16);
 
   const int64_t cells = plan.grid.block_rows * plan.grid.block_cols;
   plan.position_units = odd_lines(cells * plan.tile_units * kUnitBytes) / kUnitBytes;

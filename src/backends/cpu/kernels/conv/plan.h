@@ -64,7 +64,8 @@ inline constexpr WinogradShape kWinogradF4{
 inline constexpr WinogradShape kWinogradUpsample{3, 3, 1, 2, {{1, 0, 0}, {1, 1, 1}, {0, 0, 1}}};
 
 // Work is blocks of cells times panels of output channels. With a `group`, the inputs of so many blocks are prepared first, for all threads, and each
-// panel's weights are then read once for them (for few blocks or large weights); without, a thread prepares a block in its own cache and does all panels.
+// panel's weights are then read once for them (for few blocks or large weights); without, a thread prepares a block in its own cache and does all
+// panels.
 struct ConvPlan {
   int threads = 1;
   BlockGrid grid;
@@ -79,7 +80,7 @@ struct ConvPlan {
 
   // Winograd: transformed input is [position][tile][unit].
   int64_t tile_units = 0, position_units = 0;
-  size_t scales_at = 0;  // of the input, in a scaled format: [position][tile][chunk]
+  size_t scales_at = 0;    // of the input, in a scaled format: [position][tile][chunk]
   int64_t patch_cols = 0;  // between the rows of a patch, in pixels
   size_t patch_bytes = 0;  // of the scratch, before the sums [position][tile][channel of the panel]
   int64_t sum_stride = 0;  // floats between their positions

@@ -52,7 +52,8 @@ VIVACE_INLINE void multiply_tile(int64_t rows, const TileJob& job) {
 struct TileScope {
   TileScope() {}
 };
-inline constexpr int kMaxRows = kLanes == 16 ? 14 : 6;  // 14 x 2 accumulators, 2 vectors of weights, 1 of input: 31 of 32 registers; 6 x 2 of AVX2's 16
+inline constexpr int kMaxRows =
+    kLanes == 16 ? 14 : 6;  // 14 x 2 accumulators, 2 vectors of weights, 1 of input: 31 of 32 registers; 6 x 2 of AVX2's 16
 
 template <int rows>
 void multiply_tile(const TileJob& job) {

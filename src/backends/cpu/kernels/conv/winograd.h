@@ -103,8 +103,8 @@ VIVACE_INLINE void transform_input(const float* corner, ptrdiff_t row_stride, pt
 
 // What a block of tiles reads.
 VIVACE_INLINE Patch winograd_patch(const WinogradShape& shape, const ConvJob& job, const BlockGrid::Block& block) {
-  return {block.image, block.row * shape.in_step - job.spec.pad.top, block.col * shape.in_step - job.spec.pad.left, (block.rows - 1) * shape.in_step + shape.in,
-          (block.cols - 1) * shape.in_step + shape.in};
+  return {block.image, block.row * shape.in_step - job.spec.pad.top, block.col * shape.in_step - job.spec.pad.left,
+          (block.rows - 1) * shape.in_step + shape.in, (block.cols - 1) * shape.in_step + shape.in};
 }
 
 template <class Transform>
@@ -122,9 +122,9 @@ void winograd_prepare(const ConvJob& job, int64_t index, int64_t chunk_begin, in
         Element* tile = static_cast<Element*>(input) + (ty * block.cols + tx) * plan.tile_units * kElementsPerUnit + chunk * kPanel;
         for (int v = 0; v < kPanel; v += kLanes) {
           const float* corner = pixels + ty * shape.in_step * row_stride + tx * shape.in_step * kPanel + v;
-          transform_input<Transform>(corner, row_stride, kPanel, [&](int position, VF values) __attribute__((always_inline)) {
-            store_elements(values, tile + position * position_stride + v);
-          });
+          transform_input<Transform>(
+              corner, row_stride,
+              kPanel, [&](int position, VF values) __attribute__((always_inline)) { store_elements(values, tile + position * position_stride + v); });
         }
       }
     }

@@ -1,10 +1,10 @@
-// Winograd convolution with products of int16: the transformed input in blocks of kBlock channels that have a scale each (int16_row.h), for every tile and
-// position; the transformed weights with a scale for each output channel and position. A block's sums are int32, the sums of blocks float32.
+// Winograd convolution with products of int16: the transformed input in blocks of kBlock channels that have a scale each (int16_row.h), for every
+// tile and position; the transformed weights with a scale for each output channel and position. A block's sums are int32, the sums of blocks float32.
 // The weights are kept as taps, for F(4x4) a quarter of what they are once transformed, and transformed panel by panel.
 #pragma once
 
-#include "backends/cpu/kernels/int16_row.h"
 #include "backends/cpu/kernels/conv/winograd.h"
+#include "backends/cpu/kernels/int16_row.h"
 #ifdef __AVX512F__
 #include "backends/cpu/kernels/microkernel_avx512.h"
 #else
@@ -62,7 +62,8 @@ void winograd_prepare_int16(const ConvJob& job, int64_t index, int64_t chunk_beg
       const float* corner = pixels + cell / block.cols * shape.in_step * row_stride + cell % block.cols * shape.in_step * kBlock;
       alignas(64) float values[positions][kBlock];
       for (int c = 0; c < kBlock; c += kLanes)
-        transform_input<Transform>(corner + c, row_stride, kBlock, [&](int position, VF v) __attribute__((always_inline)) { store_f32(v, values[position] + c); });
+        transform_input<Transform>(
+            corner + c, row_stride, kBlock, [&](int position, VF v) __attribute__((always_inline)) { store_f32(v, values[position] + c); });
       Unit* tile = static_cast<Unit*>(input) + cell * plan.tile_units + chunk * kBlockUnits;
       for (int p = 0; p < positions; ++p)
         scales[(p * most_cells + cell) * plan.chunks + chunk] = store_block(values[p], reinterpret_cast<int16_t*>(tile + p * plan.position_units));
@@ -146,12 +147,16 @@ void transform_panel(const void* taps, int64_t first, int64_t channels, const fl
         const int64_t channel = unit * 2 + half;
         VF g[9];
 #pragma GCC unroll 9
-        for (int t = 0; t < 9; ++t) g[t] = channel < channels ? load_row(taps, dtype, first + (t * channels + channel) * kPanel + v, kLanes) : splat(0.f);
-        transform_taps<Transform>(g, [&](int p, VF u) __attribute__((always_inline)) {
-          const VI x = to_int(u * load_f32(inverse + p * kPanel + v));
-          if (half == 0) low[p] = x;
-          else store_f32(from_bits(pair_int16(low[p], x)), out + p * out_stride + v);
-        });
+        for (int t = 0; t < 9; ++t)
+          g[t] = channel < channels ? load_row(taps, dtype, first + (t * channels + channel) * kPanel + v, kLanes) : splat(0.f);
+        transform_taps<Transform>(
+            g, [&](int p, VF u) __attribute__((always_inline)) {
+              const VI x = to_int(u * load_f32(inverse + p * kPanel + v));
+              if (half == 0)
+                low[p] = x;
+              else
+                store_f32(from_bits(pair_int16(low[p], x)), out + p * out_stride + v);
+            });
       }
     }
 }
@@ -198,14 +203,15 @@ void winograd_multiply_int16(const ConvJob& job, int64_t index, int64_t panel, c
     for (int64_t tile = 0; tile < split.count; ++tile) {
       const int64_t first = split.begin(tile);
       kMultiply.by_rows[split.size(tile)](static_cast<const Unit*>(input) + p * plan.position_units + first * plan.tile_units, plan.tile_units,
-                                          a_scales + (p * most_cells + first) * plan.chunks, plan.chunks, static_cast<const Unit*>(weights) + p * plan.weight_stride,
-                                          sums + p * plan.sum_stride + first * kPanel);
+                                          a_scales + (p * most_cells + first) * plan.chunks, plan.chunks,
+                                          static_cast<const Unit*>(weights) + p * plan.weight_stride, sums + p * plan.sum_stride + first * kPanel);
     }
   winograd_finish<Transform, true>(job, block, panel, sums, w_scales);
 }
 
 template <class Transform>
-inline constexpr ConvSteps kWinogradInt16Steps{winograd_prepare_int16<Transform>, winograd_weights_int16<Transform>, winograd_multiply_int16<Transform>};
+inline constexpr ConvSteps kWinogradInt16Steps{winograd_prepare_int16<Transform>, winograd_weights_int16<Transform>,
+                                               winograd_multiply_int16<Transform>};
 
 inline constexpr ConvIsaKernels kInt16Kernels{
     .format = {.panel = kPanel, .chunk = kBlock, .unit = 2, .max_rows = kMaxRows, .scaled = true},

@@ -13,12 +13,12 @@ inline constexpr int kTileInputs = 8, kTileOutputs = 4, kTileInstructions = 32, 
 
 // All on float32 registers. a, b: registers; p, q: constants of the instruction.
 enum class TileOp : uint8_t {
-  add,        // a + b
-  sub,        // a - b
-  mul,        // a * b
-  div,        // a / b
-  affine,     // a * p + q
-  clamp,      // to [p, q], a NaN kept
+  add,     // a + b
+  sub,     // a - b
+  mul,     // a * b
+  div,     // a / b
+  affine,  // a * p + q
+  clamp,   // to [p, q], a NaN kept
   exp,
   rsqrt,       // 1 / sqrt(a)
   silu,        // a * sigmoid(a)

@@ -76,7 +76,8 @@ void run_arithmetic(const TileInstruction& in, const TileInstruction* then, Valu
   with_width<Half>(a.dtype != DType::float32, [&](auto of_a) {
     with_width<Half>(narrow, [&](auto of_d) {
       if (in.op == TileOp::affine) return affine<decltype(of_a), decltype(of_d)>(in, a.p, d, n);
-      with_width<Half>(b.dtype != DType::float32, [&](auto of_b) { arithmetic<decltype(of_a), decltype(of_b), decltype(of_d)>(in, then, a.p, b.p, d, n); });
+      with_width<Half>(b.dtype != DType::float32,
+                       [&](auto of_b) { arithmetic<decltype(of_a), decltype(of_b), decltype(of_d)>(in, then, a.p, b.p, d, n); });
     });
   });
 }
@@ -206,7 +207,8 @@ struct Machine {
     }
   }
 
-  // Where the tile's only output lies if the last instruction can write it there: without gaps, and float32 or by arithmetic. Null: store_rows has to.
+  // Where the tile's only output lies if the last instruction can write it there: without gaps, and float32 or by arithmetic. Null: store_rows has
+  // to.
   void* direct_output(int64_t row, int64_t rows, int64_t channel, int64_t n) const {
     const TileOutput& out = program.outputs[0];
     const int64_t stride = arguments.output_strides[0];

@@ -12,8 +12,8 @@ namespace {
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 
-// The grid of tasks, none larger than b's, that keeps `threads` threads busy for the shortest time. What counts beside an even share: how often W and A
-// travel from memory or the shared cache, since many threads get far fewer bytes there than their products could use.
+// The grid of tasks, none larger than b's, that keeps `threads` threads busy for the shortest time. What counts beside an even share: how often W and
+// A travel from memory or the shared cache, since many threads get far fewer bytes there than their products could use.
 void cut_into_tasks(const GemmPlan& plan, const GemmSpec& spec, int64_t m, int threads, Blocking& b) {
   constexpr int64_t kBytesACycle = 4;     // to one of 16 threads (measured on a Xeon with AMX: 8 GB/s at 2 GHz)
   constexpr int64_t kOwnCache = 1 << 20;  // an A of that size stays in a thread's second cache
@@ -133,7 +133,8 @@ std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t
   };
   if (spec.uses_strassen(m)) {
     for (int units : {320, 640, 1280})
-      for (auto [tiles, panels] : {std::pair{44, 2}, {44, 4}, {44, 8}, {88, 2}, {88, 4}, {88, 8}}) add({.tiles = tiles, .panels = panels, .units = units});
+      for (auto [tiles, panels] : {std::pair{44, 2}, {44, 4}, {44, 8}, {88, 2}, {88, 4}, {88, 8}})
+        add({.tiles = tiles, .panels = panels, .units = units});
     return candidates;
   }
   for (int units : {192, 320, 640, 1280}) {

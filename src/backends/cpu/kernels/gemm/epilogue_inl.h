@@ -26,9 +26,7 @@ inline Vec exp2(Vec x) {
 constexpr float kLog2E = 1.44269504f;
 
 // x / (1 + 2^t). The exponent is bounded so that the power, and its reciprocal, are normal numbers.
-inline Vec times_sigmoid(Vec x, Vec t) {
-  return mul(x, reciprocal(add(splat(1.f), exp2(at_least(splat(-126.f), at_most(splat(126.f), t))))));
-}
+inline Vec times_sigmoid(Vec x, Vec t) { return mul(x, reciprocal(add(splat(1.f), exp2(at_least(splat(-126.f), at_most(splat(126.f), t)))))); }
 
 // x/2 (1 + erf(x / sqrt 2)). erfc by Abramowitz and Stegun 7.1.26: absolute error 1.5e-7, an ulp of the 1 + erf it is added to.
 inline Vec gelu(Vec x) {
@@ -126,9 +124,15 @@ void epilogue(const EpilogueArgs& e, const float* tile, int64_t row, int rows, i
       v = {activate<kAct>(v.first), activate<kAct>(v.second)};
     }
     switch (e.c_dtype) {
-      case DType::bfloat16: finish_row<bf16, kWidth>(e, row, column, valid, v); break;
-      case DType::float16: finish_row<f16, kWidth>(e, row, column, valid, v); break;
-      default: finish_row<float, kWidth>(e, row, column, valid, v); break;
+      case DType::bfloat16:
+        finish_row<bf16, kWidth>(e, row, column, valid, v);
+        break;
+      case DType::float16:
+        finish_row<f16, kWidth>(e, row, column, valid, v);
+        break;
+      default:
+        finish_row<float, kWidth>(e, row, column, valid, v);
+        break;
     }
   }
 }

@@ -100,8 +100,7 @@ void Run::task(int64_t index, int64_t after, char* scratch) const {
       if (last) prefetch(row, rows, p);
       for (int i = 0; i < products; ++i) {
         const auto [a_part, b_part] = kParts[i];
-        const char* from = blocking.pack_a ? packed_a + ((t - t0) * plan.parts + a_part) * plan.tile_rows * layout.a_stride
-                                           : a + row * lda + u0 * 4;
+        const char* from = blocking.pack_a ? packed_a + ((t - t0) * plan.parts + a_part) * plan.tile_rows * layout.a_stride : a + row * lda + u0 * 4;
         const char* b = plan.decodes() ? decoded : weights(p, b_part, u0);
         tile[rows](from, blocking.pack_a ? layout.a_stride : lda, units, b, sum, u0 > 0 || i > 0, ahead(t, p));
       }
@@ -114,7 +113,8 @@ void Run::task(int64_t index, int64_t after, char* scratch) const {
     } else {
       for (int64_t p = p0; p < p1; ++p) {
         if (plan.decodes()) {
-          plan.level->convert[static_cast<int>(plan.w_stored)][static_cast<int>(plan.w_used)](weights(p, 0, u0), decoded, units * panel * plan.per_unit);
+          plan.level->convert[static_cast<int>(plan.w_stored)][static_cast<int>(plan.w_used)](weights(p, 0, u0), decoded,
+                                                                                              units * panel * plan.per_unit);
         }
         for (int64_t t = t0; t < t1; ++t) one(t, p);
       }
@@ -142,7 +142,8 @@ void quantize_int16(const Level& level, Elem given, const char* a, int64_t lda, 
 void decode_panels(const GemmPlan& plan, const char* panels, char* decoded) {
   const ConvertFn convert = plan.level->convert[static_cast<int>(plan.w_stored)][static_cast<int>(plan.w_used)];
   parallel_for(plan.panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) convert(panels + p * plan.stored_part(), decoded + p * plan.used_part(), plan.units * plan.level->panel * plan.per_unit);
+    for (int64_t p = begin; p < end; ++p)
+      convert(panels + p * plan.stored_part(), decoded + p * plan.used_part(), plan.units * plan.level->panel * plan.per_unit);
   });
 }
 
@@ -206,7 +207,8 @@ int64_t Gemm::run(const GemmCall& call) const noexcept {
     strassen_gemm(problem, *planned_, workspace);
     return bad_row;
   }
-  const Run run{problem, blocking, layout, RowTiles(m, plan.tile_rows), spec.separate_epilogue ? reinterpret_cast<float*>(workspace + layout.shared() - layout.all_sums) : nullptr};
+  const Run run{problem, blocking, layout, RowTiles(m, plan.tile_rows),
+                spec.separate_epilogue ? reinterpret_cast<float*>(workspace + layout.shared() - layout.all_sums) : nullptr};
   std::atomic<int64_t> next{0};
   const int64_t tasks = run.m_blocks() * run.n_blocks();
   parallel_threads([&](int thread, int running) {

@@ -20,14 +20,14 @@ namespace vivace::cpu {
 
 // How the products are formed.
 enum class Compute : uint8_t {
-  f32,           // float32 factors
-  bf16,          // bfloat16 factors; below avx512_bf16 as float32 products of the stored values
-  bf16x3,        // float32 factors split into two bfloat16 parts, three products: matmul precision "high"
-  // Every row of A quantised at run time (quantize.h), W per output channel with room for pairs (largest_pair() of narrow_weight.h), int32 sums. Where VNNI
-  // is missing, a row of W that is given as int8 without that room is rounded again.
+  f32,     // float32 factors
+  bf16,    // bfloat16 factors; below avx512_bf16 as float32 products of the stored values
+  bf16x3,  // float32 factors split into two bfloat16 parts, three products: matmul precision "high"
+  // Every row of A quantised at run time (quantize.h), W per output channel with room for pairs (largest_pair() of narrow_weight.h), int32 sums.
+  // Where VNNI is missing, a row of W that is given as int8 without that room is rounded again.
   int8_dynamic,
-  // The same with int16 (int16_row.h), whose error is gemm_int16_error(): below the rounding of bfloat16 results, like TF32's. A product takes two of them,
-  // which is twice the arithmetic of float32, and with VNNI as much as the fastest vectors of bfloat16.
+  // The same with int16 (int16_row.h), whose error is gemm_int16_error(): below the rounding of bfloat16 results, like TF32's. A product takes two of
+  // them, which is twice the arithmetic of float32, and with VNNI as much as the fastest vectors of bfloat16.
   int16_dynamic,
 };
 
@@ -40,16 +40,16 @@ struct GemmSpec {
   DType c = bfloat16;  // float32, bfloat16 or float16; the residual's too
   Compute compute = Compute::bf16;
   // W as stored: float32, bfloat16, float16, float8_e4m3 or int8 (the last two with a scale per output channel). What the product cannot take
-  // directly is decoded panel by panel inside the GEMM. int8 with f32 or bf16 is weight-only quantisation (the guide's use_mixed_mm). With int16_dynamic
-  // it is stored as int16 with a scale per output channel, and this is not read.
+  // directly is decoded panel by panel inside the GEMM. int8 with f32 or bf16 is weight-only quantisation (the guide's use_mixed_mm). With
+  // int16_dynamic it is stored as int16 with a scale per output channel, and this is not read.
   DType w = bfloat16;
   Act act = Act::none;
   // W's rows are [value: n/2 | gate: n/2], as Diffusers' GEGLU has them ("hidden, gate = chunk(2)"); C has n/2 columns.
   bool geglu = false;
   // For measuring what fusion gains: all of W is decoded before the product, all sums are stored before the epilogue.
   bool separate_decode = false, separate_epilogue = false;
-  // By Strassen's algorithm (gemm/strassen.h), from kStrassenRows rows of A on; below, W's sums cost what the products save. An eighth less products, the
-  // error of gemm_strassen_error(). A NaN or an infinity in A then also reaches the rows of the tile beside its own.
+  // By Strassen's algorithm (gemm/strassen.h), from kStrassenRows rows of A on; below, W's sums cost what the products save. An eighth less products,
+  // the error of gemm_strassen_error(). A NaN or an infinity in A then also reaches the rows of the tile beside its own.
   bool strassen = false;
 
   bool integers() const { return compute == Compute::int8_dynamic || compute == Compute::int16_dynamic; }
@@ -64,8 +64,9 @@ struct Epilogue {
   int64_t residual_stride = 0;     // elements between two rows
 };
 
-// The loop nest (of Strassen's algorithm only the first three). A tile is the rows that one register tile covers (14 with AVX-512, 6 with AVX2, one less for 8 bits without VNNI), a panel its columns (32, 16), a unit four bytes
-// of K (1 float32, 2 bfloat16, 4 int8). 0 anywhere: the default for the shape.
+// The loop nest (of Strassen's algorithm only the first three). A tile is the rows that one register tile covers (14 with AVX-512, 6 with AVX2, one
+// less for 8 bits without VNNI), a panel its columns (32, 16), a unit four bytes of K (1 float32, 2 bfloat16, 4 int8). 0 anywhere: the default for
+// the shape.
 struct GemmBlocking {
   int tiles = 0;            // tiles of one task
   int panels = 0;           // panels of one task
@@ -91,11 +92,12 @@ struct GemmCall {
 // nullopt: gemm() does this at that level. Otherwise the reason why not, a sentence for --explain.
 std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level);
 
-// The packed form belongs to the level, isa(), at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`, `strassen`.
+// The packed form belongs to the level, isa(), at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`,
+// `strassen`.
 size_t gemm_packed_bytes(const GemmSpec& spec);
 // w: row-major [n, k] of any floating dtype; or int8 with w_scale [n] where spec.w is int8. `packed`: 64-byte aligned (huge pages help).
-// float8_e4m3 and int8 storage: a scale a row, times w_scale or 1; a W that is of that type already keeps its bits (int8 but for what int8_dynamic says).
-// Parallel; allocates. The rule of the rounding is tensor/narrow_weight.h.
+// float8_e4m3 and int8 storage: a scale a row, times w_scale or 1; a W that is of that type already keeps its bits (int8 but for what int8_dynamic
+// says). Parallel; allocates. The rule of the rounding is tensor/narrow_weight.h.
 void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale = nullptr);
 
 namespace gemm_detail {
@@ -107,8 +109,9 @@ class Gemm {
  public:
   Gemm(const GemmSpec& spec, int64_t m, Isa level, int threads, const GemmBlocking& blocking = {});
   size_t workspace_bytes() const;
-  // Allocates nothing; `call.m` and `call.blocking` are those of the plan. Returns the first row of A that int8_dynamic found to hold a NaN or an infinity
-  // while quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does, int16_dynamic as NaN.
+  // Allocates nothing; `call.m` and `call.blocking` are those of the plan. Returns the first row of A that int8_dynamic found to hold a NaN or an
+  // infinity while quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does,
+  // int16_dynamic as NaN.
   int64_t run(const GemmCall& call) const noexcept;
 
  private:
@@ -122,8 +125,8 @@ size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const 
 
 // The relative RMS error of the products' sums, at most, by Strassen's algorithm. 0 for integers, which it keeps.
 double gemm_strassen_error(const GemmSpec& spec);
-// The relative RMS error of sums of `k` products of int16_dynamic, where the rows of A and W are normally distributed; at most three times that for any
-// others, relative to the product of the rows' norms. (Rounding to bfloat16 has 1.6e-3, products of TF32 3e-4.)
+// The relative RMS error of sums of `k` products of int16_dynamic, where the rows of A and W are normally distributed; at most three times that for
+// any others, relative to the product of the rows' norms. (Rounding to bfloat16 has 1.6e-3, products of TF32 3e-4.)
 double gemm_int16_error(int64_t k);
 
 // What a zero GemmBlocking stands for, and what is worth timing for this shape, that first.

@@ -42,9 +42,9 @@ enum class Elem : uint8_t {
   f32,
   bf16,
   f16,
-  fp8,      // e4m3
+  fp8,  // e4m3
   s8,
-  u8,       // int8 + 128
+  u8,  // int8 + 128
   s16,
   bf16_lo,  // of a float32 x: bf16(x - bf16(x)); only converted to
 };
@@ -64,10 +64,11 @@ using MeasureFn = void (*)(const void* from, int64_t n, RowSize& size);
 // to[i] = from[i] * inverse, to nearest even, which must fit; zeros where inverse is 0.
 using ToInt16Fn = void (*)(const void* from, float inverse, int16_t* to, int64_t n);
 
-// For Strassen's algorithm (strassen.h). to[i] = from[0][i], or from[0][i] +- from[1][i] with two terms, converted like ConvertFn. n is a multiple of 16.
+// For Strassen's algorithm (strassen.h). to[i] = from[0][i], or from[0][i] +- from[1][i] with two terms, converted like ConvertFn. n is a multiple
+// of 16.
 using CombineFn = void (*)(const void* const* from, int terms, bool minus, void* to, int64_t n);
-// to[0] += a x w and, with two terms, to[1] +-= a x w. a: [units][rows], w: [units][panel], to[t]: [rows][panel] of float32, or of int32 where a and w
-// are pairs of int16. An even number of units.
+// to[0] += a x w and, with two terms, to[1] +-= a x w. a: [units][rows], w: [units][panel], to[t]: [rows][panel] of float32, or of int32 where a and
+// w are pairs of int16. An even number of units.
 using AddProductFn = void (*)(const void* a, int64_t units, const void* w, float* const* to, int terms, bool minus);
 // to[units][rows] from rows of units, `stride` units apart. A multiple of 4 units.
 using InterleaveFn = void (*)(const uint32_t* from, int64_t stride, int rows, int64_t units, void* to);
@@ -92,8 +93,8 @@ inline constexpr int kMaxTileRows = 32;
 inline constexpr int kActs = 6;
 
 struct Level {
-  int panel;              // columns of a register tile
-  int tile_rows[kUnits];  // rows of the largest
+  int panel;                // columns of a register tile
+  int tile_rows[kUnits];    // rows of the largest
   int unit_cycles[kUnits];  // what one unit along K takes it, about
   bool pairs_in_int16;      // u8 x s8 products are added in pairs to int16, which saturates: W's scales must leave room (pack.cc)
   // [Unit][rows]; null where the level lacks the instruction.
@@ -117,13 +118,20 @@ struct Level {
 // Null for baseline.
 inline const Level* find_level(Isa isa) {
   switch (isa) {
-    case Isa::avx2: return &avx2::gemm_level();
-    case Isa::avx2_vnni: return &avx2_vnni::gemm_level();
-    case Isa::avx512: return &avx512::gemm_level();
-    case Isa::avx512_vnni: return &avx512_vnni::gemm_level();
-    case Isa::avx512_bf16: return &avx512_bf16::gemm_level();
-    case Isa::amx: return &amx::gemm_level();
-    case Isa::baseline: break;
+    case Isa::avx2:
+      return &avx2::gemm_level();
+    case Isa::avx2_vnni:
+      return &avx2_vnni::gemm_level();
+    case Isa::avx512:
+      return &avx512::gemm_level();
+    case Isa::avx512_vnni:
+      return &avx512_vnni::gemm_level();
+    case Isa::avx512_bf16:
+      return &avx512_bf16::gemm_level();
+    case Isa::amx:
+      return &amx::gemm_level();
+    case Isa::baseline:
+      break;
   }
   return nullptr;
 }

@@ -68,7 +68,9 @@ constexpr Level common_level() {
   set(Elem::s8, Elem::s8, copy<int8_t>);
   set(Elem::fp8, Elem::fp8, copy<f8e4m3>);
   set(Elem::s16, Elem::s16, copy<int16_t>);
-  auto rows = [&](Elem from, MeasureFn measure, ToInt16Fn to_int16) { level.measure[static_cast<int>(from)] = measure, level.to_int16[static_cast<int>(from)] = to_int16; };
+  auto rows = [&](Elem from, MeasureFn measure, ToInt16Fn to_int16) {
+    level.measure[static_cast<int>(from)] = measure, level.to_int16[static_cast<int>(from)] = to_int16;
+  };
   rows(Elem::f32, measure<float>, to_int16<float>);
   rows(Elem::bf16, measure<bf16>, to_int16<bf16>);
   rows(Elem::f16, measure<f16>, to_int16<f16>);

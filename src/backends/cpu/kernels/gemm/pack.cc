@@ -13,8 +13,8 @@ namespace vivace::cpu {
 namespace gemm_detail {
 namespace {
 
-constexpr int64_t kChunk = 256;     // elements of K at a time: a panel's rows then fit the first cache
-constexpr int kMaxPanel = 32;       // columns
+constexpr int64_t kChunk = 256;                 // elements of K at a time: a panel's rows then fit the first cache
+constexpr int kMaxPanel = 32;                   // columns
 constexpr int64_t kRowBytes = kChunk * 4 + 64;  // not a power of two: the transposition reads a column of it
 
 struct Source {
@@ -93,9 +93,12 @@ void interleave(const char (*rows)[kRowBytes], int columns, int64_t units, char*
 
 void interleave(const char (*rows)[kRowBytes], int columns, int64_t units, int64_t unit_bytes, char* out) {
   switch (unit_bytes) {
-    case 1: return interleave<uint8_t>(rows, columns, units, out);
-    case 2: return interleave<uint16_t>(rows, columns, units, out);
-    default: return interleave<uint32_t>(rows, columns, units, out);
+    case 1:
+      return interleave<uint8_t>(rows, columns, units, out);
+    case 2:
+      return interleave<uint16_t>(rows, columns, units, out);
+    default:
+      return interleave<uint32_t>(rows, columns, units, out);
   }
 }
 

@@ -14,12 +14,18 @@ int64_t elem_size(Elem elem) {
 
 Elem elem_of(DType dtype) {
   switch (dtype) {
-    case DType::bfloat16: return Elem::bf16;
-    case DType::float16: return Elem::f16;
-    case DType::float8_e4m3: return Elem::fp8;
-    case DType::int8: return Elem::s8;
-    case DType::uint8: return Elem::u8;
-    default: return Elem::f32;
+    case DType::bfloat16:
+      return Elem::bf16;
+    case DType::float16:
+      return Elem::f16;
+    case DType::float8_e4m3:
+      return Elem::fp8;
+    case DType::int8:
+      return Elem::s8;
+    case DType::uint8:
+      return Elem::u8;
+    default:
+      return Elem::f32;
   }
 }
 
@@ -63,7 +69,8 @@ std::optional<std::string> refuse_strassen(const GemmSpec& spec, Isa level) {
   if (plan.unit == gemm_detail::Unit::u8s8) return "8-bit products cannot hold the sums of blocks";
   if (spec.separate_decode || spec.separate_epilogue) return "decodes W and applies the epilogue inside the GEMM only";
   if (spec.k % 32 != 0) return "needs k to be a multiple of 32, not " + std::to_string(spec.k);
-  if (plan.panels % 2 != 0) return "needs an even number of panels of " + std::to_string(plan.level->panel) + " columns, not " + std::to_string(plan.panels);
+  if (plan.panels % 2 != 0)
+    return "needs an even number of panels of " + std::to_string(plan.level->panel) + " columns, not " + std::to_string(plan.panels);
   return std::nullopt;
 }
 
@@ -95,7 +102,8 @@ std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
     case Compute::bf16:
       if (spec.w == float32) return "bfloat16 products of float32 weights: store them as bfloat16";
       break;
-    case Compute::f32: break;
+    case Compute::f32:
+      break;
   }
   if (!is_activation(spec.w) && spec.w != DType::float8_e4m3 && spec.w != DType::int8) return "stores no weights as " + name(spec.w);
   return std::nullopt;

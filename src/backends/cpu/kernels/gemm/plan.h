@@ -65,8 +65,8 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
 // Where things lie in the workspace, in bytes; all multiples of 64.
 struct WorkspaceLayout {
   int64_t quantized, scales, decoded, all_sums, strassen_a;  // sizes of the parts shared by the threads
-  int64_t sums, a, b;         // sizes of each thread's parts
-  int64_t a_stride;           // bytes between two rows of the packed A
+  int64_t sums, a, b;                                        // sizes of each thread's parts
+  int64_t a_stride;                                          // bytes between two rows of the packed A
   int64_t shared() const { return quantized + scales + decoded + all_sums + strassen_a; }
   int64_t per_thread() const { return sums + a + b; }
 };
@@ -81,7 +81,11 @@ struct PlannedGemm {
   WorkspaceLayout layout;
 
   PlannedGemm(const GemmSpec& spec, int64_t m, Isa level, int threads, const GemmBlocking& wanted)
-      : spec(spec), m(m), threads(threads), plan(make_plan(spec, level)), blocking(resolve_blocking(plan, spec, m, threads, wanted)),
+      : spec(spec),
+        m(m),
+        threads(threads),
+        plan(make_plan(spec, level)),
+        blocking(resolve_blocking(plan, spec, m, threads, wanted)),
         layout(workspace_layout(plan, spec, m, blocking)) {}
   size_t workspace_bytes() const { return static_cast<size_t>(layout.shared() + threads * layout.per_thread()); }
 };

@@ -26,13 +26,11 @@ constexpr Terms difference(int r0, int c0, int r1, int c1) { return {2, true, {{
 struct Product {
   Terms a, w, c;
 };
-constexpr Product kProducts[kStrassenProducts] = {{sum(0, 0, 1, 1), sum(0, 0, 1, 1), sum(0, 0, 1, 1)},
-                                                  {sum(1, 0, 1, 1), one(0, 0), difference(1, 0, 1, 1)},
-                                                  {one(0, 0), difference(0, 1, 1, 1), sum(0, 1, 1, 1)},
-                                                  {one(1, 1), difference(1, 0, 0, 0), sum(0, 0, 1, 0)},
-                                                  {sum(0, 0, 0, 1), one(1, 1), difference(0, 1, 0, 0)},
-                                                  {difference(1, 0, 0, 0), sum(0, 0, 0, 1), one(1, 1)},
-                                                  {difference(0, 1, 1, 1), sum(1, 0, 1, 1), one(0, 0)}};
+constexpr Product kProducts[kStrassenProducts] = {
+    {sum(0, 0, 1, 1), sum(0, 0, 1, 1), sum(0, 0, 1, 1)},  {sum(1, 0, 1, 1), one(0, 0), difference(1, 0, 1, 1)},
+    {one(0, 0), difference(0, 1, 1, 1), sum(0, 1, 1, 1)}, {one(1, 1), difference(1, 0, 0, 0), sum(0, 0, 1, 0)},
+    {sum(0, 0, 0, 1), one(1, 1), difference(0, 1, 0, 0)}, {difference(1, 0, 0, 0), sum(0, 0, 0, 1), one(1, 1)},
+    {difference(0, 1, 1, 1), sum(1, 0, 1, 1), one(0, 0)}};
 
 // Pairs of tiles and pairs of panels, [first, last).
 struct Area {
@@ -65,7 +63,8 @@ void Run::pack_a(int64_t pair, const Terms& terms, int64_t unit, int64_t units, 
       const void* from[2];
       for (int t = 0; t < terms.count; ++t) {
         const int64_t tile = pair * 2 + terms.block[t].row;
-        from[t] = a + (tiles.first(tile) + std::min(r, tiles.rows(tile) - 1)) * lda + (terms.block[t].column * half() + unit + u0) * plan.per_unit * size;
+        from[t] =
+            a + (tiles.first(tile) + std::min(r, tiles.rows(tile) - 1)) * lda + (terms.block[t].column * half() + unit + u0) * plan.per_unit * size;
       }
       combine(from, terms.count, terms.minus, sums[r], some * plan.per_unit);
     }
@@ -118,8 +117,10 @@ void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* wor
   const Blocking& blocking = planned.blocking;
   const WorkspaceLayout& layout = planned.layout;
   const Run run{problem, blocking, RowTiles(problem.m, problem.plan.tile_rows, 2)};
-  const int64_t tile_bytes = problem.plan.tile_rows * 4, half = run.half(), pairs = run.tiles.count / 2, at_once = layout.strassen_a / (kStrassenProducts * half * tile_bytes);
-  const int64_t columns = problem.plan.panels / 2, down = blocking.tiles / 2, across = blocking.panels / 2, column_blocks = (columns + across - 1) / across;
+  const int64_t tile_bytes = problem.plan.tile_rows * 4, half = run.half(), pairs = run.tiles.count / 2,
+                at_once = layout.strassen_a / (kStrassenProducts * half * tile_bytes);
+  const int64_t columns = problem.plan.panels / 2, down = blocking.tiles / 2, across = blocking.panels / 2,
+                column_blocks = (columns + across - 1) / across;
   char* packed_a = workspace + layout.shared() - layout.strassen_a;
   for (int64_t first = 0; first < pairs; first += at_once) {
     const int64_t a_pairs = std::min(at_once, pairs - first), row_blocks = (a_pairs + down - 1) / down;
@@ -128,7 +129,8 @@ void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* wor
         const int64_t p = i / a_pairs, pair = i % a_pairs;
         for (int64_t u0 = 0; u0 < half; u0 += blocking.units) {
           const int64_t units = std::min(blocking.units, half - u0);
-          run.pack_a(first + pair, kProducts[p].a, u0, units, packed_a + ((u0 * kStrassenProducts + p * units) * a_pairs + pair * units) * tile_bytes);
+          run.pack_a(first + pair, kProducts[p].a, u0, units,
+                     packed_a + ((u0 * kStrassenProducts + p * units) * a_pairs + pair * units) * tile_bytes);
         }
       }
     });

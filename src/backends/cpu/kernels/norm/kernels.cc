@@ -123,7 +123,8 @@ float load_row(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buff
 
 // n floats turned by a row of the table, n even.
 inline void rotate_span(const float* v, const float* table, int64_t n, float* y) {
-  each_vector(n, [&](int64_t i, auto lanes) { Float32::store(rotate_pairs(Float32::load(v + i, lanes), Float32::load(table + i, lanes)), y + i, lanes); });
+  each_vector(
+      n, [&](int64_t i, auto lanes) { Float32::store(rotate_pairs(Float32::load(v + i, lanes), Float32::load(table + i, lanes)), y + i, lanes); });
 }
 
 void rotate(const RowInput& x, int64_t channels, const Rotation& rotation, const RowOutput& y, int64_t begin, int64_t end) {

@@ -121,7 +121,8 @@ void apply_rows(const GroupNorm& norm, Act act, const RowOutput& y, int64_t begi
 
 // The rows of all heads, head by head: a thread's rows stay in its cache meanwhile.
 int64_t each_head(const RowNorm& norm, bool rms, const RowOutput& y) {
-  if (norm.heads == 1) return split_rows(norm.rows, norm.channels, [&](int64_t begin, int64_t end) { return norm_kernels().row_norm(norm, rms, y, begin, end); });
+  if (norm.heads == 1)
+    return split_rows(norm.rows, norm.channels, [&](int64_t begin, int64_t end) { return norm_kernels().row_norm(norm, rms, y, begin, end); });
   return split_rows(norm.rows, norm.heads * norm.channels, [&](int64_t begin, int64_t end) {
     RowNorm head = norm;
     for (int64_t h = 0; h < norm.heads; ++h) {

@@ -1,5 +1,5 @@
-#include "backends/cpu/kernels/vecmath/vecmath.h"
 #include "backends/cpu/kernels/vecmath/functions.h"
+#include "backends/cpu/kernels/vecmath/vecmath.h"
 
 namespace vivace::cpu::VIVACE_SIMD {
 namespace {
