@@ -119,13 +119,9 @@ void bench(const char* title, const AttentionShape& s, int rounds) {
   };
   for (const AttentionBackend& backend : attention_backends()) {
     if (backend.refuse(s, isa())) continue;
-    void* workspace = allocate(backend.workspace_bytes(s, num_threads()));
-    contestants.push_back({std::string(backend.name), [&s, &args, &backend, workspace] { backend.run(s, args, workspace); }, {}});
-    if (s.kv_len <= 512 && backend.name == "flash") {
-      void* packed = allocate(backend.packed_bytes(s));
-      backend.pack_kv(s, args, packed);
-      contestants.push_back({"flash, packed", [&s, &args, &backend, packed, workspace] { backend.run_packed(s, args, packed, workspace); }, {}});
-    }
+    const Attention attention(backend.kind, s, isa(), num_threads());
+    void* workspace = allocate(attention.workspace_bytes());
+    contestants.push_back({std::string(backend.name), [&args, attention, workspace] { attention.run(args, workspace); }, {}});
   }
   OneDnnAttention library(s, args);
   contestants.push_back({"oneDNN", [&] { library.run(); }, {}});

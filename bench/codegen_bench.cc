@@ -136,7 +136,7 @@ void bench(const Chain& chain, int rounds) {
   Tensor out({chain.rows, chain.channels}, chain.dtype);
   buffers.out = out.data();
   const double bind_begin = cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
-  const auto vm = cpu::device()->find("tile")->bind(call, buffers);
+  const auto vm = cpu::device()->find("tile")->ask(call, cpu::device()->target()).offer->bind(buffers);
   const std::unique_ptr<Stream> stream = cpu::device()->stream();
   const double bind = cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - bind_begin;
 

@@ -182,7 +182,7 @@ bool add_own(const ConvKernel& kernel, const Shape& s, DType dtype, const Operan
                       .upsample2x = s.upsample};
   if (kernel.refuse(spec, isa())) return false;
   const std::shared_ptr<void> packed(allocate(kernel.packed_bytes(spec, isa())));
-  kernel.pack(spec, isa(), o.weight.get(), DType::float32, packed.get());
+  kernel.pack(spec, isa(), o.weight.get(), DType::float32, packed.get(), nullptr);
   const ConvPlan plan = kernel.plan(spec, isa(), 1, s.h, s.w, num_threads());
   const std::shared_ptr<void> workspace(allocate(plan.workspace_bytes()));
   ConvArgs args{.x = o.x.get(), .h = s.h, .w = s.w, .ldx = s.in_channels, .y = o.y.get(), .ldy = s.out_channels, .bias = o.bias.data()};

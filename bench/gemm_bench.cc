@@ -266,7 +266,7 @@ std::string print(const GemmBlocking& b) {
 void tune(const Layer& l) {
   Data data(l);
   Ours ours(l, data);
-  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(l.spec, l.shape.m);
+  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(l.spec, l.shape.m, isa(), num_threads());
   size_t bytes = 0;
   for (const GemmBlocking& b : candidates) bytes = std::max(bytes, gemm_workspace_bytes(l.spec, l.shape.m, num_threads(), b));
   Memory workspace(bytes);

@@ -49,7 +49,13 @@ size_t weight_bytes(std::span<const TuningRequest> requests) {
 class Search {
  public:
   Search(const TuningRequest& request, const CompilerFlags& flags, double seconds, size_t weights, Device& device, const Request& caller)
-      : request_(request), flags_(flags), begin_(Clock::now()), seconds_(seconds), caller_(caller), timer_(request.call, device, weights) {}
+      : request_(request),
+        flags_(flags),
+        begin_(Clock::now()),
+        seconds_(seconds),
+        device_(device),
+        caller_(caller),
+        timer_(request.call, device, weights, caller.stop) {}
 
   TuningResult run() {
     list();
@@ -75,14 +81,18 @@ class Search {
     constexpr double kLong = 0.005;  // a first run's page faults and cold caches are a small part of it
     const bool warm_up = trials_.empty() || best() < kLong;
     const double before = trials_.empty() ? 1e30 : best();
-    trials_.push_back({&entry, tuning, timer_.time(entry, tuning, {.runs = 1, .warm_up = warm_up}).min});
+    const Timing timing = timer_.time(entry, tuning, {.runs = 1, .warm_up = warm_up});
+    caller_.check();
+    trials_.push_back({&entry, tuning, timing.min});
     return trials_.back().seconds < before;
   }
 
   void time_again(Trial& trial) {
     const Turn alone(pool_turns(), caller_.stop);
     caller_.check();
-    trial.seconds = std::min(trial.seconds, timer_.time(*trial.entry, trial.tuning, {.runs = 1, .warm_up = false}).min);
+    const Timing timing = timer_.time(*trial.entry, trial.tuning, {.runs = 1, .warm_up = false});
+    caller_.check();
+    trial.seconds = std::min(trial.seconds, timing.min);
   }
 
   void list() {
@@ -93,9 +103,9 @@ class Search {
       if (trial.seconds < kHopeless * best()) time_again(trial);
     const std::vector<Trial> defaults = trials_;
     for (const Trial& trial : defaults) {
-      if (!trial.entry->variants || trial.seconds > kHopeless * best()) continue;
+      if (trial.seconds > kHopeless * best()) continue;
       // In strides, so that a search that ends early has seen a bit of everything.
-      const std::vector<std::string> variants = trial.entry->variants(request_.call);
+      const std::vector<std::string> variants = offer_of(*trial.entry)->variants();
       constexpr size_t kStride = 7;
       for (size_t offset = 0; offset < kStride; ++offset)
         for (size_t i = offset; i < variants.size() && !out_of_time(); i += kStride) attempt(*trial.entry, variants[i]);
@@ -142,14 +152,17 @@ class Search {
     bool moved = true;
     while (moved && !out_of_time()) {
       const Trial from = *std::ranges::min_element(trials_, {}, &Trial::seconds);
-      if (!from.entry->parameters) return;
-      const std::vector<TuningParameter> parameters = from.entry->parameters(request_.call);
+      const std::vector<TuningParameter> parameters = offer_of(*from.entry)->parameters();
+      if (parameters.empty()) return;
       const std::vector<int> values = values_of(parameters, from.tuning);
       moved = single_steps(*from.entry, parameters, values);
       if (!moved && flags_.coordinate_descent_check_all_directions) moved = all_directions(*from.entry, parameters, values);
     }
     repeat_near_best();
   }
+
+  // Of the call with the kernel's defaults.
+  std::unique_ptr<const Offer> offer_of(const KernelEntry& entry) const { return entry.ask(request_.call, device_.target()).offer; }
 
   bool single_steps(const KernelEntry& entry, const std::vector<TuningParameter>& parameters, std::vector<int> values) {
     bool moved = false;
@@ -192,7 +205,7 @@ class Search {
     std::vector<PlanCandidate> result;
     const auto add = [&](const Trial& t) {
       if (std::ranges::none_of(result, [&](const PlanCandidate& c) { return c.kernel == t.entry->name && c.tuning == t.tuning; }))
-        result.push_back({std::string(t.entry->name), t.tuning, t.seconds});
+        result.push_back({t.entry->name, t.tuning, t.seconds});
     };
     if (trials_[0].seconds > kNoise * first.seconds) add(first);
     for (size_t i = 0; i < std::min(kReported, trials_.size()); ++i) add(trials_[i]);
@@ -208,6 +221,7 @@ class Search {
   const CompilerFlags& flags_;
   Clock::time_point begin_;
   double seconds_;
+  const Device& device_;
   const Request& caller_;
   KernelTimer timer_;
   std::vector<Trial> trials_;

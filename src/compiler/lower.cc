@@ -104,6 +104,7 @@ class Lowering {
 
   struct Choice {
     const KernelEntry* entry = nullptr;
+    std::shared_ptr<const Offer> offer;  // of the entry, without strides
     std::string tuning;
     std::vector<std::pair<std::string, std::string>> refused;
     std::vector<PlanCandidate> measured;
@@ -118,11 +119,12 @@ class Lowering {
         choice.refused.emplace_back(entry.name, "not among the attention backends asked for");
         continue;
       }
-      if (Refusal reason = entry.refuse ? entry.refuse(call) : std::nullopt) {
-        choice.refused.emplace_back(entry.name, *reason);
-      } else {
+      if (Answer answer = entry.ask(call, target_); answer.offer) {
         choice.entry = &entry;
+        choice.offer = std::move(answer.offer);
         return choice;
+      } else {
+        choice.refused.emplace_back(entry.name, std::move(answer.reason));
       }
     }
     std::string reasons;
@@ -133,6 +135,8 @@ class Lowering {
     throw InternalError(cat("no kernel for ", op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, " (built at ", node.file, ':',
                             node.line, ")", reasons));
   }
+
+  bool fits_all_sizes(const Offer& offer) const { return !options_.dynamic || !offer.packed || !offer.packed->by_size; }
 
   // What may run instead of the list's choice: that first.
   std::vector<const KernelEntry*> candidates(NodeId id, const KernelCall& call, const KernelEntry* chosen, const std::vector<uint8_t>& parts) const {
@@ -146,10 +150,8 @@ class Lowering {
     for (const KernelEntry& entry : device_.kernels()) {
       // A kernel that wants dense rows would cost a copy of every slice that it reads, and of every part of a concat that it reads or writes.
       const bool copies = (reads_apart && !entry.strided_in) || (writes_apart && !entry.strided_out);
-      const bool fits_all_sizes = !options_.dynamic || !entry.packs_by_size;
-      if (behind && entry.op == node.op && !entry.plain && !excluded_by_user(entry) && !copies && fits_all_sizes &&
-          !(entry.refuse && entry.refuse(call)))
-        result.push_back(&entry);
+      if (behind && entry.op == node.op && !entry.plain && !excluded_by_user(entry) && !copies)
+        if (const Answer answer = entry.ask(call, target_); answer.offer && fits_all_sizes(*answer.offer)) result.push_back(&entry);
       behind |= &entry == chosen;
     }
     return result;
@@ -183,7 +185,7 @@ class Lowering {
       const KernelEntry* chosen = choices_[static_cast<size_t>(id)].entry;
       if (!chosen || chosen->plain || node.phase != Phase::step || is_left_eager(node)) continue;
       TuningRequest request{.call = call_of(node), .candidates = candidates(id, call_of(node), chosen, parts)};
-      if (request.candidates.size() == 1 && !chosen->variants) continue;
+      if (request.candidates.size() == 1 && choices_[static_cast<size_t>(id)].offer->variants().empty()) continue;
       const auto [at, first] = known.emplace(tuning_key(request, options_.flags, machine), requests.size());
       if (first)
         requests.push_back(std::move(request));
@@ -201,6 +203,9 @@ class Lowering {
       Choice& choice = choices_[static_cast<size_t>(id)];
       choice.entry = device_.find(result.measured[0].kernel);
       choice.tuning = result.measured[0].tuning;
+      KernelCall call = call_of(graph_[id]);
+      call.tuning = choice.tuning;
+      choice.offer = choice.entry->ask(call, target_).offer;
       choice.measured = result.measured;
     }
     for (const TuningResult& result : results) {
@@ -271,7 +276,6 @@ class Lowering {
     }
     PlanStep step{
         .op = node.op, .attrs = node.attrs, .in = {node.inputs.begin(), node.inputs.end()}, .out = id, .scope = node.scope, .line = node.line};
-    const KernelCall call = call_of(node);
     const KernelEntry& entry = *choice.entry;
     step.kernel = entry.name;
     step.traits = entry.traits;
@@ -288,9 +292,8 @@ class Lowering {
       program.push_back(copy_step(step.out, id, step));
       return;
     }
-    const auto packed = static_cast<size_t>(entry.packed_input);
-    if (entry.packed_input >= 0 && call.has(packed) && call.in[packed]->constant)
-      step.in[packed] = pack(entry, call, node, static_cast<int32_t>(program.size()));
+    if (choice.offer->packed)
+      step.in[static_cast<size_t>(choice.offer->packed->input)] = pack(entry, *choice.offer->packed, node, static_cast<int32_t>(program.size()));
     program.push_back(std::move(step));
   }
 
@@ -332,21 +335,20 @@ class Lowering {
                reasons.empty() ? "there is no other kernel for it" : reasons);
   }
 
-  int32_t pack(const KernelEntry& entry, const KernelCall& call, const Node& node, int32_t consumer) {
-    const int32_t source = node.inputs[static_cast<size_t>(entry.packed_input)];
+  int32_t pack(const KernelEntry& entry, const PackedForm& form, const Node& node, int32_t consumer) {
+    const int32_t source = node.inputs[static_cast<size_t>(form.input)];
     const PlanValue& from = plan_.values[static_cast<size_t>(source)];
-    const std::string key = packed_key(entry, call, from.key);
+    const std::string key = packed_key(form, from.key);
     for (size_t i = static_cast<size_t>(graph_.size()); i < plan_.values.size(); ++i)
       if (plan_.values[i].key == key) return static_cast<int32_t>(i);
     PlanValue value{.type = from.type, .where = PlanValue::Where::constant, .phase = Phase::prepare};
     value.key = key;
     const auto id = static_cast<int32_t>(plan_.values.size());
     plan_.values.push_back(std::move(value));
-    plan_.constant_bytes += static_cast<int64_t>(entry.packed_bytes(call));
+    plan_.constant_bytes += static_cast<int64_t>(form.bytes);
     if (node.phase == Phase::prepare) ++consumer;  // the packing step comes before it in the same program
     std::vector<int32_t> sources{source};
-    if (entry.packed_scales >= 0 && call.has(static_cast<size_t>(entry.packed_scales)))
-      sources.push_back(node.inputs[static_cast<size_t>(entry.packed_scales)]);
+    if (form.scales >= 0) sources.push_back(node.inputs[static_cast<size_t>(form.scales)]);
     plan_.prepare.push_back({.kernel = std::string(entry.name),
                              .traits = entry.traits,
                              .op = node.op,
@@ -377,6 +379,7 @@ class Lowering {
 
   const Graph& graph_;
   Device& device_;
+  const Target target_ = device_.target();
   const CompileOptions& options_;
   TuningStore& tuning_;
   Request& request_;
@@ -398,11 +401,11 @@ Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningS
   if (!request) request = &own_request;
   PassReport report;
   graph = run_passes(std::move(graph), options, &report, [&](std::string_view, const Graph&) { request->check(); });
+  const Target target = device.target();
   const auto supported = [&](const Graph& g, const Node& node) {
     if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way
     const KernelCall call = call_of(g, node);
-    return std::ranges::any_of(device.kernels(),
-                               [&](const KernelEntry& entry) { return entry.op == node.op && (!entry.refuse || !entry.refuse(call)); });
+    return std::ranges::any_of(device.kernels(), [&](const KernelEntry& entry) { return entry.op == node.op && entry.ask(call, target).offer; });
   };
   decompose_unsupported(graph, supported);
   verify(graph, GraphStage::compiled);

@@ -4,9 +4,11 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/log.h"
 #include "base/parallel.h"
 #include "base/pool.h"
 #include "base/seconds.h"
+#include "vivace/error.h"
 #include "vivace/generator.h"
 
 namespace vivace {
@@ -31,11 +33,6 @@ void fill(DType dtype, void* data, size_t bytes) {
   for (size_t at = 0; at < bytes; at += block.bytes()) std::memcpy(static_cast<char*>(data) + at, block.data(), std::min(block.bytes(), bytes - at));
 }
 
-bool is_packed(const KernelEntry& entry, const KernelCall& call) {
-  const auto i = static_cast<size_t>(entry.packed_input);
-  return entry.packed_input >= 0 && call.has(i) && call.in[i]->constant;
-}
-
 }  // namespace
 
 std::shared_ptr<void> KernelTimer::filled(const Operand& o) {
@@ -45,23 +42,25 @@ std::shared_ptr<void> KernelTimer::filled(const Operand& o) {
   return device_.shares_host_memory() ? values : upload(device_, *stream_, values.get(), bytes);
 }
 
-KernelTimer::KernelTimer(const KernelCall& call, Device& device, size_t weights)
+KernelTimer::KernelTimer(const KernelCall& call, Device& device, size_t weights, std::stop_token stop)
     : device_(device),
       stream_(device.stream()),
       call_(call),
       weights_(std::min(weights, kBeyondCache)),
       out_(device.allocate(operand_bytes(call.out))) {
+  stream_->stop = std::move(stop);
   for (const std::optional<Operand>& operand : call.in) in_.push_back(operand ? filled(*operand) : nullptr);
 }
 
-KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
-  Packed& packed = packed_[packed_key(entry, call_, "")];
+KernelTimer::Packed& KernelTimer::packed(const Offer& offer) {
+  const PackedForm& form = *offer.packed;
+  Packed& packed = packed_[form.key];
   if (!packed.copies.empty()) return packed;
-  const size_t bytes = entry.packed_bytes(call_), copies = std::clamp<size_t>(weights_ / std::max<size_t>(1, bytes), 1, kMostCopies);
+  const size_t bytes = form.bytes, copies = std::clamp<size_t>(weights_ / std::max<size_t>(1, bytes), 1, kMostCopies);
   packed.copies.push_back(device_.allocate(bytes));
-  const auto scales = static_cast<size_t>(entry.packed_scales);
-  const void* given = entry.packed_scales >= 0 && call_.has(scales) ? in_[scales].get() : nullptr;
-  const auto pack = bound([&] { entry.pack(call_, in_[static_cast<size_t>(entry.packed_input)].get(), given, packed.copies[0].get()); });
+  const void* scales = form.scales >= 0 ? in_[static_cast<size_t>(form.scales)].get() : nullptr;
+  const auto pack =
+      bound([&](Stream& stream) { offer.pack(in_[static_cast<size_t>(form.input)].get(), scales, packed.copies[0].get(), &stream.stop); });
   stream_->launch(*pack);
   while (packed.copies.size() < copies) {
     packed.copies.push_back(device_.allocate(bytes));
@@ -74,16 +73,19 @@ KernelTimer::Packed& KernelTimer::packed(const KernelEntry& entry) {
 Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget) {
   const FixedThreads fixed(num_threads());
   call_.tuning = tuning;
-  if (const size_t bytes = entry.workspace_bytes ? entry.workspace_bytes(call_) : 0; bytes > workspace_bytes_) {
+  const Answer answer = entry.ask(call_, device_.target());
+  if (!answer.offer) throw InternalError(cat("kernel ", entry.name, " was to be timed, and refuses: ", answer.reason));
+  const Offer& offer = *answer.offer;
+  if (const size_t bytes = offer.workspace_bytes; bytes > workspace_bytes_) {
     workspace_ = device_.allocate(bytes);
     workspace_bytes_ = bytes;
   }
   Buffers buffers{.in = {}, .out = out_.get(), .workspace = workspace_.get()};
   for (const auto& in : in_) buffers.in.push_back(in.get());
-  Packed* weights = is_packed(entry, call_) ? &packed(entry) : nullptr;
+  Packed* weights = offer.packed ? &packed(offer) : nullptr;
   const auto run = [&] {
-    if (weights) buffers.in[static_cast<size_t>(entry.packed_input)] = weights->copies[weights->next++ % weights->copies.size()].get();
-    const std::unique_ptr<BoundKernel> kernel = entry.bind(call_, buffers);
+    if (weights) buffers.in[static_cast<size_t>(offer.packed->input)] = weights->copies[weights->next++ % weights->copies.size()].get();
+    const std::unique_ptr<BoundKernel> kernel = offer.bind(buffers);
     const auto begin = Clock::now();
     stream_->launch(*kernel);
     stream_->wait(waits_);
@@ -93,7 +95,7 @@ Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, cons
   std::vector<double> seconds;
   const auto begin = Clock::now();
   do seconds.push_back(run());
-  while (static_cast<int>(seconds.size()) < budget.runs && seconds_since(begin) < budget.seconds);
+  while (static_cast<int>(seconds.size()) < budget.runs && seconds_since(begin) < budget.seconds && !stopped(&stream_->stop));
   std::ranges::sort(seconds);
   return {seconds[0], seconds[seconds.size() / 2], static_cast<int>(seconds.size())};
 }

@@ -34,7 +34,8 @@ class KernelTimer {
  public:
   // `call`'s attributes must outlive the timer. `weights`: bytes that pass between two runs of the call in a plan, all of the model's. Takes memory
   // for the operands, and for copies of its weights no more than for those; throws UserError when there is none.
-  KernelTimer(const KernelCall& call, Device& device, size_t weights = kBeyondCache);
+  // `stop`: kernels look at it; a timing that it ended means nothing.
+  KernelTimer(const KernelCall& call, Device& device, size_t weights = kBeyondCache, std::stop_token stop = {});
   // The kernel must have accepted the call. `tuning` as in KernelCall, instead of the call's own.
   Timing time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget = {});
 
@@ -43,7 +44,7 @@ class KernelTimer {
     std::vector<std::shared_ptr<void>> copies;
     size_t next = 0;
   };
-  Packed& packed(const KernelEntry& entry);
+  Packed& packed(const Offer& offer);
 
   std::shared_ptr<void> filled(const Operand& operand);
 
@@ -55,7 +56,7 @@ class KernelTimer {
   std::vector<std::shared_ptr<void>> in_;
   std::shared_ptr<void> out_, workspace_;
   size_t workspace_bytes_ = 0;
-  std::map<std::string, Packed> packed_;  // by packed_key()
+  std::map<std::string, Packed> packed_;  // by PackedForm::key
 };
 
 }  // namespace vivace

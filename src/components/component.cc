@@ -229,11 +229,13 @@ std::shared_ptr<const Plan> Component::resized(const std::shared_ptr<const Plan>
   return std::make_shared<const Plan>(std::move(sized));
 }
 
-std::unique_ptr<Session> Component::make_session(std::shared_ptr<const Plan> plan, Request& request) const {
+std::unique_ptr<Session> Component::make_session(const std::shared_ptr<const Plan>& plan, Request& request) const {
   const Turn turn(prepared_->turns, request.stop);
   const auto begin = std::chrono::steady_clock::now();
   prepared_->cache.load_constants(prepared_->store);
-  auto session = std::make_unique<Session>(std::move(plan), *device_, prepared_->store, source(), request);
+  std::shared_ptr<const Program> program = program_.lock();
+  if (!program || program->plan != plan || program->threads != num_threads()) program_ = program = std::make_shared<const Program>(plan, *device_);
+  auto session = std::make_unique<Session>(std::move(program), *device_, prepared_->store, source(), request);
   prepared_->cache.keep_constants(prepared_->store);
   for (Constant& constant : session->constants()) read_.emplace(constant.id, std::move(constant));
   seconds_preparing_ += seconds_since(begin);

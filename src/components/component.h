@@ -108,7 +108,7 @@ class Component {
   std::shared_ptr<const Plan> find_plan(const GraphRequest& wanted, Request& request) const;
   std::optional<Plan> kept_plan(const std::string& key, const CompileOptions& options, Request& request) const;
   std::shared_ptr<const Plan> resized(const std::shared_ptr<const Plan>& plan, const GraphRequest& wanted, Request& request) const;
-  std::unique_ptr<Session> make_session(std::shared_ptr<const Plan> plan, Request& request) const;
+  std::unique_ptr<Session> make_session(const std::shared_ptr<const Plan>& plan, Request& request) const;
   void forget_plans();
   void check_unpackaged() const;
   void check_reads(const Plan& plan) const;
@@ -131,7 +131,8 @@ class Component {
   std::shared_ptr<PreparedWeights> prepared_;
   mutable PlanShelf plans_;  // by function and dtype, and where plans are static by size
   mutable SessionPool sessions_;
-  mutable std::map<ConstantId, Constant> read_;  // what sessions read that is prepared, by what a package knows it by; under prepared_->turns
+  mutable std::weak_ptr<const Program> program_;  // of the session made last, for another one of its plan; under prepared_->turns
+  mutable std::map<ConstantId, Constant> read_;   // what sessions read that is prepared, by what a package knows it by; under prepared_->turns
   mutable std::atomic<double> seconds_compiling_ = 0, seconds_preparing_ = 0, seconds_resizing_ = 0;
 };
 

@@ -71,7 +71,7 @@ Seconds time_products(const LinearLayer& layer, DType dtype) {
   const std::shared_ptr<Device> device = open_device();
   // The list's choice.
   const auto takes = [](const KernelCall& call) {
-    return [&call](const KernelEntry& entry) { return entry.op == call.op && !(entry.refuse && entry.refuse(call)); };
+    return [&call](const KernelEntry& entry) { return entry.op == call.op && entry.ask(call, open_device()->target()).offer; };
   };
   const Attrs plain, int8{{"compute", "int8_dynamic"}};
   const int64_t in = layer.info.in_features, out = layer.info.out_features;

@@ -5,8 +5,7 @@
 #include <vector>
 
 #include "base/hash.h"
-#include "runtime/device.h"
-#include "runtime/plan.h"
+#include "runtime/program.h"
 #include "weights/weight_source.h"
 
 namespace vivace {
@@ -14,6 +13,6 @@ namespace vivace {
 using ConstantId = Hash128;
 
 // By value of the plan: of the weights and of what `prepare` makes; nothing of the others.
-std::vector<ConstantId> constant_ids(const Plan& plan, const Device& device, const WeightSource& weights);
+std::vector<ConstantId> constant_ids(const Program& program, const WeightSource& weights);
 
 }  // namespace vivace

@@ -6,26 +6,17 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "ir/target.h"
 #include "runtime/kernel.h"
 
 namespace vivace {
 
 struct RequestCounters;  // request.h
-
-// What kernels and passes may ask of the machine, now: the CPU's follows set_num_threads() and limit_isa().
-struct Target {
-  std::string name;        // "cpu", "cuda": Plan::backend
-  std::string text;        // "avx512_bf16, AMD EPYC 9554, 2 threads"; "sm_90, 132 SMs": in every key of plans, tunings and measurements
-  std::string level_name;  // "avx512_bf16", "sm_90": what packed weights and packages are for
-  int level = 0;           // in the order of the device's own list
-  int threads = 1;         // of the host that a kernel runs on
-  // Narrower products that are faster than float32's; of int16 where they are no slower than bfloat16's either.
-  bool bfloat16_products = false, int16_products = false, int8_products = false;
-};
 
 // What a device can do at most, as measured: the ceiling that `vivace profile` holds kernels against.
 struct MachinePeak {
@@ -45,6 +36,9 @@ class Stream {
   // Everything launched and copied so far has been done. The one place where the host blocks for a device: counts host_device_syncs where it had to.
   // Throws what the device reported since the last wait.
   void wait(RequestCounters& counters);
+
+  // Of the request that it works for: long kernels look at it between blocks of work. Who then waits looks too, before it reads what they made.
+  std::stop_token stop;
 
  protected:
   // Whether there was work that the host had to wait for.

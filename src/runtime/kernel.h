@@ -1,6 +1,8 @@
-// What a backend offers: kernels, in order of preference an op, each of which accepts a call or says why not.
+// What a device offers: kernels, in order of preference an op, each of which answers a call with an offer, or says why not.
 #pragma once
 
+#include <concepts>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -9,7 +11,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/stop.h"
 #include "ir/graph.h"
+#include "ir/target.h"
 #include "ops/infer.h"
 #include "runtime/kernel_traits.h"
 #include "runtime/memory.h"
@@ -66,22 +70,52 @@ class BoundKernel {
 
 using Refusal = std::optional<std::string>;  // nullopt: accepted
 
+// A constant input that a kernel wants in a layout of its own.
+struct PackedForm {
+  int input = -1;
+  int scales = -1;  // the constant input that the packed form holds too; -1: none
+  size_t bytes = 0;
+  std::string key;       // equal texts: equal packed forms of equal constants
+  bool by_size = false;  // depends on the activations' sizes too
+};
+
+// A kernel for one call, with everything decided. Immutable; sessions of a plan share it.
+class Offer {
+ public:
+  virtual ~Offer() = default;
+
+  size_t workspace_bytes = 0;
+  std::optional<PackedForm> packed;
+
+  // Makes the packed form. `scales`: of the input packed->scales, nullptr without one.
+  virtual void pack(const void* source, const void* scales, void* to, Stop stop) const;
+  virtual std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const = 0;
+  // The parameters of the call, and settings of them that autotuning tries (tuning texts) beside the default.
+  virtual std::vector<TuningParameter> parameters() const { return {}; }
+  virtual std::vector<std::string> variants() const { return {}; }
+};
+
+// An offer, or why there is none.
+struct Answer {
+  template <std::derived_from<Offer> T>
+  Answer(std::unique_ptr<T> offer) : offer(std::move(offer)) {}
+  Answer(std::string reason) : reason(std::move(reason)) {}
+  Answer(const char* reason) : reason(reason) {}
+
+  std::unique_ptr<const Offer> offer;
+  std::string reason;
+};
+
+// An offer that keeps the call and binds by a function of it: of kernels with nothing to decide before they have their buffers.
+using BindFunction = std::unique_ptr<BoundKernel> (*)(const KernelCall&, const Buffers&);
+std::unique_ptr<const Offer> call_offer(const KernelCall& call, BindFunction bind, size_t workspace_bytes = 0);
+
 struct KernelEntry {
-  std::string_view name;
-  Op op;
-  Refusal (*refuse)(const KernelCall&);
-  std::unique_ptr<BoundKernel> (*bind)(const KernelCall&, const Buffers&);
-  size_t (*workspace_bytes)(const KernelCall&) = nullptr;
-  // A constant input that the kernel wants in a layout of its own: its index, the bytes it takes, how it is made, and a text that
-  // together with the constant tells whether two packed forms are the same.
-  int packed_input = -1;
-  size_t (*packed_bytes)(const KernelCall&) = nullptr;
-  // `scales`: the constant input `packed_scales`, which the packed form holds too; nullptr where the call has none.
-  void (*pack)(const KernelCall&, const void* source, const void* scales, void* packed) = nullptr;
-  std::string (*pack_key)(const KernelCall&) = nullptr;
-  std::string_view packed_as;  // the kernel that packs alike, so that both read one packed form; empty: this one
-  int packed_scales = -1;
-  bool packs_by_size = false;      // the packed form depends on the activations' sizes too
+  std::string name;
+  Op op{};
+  // The one question to a kernel. The answer may not look at anything but the call and the target, and keeps nothing of the call's attributes by
+  // reference.
+  std::function<Answer(const KernelCall&, const Target&)> ask;
   bool strided_in = false;         // reads inputs with a pitch
   bool strided_out = false;        // writes an output with a pitch
   bool in_place = false;           // the output may be input 0's memory (same type)
@@ -89,15 +123,10 @@ struct KernelEntry {
   bool plain = false;              // right but slow: autotuning does not try it
   uint8_t traits = 0;              // KernelTrait
   std::string_view kind{};         // of attention: "int8", "flash", "efficient" or "math", among which sdpa_kernel chooses
-  // The parameters of a call, and settings of them that autotuning tries (tuning texts) beside the default.
-  std::vector<TuningParameter> (*parameters)(const KernelCall&) = nullptr;
-  std::vector<std::string> (*variants)(const KernelCall&) = nullptr;
 };
 
 // What a packed constant is, as text: equal texts, equal bytes. `source` is the text of the constant it is made from.
-inline std::string packed_key(const KernelEntry& entry, const KernelCall& call, const std::string& source) {
-  return "pack " + std::string(entry.packed_as.empty() ? entry.name : entry.packed_as) + '(' + entry.pack_key(call) + "){" + source + '}';
-}
+inline std::string packed_key(const PackedForm& form, const std::string& source) { return "pack " + form.key + '{' + source + '}'; }
 
 // A BoundKernel out of a callable, which takes the stream where it has a use for it.
 template <class Fn>

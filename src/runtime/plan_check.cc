@@ -222,16 +222,26 @@ class PlanCheck {
 
   // What is packed has the type of its source; how many bytes it takes says the call of its reader.
   void check_pack(const PlanStep& step, const KernelEntry& entry, Phase phase) const {
-    const auto packed = static_cast<size_t>(entry.packed_input), scales = static_cast<size_t>(entry.packed_scales);
-    require(phase == Phase::prepare && !step.in.empty() && std::ranges::min(step.in) >= 0 && entry.packed_input >= 0, "a packing step");
+    require(phase == Phase::prepare && !step.in.empty() && std::ranges::min(step.in) >= 0, "a packing step");
     const auto& program = plan_.program(step.consumer_phase);
     require(step.consumer >= 0 && step.consumer < static_cast<int32_t>(program.size()), "a packing step's reader");
     const PlanStep& consumer = program[static_cast<size_t>(step.consumer)];
-    require(consumer.kernel == step.kernel && packed < consumer.in.size() && consumer.in[packed] == step.out, "a packing step's reader");
+    // The reader's types are checked with itself, which comes later.
+    for (int32_t in : consumer.in) require(in == -1 || exists(in), "a packing step's reader");
+    require(exists(consumer.out) && consumer.kernel == step.kernel && consumer.op == entry.op && std::ranges::count(consumer.in, step.out) == 1,
+            "a packing step's reader");
+    const auto at_input = static_cast<size_t>(std::ranges::find(consumer.in, step.out) - consumer.in.begin());
+    KernelCall call = kernel_call(plan_, consumer);
+    require(call.in.size() >= static_cast<size_t>(op_row(consumer.op).min_inputs), "a packing step's reader");
+    for (int i = 0; i < op_row(consumer.op).min_inputs; ++i) require(call.has(static_cast<size_t>(i)), "a packing step's reader");
+    check_types(consumer.op, consumer.attrs, consumer.in, consumer.out, consumer.scope);
+    const Answer answer = entry.ask(call, target_);
+    require(answer.offer && answer.offer->packed && answer.offer->packed->input == static_cast<int>(at_input), "a packing step's reader");
+    const int scales = answer.offer->packed->scales;
     require(at(step.out).type == at(step.in[0]).type, "a packing step's output");
-    const bool scaled = entry.packed_scales >= 0 && scales < consumer.in.size() && consumer.in[scales] >= 0;
     require(at(step.out).memory == Memory::device && entry.memory == Memory::device, "a packing step's memory");
-    require(step.in.size() == (scaled ? 2 : 1) && (!scaled || step.in[1] == consumer.in[scales]), "a packing step's scales");
+    require(step.in.size() == (scales >= 0 ? 2 : 1) && (scales < 0 || step.in[1] == consumer.in[static_cast<size_t>(scales)]),
+            "a packing step's scales");
     for (int32_t in : step.in) require(!packed_[static_cast<size_t>(in)], "a packing step's input");
   }
 
@@ -247,14 +257,15 @@ class PlanCheck {
     for (int32_t v : step.in) require(v < 0 || at(v).memory == memory, "the memory of a step's input");
     require(at(step.out).memory == memory, "the memory of a step's output");
     const KernelCall call = kernel_call(plan_, step);
-    if (const Refusal refusal = entry.refuse ? entry.refuse(call) : std::nullopt)
-      fail(cat("its kernel ", step.kernel, " does not run here: ", *refusal));
+    const Answer answer = entry.ask(call, target_);
+    if (!answer.offer) fail(cat("its kernel ", step.kernel, " does not run here: ", answer.reason));
+    const std::optional<PackedForm>& form = answer.offer->packed;
     for (size_t i = 0; i < step.in.size(); ++i) {
       if (step.in[i] < 0) continue;
       // A kernel reads the packed form that it asks for, and no other reads one.
-      const bool wants_packed = static_cast<int>(i) == entry.packed_input && call.in[i]->constant;
+      const bool wants_packed = form && static_cast<int>(i) == form->input;
       require((packed_[static_cast<size_t>(step.in[i])] != 0) == wants_packed, "a packed weight");
-      const std::string prefix = wants_packed ? packed_key(entry, call, "") : "}";
+      const std::string prefix = wants_packed ? packed_key(*form, "") : "}";
       require(at(step.in[i]).key.starts_with(std::string_view(prefix).substr(0, prefix.size() - 1)), "a packed weight");
     }
   }
@@ -267,6 +278,7 @@ class PlanCheck {
   const Plan& plan_;
   const std::string& name_;
   const Device& device_;
+  const Target target_ = device_.target();
   std::vector<const PlanView*> view_;  // by value: what makes it without a kernel
   std::vector<Concat> concat_;         // by value: the concat that makes it, with or without one
   std::vector<uint8_t> packed_, made_;

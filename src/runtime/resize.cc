@@ -107,13 +107,11 @@ class Resizing {
     if (step.copy) return std::nullopt;
     const KernelEntry* entry = device_.find(step.kernel);
     if (!entry) throw InternalError(cat("the plan asks for kernel ", step.kernel, ", which device ", device_.target().name, " lacks"));
-    const KernelCall call = kernel_call(plan_, step);
-    if (Refusal reason = entry->refuse ? entry->refuse(call) : std::nullopt) return cat("kernel ", step.kernel, " in ", step.scope, ": ", *reason);
-    if (entry->packed_input < 0) return std::nullopt;
-    const int32_t packed = step.in[static_cast<size_t>(entry->packed_input)];
-    if (packed < 0 || !value(packed).key.starts_with("pack ")) return std::nullopt;
-    const std::string& key = value(packed).key;
-    const std::string prefix = packed_key(*entry, call, "");
+    const Answer answer = entry->ask(kernel_call(plan_, step), target_);
+    if (!answer.offer) return cat("kernel ", step.kernel, " in ", step.scope, ": ", answer.reason);
+    if (!answer.offer->packed) return std::nullopt;
+    const std::string& key = value(step.in[static_cast<size_t>(answer.offer->packed->input)]).key;
+    const std::string prefix = packed_key(*answer.offer->packed, "");
     if (!key.starts_with(std::string_view(prefix).substr(0, prefix.size() - 1)))
       return cat("kernel ", step.kernel, " in ", step.scope, " would pack its weight otherwise");
     return std::nullopt;
@@ -122,6 +120,7 @@ class Resizing {
   const Plan& from_;
   const Sizes& sizes_;
   const Device& device_;
+  const Target target_ = device_.target();
   Plan& plan_;
   std::vector<Producer> producers_;  // by value
 };

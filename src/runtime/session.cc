@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "base/pool.h"
-#include "runtime/kernel_call.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -16,17 +15,21 @@ size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.
 
 }  // namespace
 
-Session::Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request)
-    : plan_(std::move(plan)), device_(device), constants_(plan_->values.size()), staging_(plan_->values.size()), stream_(device.stream()) {
-  const FixedThreads fixed(threads_);
+Session::Session(std::shared_ptr<const Program> program, Device& device, ConstantStore& store, const WeightSource& weights, Request& request)
+    : program_(std::move(program)),
+      plan_(program_->plan),
+      device_(device),
+      constants_(plan_->values.size()),
+      staging_(plan_->values.size()),
+      stream_(device.stream()) {
+  const FixedThreads fixed(program_->threads);
   prepare(store, weights, request);
   size_t workspace = 0, host_workspace = 0;
-  for (const auto* program : {&plan_->setup, &plan_->step})
-    for (const PlanStep& step : *program) {
-      if (step.copy) continue;
-      const KernelEntry& entry = entry_of(device, step);
-      size_t& most = runs_on(step) == Call::On::host ? host_workspace : workspace;
-      if (entry.workspace_bytes) most = std::max(most, entry.workspace_bytes(kernel_call(*plan_, step)));
+  for (Phase phase : {Phase::setup, Phase::step})
+    for (size_t i = 0; i < plan_->program(phase).size(); ++i) {
+      if (plan_->program(phase)[i].copy) continue;
+      size_t& most = runs_on(plan_->program(phase)[i]) == Call::On::host ? host_workspace : workspace;
+      most = std::max(most, program_->offers(phase)[i]->workspace_bytes);
     }
   const auto take = [&](size_t bytes, Memory memory) {
     ++request.counters.allocations;
@@ -43,8 +46,8 @@ Session::Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore
   *static_cast<int32_t*>(bad_value_host_.get()) = kNone;
   stream_->copy_in(bad_value_.get(), &kNone, sizeof(kNone));
   label_values();
-  bind(plan_->setup, 0, setup_);
-  bind(plan_->step, static_cast<int32_t>(plan_->setup.size()), step_);
+  bind(Phase::setup, 0, setup_);
+  bind(Phase::step, static_cast<int32_t>(plan_->setup.size()), step_);
   for (const PlanPort& port : plan_->inputs)
     if (!port.state.empty()) states_.emplace_back(port.value, std::ranges::find(plan_->outputs, port.state, &PlanPort::name)->value);
 }
@@ -53,10 +56,9 @@ void Session::carry_states() {
   for (const auto& [state, next] : states_) stream_->copy(address(state), address(next), bytes_of(plan_->values[static_cast<size_t>(state)]));
 }
 
-size_t Session::constant_bytes(const PlanStep& step) const {
-  if (!step.pack) return bytes_of(plan_->values[static_cast<size_t>(step.out)]);
-  const KernelEntry& entry = entry_of(device_, step);
-  return entry.packed_bytes(packing_call(*plan_, entry, step));
+size_t Session::constant_bytes(size_t prepare_step) const {
+  const PlanStep& step = plan_->prepare[prepare_step];
+  return step.pack ? program_->prepare[prepare_step]->packed->bytes : bytes_of(plan_->values[static_cast<size_t>(step.out)]);
 }
 
 void* Session::address(int32_t value) const {
@@ -100,7 +102,7 @@ std::vector<uint8_t> Session::look_up(ConstantStore& store, const std::vector<ui
       const PlanStep& step = plan_->prepare[i];
       const auto out = static_cast<size_t>(step.out);
       if (!needed[out]) continue;
-      if (values[out].memory == Memory::device) constants_[out] = store.find(ids_[out], constant_bytes(step), *stream_);
+      if (values[out].memory == Memory::device) constants_[out] = store.find(ids_[out], constant_bytes(i), *stream_);
       if (constants_[out]) continue;
       runs[i] = 1;
       for (int32_t in : step.in)
@@ -124,7 +126,8 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
   for (const PlanPort& port : plan_->outputs)
     if (values[static_cast<size_t>(port.value)].phase == Phase::prepare) keep[static_cast<size_t>(port.value)] = 1;
 
-  ids_ = constant_ids(*plan_, device_, weights);
+  stream_->stop = request.stop;
+  ids_ = constant_ids(*program_, weights);
   const std::vector<uint8_t> runs = look_up(store, keep);
   std::vector<uint8_t> needed = keep;
   std::vector<int> readers(values.size());
@@ -139,13 +142,20 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
     if (values[v].where == PlanValue::Where::weight && !constants_[v] && (device_.shares_host_memory() ? needed[v] : keep[v]))
       constants_[v] = weight(v, store, weights, true);
 
-  // What the stream may still use, until a wait.
+  // What the stream may still use, until a wait, and what it makes for the store: known to be whole once the wait was not stopped.
   std::vector<std::shared_ptr<void>> used;
   std::vector<Call> calls;
+  std::vector<Constant> made;
   size_t used_bytes = 0;
   constexpr size_t kMostUsed = size_t{256} << 20;
+  const auto found = [&](const ConstantId& id, size_t bytes) {
+    const auto same = std::ranges::find(made, id, &Constant::id);
+    return same != made.end() ? same->data : store.find(id, bytes, *stream_);
+  };
   const auto let_go = [&] {
-    stream_->wait(request.counters);
+    wait_whole(request);
+    for (const Constant& constant : made) store.put(constant.id, constant.data, constant.bytes);
+    made.clear();
     used.clear();
     calls.clear();
     used_bytes = 0;
@@ -159,13 +169,13 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
     for (int32_t in : step.in)
       if (in >= 0 && !constants_[static_cast<size_t>(in)])
         constants_[static_cast<size_t>(in)] = weight(static_cast<size_t>(in), store, weights, false);
-    const size_t bytes = constant_bytes(step);
+    const size_t bytes = constant_bytes(i);
     const bool kept = values[out].memory == Memory::device && (keep[out] || step.pack);
-    if (kept) constants_[out] = store.find(ids_[out], bytes, *stream_);  // an equal tensor's, made a moment ago
+    if (kept) constants_[out] = found(ids_[out], bytes);  // an equal tensor's, made a moment ago
     if (!constants_[out]) {
       constants_[out] = kept ? store.allocate(bytes) : device_.allocate(bytes, values[out].memory);
-      run(calls.emplace_back(prepare_call(step, used)), request);
-      if (kept) store.put(ids_[out], constants_[out], bytes);
+      run(calls.emplace_back(prepare_call(i, used)), request);
+      if (kept) made.push_back({ids_[out], constants_[out], bytes});
       ++request.counters.allocations;
       ++request.counters.constants_prepared;
     }
@@ -183,32 +193,31 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
   let_go();
 }
 
-Session::Call Session::prepare_call(const PlanStep& step, std::vector<std::shared_ptr<void>>& used) const {
+Session::Call Session::prepare_call(size_t prepare_step, std::vector<std::shared_ptr<void>>& used) const {
+  const PlanStep& step = plan_->prepare[prepare_step];
   Call call{.kernel = nullptr, .on = runs_on(step)};
   if (step.copy) {
     call.kernel = bound_copy(step);
     return call;
   }
-  const KernelEntry& entry = entry_of(device_, step);
+  const Offer& offer = *program_->prepare[prepare_step];
   if (step.pack) {
-    call.kernel =
-        bound([&entry, packed = packing_call(*plan_, entry, step), source = address(step.in[0]),
-               scales = step.in.size() > 1 ? address(step.in[1]) : nullptr, to = address(step.out)] { entry.pack(packed, source, scales, to); });
+    call.kernel = bound([&offer, source = address(step.in[0]), scales = step.in.size() > 1 ? address(step.in[1]) : nullptr,
+                         to = address(step.out)](Stream& stream) { offer.pack(source, scales, to, &stream.stop); });
     return call;
   }
-  const KernelCall c = kernel_call(*plan_, step);
-  used.push_back(device_.allocate(entry.workspace_bytes ? entry.workspace_bytes(c) : 0, plan_->values[static_cast<size_t>(step.out)].memory));
+  used.push_back(device_.allocate(offer.workspace_bytes, plan_->values[static_cast<size_t>(step.out)].memory));
   Buffers buffers{.in = {}, .out = address(step.out), .workspace = used.back().get()};
   for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-  call.kernel = entry.bind(c, buffers);
+  call.kernel = offer.bind(buffers);
   return call;
 }
 
 std::vector<Constant> Session::constants(const WeightSource& weights) const {
   std::vector<size_t> bytes(constants_.size());
-  for (const PlanStep& step : plan_->prepare)
-    if (constants_[static_cast<size_t>(step.out)]) bytes[static_cast<size_t>(step.out)] = constant_bytes(step);
-  const std::vector<ConstantId> ids = constant_ids(*plan_, device_, weights);
+  for (size_t i = 0; i < plan_->prepare.size(); ++i)
+    if (const auto out = static_cast<size_t>(plan_->prepare[i].out); constants_[out]) bytes[out] = constant_bytes(i);
+  const std::vector<ConstantId> ids = constant_ids(*program_, weights);
   std::vector<Constant> result;
   for (size_t v = 0; v < constants_.size(); ++v) {
     const PlanValue& value = plan_->values[v];
@@ -218,7 +227,8 @@ std::vector<Constant> Session::constants(const WeightSource& weights) const {
   return result;
 }
 
-void Session::bind(const std::vector<PlanStep>& steps, int32_t first_number, std::vector<Call>& calls) {
+void Session::bind(Phase phase, int32_t first_number, std::vector<Call>& calls) {
+  const std::vector<PlanStep>& steps = plan_->program(phase);
   calls.reserve(steps.size());
   for (const PlanStep& step : steps) {
     const auto number = first_number + static_cast<int32_t>(calls.size());
@@ -233,7 +243,7 @@ void Session::bind(const std::vector<PlanStep>& steps, int32_t first_number, std
                     .workspace = (on_host ? host_workspace_ : workspace_).get(),
                     .bad_value = {on_host ? nullptr : static_cast<int32_t*>(bad_value_.get()), number}};
     for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-    calls.push_back({entry_of(device_, step).bind(kernel_call(*plan_, step), buffers), on});
+    calls.push_back({program_->offers(phase)[calls.size()]->bind(buffers), on});
   }
 }
 
@@ -279,7 +289,12 @@ void Session::fetch(const Port& output) {
 
 void Session::wait(Request& request) {
   if (bad_value_host_ != bad_value_) stream_->copy_out(bad_value_host_.get(), bad_value_.get(), sizeof(int32_t));
+  wait_whole(request);
+}
+
+void Session::wait_whole(Request& request) {
   stream_->wait(request.counters);
+  request.check();
 }
 
 bool Session::has_input(const std::string& name) const { return std::ranges::count(plan_->inputs, name, &PlanPort::name) > 0; }
@@ -324,17 +339,20 @@ void Session::run(Call& call, Request& request) {
 
 void Session::run(Phase phase, Request& request) {
   const Turn turn(pool_turns(), request.stop);
-  const FixedThreads fixed(threads_);
+  const FixedThreads fixed(program_->threads);
+  stream_->stop = request.stop;
   for (Call& call : phase == Phase::setup ? setup_ : step_) {
     request.check();
     run(call, request);
   }
+  request.check();
   if (phase == Phase::step) carry_states();
 }
 
 void Session::run_timed(Phase phase, Request& request, std::vector<double>& seconds) {
   const Turn turn(pool_turns(), request.stop);
-  const FixedThreads fixed(threads_);
+  const FixedThreads fixed(program_->threads);
+  stream_->stop = request.stop;
   auto& calls = phase == Phase::setup ? setup_ : step_;
   auto before = std::chrono::steady_clock::now();
   for (size_t i = 0; i < calls.size(); ++i) {
@@ -345,6 +363,7 @@ void Session::run_timed(Phase phase, Request& request, std::vector<double>& seco
     seconds[i] += std::chrono::duration<double>(after - before).count();
     before = after;
   }
+  request.check();
   if (phase == Phase::step) carry_states();
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/constants.h"
 #include "runtime/device.h"
 #include "runtime/plan.h"
+#include "runtime/program.h"
 #include "runtime/request.h"
 
 namespace vivace {
@@ -27,7 +28,10 @@ class Session {
  public:
   // `device` must outlive the session. Prepares the constants that `store` lacks, takes memory, binds every kernel. Throws Interrupted when the
   // request stops meanwhile.
-  Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request);
+  Session(std::shared_ptr<const Program> program, Device& device, ConstantStore& store, const WeightSource& weights, Request& request);
+  // With a program of its own.
+  Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request)
+      : Session(std::make_shared<const Program>(std::move(plan), device), device, store, weights, request) {}
 
   const Plan& plan() const { return *plan_; }
   // For a loop, which looks names up once: fill the input's `host`, send it, run, fetch the output, wait, read its `host`. Unknown name:
@@ -36,7 +40,8 @@ class Session {
   Port output(const std::string& name);
   void send(const Port& input);
   void fetch(const Port& output);  // there after the next wait()
-  // All that was run and fetched is done. What there is to wait for counts as one of the request's host_device_syncs.
+  // All that was run and fetched is done. What there is to wait for counts as one of the request's host_device_syncs. Throws Interrupted where the
+  // request has stopped, and so perhaps a kernel half way.
   void wait(Request& request);
   bool has_input(const std::string& name) const;
   bool has_output(const std::string& name) const;
@@ -50,8 +55,8 @@ class Session {
   // What an earlier request left, which was stopped before it looked, is nobody's any more.
   void forget_quantized();
 
-  // Puts the program on the device's stream. Throws Interrupted when the request is to stop, which is looked at before each kernel; nothing but
-  // another setup may follow.
+  // Puts the program on the device's stream. Throws Interrupted when the request is to stop, which is looked at between kernels and, by long ones,
+  // within them; nothing but another setup may follow.
   void run(Phase phase, Request& request);
   // The same, waiting for each step and adding its seconds to `seconds` (one entry a step).
   void run_timed(Phase phase, Request& request, std::vector<double>& seconds);
@@ -71,19 +76,21 @@ class Session {
     enum class On : uint8_t { device, host, stream } on = On::device;  // stream: a copy, which is the stream's own
   };
 
-  // What the output of a prepare step takes.
-  size_t constant_bytes(const PlanStep& step) const;
+  // What the output of that step of prepare takes.
+  size_t constant_bytes(size_t prepare_step) const;
   void* address(int32_t value) const;
   // Where the device reads a tensor of the checkpoint.
   std::shared_ptr<void> weight(size_t value, ConstantStore& store, const WeightSource& weights, bool keep);
   // Takes what the store holds of the constants that setup, step and outputs read (`keep`); by prepare step, whether it has to run for the others.
   std::vector<uint8_t> look_up(ConstantStore& store, const std::vector<uint8_t>& keep);
   // Of a prepare step whose output has its memory. What it works on besides is added to `used`.
-  Call prepare_call(const PlanStep& step, std::vector<std::shared_ptr<void>>& used) const;
+  Call prepare_call(size_t prepare_step, std::vector<std::shared_ptr<void>>& used) const;
   void prepare(ConstantStore& store, const WeightSource& weights, Request& request);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
-  void bind(const std::vector<PlanStep>& steps, int32_t first_number, std::vector<Call>& bound);
+  void bind(Phase phase, int32_t first_number, std::vector<Call>& bound);
   void run(Call& call, Request& request);
+  // The stream's work is done, and none of it was stopped: throws Interrupted otherwise.
+  void wait_whole(Request& request);
   Call::On runs_on(const PlanStep& step) const;
   std::unique_ptr<BoundKernel> bound_copy(const PlanStep& step) const;
   void label_values() const;
@@ -91,7 +98,8 @@ class Session {
   // After a step: each state takes over what the step made of it.
   void carry_states();
 
-  std::shared_ptr<const Plan> plan_;
+  std::shared_ptr<const Program> program_;
+  std::shared_ptr<const Plan> plan_;  // the program's
   Device& device_;
   std::vector<ConstantId> ids_;                                            // by value
   std::vector<std::shared_ptr<void>> constants_;                           // by value; null where it is none
@@ -99,7 +107,6 @@ class Session {
   std::shared_ptr<void> arena_, workspace_, host_arena_, host_workspace_;  // the latter for kernels that run on the host
   size_t workspace_bytes_ = 0;
   std::unique_ptr<Stream> stream_;
-  const int threads_ = num_threads();  // that kernels are bound for and run on
   std::vector<Call> setup_, step_;
   std::vector<std::pair<int32_t, int32_t>> states_;   // values: an input, and the output that it becomes
   std::shared_ptr<void> bad_value_, bad_value_host_;  // the number of the first kernel that reported one, on the device and as last fetched

@@ -17,15 +17,32 @@ namespace {
 
 std::set<std::string> g_tried;  // tunings that a fake kernel was bound with
 
-std::unique_ptr<BoundKernel> fake_bind(const KernelCall& call, const Buffers&) {
-  g_tried.insert(std::string(call.tuning));
-  return bound([] {});
-}
-std::vector<TuningParameter> fake_parameters(const KernelCall&) { return {{"a", {1, 2, 3}, 2}, {"b", {10, 20, 30}, 20}}; }
-std::vector<std::string> fake_variants(const KernelCall&) { return {"a=2 b=10"}; }
+const std::vector<TuningParameter> kFakeParameters{{"a", {1, 2, 3}, 2}, {"b", {10, 20, 30}, 20}};
 
-const KernelEntry kFake{
-    .name = "fake", .op = Op::silu, .refuse = nullptr, .bind = fake_bind, .parameters = fake_parameters, .variants = fake_variants};
+class FakeOffer final : public Offer {
+ public:
+  FakeOffer(const KernelCall& call, std::function<void()> at_bind, std::function<void()> at_run)
+      : tuning_(call.tuning), at_bind_(std::move(at_bind)), at_run_(std::move(at_run)) {}
+  std::unique_ptr<BoundKernel> bind(const Buffers&) const override {
+    g_tried.insert(tuning_);
+    at_bind_();
+    return bound(at_run_);
+  }
+  std::vector<TuningParameter> parameters() const override { return kFakeParameters; }
+  std::vector<std::string> variants() const override { return {"a=2 b=10"}; }
+
+ private:
+  const std::string tuning_;
+  const std::function<void()> at_bind_, at_run_;
+};
+
+KernelEntry fake(
+    std::string name, std::function<void()> at_bind = [] {}, std::function<void()> at_run = [] {}) {
+  return {.name = std::move(name), .op = Op::silu, .ask = [=](const KernelCall& call, const Target&) -> Answer {
+            return std::make_unique<FakeOffer>(call, at_bind, at_run);
+          }};
+}
+const KernelEntry kFake = fake("fake");
 const Attrs kNoAttrs;
 
 std::string machine() { return cpu::device()->target().text; }
@@ -53,7 +70,7 @@ TEST(Autotune, CoordinateDescentLooksAtNeighbours) {
   EXPECT_GE(single.size(), 4u);
   // Whatever was best in the end, all that differ from it by a neighbouring value of one parameter were tried; with all directions by one of each.
   const auto all = tried({.coordinate_descent_tuning = true, .coordinate_descent_check_all_directions = true});
-  const auto name = [](int a, int b) { return tuning_text(fake_parameters({}), {a, b * 10}); };
+  const auto name = [](int a, int b) { return tuning_text(kFakeParameters, {a, b * 10}); };
   const auto knows = [&](const std::set<std::string>& set, int a, int b) {
     return a < 1 || a > 3 || b < 1 || b > 3 || set.contains(name(a, b)) || (a == 2 && b == 2);
   };
@@ -99,8 +116,8 @@ TEST(Autotune, ABudgetOfNothingTimesNothing) {
 
 // The first search takes more than there is; it has a result even so, and the second is left for the next compile.
 TEST(Autotune, WhenTheBudgetIsSpentTheBestSoFarWins) {
-  const auto slow_bind = [](const KernelCall&, const Buffers&) { return bound([] { std::this_thread::sleep_for(std::chrono::milliseconds(15)); }); };
-  const KernelEntry slow{.name = "slow", .op = Op::silu, .refuse = nullptr, .bind = slow_bind, .variants = fake_variants};
+  const KernelEntry slow = fake(
+      "slow", [] {}, [] { std::this_thread::sleep_for(std::chrono::milliseconds(15)); });
   std::vector<TuningRequest> requests(2, fake_request());
   for (TuningRequest& request : requests) request.candidates = {&slow};
   requests[1].call.out.shape = {8};  // the larger share
@@ -126,12 +143,7 @@ TEST(Autotune, StopsBetweenTwoTimings) {
   static std::stop_source stop;
   stop = {};
   g_tried.clear();
-  const auto stopping_bind = [](const KernelCall& call, const Buffers& buffers) {
-    auto kernel = fake_bind(call, buffers);
-    stop.request_stop();
-    return kernel;
-  };
-  const KernelEntry stopping{.name = "stopping", .op = Op::silu, .refuse = nullptr, .bind = stopping_bind, .variants = fake_variants};
+  const KernelEntry stopping = fake("stopping", [] { stop.request_stop(); });
   TuningRequest request = fake_request();
   request.candidates = {&stopping};
   TuningStore store;
@@ -143,8 +155,8 @@ TEST(Autotune, StopsBetweenTwoTimings) {
 
 // Four numbers once a run are not worth a minute.
 TEST(Autotune, ASearchTakesNoLongerThanItIsWorth) {
-  const auto slow_bind = [](const KernelCall&, const Buffers&) { return bound([] { std::this_thread::sleep_for(std::chrono::milliseconds(15)); }); };
-  const KernelEntry slow{.name = "slow", .op = Op::silu, .refuse = nullptr, .bind = slow_bind, .variants = fake_variants};
+  const KernelEntry slow = fake(
+      "slow", [] {}, [] { std::this_thread::sleep_for(std::chrono::milliseconds(15)); });
   TuningRequest request = fake_request();
   request.candidates = {&slow};
   const auto settings = [&](int occurrences) {

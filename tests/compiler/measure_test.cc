@@ -33,11 +33,12 @@ TEST(Measure, EveryKernelThatAcceptsRunsWithEveryTuning) {
   int timed = 0;
   for (const KernelCall& call : {linear, attention})
     for (const KernelEntry& entry : cpu::device()->kernels()) {
-      if (entry.op != call.op || (entry.refuse && entry.refuse(call))) continue;
+      if (entry.op != call.op) continue;
+      const Answer answer = entry.ask(call, cpu::device()->target());
+      if (!answer.offer) continue;
       KernelTimer timer(call, *cpu::device());
       std::vector<std::string> tunings{""};
-      if (entry.variants)
-        for (std::string& text : entry.variants(call)) tunings.push_back(std::move(text));
+      for (std::string& text : answer.offer->variants()) tunings.push_back(std::move(text));
       for (const std::string& tuning : tunings) {
         const Timing t = timer.time(entry, tuning, {.runs = 3, .seconds = 10});
         EXPECT_EQ(t.runs, 3) << entry.name << ' ' << tuning;
@@ -51,20 +52,20 @@ TEST(Measure, EveryKernelThatAcceptsRunsWithEveryTuning) {
 
 std::set<const void*> g_weights;  // that a fake kernel was bound with
 
+class PackingOffer final : public Offer {
+ public:
+  PackingOffer() { packed = {.input = 1, .bytes = size_t{1} << 20}; }
+  void pack(const void*, const void*, void*, Stop) const override {}
+  std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
+    g_weights.insert(buffers.in[1]);
+    return bound([] {});
+  }
+};
+
 // Weights come from memory as in the plan, which a small model's do not: no more copies than the model has bytes.
 TEST(Measure, CopiesNoMoreWeightsThanTheModelHas) {
-  const KernelEntry fake{.name = "fake",
-                         .op = Op::linear,
-                         .refuse = nullptr,
-                         .bind =
-                             [](const KernelCall&, const Buffers& buffers) {
-                               g_weights.insert(buffers.in[1]);
-                               return bound([] {});
-                             },
-                         .packed_input = 1,
-                         .packed_bytes = [](const KernelCall&) { return size_t{1} << 20; },
-                         .pack = [](const KernelCall&, const void*, const void*, void*) {},
-                         .pack_key = [](const KernelCall&) { return std::string(); }};
+  const KernelEntry fake{
+      .name = "fake", .op = Op::linear, .ask = [](const KernelCall&, const Target&) -> Answer { return std::make_unique<PackingOffer>(); }};
   const Attrs none;
   const KernelCall call{.op = Op::linear,
                         .attrs = &none,

@@ -65,12 +65,15 @@ std::map<std::string, std::string> packed() {
     call.in = {Operand{c.activations, c.in}, Operand{c.weight, c.weights, 0, true}};
     if (c.weight == DType::int8) call.in.resize(4), call.in.push_back(Operand{DType::float32, {c.weights[0]}, 0, true});
     for (const KernelEntry& entry : device->kernels()) {
-      if (entry.op != c.op || !entry.pack || entry.memory == Memory::host || entry.refuse(call)) continue;
-      const size_t bytes = entry.packed_bytes(call);
+      if (entry.op != c.op || entry.memory == Memory::host) continue;
+      const Answer answer = entry.ask(call, device->target());
+      if (!answer.offer || !answer.offer->packed) continue;
+      const size_t bytes = answer.offer->packed->bytes;
       const std::shared_ptr<void> memory = device->allocate(bytes);
       std::memset(memory.get(), 0, bytes);
-      entry.pack(call, weights.data(), call.in.size() > 4 ? scales.data() : nullptr, memory.get());
-      found[std::string(entry.name) + '(' + entry.pack_key(call) + ')'] = to_string(hash128(memory.get(), bytes));
+      answer.offer->pack(weights.data(), call.in.size() > 4 ? scales.data() : nullptr, memory.get(), nullptr);
+      const std::string key = answer.offer->packed->key;  // kernels that pack alike have one
+      found[entry.name + key.substr(key.find('('))] = to_string(hash128(memory.get(), bytes));
     }
   }
   return found;

@@ -80,7 +80,11 @@ CheckingDevice::~CheckingDevice() {
   for (const Range& range : ranges_) ::munmap(range.begin, range.pages);
 }
 
-Target CheckingDevice::target() const { return {.name = "checking", .text = "a device for tests", .level_name = "none"}; }
+Target CheckingDevice::target() const {
+  Target target = cpu::device()->target();  // whose kernels it has
+  target.name = "checking", target.text = "a device for tests", target.level_name = "none";
+  return target;
+}
 
 std::shared_ptr<void> CheckingDevice::allocate(size_t bytes, Memory memory) {
   if (memory == Memory::host)

@@ -212,8 +212,9 @@ struct Case {
   }
 
   void run(const AttentionBackend& backend) {
-    Workspace workspace(backend.workspace_bytes(shape, num_threads()));
-    backend.run(shape, args, workspace.data);
+    const Attention attention(backend.kind, shape, isa(), num_threads());
+    Workspace workspace(attention.workspace_bytes());
+    attention.run(args, workspace.data);
   }
 
   const std::vector<double>& bound_of(const AttentionBackend& backend) const { return backend.name == "int8" ? int8_bound : bound; }

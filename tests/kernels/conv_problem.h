@@ -140,7 +140,7 @@ inline std::vector<double> run(const ConvKernel& kernel, Isa isa, Problem& p) {
   const ConvSpec& s = c.spec;
   const size_t size = dtype_size(s.act);
   const auto packed = aligned(kernel.packed_bytes(s, isa));
-  kernel.pack(s, isa, p.weight.data(), DType::float32, packed.get());
+  kernel.pack(s, isa, p.weight.data(), DType::float32, packed.get(), nullptr);
   const ConvPlan plan = kernel.plan(s, isa, c.n, c.h, c.w, c.threads);
   const auto workspace = aligned(plan.workspace_bytes());
   ConvArgs args{.x = p.x.data() + c.extra * size,

@@ -114,7 +114,7 @@ TEST(Conv, ResidualMayBeTheOutputItself) {
     Problem p = make_problem(c, Values::exact, 3);
     const ConvPlan plan = kernel.plan(c.spec, level, 1, 9, 9, 2);
     const auto packed = aligned(kernel.packed_bytes(c.spec, level)), workspace = aligned(plan.workspace_bytes());
-    kernel.pack(c.spec, level, p.weight.data(), DType::float32, packed.get());
+    kernel.pack(c.spec, level, p.weight.data(), DType::float32, packed.get(), nullptr);
     kernel.run(c.spec, level, plan, packed.get(),
                {.x = p.x.data(),
                 .h = 9,
@@ -146,11 +146,11 @@ TEST(Conv, WeightsOfEveryFloatingDtypePackAlike) {
   each_kernel(spec, [&](const ConvKernel& kernel, Isa level) {
     const size_t bytes = kernel.packed_bytes(spec, level);
     std::vector<uint8_t> first(bytes), other(bytes);
-    kernel.pack(spec, level, wide.data(), DType::float32, first.data());
+    kernel.pack(spec, level, wide.data(), DType::float32, first.data(), nullptr);
     const std::pair<const void*, DType> sources[] = {
         {f64.data(), DType::float64}, {b16.data(), DType::bfloat16}, {h16.data(), DType::float16}, {f8.data(), DType::float8_e4m3}};
     for (auto [data, dtype] : sources) {
-      kernel.pack(spec, level, data, dtype, other.data());
+      kernel.pack(spec, level, data, dtype, other.data(), nullptr);
       EXPECT_EQ(first, other) << dtype_name(dtype);
     }
   });

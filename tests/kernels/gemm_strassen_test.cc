@@ -70,7 +70,7 @@ TEST_P(Strassen, EveryBlocking) {
       for (int units : {16, 48, 1000}) blockings.push_back({.tiles = tiles, .panels = panels, .units = units});
   const GemmSpec spec = make(320, 416, Compute::f32, float16, float16, float16);
   equals_plain({.spec = spec, .m = 161, .residual = true, .in_place = true, .whole = true}, blockings);
-  equals_plain({.spec = spec, .m = 200, .whole = true}, gemm_blocking_candidates(spec, 200));
+  equals_plain({.spec = spec, .m = 200, .whole = true}, gemm_blocking_candidates(spec, 200, isa(), num_threads()));
 }
 
 TEST_P(Strassen, PacksALargeAInParts) {

@@ -119,7 +119,7 @@ TEST_P(Gemm, EveryBlocking) {
 
 TEST_P(Gemm, EveryCandidateBlockingOfALongShape) {
   const GemmSpec spec = make(320, 2560, Compute::bf16, bfloat16, bfloat16, bfloat16);
-  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec, 100);
+  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec, 100, isa(), num_threads());
   EXPECT_GT(candidates.size(), 4u);
   check_blockings({.spec = spec, .m = 100}, candidates);
 }

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/entries.h"
 #include "backends/cpu/isa.h"
+#include "backends/cpu/kernels/elementwise/tile.h"
 #include "backends/cpu/peak.h"
 #include "backends/host_device.h"
 #include "backends/ref/device.h"
@@ -12,6 +13,9 @@
 
 namespace vivace::cpu {
 namespace {
+
+// Of a fused chain: its inputs and results have registers of their own, with room to spare.
+constexpr int kFusedInputs = 6;
 
 class CpuDevice final : public HostDevice {
  public:
@@ -30,7 +34,11 @@ class CpuDevice final : public HostDevice {
             .threads = threads,
             .bfloat16_products = isa() >= Isa::avx512_bf16,
             .int16_products = isa() >= Isa::avx2 && isa() < Isa::amx,
-            .int8_products = isa() >= Isa::avx2};
+            .int8_products = isa() >= Isa::avx2,
+            .epilogues = true,
+            .quantized_rows = true,
+            .tile_inputs = kFusedInputs,
+            .tile_instructions = kTileRegisters - kFusedInputs - 2};
   }
   MachinePeak measure_peak() override { return cpu::measure_peak(); }
   std::span<const KernelEntry> kernels() const override { return kernels_; }

@@ -181,7 +181,8 @@ std::span<const KernelEntry> elementwise_entries() {
     std::vector<KernelEntry> all;
     for (int i = 0; i < op_count(); ++i)
       if (const Op op = static_cast<Op>(i); is_elementwise(op) || op == Op::tile)
-        all.push_back({.name = op_name(op), .op = op, .refuse = refuse, .bind = bind, .strided_in = true, .strided_out = true, .in_place = true});
+        all.push_back(
+            {.name = std::string(op_name(op)), .op = op, .ask = accept<bind, refuse>, .strided_in = true, .strided_out = true, .in_place = true});
     return all;
   }();
   return list;

@@ -3,9 +3,10 @@
 
 #include <span>
 
+#include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/activation.h"
 #include "backends/cpu/kernels/norm/quantize.h"
-#include "runtime/kernel.h"
+#include "runtime/device.h"
 
 namespace vivace::cpu {
 
@@ -26,11 +27,20 @@ double int16_bound(const Attrs& attrs);
 Refusal refuse_error(double error, double bound, std::string_view off);
 // float32, bfloat16 or float16: what the kernels take as activations.
 bool is_activation_dtype(DType dtype);
+inline Isa level_of(const Target& target) { return static_cast<Isa>(target.level); }
 // Operand i of a call as rows, at `data`.
 RowInput row_input(const Operand& operand, const void* data);
 // uint8: quantised rows with their scales behind them.
 RowOutput row_output(const Operand& operand, void* data);
 // Refuses unless every present input listed and the output are activations; the output may be quantised rows where the op says so.
 Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs);
+
+// Asks a kernel that decides nothing before it is bound: `refuse`, then an offer that keeps the call.
+inline Refusal refuse_nothing(const KernelCall&) { return std::nullopt; }
+template <BindFunction bind, Refusal (*refuse)(const KernelCall&) = refuse_nothing>
+Answer accept(const KernelCall& call, const Target&) {
+  if (Refusal reason = refuse(call)) return *reason;
+  return call_offer(call, bind);
+}
 
 }  // namespace vivace::cpu

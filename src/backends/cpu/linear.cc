@@ -1,10 +1,7 @@
 // linear and geglu_linear on the packed GEMM (kernels/gemm/gemm.h).
-#include <array>
-
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/gemm/gemm.h"
 #include "base/log.h"
-#include "base/parallel.h"
 
 namespace vivace::cpu {
 namespace {
@@ -20,9 +17,9 @@ enum class Way {
 constexpr std::string_view kStrassen = "strassen";
 constexpr size_t kScale = 4;  // of a weight that the checkpoint stores in 8 bits
 
-Compute compute_of(const KernelCall& call) {
+Compute compute_of(const KernelCall& call, Isa level) {
   if (call.attrs->text("compute") == "int8_dynamic") return Compute::int8_dynamic;
-  if (const std::string& precision = call.attrs->text("matmul_precision"); !precision.empty() && isa() >= Isa::avx512_bf16)
+  if (const std::string& precision = call.attrs->text("matmul_precision"); !precision.empty() && level >= Isa::avx512_bf16)
     return precision == "medium" ? Compute::bf16 : Compute::bf16x3;
   return call.in[0]->dtype == DType::bfloat16 ? Compute::bf16 : Compute::f32;
 }
@@ -41,10 +38,9 @@ DType storage_of(const KernelCall& call, Compute compute) {
   return DType::float32;
 }
 
-template <Way way>
-GemmSpec spec_of(const KernelCall& call) {
+GemmSpec spec_of(Way way, const KernelCall& call, Isa level) {
   const Shape& w = call.in[1]->shape;
-  GemmSpec spec{.n = w[0], .k = w[1], .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call)};
+  GemmSpec spec{.n = w[0], .k = w[1], .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call, level)};
   spec.w = storage_of(call, spec.compute);
   spec.act = act_of(call.attrs->text("act"));
   spec.geglu = call.op == Op::geglu_linear;
@@ -52,7 +48,7 @@ GemmSpec spec_of(const KernelCall& call) {
   spec.separate_decode = call.attrs->text("decode") == "separate";
   if (way == Way::int16) spec.compute = Compute::int16_dynamic;
   spec.strassen = way != Way::plain;
-  if (way == Way::int16 && (gemm_refuse(spec, isa()) || tuning_value(call.tuning, kStrassen, 1) == 0)) spec.strassen = false;
+  if (way == Way::int16 && (gemm_refuse(spec, level) || tuning_value(call.tuning, kStrassen, 1) == 0)) spec.strassen = false;
   return spec;
 }
 
@@ -68,32 +64,16 @@ Refusal refuse_strassen(const KernelCall& call, const GemmSpec& spec) {
 }
 
 // Products of int16 trade error for arithmetic too.
-Refusal refuse_int16(const KernelCall& call, const GemmSpec& spec) {
+Refusal refuse_int16(const KernelCall& call, const GemmSpec& spec, Isa level) {
   if (Refusal reason = refuse_error(gemm_int16_error(spec.k), int16_bound(*call.attrs), "products of int16 are off for this layer")) return reason;
   if (call.has(kScale)) return "the weight is stored in 8 bits";
-  if (isa() >= Isa::amx && compute_of(call) != Compute::f32) return "the tiles of AMX multiply bfloat16 faster";
-  return std::nullopt;
-}
-
-template <Way way>
-Refusal refuse(const KernelCall& call) {
-  if (Refusal reason = refuse_unless_activations(call, {3})) return reason;
-  if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
-  if (!is_floating(call.in[1]->dtype) && !call.has(kScale)) return "the weight is neither floating point nor int8 with scales";
-  if (call.has(kScale) && (!call.in[kScale]->constant || call.in[kScale]->dtype != DType::float32))
-    return "the weight's scales are not float32 constants";
-  if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
-  if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
-  const GemmSpec spec = spec_of<way>(call);
-  if (Refusal reason = gemm_refuse(spec, isa())) return reason;
-  if (way == Way::int16) return refuse_int16(call, spec);
-  if (way == Way::strassen) return refuse_strassen(call, spec);
+  if (level >= Isa::amx && compute_of(call, level) != Compute::f32) return "the tiles of AMX multiply bfloat16 faster";
   return std::nullopt;
 }
 
 // The blocking that the tuning text names; 0 for what it leaves out.
-GemmBlocking blocking_of(const KernelCall& call) {
-  const auto value = [&](std::string_view name) { return tuning_value(call.tuning, name, 0); };
+GemmBlocking blocking_of(std::string_view tuning) {
+  const auto value = [&](std::string_view name) { return tuning_value(tuning, name, 0); };
   return {value("tiles"), value("panels"), value("units"), value("tile_outer") != 0, value("pack_a") != 0};
 }
 
@@ -102,102 +82,117 @@ std::string tuning_of(const GemmBlocking& b) {
              " pack_a=", static_cast<int>(b.pack_a));
 }
 
-template <Way way>
-std::vector<std::string> variants(const KernelCall& call) {
-  std::vector<std::string> texts;
-  const GemmSpec spec = spec_of<way>(call);
-  if (way == Way::strassen && !spec.uses_strassen(call.in[0]->rows())) return texts;  // those of the plain kernel
-  if (way == Way::int16 && spec.uses_strassen(call.in[0]->rows())) texts.push_back(cat(kStrassen, "=0"));
-  const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec, call.in[0]->rows());
-  for (size_t i = 1; i < candidates.size(); ++i) texts.push_back(tuning_of(candidates[i]));  // the first is the default
-  return texts;
-}
+std::string_view name_of(Way way) { return way == Way::int16 ? "_int16" : way == Way::strassen ? "_strassen" : ""; }
 
-template <Way way>
-std::vector<TuningParameter> parameters(const KernelCall& call) {
-  const GemmSpec spec = spec_of<way>(call);
-  const GemmBlocking b = gemm_default_blocking(spec, call.in[0]->rows());
-  if (spec.uses_strassen(call.in[0]->rows()))
-    return {{"tiles", {22, 44, 88, 176}, b.tiles}, {"panels", {2, 4, 8, 16}, b.panels}, {"units", {160, 320, 640, 1280}, b.units}};
-  return {{"tiles", {1, 2, 4, 8, 16, 32, 64}, b.tiles},
-          {"panels", {1, 2, 4, 5, 8, 10, 16, 20, 40}, b.panels},
-          {"units", {128, 192, 320, 640, 1280, 2560}, b.units},
-          {"tile_outer", {0, 1}, b.tile_outer},
-          {"pack_a", {0, 1}, b.pack_a}};
-}
-
-template <Way way>
-size_t workspace_bytes(const KernelCall& call) {
-  return gemm_workspace_bytes(spec_of<way>(call), call.in[0]->rows(), num_threads(), blocking_of(call));
-}
-template <Way way>
-size_t packed_bytes(const KernelCall& call) {
-  return gemm_packed_bytes(spec_of<way>(call));
-}
-template <Way way>
-void pack(const KernelCall& call, const void* source, const void* scales, void* packed) {
-  gemm_pack(spec_of<way>(call), source, call.in[1]->dtype, packed, static_cast<const float*>(scales));
-}
-
-template <Way way>
-std::string pack_key(const KernelCall& call) {
-  const GemmSpec spec = spec_of<way>(call);
-  return cat(isa_name(isa()), ' ', static_cast<int>(spec.compute), ' ', dtype_name(spec.w), spec.geglu ? " geglu" : "");
-}
-
-template <Way way>
-std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
-  GemmCall g{.packed = buffers.in[1],
-             .a = buffers.in[0],
-             .lda = call.in[0]->row_pitch(),
-             .m = call.in[0]->rows(),
-             .c = buffers.out,
-             .ldc = call.out.row_pitch(),
-             .workspace = buffers.workspace};
-  if (call.in[0]->dtype == DType::uint8) {
-    const RowOutput rows = row_output(*call.in[0], buffers.in[0]);
-    g.lda = rows.stride;
-    g.a_scale = rows.scale;
+class GemmOffer final : public Offer {
+ public:
+  GemmOffer(Way way, const KernelCall& call, const GemmSpec& spec, const Target& target)
+      : way_(way),
+        spec_(spec),
+        x_(*call.in[0]),
+        weight_(call.in[1]->dtype),
+        level_(level_of(target)),
+        threads_(target.threads),
+        ldc_(call.out.row_pitch()),
+        residual_stride_(call.has(3) ? call.in[3]->row_pitch() : 0),
+        gemm_(spec, x_.rows(), level_, threads_, blocking_of(call.tuning)) {
+    workspace_bytes = gemm_.workspace_bytes();
+    // What Strassen's algorithm reads is packed as for the plain product.
+    packed = {.input = 1,
+              .scales = call.has(kScale) ? static_cast<int>(kScale) : -1,
+              .bytes = gemm_packed_bytes(spec, level_),
+              .key = cat(spec.geglu ? "gemm_geglu" : "gemm", way == Way::int16 ? "_int16" : "", '(', isa_name(level_), ' ',
+                         static_cast<int>(spec.compute), ' ', dtype_name(spec.w), spec.geglu ? " geglu" : "", ')')};
   }
-  if (call.has(2)) g.epilogue.bias = static_cast<const float*>(buffers.in[2]);
-  if (call.has(3)) {
-    g.epilogue.residual = buffers.in[3];
-    g.epilogue.residual_stride = call.in[3]->row_pitch();
+
+  void pack(const void* source, const void* scales, void* to, Stop stop) const override {
+    gemm_pack(spec_, source, weight_, to, static_cast<const float*>(scales), level_, stop);
   }
-  return bound([gemm = Gemm(spec_of<way>(call), g.m, isa(), num_threads(), blocking_of(call)), g, bad = buffers.bad_value] {
-    if (gemm.run(g) != kNoBadRow) bad.report();
-  });
-}
 
-template <Way way>
-constexpr KernelEntry entry(std::string_view name, Op op, std::string_view packed_as = "") {
-  return {.name = name,
-          .op = op,
-          .refuse = refuse<way>,
-          .bind = bind<way>,
-          .workspace_bytes = workspace_bytes<way>,
-          .packed_input = 1,
-          .packed_bytes = packed_bytes<way>,
-          .pack = pack<way>,
-          .pack_key = pack_key<way>,
-          .packed_as = packed_as,
-          .packed_scales = static_cast<int>(kScale),
-          .strided_in = true,
-          .strided_out = true,
-          .traits = static_cast<uint8_t>(way == Way::int16 ? kInt16Products : 0),
-          .parameters = parameters<way>,
-          .variants = variants<way>};
-}
+  std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
+    GemmCall g{.packed = buffers.in[1],
+               .a = buffers.in[0],
+               .lda = x_.row_pitch(),
+               .m = x_.rows(),
+               .c = buffers.out,
+               .ldc = ldc_,
+               .workspace = buffers.workspace};
+    if (x_.dtype == DType::uint8) {
+      const RowOutput rows = row_output(x_, buffers.in[0]);
+      g.lda = rows.stride;
+      g.a_scale = rows.scale;
+    }
+    if (buffers.in.size() > 2) g.epilogue.bias = static_cast<const float*>(buffers.in[2]);
+    if (buffers.in.size() > 3) g.epilogue.residual = buffers.in[3], g.epilogue.residual_stride = residual_stride_;
+    return bound([gemm = gemm_, g, bad = buffers.bad_value](Stream& stream) mutable {
+      g.stop = &stream.stop;
+      if (gemm.run(g) != kNoBadRow) bad.report();
+    });
+  }
 
-constexpr std::array kEntries{entry<Way::int16>("gemm_int16", Op::linear),
-                              entry<Way::strassen>("gemm_strassen", Op::linear, "gemm"),
-                              entry<Way::plain>("gemm", Op::linear),
-                              entry<Way::int16>("gemm_geglu_int16", Op::geglu_linear),
-                              entry<Way::strassen>("gemm_geglu_strassen", Op::geglu_linear, "gemm_geglu"),
-                              entry<Way::plain>("gemm_geglu", Op::geglu_linear)};
+  std::vector<std::string> variants() const override {
+    std::vector<std::string> texts;
+    if (way_ == Way::strassen && !spec_.uses_strassen(x_.rows())) return texts;  // those of the plain kernel
+    if (way_ == Way::int16 && spec_.uses_strassen(x_.rows())) texts.push_back(cat(kStrassen, "=0"));
+    const std::vector<GemmBlocking> candidates = gemm_blocking_candidates(spec_, x_.rows(), level_, threads_);
+    for (size_t i = 1; i < candidates.size(); ++i) texts.push_back(tuning_of(candidates[i]));  // the first is the default
+    return texts;
+  }
+
+  std::vector<TuningParameter> parameters() const override {
+    const GemmBlocking b = gemm_default_blocking(spec_, x_.rows(), level_, threads_);
+    if (spec_.uses_strassen(x_.rows()))
+      return {{"tiles", {22, 44, 88, 176}, b.tiles}, {"panels", {2, 4, 8, 16}, b.panels}, {"units", {160, 320, 640, 1280}, b.units}};
+    return {{"tiles", {1, 2, 4, 8, 16, 32, 64}, b.tiles},
+            {"panels", {1, 2, 4, 5, 8, 10, 16, 20, 40}, b.panels},
+            {"units", {128, 192, 320, 640, 1280, 2560}, b.units},
+            {"tile_outer", {0, 1}, b.tile_outer},
+            {"pack_a", {0, 1}, b.pack_a}};
+  }
+
+ private:
+  const Way way_;
+  const GemmSpec spec_;
+  const Operand x_;
+  const DType weight_;
+  const Isa level_;
+  const int threads_;
+  const int64_t ldc_, residual_stride_;
+  const Gemm gemm_;
+};
+
+Answer ask(Way way, const KernelCall& call, const Target& target) {
+  if (Refusal reason = refuse_unless_activations(call, {3})) return *reason;
+  if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
+  if (!is_floating(call.in[1]->dtype) && !call.has(kScale)) return "the weight is neither floating point nor int8 with scales";
+  if (call.has(kScale) && (!call.in[kScale]->constant || call.in[kScale]->dtype != DType::float32))
+    return "the weight's scales are not float32 constants";
+  if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
+  if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
+  const Isa level = level_of(target);
+  const GemmSpec spec = spec_of(way, call, level);
+  if (Refusal reason = gemm_refuse(spec, level)) return *reason;
+  if (Refusal reason = way == Way::int16 ? refuse_int16(call, spec, level) : way == Way::strassen ? refuse_strassen(call, spec) : std::nullopt)
+    return *reason;
+  return std::make_unique<GemmOffer>(way, call, spec, target);
+}
 
 }  // namespace
 
-std::span<const KernelEntry> linear_entries() { return kEntries; }
+std::span<const KernelEntry> linear_entries() {
+  static const std::vector<KernelEntry> list = [] {
+    std::vector<KernelEntry> all;
+    for (Op op : {Op::linear, Op::geglu_linear})
+      for (Way way : {Way::int16, Way::strassen, Way::plain})
+        all.push_back({.name = cat(op == Op::linear ? "gemm" : "gemm_geglu", name_of(way)),
+                       .op = op,
+                       .ask = [way](const KernelCall& call, const Target& target) { return ask(way, call, target); },
+                       .strided_in = true,
+                       .strided_out = true,
+                       .traits = static_cast<uint8_t>(way == Way::int16 ? kInt16Products : 0)});
+    return all;
+  }();
+  return list;
+}
 
 }  // namespace vivace::cpu

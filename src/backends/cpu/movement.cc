@@ -1,6 +1,5 @@
 // Moving data: reshape, slice, concat, upsampling, look-ups; and the small index ops of the text encoders.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -216,7 +215,10 @@ Refusal refuse_position_bias(const KernelCall& call) {
   if (call.in[0]->dtype != DType::float32) return "the table must be float32";
   return std::nullopt;
 }
-size_t position_bias_workspace(const KernelCall& call) { return static_cast<size_t>(2 * call.out.shape[2]) * sizeof(float); }
+Answer ask_relative_position_bias(const KernelCall& call, const Target&) {
+  if (Refusal reason = refuse_position_bias(call)) return *reason;
+  return call_offer(call, bind_relative_position_bias, static_cast<size_t>(2 * call.out.shape[2]) * sizeof(float));
+}
 
 std::unique_ptr<BoundKernel> bind_geglu(const KernelCall& call, const Buffers& buffers) {
   RowInput hidden = row_input(*call.in[0], buffers.in[0]), gate = hidden;
@@ -228,46 +230,36 @@ std::unique_ptr<BoundKernel> bind_geglu(const KernelCall& call, const Buffers& b
   });
 }
 
-Refusal refuse_geglu(const KernelCall& call) { return refuse_unless_activations(call, {0}); }
-Refusal refuse_upsample(const KernelCall& call) {
-  if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
-  return std::nullopt;
+Refusal refuse_input(const KernelCall& call) { return refuse_unless_activations(call, {0}); }
+Answer ask_embedding(const KernelCall& call, const Target&) {
+  if (Refusal reason = refuse_unless_activations(call, {1})) return *reason;
+  return call_offer(call, bind_embedding, static_cast<size_t>(numel(call.in[0]->shape)) * sizeof(int32_t));
 }
-Refusal refuse_embedding(const KernelCall& call) { return refuse_unless_activations(call, {1}); }
-size_t embedding_workspace(const KernelCall& call) { return static_cast<size_t>(numel(call.in[0]->shape)) * sizeof(int32_t); }
-
-constexpr std::array kEntries{
-    KernelEntry{.name = "reshape", .op = Op::reshape, .refuse = nullptr, .bind = bind_reshape},
-    KernelEntry{.name = "flatten_hw", .op = Op::flatten_hw, .refuse = nullptr, .bind = bind_reshape},
-    KernelEntry{.name = "unflatten_hw", .op = Op::unflatten_hw, .refuse = nullptr, .bind = bind_reshape},
-    KernelEntry{.name = "slice", .op = Op::slice, .refuse = nullptr, .bind = bind_slice},
-    KernelEntry{.name = "concat", .op = Op::concat, .refuse = nullptr, .bind = bind_concat},
-    KernelEntry{.name = "upsample_nearest",
-                .op = Op::upsample_nearest,
-                .refuse = refuse_upsample,
-                .bind = bind_upsample,
-                .strided_in = true,
-                .strided_out = true},
-    KernelEntry{.name = "embedding", .op = Op::embedding, .refuse = refuse_embedding, .bind = bind_embedding, .workspace_bytes = embedding_workspace},
-    KernelEntry{.name = "gather_rows", .op = Op::gather_rows, .refuse = nullptr, .bind = bind_gather_rows},
-    KernelEntry{.name = "argmax", .op = Op::argmax, .refuse = nullptr, .bind = bind_argmax},
-    KernelEntry{.name = "first_equal", .op = Op::first_equal, .refuse = nullptr, .bind = bind_first_equal},
-    KernelEntry{.name = "select_row", .op = Op::select_row, .refuse = nullptr, .bind = bind_select_row},
-    KernelEntry{.name = "expand_rows", .op = Op::expand_rows, .refuse = nullptr, .bind = bind_expand_rows},
-    KernelEntry{.name = "sinusoid", .op = Op::sinusoid, .refuse = nullptr, .bind = bind_sinusoid},
-    KernelEntry{.name = "center_crop", .op = Op::center_crop, .refuse = nullptr, .bind = bind_center_crop},
-    KernelEntry{.name = "depth_to_space", .op = Op::depth_to_space, .refuse = nullptr, .bind = bind_depth_to_space},
-    KernelEntry{.name = "rotary_table", .op = Op::rotary_table, .refuse = nullptr, .bind = bind_rotary_table},
-    KernelEntry{.name = "relative_position_bias",
-                .op = Op::relative_position_bias,
-                .refuse = refuse_position_bias,
-                .bind = bind_relative_position_bias,
-                .workspace_bytes = position_bias_workspace},
-    KernelEntry{.name = "geglu", .op = Op::geglu, .refuse = refuse_geglu, .bind = bind_geglu, .strided_in = true, .strided_out = true},
-};
 
 }  // namespace
 
-std::span<const KernelEntry> movement_entries() { return kEntries; }
+std::span<const KernelEntry> movement_entries() {
+  static const std::vector<KernelEntry> list{
+      {.name = "reshape", .op = Op::reshape, .ask = accept<bind_reshape>},
+      {.name = "flatten_hw", .op = Op::flatten_hw, .ask = accept<bind_reshape>},
+      {.name = "unflatten_hw", .op = Op::unflatten_hw, .ask = accept<bind_reshape>},
+      {.name = "slice", .op = Op::slice, .ask = accept<bind_slice>},
+      {.name = "concat", .op = Op::concat, .ask = accept<bind_concat>},
+      {.name = "upsample_nearest", .op = Op::upsample_nearest, .ask = accept<bind_upsample, refuse_input>, .strided_in = true, .strided_out = true},
+      {.name = "embedding", .op = Op::embedding, .ask = ask_embedding},
+      {.name = "gather_rows", .op = Op::gather_rows, .ask = accept<bind_gather_rows>},
+      {.name = "argmax", .op = Op::argmax, .ask = accept<bind_argmax>},
+      {.name = "first_equal", .op = Op::first_equal, .ask = accept<bind_first_equal>},
+      {.name = "select_row", .op = Op::select_row, .ask = accept<bind_select_row>},
+      {.name = "expand_rows", .op = Op::expand_rows, .ask = accept<bind_expand_rows>},
+      {.name = "sinusoid", .op = Op::sinusoid, .ask = accept<bind_sinusoid>},
+      {.name = "center_crop", .op = Op::center_crop, .ask = accept<bind_center_crop>},
+      {.name = "depth_to_space", .op = Op::depth_to_space, .ask = accept<bind_depth_to_space>},
+      {.name = "rotary_table", .op = Op::rotary_table, .ask = accept<bind_rotary_table>},
+      {.name = "relative_position_bias", .op = Op::relative_position_bias, .ask = ask_relative_position_bias},
+      {.name = "geglu", .op = Op::geglu, .ask = accept<bind_geglu, refuse_input>, .strided_in = true, .strided_out = true},
+  };
+  return list;
+}
 
 }  // namespace vivace::cpu

@@ -1,8 +1,6 @@
 // group_norm, layer_norm, rms_norm, rotary, softmax, and the quantisation of rows.
 #include "backends/cpu/kernels/norm/norm.h"
 
-#include <array>
-
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/norm/softmax.h"
 
@@ -95,18 +93,18 @@ std::unique_ptr<BoundKernel> bind_softmax(const KernelCall& call, const Buffers&
                 y = row_output(call.out, buffers.out)] { softmax_rows(x, rows, columns, 1.f, y); });
 }
 
-constexpr std::array kEntries{
-    KernelEntry{.name = "group_norm", .op = Op::group_norm, .refuse = refuse_norm, .bind = bind_group_norm, .strided_in = true, .strided_out = true},
-    KernelEntry{.name = "layer_norm", .op = Op::layer_norm, .refuse = refuse_norm, .bind = bind_layer_norm, .strided_in = true, .strided_out = true},
-    KernelEntry{.name = "rms_norm", .op = Op::rms_norm, .refuse = refuse_norm, .bind = bind_rms_norm, .strided_in = true, .strided_out = true},
-    KernelEntry{
-        .name = "rotary", .op = Op::rotary, .refuse = refuse_rotary, .bind = bind_rotary, .strided_in = true, .strided_out = true, .in_place = true},
-    KernelEntry{.name = "quantize_rows", .op = Op::quantize_rows, .refuse = refuse_quantize, .bind = bind_quantize_rows, .strided_in = true},
-    KernelEntry{.name = "softmax", .op = Op::softmax, .refuse = refuse_softmax, .bind = bind_softmax, .strided_in = true, .strided_out = true},
-};
-
 }  // namespace
 
-std::span<const KernelEntry> norm_entries() { return kEntries; }
+std::span<const KernelEntry> norm_entries() {
+  static const std::vector<KernelEntry> list{
+      {.name = "group_norm", .op = Op::group_norm, .ask = accept<bind_group_norm, refuse_norm>, .strided_in = true, .strided_out = true},
+      {.name = "layer_norm", .op = Op::layer_norm, .ask = accept<bind_layer_norm, refuse_norm>, .strided_in = true, .strided_out = true},
+      {.name = "rms_norm", .op = Op::rms_norm, .ask = accept<bind_rms_norm, refuse_norm>, .strided_in = true, .strided_out = true},
+      {.name = "rotary", .op = Op::rotary, .ask = accept<bind_rotary, refuse_rotary>, .strided_in = true, .strided_out = true, .in_place = true},
+      {.name = "quantize_rows", .op = Op::quantize_rows, .ask = accept<bind_quantize_rows, refuse_quantize>, .strided_in = true},
+      {.name = "softmax", .op = Op::softmax, .ask = accept<bind_softmax, refuse_softmax>, .strided_in = true, .strided_out = true},
+  };
+  return list;
+}
 
 }  // namespace vivace::cpu

@@ -1,5 +1,4 @@
 // linear and conv2d through oneDNN: for any x86-64 and for what our own kernels refuse (kernels of 5x5 and more, machines below AVX2).
-#include <array>
 #include <dnnl.hpp>
 
 #include "backends/cpu/entries.h"
@@ -91,43 +90,14 @@ dnnl::convolution_forward::primitive_desc conv_primitive(const KernelCall& call)
 auto primitive(const KernelCall& call, std::integral_constant<Op, Op::linear>) { return linear_primitive(call); }
 auto primitive(const KernelCall& call, std::integral_constant<Op, Op::conv2d>) { return conv_primitive(call); }
 
-template <Op op>
-Refusal refuse(const KernelCall& call) {
+Refusal refuse(const KernelCall& call, Isa level) {
   if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
   if (call.in[0]->dtype == DType::float16) return "oneDNN 2.6 has no float16 arithmetic on this kind of CPU";
   if (call.in[0]->pitch || call.out.pitch) return "strided rows";
   if (!call.in[1]->constant || !is_floating(call.in[1]->dtype)) return "the weight is not a floating point constant";
   if (!call.attrs->text("compute").empty()) return "another arithmetic was asked for: " + call.attrs->text("compute");
-  if (!call.attrs->text("matmul_precision").empty() && isa() >= Isa::avx512_bf16) return "products of bfloat16 were asked for";
-  try {
-    primitive(call, std::integral_constant<Op, op>());
-  } catch (const dnnl::error& error) {
-    return cat("oneDNN has no primitive for it (", error.what(), ")");
-  }
+  if (!call.attrs->text("matmul_precision").empty() && level >= Isa::avx512_bf16) return "products of bfloat16 were asked for";
   return std::nullopt;
-}
-
-template <Op op>
-size_t workspace_bytes(const KernelCall& call) {
-  return primitive(call, std::integral_constant<Op, op>()).scratchpad_desc().get_size();
-}
-
-template <Op op>
-size_t packed_bytes(const KernelCall& call) {
-  return primitive(call, std::integral_constant<Op, op>()).weights_desc().get_size();
-}
-
-template <Op op>
-void pack(const KernelCall& call, const void* source, const void*, void* packed) {
-  const auto pd = primitive(call, std::integral_constant<Op, op>());
-  const Operand& w = *call.in[1];
-  // oneDNN reorders between float32 and what it computes in; anything else takes a detour through float32.
-  const Tensor plain = Tensor::view(w.shape, w.dtype, const_cast<void*>(source)).to(DType::float32);
-  memory from({Dims(w.shape.begin(), w.shape.end()), memory::data_type::f32, op == Op::linear ? Tag::ab : Tag::oihw}, engine(),
-              const_cast<void*>(plain.data()));
-  memory to(pd.weights_desc(), engine(), packed);
-  dnnl::reorder(from, to).execute(stream(), from, to);
-  stream().wait();
 }
 
 // Equal texts, equal layouts.
@@ -141,62 +111,89 @@ std::string layout_text(const memory::desc& desc) {
 }
 
 template <Op op>
-std::string pack_key(const KernelCall& call) {
-  return layout_text(primitive(call, std::integral_constant<Op, op>()).weights_desc());
-}
+class DnnlOffer final : public Offer {
+  using Primitive = std::conditional_t<op == Op::linear, dnnl::inner_product_forward, dnnl::convolution_forward>;
+  static constexpr size_t kImageBias = op == Op::conv2d ? 3 : kAbsent, kResidual = op == Op::conv2d ? 4 : 3;
 
-template <Op op>
-std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
-  const auto pd = primitive(call, std::integral_constant<Op, op>());
+ public:
+  // Throws dnnl::error where there is no such primitive.
+  DnnlOffer(const KernelCall& call, std::string_view name)
+      : pd_(primitive(call, std::integral_constant<Op, op>())),
+        weight_(*call.in[1]),
+        columns_(call.out.columns()),
+        runs_(op == Op::conv2d ? call.out.shape[0] / images_at_once(call) : 1),
+        has_activation_(algorithm_of(call.attrs->text("act")).has_value()) {
+    workspace_bytes = pd_.scratchpad_desc().get_size();
+    // Which layout a convolution's weights have is oneDNN's to choose for each size.
+    packed = {
+        .input = 1, .bytes = pd_.weights_desc().get_size(), .key = cat(name, '(', layout_text(pd_.weights_desc()), ')'), .by_size = op == Op::conv2d};
+  }
+
+  void pack(const void* source, const void*, void* to, Stop) const override {
+    // oneDNN reorders between float32 and what it computes in; anything else takes a detour through float32.
+    const Tensor plain = Tensor::view(weight_.shape, weight_.dtype, const_cast<void*>(source)).to(DType::float32);
+    memory from({Dims(weight_.shape.begin(), weight_.shape.end()), memory::data_type::f32, op == Op::linear ? Tag::ab : Tag::oihw}, engine(),
+                const_cast<void*>(plain.data()));
+    memory packed_weight(pd_.weights_desc(), engine(), to);
+    dnnl::reorder(from, packed_weight).execute(stream(), from, packed_weight);
+    stream().wait();
+  }
+
+  std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
+    std::vector<Args> runs;
+    for (int64_t i = 0; i < runs_; ++i) runs.push_back(arguments(buffers, static_cast<size_t>(i)));
+    return bound([primitive = Primitive(pd_), runs = std::move(runs)] {
+      for (const Args& args : runs) primitive.execute(stream(), args);
+      stream().wait();
+    });
+  }
+
+ private:
   using Args = std::unordered_map<int, memory>;
-  const auto make_args = [&](size_t run) {
+
+  Args arguments(const Buffers& buffers, size_t run) const {
+    const auto given = [&](size_t i) { return i < buffers.in.size() ? buffers.in[i] : nullptr; };
     // `data` of this run, whose operand takes so many bytes in each.
     const auto wrap = [run](const memory::desc& desc, void* data) {
       return memory(desc, engine(), static_cast<char*>(data) + run * desc.get_size());
     };
-    Args args{{DNNL_ARG_SRC, wrap(pd.src_desc(), buffers.in[0])},
-              {DNNL_ARG_WEIGHTS, memory(pd.weights_desc(), engine(), buffers.in[1])},
-              {DNNL_ARG_DST, wrap(pd.dst_desc(), buffers.out)},
-              {DNNL_ARG_SCRATCHPAD, memory(pd.scratchpad_desc(), engine(), buffers.workspace)}};
-    if (call.has(2)) args[DNNL_ARG_BIAS] = memory(pd.bias_desc(), engine(), buffers.in[2]);
+    Args args{{DNNL_ARG_SRC, wrap(pd_.src_desc(), buffers.in[0])},
+              {DNNL_ARG_WEIGHTS, memory(pd_.weights_desc(), engine(), buffers.in[1])},
+              {DNNL_ARG_DST, wrap(pd_.dst_desc(), buffers.out)},
+              {DNNL_ARG_SCRATCHPAD, memory(pd_.scratchpad_desc(), engine(), buffers.workspace)}};
+    if (given(2)) args[DNNL_ARG_BIAS] = memory(pd_.bias_desc(), engine(), buffers.in[2]);
     int position = 0;
-    constexpr size_t image_bias = op == Op::conv2d ? 3 : kAbsent, residual = op == Op::conv2d ? 4 : 3;
-    if (call.has(image_bias))
+    if (given(kImageBias))
       args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1] =
-          wrap({{1, call.out.columns(), 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[image_bias]);
-    if (algorithm_of(call.attrs->text("act"))) ++position;
-    if (call.has(residual)) args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1] = wrap(pd.dst_desc(), buffers.in[residual]);
+          wrap({{1, columns_, 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[kImageBias]);
+    if (has_activation_) ++position;
+    if (given(kResidual)) args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1] = wrap(pd_.dst_desc(), buffers.in[kResidual]);
     return args;
-  };
-  std::vector<Args> runs;
-  const int64_t count = op == Op::conv2d ? call.out.shape[0] / images_at_once(call) : 1;
-  for (int64_t i = 0; i < count; ++i) runs.push_back(make_args(static_cast<size_t>(i)));
-  using Primitive = std::conditional_t<op == Op::linear, dnnl::inner_product_forward, dnnl::convolution_forward>;
-  return bound([primitive = Primitive(pd), runs = std::move(runs)] {
-    for (const Args& args : runs) primitive.execute(stream(), args);
-    stream().wait();
-  });
-}
+  }
+
+  const typename Primitive::primitive_desc pd_;
+  const Operand weight_;
+  const int64_t columns_, runs_;
+  const bool has_activation_;
+};
 
 template <Op op>
-constexpr KernelEntry entry(std::string_view name) {
-  // Which layout a convolution's weights have is oneDNN's to choose for each size.
-  return {.name = name,
-          .op = op,
-          .refuse = refuse<op>,
-          .bind = bind<op>,
-          .workspace_bytes = workspace_bytes<op>,
-          .packed_input = 1,
-          .packed_bytes = packed_bytes<op>,
-          .pack = pack<op>,
-          .pack_key = pack_key<op>,
-          .packs_by_size = op == Op::conv2d};
+KernelEntry entry(std::string_view name) {
+  return {.name = std::string(name), .op = op, .ask = [name](const KernelCall& call, const Target& target) -> Answer {
+            if (Refusal reason = refuse(call, level_of(target))) return *reason;
+            try {
+              return std::make_unique<DnnlOffer<op>>(call, name);
+            } catch (const dnnl::error& error) {
+              return cat("oneDNN has no primitive for it (", error.what(), ")");
+            }
+          }};
 }
-
-constexpr std::array kEntries{entry<Op::linear>("onednn_linear"), entry<Op::conv2d>("onednn_conv2d")};
 
 }  // namespace
 
-std::span<const KernelEntry> onednn_entries() { return kEntries; }
+std::span<const KernelEntry> onednn_entries() {
+  static const std::vector<KernelEntry> list{entry<Op::linear>("onednn_linear"), entry<Op::conv2d>("onednn_conv2d")};
+  return list;
+}
 
 }  // namespace vivace::cpu

@@ -12,9 +12,9 @@ namespace vivace::cpu {
 namespace {
 
 // math is float32 at every level; the others use bfloat16 arithmetic where there is any.
-const AttentionKernels& kernels(const AttentionShape& s, AttentionKind kind) {
+const AttentionKernels& kernels(const AttentionShape& s, AttentionKind kind, Isa level) {
   if (kind == AttentionKind::int8) return avx512_vnni::kAttentionInt8;
-  switch (isa()) {
+  switch (level) {
     case Isa::amx:
       return s.dtype == DType::bfloat16 && kind != AttentionKind::math ? amx::kAttention : avx512::kAttention;
     case Isa::avx512_bf16:
@@ -57,95 +57,85 @@ std::optional<std::string> refuse_int8(const AttentionShape& s, Isa level) {
 }
 std::optional<std::string> refuse_other(const AttentionShape& s, Isa) { return refuse_any(s); }
 
-constexpr size_t kCacheBytes = 512 << 10;  // half of the L2 cache of a Zen 4 core
+constexpr AttentionBackend kBackends[] = {
+    {"int8", AttentionKind::int8, refuse_int8},
+    {"flash", AttentionKind::flash, refuse_flash},
+    {"efficient", AttentionKind::efficient, refuse_other},
+    {"math", AttentionKind::math, refuse_other},
+};
 
-// Both arithmetics count in units of 4 bytes.
-size_t head_bytes(const AttentionLayout& l) { return (l.packed_k_head + l.packed_v_head) * 4; }
+}  // namespace
 
-template <AttentionKind Kind>
-size_t packed_bytes(const AttentionShape& s) {
-  return static_cast<size_t>(s.batch * s.heads) * head_bytes(kernels(s, Kind).layout(s, Kind, 1));
-}
+// The workspace: the packed keys and values of every head, then a scratch for each thread.
+struct PlannedAttention {
+  const AttentionKind kind;
+  const AttentionShape shape;
+  const AttentionKernels& kernels;
+  const int threads;
+  const AttentionLayout layout;
+  const int64_t heads = shape.batch * shape.heads;
 
-template <AttentionKind Kind>
-size_t packed_workspace_bytes(const AttentionShape& s, int threads) {
-  // Fewer threads may take larger blocks.
-  size_t most = 0;
-  for (int n = 1; n <= threads; ++n) most = std::max(most, kernels(s, Kind).layout(s, Kind, n).scratch_bytes * static_cast<size_t>(n));
-  return most;
-}
+  // Both arithmetics count in units of 4 bytes.
+  size_t head_bytes() const { return (layout.packed_k_head + layout.packed_v_head) * 4; }
+  size_t packed_bytes() const { return static_cast<size_t>(heads) * head_bytes(); }
+  void pack(const AttentionArgs& args, char* packed) const noexcept;
+  void multiply(const AttentionArgs& args, const char* packed, char* scratches) const noexcept;
+};
 
-template <AttentionKind Kind>
-size_t workspace_bytes(const AttentionShape& s, int threads) {
-  return packed_bytes<Kind>(s) + packed_workspace_bytes<Kind>(s, threads);
-}
-
-template <AttentionKind Kind>
-void pack_kv(const AttentionShape& s, const AttentionArgs& args, void* packed) noexcept {
-  const AttentionKernels& kernel = kernels(s, Kind);
-  const AttentionLayout l = kernel.layout(s, Kind, 1);
-  if (kernel.prepare_head)
-    parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t head = begin; head < end; ++head)
-        kernel.prepare_head(s, args, l, head / s.heads, head % s.heads, static_cast<char*>(packed) + static_cast<size_t>(head) * head_bytes(l));
+void PlannedAttention::pack(const AttentionArgs& args, char* packed) const noexcept {
+  if (kernels.prepare_head)
+    parallel_for(heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t head = begin; head < end && !stopped(args.stop); ++head)
+        kernels.prepare_head(shape, args, layout, head / shape.heads, head % shape.heads, packed + static_cast<size_t>(head) * head_bytes());
     });
   // About 16 kB of K a part at least, so that small ones stay on one thread.
-  const int64_t grain = std::max<int64_t>(1, 64 / l.head_units);
-  parallel_for(s.batch * s.heads * l.panels, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t head = i / l.panels;
-      char* k = static_cast<char*>(packed) + static_cast<size_t>(head) * head_bytes(l);
-      kernel.pack_panel(s, args, l, head / s.heads, head % s.heads, i % l.panels, k, k + l.packed_k_head * 4);
+  const int64_t grain = std::max<int64_t>(1, 64 / layout.head_units);
+  parallel_for(heads * layout.panels, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end && !stopped(args.stop); ++i) {
+      const int64_t head = i / layout.panels;
+      char* k = packed + static_cast<size_t>(head) * head_bytes();
+      kernels.pack_panel(shape, args, layout, head / shape.heads, head % shape.heads, i % layout.panels, k, k + layout.packed_k_head * 4);
     }
   });
 }
 
-template <AttentionKind Kind>
-void run_packed(const AttentionShape& s, const AttentionArgs& args, const void* packed, void* workspace) noexcept {
-  const AttentionKernels& kernel = kernels(s, Kind);
-  const int pool = omp_in_parallel() ? 1 : num_threads();
-  const AttentionLayout l = kernel.layout(s, Kind, pool);
-  const int64_t blocks = (s.q_len + l.block_rows - 1) / l.block_rows, tasks = s.batch * s.heads * blocks;
+void PlannedAttention::multiply(const AttentionArgs& args, const char* packed, char* scratches) const noexcept {
+  constexpr size_t kCacheBytes = 512 << 10;  // half of the L2 cache of a Zen 4 core
+  const int64_t blocks = (shape.q_len + layout.block_rows - 1) / layout.block_rows, tasks = heads * blocks;
   // Where the keys and values of all heads fit in a core's cache, a thread takes the heads of the same rows one after another, so that rows of Q
   // and the output, which lie head by head in memory, are read and written whole. Otherwise a head's keys and values are used up first.
-  const bool heads_inside = static_cast<size_t>(s.heads) * head_bytes(l) <= kCacheBytes;
-  const int64_t claim = heads_inside ? std::clamp<int64_t>(tasks / (8 * pool), 1, s.heads) : 1;
+  const bool heads_inside = static_cast<size_t>(shape.heads) * head_bytes() <= kCacheBytes;
+  const int64_t claim = heads_inside ? std::clamp<int64_t>(tasks / (8 * threads), 1, shape.heads) : 1;
   std::atomic<int64_t> next{0};
   parallel_threads([&](int thread, int) {
-    void* scratch = static_cast<char*>(workspace) + static_cast<size_t>(thread) * l.scratch_bytes;
+    if (thread >= threads) return;
+    void* scratch = scratches + static_cast<size_t>(thread) * layout.scratch_bytes;
     for (int64_t begin; (begin = next.fetch_add(claim, std::memory_order_relaxed)) < tasks;) {
-      for (int64_t i = begin; i < std::min(tasks, begin + claim); ++i) {
-        const int64_t batch = i / (s.heads * blocks), head = heads_inside ? i % s.heads : i / blocks % s.heads;
-        const int64_t in_order = heads_inside ? i / s.heads % blocks : i % blocks;
+      for (int64_t i = begin; i < std::min(tasks, begin + claim) && !stopped(args.stop); ++i) {
+        const int64_t batch = i / (shape.heads * blocks), head = heads_inside ? i % shape.heads : i / blocks % shape.heads;
+        const int64_t in_order = heads_inside ? i / shape.heads % blocks : i % blocks;
         // Causal blocks cost more the later they are: begin with those.
-        const int64_t block = s.causal ? blocks - 1 - in_order : in_order;
-        const int64_t row = s.q_len * block / blocks, rows = s.q_len * (block + 1) / blocks - row;
-        const char* k = static_cast<const char*>(packed) + static_cast<size_t>(batch * s.heads + head) * head_bytes(l);
-        kernel.run(Kind, {&s, &args, &l, batch, head, row, rows, k, k + l.packed_k_head * 4, scratch});
+        const int64_t block = shape.causal ? blocks - 1 - in_order : in_order;
+        const int64_t row = shape.q_len * block / blocks, rows = shape.q_len * (block + 1) / blocks - row;
+        const char* k = packed + static_cast<size_t>(batch * shape.heads + head) * head_bytes();
+        kernels.run(kind, {&shape, &args, &layout, batch, head, row, rows, k, k + layout.packed_k_head * 4, scratch});
       }
     }
   });
 }
 
-template <AttentionKind Kind>
-void run(const AttentionShape& s, const AttentionArgs& args, void* workspace) noexcept {
-  pack_kv<Kind>(s, args, workspace);
-  run_packed<Kind>(s, args, workspace, static_cast<char*>(workspace) + packed_bytes<Kind>(s));
+Attention::Attention(AttentionKind kind, const AttentionShape& shape, Isa level, int threads)
+    : planned_(new PlannedAttention{kind, shape, kernels(shape, kind, level), threads, kernels(shape, kind, level).layout(shape, kind, threads)}) {}
+
+size_t Attention::workspace_bytes() const {
+  return planned_->packed_bytes() + planned_->layout.scratch_bytes * static_cast<size_t>(planned_->threads);
 }
 
-template <AttentionKind Kind>
-constexpr AttentionBackend make_backend(std::string_view name, std::optional<std::string> (*refuse)(const AttentionShape&, Isa)) {
-  return {name, refuse, workspace_bytes<Kind>, run<Kind>, packed_bytes<Kind>, pack_kv<Kind>, packed_workspace_bytes<Kind>, run_packed<Kind>};
+void Attention::run(const AttentionArgs& args, void* workspace) const noexcept {
+  char* packed = static_cast<char*>(workspace);
+  planned_->pack(args, packed);
+  planned_->multiply(args, packed, packed + planned_->packed_bytes());
 }
-
-constexpr AttentionBackend kBackends[] = {
-    make_backend<AttentionKind::int8>("int8", refuse_int8),
-    make_backend<AttentionKind::flash>("flash", refuse_flash),
-    make_backend<AttentionKind::efficient>("efficient", refuse_other),
-    make_backend<AttentionKind::math>("math", refuse_other),
-};
-
-}  // namespace
 
 std::span<const AttentionBackend> attention_backends() { return kBackends; }
 

@@ -2,8 +2,7 @@
 //
 // Three backends under PyTorch's names, each right on its own, and one that has to be asked for:
 //   int8       Q K^T in bytes, P V in 16 bits, with exact online softmax over blocks of keys between them (int8.h). Its error is
-//   attention_int8_error(), some
-//              four times bfloat16's. No mask, no causality. AVX-512 VNNI.
+//              attention_int8_error(), some four times bfloat16's. No mask, no causality. AVX-512 VNNI.
 //   flash      one fused pass: the exponential is taken in the registers that hold Q K^T, no score matrix is ever stored. No mask.
 //   efficient  memory-efficient: exact online softmax over blocks of keys. Any head size, any additive mask, every instruction set.
 //   math       three separate steps (Q K^T, softmax, P V) in float32 through a bounded slab of scores: the plain reference.
@@ -15,12 +14,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "backends/cpu/isa.h"
+#include "base/stop.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu {
@@ -46,24 +47,30 @@ struct AttentionArgs {
   TokenStrides q_strides, k_strides, v_strides, out_strides;
   const float* mask = nullptr;                            // additive, -inf allowed; the keys of a row are contiguous
   int64_t mask_batch = 0, mask_head = 0, mask_query = 0;  // elements; 0 broadcasts
+  Stop stop = nullptr;
 };
 
-// All functions take the machine's level from isa(): it must not change between sizing, packing and running.
-// Workspaces and packed keys and values are 64-byte aligned; nothing is allocated and nothing throws once the shape was accepted.
+enum class AttentionKind { int8, flash, efficient, math };
+
 struct AttentionBackend {
   std::string_view name;
+  AttentionKind kind;
   // The reason why this backend can't take the shape at that level; nothing if it can.
   std::optional<std::string> (*refuse)(const AttentionShape&, Isa);
-  // For run(), with at most `threads` threads in the pool.
-  size_t (*workspace_bytes)(const AttentionShape&, int threads);
-  void (*run)(const AttentionShape&, const AttentionArgs&, void* workspace) noexcept;
+};
 
-  // The same in two halves, for keys and values that outlive a call (cross-attention: the text's are the same at every step).
-  // pack_kv reads only k, v and their strides; run_packed reads neither.
-  size_t (*packed_bytes)(const AttentionShape&);
-  void (*pack_kv)(const AttentionShape&, const AttentionArgs&, void* packed) noexcept;
-  size_t (*packed_workspace_bytes)(const AttentionShape&, int threads);
-  void (*run_packed)(const AttentionShape&, const AttentionArgs&, const void* packed, void* workspace) noexcept;
+struct PlannedAttention;
+
+// Attention with everything decided: of a shape that the backend does not refuse at that level, on at most so many threads. Immutable; copies share.
+class Attention {
+ public:
+  Attention(AttentionKind kind, const AttentionShape& shape, Isa level, int threads);
+  size_t workspace_bytes() const;
+  // Allocates nothing. `workspace`: 64-byte aligned.
+  void run(const AttentionArgs& args, void* workspace) const noexcept;
+
+ private:
+  std::shared_ptr<const PlannedAttention> planned_;
 };
 
 // In order of preference: int8, flash, efficient, math. The first that does not refuse and that was asked for is the choice.

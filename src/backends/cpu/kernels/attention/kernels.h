@@ -22,8 +22,6 @@ struct AttentionLayout {
   size_t scratch_bytes;  // a thread's
 };
 
-enum class AttentionKind { int8, flash, efficient, math };
-
 // A block of query rows of one head.
 struct AttentionTask {
   const AttentionShape* shape;

@@ -150,7 +150,7 @@ void find_scales(const ConvIsaKernels& kernels, const ConvPackJob& job, int64_t 
 }
 
 template <Algorithm algorithm, Products products>
-void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed) {
+void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed, Stop stop) {
   const ConvIsaKernels& kernels = kernels_for(products, isa);
   const ConvFormat& format = kernels.format;
   const int taps = spec.kernel * spec.kernel;
@@ -174,7 +174,7 @@ void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* 
   };
   const auto each_panel = [&](const auto& body) {
     parallel_for(format.panels(spec.out_channels), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t panel = begin; panel < end; ++panel) body(panel);
+      for (int64_t panel = begin; panel < end && !stopped(stop); ++panel) body(panel);
     });
   };
   if (products != Products::int16) return each_panel([&](int64_t panel) { kernels.pack_panel(job(slots, packed), panel); });
@@ -200,13 +200,13 @@ ConvPlan make_plan(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t 
   return plan;
 }
 
-// body(thread, task) for every task, each taken by the first of `threads` that is free.
+// body(thread, task) for every task, each taken by the first of `threads` that is free, until the work is stopped.
 template <class Body>
-void run_tasks(int64_t tasks, int threads, const Body& body) {
+void run_tasks(int64_t tasks, int threads, Stop stop, const Body& body) {
   std::atomic<int64_t> next{0};
   parallel_threads([&](int thread, int) {
     if (thread >= threads) return;
-    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(thread, task);
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks && !stopped(stop);) body(thread, task);
   });
 }
 
@@ -214,6 +214,7 @@ void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
   const ConvPlan& plan = job.plan;
   const int64_t blocks = plan.grid.count();
   const int threads = plan.threads;
+  const Stop stop = job.args.stop;
   char* inputs = static_cast<char*>(workspace);
   char* scratches = inputs + static_cast<size_t>(plan.group > 0 ? plan.group : threads) * plan.input_bytes;
   char* weights = scratches + static_cast<size_t>(threads) * plan.scratch_bytes;
@@ -223,29 +224,29 @@ void run_steps(const ConvSteps& steps, const ConvJob& job, void* workspace) {
     return weights + static_cast<size_t>(plan.weights_first ? panel : thread) * plan.weight_bytes;
   };
   if (plan.weights_first)
-    run_tasks(plan.panels, threads, [&](int thread, int64_t panel) { steps.transform_weights(job, panel, weights_of(thread, panel)); });
+    run_tasks(plan.panels, threads, stop, [&](int thread, int64_t panel) { steps.transform_weights(job, panel, weights_of(thread, panel)); });
   if (plan.group == 0) {
-    run_tasks(blocks, threads, [&](int thread, int64_t block) {
+    run_tasks(blocks, threads, stop, [&](int thread, int64_t block) {
       steps.prepare(job, block, 0, plan.chunks, input(thread), scratch(thread));
-      for (int64_t panel = 0; panel < plan.panels; ++panel)
+      for (int64_t panel = 0; panel < plan.panels && !stopped(stop); ++panel)
         steps.multiply(job, block, panel, input(thread), weights_of(thread, panel), scratch(thread));
     });
     return;
   }
   const bool transforms = steps.transform_weights && !plan.weights_first;
-  for (int64_t first = 0; first < blocks; first += plan.group) {
+  for (int64_t first = 0; first < blocks && !stopped(stop); first += plan.group) {
     const int64_t count = std::min(plan.group, blocks - first);
-    run_tasks(count * plan.chunks, threads, [&](int thread, int64_t task) {
+    run_tasks(count * plan.chunks, threads, stop, [&](int thread, int64_t task) {
       const int64_t block = task / plan.chunks, chunk = task % plan.chunks;
       steps.prepare(job, first + block, chunk, chunk + 1, input(block), scratch(thread));
     });
     // Panel by panel, so that a panel's weights are read from memory once. A task that transforms them does so for as many blocks as leaves all
     // threads busy.
     const int64_t parts = transforms ? std::clamp<int64_t>(4 * threads / plan.panels, 1, count) : count;
-    run_tasks(plan.panels * parts, threads, [&](int thread, int64_t task) {
+    run_tasks(plan.panels * parts, threads, stop, [&](int thread, int64_t task) {
       const int64_t panel = task / parts, part = task % parts;
       if (transforms) steps.transform_weights(job, panel, weights_of(thread, panel));
-      for (int64_t block = part * count / parts; block < (part + 1) * count / parts; ++block)
+      for (int64_t block = part * count / parts; block < (part + 1) * count / parts && !stopped(stop); ++block)
         steps.multiply(job, first + block, panel, input(block), weights_of(thread, panel), scratch(thread));
     });
   }

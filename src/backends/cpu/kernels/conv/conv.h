@@ -11,6 +11,7 @@
 
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/activation.h"
+#include "base/stop.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu {
@@ -53,6 +54,7 @@ struct ConvArgs {
   const void* residual = nullptr;  // like y, pixels ld_residual elements apart, or none; may be y itself
   int64_t ld_residual = 0;
   Act activation = Act::none;
+  Stop stop = nullptr;
 };
 
 struct ConvPlan;
@@ -68,7 +70,7 @@ struct ConvKernel {
   std::optional<std::string> (*refuse)(const ConvSpec& spec, Isa isa);
   size_t (*packed_bytes)(const ConvSpec& spec, Isa isa);
   // `weight` is contiguous OIHW of any floating dtype; `packed` is 64-byte aligned and read by run() with the same spec and isa.
-  void (*pack)(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed);
+  void (*pack)(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed, Stop stop);
   // Everything that images of that size and so many threads decide (plan.h); of the same spec and isa.
   ConvPlan (*plan)(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads);
   // On at most the plan's threads. `workspace` is 64-byte aligned, of plan.workspace_bytes(); its contents do not matter.

@@ -3,7 +3,6 @@
 
 #include "backends/cpu/kernels/gemm/plan.h"
 #include "backends/cpu/kernels/gemm/strassen.h"
-#include "base/parallel.h"
 
 namespace vivace::cpu {
 namespace gemm_detail {
@@ -120,15 +119,15 @@ size_t gemm_workspace_bytes(const GemmSpec& spec, int64_t m, int threads, const 
   return Gemm(spec, m, isa(), threads, blocking).workspace_bytes();
 }
 
-GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m) {
-  return given(resolve_blocking(make_plan(spec, isa()), spec, m, num_threads(), {}));
+GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m, Isa level, int threads) {
+  return given(resolve_blocking(make_plan(spec, level), spec, m, threads, {}));
 }
 
-std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m) {
-  const GemmPlan plan = make_plan(spec, isa());
-  std::vector<GemmBlocking> candidates{gemm_default_blocking(spec, m)};
+std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m, Isa level, int threads) {
+  const GemmPlan plan = make_plan(spec, level);
+  std::vector<GemmBlocking> candidates{gemm_default_blocking(spec, m, level, threads)};
   const auto add = [&](const GemmBlocking& wanted) {
-    const GemmBlocking c = given(resolve_blocking(plan, spec, m, num_threads(), wanted));
+    const GemmBlocking c = given(resolve_blocking(plan, spec, m, threads, wanted));
     if (std::find(candidates.begin(), candidates.end(), c) == candidates.end()) candidates.push_back(c);
   };
   if (spec.uses_strassen(m)) {

@@ -204,7 +204,7 @@ int64_t Gemm::run(const GemmCall& call) const noexcept {
   Problem problem{plan, spec, m, a, lda, panels, args, nullptr, plan.level->tile[static_cast<int>(plan.unit)]};
   problem.finish = plan.level->epilogue[spec.integers()][spec.geglu ? kActs : static_cast<int>(spec.act)];
   if (spec.uses_strassen(m)) {
-    strassen_gemm(problem, *planned_, workspace);
+    strassen_gemm(problem, *planned_, workspace, call.stop);
     return bad_row;
   }
   const Run run{problem, blocking, layout, RowTiles(m, plan.tile_rows),
@@ -217,7 +217,7 @@ int64_t Gemm::run(const GemmCall& call) const noexcept {
     char* scratch = workspace + layout.shared() + thread * layout.per_thread();
     if (plan.level->enter) plan.level->enter();
     // A thread takes its next task one ahead, to fetch its weights, as long as there are enough for all.
-    for (int64_t t = next.fetch_add(1, std::memory_order_relaxed); t < tasks;) {
+    for (int64_t t = next.fetch_add(1, std::memory_order_relaxed); t < tasks && !stopped(call.stop);) {
       const bool plenty = run.fetches_ahead() && next.load(std::memory_order_relaxed) + threads < tasks;
       const int64_t after = plenty ? next.fetch_add(1, std::memory_order_relaxed) : tasks;
       run.task(t, after, scratch);

@@ -14,6 +14,7 @@
 
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/activation.h"
+#include "base/stop.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu {
@@ -87,18 +88,20 @@ struct GemmCall {
   Epilogue epilogue{};
   void* workspace = nullptr;  // gemm_workspace_bytes(), 64-byte aligned
   GemmBlocking blocking{};
+  Stop stop = nullptr;
 };
 
 // nullopt: gemm() does this at that level. Otherwise the reason why not, a sentence for --explain.
 std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level);
 
-// The packed form belongs to the level, isa(), at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`,
+// The packed form belongs to the level at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`,
 // `strassen`.
-size_t gemm_packed_bytes(const GemmSpec& spec);
+size_t gemm_packed_bytes(const GemmSpec& spec, Isa level = isa());
 // w: row-major [n, k] of any floating dtype; or int8 with w_scale [n] where spec.w is int8. `packed`: 64-byte aligned (huge pages help).
 // float8_e4m3 and int8 storage: a scale a row, times w_scale or 1; a W that is of that type already keeps its bits (int8 but for what int8_dynamic
 // says). Parallel; allocates. The rule of the rounding is tensor/narrow_weight.h.
-void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale = nullptr);
+void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale = nullptr, Isa level = isa(),
+               Stop stop = nullptr);
 
 namespace gemm_detail {
 struct PlannedGemm;
@@ -130,7 +133,7 @@ double gemm_strassen_error(const GemmSpec& spec);
 double gemm_int16_error(int64_t k);
 
 // What a zero GemmBlocking stands for, and what is worth timing for this shape, that first.
-GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m);
-std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m);
+GemmBlocking gemm_default_blocking(const GemmSpec& spec, int64_t m, Isa level, int threads);
+std::vector<GemmBlocking> gemm_blocking_candidates(const GemmSpec& spec, int64_t m, Isa level, int threads);
 
 }  // namespace vivace::cpu

@@ -154,11 +154,11 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
 }  // namespace
 }  // namespace gemm_detail
 
-void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale) {
-  const gemm_detail::GemmPlan plan = gemm_detail::make_plan(spec, isa());
+void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale, Isa level, Stop stop) {
+  const gemm_detail::GemmPlan plan = gemm_detail::make_plan(spec, level);
   const gemm_detail::Source source{static_cast<const char*>(w), w_dtype, spec.n, spec.k, w_scale};
   parallel_for(plan.panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) gemm_detail::pack_panel(plan, spec, source, p, static_cast<char*>(packed));
+    for (int64_t p = begin; p < end && !stopped(stop); ++p) gemm_detail::pack_panel(plan, spec, source, p, static_cast<char*>(packed));
   });
 }
 

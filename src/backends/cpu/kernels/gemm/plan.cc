@@ -127,6 +127,6 @@ double gemm_int16_error(int64_t k) {
   return std::sqrt(2.0) * kStep / kNorm * std::sqrt(static_cast<double>(k));
 }
 
-size_t gemm_packed_bytes(const GemmSpec& spec) { return static_cast<size_t>(gemm_detail::make_plan(spec, isa()).packed_bytes()); }
+size_t gemm_packed_bytes(const GemmSpec& spec, Isa level) { return static_cast<size_t>(gemm_detail::make_plan(spec, level).packed_bytes()); }
 
 }  // namespace vivace::cpu

@@ -113,7 +113,7 @@ void Run::multiply(const Area& area, int64_t a_first, int64_t a_pairs, const cha
 
 }  // namespace
 
-void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* workspace) {
+void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* workspace, Stop stop) {
   const Blocking& blocking = planned.blocking;
   const WorkspaceLayout& layout = planned.layout;
   const Run run{problem, blocking, RowTiles(problem.m, problem.plan.tile_rows, 2)};
@@ -122,7 +122,7 @@ void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* wor
   const int64_t columns = problem.plan.panels / 2, down = blocking.tiles / 2, across = blocking.panels / 2,
                 column_blocks = (columns + across - 1) / across;
   char* packed_a = workspace + layout.shared() - layout.strassen_a;
-  for (int64_t first = 0; first < pairs; first += at_once) {
+  for (int64_t first = 0; first < pairs && !stopped(stop); first += at_once) {
     const int64_t a_pairs = std::min(at_once, pairs - first), row_blocks = (a_pairs + down - 1) / down;
     parallel_for(a_pairs * kStrassenProducts, 4, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -139,7 +139,7 @@ void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* wor
     parallel_threads([&](int thread, int) {
       if (thread >= planned.threads) return;
       char* scratch = workspace + layout.shared() + thread * layout.per_thread();
-      for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      for (int64_t t; (t = next.fetch_add(1, std::memory_order_relaxed)) < tasks && !stopped(stop);) {
         const int64_t row0 = first + t % row_blocks * down, column0 = t / row_blocks * across;
         run.multiply({row0, std::min(first + a_pairs, row0 + down), column0, std::min(columns, column0 + across)}, first, a_pairs, packed_a, scratch);
       }

@@ -12,6 +12,6 @@ namespace vivace::cpu::gemm_detail {
 
 inline constexpr int kStrassenProducts = 7;
 
-void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* workspace);
+void strassen_gemm(const Problem& problem, const PlannedGemm& planned, char* workspace, Stop stop);
 
 }  // namespace vivace::cpu::gemm_detail
