@@ -206,7 +206,7 @@ int run(const Options& o, const Common& common) {
   if (o.passes) return list_passes(common);
   const ComponentTarget target(o);
   if (o.graph) {
-    print(print(run_passes(target.graph(), target.compile_options()), true));
+    print(print(run_passes(target.graph(), target.compile_options(), open_device()->target()), true));
     return 0;
   }
   const Plan plan = target.plan();

@@ -40,7 +40,7 @@ struct PassReport {
 
 // The passes alone, in order, each verified; `dump` (optional) receives the graph's text after each. With
 // options.regions, the optional passes run on the regions alone.
-Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report = nullptr,
+Graph run_passes(Graph graph, const CompileOptions& options, const Target& target, PassReport* report = nullptr,
                  const std::function<void(std::string_view pass, const Graph&)>& dump = nullptr);
 
 }  // namespace vivace

@@ -400,7 +400,7 @@ Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningS
   Request own_request;
   if (!request) request = &own_request;
   PassReport report;
-  graph = run_passes(std::move(graph), options, &report, [&](std::string_view, const Graph&) { request->check(); });
+  graph = run_passes(std::move(graph), options, device.target(), &report, [&](std::string_view, const Graph&) { request->check(); });
   const Target target = device.target();
   const auto supported = [&](const Graph& g, const Node& node) {
     if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way

@@ -26,13 +26,22 @@ void note_budgets(Graph& graph, const CompileOptions& options) {
 }
 bool below_highest(const CompileOptions& options) { return options.float32_matmul_precision != MatmulPrecision::highest; }
 
-// A pass, with or without a look at the options.
+// A pass, with or without a look at the options and the target.
 struct PassFunction {
   PassFunction(void (*f)(Graph&)) : plain(f) {}
   PassFunction(void (*f)(Graph&, const CompileOptions&)) : configured(f) {}
-  void operator()(Graph& graph, const CompileOptions& options) const { plain ? plain(graph) : configured(graph, options); }
+  PassFunction(void (*f)(Graph&, const Target&)) : targeted(f) {}
+  PassFunction(void (*f)(Graph&, const CompileOptions&, const Target&)) : both(f) {}
+  void operator()(Graph& graph, const CompileOptions& options, const Target& target) const {
+    if (plain) plain(graph);
+    if (configured) configured(graph, options);
+    if (targeted) targeted(graph, target);
+    if (both) both(graph, options, target);
+  }
   void (*plain)(Graph&) = nullptr;
   void (*configured)(Graph&, const CompileOptions&) = nullptr;
+  void (*targeted)(Graph&, const Target&) = nullptr;
+  void (*both)(Graph&, const CompileOptions&, const Target&) = nullptr;
 };
 
 struct Pass {
@@ -91,7 +100,7 @@ const std::vector<Pass>& passes() {
 }
 
 // The graph with its regions compiled; everything that is no region is as it was.
-Graph with_regions(Graph graph, const CompileOptions& options, PassReport* report) {
+Graph with_regions(Graph graph, const CompileOptions& options, const Target& target, PassReport* report) {
   // What the options say of layers is read while these have their names.
   quantize(graph, options);
   note_budgets(graph, options);
@@ -100,7 +109,7 @@ Graph with_regions(Graph graph, const CompileOptions& options, PassReport* repor
   std::vector<PlanRegion> found;
   const auto begin = std::chrono::steady_clock::now();
   graph = compile_regions(
-      std::move(graph), options.regions, [&](Graph region) { return run_passes(std::move(region), inside); }, found);
+      std::move(graph), options.regions, [&](Graph region) { return run_passes(std::move(region), inside, target); }, found);
   const double taken = seconds_since(begin);
   verify(graph, GraphStage::compiling);
   if (!report) return graph;
@@ -126,7 +135,8 @@ bool runs_pass(std::string_view name, const CompileOptions& options) {
   return applies(*pass, options) && (pass->whole || options.regions.empty());
 }
 
-Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report, const std::function<void(std::string_view, const Graph&)>& dump) {
+Graph run_passes(Graph graph, const CompileOptions& options, const Target& target, PassReport* report,
+                 const std::function<void(std::string_view, const Graph&)>& dump) {
   for (const std::string& name : options.disable_passes)
     if (std::ranges::none_of(passes(), [&](const Pass& p) { return p.info.optional && p.info.name == name; }))
       throw UsageError("no optional pass is called \"" + name + "\": see `vivace explain --passes`");
@@ -134,14 +144,14 @@ Graph run_passes(Graph graph, const CompileOptions& options, PassReport* report,
   CompileOptions around = options;
   if (!options.regions.empty()) {
     if (options.mode == CompileMode::off) throw UsageError("regions are to be compiled, and the mode is off: expected another mode");
-    graph = with_regions(std::move(graph), options, report);
+    graph = with_regions(std::move(graph), options, target, report);
     around.mode = CompileMode::off;
   }
   for (const Pass& pass : passes()) {
     const CompileOptions& own = pass.whole ? options : around;
     if (!applies(pass, own)) continue;
     const auto before = std::chrono::steady_clock::now();
-    pass.run(graph, own);
+    pass.run(graph, own, target);
     const double taken = seconds_since(before);
     if (report) report->seconds.emplace_back(pass.info.name, taken);
     try {

@@ -3,9 +3,9 @@
 
 namespace vivace {
 
-void allow_int16(Graph& graph, const CompileOptions& options) {
+void allow_int16(Graph& graph, const CompileOptions& options, const Target& target) {
   // Of bfloat16 results the rounding alone has 1.6e-3; those of other dtypes are finer than int16.
-  const auto usual = [](const Node& node) { return node.dtype == DType::bfloat16 ? 1e-3 : 0; };
+  const auto usual = [&](const Node& node) { return node.dtype == DType::bfloat16 && target.int16_products ? 1e-3 : 0; };
   for (Node& node : graph.nodes) {
     const bool convolution = node.attrs.real("winograd_error") > 0;  // by Winograd alone
     if (node.op != Op::linear && node.op != Op::geglu_linear && !convolution) continue;

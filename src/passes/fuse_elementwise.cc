@@ -7,13 +7,13 @@
 namespace vivace {
 namespace {
 
-// Limits of a tile program: kTileInputs, kTileInstructions and the registers of backends/cpu/kernels/elementwise/tile.h, with room to spare.
-constexpr size_t kMostInputs = 6, kMostInstructions = 8;
-
 struct Chain {
+  const Target& target;
   std::vector<TileInstruction> instructions;
   std::vector<NodeId> inputs;
 
+  // Whether one more op fits, with what it reads and a cast behind it.
+  bool has_room() const { return std::ssize(instructions) + 2 < target.tile_instructions && std::ssize(inputs) + 1 < target.tile_inputs; }
   int input(NodeId id) {
     const auto found = std::ranges::find(inputs, id);
     if (found == inputs.end()) inputs.push_back(id);
@@ -28,7 +28,7 @@ int write(const Graph& graph, const std::vector<int>& counts, NodeId id, NodeId 
   const Node& node = graph[id];
   const bool inlined = id == root || (is_elementwise(node.op) && counts[static_cast<size_t>(id)] == 1 && node.shape == graph[root].shape &&
                                       node.phase == graph[root].phase && is_float(node));
-  if (!inlined || chain.instructions.size() + 2 >= kMostInstructions || chain.inputs.size() + 1 >= kMostInputs) return chain.input(id);
+  if (!inlined || !chain.has_room()) return chain.input(id);
   TileInstruction t{node.op, {}, node.attrs};
   for (NodeId in : node.inputs) t.args.push_back(write(graph, counts, in, root, chain));
   chain.instructions.push_back(std::move(t));
@@ -43,12 +43,13 @@ int write(const Graph& graph, const std::vector<int>& counts, NodeId id, NodeId 
 
 }  // namespace
 
-void fuse_elementwise(Graph& graph) {
+void fuse_elementwise(Graph& graph, const Target& target) {
+  if (target.tile_instructions == 0) return;
   const auto counts = graph.use_counts();
   for (NodeId id = graph.size(); id-- > 0;) {
     Node& node = graph[id];
     if (!is_elementwise(node.op) || !is_float(node) || !std::ranges::all_of(node.inputs, [&](NodeId in) { return is_float(graph[in]); })) continue;
-    Chain chain;
+    Chain chain{target, {}, {}};
     write(graph, counts, id, id, chain);
     if (chain.instructions.size() < 2) continue;
     node.op = Op::tile;

@@ -120,6 +120,8 @@ class EpilogueFusion {
 
 }  // namespace
 
-void fuse_epilogues(Graph& graph) { EpilogueFusion(graph).run(); }
+void fuse_epilogues(Graph& graph, const Target& target) {
+  if (target.epilogues) EpilogueFusion(graph).run();
+}
 
 }  // namespace vivace

@@ -3,7 +3,8 @@
 
 namespace vivace {
 
-void fuse_norm_activation(Graph& graph) {
+void fuse_norm_activation(Graph& graph, const Target& target) {
+  if (!target.epilogues) return;
   const auto counts = graph.use_counts();
   for (Node& node : graph.nodes) {
     if (node.op != Op::silu || !is_only_for_its_reader(graph, counts, node.inputs[0], Op::group_norm)) continue;

@@ -21,7 +21,7 @@ void read_quantized(Graph& graph, NodeId reader, NodeId rows, DType result) {
 
 }  // namespace
 
-void fuse_quantize(Graph& graph) {
+void fuse_quantize(Graph& graph, const Target& target) {
   const auto users = graph.users();
   const auto counts = graph.use_counts();
   const NodeId count = graph.size();
@@ -32,7 +32,8 @@ void fuse_quantize(Graph& graph) {
     if (readers.empty()) continue;
     const DType dtype = graph[x].dtype;
     const Op op = graph[x].op;
-    const bool writes_rows = op == Op::geglu || ((op == Op::layer_norm || op == Op::rms_norm) && graph[x].attrs.integer("heads", 1) == 1);
+    const bool writes_rows =
+        target.quantized_rows && (op == Op::geglu || ((op == Op::layer_norm || op == Op::rms_norm) && graph[x].attrs.integer("heads", 1) == 1));
     if (writes_rows && static_cast<int>(readers.size()) == counts[static_cast<size_t>(x)]) {
       Node& producer = graph[x];
       producer.attrs.set("quantize", int64_t{1});

@@ -1,7 +1,9 @@
-// The passes: each takes a Graph and changes it in place; running one twice changes nothing more. Their order is in compiler/pipeline.cc.
+// The passes: each takes a Graph and changes it in place; running one twice changes nothing more. Their order is in compiler/pipeline.cc. What they
+// know of the machine is a Target's.
 #pragma once
 
 #include "ir/graph.h"
+#include "ir/target.h"
 #include "vivace/compile.h"
 
 namespace vivace {
@@ -24,20 +26,21 @@ void hoist_step_invariant(Graph& graph);
 void schedule_time_embedding(Graph& graph);
 
 // silu(group_norm(x)): one trip through memory.
-void fuse_norm_activation(Graph& graph);
+void fuse_norm_activation(Graph& graph, const Target& target);
 // geglu(linear(x)): the gate in the GEMM's epilogue; the wide activation is never stored. Before fuse_epilogues.
-void fuse_geglu(Graph& graph);
+void fuse_geglu(Graph& graph, const Target& target);
 // A 3x3 convolution of a doubled image becomes upsample_conv2d, which has kernels with less arithmetic. Before fuse_epilogues.
 void fuse_upsample_convolution(Graph& graph);
 // Linears that options.quantize names, by their scope, get the arithmetic and the weight storage asked for. Before fuse_projections, which joins
 // linears of one kind only.
 void quantize(Graph& graph, const CompileOptions& options);
-// The activation of int8 linears is quantised where it is made (layer_norm, rms_norm, geglu), or once for several readers. After the passes that look
+// The activation of int8 linears is quantised where it is made (layer_norm, rms_norm, geglu), where the target's kernels do, or once for several
+// readers. After the passes that look
 // for linears or for what comes before them, before assign_phases.
-void fuse_quantize(Graph& graph);
+void fuse_quantize(Graph& graph, const Target& target);
 // What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a residual.
 // After the passes that look for bare linears and convolutions.
-void fuse_epilogues(Graph& graph);
+void fuse_epilogues(Graph& graph, const Target& target);
 // A 1x1 convolution of stride 1 without padding is a linear over the pixels: what is there for linears (projections, epilogues, tuning, quantisation)
 // then serves it. Before those.
 void conv_1x1_as_mm(Graph& graph);
@@ -51,14 +54,14 @@ void fuse_projections(Graph& graph);
 void allow_winograd(Graph& graph, const CompileOptions& options);
 // Lets linears run by Strassen's algorithm: an eighth less arithmetic. After every fusion that makes linears.
 void allow_strassen(Graph& graph, const CompileOptions& options);
-// Lets linears, and convolutions that may run as Winograd, of bfloat16 (or whatever the error budget covers) form their products of int16. Beside
-// allow_strassen.
-void allow_int16(Graph& graph, const CompileOptions& options);
+// Lets linears, and convolutions that may run as Winograd, of bfloat16 where the target's products of int16 are as fast (or whatever the error budget
+// covers) form their products of int16. Beside allow_strassen.
+void allow_int16(Graph& graph, const CompileOptions& options, const Target& target);
 // Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute matmul_precision, of which a
 // kernel makes what is faster on its processor. After every fusion that makes linears or convolutions.
 void lower_matmul_precision(Graph& graph, MatmulPrecision precision);
-// Chains of elementwise ops become one tile program. After every other fusion.
-void fuse_elementwise(Graph& graph);
+// Chains of elementwise ops become one tile program, as long as the target's kernels take. After every other fusion.
+void fuse_elementwise(Graph& graph, const Target& target);
 // Lets the producers of a concat's parts write straight into its buffer, along the last axis (with a pitch) or the first (attribute join; where it
 // can be done, lower.cc does it). Last.
 void join_concats(Graph& graph);

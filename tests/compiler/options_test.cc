@@ -228,7 +228,7 @@ TEST(Options, NoTransposeIsLeftInAnyModel) {
   for (const auto& item : golden::read_cases(std::string(VIVACE_SOURCE_DIR) + "/tests/models/data"))
     if (item.at("kind") != "block")
       for (CompileMode mode : {CompileMode::off, CompileMode::max_autotune}) {
-        const Graph graph = run_passes(golden::make_component(item, DType::float32).graph, {.mode = mode});
+        const Graph graph = run_passes(golden::make_component(item, DType::float32).graph, {.mode = mode}, cpu::device()->target());
         for (const Node& node : graph.nodes) EXPECT_NE(node.op, Op::transpose) << item.at("name") << ' ' << node.scope;
       }
 }

@@ -36,6 +36,18 @@ void quantize_separately(Graph& graph) {
   quantize(graph, options);
 }
 
+const Target kFusing{.int16_products = true, .epilogues = true, .quantized_rows = true, .tile_inputs = 6, .tile_instructions = 8};
+const Target kPlain;  // has no fused kernel
+
+template <void (*pass)(Graph&, const Target&)>
+void fusing(Graph& graph) {
+  pass(graph, kFusing);
+}
+void on_plain(Graph& graph) {
+  for (const auto pass : {fuse_geglu, fuse_norm_activation, fuse_epilogues, fuse_elementwise, fuse_quantize}) pass(graph, kPlain);
+  allow_int16(graph, {}, kPlain);
+}
+
 struct NamedPass {
   const char* name;
   void (*run)(Graph&);
@@ -44,20 +56,21 @@ constexpr NamedPass kPasses[] = {
     {"cse", eliminate_common_subexpressions},
     {"quantize", quantize_as_asked},
     {"quantize_separately", quantize_separately},
-    {"fuse_quantize", fuse_quantize},
+    {"fuse_quantize", fusing<fuse_quantize>},
     {"fold_constants", fold_constants},
     {"conv_1x1_as_mm", conv_1x1_as_mm},
     {"fuse_projections", fuse_projections},
-    {"fuse_geglu", fuse_geglu},
+    {"fuse_geglu", fusing<fuse_geglu>},
     {"fuse_upsample_convolution", fuse_upsample_convolution},
-    {"fuse_norm_activation", fuse_norm_activation},
-    {"fuse_epilogues", fuse_epilogues},
+    {"fuse_norm_activation", fusing<fuse_norm_activation>},
+    {"fuse_epilogues", fusing<fuse_epilogues>},
     {"allow_winograd", winograd_but_one},
     {"allow_strassen", [](Graph& graph) { allow_strassen(graph, {}); }},
-    {"allow_int16", [](Graph& graph) { allow_int16(graph, {}); }},
+    {"allow_int16", [](Graph& graph) { allow_int16(graph, {}, kFusing); }},
+    {"on_plain", on_plain},
     {"matmul_precision_high", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::high); }},
     {"matmul_precision_medium", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::medium); }},
-    {"fuse_elementwise", fuse_elementwise},
+    {"fuse_elementwise", fusing<fuse_elementwise>},
     {"join_concats", join_concats},
     {"float32_operands", float32_operands},
     {"assign_phases", assign_phases},
