@@ -82,6 +82,18 @@ TEST_F(Requests, AStopTakesEffectWhilePreparing) {
   EXPECT_EQ(next.counters.constants_prepared, 2);
 }
 
+// A kernel that ends early leaves its result unfinished: whoever comes next must not find it.
+TEST_F(Requests, WhatWasBeingPreparedAtAStopIsNotKept) {
+  const auto made = std::make_shared<const Plan>(plan());
+  g_stop_at = 2;
+  Request request(g_stop.get_token());
+  EXPECT_THROW(Session(made, *g_device, store_, weights_, request), Interrupted);
+  EXPECT_EQ(g_runs, 2);
+  Request next;
+  Session(made, *g_device, store_, weights_, next);
+  EXPECT_EQ(next.counters.constants_prepared, 2);
+}
+
 TEST_F(Requests, AStoppedCompileEnds) {
   g_stop.request_stop();
   Request request(g_stop.get_token());

@@ -195,7 +195,7 @@ TEST(Attention, AnyNumberOfThreads) {
         if (backend.refuse(c.shape, isa())) continue;
         c.run(backend);
         const Buffer first = c.out;
-        for (const int threads : {1, 2, 3}) {
+        for (const int threads : {1, 3}) {
           const Attention attention(backend.kind, c.shape, isa(), threads);
           Workspace workspace(attention.workspace_bytes());
           std::memset(workspace.data, 0xff, attention.workspace_bytes());
@@ -203,7 +203,7 @@ TEST(Attention, AnyNumberOfThreads) {
             for (int64_t i = 0; i < c.width(); ++i) c.out.set(t * c.args.out_strides.token + i, 0.f);
           }
           // The pool may have more threads than it was planned for, or fewer.
-          for (const int pool : {1, 2, 4}) {
+          for (const int pool : {1, 4}) {
             set_num_threads(pool);
             attention.run(c.args, workspace.data);
             EXPECT_EQ(first.half, c.out.half) << describe(c.shape, backend) << " threads " << threads << " of " << pool;
