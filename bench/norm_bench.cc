@@ -101,7 +101,7 @@ Case layer_norm_case(DType dtype, int64_t rows, int64_t channels) {
   const dnnl::memory mg(affine, engine(), gamma.p.get()), mb(affine, engine(), beta.p.get());
   return {title("layer_norm", x, y), x.bytes() + y.bytes(),
           [=] {
-            layer_norm({x.in(), {}, {}, rows, channels, gamma.floats(), beta.floats(), 1e-5f}, y.out());
+            layer_norm({x.in(), rows, channels, gamma.floats(), beta.floats(), 1e-5f}, y.out());
           },
           [=, keep = std::vector<Buffer>{x, y, gamma, beta}] {
             run(norm, {{DNNL_ARG_SRC, mx}, {DNNL_ARG_DST, my}, {DNNL_ARG_SCALE, mg}, {DNNL_ARG_SHIFT, mb}});
@@ -113,7 +113,7 @@ Case layer_norm_int8_case(int64_t rows, int64_t channels) {
   return {title("layer_norm to int8,", x, q),
           x.bytes() + q.bytes(),
           [=] {
-            layer_norm({x.in(), {}, {}, rows, channels, gamma.floats(), nullptr, 1e-5f}, {q.p.get(), DType::int8, channels, scale.floats()});
+            layer_norm({x.in(), rows, channels, gamma.floats(), nullptr, 1e-5f}, {q.p.get(), DType::int8, channels, scale.floats()});
           },
           {}};
 }

@@ -85,16 +85,12 @@ TEST(GroupNorm, equals_the_double_oracle) {
         const GroupOracle oracle = group_norm_oracle(k, x, gamma, beta, 1e-5f, act);
         at_every_isa([&] {
           const GroupNorm norm{x.in(), k.images, k.pixels, k.channels, k.groups, gamma.data(), beta.data(), 1e-5f};
-          std::vector<float> scale(static_cast<size_t>(k.images * k.channels)), shift(scale.size());
-          group_norm_stats(norm, scale.data(), shift.data());
           for (DType out : kFloats) {
             SCOPED_TRACE(std::string(dtype_name(in)) + " -> " + std::string(dtype_name(out)));
-            Rows y(out, x.rows, k.channels, 3), z(out, x.rows, k.channels);
+            Rows y(out, x.rows, k.channels, 3);
             group_norm(norm, act, y.out());
             EXPECT_LE(oracle.error(y), 1);
             EXPECT_TRUE(y.untouched());
-            scale_shift(x.in(), k.images, k.pixels, k.channels, scale.data(), shift.data(), act, z.out());  // the same in two steps
-            EXPECT_LE(oracle.error(z), 1);
           }
         });
       }
@@ -139,11 +135,11 @@ struct RowOracle {
 };
 
 // Tolerance: float sums over n terms in 4 * lanes >= 16 chains (n / 16 + 8 units), and the few roundings of the formula.
-RowOracle row_norm_oracle(const RowNorm& norm, const Rows& x, const Rows* residual, int64_t r, bool rms) {
+RowOracle row_norm_oracle(const RowNorm& norm, const Rows& x, int64_t r, bool rms) {
   const int64_t n = norm.channels;
   std::vector<double> v(static_cast<size_t>(n));
   double sum = 0, squares = 0, spread = 0;
-  for (int64_t c = 0; c < n; ++c) sum += v[c] = x(r, c) + (residual ? (*residual)(r, c) : 0);
+  for (int64_t c = 0; c < n; ++c) sum += v[c] = x(r, c);
   const double mean = rms ? 0 : sum / static_cast<double>(n);
   for (double d : v) {
     squares += (d - mean) * (d - mean);
@@ -160,16 +156,15 @@ RowOracle row_norm_oracle(const RowNorm& norm, const Rows& x, const Rows* residu
   return oracle;
 }
 
-void check_row_norm(bool rms, DType in, DType out, int64_t rows, int64_t channels, bool affine, bool with_residual) {
-  SCOPED_TRACE(testing::Message() << rows << " x " << channels << (affine ? " affine" : "") << (with_residual ? " residual" : ""));
-  const Rows x = Rows(in, rows, channels, 3).random(1, 0.5, 2), residual = Rows(out, rows, channels).random(2);
-  const auto gamma = random_floats(channels, 3, 1, 0.2), beta = random_floats(channels, 4);
-  Rows sum(in, rows, channels, 1), y(out, rows, channels, 2);
-  RowNorm norm{x.in(), {}, {}, rows, channels, affine ? gamma.data() : nullptr, affine && !rms ? beta.data() : nullptr, 1e-5f};
-  if (with_residual) {
-    norm.residual = residual.in();
-    norm.sum = sum.out();
-  }
+// Images of so many rows with weights of their own; 0: all have the same.
+void check_row_norm(bool rms, DType in, DType out, int64_t rows, int64_t channels, bool affine, int64_t rows_per_image = 0) {
+  SCOPED_TRACE(testing::Message() << rows << " x " << channels << (affine ? " affine" : "") << " in images of " << rows_per_image);
+  const Rows x = Rows(in, rows, channels, 3).random(1, 0.5, 2);
+  const int64_t images = rows_per_image ? rows / rows_per_image : 1;
+  const auto gamma = random_floats(images * (channels + 3), 3, 1, 0.2), beta = random_floats(images * channels, 4);
+  Rows y(out, rows, channels, 2);
+  RowNorm norm{x.in(), rows, channels, affine ? gamma.data() : nullptr, affine && !rms ? beta.data() : nullptr, 1e-5f};
+  norm.rows_per_image = rows_per_image, norm.gamma_stride = channels + 3, norm.beta_stride = channels;
   const auto run = rms ? rms_norm : layer_norm;
   EXPECT_EQ(run(norm, y.out()), kNoBadRow);
   EXPECT_TRUE(y.untouched());
@@ -177,15 +172,14 @@ void check_row_norm(bool rms, DType in, DType out, int64_t rows, int64_t channel
   std::vector<float> scale(static_cast<size_t>(rows));
   EXPECT_EQ(run(norm, q.out(scale.data())), kNoBadRow);
   for (int64_t r = 0; r < rows; ++r) {
-    const RowOracle want = row_norm_oracle(norm, x, with_residual ? &residual : nullptr, r, rms);
+    RowNorm of_row = norm;
+    if (rows_per_image && norm.gamma) of_row.gamma += r / rows_per_image * norm.gamma_stride;
+    if (rows_per_image && norm.beta) of_row.beta += r / rows_per_image * norm.beta_stride;
+    const RowOracle want = row_norm_oracle(of_row, x, r, rms);
     for (int64_t c = 0; c < channels; ++c) {
       ASSERT_NEAR(y(r, c), want.value[c], want.tolerance[c] + rounding(want.value[c], out)) << r << ", " << c;
       const double dequantized = scale[r] * (static_cast<uint8_t>(q.bytes[static_cast<size_t>(r * q.stride + c)]) - 128.0);
       ASSERT_NEAR(dequantized, want.value[c], want.tolerance[c] + scale[r] * (0.5 + 256 * kUnit)) << r << ", " << c;
-      if (with_residual) {
-        const double s = x(r, c) + residual(r, c);
-        ASSERT_NEAR(sum(r, c), s, kUnit * std::abs(s) + rounding(s, in));
-      }
     }
   }
 }
@@ -194,28 +188,33 @@ TEST(RowNorm, equals_the_double_oracle) {
   at_every_isa([&] {
     for_dtype_pairs([&](DType in, DType out) {
       for (bool rms : {false, true}) {
-        for (bool residual : {false, true}) {
-          check_row_norm(rms, in, out, 5, 77, true, residual);
-          check_row_norm(rms, in, out, 3, 1280, false, residual);
-        }
+        check_row_norm(rms, in, out, 5, 77, true);
+        check_row_norm(rms, in, out, 3, 1280, false);
       }
     });
-    check_row_norm(false, bfloat16, float32, 2, 20000, true, true);  // longer than the row buffer
-    check_row_norm(true, float32, bfloat16, 2, 16385, true, false);
-    check_row_norm(false, float32, float32, 300, 640, true, true);  // shared by threads
-    check_row_norm(false, float32, float32, 4, 1, true, false);
+    check_row_norm(false, bfloat16, float32, 2, 20000, true);  // longer than the row buffer
+    check_row_norm(true, float32, bfloat16, 2, 16385, true);
+    check_row_norm(false, float32, float32, 300, 640, true);  // shared by threads
+    check_row_norm(false, float32, float32, 4, 1, true);
   });
 }
 
-TEST(RowNorm, sum_and_result_may_replace_their_inputs) {
+TEST(RowNorm, weights_of_each_image) {
+  at_every_isa([&] {
+    check_row_norm(false, bfloat16, bfloat16, 6, 77, true, 2);
+    check_row_norm(true, float32, float32, 6, 77, true, 3);
+    check_row_norm(false, float32, bfloat16, 300, 640, true, 100);  // an image is shared by threads, and a thread has parts of two
+  });
+}
+
+TEST(RowNorm, the_result_may_replace_its_input) {
   at_every_isa([&] {
     for (int64_t channels : {100, 17000}) {
-      const Rows x = Rows(float32, 2, channels).random(1), residual = Rows(float32, 2, channels).random(2);
-      Rows a = x, b = residual, want(float32, 2, channels), sum(float32, 2, channels);
-      layer_norm({x.in(), residual.in(), sum.out(), 2, channels}, want.out());
-      layer_norm({a.in(), b.in(), b.out(), 2, channels}, a.out());  // y over x, sum over the residual
+      const Rows x = Rows(float32, 2, channels).random(1);
+      Rows a = x, want(float32, 2, channels);
+      layer_norm({x.in(), 2, channels}, want.out());
+      layer_norm({a.in(), 2, channels}, a.out());
       EXPECT_EQ(a.bytes, want.bytes);
-      EXPECT_EQ(b.bytes, sum.bytes);
     }
   });
 }
@@ -226,7 +225,7 @@ TEST(RowNorm, names_the_first_row_that_cannot_be_quantized) {
     std::vector<float> scale(400);
     x.set(390, 7, NAN);
     x.set(123, 319, INFINITY);
-    EXPECT_EQ(layer_norm({x.in(), {}, {}, 400, 320}, q.out(scale.data())), 123);
+    EXPECT_EQ(layer_norm({x.in(), 400, 320}, q.out(scale.data())), 123);
     EXPECT_EQ(quantize_rows(x.in(), 400, 320, q.out(scale.data())), 123);
     for (int64_t r = 0; r < 400; ++r) EXPECT_EQ(std::isnan(scale[static_cast<size_t>(r)]), r == 390 || r == 123);
     EXPECT_EQ(q.bytes[390 * 320], 0);

@@ -46,8 +46,6 @@ std::unique_ptr<BoundKernel> bind_group_norm(const KernelCall& call, const Buffe
 RowNorm row_norm_of(const KernelCall& call, const Buffers& buffers) {
   const int64_t heads = call.attrs->integer("heads", 1);
   return {.x = row_input(*call.in[0], buffers.in[0]),
-          .residual = {},
-          .sum = {},
           .rows = call.in[0]->rows(),
           .channels = call.in[0]->columns() / heads,
           .gamma = call.has(1) ? static_cast<const float*>(buffers.in[1]) : nullptr,
@@ -62,6 +60,13 @@ Rotation rotation_of(const KernelCall& call, size_t table, const Buffers& buffer
 std::unique_ptr<BoundKernel> bind_layer_norm(const KernelCall& call, const Buffers& buffers) {
   RowNorm norm = row_norm_of(call, buffers);
   if (call.has(2)) norm.beta = static_cast<const float*>(buffers.in[2]);
+  // What each image has of its own, or all share.
+  const auto stride = [&](size_t i) {
+    if (!call.has(i) || call.in[i]->shape.size() != 3) return int64_t{0};
+    norm.rows_per_image = call.in[0]->shape[1];
+    return call.in[i]->shape[0] == 1 ? int64_t{0} : call.in[i]->row_pitch();
+  };
+  norm.gamma_stride = stride(1), norm.beta_stride = stride(2);
   return bound([norm, y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
     if (layer_norm(norm, y) != kNoBadRow) bad.report();
   });

@@ -98,24 +98,16 @@ void scale_shift(const RowInput& x, int64_t rows, int64_t channels, const float*
   });
 }
 
-// Channels [c, c + n) of row r, the residual added, into the buffer; returns their sum.
+// Channels [c, c + n) of row r into the buffer; returns their sum.
 float load_row(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buffer) {
   float sum = 0;
-  with_type(norm.x.dtype, [&](auto x_type) {
-    using X = decltype(x_type);
+  with_type(norm.x.dtype, [&](auto type) {
+    using X = decltype(type);
     const auto* x = static_cast<const typename X::T*>(row_of(norm.x, r, c));
-    const auto keep = [&](VF v, int64_t i, auto lanes) {
+    sum = sum_span(n, [&](int64_t i, auto lanes) {
+      const VF v = X::load(x + i, lanes);
       Float32::store(v, buffer + i, lanes);
       return v;
-    };
-    if (norm.residual.data == nullptr) {
-      sum = sum_span(n, [&](int64_t i, auto lanes) { return keep(X::load(x + i, lanes), i, lanes); });
-      return;
-    }
-    with_type(norm.residual.dtype, [&](auto residual_type) {
-      using R = decltype(residual_type);
-      const auto* residual = static_cast<const typename R::T*>(row_of(norm.residual, r, c));
-      sum = sum_span(n, [&](int64_t i, auto lanes) { return keep(X::load(x + i, lanes) + R::load(residual + i, lanes), i, lanes); });
     });
   });
   return sum;
@@ -162,14 +154,8 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
   alignas(64) float buffer[kRowBuffer], normalized[kRowBuffer];
   const int64_t channels = norm.channels;
   const bool whole = channels <= kRowBuffer;
-  // y or sum may be the memory of x or of the residual. So the sum is written after everything that reads a row, unless the row is read again
-  // in pieces and each piece once: then just before y covers the piece.
-  const bool sum_early = !whole && !is_quantized(y);
   const auto reload = [&](int64_t r, int64_t c, int64_t n) {
     if (!whole) load_row(norm, r, c, n, buffer);
-  };
-  const auto write_sum = [&](int64_t r, int64_t c, int64_t n) {
-    if (norm.sum.data != nullptr) store_span(buffer, row_of(norm.sum, r, c), norm.sum.dtype, n);
   };
   const double share = 1.0 / static_cast<double>(channels);
   int64_t bad = kNoBadRow;
@@ -198,7 +184,6 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
       for (int64_t c = 0; c < channels; c += kRowBuffer) {
         const int64_t n = min64(kRowBuffer, channels - c);
         reload(r, c, n);
-        if (sum_early) write_sum(r, c, n);
         if (norm.rotation.table != nullptr) {
           normalize_span<Float32>(buffer, n, mean, factor, from(norm.gamma, c), from(norm.beta, c), normalized);
           rotate_span(normalized, norm.rotation.table + r % norm.rotation.tokens * channels + c, n, normalized);
@@ -211,11 +196,6 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
           normalize_span<Y>(buffer, n, mean, factor, from(norm.gamma, c), from(norm.beta, c), out);
         });
       }
-    }
-    for (int64_t c = 0; c < channels && !sum_early; c += kRowBuffer) {
-      const int64_t n = min64(kRowBuffer, channels - c);
-      reload(r, c, n);
-      write_sum(r, c, n);
     }
   }
   return bad;

@@ -119,10 +119,25 @@ void apply_rows(const GroupNorm& norm, Act act, const RowOutput& y, int64_t begi
   }
 }
 
+// Rows [begin, end), image by image where these have weights of their own.
+int64_t each_image(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end) {
+  if (norm.rows_per_image == 0) return norm_kernels().row_norm(norm, rms, y, begin, end);
+  int64_t bad = kNoBadRow;
+  while (begin < end) {
+    const int64_t image = begin / norm.rows_per_image, stop = std::min(end, (image + 1) * norm.rows_per_image);
+    RowNorm part = norm;
+    if (norm.gamma) part.gamma += image * norm.gamma_stride;
+    if (norm.beta) part.beta += image * norm.beta_stride;
+    const int64_t first = norm_kernels().row_norm(part, rms, y, begin, stop);
+    if (bad == kNoBadRow) bad = first;
+    begin = stop;
+  }
+  return bad;
+}
+
 // The rows of all heads, head by head: a thread's rows stay in its cache meanwhile.
 int64_t each_head(const RowNorm& norm, bool rms, const RowOutput& y) {
-  if (norm.heads == 1)
-    return split_rows(norm.rows, norm.channels, [&](int64_t begin, int64_t end) { return norm_kernels().row_norm(norm, rms, y, begin, end); });
+  if (norm.heads == 1) return split_rows(norm.rows, norm.channels, [&](int64_t begin, int64_t end) { return each_image(norm, rms, y, begin, end); });
   return split_rows(norm.rows, norm.heads * norm.channels, [&](int64_t begin, int64_t end) {
     RowNorm head = norm;
     for (int64_t h = 0; h < norm.heads; ++h) {
@@ -134,33 +149,6 @@ int64_t each_head(const RowNorm& norm, bool rms, const RowOutput& y) {
 }
 
 }  // namespace
-
-void group_norm_stats(const GroupNorm& norm, float* scale, float* shift) noexcept {
-  if (split_image(norm)) {
-    for (int64_t image = 0; image < norm.images; ++image) {
-      with_shared_moments(norm, image, [&](const auto& moments_of) {
-        affine_map(norm, 0, norm.channels, moments_of, scale + image * norm.channels, shift + image * norm.channels);
-      });
-    }
-    return;
-  }
-  const int64_t size = norm.channels / norm.groups;
-  GroupNorm one = norm;
-  one.channels = size;
-  one.groups = 1;
-  parallel_for(norm.images, grain_rows(norm.pixels * norm.channels), [&](int64_t begin, int64_t end) {
-    for (int64_t image = begin; image < end; ++image) {
-      group_moments(norm, image * norm.pixels, norm.pixels, [&](int64_t g, const Moments& m) {
-        GroupNorm group = one;
-        group.gamma = norm.gamma ? norm.gamma + g * size : nullptr;
-        group.beta = norm.beta ? norm.beta + g * size : nullptr;
-        const int64_t first = image * norm.channels + g * size;
-        affine_map(
-            group, 0, size, [&](int64_t) -> const Moments& { return m; }, scale + first, shift + first);
-      });
-    }
-  });
-}
 
 void group_norm(const GroupNorm& norm, Act act, const RowOutput& y) noexcept {
   if (norm.groups > kPartials) {
@@ -191,17 +179,6 @@ void group_norm(const GroupNorm& norm, Act act, const RowOutput& y) noexcept {
     for (int64_t image = begin; image < end; ++image) {
       group_moments(norm, image * norm.pixels, norm.pixels, [&](int64_t g, const Moments& m) { moments[g] = m; });
       apply_rows(norm, act, y, image * norm.pixels, (image + 1) * norm.pixels, [&](int64_t g) -> const Moments& { return moments[g]; });
-    }
-  });
-}
-
-void scale_shift(const RowInput& x, int64_t images, int64_t pixels, int64_t channels, const float* scale, const float* shift, Act act,
-                 const RowOutput& y) noexcept {
-  parallel_for(images * pixels, grain_rows(channels), [&](int64_t begin, int64_t end) {
-    while (begin < end) {
-      const int64_t image = begin / pixels, stop = std::min(end, (image + 1) * pixels);
-      norm_kernels().scale_shift(at_row(x, begin), stop - begin, channels, scale + image * channels, shift + image * channels, act, at_row(y, begin));
-      begin = stop;
     }
   });
 }

@@ -19,11 +19,6 @@ struct GroupNorm {
 
 // y = act((x - mean) / sqrt(variance + eps) * gamma + beta), the statistics per image and group. act: none or silu. y: a float dtype.
 void group_norm(const GroupNorm& norm, Act act, const RowOutput& y) noexcept;
-// The same norm as an affine map per image and channel, x * scale + shift, both [images, channels]: for a convolution that applies it.
-void group_norm_stats(const GroupNorm& norm, float* scale, float* shift) noexcept;
-// y = act(x * scale + shift) with [images, channels] arrays. act: none or silu. y: a float dtype.
-void scale_shift(const RowInput& x, int64_t images, int64_t pixels, int64_t channels, const float* scale, const float* shift, Act act,
-                 const RowOutput& y) noexcept;
 
 // Row r is turned by row r % tokens of the table [tokens, channels], pair after pair: (x0, x1) (cos, sin) -> (x0 cos - x1 sin, x1 cos + x0 sin).
 struct Rotation {
@@ -34,14 +29,14 @@ struct Rotation {
 // Norm of each row of [rows, channels].
 struct RowNorm {
   RowInput x;
-  RowInput residual;  // data null: none; else x + residual is normalised (the float32 sum, not `sum` after its rounding)
-  RowOutput sum;      // data null: not wanted; else x + residual goes here, in a float dtype
   int64_t rows = 0, channels = 0;
   const float* gamma = nullptr;  // [channels]; null: 1
   const float* beta = nullptr;   // [channels]; null: 0
   float eps = 1e-5f;
-  int64_t heads = 1;  // above 1: a row is so many parts of `channels` elements, each normalised as a row of its own; y is a float dtype, no sum
+  int64_t heads = 1;  // above 1: a row is so many parts of `channels` elements, each normalised as a row of its own; y is a float dtype
   Rotation rotation;  // of the result; y is a float dtype
+  // Above 0: every image of so many rows has a gamma and a beta of its own, so many floats behind those of the image before. One head.
+  int64_t rows_per_image = 0, gamma_stride = 0, beta_stride = 0;
 };
 
 // (v - mean) / sqrt(variance + eps) * gamma + beta. Return kNoBadRow or the lowest row that could not be quantised (see RowOutput).
