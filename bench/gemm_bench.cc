@@ -75,7 +75,8 @@ std::vector<Layer> layers() {
                         {"f32-w-f16", Compute::f32, float32, float16, float32}};
   std::vector<Layer> all;
   auto add = [&](const Kind& kind, const char* epilogue, const Shape& s, bool bias, bool residual, bool geglu) {
-    GemmSpec spec{.n = s.n, .k = s.k, .a = kind.a, .c = kind.c, .compute = kind.compute, .w = kind.w, .geglu = geglu};
+    GemmSpec spec{
+        .n = s.n, .k = s.k, .a = kind.a, .c = kind.c, .compute = kind.compute, .w = kind.w, .act = geglu ? Act::gelu : Act::none, .geglu = geglu};
     if (gemm_refuse(spec, isa())) return;
     const std::string title =
         std::string(kind.name) + " " + epilogue + " " + std::to_string(s.m) + "x" + std::to_string(s.k) + "x" + std::to_string(s.n);

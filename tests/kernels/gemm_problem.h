@@ -154,7 +154,7 @@ inline std::string describe(const Case& c, Isa level) {
   return std::string(isa_name(level)) + " m" + std::to_string(c.m) + " n" + std::to_string(s.n) + " k" + std::to_string(s.k) + " " +
          computes[static_cast<int>(s.compute)] + " a=" + std::string(dtype_name(s.a)) + " w=" + std::string(dtype_name(s.w)) + " given " +
          std::string(dtype_name(c.w_given)) + " c=" + std::string(dtype_name(s.c)) + " act" + std::to_string(static_cast<int>(s.act)) +
-         (s.geglu ? " geglu" : "");
+         (s.geglu ? " geglu" : "") + (s.rows_per_gate ? " gate of " + std::to_string(s.rows_per_gate) : "");
 }
 
 // W as the GEMM stores it at this level, from its documented rule; for int16_dynamic, whose rounding product() bounds, as it is given.
@@ -202,6 +202,7 @@ class Layer {
         residual_(s_.c, (c.m - 1) * ldr_ + columns_),
         bias_(float32, s_.n),
         a_scale_(float32, c.m),
+        gate_(float32, gates() * (columns_ + 4)),
         packed_(gemm_packed_bytes(s_)) {
     std::mt19937 random(static_cast<unsigned>(c.m * 131 + s_.n * 17 + s_.k));
     std::normal_distribution<double> normal;
@@ -212,6 +213,7 @@ class Layer {
     for (int64_t i = 0; i < w_.size; ++i) w_.set(i, c.w_given == DType::int8 ? bytes(random) : some(spread));
     for (int64_t i = 0; i < s_.n; ++i) bias_.set(i, normal(random));
     for (int64_t i = 0; i < residual_.size; ++i) residual_.set(i, normal(random));
+    for (int64_t i = 0; i < gate_.size; ++i) gate_.set(i, normal(random));
     for (int64_t i = 0; i < c.m; ++i) a_scale_.set(i, 0.01 + 0.001 * static_cast<double>(i % 7));
     gemm_pack(s_, w_.data(), c.w_given, packed_.p);
   }
@@ -228,6 +230,7 @@ class Layer {
     if (quantized_a()) call.a_scale = static_cast<float*>(a_scale_.data());
     if (c_.bias) call.epilogue.bias = static_cast<float*>(bias_.data());
     if (c_.residual) call.epilogue.residual = c_.in_place ? c.data() : residual_.data(), call.epilogue.residual_stride = ldr_;
+    if (s_.rows_per_gate) call.epilogue.gate = static_cast<float*>(gate_.data()), call.epilogue.gate_stride = columns_ + 4;
     EXPECT_EQ(gemm(s_, call), -1);
     return c;
   }
@@ -281,6 +284,7 @@ class Layer {
   };
 
   bool quantized_a() const { return !is_floating(s_.a); }
+  int64_t gates() const { return s_.rows_per_gate ? (c_.m + s_.rows_per_gate - 1) / s_.rows_per_gate : 0; }
   int zero_point() const { return s_.a == DType::uint8 ? 128 : 0; }
 
   // One product with its bias, before the activation.
@@ -310,11 +314,16 @@ class Layer {
 
   Value expected(const std::vector<double>& row, const std::vector<double>& stored, int64_t i, int64_t j) const {
     const Value v = product(row, stored, i, j);
-    double y = activate(s_.act, v.x), error = kSlope * v.error + activation_error(s_.act, v.x, y);
+    const Act act = s_.geglu ? Act::none : s_.act;
+    double y = activate(act, v.x), error = kSlope * v.error + activation_error(act, v.x, y);
     if (s_.geglu) {
       const Value gate = product(row, stored, i, s_.n / 2 + j);
-      const double g = activate(Act::gelu, gate.x), g_error = kSlope * gate.error + activation_error(Act::gelu, gate.x, g);
+      const double g = activate(s_.act, gate.x), g_error = kSlope * gate.error + activation_error(s_.act, gate.x, g);
       y = v.x * g, error = v.error * (std::fabs(g) + g_error) + std::fabs(v.x) * g_error + kF32 * std::fabs(y);
+    }
+    if (s_.rows_per_gate) {
+      const double gate = gate_[i / s_.rows_per_gate * (columns_ + 4) + j];
+      y *= gate, error = std::fabs(gate) * error + 4 * kF32 * std::fabs(gate) * (std::fabs(v.x) + (c_.bias ? std::fabs(bias_[j]) : 0));
     }
     if (c_.residual) {
       const double residual = residual_[i * ldr_ + j];
@@ -326,7 +335,7 @@ class Layer {
   Case c_;
   GemmSpec s_;
   int64_t columns_, lda_, ldc_, ldr_;
-  Buffer a_, w_, residual_, bias_, a_scale_;
+  Buffer a_, w_, residual_, bias_, a_scale_, gate_;
   Aligned packed_;
 };
 

@@ -33,7 +33,7 @@ TEST_P(Strassen, KeepsWholeNumbers) {
       for (DType w : {float32, bfloat16, float16, DType::float8_e4m3, DType::int8}) {
         for (bool geglu : {false, true}) {
           GemmSpec spec = make(128, 96, compute, a, w, a == float16 ? float32 : bfloat16);
-          spec.geglu = geglu;
+          spec.geglu = geglu, spec.act = geglu ? Act::gelu : Act::none;
           if (gemm_refuse(spec, isa()) || refuses(spec)) continue;
           ++accepted;
           equals_plain({.spec = spec, .m = 137, .bias = true, .residual = true, .whole = true});
@@ -49,11 +49,17 @@ TEST_P(Strassen, KeepsWholeNumbers) {
 TEST_P(Strassen, KeepsIntegersOf16Bits) {
   for (bool geglu : {false, true}) {
     GemmSpec spec = make(128, 512, Compute::int16_dynamic, bfloat16, bfloat16, float32);
-    spec.geglu = geglu;
+    spec.geglu = geglu, spec.act = geglu ? Act::gelu : Act::none;
     equals_plain({.spec = spec, .m = 140, .w_given = bfloat16, .bias = true});
     // Whole numbers up to 3: every step is one of the largest.
     equals_plain({.spec = make(64, 2560, Compute::int16_dynamic, float16, float32, float32), .m = 129, .whole = true});
   }
+}
+
+TEST_P(Strassen, GatesOfImages) {
+  GemmSpec spec = make(128, 96, Compute::f32, float32, float32, float32);
+  spec.rows_per_gate = 50;
+  equals_plain({.spec = spec, .m = 150, .bias = true, .residual = true, .whole = true});
 }
 
 TEST_P(Strassen, EveryNumberOfRows) {

@@ -86,9 +86,17 @@ TEST_P(Gemm, EveryEpilogue) {
           x.spec.act = static_cast<Act>(act);
           check(x);
         }
-        x.spec.act = Act::none, x.spec.geglu = true;
-        for (int64_t n : {2, 50, 64}) {
-          x.spec.n = n;
+        x.spec.geglu = true;
+        for (Act act : {Act::gelu, Act::gelu_tanh, Act::silu}) {
+          x.spec.act = act;
+          for (int64_t n : {2, 50, 64}) {
+            x.spec.n = n;
+            check(x);
+          }
+        }
+        x.spec = make(50, 40, compute, float32, w, c);
+        for (int64_t rows : {18, 5}) {  // for all; a register tile has rows of several
+          x.spec.rows_per_gate = rows;
           check(x);
         }
         if (HasFatalFailure()) return;
@@ -109,7 +117,7 @@ TEST_P(Gemm, EveryBlocking) {
   for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic, Compute::int16_dynamic}) {
     for (DType w : {float32, bfloat16, DType::float8_e4m3, DType::int8}) {
       GemmSpec spec = make(132, compute == Compute::bf16x3 ? 90 : 410, compute, compute == Compute::bf16 ? bfloat16 : float32, w, float32);
-      spec.geglu = w == bfloat16;
+      spec.geglu = w == bfloat16, spec.act = spec.geglu ? Act::gelu : Act::none;
       if (gemm_refuse(spec, isa())) continue;
       check_blockings({.spec = spec, .m = 61, .bias = true}, blockings);
       if (HasFatalFailure()) return;
@@ -264,10 +272,12 @@ TEST(GemmRefuse, SaysWhy) {
   EXPECT_EQ(refused(good), "");
   EXPECT_EQ(refused(good, Isa::baseline), "needs AVX2 and FMA");
   GemmSpec spec = good;
-  spec.n = 7, spec.geglu = true;
+  spec.n = 7, spec.geglu = true, spec.act = Act::gelu;
   EXPECT_EQ(refused(spec), "GEGLU needs an even number of weight rows");
-  spec = good, spec.geglu = true, spec.act = Act::silu;
-  EXPECT_EQ(refused(spec), "GEGLU is an activation already");
+  spec = good, spec.geglu = true, spec.act = Act::relu;
+  EXPECT_EQ(refused(spec), "gates by gelu, gelu_tanh or silu alone");
+  spec = good, spec.act = Act::silu, spec.rows_per_gate = 4;
+  EXPECT_EQ(refused(spec), "has a gate or an activation, not both");
   spec = good, spec.c = DType::int8;
   EXPECT_EQ(refused(spec), "writes float32, bfloat16 or float16, not int8");
   spec = good, spec.w = float32;

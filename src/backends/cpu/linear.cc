@@ -15,7 +15,7 @@ enum class Way {
 };
 
 constexpr std::string_view kStrassen = "strassen";
-constexpr size_t kScale = 4;  // of a weight that the checkpoint stores in 8 bits
+constexpr size_t kScale = 4, kGate = 5;  // the scale of a weight that the checkpoint stores in 8 bits
 
 Compute compute_of(const KernelCall& call, Isa level) {
   if (call.attrs->text("compute") == "int8_dynamic") return Compute::int8_dynamic;
@@ -44,6 +44,8 @@ GemmSpec spec_of(Way way, const KernelCall& call, Isa level) {
   spec.w = storage_of(call, spec.compute);
   spec.act = act_of(call.attrs->text("act"));
   spec.geglu = call.op == Op::geglu_linear;
+  if (spec.geglu && spec.act == Act::none) spec.act = Act::gelu;
+  if (call.has(kGate)) spec.rows_per_gate = call.in[0]->rows() / call.in[kGate]->shape[0];
   spec.separate_epilogue = call.attrs->text("epilogue") == "separate";
   spec.separate_decode = call.attrs->text("decode") == "separate";
   if (way == Way::int16) spec.compute = Compute::int16_dynamic;
@@ -95,6 +97,7 @@ class GemmOffer final : public Offer {
         threads_(target.threads),
         ldc_(call.out.row_pitch()),
         residual_stride_(call.has(3) ? call.in[3]->row_pitch() : 0),
+        gate_stride_(call.has(kGate) ? call.in[kGate]->row_pitch() : 0),
         gemm_(spec, x_.rows(), level_, threads_, blocking_of(call.tuning)) {
     workspace_bytes = gemm_.workspace_bytes();
     // What Strassen's algorithm reads is packed as for the plain product.
@@ -124,6 +127,7 @@ class GemmOffer final : public Offer {
     }
     if (buffers.in.size() > 2) g.epilogue.bias = static_cast<const float*>(buffers.in[2]);
     if (buffers.in.size() > 3) g.epilogue.residual = buffers.in[3], g.epilogue.residual_stride = residual_stride_;
+    if (buffers.in.size() > kGate) g.epilogue.gate = static_cast<const float*>(buffers.in[kGate]), g.epilogue.gate_stride = gate_stride_;
     return bound([gemm = gemm_, g, bad = buffers.bad_value](Stream& stream) mutable {
       g.stop = &stream.stop;
       if (gemm.run(g) != kNoBadRow) bad.report();
@@ -157,7 +161,7 @@ class GemmOffer final : public Offer {
   const DType weight_;
   const Isa level_;
   const int threads_;
-  const int64_t ldc_, residual_stride_;
+  const int64_t ldc_, residual_stride_, gate_stride_;
   const Gemm gemm_;
 };
 
@@ -169,6 +173,7 @@ Answer ask(Way way, const KernelCall& call, const Target& target) {
     return "the weight's scales are not float32 constants";
   if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
   if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
+  if (call.has(kGate) && call.in[kGate]->dtype != DType::float32) return "the gate is not float32";
   const Isa level = level_of(target);
   const GemmSpec spec = spec_of(way, call, level);
   if (Refusal reason = gemm_refuse(spec, level)) return *reason;

@@ -83,6 +83,7 @@ WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int
   WorkspaceLayout layout{};
   if (plan.quantize_a) layout.quantized = round_up(m * plan.quantized_stride(), 64), layout.scales = round_up(m * 4, 64);
   if (plan.decode_first) layout.decoded = round_up(plan.panels * plan.used_part(), 64);
+  if (spec.rows_per_gate > 0) layout.gates = round_up(div_up(m, spec.rows_per_gate) * 2 * plan.padded_n() * 4, 64);
   if (spec.separate_epilogue) layout.all_sums = RowTiles(m, plan.tile_rows).count * plan.panels * tile_bytes;
   if (spec.uses_strassen(m)) {
     // A's sums, in equal parts that stay in a shared cache, but of enough rows to be worth the sums of W.

@@ -119,7 +119,7 @@ void epilogue(const EpilogueArgs& e, const float* tile, int64_t row, int rows, i
       v = {fma(v.first, scale.first, shift.first), fma(v.second, scale.second, shift.second)};
     }
     if constexpr (kGeglu) {
-      v.first = mul(v.first, gelu(v.second));
+      v.first = mul(v.first, activate<kAct>(v.second));
     } else {
       v = {activate<kAct>(v.first), activate<kAct>(v.second)};
     }

@@ -104,7 +104,7 @@ void Run::task(int64_t index, int64_t after, char* scratch) const {
         const char* b = plan.decodes() ? decoded : weights(p, b_part, u0);
         tile[rows](from, blocking.pack_a ? layout.a_stride : lda, units, b, sum, u0 > 0 || i > 0, ahead(t, p));
       }
-      if (last && !all_sums) finish(epilogue, sum, row, rows, p);
+      if (last && !all_sums) finish_tile(sum, row, rows, p);
     };
     if (blocking.tile_outer) {
       for (int64_t t = t0; t < t1; ++t) {
@@ -153,11 +153,37 @@ void finish_all(const Run& run) {
   parallel_for(run.tiles.count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       for (int64_t p = 0; p < run.plan.panels; ++p)
-        run.finish(run.epilogue, run.all_sums + (t * run.plan.panels + p) * tile_floats, run.tiles.first(t), run.tiles.rows(t), p);
+        run.finish_tile(run.all_sums + (t * run.plan.panels + p) * tile_floats, run.tiles.first(t), run.tiles.rows(t), p);
   });
 }
 
+// A gate is a factor of a column's scale and bias: (sum * scale + bias) * gate.
+void fold_gates(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const EpilogueArgs& args, const Epilogue& epilogue, float* to) {
+  for (int64_t row = 0; row < m; row += spec.rows_per_gate, to += 2 * plan.padded_n()) {
+    const float* gate = epilogue.gate + row / spec.rows_per_gate * epilogue.gate_stride;
+    float *scale = to, *bias = to + plan.padded_n();
+    for (int64_t j = 0; j < spec.n; ++j) {
+      scale[j] = (args.w_scale ? args.w_scale[j] : 1.f) * gate[j];
+      bias[j] = args.bias ? args.bias[j] * gate[j] : 0.f;
+    }
+    std::fill(scale + spec.n, bias, 0.f);
+  }
+}
+
 }  // namespace
+
+void gemm_detail::Problem::finish_tile(const float* sums, int64_t row, int rows, int64_t panel) const {
+  if (!gated) return finish(epilogue, sums, row, rows, panel);
+  for (const int64_t end = row + rows; row < end;) {
+    const int64_t gate = row / spec.rows_per_gate, stop = std::min(end, (gate + 1) * spec.rows_per_gate);
+    EpilogueArgs args = epilogue;
+    args.w_scale = gated + gate * 2 * plan.padded_n();
+    args.bias = args.w_scale + plan.padded_n();
+    finish(args, sums, row, static_cast<int>(stop - row), panel);
+    sums += (stop - row) * plan.level->panel;
+    row = stop;
+  }
+}
 
 Gemm::Gemm(const GemmSpec& spec, int64_t m, Isa level, int threads, const GemmBlocking& blocking)
     : planned_(std::make_shared<PlannedGemm>(spec, m, level, threads, blocking)) {}
@@ -201,8 +227,13 @@ int64_t Gemm::run(const GemmCall& call) const noexcept {
                           plan.has_scale ? reinterpret_cast<const float*>(packed) : nullptr,
                           plan.has_offset ? reinterpret_cast<const int32_t*>(packed + plan.offset_at()) : nullptr,
                           a_scale};
-  Problem problem{plan, spec, m, a, lda, panels, args, nullptr, plan.level->tile[static_cast<int>(plan.unit)]};
-  problem.finish = plan.level->epilogue[spec.integers()][spec.geglu ? kActs : static_cast<int>(spec.act)];
+  float* gated = nullptr;
+  if (spec.rows_per_gate > 0) {
+    gated = reinterpret_cast<float*>(workspace + layout.quantized + layout.scales + layout.decoded);
+    fold_gates(plan, spec, m, args, e, gated);
+  }
+  Problem problem{plan, spec, m, a, lda, panels, args, nullptr, plan.level->tile[static_cast<int>(plan.unit)], gated};
+  problem.finish = (spec.geglu ? plan.level->gated : plan.level->epilogue)[spec.integers()][static_cast<int>(spec.act)];
   if (spec.uses_strassen(m)) {
     strassen_gemm(problem, *planned_, workspace, call.stop);
     return bad_row;

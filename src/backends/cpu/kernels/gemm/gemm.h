@@ -1,7 +1,7 @@
 // The linear layer on a CPU: C[m, columns] = epilogue(A[m, k] x W[n, k]^T), with W packed once and everything that follows the product done while
 // the result is still in the first cache.
 //
-// Order of the epilogue: c = act(product * scales + bias) + residual; with geglu: c = value * gelu(gate) + residual.
+// Order of the epilogue: c = act(product * scales + bias) * gate + residual; with geglu: c = value * act(gate) + residual.
 // The sums run in float32 (int32 for int8_dynamic and int16_dynamic); the result is rounded to `c` once, at the end.
 #pragma once
 
@@ -45,8 +45,10 @@ struct GemmSpec {
   // int16_dynamic it is stored as int16 with a scale per output channel, and this is not read.
   DType w = bfloat16;
   Act act = Act::none;
-  // W's rows are [value: n/2 | gate: n/2], as Diffusers' GEGLU has them ("hidden, gate = chunk(2)"); C has n/2 columns.
+  // W's rows are [value: n/2 | gate: n/2], as Diffusers' GEGLU has them ("hidden, gate = chunk(2)"); C has n/2 columns. act: gelu, gelu_tanh or silu.
   bool geglu = false;
+  // Above 0: Epilogue::gate is given, a vector for so many rows of C each. Without act and geglu.
+  int64_t rows_per_gate = 0;
   // For measuring what fusion gains: all of W is decoded before the product, all sums are stored before the epilogue.
   bool separate_decode = false, separate_epilogue = false;
   // By Strassen's algorithm (gemm/strassen.h), from kStrassenRows rows of A on; below, W's sums cost what the products save. An eighth less products,
@@ -63,6 +65,8 @@ struct Epilogue {
   const float* bias = nullptr;     // [n], in the order of W's rows
   const void* residual = nullptr;  // [m, columns] of dtype c; may be C itself
   int64_t residual_stride = 0;     // elements between two rows
+  const float* gate = nullptr;     // [m / rows_per_gate, columns]
+  int64_t gate_stride = 0;         // elements between two of them
 };
 
 // The loop nest (of Strassen's algorithm only the first three). A tile is the rows that one register tile covers (14 with AVX-512, 6 with AVX2, one

@@ -108,8 +108,8 @@ struct Level {
   CombineFn combine[kElems][kElems];
   InterleaveFn interleave;
   AddProductFn add_product[2][kMaxTileRows + 1];  // [int32 sums][rows]
-  // [int32 sums][Act, or kActs for geglu]
-  EpilogueFn epilogue[2][kActs + 1];
+  // [int32 sums][Act]; gated: value * act(gate), null but for the activations that have it.
+  EpilogueFn epilogue[2][kActs], gated[2][kActs];
   // Around all register tiles that a thread does; null where nothing needs it.
   void (*enter)();
   void (*leave)();

@@ -38,7 +38,10 @@ constexpr void add_unit(Level& level) {
 template <bool kInt, int... kAct>
 constexpr void fill_epilogues(Level& level, std::integer_sequence<int, kAct...>) {
   ((level.epilogue[kInt][kAct] = epilogue<kInt, static_cast<Act>(kAct), false>), ...);
-  level.epilogue[kInt][kActs] = epilogue<kInt, Act::none, true>;
+  const auto gate = [&](Act act, EpilogueFn function) { level.gated[kInt][static_cast<int>(act)] = function; };
+  gate(Act::gelu, epilogue<kInt, Act::gelu, true>);
+  gate(Act::gelu_tanh, epilogue<kInt, Act::gelu_tanh, true>);
+  gate(Act::silu, epilogue<kInt, Act::silu, true>);
 }
 
 constexpr Level common_level() {

@@ -84,7 +84,8 @@ std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
   if (quantized_a && spec.compute != Compute::int8_dynamic) return "takes a quantised A only with int8_dynamic";
   if (!quantized_a && !is_activation(spec.a)) return "reads float32, bfloat16, float16 or quantised activations, not " + name(spec.a);
   if (spec.geglu && spec.n % 2 != 0) return "GEGLU needs an even number of weight rows";
-  if (spec.geglu && spec.act != Act::none) return "GEGLU is an activation already";
+  if (spec.geglu && spec.act != Act::gelu && spec.act != Act::gelu_tanh && spec.act != Act::silu) return "gates by gelu, gelu_tanh or silu alone";
+  if (spec.rows_per_gate > 0 && (spec.geglu || spec.act != Act::none)) return "has a gate or an activation, not both";
   switch (spec.compute) {
     case Compute::int8_dynamic:
       if (spec.w != DType::int8) return "int8_dynamic needs int8 weights, not " + name(spec.w);

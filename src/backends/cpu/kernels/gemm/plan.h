@@ -64,10 +64,10 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
 
 // Where things lie in the workspace, in bytes; all multiples of 64.
 struct WorkspaceLayout {
-  int64_t quantized, scales, decoded, all_sums, strassen_a;  // sizes of the parts shared by the threads
-  int64_t sums, a, b;                                        // sizes of each thread's parts
-  int64_t a_stride;                                          // bytes between two rows of the packed A
-  int64_t shared() const { return quantized + scales + decoded + all_sums + strassen_a; }
+  int64_t quantized, scales, decoded, gates, all_sums, strassen_a;  // sizes of the parts shared by the threads
+  int64_t sums, a, b;                                               // sizes of each thread's parts
+  int64_t a_stride;                                                 // bytes between two rows of the packed A
+  int64_t shared() const { return quantized + scales + decoded + gates + all_sums + strassen_a; }
   int64_t per_thread() const { return sums + a + b; }
 };
 WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const Blocking& blocking);
@@ -101,6 +101,10 @@ struct Problem {
   EpilogueArgs epilogue;
   EpilogueFn finish;
   const TileFn* tile;
+  const float* gated;  // for each gate its scales and biases, [2][padded n], in place of the epilogue's; null: there is none
+
+  // The epilogue of a register tile, gate by gate.
+  void finish_tile(const float* sums, int64_t row, int rows, int64_t panel) const;
 };
 
 }  // namespace vivace::cpu::gemm_detail

@@ -107,7 +107,7 @@ void Run::multiply(const Area& area, int64_t a_first, int64_t a_pairs, const cha
     for (int64_t j = area.column0; j < area.column1; ++j)
       for (int block = 0; block < 4; ++block, c += tile_floats()) {
         const int64_t tile = g * 2 + block / 2;
-        finish(epilogue, c, tiles.first(tile), tiles.rows(tile), j * 2 + block % 2);
+        finish_tile(c, tiles.first(tile), tiles.rows(tile), j * 2 + block % 2);
       }
 }
 
