@@ -15,7 +15,8 @@ struct Target {
   // Narrower products that are faster than float32's; of int16 where they are no slower than bfloat16's either.
   bool bfloat16_products = false, int16_products = false, int8_products = false;
   // What its kernels take into one trip, so that passes make such nodes.
-  bool epilogues = false;                      // linears and convolutions what follows them, norms their activation
+  bool epilogues = false;                      // linears and convolutions what follows them, norms their activation, scale and shift
+  bool gates = false;                          // linears what multiplies them: the other half of their rows, a vector of each image
   bool quantized_rows = false;                 // norms and gates write rows of 8 bits
   int tile_inputs = 0, tile_instructions = 0;  // of a chain of elementwise ops at most; 0: none
 };

@@ -26,13 +26,14 @@ Value linear(Builder& b, const Node& n, const Inputs& in) {
   if (const Value scale = input(in, 4)) w = b.mul(w, b.reshape(scale, {-1, 1}));
   Value y = b.emit(Op::matmul, {f32(b, in[0]), w}, {{"transpose_b", int64_t{1}}});
   if (input(in, 2)) y = b.add(y, f32(b, in[2]));
-  y = b.activation(y, n.attrs.text("act"));
+  if (n.op == Op::linear) y = b.activation(y, n.attrs.text("act"));
+  if (input(in, 5)) y = b.mul(y, f32(b, in[5]));
   return input(in, 3) ? b.add(y, f32(b, in[3])) : y;
 }
 
-Value geglu(Builder& b, Value x) {
+Value geglu(Builder& b, Value x, const std::string& act) {
   const int64_t half = b.channels(x) / 2;
-  return b.mul(b.slice(x, -1, 0, half), b.activation(b.slice(x, -1, half, 2 * half), "gelu"));
+  return b.mul(b.slice(x, -1, 0, half), b.activation(b.slice(x, -1, half, 2 * half), act.empty() ? "gelu" : act));
 }
 
 Value group_norm(Builder& b, Value x, Value weight, Value bias, const Attrs& attrs) {
@@ -83,8 +84,13 @@ Value rotary(Builder& b, Value x, Value table, int64_t heads) {
 Value layer_norm(Builder& b, const Node& n, const Inputs& in) {
   const Value x = split_heads(b, f32(b, in[0]), n.attrs.integer("heads", 1));
   Value y = normalized(b, x, last_axis(b, x), n.attrs.real("eps"));
-  if (input(in, 1)) y = b.mul(y, f32(b, in[1]));
-  if (input(in, 2)) y = b.add(y, f32(b, in[2]));
+  // x is [.., heads, D] here, what an image has of its own [N, 1, D].
+  const auto spread = [&](Value v) {
+    const Shape s = b.shape(v);
+    return s.size() == 1 ? f32(b, v) : b.reshape(f32(b, v), {s[0], 1, 1, s[2]});
+  };
+  if (input(in, 1)) y = b.mul(y, spread(in[1]));
+  if (input(in, 2)) y = b.add(y, spread(in[2]));
   return b.reshape(y, b.shape(in[0]));
 }
 
@@ -113,10 +119,10 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
       y = linear(b, n, in);
       break;
     case Op::geglu_linear:
-      y = geglu(b, linear(b, n, in));
+      y = geglu(b, linear(b, n, in), n.attrs.text("act"));
       break;
     case Op::geglu:
-      y = geglu(b, f32(b, in[0]));
+      y = geglu(b, f32(b, in[0]), "");
       break;
     case Op::quantize_rows:
       y = f32(b, in[0]);

@@ -137,13 +137,20 @@ struct Rule {
   void require_affine() const {
     require(!shape(0).empty() && shape(1) == Shape{shape(0).back()} && shape(2) == shape(1), "weight and bias [C] are needed");
   }
-  // A norm of each of the row's heads; weights, where there are any, of one head.
+  // A vector of features for each image of [N, T, C], or one for all.
+  bool is_of_images(const Shape& vector, const Shape& images) const {
+    return vector.size() == 3 && images.size() == 3 && (vector[0] == 1 || vector[0] == images[0]) && vector[1] == 1 && vector[2] == images[2];
+  }
+  // A norm of each of the row's heads; weights, where there are any, of one head, or of each image.
   TensorType row_norm() const {
     const int64_t heads = attrs.integer("heads", 1);
     require(!shape(0).empty() && heads > 0 && shape(0).back() % heads == 0, "the heads do not divide the features");
     const Shape one{shape(0).back() / heads};
-    require(!has(1) || shape(1) == one, "a weight for each feature of a head is needed");
-    if (op == Op::layer_norm) require(!has(2) || shape(2) == one, "a bias for each feature of a head is needed");
+    const auto fits = [&](size_t i) {
+      return !has(i) || shape(i) == one || (op == Op::layer_norm && heads == 1 && is_of_images(shape(i), shape(0)));
+    };
+    require(fits(1), "a weight for each feature of a head is needed");
+    if (op == Op::layer_norm) require(fits(2), "a bias for each feature of a head is needed");
     if (op == Op::rms_norm && has(2)) require_rotary(shape(2));
     require(heads == 1 || !attrs.integer("quantize"), "a row of several heads can't be quantised");
     return maybe_quantized(in(0));
@@ -167,6 +174,7 @@ struct Rule {
     s.back() = shape(1)[0] / parts;
     require(!has(2) || shape(2) == Shape{shape(1)[0]}, "the bias has another shape");
     if (has(3)) require(shape(3) == s, "the residual has another shape");
+    if (has(5)) require(is_of_images(shape(5), s), "a gate for each feature of an image is needed");
     return {quantized ? parse_dtype(attrs.text("to")) : in(0).dtype, s};
   }
   // The same rows, quantised where the op says so.

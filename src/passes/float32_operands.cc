@@ -12,7 +12,7 @@ struct Row {
   std::array<int, 3> inputs;
 };
 constexpr Row kRows[] = {
-    {Op::linear, {2, -1, -1}},    {Op::geglu_linear, {2, -1, -1}}, {Op::conv2d, {2, 3, -1}},    {Op::upsample_conv2d, {2, -1, -1}},
+    {Op::linear, {2, 5, -1}},     {Op::geglu_linear, {2, -1, -1}}, {Op::conv2d, {2, 3, -1}},    {Op::upsample_conv2d, {2, -1, -1}},
     {Op::group_norm, {1, 2, -1}}, {Op::layer_norm, {1, 2, -1}},    {Op::rms_norm, {1, -1, -1}},
 };
 

@@ -5,11 +5,11 @@
 namespace vivace {
 namespace {
 
-constexpr size_t kLinearResidual = 3, kImageBias = 3, kConvResidual = 4;
+constexpr size_t kLinearResidual = 3, kGate = 5, kImageBias = 3, kConvResidual = 4;
 
 class EpilogueFusion {
  public:
-  explicit EpilogueFusion(Graph& graph) : graph_(graph), counts_(graph.use_counts()) {}
+  EpilogueFusion(Graph& graph, const Target& target) : graph_(graph), target_(target), counts_(graph.use_counts()) {}
 
   void run() {
     // One sweep in order is enough: a fused node is looked at again by what follows it.
@@ -17,6 +17,7 @@ class EpilogueFusion {
     for (NodeId id = 0; id < count; ++id) {
       const Op op = graph_[id].op;
       if (op == Op::silu || op == Op::gelu || op == Op::gelu_tanh || op == Op::quick_gelu || op == Op::relu) fuse_activation(id);
+      if (op == Op::mul && target_.gates) fuse_gate(id);
       if (op == Op::add) fuse_add(id);
     }
     graph_.normalize();
@@ -24,7 +25,9 @@ class EpilogueFusion {
 
  private:
   bool only_reader_is_next(NodeId id) const { return id != kNone && counts_[static_cast<size_t>(id)] == 1; }
-  bool is_bare(const Node& n) const { return !n.attrs.has("act") && input_or_none(n, residual_slot(n.op)) == kNone; }
+  bool is_bare(const Node& n) const {
+    return !n.attrs.has("act") && input_or_none(n, residual_slot(n.op)) == kNone && (n.op != Op::linear || input_or_none(n, kGate) == kNone);
+  }
   static size_t residual_slot(Op op) { return op == Op::linear ? kLinearResidual : kConvResidual; }
   static bool has_epilogue(Op op) { return op == Op::linear || op == Op::conv2d; }
 
@@ -40,6 +43,19 @@ class EpilogueFusion {
     const std::string act(op_name(graph_[id].op));
     take_over(graph_[id], producer);
     graph_[id].attrs.set("act", act);
+  }
+
+  // linear * gate, a vector for each image.
+  void fuse_gate(NodeId id) {
+    for (size_t side : {0, 1}) {
+      const NodeId from = graph_[id].inputs[side], gate = graph_[id].inputs[1 - side];
+      if (!only_reader_is_next(from) || graph_[from].op != Op::linear || !is_bare(graph_[from])) continue;
+      if (!is_of_images(graph_[gate].shape, graph_[from].shape) || graph_[gate].dtype != graph_[from].dtype) continue;
+      const Node linear = graph_[from];
+      take_over(graph_[id], linear);
+      set_input(graph_[id], kGate, gate);
+      return;
+    }
   }
 
   void fuse_add(NodeId id) {
@@ -115,13 +131,14 @@ class EpilogueFusion {
   }
 
   Graph& graph_;
+  const Target& target_;
   std::vector<int> counts_;
 };
 
 }  // namespace
 
 void fuse_epilogues(Graph& graph, const Target& target) {
-  if (target.epilogues) EpilogueFusion(graph).run();
+  if (target.epilogues) EpilogueFusion(graph, target).run();
 }
 
 }  // namespace vivace

@@ -4,7 +4,7 @@
 namespace vivace {
 
 void fuse_geglu(Graph& graph, const Target& target) {
-  if (!target.epilogues) return;
+  if (!target.gates) return;
   const auto counts = graph.use_counts();
   for (Node& node : graph.nodes) {
     if (node.op != Op::geglu || !is_only_for_its_reader(graph, counts, node.inputs[0], Op::linear)) continue;

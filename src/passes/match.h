@@ -15,6 +15,11 @@ inline bool is_only_for_its_reader(const Graph& graph, const std::vector<int>& u
 
 inline NodeId input_or_none(const Node& node, size_t i) { return i < node.inputs.size() ? node.inputs[i] : kNone; }
 
+// One vector of features for each image of [N, tokens, C], or for all of them.
+inline bool is_of_images(const Shape& vector, const Shape& images) {
+  return images.size() == 3 && vector.size() == 3 && (vector[0] == 1 || vector[0] == images[0]) && vector[1] == 1 && vector[2] == images[2];
+}
+
 // Sets input i, with absent ones before it where needed.
 inline void set_input(Node& node, size_t i, NodeId value) {
   if (node.inputs.size() <= i) node.inputs.resize(i + 1, kNone);

@@ -29,6 +29,11 @@ void schedule_time_embedding(Graph& graph);
 void fuse_norm_activation(Graph& graph, const Target& target);
 // geglu(linear(x)): the gate in the GEMM's epilogue; the wide activation is never stored. Before fuse_epilogues.
 void fuse_geglu(Graph& graph, const Target& target);
+// act(linear(x)) * linear(x) of a gelu, gelu_tanh or silu becomes geglu_linear, with both weights in one. After fuse_projections; before
+// fuse_epilogues.
+void fuse_gated_linears(Graph& graph, const Target& target);
+// layer_norm(x) * scale + shift with vectors of each image: adaLN in one trip, which can be quantised in the same. Before fuse_elementwise.
+void fuse_modulation(Graph& graph, const Target& target);
 // A 3x3 convolution of a doubled image becomes upsample_conv2d, which has kernels with less arithmetic. Before fuse_epilogues.
 void fuse_upsample_convolution(Graph& graph);
 // Linears that options.quantize names, by their scope, get the arithmetic and the weight storage asked for. Before fuse_projections, which joins
@@ -38,7 +43,8 @@ void quantize(Graph& graph, const CompileOptions& options);
 // readers. After the passes that look
 // for linears or for what comes before them, before assign_phases.
 void fuse_quantize(Graph& graph, const Target& target);
-// What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a residual.
+// What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a
+// gate ([N, 1, C] times [N, T, C]), a residual.
 // After the passes that look for bare linears and convolutions.
 void fuse_epilogues(Graph& graph, const Target& target);
 // A 1x1 convolution of stride 1 without padding is a linear over the pixels: what is there for linears (projections, epilogues, tuning, quantisation)

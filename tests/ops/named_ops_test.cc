@@ -31,6 +31,28 @@ const OpCase kCases[] = {
        return b.emit(Op::linear, {x3(b, 7, 33), b.weight("w", {24, 33}), vec(b, "b", 24), x3(b, 7, 24, "r")}, {{"act", "quick_gelu"}});
      },
      33},
+    {"linear_gate_residual",
+     [](Builder& b) {
+       const Value none, gate = b.input("g", DType::float32, {2, 1, 24});
+       return b.emit(Op::linear, {x3(b, 7, 32), b.weight("w", {24, 32}), vec(b, "b", 24), x3(b, 7, 24, "r"), none, gate});
+     },
+     33},
+    {"linear_one_gate",
+     [](Builder& b) {
+       const Value none, gate = b.input("g", DType::float32, {1, 1, 24});
+       return b.emit(Op::linear, {x3(b, 7, 33), b.weight("w", {24, 33}), none, none, none, gate});
+     },
+     33},
+    {"gated_silu_linear",
+     [](Builder& b) {
+       return b.emit(Op::geglu_linear, {x3(b, 9, 32), b.weight("w", {64, 32}), vec(b, "b", 64)}, {{"act", "silu"}});
+     },
+     32},
+    {"gated_gelu_tanh_linear",
+     [](Builder& b) {
+       return b.emit(Op::geglu_linear, {x3(b, 9, 32), b.weight("w", {64, 32})}, {{"act", "gelu_tanh"}});
+     },
+     32},
     {"geglu_linear",
      [](Builder& b) {
        return b.emit(Op::geglu_linear, {x3(b, 9, 32), b.weight("w", {64, 32}), vec(b, "b", 64)});
@@ -85,6 +107,12 @@ const OpCase kCases[] = {
     {"layer_norm",
      [](Builder& b) {
        return b.emit(Op::layer_norm, {x3(b, 7, 40), vec(b, "g.weight", 40), vec(b, "g.bias", 40)}, {{"eps", 1e-5}});
+     },
+     40},
+    {"layer_norm_of_images",
+     [](Builder& b) {
+       const Value scale = b.input("s", DType::float32, {2, 1, 40}), shift = b.input("t", DType::float32, {1, 1, 40});
+       return b.emit(Op::layer_norm, {x3(b, 7, 40), scale, shift}, {{"eps", 1e-6}});
      },
      40},
     {"layer_norm_without_weights",

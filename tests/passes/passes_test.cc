@@ -36,7 +36,7 @@ void quantize_separately(Graph& graph) {
   quantize(graph, options);
 }
 
-const Target kFusing{.int16_products = true, .epilogues = true, .quantized_rows = true, .tile_inputs = 6, .tile_instructions = 8};
+const Target kFusing{.int16_products = true, .epilogues = true, .gates = true, .quantized_rows = true, .tile_inputs = 6, .tile_instructions = 8};
 const Target kPlain;  // has no fused kernel
 
 template <void (*pass)(Graph&, const Target&)>
@@ -44,7 +44,8 @@ void fusing(Graph& graph) {
   pass(graph, kFusing);
 }
 void on_plain(Graph& graph) {
-  for (const auto pass : {fuse_geglu, fuse_norm_activation, fuse_epilogues, fuse_elementwise, fuse_quantize}) pass(graph, kPlain);
+  for (const auto pass : {fuse_geglu, fuse_gated_linears, fuse_modulation, fuse_norm_activation, fuse_epilogues, fuse_elementwise, fuse_quantize})
+    pass(graph, kPlain);
   allow_int16(graph, {}, kPlain);
 }
 
@@ -61,6 +62,8 @@ constexpr NamedPass kPasses[] = {
     {"conv_1x1_as_mm", conv_1x1_as_mm},
     {"fuse_projections", fuse_projections},
     {"fuse_geglu", fusing<fuse_geglu>},
+    {"fuse_gated_linears", fusing<fuse_gated_linears>},
+    {"fuse_modulation", fusing<fuse_modulation>},
     {"fuse_upsample_convolution", fuse_upsample_convolution},
     {"fuse_norm_activation", fusing<fuse_norm_activation>},
     {"fuse_epilogues", fusing<fuse_epilogues>},

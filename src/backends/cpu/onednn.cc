@@ -95,6 +95,7 @@ Refusal refuse(const KernelCall& call, Isa level) {
   if (call.in[0]->dtype == DType::float16) return "oneDNN 2.6 has no float16 arithmetic on this kind of CPU";
   if (call.in[0]->pitch || call.out.pitch) return "strided rows";
   if (!call.in[1]->constant || !is_floating(call.in[1]->dtype)) return "the weight is not a floating point constant";
+  if (call.op == Op::linear && call.has(5)) return "a gate behind the product";
   if (!call.attrs->text("compute").empty()) return "another arithmetic was asked for: " + call.attrs->text("compute");
   if (!call.attrs->text("matmul_precision").empty() && level >= Isa::avx512_bf16) return "products of bfloat16 were asked for";
   return std::nullopt;

@@ -1,0 +1,46 @@
+#include "passes/join_linears.h"
+
+#include "passes/match.h"
+
+namespace vivace {
+namespace {
+
+NodeId joined(Graph& graph, const std::vector<NodeId>& group, size_t input) {
+  Node concat = graph[graph[group[0]].inputs[input]];
+  concat.op = Op::concat;
+  concat.attrs = {{"axis", int64_t{0}}};
+  concat.inputs.clear();
+  concat.shape[0] = 0;
+  concat.phase = Phase::prepare;
+  for (NodeId id : group) {
+    concat.inputs.push_back(graph[id].inputs[input]);
+    concat.shape[0] += graph[graph[id].inputs[input]].shape[0];
+  }
+  return graph.add(std::move(concat));
+}
+
+}  // namespace
+
+bool is_bare_linear(const Graph& graph, const std::vector<int>& use_counts, NodeId id) {
+  if (!is_only_for_its_reader(graph, use_counts, id, Op::linear)) return false;
+  const Node& linear = graph[id];
+  return !linear.attrs.has("act") && input_or_none(linear, 3) == kNone && input_or_none(linear, 5) == kNone &&
+         graph[linear.inputs[1]].op == Op::weight;
+}
+
+bool may_share(const Graph& graph, const Node& a, const Node& b) {
+  const NodeId wa = a.inputs[1], wb = b.inputs[1];
+  return a.inputs[0] == b.inputs[0] && graph[wa].dtype == graph[wb].dtype && a.attrs == b.attrs &&
+         (input_or_none(a, 2) == kNone) == (input_or_none(b, 2) == kNone) && a.dtype == b.dtype && a.phase == b.phase;
+}
+
+Node joined_linear(Graph& graph, const std::vector<NodeId>& group) {
+  Node linear = graph[group[0]];
+  linear.inputs[1] = joined(graph, group, 1);
+  for (size_t i : {2, 4})  // biases, scales of 8-bit weights
+    if (input_or_none(linear, i) != kNone) linear.inputs[i] = joined(graph, group, i);
+  linear.shape.back() = graph[linear.inputs[1]].shape[0];
+  return linear;
+}
+
+}  // namespace vivace
