@@ -24,6 +24,7 @@ lint:
 	@tools/install_packages clang-format-14 clang-tidy-16 libomp-16-dev
 	@tools/check_layers.py
 	@tools/check_format.py
+	@tools/check_headers
 	@tools/check_tidy
 
 demo: build

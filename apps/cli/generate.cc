@@ -11,6 +11,7 @@
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "vivace/version.h"
 
 namespace vivace::cli {
 namespace {

@@ -9,11 +9,11 @@
 #include "base/log.h"
 #include "base/lost_pages.h"
 #include "base/parallel.h"
-#include "base/pin_threads.h"
 #include "commands.h"
 #include "idle_threads.h"
 #include "interrupt.h"
 #include "output.h"
+#include "vivace/version.h"
 
 namespace vivace::cli {
 namespace {

@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <optional>
 
-namespace vivace {
+#include "vivace/api.h"
+
+namespace vivace VIVACE_API {
 
 struct CacheOptions {
   bool enabled = true;
@@ -16,4 +18,4 @@ struct CacheOptions {
   std::optional<uint64_t> max_bytes;
 };
 
-}  // namespace vivace
+}  // namespace VIVACE_API

@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
-namespace vivace {
+#include "vivace/api.h"
+
+namespace vivace VIVACE_API {
 
 // off: eager, the same road with the optional passes switched off. default_: every optional pass that keeps the result to rounding.
 // max_autotune: kernels and their parameters by measurement, and faster algorithms within the error budget. There are no CUDA graphs on a CPU:
@@ -75,9 +77,9 @@ namespace backends::cuda::matmul {
 // stands in.
 struct AllowTF32 {
   operator bool() const;
-  AllowTF32& operator=(bool allow);
+  const AllowTF32& operator=(bool allow) const;
 };
-inline AllowTF32 allow_tf32;
+inline constexpr AllowTF32 allow_tf32{};
 }  // namespace backends::cuda::matmul
 
 // What a linear layer is computed with. int8_dynamic: weights int8 with a scale per output channel, activations int8 with a scale per token, found at
@@ -102,7 +104,7 @@ struct CompilerFlags {
   bool operator==(const CompilerFlags&) const = default;
 };
 // The process's defaults, as torch._inductor.config: what CompileOptions made from now on begin with.
-inline CompilerFlags config;
+extern CompilerFlags config;
 // "name=value" with value true or false. Throws UsageError for another name or value.
 void set_compiler_flag(CompilerFlags& flags, const std::string& assignment);
 
@@ -156,4 +158,4 @@ struct CompileOptions {
   std::function<void(const AutotuneProgress&)> on_autotune;
 };
 
-}  // namespace vivace
+}  // namespace VIVACE_API

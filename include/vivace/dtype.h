@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <string_view>
 
-namespace vivace {
+#include "vivace/api.h"
+
+namespace vivace VIVACE_API {
 
 enum class DType : uint8_t { float32, float16, bfloat16, float8_e4m3, float64, int8, uint8, int32, int64, boolean };
 
@@ -22,4 +24,4 @@ DType parse_dtype(std::string_view name);
 // float32, float16, bfloat16, float8_e4m3 or float64.
 bool is_floating(DType dtype);
 
-}  // namespace vivace
+}  // namespace VIVACE_API

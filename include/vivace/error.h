@@ -5,7 +5,9 @@
 #include <stdexcept>
 #include <string>
 
-namespace vivace {
+#include "vivace/api.h"
+
+namespace vivace VIVACE_API {
 
 class Error : public std::runtime_error {
  public:
@@ -36,4 +38,4 @@ class InternalError : public Error {
   using Error::Error;
 };
 
-}  // namespace vivace
+}  // namespace VIVACE_API

@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "vivace/api.h"
 #include "vivace/pipeline.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 struct ExportOptions {
   std::vector<Size> sizes;        // pictures that the package can make; none: the model's own size
@@ -27,4 +28,4 @@ struct ExportOptions {
 // it. Throws UserError when the folder cannot be written or holds something else, UsageError for a size the model cannot make.
 void export_package(DiffusionPipeline& pipe, const std::filesystem::path& path, const ExportOptions& options = {});
 
-}  // namespace vivace
+}  // namespace VIVACE_API

@@ -7,9 +7,10 @@
 #include <cstdint>
 #include <span>
 
+#include "vivace/api.h"
 #include "vivace/tensor.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 class Generator {
  public:
@@ -43,4 +44,4 @@ class Generator {
 // from generators[b]. Throws UsageError for none, a null one, or a number that is neither 1 nor shape[0].
 Tensor randn_tensor(const Shape& shape, std::span<Generator* const> generators);
 
-}  // namespace vivace
+}  // namespace VIVACE_API

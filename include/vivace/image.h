@@ -8,9 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "vivace/api.h"
 #include "vivace/tensor.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 // Keyword and text of a PNG text chunk, UTF-8. Keywords have 1 to 79 characters.
 using TextChunks = std::vector<std::pair<std::string, std::string>>;
@@ -53,4 +54,4 @@ class Image {
 // Pictures in rows of `columns`, each in a cell of the largest one's size, with `padding` pixels of `background` (0..1) around each cell.
 Image contact_sheet(std::span<const Image> images, int columns, int padding = 4, float background = 1.f);
 
-}  // namespace vivace
+}  // namespace VIVACE_API

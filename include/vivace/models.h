@@ -10,11 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "vivace/api.h"
 #include "vivace/cache.h"
 #include "vivace/compile.h"
 #include "vivace/tensor.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 class Component;  // the inside of a model
 
@@ -149,4 +150,4 @@ class AuraFlowTransformer2DModel : public Model {
   Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, float timestep) const;
 };
 
-}  // namespace vivace
+}  // namespace VIVACE_API

@@ -13,12 +13,13 @@
 #include <utility>
 #include <vector>
 
+#include "vivace/api.h"
 #include "vivace/generator.h"
 #include "vivace/image.h"
 #include "vivace/models.h"
 #include "vivace/scheduler.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 class DiffusionPipeline;
 
@@ -224,4 +225,4 @@ class AuraFlowPipeline : public DiffusionPipeline {
   using DiffusionPipeline::DiffusionPipeline;
 };
 
-}  // namespace vivace
+}  // namespace VIVACE_API

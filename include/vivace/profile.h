@@ -7,13 +7,14 @@
 
 #include <filesystem>
 
+#include "vivace/api.h"
 #include "vivace/pipeline.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 inline constexpr const char* kProfileFormat = "vivace-profile-1";
 
 // What to load the pipeline with: from_pretrained(path, load_profile("profile.json")). Throws UserError that names the file and the field.
 PretrainedOptions load_profile(const std::filesystem::path& path);
 
-}  // namespace vivace
+}  // namespace VIVACE_API

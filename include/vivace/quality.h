@@ -1,10 +1,11 @@
 // How far a picture or a latent is from a reference. Pictures are RGB in 0..1 of one size; another size is a UsageError.
 #pragma once
 
+#include "vivace/api.h"
 #include "vivace/image.h"
 #include "vivace/tensor.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 // Peak signal-to-noise ratio in dB over all values, the peak being 1. Infinity for equal pictures.
 double psnr(const Image& reference, const Image& image);
@@ -25,4 +26,4 @@ double cosine_similarity(const Tensor& reference, const Tensor& value);
 // Root mean square of the difference over that of the reference; 0 for equal tensors, infinity for a reference of zeros otherwise.
 double relative_rms(const Tensor& reference, const Tensor& value);
 
-}  // namespace vivace
+}  // namespace VIVACE_API

@@ -5,9 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "vivace/api.h"
 #include "vivace/models.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 // A linear layer as a filter sees it. 1x1 convolutions are such too in a model that is compiled with conv_1x1_as_mm, or that is not compiled yet
 // while vivace::config has that flag.
@@ -41,4 +42,4 @@ std::vector<std::string> apply_dynamic_quant(Model& model);
 // Weights stored as int8 or float8_e4m3 with a scale per output channel and widened inside the GEMM: for memory. Otherwise as above.
 std::vector<std::string> quantize_weight_only(Model& model, DType storage = DType::int8, const QuantizeFilter& filter = quantize_all);
 
-}  // namespace vivace
+}  // namespace VIVACE_API

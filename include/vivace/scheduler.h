@@ -14,10 +14,11 @@
 #include <string_view>
 #include <vector>
 
+#include "vivace/api.h"
 #include "vivace/generator.h"
 #include "vivace/tensor.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 // What set_timesteps may be given. A scheduler that does not take a field throws UsageError when it is set; the last group belongs to
 // Diffusers' step(): it is known before the loop, so it is given here, and schedulers that have no use for it ignore it.
@@ -130,4 +131,4 @@ struct FlowMatchEulerDiscreteScheduler {
   static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
 };
 
-}  // namespace vivace
+}  // namespace VIVACE_API

@@ -9,9 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "vivace/api.h"
 #include "vivace/dtype.h"
 
-namespace vivace {
+namespace vivace VIVACE_API {
 
 using Shape = std::vector<int64_t>;
 
@@ -77,4 +78,4 @@ Tensor concat_rows(std::span<const Tensor> parts);
 Tensor nchw_to_nhwc(const Tensor& x);
 Tensor nhwc_to_nchw(const Tensor& x);
 
-}  // namespace vivace
+}  // namespace VIVACE_API

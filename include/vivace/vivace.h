@@ -8,6 +8,7 @@
 #include "vivace/export.h"
 #include "vivace/generator.h"
 #include "vivace/image.h"
+#include "vivace/log.h"
 #include "vivace/models.h"
 #include "vivace/pipeline.h"
 #include "vivace/profile.h"
@@ -15,3 +16,5 @@
 #include "vivace/quantize.h"
 #include "vivace/scheduler.h"
 #include "vivace/tensor.h"
+#include "vivace/threads.h"
+#include "vivace/version.h"

@@ -1,18 +1,13 @@
-// Warnings and notes for the person at the terminal. A library caller can take them over with set_log_sink.
+// Warnings and notes for the person at the terminal.
 #pragma once
 
-#include <functional>
 #include <sstream>
 #include <string>
 
+#include "vivace/log.h"
+
 namespace vivace {
 
-enum class LogLevel { error, warning, info, debug };
-
-void set_log_level(LogLevel level);  // default: warning
-LogLevel log_level();
-// Receives each message without a trailing newline. nullptr restores stderr.
-void set_log_sink(std::function<void(LogLevel, const std::string&)> sink);
 void log_message(LogLevel level, const std::string& text);
 
 // Joins its arguments as a stream would: cat("got ", 3, " rows").

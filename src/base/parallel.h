@@ -6,12 +6,9 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace vivace {
+#include "vivace/threads.h"
 
-// Threads used by every kernel. Default: the cores this process may run on.
-int num_threads();
-// n < 1 restores the default.
-void set_num_threads(int n);
+namespace vivace {
 
 // body(begin, end) over a static partition of [0, n), each part at least `grain` long. Bodies must not throw.
 template <class Body>

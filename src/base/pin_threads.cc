@@ -1,10 +1,9 @@
-#include "base/pin_threads.h"
-
 #include <sched.h>
 
 #include <vector>
 
 #include "base/parallel.h"
+#include "vivace/threads.h"
 
 namespace vivace {
 

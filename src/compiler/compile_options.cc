@@ -99,6 +99,8 @@ class FieldText {
 
 }  // namespace
 
+CompilerFlags config;
+
 bool ErrorBudget::empty() const {
   return each_layer == 0 && std::ranges::all_of(layers, [](const auto& layer) { return layer.second == 0; });
 }
@@ -168,7 +170,7 @@ std::string get_float32_matmul_precision() { return matmul_precision_name(proces
 
 namespace backends::cuda::matmul {
 AllowTF32::operator bool() const { return process_precision != MatmulPrecision::highest; }
-AllowTF32& AllowTF32::operator=(bool allow) {
+const AllowTF32& AllowTF32::operator=(bool allow) const {
   process_precision = allow ? MatmulPrecision::high : MatmulPrecision::highest;
   return *this;
 }

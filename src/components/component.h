@@ -44,7 +44,7 @@ struct ComponentOptions : ModelOptions {
   bool look = false;  // for tools that look at plans: weights may be missing, they are not checked, and nothing is kept but what was tuned
 };
 
-class Component {
+class [[gnu::visibility("hidden")]] Component {
  public:
   // `name` is the component's folder, for messages: "unet". `tuning` is where max-autotune keeps what it finds.
   Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device,

@@ -12,6 +12,7 @@
 #include "components/package.h"
 #include "pipelines/loaded.h"
 #include "vivace/error.h"
+#include "vivace/version.h"
 
 namespace vivace {
 namespace {

@@ -7,7 +7,7 @@
 
 namespace vivace {
 
-struct DiffusionPipeline::Loaded {
+struct [[gnu::visibility("hidden")]] DiffusionPipeline::Loaded {
   const Family* family = nullptr;
   Parts parts;
   std::unique_ptr<const Recipe> recipe;

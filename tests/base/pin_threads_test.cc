@@ -1,5 +1,3 @@
-#include "base/pin_threads.h"
-
 #include <gtest/gtest.h>
 #include <sched.h>
 
@@ -7,6 +5,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "vivace/threads.h"
 
 namespace vivace {
 namespace {

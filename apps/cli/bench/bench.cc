@@ -12,6 +12,7 @@
 #include "output.h"
 #include "progress.h"
 #include "vivace/error.h"
+#include "vivace/version.h"
 
 namespace vivace::cli {
 namespace {

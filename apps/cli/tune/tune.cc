@@ -13,6 +13,7 @@
 #include "tune/trial.h"
 #include "tune/tuner.h"
 #include "vivace/error.h"
+#include "vivace/version.h"
 
 namespace vivace::cli {
 namespace {
