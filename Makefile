@@ -1,4 +1,4 @@
-# A front for CMake. Everything lands in build/ (build-asan/, build-tsan/, build-fuzz/).
+# A front for CMake. Everything lands in build/ (build-asan/, build-tsan/, build-fuzz/, build-tidy/).
 JOBS ?= $(shell nproc)
 # CI (which sets CI) treats warnings as errors; users' compilers may know warnings that ours does not.
 WERROR := $(if $(CI),-DVIVACE_WERROR=ON)
@@ -45,11 +45,12 @@ tsan: packages
 
 fuzz:
 	@tools/install_packages clang-16 libclang-rt-16-dev libomp-16-dev
-	@cmake -S . -B build-fuzz -G Ninja -DVIVACE_FUZZ=ON -DVIVACE_TESTS=OFF -DVIVACE_SANITIZE=ON -DVIVACE_FUZZ_SECONDS=$(SECONDS) -DCMAKE_CXX_COMPILER=clang++-16
+	@cmake -S . -B build-fuzz -G Ninja -DVIVACE_FUZZ=ON -DVIVACE_TESTS=OFF -DVIVACE_SANITIZE=ON -DVIVACE_FUZZ_SECONDS=$(SECONDS) -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON \
+	  -DCMAKE_CXX_COMPILER=clang++-16
 	@cmake --build build-fuzz -j $(JOBS) --target fuzz
 
 install: build
 	@cmake --install build
 
 clean:
-	@rm -rf build build-asan build-tsan build-fuzz
+	@rm -rf build build-asan build-tsan build-fuzz build-tidy
