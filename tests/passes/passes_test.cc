@@ -1,5 +1,6 @@
 // Each pass on text, before and after: tests/passes/data/*.ir holds "# pass: name", a graph, "---", the graph that must come out. A node's scope,
-// where a pass looks at it, follows it behind "#". A file without "---" holds a graph that the pass leaves as it is.
+// where a pass looks at it, follows it behind "#". A file without "---" holds a graph that the pass leaves as it is. What a pass is configured with
+// here is a word behind its name.
 #include "passes/passes.h"
 
 #include <gtest/gtest.h>
@@ -7,19 +8,24 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "base/log.h"
+#include "compiler/compile.h"
 #include "ops/infer.h"
 
 namespace vivace {
 namespace {
 
-void winograd_but_one(Graph& graph) {
+void note_budgets(Graph& graph) {
   CompileOptions options;
-  options.error_budget.layers = {{"direct", 0}};
+  options.error_budget.layers = {{"direct", 0}, {"loose", 0.25}};
   note_error_budget(graph, options);
-  allow_winograd(graph, options);
+}
+void winograd_but_one(Graph& graph) {
+  note_budgets(graph);
+  allow_winograd(graph, {});
 }
 void quantize_as_asked(Graph& graph) {
   CompileOptions options;
@@ -56,10 +62,11 @@ struct NamedPass {
 constexpr NamedPass kPasses[] = {
     {"cse", eliminate_common_subexpressions},
     {"quantize", quantize_as_asked},
-    {"quantize_separately", quantize_separately},
+    {"quantize separately", quantize_separately},
     {"fuse_quantize", fusing<fuse_quantize>},
     {"fold_constants", fold_constants},
     {"conv_1x1_as_mm", conv_1x1_as_mm},
+    {"note_error_budget", note_budgets},
     {"fuse_projections", fuse_projections},
     {"fuse_geglu", fusing<fuse_geglu>},
     {"fuse_gated_linears", fusing<fuse_gated_linears>},
@@ -71,8 +78,8 @@ constexpr NamedPass kPasses[] = {
     {"allow_strassen", [](Graph& graph) { allow_strassen(graph, {}); }},
     {"allow_int16", [](Graph& graph) { allow_int16(graph, {}, kFusing); }},
     {"on_plain", on_plain},
-    {"matmul_precision_high", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::high); }},
-    {"matmul_precision_medium", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::medium); }},
+    {"lower_matmul_precision high", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::high); }},
+    {"lower_matmul_precision medium", [](Graph& graph) { lower_matmul_precision(graph, MatmulPrecision::medium); }},
     {"fuse_elementwise", fusing<fuse_elementwise>},
     {"join_concats", join_concats},
     {"float32_operands", float32_operands},
@@ -90,11 +97,20 @@ std::vector<std::string> files() {
 
 class Passes : public testing::TestWithParam<std::string> {};
 
-TEST_P(Passes, BeforeAndAfter) {
-  std::ifstream file(std::filesystem::path(VIVACE_TEST_DATA) / cat(GetParam(), ".ir"));
+struct Case {
+  std::string text, name;  // the name of the pass with what it is configured with
+};
+
+Case read_case(const std::string& file_name) {
+  std::ifstream file(std::filesystem::path(VIVACE_TEST_DATA) / cat(file_name, ".ir"));
   std::stringstream whole;
   whole << file.rdbuf();
-  const std::string text = whole.str(), first_line = text.substr(0, text.find('\n')), name = first_line.substr(std::string("# pass: ").size());
+  const std::string text = whole.str(), first_line = text.substr(0, text.find('\n'));
+  return {text, first_line.substr(std::string("# pass: ").size())};
+}
+
+TEST_P(Passes, BeforeAndAfter) {
+  const auto [text, name] = read_case(GetParam());
   const size_t middle = std::min(text.find("\n---\n"), text.size() - 1);
   const bool stays = middle == text.size() - 1;
   const auto pass = std::ranges::find(kPasses, name, [](const NamedPass& p) { return std::string(p.name); });
@@ -109,6 +125,19 @@ TEST_P(Passes, BeforeAndAfter) {
   const std::string once = print(graph);
   pass->run(graph);
   EXPECT_EQ(print(graph), once) << "a second run changes more";
+}
+
+// Where a pass must do something is half of what it is; the other half is what it must leave alone.
+TEST(PassCases, EveryPassHasOneThatItChangesAndOneThatItLeaves) {
+  std::set<std::string> changed, left;
+  for (const std::string& file : files()) {
+    const std::string name = read_case(file).name;
+    (file.ends_with("_stays") ? left : changed).insert(name.substr(0, name.find(' ')));
+  }
+  for (const PassInfo& pass : pass_list()) {
+    EXPECT_TRUE(changed.contains(std::string(pass.name))) << pass.name;
+    EXPECT_TRUE(left.contains(std::string(pass.name))) << pass.name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, Passes, testing::ValuesIn(files()), [](const auto& info) { return info.param; });
