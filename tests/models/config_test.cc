@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "models/clip_text/config.h"
+#include "models/t5_encoder/config.h"
 #include "models/unet2d_condition/config.h"
 #include "vivace/error.h"
 
@@ -45,6 +46,9 @@ TEST(UNetConfig, HeadsMatterWhereThereIsAttention) {
 
 TEST(UNetConfig, RefusesByName) {
   expect_refused([] { unet(R"("layers_per_block": 0)"); }, "layers_per_block");
+  expect_refused([] { unet(R"("layers_per_block": 1000000000)"); }, "layers_per_block");
+  for (const char* layers : {"-1", "1000000000", "[1, 1, 1, 1000000000]", "[1, [1, 1000000000], 1, 1]"})
+    expect_refused([&] { unet(cat("\"transformer_layers_per_block\": ", layers)); }, "transformer_layers_per_block");
   expect_refused([] { unet(R"("conv_in_kernel": 4)"); }, "conv_in_kernel");
   expect_refused([] { unet(R"("class_embed_type": "timestep")"); }, "class_embed_type");
 }
@@ -53,7 +57,20 @@ TEST(AutoencoderKLConfig, SampleSizeMayBeAList) {
   EXPECT_NO_THROW(read_autoencoder_kl_config(Config::parse(R"({"sample_size": [512, 768]})", "vae/config.json")));
 }
 
+TEST(AutoencoderKLConfig, RefusesByName) {
+  for (const char* layers : {"-1", "1000000000"})
+    expect_refused([&] { read_autoencoder_kl_config(Config::parse(cat("{\"layers_per_block\": ", layers, "}"), "vae/config.json")); },
+                   "layers_per_block");
+}
+
+TEST(T5Config, RefusesByName) {
+  for (const char* layers : {"0", "1000000000"})
+    expect_refused([&] { read_t5_encoder_config(Config::parse(cat("{\"num_layers\": ", layers, "}"), "text_encoder_2/config.json")); }, "num_layers");
+}
+
 TEST(CLIPTextConfig, RefusesByName) {
+  expect_refused([] { read_clip_text_config(Config::parse(R"({"num_hidden_layers": 1000000000})", "text_encoder/config.json")); },
+                 "num_hidden_layers");
   expect_refused([] { read_clip_text_config(Config::parse(R"({"use_attention_mask": true})", "text_encoder/config.json")); }, "use_attention_mask");
 }
 

@@ -40,6 +40,7 @@ AutoencoderKLConfig read_autoencoder_kl_config(const Config& c) {
   blocks("down_block_types", "DownEncoderBlock2D");
   blocks("up_block_types", "UpDecoderBlock2D");
   if (v.block_out_channels.empty() || v.block_out_channels.size() > 8) c.unsupported("block_out_channels", "1 to 8 blocks");
+  if (v.layers_per_block < 0 || v.layers_per_block > 1024) c.unsupported("layers_per_block", "0 to 1024");
   for (int64_t channels : v.block_out_channels)
     if (v.norm_num_groups <= 0 || channels <= 0 || channels % v.norm_num_groups)
       c.unsupported("norm_num_groups", "a divisor of every entry of block_out_channels");

@@ -26,7 +26,7 @@ CLIPTextConfig read_clip_text_config(const Config& whole) {
   }
   if (t.num_attention_heads <= 0 || t.hidden_size <= 0 || t.hidden_size % t.num_attention_heads)
     c.unsupported("num_attention_heads", "a divisor of hidden_size");
-  if (t.num_hidden_layers < 1) c.unsupported("num_hidden_layers", "at least 1");
+  if (t.num_hidden_layers < 1 || t.num_hidden_layers > 1024) c.unsupported("num_hidden_layers", "1 to 1024");
   return t;
 }
 

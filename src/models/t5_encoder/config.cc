@@ -21,13 +21,10 @@ T5EncoderConfig read_t5_encoder_config(const Config& c) {
   t.act = t.is_gated_act ? proj.substr(6) : proj;
   // transformers takes the tanh form for "gated-gelu", for the sake of the first checkpoints of T5 v1.1.
   if (t.act == "gelu_new" || proj == "gated-gelu") t.act = "gelu_tanh";
-  for (const auto& [key, size] : {std::pair{"vocab_size", t.vocab_size},
-                                  {"d_model", t.d_model},
-                                  {"d_kv", t.d_kv},
-                                  {"d_ff", t.d_ff},
-                                  {"num_layers", t.num_layers},
-                                  {"num_heads", t.num_heads}})
+  for (const auto& [key, size] :
+       {std::pair{"vocab_size", t.vocab_size}, {"d_model", t.d_model}, {"d_kv", t.d_kv}, {"d_ff", t.d_ff}, {"num_heads", t.num_heads}})
     if (size < 1) c.unsupported(key, "at least 1");
+  if (t.num_layers < 1 || t.num_layers > 1024) c.unsupported("num_layers", "1 to 1024");
   if (t.relative_attention_num_buckets < 4 || t.relative_attention_num_buckets % 4)
     c.unsupported("relative_attention_num_buckets", "a positive multiple of 4");
   if (t.relative_attention_max_distance <= t.relative_attention_num_buckets / 4)

@@ -33,6 +33,8 @@ std::vector<std::vector<int64_t>> per_layer(const Config& c, const char* key, si
   auto lists = c.ints_per_level(key, levels, 1);
   for (size_t i = 0; i < levels; ++i) {
     const auto count = static_cast<size_t>(layers[i] + extra);
+    for (int64_t entry : lists[i])
+      if (entry < 0 || entry > 1024) c.unsupported(key, "0 to 1024");
     if (lists[i].size() == 1) lists[i].assign(count, lists[i][0]);
     if (lists[i].size() != count) c.unsupported(key, "one entry for each layer of a block");
   }
@@ -81,7 +83,7 @@ UNetConfig read_unet_config(const Config& c) {
   u.freq_shift = c.get_or<double>("freq_shift", 0);
   u.layers_per_block = c.int_per_level("layers_per_block", levels, 2);
   for (int64_t layers : u.layers_per_block)
-    if (layers < 1 || layers > 1024) c.unsupported("layers_per_block", "1 or more");
+    if (layers < 1 || layers > 1024) c.unsupported("layers_per_block", "1 to 1024");
   // Diffusers' old misnomer: attention_head_dim holds the number of heads unless num_attention_heads is given.
   u.num_attention_heads =
       c.get_optional<std::vector<int64_t>>("num_attention_heads") && c.is_list("num_attention_heads")
