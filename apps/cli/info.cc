@@ -95,7 +95,7 @@ std::string class_of(const Config& index, const std::string& name) {
 
 int run(TargetOptions o, const Common& common) {
   if (!fs::is_directory(o.model))
-    throw UserError(cat("no model folder at ", o.model, ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
+    throw UserError(cat("no model folder at \"", o.model, "\": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
   const Config index = Config::read(fs::path(o.model) / "model_index.json");
   const std::string pipeline = index.get<std::string>("_class_name");
   o.component.clear();

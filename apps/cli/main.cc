@@ -2,13 +2,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
 #include "base/log.h"
 #include "base/lost_pages.h"
 #include "base/parallel.h"
+#include "base/utf8.h"
 #include "commands.h"
 #include "idle_threads.h"
 #include "interrupt.h"
@@ -18,10 +18,9 @@
 namespace vivace::cli {
 namespace {
 
-// One line, whatever a library wrote.
-int fail(int code, std::string what) {
-  std::ranges::replace(what, '\n', ' ');
-  std::fprintf(stderr, "vivace: %s\n", what.c_str());
+// One line, whatever a library or a file wrote.
+int fail(int code, const std::string& what) {
+  std::fprintf(stderr, "vivace: %s\n", printable(what).c_str());
   return code;
 }
 

@@ -33,7 +33,8 @@ ErrorBudget parse_error_budget(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) {
     const size_t equals = text.find('=');
     const double error = parse_number<double>(text.substr(equals == std::string::npos ? 0 : equals + 1), "--error-budget");
-    if (error < 0) throw UsageError(cat("--error-budget is ", text, ": expected 0 or more, such as 1e-5"));
+    if (error < 0 || equals == 0)
+      throw UsageError(cat("--error-budget is ", text, ": expected 0 or more, such as 1e-5, or LAYER=1e-3, such as mid_block.resnets.0.conv1=1e-3"));
     if (equals == std::string::npos)
       budget.each_layer = error;
     else
@@ -286,8 +287,11 @@ std::string default_model() {
 
 std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file) {
   std::vector<std::string> prompts = texts;
-  if (!file.empty())
-    for (std::string& line : read_lines(file)) prompts.push_back(std::move(line));
+  if (!file.empty()) {
+    const std::vector<std::string> lines = read_lines(file);
+    if (lines.empty()) throw UserError(cat(file, ": no prompts: expected one a line"));
+    prompts.insert(prompts.end(), lines.begin(), lines.end());
+  }
   for (std::string& prompt : prompts) {
     std::string valid = to_valid_utf8(prompt);
     if (valid != prompt) warn("the prompt ", in_quotes(prompt), " is not UTF-8: what is not is read as U+FFFD");

@@ -94,6 +94,7 @@ std::vector<std::string> read_lines(const fs::path& path) {
   const std::string text = read_file(path);
   std::string_view rest = text;
   if (rest.starts_with("\xff\xfe") || rest.starts_with("\xfe\xff")) throw UserError(cat(path.string(), ": is UTF-16: expected a text in UTF-8"));
+  if (rest.find('\0') != rest.npos) throw UserError(cat(path.string(), ": is no text, it holds a zero byte: expected a text in UTF-8"));
   if (rest.starts_with("\xef\xbb\xbf")) rest.remove_prefix(3);
   std::vector<std::string> lines;
   while (!rest.empty()) {
@@ -104,6 +105,12 @@ std::vector<std::string> read_lines(const fs::path& path) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return lines;
+}
+
+bool is_within(const fs::path& path, const fs::path& folder) {
+  std::error_code ignored;
+  const fs::path place = fs::relative(path, folder, ignored);
+  return !place.empty() && *place.begin() != "..";
 }
 
 void check_writable(const fs::path& path) {

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <mutex>
 
+#include "base/utf8.h"
+
 namespace vivace {
 namespace {
 std::atomic<LogLevel> g_level{LogLevel::warning};
@@ -24,7 +26,7 @@ void log_message(LogLevel level, const std::string& text) {
   std::lock_guard lock(g_mutex);
   if (g_sink) return g_sink(level, text);
   const char* prefix = level == LogLevel::error ? "error: " : level == LogLevel::warning ? "warning: " : "";
-  std::fprintf(stderr, "%s%s\n", prefix, text.c_str());
+  std::fprintf(stderr, "%s%s\n", prefix, printable(text).c_str());
 }
 
 }  // namespace vivace

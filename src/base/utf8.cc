@@ -47,6 +47,17 @@ std::string to_valid_utf8(std::string_view text) {
   return out;
 }
 
+std::string printable(std::string text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c < 0x20 || c == 0x7F) text[i] = ' ';
+    // U+0080 to U+009F
+    if (c == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) >= 0x80 && static_cast<unsigned char>(text[i + 1]) < 0xA0)
+      text.replace(i, 2, " ");
+  }
+  return text;
+}
+
 std::string in_quotes(std::string_view text) {
   std::string out = "\"" + to_valid_utf8(text.substr(0, 100)) + "\"";
   std::replace_if(

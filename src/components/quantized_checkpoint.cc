@@ -78,9 +78,7 @@ NarrowWeight narrowed(const WeightInfo& weight, Quantization kind) {
 // Everything but the unet's weights and their index.
 void copy_rest(const fs::path& model, const fs::path& out) {
   std::error_code error;
-  const fs::path place = fs::relative(out, model, error);
-  if (!place.empty() && *place.begin() != "..")
-    throw UsageError(cat(out.string(), " is the model itself or lies in it: choose another folder to write"));
+  if (is_within(out, model)) throw UsageError(cat(out.string(), " is the model itself or lies in it: choose another folder to write"));
   fs::create_directories(out, error);
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
   for (const auto& entry : fs::recursive_directory_iterator(model)) {

@@ -62,7 +62,10 @@ void write_component(const ModelClass& model, const fs::path& folder, const Rand
 }  // namespace
 
 void make_random_checkpoint(const fs::path& configs, const fs::path& out, const RandomCheckpointOptions& options) {
+  if (options.dtype != float32 && options.dtype != bfloat16 && options.dtype != float16)
+    throw UsageError(cat("dtype ", dtype_name(options.dtype), " has no random weights: expected float32, bfloat16 or float16"));
   const Config index = Config::read(configs / "model_index.json");
+  if (is_within(out, configs)) throw UsageError(cat(out.string(), " is the folder of configs itself or lies in it: choose another folder to write"));
   std::error_code error;
   fs::create_directories(out, error);
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));

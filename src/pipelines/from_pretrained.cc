@@ -90,7 +90,7 @@ void load_part(const PartSpec& spec, const Config& index, const PretrainedOption
 std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::path& path, const PretrainedOptions& options, bool look,
                                                          std::span<const Family> among) {
   if (!std::filesystem::is_directory(path))
-    throw UserError(cat("no model folder at ", path.string(), ": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
+    throw UserError(cat("no model folder at \"", path.string(), "\": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
   const Config index = Config::read(path / "model_index.json");
   auto loaded = std::make_unique<DiffusionPipeline::Loaded>();
   loaded->family = &family_of(index, among);

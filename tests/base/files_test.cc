@@ -13,6 +13,7 @@
 
 #include "base/file_map.h"
 #include "base/lost_pages.h"
+#include "base/utf8.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
 
@@ -35,6 +36,20 @@ TEST(ReadLines, KnowsMarksAndBothEnds) {
                   "a\r\n\r\n\n b\rc \r\n"),
             (Lines{"a", "", "", " b\rc "}));
   EXPECT_NE(message_of<UserError>([&] { lines("\xfe\xff"); }).find("UTF-16"), std::string::npos);
+  EXPECT_NE(message_of<UserError>([&] { lines(std::string("a\n\0b", 4)); }).find("zero byte"), std::string::npos);
+}
+
+TEST(IsWithin, FollowsLinksAndNames) {
+  const TempFolder folder;
+  fs::create_directories(folder / "a/b");
+  fs::create_symlink(folder / "a", folder / "link");
+  for (const char* path : {"a", "a/b", "a/c/d", "a/b/..", "link", "link/b"}) EXPECT_TRUE(is_within(folder / path, folder / "a")) << path;
+  for (const char* path : {"", "ab", "a/..", "b"}) EXPECT_FALSE(is_within(folder / path, folder / "a")) << path;
+}
+
+TEST(Printable, IsOneLineThatSteersNoTerminal) {
+  EXPECT_EQ(printable("a\nb\x1b[31m\x7f\t\u009b1m\u00e9\u20ac"), "a b [31m   1m\u00e9\u20ac");
+  EXPECT_EQ(printable("\xc2"), "\xc2");
 }
 
 TEST(FileMap, MapsTheWholeFile) {

@@ -154,6 +154,13 @@ TEST_F(BadFiles, MissingExtraAndMisshapenTensorsAreAllNamed) {
   expect_no_picture(model_, 1, {"unet", "conv_in.bias", "conv_in.bogus", "conv_out.bias", "conv_out.bogus"});
 }
 
+TEST_F(BadFiles, NamesThatWouldSteerTheTerminal) {
+  std::string json = header(kUNet);
+  json.replace(json.find("\"conv_in.bias\""), 14, "\"conv_in\\u001b[2J\"");
+  set_header(kUNet, json);
+  expect_no_picture(model_, 1, {"unet", "conv_in.bias", "conv_in [2J"});
+}
+
 TEST_F(BadFiles, NaNWeights) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   poke(kUNet, "conv_in.weight", nan);

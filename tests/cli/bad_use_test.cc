@@ -48,12 +48,18 @@ TEST(BadUse, UnknownNames) {
   expect_no_picture(tiny_model(), 2, {"epilogue_fusion", "no value"}, {"--compiler-flag", "epilogue_fusion"});
   expect_no_picture(tiny_model(), 2, {"--autotune-seconds"}, {"--autotune-seconds", "-1"});
   expect_no_picture(tiny_model(), 2, {"--error-budget", "0 or more"}, {"--error-budget", "-1"});
+  expect_no_picture(tiny_model(), 2, {"--error-budget", "LAYER"}, {"--error-budget", "=1"});
   expect_no_picture(tiny_model(), 2, {"vae.dec", "vae.decode"}, {"--compile", "default:unet,vae.dec"});
   expect_no_picture(tiny_model(), 2, {"--regional", "--compile"}, {"--regional"});
   expect_no_picture(tiny_model(), 2, {"--regional", "blocks of two"}, {"--compile", "default", "--regional=blocks of two"});
   expect_no_picture(tiny_model(), 2, {"no_such_pass"}, {"--disable-pass", "no_such_pass"});
   expect_refused(vivace({"explain", "--component", "vae"}), 2, {"vae", "vae.decode"});
   expect_refused(vivace({"make-random", "a", "b", "--max-shard-size", "huge"}), 2, {"huge"});
+  const TempFolder folder;
+  expect_refused(vivace({"make-random", tiny_model(), (folder / "out").string(), "--dtype", "int8"}), 2, {"int8", "bfloat16"});
+  const std::string inside = (tiny_model() / "out").string();
+  expect_refused(vivace({"make-random", tiny_model(), inside}), 2, {inside, "another folder"});
+  EXPECT_FALSE(std::filesystem::exists(inside));
   expect_refused(vivace({"tokenize", "x", "--tokenizer", "3"}), 2, {"3", "1 or 2"});
 }
 
