@@ -39,7 +39,7 @@ std::unique_ptr<Scheduler> load_scheduler(const Family& family, const std::strin
   } catch (const UserError& error) {
     if (!wanted.empty()) return make_own(family, wanted, config);
     throw UserError(
-        cat(path.string(), ": ", error.what(), "; another scheduler can take its place: --scheduler euler (PretrainedOptions::scheduler)"));
+        cat(path.string(), ": ", error.what(), "; another scheduler can take its place: --scheduler NAME (PretrainedOptions::scheduler)"));
   }
   return wanted.empty() ? std::move(own) : make_scheduler(wanted, own->config());
 }

@@ -106,6 +106,17 @@ TEST_F(BadFiles, FieldsOfAWrongTypeOrValue) {
   expect_no_picture(model_, 1, {"model_index.json", "SomeOtherPipeline"});
 }
 
+// A line through two points of one place.
+TEST(BadFluxFiles, ShiftOfTheSchedule) {
+  const TempFolder folder;
+  for (const auto& part : fs::directory_iterator(VIVACE_SOURCE_DIR "/assets/emoji-flux"))
+    if (part.path().filename() != "scheduler") fs::create_symlink(part.path(), folder / part.path().filename().string());
+  fs::create_directory(folder / "scheduler");
+  write_text(folder / "scheduler/scheduler_config.json",
+             R"({"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": true, "base_image_seq_len": 4096})");
+  expect_no_picture(folder.path(), 1, {"scheduler", "max_image_seq_len", "4096"});
+}
+
 TEST_F(BadFiles, TruncatedSafetensors) {
   const std::string bytes = read_text(model_ / kUNet);
   for (size_t size : {bytes.size() - 1, bytes.size() / 2, size_t{20}, size_t{8}, size_t{3}, size_t{0}}) {

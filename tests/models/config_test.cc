@@ -69,9 +69,13 @@ TEST(T5Config, RefusesByName) {
 }
 
 TEST(CLIPTextConfig, RefusesByName) {
-  expect_refused([] { read_clip_text_config(Config::parse(R"({"num_hidden_layers": 1000000000})", "text_encoder/config.json")); },
-                 "num_hidden_layers");
-  expect_refused([] { read_clip_text_config(Config::parse(R"({"use_attention_mask": true})", "text_encoder/config.json")); }, "use_attention_mask");
+  const auto refused = [](const char* field, const char* value) {
+    expect_refused([&] { read_clip_text_config(Config::parse(cat("{\"", field, "\": ", value, "}"), "text_encoder/config.json")); }, field);
+  };
+  refused("use_attention_mask", "true");
+  refused("num_hidden_layers", "1000000000");
+  refused("hidden_size", "-1");
+  refused("max_position_embeddings", "0");
 }
 
 }  // namespace

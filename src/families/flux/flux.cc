@@ -26,6 +26,7 @@ double shift_of(int64_t tokens, const std::string& scheduler_config) {
   const auto base_len = static_cast<double>(c.get_or<int64_t>("base_image_seq_len", 256)),
              max_len = static_cast<double>(c.get_or<int64_t>("max_image_seq_len", 4096));
   const double base = c.get_or<double>("base_shift", 0.5), most = c.get_or<double>("max_shift", 1.15);
+  if (max_len == base_len) c.unsupported("max_image_seq_len", "another number than base_image_seq_len");
   const double slope = (most - base) / (max_len - base_len);
   return static_cast<double>(tokens) * slope + base - slope * base_len;
 }

@@ -1,5 +1,7 @@
 #include "models/clip_text/config.h"
 
+#include <utility>
+
 #include "base/json.h"
 #include "models/common/config_fields.h"
 
@@ -24,8 +26,12 @@ CLIPTextConfig read_clip_text_config(const Config& whole) {
     t.with_projection |= name == "CLIPTextModelWithProjection";
     t.without_projection |= name == "CLIPTextModel";
   }
-  if (t.num_attention_heads <= 0 || t.hidden_size <= 0 || t.hidden_size % t.num_attention_heads)
-    c.unsupported("num_attention_heads", "a divisor of hidden_size");
+  for (const auto& [key, size] : {std::pair{"vocab_size", t.vocab_size},
+                                  {"hidden_size", t.hidden_size},
+                                  {"intermediate_size", t.intermediate_size},
+                                  {"max_position_embeddings", t.max_position_embeddings}})
+    if (size < 1) c.unsupported(key, "at least 1");
+  if (t.num_attention_heads <= 0 || t.hidden_size % t.num_attention_heads) c.unsupported("num_attention_heads", "a divisor of hidden_size");
   if (t.num_hidden_layers < 1 || t.num_hidden_layers > 1024) c.unsupported("num_hidden_layers", "1 to 1024");
   return t;
 }
