@@ -4,6 +4,7 @@
 
 #include <climits>
 #include <cstdlib>
+#include <initializer_list>
 
 namespace vivace::cli {
 
