@@ -23,7 +23,7 @@ struct Options : PictureOptions {
 // The nearest to a square, for pictures that are about square.
 int default_columns(size_t count) {
   int columns = 1;
-  while (static_cast<size_t>(columns * columns) < count) ++columns;
+  while (static_cast<size_t>(columns) * static_cast<size_t>(columns) < count) ++columns;
   return columns;
 }
 
