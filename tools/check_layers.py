@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
 """Includes only go down: every folder of src/ may include those before it in the list, itself, and the public headers. Of a folder that has doors,
-the folders above it (and the programs) may include these headers alone; the rest is its own.
+the folders above it (and the programs) may include these headers alone; the rest is its own. The folders without doors are vocabulary, all of it.
 
 Above backends/ nothing names a device: one is taken from the list, backends/devices.h. Waits for a device are counted in one place."""
 
 import re
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 LAYERS = ["base", "tensor", "ir", "ops", "codegen", "weights", "tokenizers", "schedulers", "image", "quality", "models", "passes", "runtime", "backends", "compiler", "components", "families", "pipelines"]
 DOORS = {
     "backends": {"devices.h"},
+    "codegen": set(),  # the tests' alone, until a device is there
     "compiler": {"compile.h", "measure.h", "regions.h", "search_text.h", "symbols.h", "tuning_store.h"},
+    "families": {"common/clip_prompt.h", "common/packed_latents.h", "family.h", "parts.h", "predictor.h"},
+    "models": {"*/model.h", "common/block_class.h", "common/random_weights.h"},
     "passes": {"passes.h"},
+    "tokenizers": {"clip_tokenizer.h", "tokenizer.h"},
     "schedulers": {"numeric.h", "scheduler_base.h"},
     "weights": {"safetensors.h", "weight_map.h", "weight_origins.h", "weight_source.h"},
 }
@@ -35,8 +40,8 @@ def check(path: Path, layer: str) -> list[str]:
             continue
         if LAYERS.index(match[1]) > height:
             wrong.append(f"{place}{layer} must not include {match[1]}, which lies above it")
-        if match[2] not in DOORS.get(match[1], {match[2]}):
-            wrong.append(f"{place}{match[2]} is {match[1]}'s own: its doors are {', '.join(sorted(DOORS[match[1]]))}")
+        if not any(fnmatch(match[2], door) for door in DOORS.get(match[1], {match[2]})):
+            wrong.append(f"{place}{match[2]} is {match[1]}'s own: its doors are {', '.join(sorted(DOORS[match[1]])) or 'none'}")
     return wrong
 
 
