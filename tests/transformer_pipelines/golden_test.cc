@@ -1,6 +1,8 @@
 // Whole calls of FLUX, Kontext, image to image and AuraFlow against Diffusers in fp32, eager and compiled (tools/golden/transformer_pipelines.py).
 #include "../pipelines/golden_call.h"
 #include "components/random_checkpoint.h"
+#include "families/common/clip_prompt.h"
+#include "pipelines/loaded.h"
 #include "runtime/request.h"
 #include "temp_folder.h"
 
@@ -96,6 +98,57 @@ TEST(FluxPipeline, the_schedule_of_emoji_flux) {
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(timesteps[i], want[i], 1e-3f);
   const std::array<float, 3> latents{-1.173297f, -0.827734f, -1.405817f};
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(out.latents.floats()[i], latents[i], 1e-4f);
+}
+
+void expect_same(const Tensor& want, const Tensor& got) {
+  ASSERT_EQ(want.shape(), got.shape());
+  for (int64_t i = 0; i < want.numel(); ++i) ASSERT_EQ(want.floats()[i], got.floats()[i]) << i;
+}
+
+// What the text encoders give is what a call may be given instead of texts.
+TEST(FluxPipeline, embeddings_are_the_prompt) {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kSource / "assets/emoji-flux");
+  CallOptions o{.height = 128, .width = 128, .num_inference_steps = 2, .seed = 3, .output_latent = true};
+  o.negative_prompt = "blue";
+  o.true_cfg_scale = 2;
+  o.max_sequence_length = 16;
+  const Tensor want = pipe("a red apple", o).latents;
+  const auto encode = [&](const char* text, Tensor& embeds, Tensor& pooled) {
+    pooled = pipe.text_encoder()(pipe.tokenize(text, 1), 0).pooler_output;
+    embeds = dynamic_cast<T5EncoderModel&>(pipe.model("text_encoder_2"))(tokenize(*pipe.loaded().parts.tokenizer("tokenizer_2"), text, 16));
+  };
+  o.negative_prompt.reset();
+  encode("a red apple", o.prompt_embeds, o.pooled_prompt_embeds);
+  encode("blue", o.negative_prompt_embeds, o.negative_pooled_prompt_embeds);
+  expect_same(want, pipe({}, o).latents);
+}
+
+TEST(AuraFlowPipeline, embeddings_are_the_prompt) {
+  const auto all = cases();
+  const auto item = std::ranges::find_if(all, [](const auto& c) { return c.at("pipeline") == "AuraFlowPipeline"; });
+  ASSERT_NE(item, all.end());
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(checkpoint(*item, folder));
+  CallOptions o{.height = 32, .width = 32, .num_inference_steps = 2, .seed = 3, .output_latent = true};
+  o.negative_prompt = "blue";
+  o.max_sequence_length = 16;
+  const Tensor want = pipe("a red apple", o).latents;
+  const auto encode = [&](const char* text) {
+    Tensor mask;
+    const Tensor ids = tokenize(*pipe.loaded().parts.tokenizer("tokenizer"), text, 16, &mask);
+    Tensor embeds = dynamic_cast<T5EncoderModel&>(pipe.model("text_encoder"))(ids, mask);
+    for (int64_t i = 0; i < embeds.numel(); ++i) embeds.floats()[i] *= mask.floats()[i / embeds.dim(2)];
+    return embeds;
+  };
+  o.negative_prompt.reset();
+  o.prompt_embeds = encode("a red apple");
+  const Tensor without = pipe({}, o).latents;
+  o.negative_prompt_embeds = encode("");
+  expect_same(without, pipe({}, o).latents);
+  o.negative_prompt_embeds = encode("blue");
+  expect_same(want, pipe({}, o).latents);
+  o.negative_prompt_embeds = Tensor::zeros({1, 8, o.prompt_embeds.dim(2)});
+  EXPECT_NE(message_of<UsageError>([&] { pipe({}, o); }).find("negative_prompt_embeds"), std::string::npos);
 }
 
 // A model that is called on its own is in its caller's scope as well.

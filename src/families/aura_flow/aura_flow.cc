@@ -36,7 +36,9 @@ AuraFlowRecipe::AuraFlowRecipe(const Parts& parts)
 }
 
 Call AuraFlowRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
-  static constexpr std::string_view kTaken[] = {"negative_prompt", "sigmas", "guidance_scale", "max_sequence_length"};
+  // A mask of given embeddings would change nothing: the model attends to all of them.
+  static constexpr std::string_view kTaken[] = {"negative_prompt", "prompt_embeds",  "negative_prompt_embeds",
+                                                "sigmas",          "guidance_scale", "max_sequence_length"};
   check_taken(o, parts_.class_name, kTaken);
   const int64_t multiple = transformer_.config().patch_size * format_.scale;
   Call c = resolve_common(prompt, o, count_prompts(prompt, o, transformer_.config().joint_attention_dim), default_size(), multiple);
@@ -44,14 +46,17 @@ Call AuraFlowRecipe::resolve(const Prompts& prompt, const CallOptions& o) const 
   if (c.height / multiple > side || c.width / multiple > side)
     throw UsageError(cat("a picture of ", c.height, " x ", c.width, ": ", transformer_.name(), " knows positions up to ", side * multiple, " x ",
                          side * multiple, " (pos_embed_max_size)"));
-  if (const int length = sequence_length(c); length < 1 || length > kMostTokens)
+  if (const int64_t length = sequence_length(c); length < 1 || length > kMostTokens)
     throw UsageError(cat("max_sequence_length is ", length, ": expected 1 to ", kMostTokens));
   c.guidance_scale = o.guidance_scale.value_or(kDefaultGuidance);
   c.guidance = c.guidance_scale > 1;
   return c;
 }
 
-int AuraFlowRecipe::sequence_length(const Call& call) const { return call.options.max_sequence_length.value_or(kDefaultTokens); }
+int64_t AuraFlowRecipe::sequence_length(const Call& call) const {
+  const Tensor& given = call.options.prompt_embeds;
+  return given.defined() ? given.dim(1) : call.options.max_sequence_length.value_or(kDefaultTokens);
+}
 
 GraphRequest AuraFlowRecipe::transformer_request(const Call& call) const {
   return transformer_.request(
@@ -61,10 +66,12 @@ GraphRequest AuraFlowRecipe::transformer_request(const Call& call) const {
 
 std::vector<SessionNeed> AuraFlowRecipe::sessions_for(const Call& call) const {
   std::vector<SessionNeed> needs;
-  needs.push_back(
-      {"text_encoder", parts_.component<T5EncoderComponent>("text_encoder").request(call.prompts, sequence_length(call), true), Stage::encode});
+  const CallOptions& o = call.options;
+  if (!o.prompt_embeds.defined() || (call.guidance && !o.negative_prompt_embeds.defined()))
+    needs.push_back(
+        {"text_encoder", parts_.component<T5EncoderComponent>("text_encoder").request(call.prompts, sequence_length(call), true), Stage::encode});
   needs.push_back({"transformer", transformer_request(call), Stage::denoise});
-  if (!call.options.output_latent)
+  if (!o.output_latent)
     needs.push_back({"vae", vae_.decode_request(1, call.height / format_.scale, call.width / format_.scale, vae_.decode_dtype()), Stage::decode});
   return needs;
 }
@@ -86,11 +93,14 @@ Tensor AuraFlowRecipe::encode_texts(const Call& call, const Prompts& prompts, Re
 
 Conditioning AuraFlowRecipe::encode(const Call& call, Request& request) const {
   const CallOptions& o = call.options;
+  const auto given_or = [&](const Tensor& given, const auto& texts) {
+    return repeat_rows(given.defined() ? given.to(DType::float32) : encode_texts(call, texts(), request), o.num_images_per_prompt);
+  };
   Conditioning result;
-  result.positive["encoder_hidden_states"] = repeat_rows(encode_texts(call, call.prompt, request), o.num_images_per_prompt);
+  result.positive["encoder_hidden_states"] = given_or(o.prompt_embeds, [&] { return call.prompt; });
   if (call.guidance)
     result.negative["encoder_hidden_states"] =
-        repeat_rows(encode_texts(call, matching(o.negative_prompt, "", call.prompts, "negative_prompt"), request), o.num_images_per_prompt);
+        given_or(o.negative_prompt_embeds, [&] { return matching(o.negative_prompt, "", call.prompts, "negative_prompt"); });
   return result;
 }
 

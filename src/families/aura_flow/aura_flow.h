@@ -25,7 +25,7 @@ class AuraFlowRecipe : public Recipe {
  private:
   // Zero where a prompt has no token.
   Tensor encode_texts(const Call& call, const Prompts& prompts, Request& request) const;
-  int sequence_length(const Call& call) const;
+  int64_t sequence_length(const Call& call) const;
   GraphRequest transformer_request(const Call& call) const;
 
   const Parts& parts_;
