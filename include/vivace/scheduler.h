@@ -23,16 +23,20 @@ namespace vivace VIVACE_API {
 // What set_timesteps may be given. A scheduler that does not take a field throws UsageError when it is set; the last group belongs to
 // Diffusers' step(): it is known before the loop, so it is given here, and schedulers that have no use for it ignore it.
 struct SchedulerTimesteps {
-  std::optional<int> num_inference_steps;       // 1 ... num_train_timesteps
-  std::vector<double> timesteps;                // custom timesteps, descending: Euler, DPMSolverMultistep, Heun, LCM, FlowMatchEuler
-  std::vector<double> sigmas;                   // custom sigmas: Euler (ending in 0), UniPC with flow sigmas, FlowMatchEuler (without the 0)
-  std::optional<double> mu;                     // resolution-dependent shift: FlowMatchEuler, DPMSolverMultistep, UniPC
-  std::optional<int> original_inference_steps;  // LCM
-  double strength = 1.0;                        // LCM, image to image
+  std::optional<int> num_inference_steps;  // 1 ... num_train_timesteps
+  // Custom timesteps, descending: Euler, DPMSolverMultistep, DPMSolverSinglestep, Heun, LCM, TCD, FlowMatchEuler, FlowMatchLCM.
+  std::vector<double> timesteps;
+  // Custom sigmas: Euler (ending in 0), UniPC with flow sigmas, FlowMatchEuler and FlowMatchLCM (without the 0). EDMEuler takes, as Diffusers
+  // does under this name, places in its schedule from 0 (sigma_max) to 1 (sigma_min).
+  std::vector<double> sigmas;
+  std::optional<double> mu;  // resolution-dependent shift: FlowMatchEuler, FlowMatchLCM, DPMSolverMultistep, DPMSolverSinglestep, DEIS, UniPC
+  std::optional<int> original_inference_steps;  // LCM, TCD
+  double strength = 1.0;                        // LCM and TCD, image to image
 
-  double eta = 0.0;                                                                                     // DDIM
-  bool use_clipped_model_output = false;                                                                // DDIM
-  double s_churn = 0.0, s_tmin = 0.0, s_tmax = std::numeric_limits<double>::infinity(), s_noise = 1.0;  // Euler
+  std::optional<double> eta;              // DDIM (0) and TCD (0.3), 0 to 1
+  bool use_clipped_model_output = false;  // DDIM
+  // Euler, EDMEuler, FlowMatchHeun; DPMSolverSDE takes s_noise alone.
+  double s_churn = 0.0, s_tmin = 0.0, s_tmax = std::numeric_limits<double>::infinity(), s_noise = 1.0;
 };
 
 // One run's scheduler: set_timesteps, then step(..., i, ...) for i = begin index, begin index + 1, ...
@@ -63,9 +67,9 @@ class Scheduler {
 
   // One entry a model call, as step()'s i counts them; integers where Diffusers has integers. Empty before set_timesteps.
   virtual const std::vector<float>& timesteps() const = 0;
-  // As in Diffusers, one more than timesteps(); empty for DDIM, PNDM and LCM, which have none.
+  // As in Diffusers, one more than timesteps(), and for KDPM2 and its ancestral two more; empty for DDIM, PNDM, LCM and TCD, which have none.
   virtual const std::vector<float>& sigmas() const = 0;
-  // Model calls a step: 2 for Heun, else 1.
+  // Model calls a step: 2 for Heun, FlowMatchHeun, KDPM2, its ancestral and DPMSolverSDE, else 1.
   virtual int order() const = 0;
   virtual int num_train_timesteps() const = 0;
   // Standard deviation of the first sample.
@@ -95,9 +99,10 @@ class Scheduler {
 };
 
 // By class name ("EulerDiscreteScheduler") or short name (euler, euler_a, ddim, dpmsolver++, dpmpp_2m, dpmpp_2m_sde, unipc, pndm, heun, lcm,
-// flow_match_euler). `config` is the JSON of a scheduler_config.json, also one of another class: shared fields are kept, others ignored.
-// Fields of `overrides` win, as keyword arguments of from_config do. Throws UsageError for an unknown name and UserError that names the field
-// whose value is not supported or of a wrong type.
+// flow_match_euler, dpmpp_2s, dpmpp_sde, deis, lms, dpm2, dpm2_a, sa_solver, tcd, edm_euler, edm_dpmpp_2m, flow_match_heun, flow_match_lcm). `config`
+// is the JSON of a scheduler_config.json, also one of another class: shared fields are kept, others ignored. Fields of `overrides` win, as keyword
+// arguments of from_config do. Throws UsageError for an unknown name and UserError that names the field whose value is not supported or of a wrong
+// type.
 std::unique_ptr<Scheduler> make_scheduler(std::string_view name, const std::string& config = "{}", const std::string& overrides = "{}");
 // The class names.
 std::vector<std::string> list_schedulers();
@@ -128,6 +133,42 @@ struct LCMScheduler {
   static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
 };
 struct FlowMatchEulerDiscreteScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct DPMSolverSinglestepScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct DPMSolverSDEScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct DEISMultistepScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct LMSDiscreteScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct KDPM2DiscreteScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct KDPM2AncestralDiscreteScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct SASolverScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct TCDScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct EDMEulerScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct EDMDPMSolverMultistepScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct FlowMatchHeunDiscreteScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct FlowMatchLCMScheduler {
   static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
 };
 

@@ -52,11 +52,12 @@ class DDIM final : public SchedulerBase {
       program.assign(kPrediction, original, bounds_.kind);
       original = kPrediction;
     }
+    const double eta = request_.eta.value_or(0);
     const float variance = beta_previous / beta * (1.f - alpha / alpha_previous);
-    const float deviation = static_cast<float>(request_.eta) * std::sqrt(variance);
+    const float deviation = static_cast<float>(eta) * std::sqrt(variance);
     if (request_.use_clipped_model_output) epsilon = (kSample - sqrt_alpha * original) / sqrt_beta;
     Linear previous_sample = std::sqrt(alpha_previous) * original + std::sqrt(1.f - alpha_previous - deviation * deviation) * epsilon;
-    if (request_.eta > 0) {
+    if (eta > 0) {
       program.draw_noise();
       previous_sample += deviation * Linear(kNoise);
     }

@@ -54,13 +54,11 @@ class EulerDiscrete final : public SchedulerBase {
   StepProgram plan_step(int i) const override {
     StepProgram program;
     const float sigma = sigmas_[i], next = sigmas_[i + 1];
-    const bool churn = request_.s_tmin <= sigma && sigma <= request_.s_tmax;
-    const double gamma = churn ? std::min(request_.s_churn / static_cast<double>(sigmas_.size() - 1), std::sqrt(2.0) - 1) : 0;
-    const float sigma_hat = sigma * static_cast<float>(gamma + 1);
+    const auto [sigma_hat, deviation] = churn(sigma);
     Linear sample = kSample;
-    if (gamma > 0) {
+    if (deviation > 0) {
       program.draw_noise();
-      sample += request_.s_noise * std::sqrt(sigma_hat * sigma_hat - sigma * sigma) * Linear(kNoise);
+      sample += deviation * Linear(kNoise);
     }
     // (sample - predicted original) / sigma, with the division done by hand where it cancels.
     Linear derivative;

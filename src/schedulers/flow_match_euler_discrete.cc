@@ -1,4 +1,5 @@
-// FlowMatchEulerDiscreteScheduler: Euler's method on rectified flows; the model predicts the velocity, noise minus original.
+// FlowMatchEulerDiscreteScheduler and FlowMatchLCMScheduler: Euler's method on rectified flows, and the steps of a consistency model, which start
+// anew from the predicted original; the model predicts the velocity, noise minus original.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,7 +15,7 @@ namespace {
 
 class FlowMatchEulerDiscrete final : public SchedulerBase {
  public:
-  explicit FlowMatchEulerDiscrete(SchedulerConfig config) {
+  FlowMatchEulerDiscrete(SchedulerConfig config, bool consistency) {
     const int train = config.integer("num_train_timesteps", 1000, 1, 1'000'000);
     shift_ = config.number("shift", 1.0);
     if (!(shift_ > 0)) config.unsupported("shift", "a positive number");
@@ -30,7 +31,11 @@ class FlowMatchEulerDiscrete final : public SchedulerBase {
     sigma_spacing_ = read_sigma_spacing(config);
     range_ = read_sigma_range(config, false);
     exponential_shift_ = config.choice("time_shift_type", {"exponential", "linear"}, "exponential") == "exponential";
-    stochastic_sampling_ = config.flag("stochastic_sampling", false);
+    if (consistency) {
+      config.only_null("scale_factors");  // latents that grow from step to step
+      config.choice("upscale_mode", {"nearest", "linear", "bilinear", "bicubic", "trilinear", "area", "nearest-exact"}, "bicubic");
+    }
+    stochastic_sampling_ = consistency || config.flag("stochastic_sampling", false);
     finish(config, train);
   }
 
@@ -43,13 +48,7 @@ class FlowMatchEulerDiscrete final : public SchedulerBase {
     if (dynamic_shift_ && !request.mu) refuse("mu must be given when use_dynamic_shifting is set");
     std::vector<double> sigmas;
     if (request.sigmas.empty() && request.timesteps.empty()) {
-      // Diffusers takes the ends from its constructor, where a static shift has been applied once already.
-      const float train = static_cast<float>(num_train_timesteps());
-      const auto end = [&](float sigma) {
-        return dynamic_shift_ ? sigma : static_cast<float>(shift_) * sigma / (1.f + static_cast<float>(shift_ - 1) * sigma);
-      };
-      sigmas = linspace(static_cast<double>(end(1.f)) * train, static_cast<double>(end(1.f / train)) * train, steps);
-      for (double& sigma : sigmas) sigma /= num_train_timesteps();
+      sigmas = space_flow_sigmas(num_train_timesteps(), dynamic_shift_ ? 1 : shift_, steps);
       shift_sigmas(sigmas, request);
     } else {  // lists given by the caller are float32 from here on
       std::vector<float> given(request.sigmas.begin(), request.sigmas.end());
@@ -102,7 +101,8 @@ class FlowMatchEulerDiscrete final : public SchedulerBase {
 }  // namespace
 
 std::unique_ptr<Scheduler> make_flow_match_euler_discrete(SchedulerConfig config) {
-  return std::make_unique<FlowMatchEulerDiscrete>(std::move(config));
+  return std::make_unique<FlowMatchEulerDiscrete>(std::move(config), false);
 }
+std::unique_ptr<Scheduler> make_flow_match_lcm(SchedulerConfig config) { return std::make_unique<FlowMatchEulerDiscrete>(std::move(config), true); }
 
 }  // namespace vivace

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <utility>
 
 namespace vivace {
@@ -118,6 +119,18 @@ double beta_ppf(double p, double a, double b) {
   if (p <= 0) return 0;
   if (p >= 1) return 1;
   return p <= incomplete_beta(0.5, a, b) ? beta_ppf_lower(p, a, b) : 1 - beta_ppf_lower(1 - p, b, a);
+}
+
+double integrate_lagrange(std::span<const double> points, int k, double from, double to) {
+  const auto at = [&](double x) {
+    double product = 1;
+    for (size_t j = 0; j < points.size(); ++j)
+      if (j != static_cast<size_t>(k)) product *= (x - points[j]) / (points[k] - points[j]);
+    return product;
+  };
+  // Gauss and Legendre's two points are exact up to the third degree.
+  const double middle = (from + to) / 2, half = (to - from) / 2, offset = half / std::numbers::sqrt3;
+  return half * (at(middle - offset) + at(middle + offset));
 }
 
 std::vector<float> solve(std::vector<float> a, std::vector<float> b) {

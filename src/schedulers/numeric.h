@@ -28,6 +28,9 @@ float log_float(float x);
 // The inverse of the regularised incomplete beta function (scipy.stats.beta.ppf): x with I_x(a, b) = p. 0 <= p <= 1, a and b > 0.
 double beta_ppf(double p, double a, double b);
 
+// The integral from `from` to `to` of the Lagrange polynomial that is 1 at points[k] and 0 at the others; up to four points.
+double integrate_lagrange(std::span<const double> points, int k, double from, double to);
+
 // Solves A x = b in float32 by elimination with partial pivoting (torch.linalg.solve). A is n x n, row-major.
 std::vector<float> solve(std::vector<float> a, std::vector<float> b);
 

@@ -23,6 +23,18 @@ constexpr Entry kSchedulers[] = {
     {"HeunDiscreteScheduler", make_heun_discrete},
     {"LCMScheduler", make_lcm},
     {"FlowMatchEulerDiscreteScheduler", make_flow_match_euler_discrete},
+    {"DPMSolverSinglestepScheduler", make_dpmsolver_singlestep},
+    {"DPMSolverSDEScheduler", make_dpmsolver_sde},
+    {"DEISMultistepScheduler", make_deis_multistep},
+    {"LMSDiscreteScheduler", make_lms_discrete},
+    {"KDPM2DiscreteScheduler", make_k_dpm_2_discrete},
+    {"KDPM2AncestralDiscreteScheduler", make_k_dpm_2_ancestral_discrete},
+    {"SASolverScheduler", make_sasolver},
+    {"TCDScheduler", make_tcd},
+    {"EDMEulerScheduler", make_edm_euler},
+    {"EDMDPMSolverMultistepScheduler", make_edm_dpmsolver_multistep},
+    {"FlowMatchHeunDiscreteScheduler", make_flow_match_heun_discrete},
+    {"FlowMatchLCMScheduler", make_flow_match_lcm},
 };
 
 struct ShortName {
@@ -41,6 +53,18 @@ constexpr ShortName kShortNames[] = {
     {"heun", "HeunDiscreteScheduler"},
     {"lcm", "LCMScheduler"},
     {"flow_match_euler", "FlowMatchEulerDiscreteScheduler"},
+    {"dpmpp_2s", "DPMSolverSinglestepScheduler"},
+    {"dpmpp_sde", "DPMSolverSDEScheduler"},
+    {"deis", "DEISMultistepScheduler"},
+    {"lms", "LMSDiscreteScheduler"},
+    {"dpm2", "KDPM2DiscreteScheduler"},
+    {"dpm2_a", "KDPM2AncestralDiscreteScheduler"},
+    {"sa_solver", "SASolverScheduler"},
+    {"tcd", "TCDScheduler"},
+    {"edm_euler", "EDMEulerScheduler"},
+    {"edm_dpmpp_2m", "EDMDPMSolverMultistepScheduler"},
+    {"flow_match_heun", "FlowMatchHeunDiscreteScheduler"},
+    {"flow_match_lcm", "FlowMatchLCMScheduler"},
 };
 
 }  // namespace
@@ -87,6 +111,18 @@ VIVACE_SCHEDULER(PNDMScheduler)
 VIVACE_SCHEDULER(HeunDiscreteScheduler)
 VIVACE_SCHEDULER(LCMScheduler)
 VIVACE_SCHEDULER(FlowMatchEulerDiscreteScheduler)
+VIVACE_SCHEDULER(DPMSolverSinglestepScheduler)
+VIVACE_SCHEDULER(DPMSolverSDEScheduler)
+VIVACE_SCHEDULER(DEISMultistepScheduler)
+VIVACE_SCHEDULER(LMSDiscreteScheduler)
+VIVACE_SCHEDULER(KDPM2DiscreteScheduler)
+VIVACE_SCHEDULER(KDPM2AncestralDiscreteScheduler)
+VIVACE_SCHEDULER(SASolverScheduler)
+VIVACE_SCHEDULER(TCDScheduler)
+VIVACE_SCHEDULER(EDMEulerScheduler)
+VIVACE_SCHEDULER(EDMDPMSolverMultistepScheduler)
+VIVACE_SCHEDULER(FlowMatchHeunDiscreteScheduler)
+VIVACE_SCHEDULER(FlowMatchLCMScheduler)
 #undef VIVACE_SCHEDULER
 
 }  // namespace vivace

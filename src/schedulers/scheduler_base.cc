@@ -37,7 +37,7 @@ int SchedulerBase::steps_requested(const SchedulerTimesteps& request) const {
     refuse(cat("got ", request.timesteps.size(), " timesteps and ", request.sigmas.size(), " sigmas: they must be as many"));
   if (request.mu && !can.mu) refuse("mu is not supported: it belongs to schedulers with use_dynamic_shifting");
   if (request.mu && !std::isfinite(*request.mu)) refuse("mu must be finite");
-  if (request.original_inference_steps && !can.original_inference_steps) refuse("original_inference_steps belongs to LCMScheduler");
+  if (request.original_inference_steps && !can.original_inference_steps) refuse("original_inference_steps belongs to LCMScheduler and TCDScheduler");
   const int custom = request.timesteps.empty() ? steps_of(request.sigmas) : static_cast<int>(request.timesteps.size());
   const bool has_custom = !request.timesteps.empty() || !request.sigmas.empty();
   if (!request.num_inference_steps && !has_custom) refuse("set_timesteps needs num_inference_steps, timesteps or sigmas");
@@ -125,9 +125,18 @@ void SchedulerBase::step_in_place(const Tensor& model_output, int i, Tensor& sam
   else if (i != next_ && program.reads_history())
     refuse(cat("step ", next_, " is due, got step ", i, ": this scheduler builds on its earlier steps"));
   Tensor noise;
-  if (program.draws_noise()) noise = randn_tensor(sample.shape(), generators);
+  if (program.draws_noise()) noise = this->noise(i, sample.shape(), generators);
   sample = runner_.run(program, bounds_, std::move(sample), model_output, noise);
   next_ = i + 1;
+}
+
+Tensor SchedulerBase::noise(int, const Shape& shape, std::span<Generator* const> generators) { return randn_tensor(shape, generators); }
+
+SchedulerBase::Churn SchedulerBase::churn(float sigma) const {
+  const bool inside = request_.s_tmin <= sigma && sigma <= request_.s_tmax;
+  const double gamma = inside ? std::min(request_.s_churn / static_cast<double>(sigmas_.size() - 1), std::sqrt(2.0) - 1) : 0;
+  const float raised = sigma * static_cast<float>(gamma + 1);
+  return {raised, gamma > 0 ? request_.s_noise * std::sqrt(raised * raised - sigma * sigma) : 0};
 }
 
 Tensor SchedulerBase::add_noise(const Tensor& original, const Tensor& noise, int i) const {

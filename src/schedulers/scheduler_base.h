@@ -56,6 +56,16 @@ class SchedulerBase : public Scheduler {
   // Factors of original and noise at timesteps_[i].
   virtual std::pair<float, float> noise_mix(int i) const = 0;
 
+  // Drawn once a step whose program asks for it.
+  virtual Tensor noise(int i, const Shape& shape, std::span<Generator* const> generators);
+
+  // The noise level that s_churn raises `sigma` to before a step, and the deviation of the noise that does (Karras et al. 2022, algorithm 2).
+  struct Churn {
+    float sigma;
+    double noise;
+  };
+  Churn churn(float sigma) const;
+
   [[noreturn]] void refuse(const std::string& what) const;  // UsageError: "EulerDiscreteScheduler: <what>"
   // Index into a table over the training timesteps. Throws UserError when the config's spacing leads outside of it. -1, the surplus step
   // that trailing spacing sometimes ends with, reads the table's last entry, as it does in Python.
@@ -97,5 +107,17 @@ std::unique_ptr<Scheduler> make_pndm(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_heun_discrete(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_lcm(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_flow_match_euler_discrete(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_dpmsolver_singlestep(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_dpmsolver_sde(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_deis_multistep(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_lms_discrete(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_k_dpm_2_discrete(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_k_dpm_2_ancestral_discrete(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_sasolver(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_tcd(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_edm_euler(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_edm_dpmsolver_multistep(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_flow_match_heun_discrete(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_flow_match_lcm(SchedulerConfig config);
 
 }  // namespace vivace

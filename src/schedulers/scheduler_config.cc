@@ -99,6 +99,13 @@ std::optional<double> SchedulerConfig::optional_number(std::string_view key, std
   return value || fields_.has(key) ? value : fallback;
 }
 
+std::optional<uint64_t> SchedulerConfig::optional_seed(std::string_view key) {
+  record(key, Json());
+  const std::optional<int64_t> value = fields_.get_optional<int64_t>(key);
+  if (value && *value < 0) unsupported(key, "an integer that is not negative, or null");
+  return value;
+}
+
 std::string SchedulerConfig::choice(std::string_view key, std::initializer_list<std::string_view> allowed, std::string_view fallback) {
   record(key, std::string(fallback));
   return fields_.one_of(key, allowed, fallback);

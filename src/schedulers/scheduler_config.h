@@ -26,6 +26,7 @@ class SchedulerConfig {
   double number(std::string_view key, double fallback);  // NaN and +infinity are refused
   std::optional<std::string> optional_text(std::string_view key);
   std::optional<double> optional_number(std::string_view key, std::optional<double> fallback = std::nullopt);
+  std::optional<uint64_t> optional_seed(std::string_view key);  // not negative
   std::string choice(std::string_view key, std::initializer_list<std::string_view> allowed, std::string_view fallback);
   std::vector<double> numbers(std::string_view key);    // empty when missing
   std::vector<int64_t> integers(std::string_view key);  // empty when missing

@@ -77,6 +77,14 @@ std::vector<double> space_sigmas(SigmaSpacing spacing, double first, double last
   return sigmas;
 }
 
+std::vector<double> space_flow_sigmas(int num_train, double shift, int n) {
+  const auto train = static_cast<float>(num_train);
+  const auto end = [&](float sigma) { return static_cast<float>(shift) * sigma / (1.f + static_cast<float>(shift - 1) * sigma); };
+  std::vector<double> sigmas = linspace(static_cast<double>(end(1.f)) * train, static_cast<double>(end(1.f / train)) * train, n);
+  for (double& sigma : sigmas) sigma /= num_train;
+  return sigmas;
+}
+
 std::vector<float> log_sigmas(const std::vector<float>& sigmas) {
   std::vector<float> logs;
   for (float sigma : sigmas) logs.push_back(numpy_log(sigma));

@@ -33,6 +33,9 @@ SigmaRange read_sigma_range(SchedulerConfig& config, bool declared);
 // n sigmas from range.max (or `first`) down to range.min (or `last`).
 std::vector<double> space_sigmas(SigmaSpacing spacing, double first, double last, const SigmaRange& range, int n);
 
+// Where a flow's sigmas lie before they are shifted. Diffusers takes the ends from its constructor, where `shift` has been applied once already.
+std::vector<double> space_flow_sigmas(int num_train, double shift, int n);
+
 // The logarithms sigma_to_t searches.
 std::vector<float> log_sigmas(const std::vector<float>& sigmas);
 // The timestep, as a fraction, whose sigma this is: linear in the logarithm, clamped to the table's ends. Real is the precision the

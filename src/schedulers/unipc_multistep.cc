@@ -55,7 +55,7 @@ class UniPCMultistep final : public SchedulerBase {
   void place_timesteps(const SchedulerTimesteps& request, int steps) override;
   StepProgram plan_step(int i) const override;
   std::pair<float, float> noise_mix(int i) const override {
-    const NoiseLevel level(sigmas_[i], flow_);
+    const NoiseLevel level(sigmas_[i], kind());
     return {level.alpha, level.sigma};
   }
 
@@ -66,6 +66,7 @@ class UniPCMultistep final : public SchedulerBase {
   int order_at(int i) const;
   Linear convert_output(int i) const;
   Linear update(int i, int order, const Linear& x, const Linear* corrector_output) const;
+  SigmaKind kind() const { return flow_ ? SigmaKind::flow : SigmaKind::scaled; }
   Slot history(int i) const { return static_cast<Slot>(kHistory + 1 + i % (solver_order_ + 1)); }
 
   NoiseSchedule noise_;
@@ -142,7 +143,7 @@ int UniPCMultistep::order_at(int i) const {
 }
 
 Linear UniPCMultistep::convert_output(int i) const {
-  const NoiseLevel level(sigmas_[i], flow_);
+  const NoiseLevel level(sigmas_[i], kind());
   const double alpha = level.alpha, sigma = level.sigma;
   if (predict_x0_) {
     if (prediction_type_ == "epsilon") return (kSample - sigma * Linear(kModelOutput)) / alpha;
@@ -158,7 +159,7 @@ Linear UniPCMultistep::convert_output(int i) const {
 // The step from sigmas_[i] to sigmas_[i + 1] starting at x, over the outputs of steps i, i - 1, ..., i - order + 1. The corrector knows the
 // output at its end, too; it repeats the predictor's step with it.
 Linear UniPCMultistep::update(int i, int order, const Linear& x, const Linear* corrector_output) const {
-  const NoiseLevel t(sigmas_[i + 1], flow_), s0(sigmas_[i], flow_);
+  const NoiseLevel t(sigmas_[i + 1], kind()), s0(sigmas_[i], kind());
   const float h = t.lambda - s0.lambda, hh = predict_x0_ ? -h : h;
   const Linear m0 = history(i);
   const float h_phi_1 = expm1_float(hh), b_h = bh1_ ? hh : h_phi_1;
@@ -168,7 +169,7 @@ Linear UniPCMultistep::update(int i, int order, const Linear& x, const Linear* c
   std::vector<float> rks;
   std::vector<Linear> differences;
   for (int k = 1; k < order; ++k) {
-    const float rk = (NoiseLevel(sigmas_[i - k], flow_).lambda - s0.lambda) / h;
+    const float rk = (NoiseLevel(sigmas_[i - k], kind()).lambda - s0.lambda) / h;
     rks.push_back(rk);
     differences.push_back((Linear(history(i - k)) - m0) / rk);
   }

@@ -32,7 +32,7 @@ void expect_error(const std::function<void()>& call, std::initializer_list<std::
 }
 
 TEST(SchedulerNames, ClassAndShortNames) {
-  EXPECT_EQ(list_schedulers().size(), 9u);
+  EXPECT_EQ(list_schedulers().size(), 21u);
   for (const std::string& name : list_schedulers()) EXPECT_EQ(make_scheduler(name)->class_name(), name);
   const std::pair<const char*, const char*> names[] = {{"euler", "EulerDiscreteScheduler"},
                                                        {"euler_a", "EulerAncestralDiscreteScheduler"},
@@ -43,7 +43,19 @@ TEST(SchedulerNames, ClassAndShortNames) {
                                                        {"pndm", "PNDMScheduler"},
                                                        {"heun", "HeunDiscreteScheduler"},
                                                        {"lcm", "LCMScheduler"},
-                                                       {"flow_match_euler", "FlowMatchEulerDiscreteScheduler"}};
+                                                       {"flow_match_euler", "FlowMatchEulerDiscreteScheduler"},
+                                                       {"dpmpp_2s", "DPMSolverSinglestepScheduler"},
+                                                       {"dpmpp_sde", "DPMSolverSDEScheduler"},
+                                                       {"deis", "DEISMultistepScheduler"},
+                                                       {"lms", "LMSDiscreteScheduler"},
+                                                       {"dpm2", "KDPM2DiscreteScheduler"},
+                                                       {"dpm2_a", "KDPM2AncestralDiscreteScheduler"},
+                                                       {"sa_solver", "SASolverScheduler"},
+                                                       {"tcd", "TCDScheduler"},
+                                                       {"edm_euler", "EDMEulerScheduler"},
+                                                       {"edm_dpmpp_2m", "EDMDPMSolverMultistepScheduler"},
+                                                       {"flow_match_heun", "FlowMatchHeunDiscreteScheduler"},
+                                                       {"flow_match_lcm", "FlowMatchLCMScheduler"}};
   for (const auto& [short_name, class_name] : names) EXPECT_EQ(make_scheduler(short_name)->class_name(), class_name);
   EXPECT_EQ(fields(*make_scheduler("dpmpp_2m_sde"))["algorithm_type"], "sde-dpmsolver++");
   EXPECT_EQ(fields(*make_scheduler("dpmpp_2m_sde", "{}", R"({"algorithm_type": "dpmsolver++"})"))["algorithm_type"], "dpmsolver++");
@@ -123,6 +135,13 @@ TEST(SchedulerConfigs, ReplacesSolverTypesOfOtherClassesAsDiffusersDoes) {
             "dpmsolver++");
 }
 
+TEST(SchedulerConfigs, ReplacesWhatBelongsToOtherSolvers) {
+  EXPECT_EQ(fields(*make_scheduler("deis", R"({"solver_type": "midpoint"})"))["solver_type"], "logrho");
+  EXPECT_EQ(fields(*make_scheduler("deis", R"({"algorithm_type": "dpmsolver++"})"))["algorithm_type"], "deis");
+  EXPECT_EQ(fields(*make_scheduler("dpmpp_2s", R"({"solver_type": "logrho"})"))["solver_type"], "midpoint");
+  EXPECT_EQ(fields(*make_scheduler("edm_dpmpp_2m", R"({"solver_type": "bh1"})"))["solver_type"], "midpoint");
+}
+
 TEST(SchedulerConfigs, RefusesValuesByName) {
   const std::tuple<const char*, const char*, const char*> cases[] = {
       {"euler", R"({"prediction_type": "noise"})", "prediction_type"},
@@ -161,6 +180,33 @@ TEST(SchedulerConfigs, RefusesValuesByName) {
       {"lcm", R"({"original_inference_steps": 2000})", "original_inference_steps"},
       {"flow_match_euler", R"({"time_shift_type": "cubic"})", "time_shift_type"},
       {"flow_match_euler", R"({"shift": 0})", "shift"},
+      {"flow_match_heun", R"({"shift": 0})", "shift"},
+      {"flow_match_lcm", R"({"scale_factors": [0.5, 1.0]})", "scale_factors"},
+      {"flow_match_lcm", R"({"upscale_mode": "lanczos"})", "upscale_mode"},
+      {"dpmpp_2s", R"({"solver_order": 4})", "solver_order"},
+      {"dpmpp_2s", R"({"algorithm_type": "sde-dpmsolver"})", "algorithm_type"},
+      {"dpmpp_2s", R"({"algorithm_type": "dpmsolver"})", "final_sigmas_type"},
+      {"dpmpp_2s", R"({"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min", "thresholding": true})", "thresholding"},
+      {"dpmpp_sde", R"({"prediction_type": "sample"})", "prediction_type"},
+      {"dpmpp_sde", R"({"noise_sampler_seed": -1})", "noise_sampler_seed"},
+      {"dpmpp_sde", R"({"noise_sampler_seed": "7"})", "noise_sampler_seed"},
+      {"deis", R"({"algorithm_type": "sde-dpmsolver++"})", "algorithm_type"},
+      {"deis", R"({"solver_type": "rk4"})", "solver_type"},
+      {"lms", R"({"prediction_type": "flow_prediction"})", "prediction_type"},
+      {"dpm2", R"({"prediction_type": "sample"})", "prediction_type"},
+      {"dpm2_a", R"({"beta_schedule": "exp"})", "beta_schedule"},
+      {"sa_solver", R"({"predictor_order": 5})", "predictor_order"},
+      {"sa_solver", R"({"corrector_order": 0})", "corrector_order"},
+      {"sa_solver", R"({"tau_func": "lambda t: 1"})", "tau_func"},
+      {"sa_solver", R"({"algorithm_type": "noise_prediction", "thresholding": true})", "thresholding"},
+      {"sa_solver", R"({"variance_type": "learned_range"})", "variance_type"},
+      {"tcd", R"({"original_inference_steps": 0})", "original_inference_steps"},
+      {"edm_euler", R"({"sigma_schedule": "beta"})", "sigma_schedule"},
+      {"edm_euler", R"({"prediction_type": "sample"})", "prediction_type"},
+      {"edm_euler", R"({"rho": 0})", "rho"},
+      {"edm_dpmpp_2m", R"({"sigma_data": -1})", "sigma_data"},
+      {"edm_dpmpp_2m", R"({"algorithm_type": "dpmsolver"})", "algorithm_type"},
+      {"edm_dpmpp_2m", R"({"algorithm_type": "sde-dpmsolver++", "solver_order": 3})", "solver_order"},
   };
   for (const auto& [name, config, field] : cases) {
     SCOPED_TRACE(cat(name, " ", config));
@@ -199,7 +245,7 @@ TEST(SetTimesteps, RefusesTheNumberOfSteps) {
       expect_error<UsageError>([&] { scheduler->set_timesteps(steps); }, {name, "num_inference_steps", std::to_string(steps)});
     expect_error<UsageError>([&] { scheduler->set_timesteps(SchedulerTimesteps{}); }, {name, "num_inference_steps"});
   }
-  expect_error<UsageError>([] { make_scheduler("lcm")->set_timesteps(51); }, {"num_inference_steps", "50"});
+  for (const char* name : {"lcm", "tcd"}) expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(51); }, {"num_inference_steps", "50"});
   expect_error<UsageError>([] { make_scheduler("pndm")->set_timesteps(3); }, {"num_inference_steps", "skip_prk_steps"});
 }
 
@@ -212,16 +258,17 @@ TEST(SetTimesteps, RefusesWhatAClassDoesNotTake) {
   const SchedulerTimesteps timesteps = with([](auto& r) { r.timesteps = {900, 500, 100}; });
   const SchedulerTimesteps sigmas = with([](auto& r) { r.sigmas = {10, 1, 0}; });
   const SchedulerTimesteps mu = with([](auto& r) { r.num_inference_steps = 5, r.mu = 1; });
-  for (const char* name : {"euler_a", "ddim", "pndm", "unipc"})
+  for (const char* name : {"euler_a", "ddim", "pndm", "unipc", "dpmpp_sde", "deis", "lms", "dpm2", "sa_solver", "edm_euler", "flow_match_heun"})
     expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(timesteps); }, {"timesteps", "not supported"});
-  for (const char* name : {"euler_a", "ddim", "pndm", "unipc", "dpmsolver++", "heun", "lcm"})
+  for (const char* name : {"euler_a", "ddim", "pndm", "unipc", "dpmsolver++", "heun", "lcm", "tcd", "dpmpp_2s", "lms", "edm_dpmpp_2m"})
     expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(sigmas); }, {"sigmas", "not supported"});
-  for (const char* name : {"euler", "euler_a", "ddim", "pndm", "heun", "lcm"})
+  for (const char* name : {"euler", "euler_a", "ddim", "pndm", "heun", "lcm", "tcd", "sa_solver", "flow_match_heun"})
     expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(mu); }, {"mu"});
-  expect_error<UsageError>([&] { make_scheduler("dpmsolver++")->set_timesteps(mu); }, {"use_dynamic_shifting"});
-  for (const char* name : {"flow_match_euler", "unipc"})
+  for (const char* name : {"dpmsolver++", "dpmpp_2s", "deis"})
+    expect_error<UsageError>([&] { make_scheduler(name)->set_timesteps(mu); }, {"use_dynamic_shifting"});
+  for (const char* name : {"flow_match_euler", "flow_match_lcm", "unipc"})
     expect_error<UsageError>([&] { make_scheduler(name, R"({"use_dynamic_shifting": true})")->set_timesteps(5); }, {"mu"});
-  for (const char* name : {"euler", "dpmsolver++", "heun"})
+  for (const char* name : {"euler", "dpmsolver++", "dpmpp_2s", "heun"})
     expect_error<UsageError>([&] { make_scheduler(name, R"({"use_karras_sigmas": true})")->set_timesteps(timesteps); }, {"timesteps", "karras"});
 
   const auto refuse = [&](const char* name, auto set, std::string_view part) {
@@ -271,6 +318,8 @@ TEST(SetTimesteps, RefusesWhatAClassDoesNotTake) {
       "lcm", [](auto& r) { r.num_inference_steps = 4, r.strength = 0; }, "strength");
   refuse(
       "lcm", [](auto& r) { r.num_inference_steps = 4, r.original_inference_steps = 0; }, "original_inference_steps");
+  refuse(
+      "tcd", [](auto& r) { r.num_inference_steps = 4, r.eta = 1.5; }, "eta must be from 0 to 1");
 }
 
 TEST(SetTimesteps, NamesTheStepThatHasNoFiniteFormula) {

@@ -42,7 +42,7 @@ SchedulerTimesteps request_of(const Json& given) {
   if (r.contains("original_inference_steps")) request.original_inference_steps = r["original_inference_steps"].get<int>();
   request.strength = r.value("strength", 1.0);
   const Json step = given.value("step", Json::object());
-  request.eta = step.value("eta", 0.0);
+  if (step.contains("eta")) request.eta = step["eta"].get<double>();
   request.use_clipped_model_output = step.value("use_clipped_model_output", false);
   request.s_churn = step.value("s_churn", 0.0);
   request.s_tmin = step.value("s_tmin", request.s_tmin);
@@ -64,8 +64,10 @@ TEST_P(Golden, EqualsDiffusers) {
   // a timestep is about 0.005 wide; the search then multiplies by the timesteps passed.
   const auto timesteps = expected["timesteps"].get<std::vector<float>>();
   ASSERT_EQ(scheduler->timesteps().size(), timesteps.size());
-  for (size_t i = 0; i < timesteps.size(); ++i)
-    EXPECT_NEAR(scheduler->timesteps()[i], timesteps[i], timesteps[i] == std::floor(timesteps[i]) ? 0 : 4 * kEps * 1000) << "timestep " << i;
+  for (size_t i = 0; i < timesteps.size(); ++i) {
+    const float got = scheduler->timesteps()[i], want = timesteps[i];
+    EXPECT_NEAR(got, want, got == std::floor(got) && want == std::floor(want) ? 0 : 4 * kEps * 1000) << "timestep " << i;
+  }
   // A few roundings a sigma.
   const auto sigmas = expected.value("sigmas", std::vector<float>());
   ASSERT_EQ(scheduler->sigmas().size(), sigmas.size());

@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
+#include <tuple>
 
+#include "schedulers/brownian_tree.h"
 #include "schedulers/spacing.h"
 
 namespace vivace {
@@ -64,6 +67,44 @@ TEST(Numeric, BetaQuantiles) {
     EXPECT_NEAR(beta_ppf(p, 0.6, 0.6), 1 - beta_ppf(1 - p, 0.6, 0.6), 64 * kEps + 1e-10 * (p < 1e-9));  // 1 - p loses p's digits
   }
   EXPECT_NEAR(beta_ppf(0.98, 0.6, 0.6), 0.9972670179754229, 16 * kEps);  // SciPy 1.17
+}
+
+TEST(Numeric, IntegratesLagrangePolynomials) {
+  EXPECT_EQ(integrate_lagrange(std::vector<double>{2.5}, 0, 3, 1), -2);  // the polynomial of one point is 1
+  // (x - 4) / (2 - 4) from 1 to 3, and Simpson's rule: 1/6, 4/6, 1/6 of the interval.
+  EXPECT_NEAR(integrate_lagrange(std::vector<double>{2, 4}, 0, 1, 3), 2, 8 * kEps);
+  const std::vector<double> simpson{0, 1, 2};
+  for (int k = 0; k < 3; ++k) EXPECT_NEAR(integrate_lagrange(simpson, k, 0, 2), k == 1 ? 4.0 / 3 : 1.0 / 3, 8 * kEps);
+  // Three eighths.
+  const std::vector<double> eighths{0, 1, 2, 3};
+  for (int k = 0; k < 4; ++k) EXPECT_NEAR(integrate_lagrange(eighths, k, 0, 3), k % 3 == 0 ? 3.0 / 8 : 9.0 / 8, 16 * kEps);
+}
+
+TEST(Numeric, SeedSequenceOfNumPy) {  // values of NumPy 2.4
+  EXPECT_EQ(seed_sequence(7, {}, 3), (std::vector<uint32_t>{1376543887, 623213690, 436845524}));
+  EXPECT_EQ(seed_sequence((uint64_t{1} << 40) + 11, std::vector<uint64_t>{5, 3}, 4),
+            (std::vector<uint32_t>{510935309, 1271681225, 846860124, 1345829267}));
+  EXPECT_EQ(seed_sequence(0, std::vector<uint64_t>{(uint64_t{1} << 33) + 1, 34}, 2), (std::vector<uint32_t>{2251331998, 3598010648}));
+}
+
+TEST(BrownianTree, IsTorchsdes) {  // torchsde 0.2.6: BrownianInterval(0.03, 14.6, (16,), entropy=5, tol=1e-6, pool_size=24, halfway_tree=True)
+  const BrownianTree tree({16}, 0.03, 14.6, 5);
+  const std::tuple<double, double, std::array<float, 3>> cases[] = {{0.03, 14.6, {1.322482f, -3.3863103f, 0.43123737f}},
+                                                                    {1.25, 3.5, {1.2118106f, -0.68302292f, 1.8476878f}},
+                                                                    {3.5, 3.500001, {-0.00011983979f, 0.00064377149f, 0.0033109756f}},
+                                                                    {0.5, 0.5, {0, 0, 0}}};
+  // An increment is a sum over the nodes of the tree, of which two a level may come in, each rounded from the one above.
+  constexpr float kTolerance = 2 * 24 * std::numeric_limits<float>::epsilon();
+  for (const auto& [from, to, expected] : cases) {
+    const Tensor forward = tree.increment(from, to), back = tree.increment(to, from);
+    for (const auto& [at, value] : {std::pair{0, expected[0]}, {1, expected[1]}, {15, expected[2]}}) {
+      EXPECT_NEAR(forward.floats()[at], value, kTolerance * 4) << from << " " << to;
+      EXPECT_EQ(back.floats()[at], -forward.floats()[at]);
+    }
+  }
+  // Parts add up to the whole, in any order of asking; outside of its times the motion stands still.
+  const Tensor late = tree.increment(3.5, 14.6), early = tree.increment(0.03, 3.5), all = tree.increment(0, 20);
+  for (int i = 0; i < 16; ++i) EXPECT_NEAR(late.floats()[i] + early.floats()[i], all.floats()[i], kTolerance * 8);
 }
 
 TEST(Numeric, SolvesWithPivoting) {

@@ -107,15 +107,37 @@ TEST_F(Step, RefusesWhatDoesNotFit) {
 }
 
 TEST_F(Step, StochasticSchedulersNeedAGenerator) {
-  const auto scheduler = make_scheduler("euler_a");
-  scheduler->set_timesteps(5);
-  EXPECT_THROW(scheduler->step(e, 0, x), UsageError);
-  Generator generator(1);
-  EXPECT_NO_THROW(scheduler->step(e, 0, x, generator));
+  for (const char* name : {"euler_a", "tcd", "sa_solver", "dpmpp_sde", "flow_match_lcm"}) {
+    SCOPED_TRACE(name);
+    const auto scheduler = make_scheduler(name);
+    scheduler->set_timesteps(5);
+    EXPECT_THROW(scheduler->step(e, 0, x), UsageError);
+    Generator generator(1);
+    EXPECT_NO_THROW(scheduler->step(e, 0, x, generator));
+  }
+  const auto seeded = make_scheduler("dpmpp_sde", R"({"noise_sampler_seed": 3})");
+  seeded->set_timesteps(5);
+  EXPECT_NO_THROW(seeded->step(e, 0, x));
+}
+
+// Whatever is drawn, an image that has a generator of its own is what it is alone.
+TEST_F(Step, EachGeneratorDrawsForItsImage) {
+  for (const char* name : {"euler_a", "tcd", "sa_solver", "dpmpp_sde", "dpm2_a"}) {
+    SCOPED_TRACE(name);
+    const auto scheduler = make_scheduler(name);
+    scheduler->set_timesteps(4);
+    const Tensor both = Generator(3).randn({2, 2, 3, 3}), output = Generator(4).randn({2, 2, 3, 3});
+    Generator first(1), second(2), alone(2);
+    Generator* const generators[] = {&first, &second};
+    Tensor sample = both, one = both.rows(1, 2).clone();
+    for (int i = 0; i < 2; ++i) sample = scheduler->step(output, i, sample, generators);
+    for (int i = 0; i < 2; ++i) one = scheduler->step(output.rows(1, 2).clone(), i, one, alone);
+    for (int i = 0; i < 18; ++i) EXPECT_EQ(sample.as<float>()[18 + i], one.as<float>()[i]);
+  }
 }
 
 TEST_F(Step, MultistepSchedulersGoInOrderAndMayStartAgain) {
-  for (const char* name : {"dpmsolver++", "unipc", "heun", "pndm"}) {
+  for (const char* name : {"dpmsolver++", "unipc", "heun", "pndm", "dpmpp_2s", "deis", "lms", "dpm2", "edm_dpmpp_2m", "flow_match_heun"}) {
     SCOPED_TRACE(name);
     const auto scheduler = make_scheduler(name);
     scheduler->set_timesteps(8);

@@ -1,10 +1,10 @@
 """Golden file for the schedulers: whole loops in Diffusers over a fixed function, for every class and config variant.
 
-    python tools/golden/schedulers.py            # needs torch, diffusers and scipy; writes tests/schedulers/data/schedulers.json
+    python tools/golden/schedulers.py            # needs torch, diffusers, scipy and torchsde; writes tests/schedulers/data/schedulers.json
 
 The "model" is a float32 function of the (scaled) sample, the timestep and the element's index; tests/schedulers/golden_test.cc has the same.
 Each case stores the timesteps, the sigmas where the class has them, init_noise_sigma, some values of the final sample, and the largest
-absolute value that any sample had on the way.
+absolute value that any sample, or term of its sum, had on the way.
 """
 
 import json
@@ -38,7 +38,8 @@ def model(sample, t):
 def run(cls, config, steps=8, seeds=(5,), begin=0, step=None, **request):
     """One case. `request` goes to set_timesteps; `begin` > 0 is image to image; several seeds are per-image generators."""
     scheduler = getattr(diffusers, cls).from_config(dict(config))
-    arrays = {"sigmas": np.array(request["sigmas"])} if "sigmas" in request else {}  # UniPC does not take a list
+    array = torch.tensor if cls.startswith("EDM") else np.array  # EDMEuler and UniPC do not take lists
+    arrays = {"sigmas": array(request["sigmas"])} if "sigmas" in request else {}
     scheduler.set_timesteps(**({} if steps is None else {"num_inference_steps": steps}), **{**request, **arrays})
     init = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
     if begin:
@@ -56,12 +57,16 @@ def run(cls, config, steps=8, seeds=(5,), begin=0, step=None, **request):
     extra = dict(step or {})
     if "generator" in scheduler.step.__code__.co_varnames:
         extra["generator"] = generator
+    torch.manual_seed(seeds[0])  # DPMSolverSDE's seed comes from the global generator
     peak = float(sample.abs().max())
     for t in scheduler.timesteps[begin:]:
         scaled = scheduler.scale_model_input(sample, t) if hasattr(scheduler, "scale_model_input") else sample
         sample = scheduler.step(model(scaled, t), t, sample, **extra, return_dict=False)[0]
         peak = max(peak, float(sample.abs().max()))
     assert torch.isfinite(sample).all(), (cls, config)
+    if cls.startswith("DEIS"):  # which divides by one step's alpha before it multiplies by the next one's
+        alphas = 1 - scheduler.sigmas if config.get("use_flow_sigmas") else (scheduler.sigmas**2 + 1) ** -0.5
+        peak *= max(1, float((alphas[1:] / alphas[:-1]).max()))
     numbers = lambda x: [float(np.float32(v)) for v in x]
     case = {
         "class": cls,
@@ -88,8 +93,10 @@ def spacings(cls, base, **kwargs):
         yield run(cls, {**base, "timestep_spacing": spacing, "steps_offset": 1}, steps=7, **kwargs)
 
 
-def beta_schedules(cls, extra=(), **more):
+def beta_schedules(cls, extra=(), without=(), **more):
     for schedule in ("linear", "scaled_linear", "squaredcos_cap_v2", *extra):
+        if schedule in without:
+            continue
         yield run(cls, {"beta_start": 0.0005, "beta_end": 0.015, "beta_schedule": schedule, "num_train_timesteps": 800, **more}, steps=5)
     betas = [round(0.001 + 0.0004 * i, 7) for i in range(40)]
     yield run(cls, {"trained_betas": betas, "num_train_timesteps": 40, **more}, steps=4)
@@ -286,17 +293,205 @@ def flow_match_euler():
     yield run(cls, {"shift": 3.0}, begin=3)
 
 
+def dpmsolver_singlestep():
+    cls = "DPMSolverSinglestepScheduler"
+    yield run(cls, {})
+    yield from beta_schedules(cls)
+    for algorithm in ("dpmsolver++", "sde-dpmsolver++", "dpmsolver"):
+        for order in (1, 2, 3):
+            for solver in ("midpoint", "heun"):
+                if order == 1 and solver == "heun":
+                    continue
+                final = {"final_sigmas_type": "sigma_min"}
+                yield run(cls, {**SD, "algorithm_type": algorithm, "solver_order": order, "solver_type": solver, **final}, steps=6)
+    for order, steps in ((2, 7), (2, 8), (3, 7), (3, 8), (3, 9), (3, 1)):
+        yield run(cls, {**SD, "solver_order": order, "lower_order_final": True}, steps=steps)
+    yield run(cls, {**SD, "solver_order": 3, "lower_order_final": True, "final_sigmas_type": "sigma_min"})
+    for prediction in ("sample", "v_prediction", "flow_prediction"):
+        yield run(cls, {**SD, "prediction_type": prediction})
+        if prediction != "flow_prediction":
+            yield run(cls, {**SD, "prediction_type": prediction, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"})
+    for kind in ("karras", "exponential", "beta"):
+        yield run(cls, {**SD, f"use_{kind}_sigmas": True})
+    yield run(cls, {**SD, "use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 10.0}, steps=6)
+    yield run(cls, {"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1}, steps=6)
+    yield run(cls, {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"})
+    yield run(cls, {"use_flow_sigmas": True, "use_dynamic_shifting": True, "prediction_type": "flow_prediction"}, mu=0.8)
+    yield run(cls, {**SD, "thresholding": True, "sample_max_value": 1.4, "dynamic_thresholding_ratio": 0.93})
+    yield run(cls, SD, steps=None, timesteps=[999, 850, 645, 455, 233, 24])
+    yield run(cls, {**SD, "solver_order": 3}, begin=2, steps=9)
+
+
+def dpmsolver_sde():
+    cls = "DPMSolverSDEScheduler"
+    seed = {"noise_sampler_seed": 7}
+    yield run(cls, seed)
+    yield run(cls, {**SDXL, "noise_sampler_seed": 2**40 + 11})
+    yield run(cls, SDXL, seeds=(17,))  # its seed drawn
+    yield from beta_schedules(cls, **seed)
+    yield from spacings(cls, {**SD, **seed})
+    yield run(cls, {**SDXL, **seed, "prediction_type": "v_prediction"})
+    for kind in ("karras", "exponential", "beta"):
+        yield run(cls, {**SDXL, **seed, f"use_{kind}_sigmas": True, "sigma_min": 0.05, "sigma_max": 10.0}, steps=6)
+    yield run(cls, {**SDXL, **seed}, step={"s_noise": 0.9})
+    yield run(cls, {**SDXL, **seed}, begin=4)
+    yield run(cls, {**SDXL, **seed}, steps=1)
+
+
+def deis():
+    cls = "DEISMultistepScheduler"
+    yield run(cls, {})
+    yield run(cls, SDXL, steps=20)
+    yield from beta_schedules(cls)
+    yield from spacings(cls, SD)
+    for order in (1, 2, 3):
+        yield run(cls, {**SD, "solver_order": order}, steps=16)
+    yield run(cls, {**SD, "solver_order": 3}, steps=9)
+    yield run(cls, {**SD, "solver_order": 3, "lower_order_final": False})
+    for prediction in ("sample", "v_prediction", "flow_prediction"):
+        yield run(cls, {**SD, "prediction_type": prediction})
+    for kind in ("karras", "exponential", "beta"):
+        yield run(cls, {**SDXL, f"use_{kind}_sigmas": True})
+    yield run(cls, {**SDXL, "use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 10.0}, steps=6)
+    yield run(cls, {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"})
+    yield run(cls, {"use_flow_sigmas": True, "use_dynamic_shifting": True, "prediction_type": "flow_prediction"}, mu=0.8)
+    yield run(cls, {**SD, "thresholding": True, "sample_max_value": 1.4, "dynamic_thresholding_ratio": 0.93})
+    yield run(cls, {**SD, "solver_order": 3}, begin=2, steps=9)
+    yield run(cls, {**SD, "solver_type": "bh2", "algorithm_type": "dpmsolver++"})
+
+
+def lms():
+    cls = "LMSDiscreteScheduler"
+    yield run(cls, {})
+    yield run(cls, SDXL, steps=20)
+    yield from beta_schedules(cls)
+    yield from spacings(cls, SD)
+    for prediction in ("sample", "v_prediction"):
+        yield run(cls, {**SDXL, "prediction_type": prediction})
+    for kind in ("karras", "exponential", "beta"):
+        yield run(cls, {**SDXL, f"use_{kind}_sigmas": True, "sigma_min": 0.05, "sigma_max": 10.0})
+    yield run(cls, SDXL, begin=3)
+    yield run(cls, SDXL, steps=1)
+
+
+def kdpm2():
+    for cls in ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"):
+        yield run(cls, {})
+        ancestral = "Ancestral" in cls
+        yield run(cls, SDXL, steps=12, seeds=(11, 12) if ancestral else (5,))
+        # The variance that an ancestral step from so large a sigma leaves is below zero, by rounding.
+        yield from beta_schedules(cls, without=("squaredcos_cap_v2",) if ancestral else ())
+        yield from spacings(cls, SD)
+        yield run(cls, {**SDXL, "prediction_type": "v_prediction"})
+        for kind in ("karras", "exponential", "beta"):
+            yield run(cls, {**SDXL, f"use_{kind}_sigmas": True})
+        yield run(cls, {**SDXL, "use_karras_sigmas": True, "sigma_min": 0.03, "sigma_max": 12.0}, steps=5)
+        yield run(cls, SDXL, begin=4)
+        if not ancestral:  # which divides by zero in the end
+            yield run(cls, SDXL, begin=3)
+        yield run(cls, SDXL, steps=1)
+
+
+def sasolver():
+    cls = "SASolverScheduler"
+    yield run(cls, {})
+    yield run(cls, SDXL, steps=20, seeds=(8, 9))
+    yield from beta_schedules(cls)
+    yield from spacings(cls, SD)
+    for algorithm in ("data_prediction", "noise_prediction"):
+        for predictor, corrector in ((1, 1), (1, 2), (2, 1), (3, 2), (2, 4), (4, 3)):
+            config = {**SD, "algorithm_type": algorithm, "predictor_order": predictor, "corrector_order": corrector}
+            yield run(cls, config, steps=9)
+    yield run(cls, {**SD, "predictor_order": 3, "corrector_order": 3, "lower_order_final": False})
+    for prediction in ("sample", "v_prediction", "flow_prediction"):
+        yield run(cls, {**SD, "prediction_type": prediction})
+        if prediction != "flow_prediction":
+            yield run(cls, {**SD, "prediction_type": prediction, "algorithm_type": "noise_prediction"})
+    for kind in ("karras", "exponential", "beta"):
+        yield run(cls, {**SDXL, f"use_{kind}_sigmas": True})
+    yield run(cls, {**SDXL, "use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 10.0}, steps=6)
+    yield run(cls, {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"})
+    yield run(cls, {"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1}, steps=6)
+    yield run(cls, {**SD, "thresholding": True, "sample_max_value": 1.4, "dynamic_thresholding_ratio": 0.93})
+    yield run(cls, SD, begin=2)
+
+
+def tcd():
+    cls = "TCDScheduler"
+    yield run(cls, {})
+    for n in (1, 2, 4, 8):
+        yield run(cls, SDXL, steps=n)
+    yield from beta_schedules(cls, original_inference_steps=10)
+    for eta in (0.0, 0.3, 0.85, 1.0):
+        for prediction in ("epsilon", "sample", "v_prediction"):
+            yield run(cls, {**SD, "prediction_type": prediction}, steps=4, step={"eta": eta})
+    yield run(cls, {**SD, "clip_sample": True, "thresholding": True, "timestep_scaling": 3.0, "set_alpha_to_one": False}, steps=4)
+    yield run(cls, {**SD, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True}, steps=4)
+    yield run(cls, {**SD, "original_inference_steps": 100}, steps=6, seeds=(21, 22))
+    yield run(cls, SD, steps=4, original_inference_steps=30)
+    yield run(cls, SD, steps=4, strength=0.6)
+    yield run(cls, SD, steps=None, timesteps=[800])  # Hyper's one step
+    yield run(cls, SD, steps=None, timesteps=[999, 759, 499, 259], strength=0.8)
+    yield run(cls, SD, steps=4, begin=1)
+
+
+def edm():
+    for cls in ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"):
+        yield run(cls, {})
+        yield run(cls, {"sigma_schedule": "exponential"})
+        yield run(cls, {"sigma_min": 0.01, "sigma_max": 20.0, "sigma_data": 0.7, "rho": 5.0, "num_train_timesteps": 500}, steps=5)
+        yield run(cls, {"final_sigmas_type": "sigma_min"}, steps=5)
+        yield run(cls, {"prediction_type": "v_prediction"})
+        yield run(cls, {}, begin=3)
+        yield run(cls, {}, steps=1)
+    yield run("EDMEulerScheduler", {}, step={"s_churn": 2.0, "s_tmin": 0.1, "s_tmax": 5.0, "s_noise": 1.01})
+    yield run("EDMEulerScheduler", {}, steps=None, sigmas=[0.0, 0.1, 0.35, 0.7, 1.0])
+    cls = "EDMDPMSolverMultistepScheduler"
+    for order in (1, 2, 3):
+        for solver in ("midpoint", "heun"):
+            yield run(cls, {"solver_order": order, "solver_type": solver}, steps=16)
+            if order < 3:
+                yield run(cls, {"solver_order": order, "solver_type": solver, "algorithm_type": "sde-dpmsolver++"}, steps=6)
+    yield run(cls, {"solver_order": 3, "lower_order_final": False, "euler_at_final": True, "final_sigmas_type": "sigma_min"})
+    yield run(cls, {"solver_order": 3}, steps=9)
+    yield run(cls, {"thresholding": True, "sample_max_value": 1.4, "dynamic_thresholding_ratio": 0.93})
+    yield run(cls, {"solver_type": "bh2"})
+
+
+def flow_match_others():
+    cls = "FlowMatchHeunDiscreteScheduler"
+    yield run(cls, {})
+    yield run(cls, {"shift": 3.0, "num_train_timesteps": 500}, steps=5)
+    yield run(cls, {"shift": 3.0}, step={"s_churn": 3.0, "s_tmin": 0.1, "s_tmax": 0.9, "s_noise": 1.01}, seeds=(31, 32))
+    yield run(cls, {"shift": 3.0}, begin=4)
+    yield run(cls, {}, steps=1)
+    cls = "FlowMatchLCMScheduler"
+    yield run(cls, {})
+    yield run(cls, {"shift": 3.0, "num_train_timesteps": 500}, steps=4, seeds=(31, 32))
+    yield run(cls, {"use_dynamic_shifting": True, "upscale_mode": "nearest"}, steps=4, mu=1.15)
+    yield run(cls, {"use_dynamic_shifting": True, "time_shift_type": "linear"}, steps=4, mu=0.63)
+    yield run(cls, {"shift": 3.0, "shift_terminal": 0.1}, steps=4)
+    for kind in ("karras", "exponential", "beta"):
+        yield run(cls, {"shift": 3.0, f"use_{kind}_sigmas": True, "sigma_min": 0.01, "sigma_max": 0.9}, steps=4)
+    yield run(cls, {"invert_sigmas": True}, steps=4)
+    yield run(cls, {"shift": 3.0}, steps=None, timesteps=[1000.0, 800.0, 500.0, 250.5])
+    yield run(cls, {"shift": 3.0}, steps=None, sigmas=[0.95, 0.7, 0.45, 0.2])
+    yield run(cls, {"shift": 3.0}, begin=3)
+
+
 def shared_configs():
     """from_config with another class's config."""
     full = {"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", **SD, "num_train_timesteps": 1000, "set_alpha_to_one": False,
             "skip_prk_steps": True, "steps_offset": 1, "trained_betas": None, "clip_sample": False}
-    for name in ("EulerDiscrete", "DDIM", "DPMSolverMultistep", "UniPCMultistep", "HeunDiscrete", "LCM"):
+    for name in ("EulerDiscrete", "DDIM", "DPMSolverMultistep", "UniPCMultistep", "HeunDiscrete", "LCM", "DPMSolverSinglestep", "DEISMultistep", "LMSDiscrete",
+                 "KDPM2Discrete", "KDPM2AncestralDiscrete", "SASolver", "TCD"):
         yield run(f"{name}Scheduler", full, steps=5)
     yield run("UniPCMultistepScheduler", {**SDXL, "solver_type": "bh1", "_use_default_values": ["timestep_spacing", "solver_type"]}, steps=5)
 
 
 def main():
-    makers = (euler, euler_ancestral, ddim, dpmsolver, unipc, pndm, heun, lcm, flow_match_euler, shared_configs)
+    makers = (euler, euler_ancestral, ddim, dpmsolver, unipc, pndm, heun, lcm, flow_match_euler, dpmsolver_singlestep, dpmsolver_sde, deis, lms, kdpm2,
+              sasolver, tcd, edm, flow_match_others, shared_configs)
     cases = [case for maker in makers for case in maker()]
     # Eight digits tell neighbouring float32 values apart well enough for a tolerance of a few units in the last place.
     short = lambda x: int(x) if x == int(x) else float(f"{x:.8g}")
