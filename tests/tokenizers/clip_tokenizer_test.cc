@@ -33,6 +33,11 @@ std::string spelled(const CLIPTokenizer& tokenizer, const Ids& ids) {
   return out;
 }
 
+TEST(CLIPTokenizer, VocabularyFollowsFromItsMerges) {
+  using Json = nlohmann::json;
+  EXPECT_TRUE(Json::parse(clip_vocabulary(read_file(kClip / "merges.txt"))) == Json::parse(read_file(kClip / "vocab.json")));
+}
+
 TEST(CLIPTokenizer, StringsEqualTransformers) {
   ASSERT_GE(golden()["strings"].size(), 1000u);
   for (const auto& row : golden()["strings"]) {

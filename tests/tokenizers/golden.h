@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <filesystem>
 #include <fstream>
@@ -12,25 +11,16 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
+#include "read_gzip.h"
 #include "temp_folder.h"
 #include "tokenizers/byte_pair_encoding.h"
 #include "tokenizers/clip_tokenizer.h"
 
 namespace vivace {
 
-inline std::string read_gzip(const std::string& name) {
-  const std::string path = std::string(VIVACE_TEST_DATA "/") + name;
-  gzFile file = gzopen(path.c_str(), "rb");
-  if (!file) throw std::runtime_error("no " + path);
-  std::string text;
-  char buffer[1 << 16];
-  for (int count; (count = gzread(file, buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<size_t>(count));
-  gzclose(file);
-  return text;
-}
-
 inline const nlohmann::json& golden() {
-  static const nlohmann::json data = nlohmann::json::parse(read_gzip("golden.json.gz"));
+  static const nlohmann::json data = nlohmann::json::parse(read_gzip(VIVACE_TEST_DATA "/golden.json.gz"));
   return data;
 }
 
@@ -71,11 +61,12 @@ inline CLIPTokenizer make_tokenizer(const std::string& vocabulary, const std::st
   return CLIPTokenizer::from_pretrained(folder.path());
 }
 
+inline const std::filesystem::path kClip = VIVACE_SOURCE_DIR "/assets/tokenizers/clip";
 inline const std::filesystem::path kSmallModel = VIVACE_SOURCE_DIR "/assets/emoji-xl";
 
 // "clip", "clip_2", "small" or "small_2" as in the golden file.
 inline const CLIPTokenizer& tokenizer(const std::string& name) {
-  static const std::string merges = read_gzip("clip_merges.txt.gz"), vocabulary = clip_vocabulary(merges);
+  static const std::string merges = read_file(kClip / "merges.txt"), vocabulary = read_file(kClip / "vocab.json");
   static const auto& files = golden()["tokenizers"];
   static const CLIPTokenizer clip = make_tokenizer(vocabulary, merges, files["clip"]), clip_2 = make_tokenizer(vocabulary, merges, files["clip_2"]);
   static const CLIPTokenizer small = CLIPTokenizer::from_pretrained(kSmallModel / "tokenizer");

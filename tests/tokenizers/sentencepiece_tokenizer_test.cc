@@ -10,7 +10,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const nlohmann::json& pieces() {
-  static const nlohmann::json data = nlohmann::json::parse(read_gzip("pieces.json.gz"));
+  static const nlohmann::json data = nlohmann::json::parse(read_gzip(VIVACE_TEST_DATA "/pieces.json.gz"));
   return data;
 }
 

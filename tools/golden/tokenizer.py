@@ -1,11 +1,10 @@
 """Golden file of CLIP's tokenizer: what transformers' CLIPTokenizer makes of more than a thousand strings.
 
     pip install transformers open_clip_torch
-    python tools/golden/tokenizer.py            # replaces tests/tokenizers/data
+    python tools/golden/tokenizer.py            # replaces tests/tokenizers/data and assets/tokenizers/clip
 
-Writes
-  clip_merges.txt.gz  merges.txt of CLIP (the first 48,894 merges of open_clip's bpe_simple_vocab_16e6.txt.gz), from which vocab.json follows:
-                      the 256 bytes, the 256 bytes with </w>, one token a merge, <|startoftext|>, <|endoftext|>
+Writes CLIP's merges (the first 48,894 of open_clip's bpe_simple_vocab_16e6.txt.gz) and the vocabulary that follows from them: the 256 bytes, the 256 bytes
+with </w>, one token a merge, <|startoftext|>, <|endoftext|>. And
   golden.json.gz      "tokenizers": name -> the files beside vocab.json and merges.txt ("clip*": CLIP's vocabulary, "small*": assets/emoji-xl)
                       "strings": text and, a tokenizer each, input_ids without padding and truncation ("clip_2" left out where it equals "clip")
                       "padded": padding="max_length", truncation=True; "removed" is the text that Diffusers' warning quotes
@@ -32,6 +31,7 @@ from transformers import CLIPTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/tokenizers/data"
+CLIP = ROOT / "assets/tokenizers/clip"
 SMALL = ROOT / "assets/emoji-xl"
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 FLAGS = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
@@ -286,8 +286,9 @@ def main():
 
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(parents=True)
-    for name, content in (("golden.json.gz", json.dumps(out, separators=(",", ":"))), ("clip_merges.txt.gz", merges)):
-        (DATA / name).write_bytes(gzip.compress(content.encode(), 9, mtime=0))
+    (DATA / "golden.json.gz").write_bytes(gzip.compress(json.dumps(out, separators=(",", ":")).encode(), 9, mtime=0))
+    (CLIP / "merges.txt").write_text(merges)
+    (CLIP / "vocab.json").write_text(json.dumps(vocab, separators=(",", ":"), ensure_ascii=False))
     print(f"{len(texts)} strings, {len(out['padded'])} padded, {len(out['decoded'])} decoded, {len(out['variants'])} variants")
 
 
