@@ -10,9 +10,27 @@
 
 namespace vivace {
 
+// By size. A block keeps its chunk; one that nobody has comes back while the store lives.
+struct ConstantStore::FreeBlocks {
+  std::mutex mutex;
+  std::multimap<size_t, std::shared_ptr<void>> blocks;
+
+  std::shared_ptr<void> take(size_t size) {
+    const std::lock_guard lock(mutex);
+    const auto found = blocks.find(size);
+    return found == blocks.end() ? nullptr : blocks.extract(found).mapped();
+  }
+  void put(size_t size, std::shared_ptr<void> block) {
+    const std::lock_guard lock(mutex);
+    blocks.emplace(size, std::move(block));
+  }
+};
+
+ConstantStore::ConstantStore(std::shared_ptr<Device> device) : device_(std::move(device)), free_(std::make_shared<FreeBlocks>()) {}
+
 std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, Stream& stream) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = entries_.find(id); found != entries_.end()) return found->second;
+  if (const auto found = entries_.find(id); found != entries_.end()) return found->second.data;
   for (size_t i = 0; i < files_.size();) {
     const std::shared_ptr<const ConstantFile> file = files_[i].file;
     const ConstantFile::Entry* entry = file->find(id, bytes);
@@ -23,7 +41,8 @@ std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, St
     if (!entry || damaged) continue;
     if (!copied) found_.push_back({id, file, entry});
     bytes_ += bytes;
-    return entries_.emplace(id, copied ? upload(*device_, stream, file->data(*entry).get(), bytes) : file->data(*entry)).first->second;
+    return entries_.emplace(id, Entry{copied ? upload(*device_, stream, file->data(*entry).get(), bytes) : file->data(*entry), bytes})
+        .first->second.data;
   }
   return nullptr;
 }
@@ -57,7 +76,7 @@ void ConstantStore::drop(const std::shared_ptr<const ConstantFile>& file) {
 
 void ConstantStore::put(const ConstantId& id, std::shared_ptr<void> data, size_t bytes, bool fresh) {
   const std::lock_guard lock(mutex_);
-  if (!entries_.emplace(id, data).second) return;
+  if (!entries_.emplace(id, Entry{data, bytes}).second) return;
   bytes_ += bytes;
   if (fresh) new_.push_back({id, std::move(data), bytes});
 }
@@ -68,7 +87,8 @@ std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
   constexpr size_t kChunk = size_t{128} << 20;  // what is not used of it is never touched
   constexpr size_t kLine = 64;
   const size_t size = (bytes + kLine - 1) / kLine * kLine + kLine;  // a line apart, so that AddressSanitizer sees a kernel that leaves its own
-  if (chunk_bytes_ - chunk_used_ < size) {
+  std::shared_ptr<void> block = free_->take(size);
+  if (!block && chunk_bytes_ - chunk_used_ < size) {
     chunk_bytes_ = std::max(kChunk, size);
     chunk_used_ = 0;
     auto pages = device_->allocate(chunk_bytes_);
@@ -76,10 +96,26 @@ std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
     ASAN_POISON_MEMORY_REGION(begin, chunk_bytes_);
     chunk_ = std::shared_ptr<void>(begin, [pages = std::move(pages), bytes = chunk_bytes_](void* p) { ASAN_UNPOISON_MEMORY_REGION(p, bytes); });
   }
-  void* block = static_cast<char*>(chunk_.get()) + chunk_used_;
-  ASAN_UNPOISON_MEMORY_REGION(block, bytes);
-  chunk_used_ += size;
-  return {chunk_, block};
+  if (!block) {
+    block = {chunk_, static_cast<char*>(chunk_.get()) + chunk_used_};
+    chunk_used_ += size;
+  }
+  ASAN_UNPOISON_MEMORY_REGION(block.get(), bytes);
+  void* const memory = block.get();
+  return {memory, [block = std::move(block), size, blocks = std::weak_ptr(free_)](void* p) mutable {
+            ASAN_POISON_MEMORY_REGION(p, size);
+            if (const auto free = blocks.lock()) free->put(size, std::move(block));
+          }};
+}
+
+void ConstantStore::forget(const std::set<ConstantId>& ids) {
+  const std::lock_guard lock(mutex_);
+  for (const ConstantId& id : ids)
+    if (const auto found = entries_.find(id); found != entries_.end()) {
+      bytes_ -= found->second.bytes;
+      entries_.erase(found);
+    }
+  std::erase_if(new_, [&](const Constant& made) { return ids.contains(made.id); });
 }
 
 void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include "runtime/constant_file.h"
@@ -16,14 +17,14 @@ namespace vivace {
 
 class ConstantStore {
  public:
-  explicit ConstantStore(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+  explicit ConstantStore(std::shared_ptr<Device> device);
   // nullptr when it has not been made, nor lies in a file with this size. What comes from a file may be used once check_found() has read it.
   // It is copied to a device that cannot read it, and is there once `stream` is.
   std::shared_ptr<void> find(const ConstantId& id, size_t bytes, Stream& stream);
   // Reads what was found in files since the last call (all threads). False where some of it is damaged: then nothing that was found counts, and the
   // files that it lay in are not asked again.
   bool check_found();
-  // `fresh`: made here, which take_new() gives.
+  // `fresh`: made here and worth keeping, which take_new() gives.
   void put(const ConstantId& id, std::shared_ptr<void> data, size_t bytes, bool fresh = true);
   // Memory for a constant, 64-byte aligned. Constants share huge pages: with pages of its own, a 1280x1280 layer in int8 would take a quarter more.
   std::shared_ptr<void> allocate(size_t bytes);
@@ -32,6 +33,8 @@ class ConstantStore {
   void add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged);
   size_t bytes() const;  // those in use
 
+  // Drops these; their memory serves later ones of the same size, once nobody has it.
+  void forget(const std::set<ConstantId>& ids);
   // What has been made here, not read from a file, since the last call: to be kept.
   std::vector<Constant> take_new();
 
@@ -49,13 +52,19 @@ class ConstantStore {
   };
   void drop(const std::shared_ptr<const ConstantFile>& file);
 
-  std::map<ConstantId, std::shared_ptr<void>> entries_;
+  struct Entry {
+    std::shared_ptr<void> data;
+    size_t bytes;
+  };
+  std::map<ConstantId, Entry> entries_;
   std::vector<File> files_;
   std::vector<Found> found_;  // not read yet
   std::vector<Constant> new_;
   size_t bytes_ = 0;
   std::shared_ptr<void> chunk_;  // that the next constants go to
   size_t chunk_bytes_ = 0, chunk_used_ = 0;
+  struct FreeBlocks;
+  std::shared_ptr<FreeBlocks> free_;  // of chunks
 };
 
 // The same constants in memory that the host reads: those given where the device shares it.

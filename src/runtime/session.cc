@@ -128,6 +128,13 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
 
   stream_->stop = request.stop;
   ids_ = constant_ids(*program_, weights);
+  std::vector<uint8_t> replaceable(values.size());
+  if (weights.replaceable) {
+    for (size_t v = 0; v < values.size(); ++v) replaceable[v] = values[v].where == PlanValue::Where::weight && weights.replaceable(values[v].key);
+    for (const PlanStep& step : plan_->prepare)
+      for (int32_t in : step.in)
+        if (in >= 0) replaceable[static_cast<size_t>(step.out)] |= replaceable[static_cast<size_t>(in)];
+  }
   const std::vector<uint8_t> runs = look_up(store, keep);
   std::vector<uint8_t> needed = keep;
   std::vector<int> readers(values.size());
@@ -145,16 +152,20 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
   // What the stream may still use, until a wait, and what it makes for the store: known to be whole once the wait was not stopped.
   std::vector<std::shared_ptr<void>> used;
   std::vector<Call> calls;
-  std::vector<Constant> made;
+  struct Made {
+    Constant constant;
+    bool fresh;
+  };
+  std::vector<Made> made;
   size_t used_bytes = 0;
   constexpr size_t kMostUsed = size_t{256} << 20;
   const auto found = [&](const ConstantId& id, size_t bytes) {
-    const auto same = std::ranges::find(made, id, &Constant::id);
-    return same != made.end() ? same->data : store.find(id, bytes, *stream_);
+    const auto same = std::ranges::find_if(made, [&](const Made& m) { return m.constant.id == id; });
+    return same != made.end() ? same->constant.data : store.find(id, bytes, *stream_);
   };
   const auto let_go = [&] {
     wait_whole(request);
-    for (const Constant& constant : made) store.put(constant.id, constant.data, constant.bytes);
+    for (const auto& [constant, fresh] : made) store.put(constant.id, constant.data, constant.bytes, fresh);
     made.clear();
     used.clear();
     calls.clear();
@@ -175,7 +186,7 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
     if (!constants_[out]) {
       constants_[out] = kept ? store.allocate(bytes) : device_.allocate(bytes, values[out].memory);
       run(calls.emplace_back(prepare_call(i, used)), request);
-      if (kept) made.push_back({ids_[out], constants_[out], bytes});
+      if (kept) made.push_back({{ids_[out], constants_[out], bytes}, !replaceable[out]});
       ++request.counters.allocations;
       ++request.counters.constants_prepared;
     }

@@ -21,6 +21,8 @@ struct WeightSource {
   std::function<void(const std::string& name)> release;
   // What the tensor is: equal ones have equal bytes. Empty where a name says that already, as in a package.
   std::function<Hash128(const std::string& name)> origin{};
+  // Whether it is an adapter's, which another may replace at any time: what is made of it is not kept on disk. Empty: none is.
+  std::function<bool(const std::string& name)> replaceable{};
 };
 
 }  // namespace vivace
