@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "components/model_classes.h"
+#include "passes/passes.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
 
@@ -86,7 +87,9 @@ Plan ComponentTarget::plan() const {
   CompileOptions options = compile_;
   if (!options_.compile.autotune_seconds) options.autotune_seconds = 0;
   TuningStore tuning(CacheFolder(options_.cache.options()));
-  return compile(graph(), *open_device(), options, &tuning);
+  Graph graph = this->graph();
+  resolve_weights(graph, component_->weights());
+  return compile(std::move(graph), *open_device(), options, &tuning);
 }
 
 SessionLease ComponentTarget::session(Request& request) {

@@ -35,7 +35,7 @@ class ComponentTarget {
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
   // nullptr where the folder has none.
-  const WeightMap* weights() const { return component_->weights().size() ? &component_->weights() : nullptr; }
+  const WeightStack* weights() const { return !component_->weights().empty() ? &component_->weights() : nullptr; }
   // --compile and its relatives, with the layers to be quantised: those that --quantize names, and those that the checkpoint holds in 8 bits.
   const CompileOptions& compile_options() const { return compile_; }
   // Before any pass, and compiled, without timing kernels unless --autotune-seconds says so.

@@ -43,12 +43,12 @@ Listing examine(const TargetOptions& options, const std::string& component, cons
     listing.constant_bytes = plan.constant_bytes;
     const auto blocks = repeated_blocks(graph);
     listing.blocks.insert(listing.blocks.end(), blocks.begin(), blocks.end());
-    if (const WeightMap* weights = t.weights(); weights && listing.files == 0) {
-      for (const auto& file : weights->files()) {
+    if (const WeightStack* weights = t.weights(); weights && listing.files == 0) {
+      for (const auto& file : weights->files().files()) {
         listing.file_bytes += static_cast<int64_t>(file->map().size());
         ++listing.files;
       }
-      for (const WeightInfo& weight : weights->weights()) ++listing.dtypes[std::string(dtype_name(weight.dtype))];
+      for (const WeightInfo& weight : weights->files().weights()) ++listing.dtypes[std::string(dtype_name(weight.dtype))];
     }
   }
   for (const auto& [name, count] : parameters) listing.parameters += count;

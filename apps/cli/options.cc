@@ -109,7 +109,7 @@ void CompileFlags::add_quantize(Arguments& app) {
   app.add_option("--quantize-export", quantize_export, "File for the names of the layers chosen, which --quantize-filter takes");
 }
 
-LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype,
+LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOptions& options, const WeightStack* weights, DType dtype,
                                              const ComponentCache* cache) const {
   const Quantization kind = parse_quantization(quantize);
   const std::string filter = !quantize_filter.empty() ? quantize_filter : kind == Quantization::int8_dynamic ? "measured" : "all";

@@ -26,7 +26,7 @@ struct CompileFlags {
   void add_quantize(Arguments& app);  // a part of add()
   // The layers of `graph` (before any pass) that --quantize, which must have been given, and its filter name. Writes --quantize-export.
   // Throws UsageError for an unknown name, UserError for files.
-  LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype,
+  LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightStack* weights, DType dtype,
                                  const ComponentCache* cache = nullptr) const;
   // Quantises the denoiser, or the components named, as --quantize says, where it was given; what is measured is measured for such a call.
   void quantize_components(DiffusionPipeline& pipe, const CallOptions& call) const;

@@ -11,6 +11,7 @@
 #include "compiler/compile.h"
 #include "compiler/search_text.h"
 #include "compiler/symbols.h"
+#include "passes/passes.h"
 #include "runtime/plan_file.h"
 #include "runtime/resize.h"
 #include "vivace/error.h"
@@ -63,8 +64,7 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
 Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device,
                      const SessionLimits& limits)
     : name_(std::move(name)),
-      weights_(std::move(weights)),
-      origins_(std::make_shared<WeightOrigins>(weights_, CacheFolder())),
+      weights_(std::move(weights), CacheFolder()),
       dtype_(dtype),
       options_(std::move(options)),
       device_(std::move(device)),
@@ -83,7 +83,7 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   if (look_) {
     if (!std::filesystem::is_directory(folder))
       throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
-    if (has_weights(folder)) open_weights(folder, variant_, {});
+    if (has_weights(folder)) weights_ = WeightStack(WeightMap::open(folder, variant_), {});
     tuning_ = TuningStore(CacheFolder(options.cache));
     return;
   }
@@ -91,17 +91,17 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   const CacheFolder cache(options.cache);
   const auto use_cache = [&] {
     const std::string config = read_file(folder / "config.json");
-    const std::string key = cat(name_, '\n', model_hash(config, weights_), '\n', files_text(weights_), options.cache.enabled, ' ',
+    const std::string key = cat(name_, '\n', model_hash(config, weights_), '\n', files_text(weights_.files()), options.cache.enabled, ' ',
                                 options.cache.folder.string(), ' ', static_cast<const void*>(device_.get()));
     prepared_ = PreparedWeights::shared(key, [&] {
       auto made = std::make_shared<PreparedWeights>(device_);
-      made->cache = ComponentCache(cache, name_, config, weights_, origins_, device_);
+      made->cache = ComponentCache(cache, name_, config, weights_, device_);
       return made;
     });
     tuning_ = TuningStore(cache);
   };
   if (!package_) {
-    open_weights(folder, variant_, cache);
+    weights_ = WeightStack(WeightMap::open(folder, variant_), cache);
     use_cache();
     return;
   }
@@ -118,15 +118,10 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
     });
     return;
   }
-  open_weights(package_->checkpoint(), package_->variant(), cache);
+  weights_ = WeightStack(WeightMap::open(package_->checkpoint(), package_->variant()), cache);
   if (model_hash(read_file(folder / "config.json"), weights_) != package_->model())
     throw UserError(cat(package_->checkpoint().string(), ": is not the checkpoint that the package was made from: export it again"));
   use_cache();
-}
-
-void Component::open_weights(const std::filesystem::path& folder, const std::string& variant, const CacheFolder& cache) {
-  weights_ = WeightMap::open(folder, variant);
-  origins_ = std::make_shared<WeightOrigins>(weights_, cache);
 }
 
 CompileOptions Component::options(const std::string& function) const {
@@ -144,20 +139,22 @@ Graph Component::graph(const GraphRequest& request) const {
   check_unpackaged();
   Graph graph =
       request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this, &request](const std::string& weight) {
-                      const WeightInfo* info = weights_.find(weight);
-                      return info ? info->dtype : request.dtype;
+                      const ModelWeight* found = adapted().find(weight);
+                      return found ? found->dtype : request.dtype;
                     }));
   verify(graph, GraphStage::model);
   return graph;
 }
 
 Plan Component::plan(const GraphRequest& wanted, Request& request) const {
-  return vivace::compile(graph(wanted), *device_, options(wanted.function, request), &tuning_, &request);
+  Graph graph = this->graph(wanted);
+  resolve_weights(graph, adapted());
+  return vivace::compile(std::move(graph), *device_, options(wanted.function, request), &tuning_, &request);
 }
 
 SessionLease Component::lease(const GraphRequest& wanted, Request& request) const {
   request.check();
-  for (const auto& file : weights_.files()) file->map().check_unchanged();
+  for (const auto& file : weights_.files().files()) file->map().check_unchanged();
   const std::shared_ptr<const Plan> plan = find_plan(wanted, request);
   return sessions_.lease(plan, request, [&] { return make_session(plan, request); });
 }
@@ -165,6 +162,7 @@ SessionLease Component::lease(const GraphRequest& wanted, Request& request) cons
 std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Request& request) const {
   const CompileOptions options = this->options(wanted.function, request);
   std::string key = key_of(wanted, options.dynamic);
+  if (adapted_) key += cat(" adapters ", hash_text(adapted_->structure()));
   if (request.sdpa) key += cat(" sdpa ", sdp_backends_name(*request.sdpa));
   PlanShelf::Row& row = plans_.row(key);
   const Turn turn(row.turns, request.stop);
@@ -206,7 +204,7 @@ std::optional<Plan> Component::kept_plan(const std::string& key, const CompileOp
 void Component::check_reads(const Plan& plan) const {
   for (const PlanValue& v : plan.values) {
     if (v.where != PlanValue::Where::weight) continue;
-    const WeightInfo& weight = weights_.at(v.key);
+    const WeightInfo& weight = weights_.files().at(v.key);
     if (weight.dtype != v.type.dtype || weight.shape != v.type.shape)
       throw UserError(cat(package_->checkpoint().string(), ": tensor \"", v.key, "\" is ", dtype_name(weight.dtype), to_string(weight.shape),
                           ", the package's plan reads ", dtype_name(v.type.dtype), to_string(v.type.shape), ": export it again"));
@@ -235,7 +233,13 @@ std::unique_ptr<Session> Component::make_session(const std::shared_ptr<const Pla
   prepared_->cache.load_constants(prepared_->store);
   std::shared_ptr<const Program> program = program_.lock();
   if (!program || program->plan != plan || program->threads != num_threads()) program_ = program = std::make_shared<const Program>(plan, *device_);
-  auto session = std::make_unique<Session>(std::move(program), *device_, prepared_->store, source(), request);
+  const WeightSource weights = source();
+  const std::vector<ConstantId> ids = constant_ids(*program, weights);
+  used_.insert(ids.begin(), ids.end());
+  // What other adapters were made into goes first, so that its memory serves for what takes its place.
+  for (const ConstantId& id : used_) unused_.erase(id);
+  prepared_->store.forget(std::exchange(unused_, {}));
+  auto session = std::make_unique<Session>(std::move(program), *device_, prepared_->store, weights, request);
   prepared_->cache.keep_constants(prepared_->store);
   for (Constant& constant : session->constants()) read_.emplace(constant.id, std::move(constant));
   seconds_preparing_ += seconds_since(begin);
@@ -243,14 +247,9 @@ std::unique_ptr<Session> Component::make_session(const std::shared_ptr<const Pla
 }
 
 WeightSource Component::source() const {
-  WeightSource source{.find = [this](const std::string& name) -> WeightBytes {
-                        const WeightInfo& info = weights_.at(name);
-                        weights_.file_of(info).map().check_unchanged();
-                        return {info.dtype, info.data};
-                      },
-                      .release = [this](const std::string& name) { release_weight(name); }};
+  WeightSource source = adapted().source();
   // A package that holds its weights knows them by their names, and has no others.
-  if (!package_ || !package_->checkpoint().empty()) source.origin = [this](const std::string& name) { return origins_->of(weights_.at(name)); };
+  if (package_ && package_->checkpoint().empty()) source.origin = nullptr;
   return source;
 }
 
@@ -266,6 +265,19 @@ std::vector<Constant> Component::constants() const {
   for (const auto& [key, constant] : read_) result.push_back(constant);
   Request request;
   return on_host(std::move(result), *device_, request.counters);
+}
+
+void Component::set_adapters(const WeightLayers& adapters) {
+  if (adapters.empty() && !adapted_) return;
+  check_unpackaged();
+  if (adapters.empty())
+    adapted_.reset();
+  else
+    adapted_ = weights_.over(adapters);
+  sessions_.clear();
+  read_.clear();
+  unused_.merge(used_);
+  used_.clear();
 }
 
 void Component::forget_plans() {
@@ -321,13 +333,6 @@ void Component::check_weights(const std::function<std::vector<Graph>()>& graphs,
       if (node.op == Op::weight && seen.insert(node.attrs.text("name")).second) expected.push_back({node.attrs.text("name"), node.shape});
   // Every start warns of tensors that are not used.
   if (weights_.check(expected, ignored)) prepared_->cache.keep_weights_checked();
-}
-
-void Component::release_weight(const std::string& name) const {
-  const WeightInfo& info = weights_.at(name);
-  const FileMap& map = weights_.file_of(info).map();
-  const auto* data = static_cast<const std::byte*>(info.data);
-  if (data >= map.data() && data < map.data() + map.size()) map.dont_need(static_cast<size_t>(data - map.data()), info.bytes);
 }
 
 }  // namespace vivace

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,8 +19,7 @@
 #include "ops/builder.h"
 #include "runtime/session_pool.h"
 #include "vivace/models.h"
-#include "weights/weight_map.h"
-#include "weights/weight_origins.h"
+#include "weights/weight_stack.h"
 
 namespace vivace {
 
@@ -55,7 +55,7 @@ class [[gnu::visibility("hidden")]] Component {
   virtual ~Component() = default;
 
   const std::string& name() const { return name_; }
-  const WeightMap& weights() const { return weights_; }
+  const WeightStack& weights() const { return weights_; }  // of the checkpoint, without adapters
   DType dtype() const { return dtype_; }
   // As compiled. `function` of a request, as "decode" of a VAE, may be compiled in a way of its own.
   CompileOptions options(const std::string& function = "") const;
@@ -72,6 +72,10 @@ class [[gnu::visibility("hidden")]] Component {
   void fuse_qkv_projections(bool fuse);
   // Adds to options().quantize, now and after every later compile().
   void quantize(const std::map<std::string, Quantization>& layers);
+  // Adapters over the checkpoint's weights, from the next call on. Plans are kept by WeightLayer::structure: where that stays none is compiled; and
+  // no weight is prepared again but those that differ. Not while a request is under way. UsageError for a package.
+  void set_adapters(const WeightLayers& adapters);
+  bool has_adapters() const { return adapted_.has_value(); }
   // The classes of Diffusers' _repeated_blocks.
   virtual std::vector<std::string> repeated_blocks() const { return {}; }
   // The request's graph before any pass, and its plan; a dynamic one is made for the sizes lease() would make it for. UsageError for a package.
@@ -82,13 +86,13 @@ class [[gnu::visibility("hidden")]] Component {
   Graph typical_graph() const;
 
   bool is_packaged() const { return package_ != nullptr; }
-  int64_t num_parameters() const { return package_ ? package_->parameters() : weights_.total_elements(); }
+  int64_t num_parameters() const { return package_ ? package_->parameters() : weights_.files().total_elements(); }
   const std::string& variant() const { return variant_; }
   // The plans by key, serialized, and what their sessions read that is prepared: for a package.
   std::map<std::string, std::string> plans_as_bytes() const;
   std::vector<Constant> constants() const;
 
-  // WeightMap::check of what the graphs need. They are built only where no earlier start has checked the same.
+  // WeightStack::check of what the graphs need. They are built only where no earlier start has checked the same.
   void check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored = {}) const;
   size_t constant_bytes() const { return prepared_->store.bytes(); }
   // Of sessions, lent and kept.
@@ -101,8 +105,6 @@ class [[gnu::visibility("hidden")]] Component {
   void set_typical(GraphRequest request) { typical_ = std::move(request); }
 
  private:
-  // The weights and what they are made of go together.
-  void open_weights(const std::filesystem::path& folder, const std::string& variant, const CacheFolder& cache);
   CompileOptions options(const std::string& function, const Request& request) const;
   // The plan for the request, of its sizes.
   std::shared_ptr<const Plan> find_plan(const GraphRequest& wanted, Request& request) const;
@@ -112,13 +114,13 @@ class [[gnu::visibility("hidden")]] Component {
   void forget_plans();
   void check_unpackaged() const;
   void check_reads(const Plan& plan) const;
+  const WeightStack& adapted() const { return adapted_ ? *adapted_ : weights_; }
   WeightSource source() const;
-  void release_weight(const std::string& name) const;
 
   std::string name_, variant_;
   bool look_ = false;
-  WeightMap weights_;
-  std::shared_ptr<const WeightOrigins> origins_;
+  WeightStack weights_;                 // the checkpoint's
+  std::optional<WeightStack> adapted_;  // the same under adapters
   DType dtype_;
   CompileOptions options_;
   std::map<std::string, CompileOptions> function_options_;  // of the functions that differ
@@ -131,8 +133,10 @@ class [[gnu::visibility("hidden")]] Component {
   std::shared_ptr<PreparedWeights> prepared_;
   mutable PlanShelf plans_;  // by function and dtype, and where plans are static by size
   mutable SessionPool sessions_;
-  mutable std::weak_ptr<const Program> program_;  // of the session made last, for another one of its plan; under prepared_->turns
-  mutable std::map<ConstantId, Constant> read_;   // what sessions read that is prepared, by what a package knows it by; under prepared_->turns
+  // Under prepared_->turns.
+  mutable std::weak_ptr<const Program> program_;  // of the session made last, for another one of its plan
+  mutable std::map<ConstantId, Constant> read_;   // what sessions read that is prepared, by what a package knows it by
+  mutable std::set<ConstantId> used_, unused_;    // what sessions are made of; what they were made of before the adapters changed
   mutable std::atomic<double> seconds_compiling_ = 0, seconds_preparing_ = 0, seconds_resizing_ = 0;
 };
 

@@ -25,15 +25,15 @@ constexpr const char *kPlans = "plans", *kWeights = "weights", *kTuning = "tunin
 
 }  // namespace
 
-std::string model_hash(const std::string& config, const WeightMap& weights) {
+std::string model_hash(const std::string& config, const WeightStack& weights) {
   std::string text = config;
-  for (const WeightInfo& w : weights.weights()) text += cat('\n', w.name, ' ', dtype_name(w.dtype), to_string(w.shape));
-  return hash_text(text);
+  for (const WeightInfo& w : weights.files().weights()) text += cat('\n', w.name, ' ', dtype_name(w.dtype), to_string(w.shape));
+  return hash_text(text + weights.structure());
 }
 
-ComponentCache::ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights,
-                               std::shared_ptr<const WeightOrigins> origins, std::shared_ptr<Device> device)
-    : folder_(std::move(folder)), component_(component), device_(std::move(device)), origins_(std::move(origins)) {
+ComponentCache::ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightStack& weights,
+                               std::shared_ptr<Device> device)
+    : folder_(std::move(folder)), component_(component), device_(std::move(device)), origins_(weights.origins()) {
   if (folder_.enabled()) model_ = model_hash(config, weights);
 }
 

@@ -11,23 +11,22 @@
 #include "runtime/kernel.h"
 #include "runtime/plan.h"
 #include "vivace/compile.h"
-#include "weights/weight_map.h"
-#include "weights/weight_origins.h"
+#include "weights/weight_stack.h"
 
 namespace vivace {
 
-// Of a config's text and the names, types and shapes of weights: equal ones make equal graphs.
-std::string model_hash(const std::string& config, const WeightMap& weights);
+// Of a config's text, the names, types and shapes of weights, and the layers over them: equal ones make equal graphs.
+std::string model_hash(const std::string& config, const WeightStack& weights);
 
 class ComponentCache {
  public:
   // Keeps nothing.
   ComponentCache() = default;
-  // `config` is the text of the component's config.json. Plans are kept by it, the weights' names, types and shapes, compile options, the device and
-  // this build: what the weights hold is no part of a plan. Prepared weights and what was measured are kept by what the weights hold, which nothing
+  // `config` is the text of the component's config.json. Plans are kept by model_hash, compile options, the device and this build: what the weights
+  // hold is no part of a plan. Prepared weights and what was measured are kept by what the weights hold, which nothing
   // is read for before it is asked for.
-  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightMap& weights,
-                 std::shared_ptr<const WeightOrigins> origins, std::shared_ptr<Device> device);
+  ComponentCache(CacheFolder folder, const std::string& component, const std::string& config, const WeightStack& weights,
+                 std::shared_ptr<Device> device);
   // Waits for what is being written.
   ~ComponentCache();
   ComponentCache(const ComponentCache&) = delete;

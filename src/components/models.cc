@@ -28,7 +28,7 @@ UNetComponent::UNetComponent(const std::filesystem::path& path, const ComponentO
     : Component(path, options), config_(read_unet_config(read_config(path))) {
   // Guidance makes a batch of 2; CLIP's 77 tokens.
   set_typical(request({2, config_.sample_height, config_.sample_width, 77}));
-  if (is_packaged() || weights().size() == 0) return;
+  if (is_packaged() || weights().empty()) return;
   const auto small = [&] { return graph(request({1, 8, 8, 1})); };
   quantize(stored_quantization(read_config(path), weights(), small));
   check_weights([&] { return std::vector{small()}; });

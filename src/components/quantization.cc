@@ -165,7 +165,7 @@ LayerQuantization choose_layers(const Graph& graph, const CompileOptions& option
   return chosen;
 }
 
-QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, Quantization kind,
+QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options, const WeightStack* weights, DType dtype, Quantization kind,
                                const ComponentCache* cache) {
   if (!open_device()->target().int8_products) return quantize_all;  // choose_layers refuses
   const std::vector<LinearLayer> layers = linear_layers(graph, options);
@@ -188,7 +188,7 @@ QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options
         info("measured ", layer.rows, " rows, ", in, " -> ", out, ": ", dtype_name(dtype), ' ', s.floating * 1e3, " ms, int8 ", s.int8 * 1e3,
              " ms: ", s.floating / s.int8, 'x');
     }
-    const WeightInfo* weight = weights ? weights->find(layer.weight) : nullptr;
+    const WeightInfo* weight = weights ? weights->find_stored(layer.weight) : nullptr;
     const double error = faster && weight ? drift(*weight, kind) : 0;
     if (faster && error <= kMaxDrift) chosen.insert(name);
     info(name, " (", in, " -> ", out, "): drift ", error, faster ? "" : ", int8 is not faster", error <= kMaxDrift ? "" : ", too large",

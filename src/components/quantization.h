@@ -8,7 +8,7 @@
 #include "components/component_cache.h"
 #include "ir/graph.h"
 #include "vivace/quantize.h"
-#include "weights/weight_map.h"
+#include "weights/weight_stack.h"
 
 namespace vivace {
 
@@ -28,8 +28,9 @@ std::vector<LinearLayer> linear_layers(Graph graph, const CompileOptions& option
 LayerQuantization choose_layers(const Graph& graph, const CompileOptions& options, Quantization kind, const QuantizeFilter& filter);
 
 // apply_dynamic_quant's measured filter for the sizes of `graph`, for activations of `dtype`; what it found is logged, and kept in the component's
-// cache, from which later starts take it. Without weights a layer's error is not looked at. For the weight-only kinds nothing is timed.
-QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options, const WeightMap* weights, DType dtype, Quantization kind,
+// cache, from which later starts take it. The error of a layer whose weight is not as stored is not looked at. For the weight-only kinds nothing is
+// timed.
+QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options, const WeightStack* weights, DType dtype, Quantization kind,
                                const ComponentCache* cache = nullptr);
 
 }  // namespace vivace

@@ -124,9 +124,9 @@ void write_weights(const fs::path& path, const WeightMap& weights, const Quantiz
 
 }  // namespace
 
-LayerQuantization stored_quantization(const Config& config, const WeightMap& weights, const std::function<Graph()>& graph) {
+LayerQuantization stored_quantization(const Config& config, const WeightStack& weights, const std::function<Graph()>& graph) {
   const bool says_so = config.has(kField) && !config.is_null(kField);
-  if (!says_so && std::ranges::none_of(weights.weights(), [](const WeightInfo& w) { return is_narrow(w.dtype); })) return {};
+  if (!says_so && std::ranges::none_of(weights.files().weights(), [](const WeightInfo& w) { return is_narrow(w.dtype); })) return {};
   const std::map<std::string, DType> layers = narrow_layers(graph(), config.name());
   if (!says_so) {
     if (layers.empty()) return {};

@@ -16,7 +16,7 @@ namespace vivace {
 // something is.
 // Throws UserError that names the field or the tensor: 8 bits without a quantization_config and the reverse, an unknown one, 8 bits outside of a
 // linear layer or of another type than the config says, scales that are no floats.
-LayerQuantization stored_quantization(const Config& config, const WeightMap& weights, const std::function<Graph()>& graph);
+LayerQuantization stored_quantization(const Config& config, const WeightStack& weights, const std::function<Graph()>& graph);
 
 struct QuantizedCheckpointOptions {
   Quantization kind = Quantization::int8_dynamic;

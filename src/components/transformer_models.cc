@@ -66,7 +66,7 @@ GraphRequest AuraFlowTransformer2DComponent::request(const AuraFlowTransformer2D
 T5EncoderComponent::T5EncoderComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : Component(path, options), config_(read_t5_encoder_config(read_config(path))) {
   set_typical(request(1, 512, false));
-  if (is_packaged() || weights().size() == 0) return;
+  if (is_packaged() || weights().empty()) return;
   const auto small = [&] { return graph(request(1, 8, false)); };
   quantize(stored_quantization(read_config(path), weights(), small));
   // The rest of a whole T5, and the name under which some checkpoints hold the embedding a second time.
@@ -77,7 +77,7 @@ T5EncoderComponent::T5EncoderComponent(const std::filesystem::path& path, const 
 FluxTransformer2DComponent::FluxTransformer2DComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : Component(path, options), config_(read_flux_transformer_2d_config(read_config(path))) {
   set_typical(request({}));
-  if (is_packaged() || weights().size() == 0) return;
+  if (is_packaged() || weights().empty()) return;
   const auto small = [&] { return graph(request({.batch = 1, .image_tokens = 4, .condition_tokens = 0, .tokens = 2})); };
   quantize(stored_quantization(read_config(path), weights(), small));
   check_weights([&] { return std::vector{small()}; });
@@ -87,7 +87,7 @@ AuraFlowTransformer2DComponent::AuraFlowTransformer2DComponent(const std::filesy
     : Component(path, options), config_(read_aura_flow_transformer_2d_config(read_config(path))) {
   // Guidance makes a batch of 2.
   set_typical(request({2, config_.sample_size, config_.sample_size, 256}));
-  if (is_packaged() || weights().size() == 0) return;
+  if (is_packaged() || weights().empty()) return;
   const auto small = [&] { return graph(request({1, config_.patch_size, config_.patch_size, 2})); };
   quantize(stored_quantization(read_config(path), weights(), small));
   check_weights([&] { return std::vector{small()}; });

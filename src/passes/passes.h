@@ -8,6 +8,10 @@
 
 namespace vivace {
 
+class WeightStack;
+
+// Every weight node becomes what `weights` says of it: ops over the nodes of stored tensors where it is not as stored. Before all others.
+void resolve_weights(Graph& graph, const WeightStack& weights);
 // Casts the small constant operands that kernels read as float32 (biases, norm weights). Required, first.
 void float32_operands(Graph& graph);
 // Two nodes that compute the same become one.

@@ -13,7 +13,7 @@ namespace {
 // After a prediction that is no number: damaged weights are the likely cause, and a better message.
 void check_denoisers(const Parts& parts, const std::vector<SessionNeed>& needs) {
   for (const SessionNeed& need : needs)
-    if (need.stage == Stage::denoise) parts.model(need.part).component().weights().check_finite();
+    if (need.stage == Stage::denoise) parts.model(need.part).component().weights().files().check_finite();
 }
 
 }  // namespace

@@ -8,27 +8,13 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "vivace/error.h"
+#include "weights/name_list.h"
 #include "weights/weight_files.h"
 
 namespace vivace {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Collects names for a message and prints at most kShown of them.
-class NameList {
- public:
-  void add(std::string name) {
-    if (count_++ < kShown) text_ += cat(text_.empty() ? "" : ", ", name);
-  }
-  size_t count() const { return count_; }
-  std::string text() const { return count_ > kShown ? cat(text_, " and ", count_ - kShown, " more") : text_; }
-
- private:
-  static constexpr size_t kShown = 12;
-  size_t count_ = 0;
-  std::string text_;
-};
 
 // "....attentions.0.query.weight" -> "....attentions.0.to_q.weight": Diffusers renames these on load too.
 std::string current_name(const std::string& name) {
@@ -44,11 +30,6 @@ std::string current_name(const std::string& name) {
   for (const auto& [old_layer, layer_now] : kRenamed)
     if (layer == old_layer) return cat(path, ".", layer_now, name.substr(last));
   return name;
-}
-
-bool is_ignored(std::string_view name, std::span<const std::string> ignored) {
-  if (name == "position_ids" || name.ends_with(".position_ids")) return true;
-  return std::ranges::any_of(ignored, [&](const std::string& entry) { return entry.ends_with('.') ? name.starts_with(entry) : name == entry; });
 }
 
 }  // namespace
@@ -154,33 +135,6 @@ int64_t WeightMap::total_elements() const {
   int64_t elements = 0;
   for (const WeightInfo& weight : weights_) elements += numel(weight.shape);
   return elements;
-}
-
-bool WeightMap::check(std::span<const ExpectedWeight> expected, std::span<const std::string> ignored) const {
-  NameList missing, extra, misshaped;
-  std::set<std::string_view> names;
-  for (const ExpectedWeight& want : expected) {
-    names.insert(want.name);
-    const WeightInfo* weight = find(want.name);
-    if (!weight)
-      missing.add(want.name);
-    else if (weight->shape != want.shape)
-      misshaped.add(cat(want.name, " (", to_string(weight->shape), ", expected ", to_string(want.shape), ")"));
-  }
-  for (const WeightInfo& weight : weights_)
-    if (!names.contains(weight.name) && !is_ignored(weight.name, ignored)) extra.add(weight.name);
-  if (missing.count() + misshaped.count() == 0) {
-    if (extra.count() > 0) warn(name_, ": ", extra.count(), " tensors are not used, as the model has no place for them: ", extra.text());
-    return extra.count() == 0;
-  }
-  std::string text;
-  const auto tell = [&](const NameList& list, std::string_view what) {
-    if (list.count() > 0) text += cat(text.empty() ? "" : "; ", list.count(), what, list.text());
-  };
-  tell(missing, " missing: ");
-  tell(extra, " not expected: ");
-  tell(misshaped, " of another shape: ");
-  throw UserError(cat(name_, ": the weights do not fit config.json: ", text, "; check that both come from the same model"));
 }
 
 void WeightMap::check_finite() const {

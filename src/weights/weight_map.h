@@ -51,11 +51,6 @@ class WeightMap {
   // Whether files of the variant asked for were found (Diffusers lets some components have it and others not).
   bool is_variant() const { return is_variant_; }
 
-  // Throws one UserError that names all tensors that are missing or of another shape, and beside them those that are not expected (long lists are cut
-  // after 12). Unexpected ones alone are a warning, as in Diffusers; false then. Nothing is said of those whose name ends in "position_ids" (a buffer
-  // that old transformers saved) or matches an entry of `ignored`: the whole name, or its beginning where the entry ends in ".".
-  bool check(std::span<const ExpectedWeight> expected, std::span<const std::string> ignored = {}) const;
-
   // Throws one UserError that names the tensors that hold a NaN or infinity. Reads every byte.
   void check_finite() const;
 

@@ -21,6 +21,7 @@ class WeightOrigins {
  public:
   WeightOrigins(WeightMap weights, CacheFolder cache) : weights_(std::move(weights)), cache_(std::move(cache)) {}
 
+  const WeightMap& weights() const { return weights_; }
   // Any thread may ask. Throws UserError where the file is not what it was when it was opened.
   Hash128 of(const WeightInfo& weight) const;
   // Of all tensors and their names.

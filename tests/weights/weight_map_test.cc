@@ -169,26 +169,6 @@ TEST(WeightMap, TextEncodersGetTheirPrefix) {
     EXPECT_NE(map.find(name), nullptr) << name;
 }
 
-TEST(WeightMap, CheckNamesEverythingAtOnce) {
-  const TempFolder folder;
-  save(folder / "model.safetensors", {"a", "b", "text_model.embeddings.position_ids", "vision_model.x", "logit_scale"});
-  const WeightMap map = WeightMap::open(folder.path());
-  const std::vector<std::string> ignored{"vision_model.", "logit_scale"};
-  EXPECT_TRUE(map.check(std::vector<ExpectedWeight>{{"a", {2}}, {"b", {2}}}, ignored));
-  EXPECT_FALSE(map.check(std::vector<ExpectedWeight>{{"a", {2}}}, ignored)) << "a warning";
-  const std::vector<ExpectedWeight> expected{{"a", {2, 1}}, {"c", {3}}, {"d", {3}}};
-  EXPECT_EQ(message_of<UserError>([&] { map.check(expected, ignored); }),
-            folder.path().string() +
-                ": the weights do not fit config.json: 2 missing: c, d; 1 not expected: b; 1 of another shape: a ([2], expected [2, 1]); check that "
-                "both come from the "
-                "same model");
-  std::vector<ExpectedWeight> many;
-  for (int i = 0; i < 1000; ++i) many.push_back({cat("layer.", i), {2}});
-  const std::string message = message_of<UserError>([&] { map.check(many); });
-  EXPECT_NE(message.find("1000 missing: layer.0, layer.1, "), std::string::npos);
-  EXPECT_NE(message.find("layer.11 and 988 more; 4 not expected: a, b, logit_scale, vision_model.x;"), std::string::npos) << message;
-}
-
 TEST(WeightMap, IsFiniteFindsOneBadValueInEachDType) {
   for (const DType dtype : {float32, float16, bfloat16, DType::float64, DType::float8_e4m3}) {
     const bool has_infinity = dtype != DType::float8_e4m3;

@@ -40,12 +40,14 @@ void collect_winograd(Groups& groups, const Plan& plan, double calls) {
     if (step.traits & kWinograd) add(groups, "winograd " + block(step.scope), step.scope, calls * flops(plan, step));
 }
 
+double bytes_of(const ModelWeight& weight) { return static_cast<double>(numel(weight.shape)) * static_cast<double>(dtype_size(weight.dtype)); }
+
 // The linear layers of a transformer block by what they belong to: attn1, attn2 or ff.
 void collect_int8(Groups& groups, const UNetComponent& unet, const Graph& graph) {
   for (const auto& [layer, kind] : choose_layers(graph, unet.options(), Quantization::int8_dynamic, quantize_all))
     for (const char* part : {"attn1", "attn2", "ff"})
       if (layer.find(std::string(".") + part + ".") != std::string::npos)
-        add(groups, "int8 " + block(layer) + " " + part, layer, static_cast<double>(unet.weights().at(layer + ".weight").bytes));
+        add(groups, "int8 " + block(layer) + " " + part, layer, bytes_of(*unet.weights().find(layer + ".weight")));
 }
 
 void append(std::vector<Candidate>& candidates, const Groups& groups, std::vector<std::string> Candidate::*layers) {
