@@ -208,6 +208,11 @@ const OpCase kCases[] = {
        return b.concat({x3(b, 5, 8), x3(b, 5, 3, "k")}, -1);
      },
      1},
+    {"transpose",
+     [](Builder& b) {
+       return b.transpose(b.input("x", b.dtype(), {37, 70}), {1, 0});
+     },
+     1},
     {"expand_rows",
      [](Builder& b) {
        return b.emit(Op::expand_rows, {b.input("x", b.dtype(), {1, 24}), x3(b, 5, 8, "like")});

@@ -74,6 +74,25 @@ std::unique_ptr<BoundKernel> bind_concat(const KernelCall& call, const Buffers& 
   });
 }
 
+// Of a matrix, in tiles that fit the cache.
+std::unique_ptr<BoundKernel> bind_transpose(const KernelCall& call, const Buffers& buffers) {
+  constexpr int64_t kTile = 32;
+  const auto size = dtype_size(call.out.dtype);
+  return bound([size, rows = call.in[0]->shape[0], columns = call.in[0]->shape[1], from = static_cast<const char*>(buffers.in[0]),
+                to = static_cast<char*>(buffers.out)] {
+    parallel_for((columns + kTile - 1) / kTile, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t r0 = 0; r0 < rows; r0 += kTile)
+        for (int64_t c = begin * kTile; c < std::min(end * kTile, columns); ++c)
+          for (int64_t r = r0; r < std::min(r0 + kTile, rows); ++r)
+            std::memcpy(to + static_cast<size_t>(c * rows + r) * size, from + static_cast<size_t>(r * columns + c) * size, size);
+    });
+  });
+}
+Refusal refuse_transpose(const KernelCall& call) {
+  if (call.attrs->integers("perm") != std::vector<int64_t>{1, 0}) return "only a matrix is transposed";
+  return std::nullopt;
+}
+
 std::unique_ptr<BoundKernel> bind_upsample(const KernelCall& call, const Buffers& buffers) {
   const Shape &x = call.in[0]->shape, &y = call.out.shape;
   const Upsample u{.x = row_input(*call.in[0], buffers.in[0]),
@@ -245,6 +264,7 @@ std::span<const KernelEntry> movement_entries() {
       {.name = "unflatten_hw", .op = Op::unflatten_hw, .ask = accept<bind_reshape>},
       {.name = "slice", .op = Op::slice, .ask = accept<bind_slice>},
       {.name = "concat", .op = Op::concat, .ask = accept<bind_concat>},
+      {.name = "transpose", .op = Op::transpose, .ask = accept<bind_transpose, refuse_transpose>},
       {.name = "upsample_nearest", .op = Op::upsample_nearest, .ask = accept<bind_upsample, refuse_input>, .strided_in = true, .strided_out = true},
       {.name = "embedding", .op = Op::embedding, .ask = ask_embedding},
       {.name = "gather_rows", .op = Op::gather_rows, .ask = accept<bind_gather_rows>},
