@@ -74,16 +74,16 @@ constexpr const char* kExpected =
 std::string_view known_checkpoint(std::span<const WeightInfo> tensors, const std::string& file) {
   constexpr std::string_view kDenoiser = "model.diffusion_model.";
   const bool whole = std::ranges::any_of(tensors, [&](const WeightInfo& t) { return t.name.starts_with(kDenoiser); });
-  std::map<std::string_view, const Shape*> shapes;
+  std::map<std::string_view, Shape> shapes;
   for (const WeightInfo& tensor : tensors) {
     std::string_view name = tensor.name;
     if (whole && !name.starts_with(kDenoiser)) continue;
     if (whole) name.remove_prefix(kDenoiser.size());
-    shapes.emplace(name, &tensor.shape);
+    shapes.emplace(name, values_shape(tensor));
   }
   const auto has = [&](const Trait& trait) {
     const auto found = shapes.find(trait.name);
-    return found != shapes.end() && (trait.axis1 == 0 || (found->second->size() > 1 && (*found->second)[1] == trait.axis1));
+    return found != shapes.end() && (trait.axis1 == 0 || (found->second.size() > 1 && found->second[1] == trait.axis1));
   };
   for (const KnownCheckpoint& checkpoint : known()) {
     if (!std::ranges::all_of(checkpoint.traits, has)) continue;

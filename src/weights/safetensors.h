@@ -8,12 +8,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/file_map.h"
+#include "tensor/block_format.h"
 #include "vivace/tensor.h"
 
 namespace vivace {
@@ -27,7 +29,18 @@ struct WeightInfo {
   size_t bytes = 0;
   std::string_view file;  // path of the file, for messages
   size_t index = 0;       // in the file's order
+  // Of rows that are stored in blocks: the tensor is uint8 then, its last axis bytes.
+  std::optional<BlockFormat> format{};
 };
+
+// The shape of what the tensor holds: its own, but for one that is stored in blocks.
+Shape values_shape(const WeightInfo& tensor);
+
+// How a pickle of weights becomes a file that can be read, for messages.
+inline constexpr const char* kConvertPickle =
+    "convert it (in Python: d = torch.load(file, weights_only=True); d = d.get(\"state_dict\", d); safetensors.torch.save_file({k: t.contiguous() "
+    "for k, "
+    "t in d.items() if isinstance(t, torch.Tensor)}, \"model.safetensors\"))";
 
 using Metadata = std::map<std::string, std::string>;
 
@@ -37,6 +50,7 @@ struct SafetensorsHeader {
     DType dtype = DType::float32;
     Shape shape;
     uint64_t begin = 0, end = 0;  // within the data
+    std::optional<BlockFormat> format{};
   };
   std::vector<Entry> entries;  // by begin
   Metadata metadata;           // the strings under "__metadata__"

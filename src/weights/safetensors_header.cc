@@ -172,6 +172,11 @@ class HeaderReader : public json::json_sax_t {
         entry().dtype = known.dtype;
         return;
       }
+    if (value == "F8_E5M2") {  // a type of files alone
+      entry().dtype = DType::uint8;
+      entry().format = BlockFormat::float8_e5m2;
+      return;
+    }
     tensor_error(
         cat("dtype \"", printable(value), "\" is not supported: expected one of ", joined(kSafetensorsDTypes, ", ", &SafetensorsDType::name)));
   }

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "vivace/error.h"
+#include "weights/safetensors.h"
 
 namespace vivace {
 namespace {
@@ -59,7 +60,11 @@ std::string variant_of(std::string_view file) {
   const std::string expected = "expected diffusion_pytorch_model.safetensors, model.safetensors or an index such as model.safetensors.index.json";
   if (const std::string other = first([](const std::string& n) { return n.ends_with(".safetensors"); }); !other.empty())
     throw UserError(cat(where, ": ", expected, ", found ", other));
-  for (const char* extension : {".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".gguf", ".onnx"})
+  for (const char* extension : {".bin", ".ckpt", ".pt", ".pth"})
+    if (const std::string other = first([&](const std::string& n) { return n.ends_with(extension); }); !other.empty())
+      throw UserError(cat(where, " that can be read, only ", other, ": a pickle is not opened, since reading one can run code that it holds: ",
+                          kConvertPickle, ", or load the pipeline there and call save_pretrained(folder, safe_serialization=True)"));
+  for (const char* extension : {".msgpack", ".h5", ".gguf", ".onnx"})
     if (const std::string other = first([&](const std::string& n) { return n.ends_with(extension); }); !other.empty())
       throw UserError(
           cat(where, " that can be read, only ", other,

@@ -37,7 +37,8 @@ std::string current_name(const std::string& name) {
 WeightMap WeightMap::open(const fs::path& path, std::string_view variant) {
   WeightMap map;
   map.name_ = path.string();
-  if (path.extension() == ".safetensors") {
+  std::error_code ignored;
+  if (path.extension() == ".safetensors" || fs::is_regular_file(path, ignored)) {
     map.add_file(path);
   } else {
     const WeightFiles found = find_weight_files(path, variant);
@@ -100,6 +101,14 @@ void WeightMap::index_names() {
   const auto twice = std::ranges::adjacent_find(weights_, {}, &WeightInfo::name);
   if (twice != weights_.end())
     throw UserError(cat(name_, ": tensor \"", twice->name, "\" is there twice: in ", twice->file, " and ", std::next(twice)->file));
+}
+
+WeightMap WeightMap::under(std::string_view prefix) const {
+  WeightMap part = *this;
+  std::erase_if(part.weights_, [&](const WeightInfo& weight) { return !weight.name.starts_with(prefix); });
+  for (WeightInfo& weight : part.weights_) weight.name.erase(0, prefix.size());
+  part.index_names();
+  return part;
 }
 
 const WeightInfo* WeightMap::find(std::string_view name) const {

@@ -23,7 +23,7 @@ struct ExpectedWeight {
 // Immutable; copies share the mappings.
 class WeightMap {
  public:
-  // Opens a component of a checkpoint in Diffusers layout, or a .safetensors file. In a folder these are tried, with <w> being
+  // Opens a component of a checkpoint in Diffusers layout, or a file: safetensors, or GGUF. In a folder these are tried, with <w> being
   // diffusion_pytorch_model (Diffusers) and model (transformers), first for `variant` ("fp16"), when one is given, then without:
   //   <w>[.variant].safetensors, <w>.safetensors.index[.variant].json and the index name older releases of Diffusers wrote.
   // Attention weights under the names that Diffusers used before 0.15 (query, key, value, proj_attn) get their present ones, those of a text encoder
@@ -36,6 +36,8 @@ class WeightMap {
   const WeightInfo* find(std::string_view name) const;
   // Throws UserError when there is none.
   const WeightInfo& at(std::string_view name) const;
+  // Of the tensors whose names begin with `prefix`, called by the rest of them: a component of a file that holds several.
+  WeightMap under(std::string_view prefix) const;
   // A view that keeps the file mapped. Its memory is read-only.
   Tensor tensor(std::string_view name) const;
 

@@ -90,6 +90,14 @@ TEST(SingleFile, ModelsAreKnownByNamesAndShapes) {
   for (const auto& [model, rows] : golden()["full"].items()) {
     const std::vector<WeightInfo> tensors = tensors_of(rows);
     EXPECT_EQ(known_checkpoint(tensors, "x.safetensors"), model);
+    // As GGUF stores it, in bytes.
+    std::vector<WeightInfo> blocks = tensors;
+    for (WeightInfo& tensor : blocks)
+      if (tensor.shape.size() == 2 && tensor.shape[1] % 32 == 0) {
+        tensor.format = BlockFormat::q8_0;
+        tensor.shape[1] = tensor.shape[1] / 32 * 34;
+      }
+    EXPECT_EQ(known_checkpoint(blocks, "x.gguf"), model);
     // The denoiser alone, with and without its prefix.
     std::vector<WeightInfo> alone, bare;
     for (WeightInfo tensor : tensors) {
