@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/log.h"
+#include "base/parallel.h"
 #include "vivace/error.h"
 #include "weights/name_list.h"
 
@@ -28,6 +29,26 @@ StoredTensor stored(const Tensor& tensor) {
   const auto kept = std::make_shared<const Tensor>(tensor);
   const WeightInfo info{"", kept->dtype(), kept->shape(), kept->data(), kept->bytes(), {}, 0};
   return {info, nullptr, kept, [kept] { return hash128(kept->data(), kept->bytes()); }};
+}
+
+StoredTensor widened(const StoredTensor& tensor, BlockFormat format) {
+  const BlockFormatInfo& block = block_format_info(format);
+  StoredTensor result = tensor;
+  result.info.format = format;
+  result.info.shape = values_shape(result.info);
+  result.info.format.reset();
+  result.info.dtype = DType::float32;
+  result.origin = [stored = tensor.origin, name = block.name] { return hash128(cat(name, " of ", to_string(stored()))); };
+  result.widen = [info = result.info, format, block] {
+    Tensor values(info.shape, DType::float32);
+    const auto* blocks = static_cast<const std::byte*>(info.data);
+    parallel_for(static_cast<int64_t>(info.bytes) / block.bytes, std::max<int64_t>(1, 4096 / block.values), [&](int64_t begin, int64_t end) {
+      widen_blocks(format, {blocks + begin * block.bytes, static_cast<size_t>((end - begin) * block.bytes)},
+                   values.as<float>() + begin * block.values);
+    });
+    return values;
+  };
+  return result;
 }
 
 ModelWeight as_stored(StoredTensor tensor) {
@@ -59,7 +80,7 @@ ModelWeight rows(const ModelWeight& weight, int64_t begin, int64_t end) {
   if (shape.empty() || begin < 0 || end < begin || end > shape[0])
     throw InternalError(cat("rows ", begin, " to ", end, " of a weight ", to_string(shape)));
   const int64_t all = std::exchange(shape[0], end - begin);
-  if (weight.make)
+  if (weight.make || weight.parts[0].widen)
     return made_of({weight}, weight.dtype, shape, [begin, end](Builder& b, std::span<const Value> x) { return b.slice(x[0], 0, begin, end); });
   StoredTensor part = weight.parts[0];
   const size_t row = all > 0 ? part.info.bytes / static_cast<size_t>(all) : 0;
@@ -73,6 +94,7 @@ ModelWeight rows(const ModelWeight& weight, int64_t begin, int64_t end) {
 struct WeightStack::Found {
   std::mutex mutex;
   std::map<std::string, std::optional<ModelWeight>, std::less<>> weights;
+  std::map<std::string, Tensor, std::less<>> widened;  // by the nodes that are being read
 };
 
 WeightStack::WeightStack(WeightMap files, CacheFolder cache)
@@ -102,7 +124,7 @@ const ModelWeight* WeightStack::find(std::string_view name) const {
 
 const WeightInfo* WeightStack::find_stored(std::string_view name) const {
   const ModelWeight* weight = find(name);
-  return weight && !weight->make ? &weight->parts[0].info : nullptr;
+  return weight && !weight->make && !weight->parts[0].widen ? &weight->parts[0].info : nullptr;
 }
 
 std::string WeightStack::structure() const {
@@ -144,15 +166,31 @@ const StoredTensor& WeightStack::part(const std::string& node) const {
   throw UserError(cat(files_->name(), ": tensor \"", node, "\" is missing"));
 }
 
+const void* WeightStack::widened(const std::string& node, const StoredTensor& tensor) const {
+  const auto known = [&]() -> const void* {
+    const std::lock_guard lock(found_->mutex);
+    const auto found = found_->widened.find(node);
+    return found == found_->widened.end() ? nullptr : found->second.data();
+  };
+  if (const void* data = known()) return data;
+  Tensor values = tensor.widen();
+  const std::lock_guard lock(found_->mutex);
+  return found_->widened.emplace(node, std::move(values)).first->second.data();
+}
+
 WeightSource WeightStack::source() const {
   return {.find = [stack = *this](const std::string& node) -> WeightBytes {
             const StoredTensor& tensor = stack.part(node);
             if (tensor.map) tensor.map->check_unchanged();
-            return {tensor.info.dtype, tensor.info.data};
+            return {tensor.info.dtype, tensor.widen ? stack.widened(node, tensor) : tensor.info.data};
           },
           .release =
               [stack = *this](const std::string& node) {
                 const StoredTensor& tensor = stack.part(node);
+                if (tensor.widen) {
+                  const std::lock_guard lock(stack.found_->mutex);
+                  stack.found_->widened.erase(node);
+                }
                 if (!tensor.map) return;
                 const auto* data = static_cast<const std::byte*>(tensor.info.data);
                 const FileMap& map = *tensor.map;

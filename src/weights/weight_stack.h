@@ -26,6 +26,9 @@ struct StoredTensor {
   std::shared_ptr<const void> owner;  // keeps them
   std::function<Hash128()> origin;    // equal ones have equal bytes
   bool replaceable = false;           // WeightSource::replaceable
+  // Of what is stored in blocks: `info` says where and how many bytes lie, and the type and shape of the values that this makes of them. They are
+  // made as the weight is read, and kept until it is released.
+  std::function<Tensor()> widen{};
 };
 // A tensor of that file, whose origins are these; one of a layer's own.
 StoredTensor stored(std::shared_ptr<const WeightOrigins> origins, const WeightInfo& tensor);
@@ -39,6 +42,8 @@ struct ModelWeight {
   using Make = std::function<Value(Builder& b, std::span<const Value> parts)>;
   Make make;  // empty: the one part is it, as stored
 };
+// Its values in float32; their origin is told by the format.
+StoredTensor widened(const StoredTensor& tensor, BlockFormat format);
 ModelWeight as_stored(StoredTensor tensor);
 // Made of other weights (what lies beneath, and tensors of the layer's own), which `make` gets as nodes in this order. What it emits must have this
 // dtype and shape, and depend on nothing but the types of the weights and what WeightLayer::structure says.
@@ -94,6 +99,7 @@ class WeightStack {
   struct Found;  // what was asked for, by name
   std::optional<ModelWeight> find_under(size_t layers, std::string_view name) const;
   const StoredTensor& part(const std::string& node) const;
+  const void* widened(const std::string& node, const StoredTensor& tensor) const;
 
   std::shared_ptr<const WeightMap> files_;
   std::shared_ptr<const WeightOrigins> origins_;

@@ -47,12 +47,9 @@ constexpr NameRule kRules[] = {
 constexpr NameRule kDiffusers[] = {{"*", "*"}};
 
 constexpr std::string_view kProbe = "double_blocks.0.img_attn.qkv.weight";
-// Files for ComfyUI that say their dtype.
-constexpr std::string_view kBesides[] = {"scaled_fp8"};
-
 constexpr Spelling kSpellings[] = {
-    {"model.diffusion_model.", kProbe, kRules, {}, kBesides},
-    {"", kProbe, kRules, {}, kBesides},
+    {"model.diffusion_model.", kProbe, kRules},
+    {"", kProbe, kRules},
     {"", "transformer_blocks.0.attn.add_q_proj.weight", kDiffusers},
 };
 
