@@ -39,7 +39,8 @@ int64_t vocabulary_of(const Graph& graph) {
 void TargetOptions::add(Arguments& app) {
   app.group(Group::model);
   model = default_model();
-  app.add_option("--model", model, "Checkpoint folder in Diffusers layout").show_default();
+  app.add_option("--model", model, "Checkpoint: a folder in Diffusers layout, or one file").show_default();
+  files.add(app);
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.group(Group::draw);
   app.add_option("--height", height, "Pixels of the picture; default: the model's size");
@@ -51,10 +52,10 @@ void TargetOptions::add(Arguments& app) {
   cache.add(app);
 }
 
-ComponentTarget::ComponentTarget(const TargetOptions& options)
-    : options_(options),
-      loaded_(
-          load_pipeline(options.model, {.dtype = parse_dtype(options.dtype), .variant = options.variant, .cache = options.cache.options()}, true)) {
+ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(options) {
+  PretrainedOptions pretrained{.dtype = parse_dtype(options.dtype), .variant = options.variant, .cache = options.cache.options()};
+  options.files.apply(pretrained);
+  loaded_ = load_pipeline(options.model, pretrained, true);
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));
   // A call of that many pictures, without guidance: what it takes, at the batch that was asked for.
   const Prompts prompts(std::vector<std::string>(static_cast<size_t>(options_.batch)));

@@ -1,6 +1,7 @@
 // One component of a checkpoint for one size, for the tools that look inside: explain, profile, bench-component, info.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@ struct TargetOptions {
   std::string model, component, dtype = "fp32", variant;  // without a component: the denoiser
   std::optional<int64_t> height, width;                   // of the picture; default: the model's size
   int64_t batch = 1;
+  ModelFlags files;
   CompileFlags compile;
   CacheFlags cache;  // of what max-autotune found; plans and weights are not kept
 
@@ -29,6 +31,8 @@ class ComponentTarget {
   explicit ComponentTarget(const TargetOptions& options);
 
   const std::string& name() const { return options_.component; }
+  // Of model_index.json.
+  std::filesystem::path configs() const { return loaded_->parts.path; }
   // All that there are in this checkpoint: "text_encoder", "unet", "vae.decode", ...
   const std::vector<std::string>& names() const { return names_; }
   DType dtype() const { return request_.dtype; }  // what it runs in; differs from the one asked for where the config says force_upcast

@@ -20,6 +20,7 @@ struct Options {
   int64_t batch = 1;
   std::vector<int> clip_skip{1};
   bool no_weights = false;
+  ModelFlags files;
   CompileFlags compile;
   CacheFlags cache;
 };
@@ -37,11 +38,13 @@ int run(const Options& o, const Common& common) {
   ExportOptions options{.sizes = {}, .batch = o.batch, .clip_skip = o.clip_skip, .weights = !o.no_weights, .on_file = nullptr};
   for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
   const auto begin = std::chrono::steady_clock::now();
-  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(o.model, {.dtype = parse_dtype(o.dtype),
-                                                                        .variant = o.variant,
-                                                                        .compile = o.compile.options(),
-                                                                        .compile_components = o.compile.named(),
-                                                                        .cache = o.cache.options()});
+  PretrainedOptions pretrained{.dtype = parse_dtype(o.dtype),
+                               .variant = o.variant,
+                               .compile = o.compile.options(),
+                               .compile_components = o.compile.named(),
+                               .cache = o.cache.options()};
+  o.files.apply(pretrained);
+  DiffusionPipeline pipe = open_model(o.model, pretrained);
   if (o.height || o.width) {
     const Size own = pipe.default_size();
     options.sizes.insert(options.sizes.begin(), {o.height.value_or(own.first), o.width.value_or(own.second)});
@@ -73,8 +76,9 @@ Command add_export(Arguments& app, const Common& common) {
   c->add_option("--batch", o->batch, "Pictures that a call makes, of one prompt or of several").show_default();
   c->add_option("--clip-skip", o->clip_skip, "Values of clip_skip that it serves beside none, as 1,2; default: 1");
   c->group(Group::model);
-  c->add_option("folder", o->model, "Checkpoint folder in Diffusers layout").show_default();
+  c->add_option("folder", o->model, "Checkpoint: a folder in Diffusers layout, or one file").show_default();
   c->add_option("--model", o->model, "The same, as an option");
+  o->files.add(*c);
   c->add_option("--variant", o->variant, "Weight files of this variant, such as fp16");
   c->group(Group::memory);
   c->add_option("--dtype", o->dtype, "fp32, bf16 or fp16").show_default();

@@ -1,5 +1,4 @@
 // vivace info: what a checkpoint holds, and what running it will take.
-#include <filesystem>
 #include <map>
 
 #include "base/json.h"
@@ -9,12 +8,9 @@
 #include "component_target.h"
 #include "components/model_classes.h"
 #include "output.h"
-#include "vivace/error.h"
 
 namespace vivace::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 // What is known of one component folder.
 struct Listing {
@@ -94,12 +90,10 @@ std::string class_of(const Config& index, const std::string& name) {
 }
 
 int run(TargetOptions o, const Common& common) {
-  if (!fs::is_directory(o.model))
-    throw UserError(cat("no model folder at \"", o.model, "\": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
-  const Config index = Config::read(fs::path(o.model) / "model_index.json");
-  const std::string pipeline = index.get<std::string>("_class_name");
   o.component.clear();
   const ComponentTarget denoiser(o);
+  const Config index = Config::read(denoiser.configs() / "model_index.json");
+  const std::string pipeline = index.get<std::string>("_class_name");
   std::vector<Listing> listings;
   nlohmann::json others = nlohmann::json::object();
   for (const std::string& name : index.keys()) {

@@ -190,6 +190,32 @@ CacheOptions CacheFlags::options() const {
   return options;
 }
 
+void ModelFlags::add(Arguments& app) {
+  app.add_option("--config", config,
+                 "Of a model in one file: the folder of its configs, or one of assets/configs by name; default: what fits its tensors");
+  if (parts.empty())
+    for (const char* name : {"transformer", "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"})
+      parts.emplace_back(name, "");
+  for (auto& [name, given] : parts) {
+    std::string option = "--" + name;
+    std::ranges::replace(option, '_', '-');
+    app.add_option(option, given,
+                   cat("Another ", name, ": its folder", name.starts_with("tokenizer") ? "" : ", or a file of its weights (safetensors, GGUF)"));
+  }
+}
+
+void ModelFlags::apply(PretrainedOptions& options) const {
+  options.config = config;
+  for (const auto& [name, given] : parts)
+    if (!given.empty()) options.components[name] = given;
+}
+
+DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& options) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(model, ignored) ? DiffusionPipeline::from_single_file(model, options)
+                                                          : DiffusionPipeline::from_pretrained(model, options);
+}
+
 void PictureOptions::add(Arguments& app) {
   app.group(Group::draw);
   app.add_option("--height", height, "Pixels; default: the model's size");
@@ -206,7 +232,9 @@ void PictureOptions::add(Arguments& app) {
   app.add_flag("--no-auto-resize", no_auto_resize, "Kontext: read the picture in its own size");
   app.group(Group::model);
   model = default_model();
-  app.add_option("--model", model, "Checkpoint folder in Diffusers layout, or a package that vivace export wrote").show_default();
+  app.add_option("--model", model, "Checkpoint: a folder in Diffusers layout, one file (safetensors, GGUF), or a package that vivace export wrote")
+      .show_default();
+  files.add(app);
   app.add_option("--device", device, "What to run on: cpu").show_default();
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
@@ -275,7 +303,8 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   options.cache = cache.options();
   options.scheduler = scheduler;
   options.device = device;
-  return DiffusionPipeline::from_pretrained(model, options);
+  files.apply(options);
+  return open_model(model, options);
 }
 
 std::string default_model() {

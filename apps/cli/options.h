@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arguments.h"
@@ -48,9 +49,22 @@ struct CacheFlags {
   CacheOptions options() const;
 };
 
+// What a model is loaded from beside --model.
+struct ModelFlags {
+  std::string config;
+  std::vector<std::pair<std::string, std::string>> parts;  // by the names of model_index.json; as given, or empty
+
+  void add(Arguments& app);
+  void apply(PretrainedOptions& options) const;
+};
+
+// A folder or a file.
+DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& options);
+
 // Everything that makes a picture but the prompt, the seed and the file.
 struct PictureOptions {
   std::string model, dtype = "fp32", variant, scheduler, profile, device = "cpu";
+  ModelFlags files;
   CompileFlags compile;
   CacheFlags cache;  // add() leaves its options out: what measures keeps nothing
   std::optional<int64_t> height, width;

@@ -20,6 +20,10 @@ struct Options : TargetOptions {
 
 int run(const Options& o, const Common& common) {
   // The layers are chosen as for running the model; what is stored serves any machine, so all of them are the default.
+  PretrainedOptions files;
+  o.files.apply(files);
+  if (!std::filesystem::is_directory(o.model) || !files.config.empty() || !files.components.empty())
+    throw UsageError("quantize takes a checkpoint in a folder, as it is; the layers of others are quantised as they are loaded (--quantize)");
   const ComponentTarget target(o);
   if (!target.weights()) throw UserError(cat(o.model, "/unet has no weights (.safetensors): expected a checkpoint"));
   QuantizedCheckpointOptions options{

@@ -111,6 +111,10 @@ struct PretrainedOptions {
   CacheOptions cache;
   size_t idle_bytes = ModelOptions{}.idle_bytes;  // of each component
   std::string device = "cpu";                     // what all components run on
+  // Parts that do not come from the checkpoint, by their names: folders, of models files too ("vae", "text_encoder_2", "tokenizer_2").
+  std::map<std::string, std::filesystem::path> components;
+  // Of a checkpoint in one file: the folder of its configs, or the name of one that comes with Vivace; default: the one that fits its tensors.
+  std::filesystem::path config;
   // Another scheduler, by a name that make_scheduler knows, with the config of the checkpoint's own; that one may then be of a class that is not
   // supported.
   std::string scheduler;
@@ -120,6 +124,9 @@ class DiffusionPipeline {
  public:
   // A checkpoint in Diffusers layout; the class follows from model_index.json. Throws UserError naming what is missing or wrong.
   static DiffusionPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  // A checkpoint in one file, safetensors or GGUF, in the names of the program that wrote it or Diffusers'; which model it is follows from its
+  // tensors. What it lacks, as files of FLUX do their text encoders, is named by options.components. Throws UserError naming what that is.
+  static DiffusionPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
   DiffusionPipeline(DiffusionPipeline&&) noexcept;
   DiffusionPipeline& operator=(DiffusionPipeline&&) noexcept;
   ~DiffusionPipeline();
@@ -168,6 +175,7 @@ class StableDiffusionXLPipeline : public DiffusionPipeline {
  public:
   // Throws UserError when the folder holds another pipeline.
   static StableDiffusionXLPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionXLPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -176,6 +184,7 @@ class StableDiffusionXLPipeline : public DiffusionPipeline {
 class StableDiffusionPipeline : public DiffusionPipeline {
  public:
   static StableDiffusionPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -185,6 +194,7 @@ class StableDiffusionPipeline : public DiffusionPipeline {
 class LatentConsistencyModelPipeline : public DiffusionPipeline {
  public:
   static LatentConsistencyModelPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static LatentConsistencyModelPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -194,6 +204,7 @@ class LatentConsistencyModelPipeline : public DiffusionPipeline {
 class FluxPipeline : public DiffusionPipeline {
  public:
   static FluxPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static FluxPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -203,6 +214,7 @@ class FluxPipeline : public DiffusionPipeline {
 class FluxKontextPipeline : public DiffusionPipeline {
  public:
   static FluxKontextPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static FluxKontextPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -212,6 +224,7 @@ class FluxKontextPipeline : public DiffusionPipeline {
 class FluxImg2ImgPipeline : public DiffusionPipeline {
  public:
   static FluxImg2ImgPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static FluxImg2ImgPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -220,6 +233,7 @@ class FluxImg2ImgPipeline : public DiffusionPipeline {
 class AuraFlowPipeline : public DiffusionPipeline {
  public:
   static AuraFlowPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static AuraFlowPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;

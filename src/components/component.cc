@@ -15,6 +15,7 @@
 #include "runtime/plan_file.h"
 #include "runtime/resize.h"
 #include "vivace/error.h"
+#include "weights/file_layer.h"
 
 namespace vivace {
 namespace {
@@ -80,14 +81,20 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
                 open_device(options.device), {.idle_bytes = options.idle_bytes}) {
   variant_ = options.variant;
   look_ = options.look;
+  if (options.weights) besides_ = options.weights->besides;
+  const auto open_weights = [&](const CacheFolder& cache) {
+    if (options.weights) return WeightStack(options.weights->files, cache).over(options.weights->layers);
+    const WeightStack stack(WeightMap::open(folder, variant_), cache);
+    return stack.over(storage_layers(stack.files()));
+  };
   if (look_) {
     if (!std::filesystem::is_directory(folder))
       throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
-    if (has_weights(folder)) weights_ = WeightStack(WeightMap::open(folder, variant_), {});
+    if (options.weights || has_weights(folder)) weights_ = open_weights({});
     tuning_ = TuningStore(CacheFolder(options.cache));
     return;
   }
-  package_ = ComponentPackage::find(folder);
+  if (!options.weights) package_ = ComponentPackage::find(folder);
   const CacheFolder cache(options.cache);
   const auto use_cache = [&] {
     const std::string config = read_file(folder / "config.json");
@@ -101,7 +108,7 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
     tuning_ = TuningStore(cache);
   };
   if (!package_) {
-    weights_ = WeightStack(WeightMap::open(folder, variant_), cache);
+    weights_ = open_weights(cache);
     use_cache();
     return;
   }
@@ -331,8 +338,10 @@ void Component::check_weights(const std::function<std::vector<Graph>()>& graphs,
   for (const Graph& g : graphs())
     for (const Node& node : g.nodes)
       if (node.op == Op::weight && seen.insert(node.attrs.text("name")).second) expected.push_back({node.attrs.text("name"), node.shape});
+  std::vector<std::string> unread(ignored.begin(), ignored.end());
+  unread.insert(unread.end(), besides_.begin(), besides_.end());
   // Every start warns of tensors that are not used.
-  if (weights_.check(expected, ignored)) prepared_->cache.keep_weights_checked();
+  if (weights_.check(expected, unread)) prepared_->cache.keep_weights_checked();
 }
 
 }  // namespace vivace

@@ -37,10 +37,18 @@ struct GraphRequest {
 // The sizes that a graph is built for. A dynamic one is never built for a size of 1, which shapes could take for a broadcast.
 Sizes sizes_to_build(const GraphRequest& request, bool dynamic);
 
+// Weights of a component that do not lie in its folder.
+struct ComponentWeights {
+  WeightMap files;
+  WeightLayers layers;
+  std::vector<std::string> besides;  // tensors of the files that are no part of the model, as in check_weights
+};
+
 // How a component is opened.
 struct ComponentOptions : ModelOptions {
   ComponentOptions() = default;
   ComponentOptions(const ModelOptions& options) : ModelOptions(options) {}
+  std::shared_ptr<const ComponentWeights> weights;  // instead of the folder's own, which then has the config alone
   bool look = false;  // for tools that look at plans: weights may be missing, they are not checked, and nothing is kept but what was tuned
 };
 
@@ -118,6 +126,7 @@ class [[gnu::visibility("hidden")]] Component {
   WeightSource source() const;
 
   std::string name_, variant_;
+  std::vector<std::string> besides_;
   bool look_ = false;
   WeightStack weights_;                 // the checkpoint's
   std::optional<WeightStack> adapted_;  // the same under adapters

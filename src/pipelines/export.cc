@@ -150,6 +150,8 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
   if (options.batch < 1 || options.batch > 4096) throw UsageError(cat("batch is ", options.batch, ": expected 1 or more"));
   const std::vector<Size> sizes = options.sizes.empty() ? std::vector{pipe.default_size()} : options.sizes;
   const std::vector<Call> calls = calls_of(*loaded.recipe, sizes, options);
+  if (loaded.weights_in_files && !options.weights)
+    throw UsageError("weights: a package can name a checkpoint whose weights lie in its folders alone; this one has to hold them");
   check_target(path);
   prepare_sessions(loaded, calls);
   FolderWriter out(path);
@@ -158,10 +160,11 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
   for (const PartSpec& part : loaded.family->parts) {
     const std::string name(part.name);
     if (parts.has(name)) {
-      components[name] = write_component(parts.model(name).component(), checkpoint / name, out / name, options);
+      components[name] = write_component(parts.model(name).component(), loaded.folder(name), out / name, options);
       if (part.hot) dtype = parts.model(name).dtype();
-    } else if (fs::is_directory(checkpoint / name)) {
-      copy_all(checkpoint / name, out / name);
+    } else if (const fs::path folder = loaded.folder(name); fs::is_directory(folder)) {
+      copy_all(folder, out / name);
+      if (part.classes.empty() && !loaded.scheduler_config.empty()) write_file(out / name / "scheduler_config.json", loaded.scheduler_config);
     }
   }
   copy_all(checkpoint / "model_index.json", out / "model_index.json");

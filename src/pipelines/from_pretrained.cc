@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "components/model_classes.h"
+#include "pipelines/checkpoint_files.h"
 #include "pipelines/loaded.h"
 #include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
@@ -30,16 +31,15 @@ std::unique_ptr<Scheduler> make_own(const Family& family, const std::string& nam
 }
 
 // The checkpoint's scheduler, of the class that model_index.json names, or the one `wanted` with its config.
-std::unique_ptr<Scheduler> load_scheduler(const Family& family, const std::string& name, const std::filesystem::path& path,
-                                          const std::string& wanted) {
-  const std::string config = read_file(path);
+std::unique_ptr<Scheduler> load_scheduler(const Family& family, const std::string& name, const CheckpointFiles& files, const std::string& wanted) {
+  const std::string config = files.scheduler_config();
   std::unique_ptr<Scheduler> own;
   try {
     own = make_own(family, name, config);
   } catch (const UserError& error) {
     if (!wanted.empty()) return make_own(family, wanted, config);
-    throw UserError(
-        cat(path.string(), ": ", error.what(), "; another scheduler can take its place: --scheduler NAME (PretrainedOptions::scheduler)"));
+    throw UserError(cat((files.configs() / "scheduler" / "scheduler_config.json").string(), ": ", error.what(),
+                        "; another scheduler can take its place: --scheduler NAME (PretrainedOptions::scheduler)"));
   }
   return wanted.empty() ? std::move(own) : make_scheduler(wanted, own->config());
 }
@@ -51,18 +51,20 @@ const Family& family_of(const Config& index, std::span<const Family> among) {
   index.unsupported("_class_name", joined(among, ", ", [](const Family& family) { return cat('"', family.class_name, '"'); }));
 }
 
-void load_part(const PartSpec& spec, const Config& index, const PretrainedOptions& options, bool look, DiffusionPipeline::Loaded& loaded) {
+void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles& files, const PretrainedOptions& options, bool look,
+               DiffusionPipeline::Loaded& loaded) {
   Parts& parts = loaded.parts;
-  const std::filesystem::path folder = std::filesystem::path(parts.path) / spec.name;
   const std::string class_name = class_of(index, spec.name);
   if (class_name.empty() && spec.optional) return;
   if (class_name.empty()) throw UserError(cat(index.name(), ": field \"", spec.name, "\" is missing: a ", parts.class_name, " needs it"));
   if (spec.classes.empty()) {
-    parts.scheduler = load_scheduler(*loaded.family, class_name, folder / "scheduler_config.json", options.scheduler);
+    parts.scheduler = load_scheduler(*loaded.family, class_name, files, options.scheduler);
     return;
   }
   if (std::ranges::count(spec.classes, class_name) == 0) index.unsupported(spec.name, joined(spec.classes, " or "));
   if (is_tokenizer(class_name)) {
+    const std::filesystem::path folder = files.tokenizer(spec.name);
+    loaded.folders.emplace(spec.name, folder);
     if (!look || std::filesystem::is_directory(folder)) parts.tokenizers.emplace(spec.name, open_tokenizer(class_name, folder));
     return;
   }
@@ -70,7 +72,11 @@ void load_part(const PartSpec& spec, const Config& index, const PretrainedOption
   const auto found = std::ranges::find(family_models, class_name, &ModelClass::name);
   const ModelClass* model = found == family_models.end() ? find_model_class(class_name) : &*found;
   if (!model) throw InternalError(cat(spec.name, ": no model class ", class_name));
+  const PartFiles own_files = files.model(spec.name, class_name);
   ComponentOptions own;
+  own.weights = own_files.weights;
+  loaded.folders.emplace(spec.name, own_files.folder);
+  loaded.weights_in_files |= own_files.weights != nullptr;
   own.dtype = options.dtype;
   own.variant = options.variant;
   own.cache = options.cache;
@@ -81,7 +87,7 @@ void load_part(const PartSpec& spec, const Config& index, const PretrainedOption
     own.compile = options.compile;
   else
     own.compile = {.dynamic = options.compile.dynamic, .use_duck_shape = options.compile.use_duck_shape};
-  parts.models.emplace(spec.name, model->open(folder, own));
+  parts.models.emplace(spec.name, model->open(own_files.folder, own));
   parts.classes.emplace(spec.name, class_name);
 }
 
@@ -89,14 +95,18 @@ void load_part(const PartSpec& spec, const Config& index, const PretrainedOption
 
 std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::path& path, const PretrainedOptions& options, bool look,
                                                          std::span<const Family> among) {
-  if (!std::filesystem::is_directory(path))
-    throw UserError(cat("no model folder at \"", path.string(), "\": expected a checkpoint in Diffusers layout (a folder with model_index.json)"));
-  const Config index = Config::read(path / "model_index.json");
+  const CheckpointFiles files(path, options);
+  const Config index = Config::read(files.configs() / "model_index.json");
   auto loaded = std::make_unique<DiffusionPipeline::Loaded>();
   loaded->family = &family_of(index, among);
-  loaded->parts.path = path.string();
+  loaded->parts.path = files.configs().string();
   loaded->parts.class_name = loaded->family->class_name;
-  for (const PartSpec& spec : loaded->family->parts) load_part(spec, index, options, look, *loaded);
+  for (const auto& given : options.components)
+    if (std::ranges::none_of(loaded->family->parts, [&](const PartSpec& spec) { return spec.name == given.first && !spec.classes.empty(); }))
+      throw UsageError(cat("components: a ", loaded->family->class_name, " has no \"", given.first, "\" to be named: it has ",
+                           joined(loaded->family->parts, ", ", &PartSpec::name)));
+  for (const PartSpec& spec : loaded->family->parts) load_part(spec, index, files, options, look, *loaded);
+  if (files.is_file()) loaded->scheduler_config = files.scheduler_config();
   loaded->recipe = loaded->family->open(loaded->parts, index);
   if (!class_of(index, "safety_checker").empty())
     warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");
@@ -117,12 +127,29 @@ DiffusionPipeline::DiffusionPipeline(DiffusionPipeline&&) noexcept = default;
 DiffusionPipeline& DiffusionPipeline::operator=(DiffusionPipeline&&) noexcept = default;
 DiffusionPipeline::~DiffusionPipeline() = default;
 
+namespace {
+const std::filesystem::path& a_folder(const std::filesystem::path& path) {
+  if (std::filesystem::is_regular_file(path))
+    throw UserError(cat(path.string(), " is a file: from_pretrained takes a folder, from_single_file this"));
+  return path;
+}
+const std::filesystem::path& a_file(const std::filesystem::path& path) {
+  if (!std::filesystem::is_regular_file(path))
+    throw UserError(cat("no file at ", path.string(), ": from_single_file takes a checkpoint in one file"));
+  return path;
+}
+}  // namespace
+
 DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return {path, options, ""};
+  return {a_folder(path), options, ""};
+}
+DiffusionPipeline DiffusionPipeline::from_single_file(const std::filesystem::path& path, const PretrainedOptions& options) {
+  return {a_file(path), options, ""};
 }
 
-#define VIVACE_PIPELINE(name) \
-  name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) { return {path, options, #name}; }
+#define VIVACE_PIPELINE(name)                                                                                                                  \
+  name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) { return {a_folder(path), options, #name}; } \
+  name name::from_single_file(const std::filesystem::path& path, const PretrainedOptions& options) { return {a_file(path), options, #name}; }
 VIVACE_PIPELINE(StableDiffusionXLPipeline)
 VIVACE_PIPELINE(StableDiffusionPipeline)
 VIVACE_PIPELINE(FluxPipeline)

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
 
 #include "families/family.h"
 
@@ -11,10 +14,19 @@ struct [[gnu::visibility("hidden")]] DiffusionPipeline::Loaded {
   const Family* family = nullptr;
   Parts parts;
   std::unique_ptr<const Recipe> recipe;
+  std::string scheduler_config;                                       // of a checkpoint in one file; otherwise parts.path has it
+  std::map<std::string, std::filesystem::path, std::less<>> folders;  // of parts that were named beside the checkpoint
+  bool weights_in_files = false;                                      // some weights do not lie in their part's folder
+
+  // Of a part's configs, or of a tokenizer.
+  std::filesystem::path folder(std::string_view part) const {
+    const auto own = folders.find(part);
+    return own == folders.end() ? std::filesystem::path(parts.path) / part : own->second;
+  }
 };
 
-// A checkpoint or a package. With `look`, for tools that look at plans: what has weights may be a folder of configs, and tokenizers may be missing.
-// Throws UserError naming what is missing or wrong.
+// A checkpoint, in a folder or in one file, or a package. With `look`, for tools that look at plans: what has weights may be a folder of configs, and
+// tokenizers may be missing. Throws UserError naming what is missing or wrong.
 std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::path& path, const PretrainedOptions& options, bool look = false,
                                                          std::span<const Family> among = families());
 

@@ -1,0 +1,113 @@
+#include "pipelines/checkpoint_files.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "vivace/error.h"
+#include "weights/file_layer.h"
+#include "weights/known_checkpoints.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The program's own folder of configs: beside the library where that is installed, else where it was built.
+fs::path configs_folder() {
+  std::error_code ignored;
+  Dl_info here{};
+  if (dladdr(reinterpret_cast<const void*>(&configs_folder), &here) && here.dli_fname) {
+    const fs::path installed = fs::canonical(here.dli_fname, ignored).parent_path() / VIVACE_INSTALLED_ASSETS / "configs";
+    if (fs::is_directory(installed, ignored)) return installed;
+  }
+  return fs::path(VIVACE_ASSETS) / "configs";
+}
+
+// A folder, or the name of one of the program's own.
+fs::path find_configs(const fs::path& wanted) {
+  std::error_code ignored;
+  if (fs::is_directory(wanted, ignored)) return wanted;
+  const fs::path own = configs_folder() / wanted;
+  if (fs::is_directory(own, ignored)) return own;
+  throw UserError(
+      cat("no configs at ", wanted.string(), ": expected a folder with model_index.json, or the name of one in ", configs_folder().string()));
+}
+
+std::string as_option(std::string_view part) {
+  std::string name = cat("--", part);
+  std::ranges::replace(name, '_', '-');
+  return name;
+}
+
+constexpr std::string_view kBesideEightBits[] = {".comfy_quant", ".input_scale", ".scale_input", "scaled_fp8"};
+
+std::shared_ptr<const ComponentWeights> spelled(const WeightMap& files, std::string_view class_name, const std::string& otherwise) {
+  for (const Spelling& spelling : spellings_of(class_name)) {
+    if (!files.find(cat(spelling.prefix, spelling.probe))) continue;
+    WeightMap own = files.under(spelling.prefix);
+    const auto layer = file_layer(spelling, own);
+    std::vector<std::string> besides(spelling.besides.begin(), spelling.besides.end());
+    // What ComfyUI keeps beside 8 bits, which is for other ways to multiply them.
+    for (const WeightInfo& weight : own.weights())
+      if (std::ranges::any_of(kBesideEightBits, [&](std::string_view end) { return weight.name.ends_with(end); })) besides.push_back(weight.name);
+    return std::make_shared<const ComponentWeights>(ComponentWeights{std::move(own), {layer}, std::move(besides)});
+  }
+  throw UserError(cat(files.name(), ": it holds no weights of a ", class_name, otherwise));
+}
+
+}  // namespace
+
+CheckpointFiles::CheckpointFiles(const fs::path& path, const PretrainedOptions& options)
+    : name_(path.string()), configs_(path), given_(options.components) {
+  std::error_code ignored;
+  if (fs::is_regular_file(path, ignored)) {
+    file_ = WeightMap::open(path);
+    configs_ = find_configs(options.config.empty() ? fs::path(known_checkpoint(file_->weights(), name_)) : options.config);
+    return;
+  }
+  if (!fs::is_directory(path, ignored))
+    throw UserError(cat("no model at ", name_, ": expected a checkpoint in Diffusers layout (a folder with model_index.json) or in one file"));
+  if (!options.config.empty()) throw UsageError(cat(name_, ": a folder has configs of its own: config is for checkpoints in one file"));
+}
+
+PartFiles CheckpointFiles::model(std::string_view part, std::string_view class_name) const {
+  const fs::path own = configs_ / part;
+  if (const auto given = given_.find(std::string(part)); given != given_.end()) {
+    std::error_code ignored;
+    if (fs::is_directory(given->second, ignored)) return {given->second, nullptr};
+    return {own, spelled(WeightMap::open(given->second), class_name, " under any names that are known")};
+  }
+  if (!file_) return {own, nullptr};
+  return {own, spelled(*file_, class_name, cat(": name a file or folder for it with ", as_option(part), " (PretrainedOptions::components)"))};
+}
+
+fs::path CheckpointFiles::tokenizer(std::string_view part) const {
+  const auto given = given_.find(std::string(part));
+  const fs::path folder = given == given_.end() ? configs_ / part : given->second;
+  std::error_code ignored;
+  if (file_ && !fs::is_directory(folder, ignored))
+    throw UserError(cat(name_, ": it needs a ", part, ", which does not come with Vivace: name its folder with ", as_option(part),
+                        " (PretrainedOptions::components)"));
+  return folder;
+}
+
+std::string CheckpointFiles::scheduler_config() const {
+  const fs::path path = configs_ / "scheduler" / "scheduler_config.json";
+  if (!file_) return read_file(path);
+  const FilePrediction said = file_prediction(file_->weights(), file_->files()[0]->metadata());
+  nlohmann::json config = read_json(path);
+  if (!said.type.empty()) config["prediction_type"] = said.type;
+  if (said.zero_snr) {
+    config["rescale_betas_zero_snr"] = true;
+    // Only a schedule that begins at the last timestep sees the noise without a signal.
+    config["timestep_spacing"] = "trailing";
+  }
+  return config.dump(2);
+}
+
+}  // namespace vivace
