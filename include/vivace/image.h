@@ -1,6 +1,7 @@
-// A picture: float32 RGB in 0..1. PNG and NumPy files, contact sheets.
+// A picture: float32 RGB in 0..1. PNG, JPEG and NumPy files, contact sheets.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -24,9 +25,12 @@ class Image {
   static Image from_tensor(Tensor values);
   // From 8-bit RGB, height * width * 3 bytes.
   static Image from_pixels(int height, int width, std::span<const uint8_t> rgb);
-  // Reads a PNG of any kind: gray, palette and 16-bit become RGB, alpha is dropped (as PIL's convert("RGB") does).
+  // Reads a PNG or a JPEG, whichever the content is, as Diffusers' load_image does: upright (EXIF), 8-bit RGB. Grey, palettes and CMYK become RGB,
+  // alpha is dropped, and of 16 bits the upper 8 are kept (of grey too, which Pillow clips to white). Up to 2^28 pixels.
   // Throws UserError that names the file.
   static Image load(const std::filesystem::path& path);
+  // The same of a file in memory, called `name` in messages.
+  static Image decode(std::span<const std::byte> file, const std::string& name);
 
   bool empty() const { return !values_.defined(); }
   int height() const { return empty() ? 0 : static_cast<int>(values_.dim(0)); }
@@ -38,6 +42,8 @@ class Image {
   std::vector<uint8_t> pixels() const;
   // As Pillow's Image.resize((width, height), LANCZOS) of the 8-bit picture, to the bit.
   Image resized(int height, int width) const;
+  // As Pillow's GaussianBlur of the 8-bit picture, to the bit: what Diffusers' mask_processor.blur(mask, radius) does.
+  Image blurred(double radius) const;
 
   // By the extension: .png (8-bit RGB with the text chunks) or .npy (float32 [height, width, 3]; no text). The file appears whole or not
   // at all. Throws UsageError for another extension, UserError when it cannot be written.

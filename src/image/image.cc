@@ -4,9 +4,12 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/file_kind.h"
 #include "base/file_map.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "image/exif.h"
+#include "image/jpeg.h"
 #include "image/png.h"
 #include "vivace/error.h"
 
@@ -38,6 +41,11 @@ std::string npy_header(int height, int width) {
 
 }  // namespace
 
+void check_pixels(uint64_t height, uint64_t width, const std::string& name) {
+  if (height * width > kMaxPixels || height > kMaxSide || width > kMaxSide)
+    throw UserError(cat(name, ": the picture has ", width, " x ", height, " pixels: at most ", kMaxPixels, " are supported"));
+}
+
 Image Image::from_tensor(Tensor values) {
   if (!values.defined() || values.dtype() != float32 || values.rank() != 3 || values.dim(2) != 3 || values.numel() == 0)
     throw UsageError(cat("an image needs a float32 tensor [height, width, 3], got ", dtype_name(values.dtype()), " ", to_string(values.shape())));
@@ -54,7 +62,15 @@ Image Image::from_pixels(int height, int width, std::span<const uint8_t> rgb) {
   return from_tensor(std::move(values));
 }
 
-Image Image::load(const std::filesystem::path& path) { return from_tensor(decode_png(FileMap::open(path)->bytes(), path.string())); }
+Image Image::load(const std::filesystem::path& path) { return decode(FileMap::open(path)->bytes(), path.string()); }
+
+Image Image::decode(std::span<const std::byte> file, const std::string& name) {
+  if (!is_png(file) && !is_jpeg(file))
+    throw UserError(
+        cat(name, ": not a PNG or JPEG picture", file_kind_note({reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 64)})));
+  const Decoded picture = upright(is_png(file) ? decode_png(file, name) : decode_jpeg(file, name));
+  return from_pixels(static_cast<int>(picture.height), static_cast<int>(picture.width), {picture.rgb.get(), picture.height * picture.width * 3});
+}
 
 std::vector<uint8_t> Image::pixels() const {
   std::vector<uint8_t> pixels(static_cast<size_t>(height()) * static_cast<size_t>(width()) * 3);

@@ -8,9 +8,9 @@
 #include <cstring>
 #include <memory>
 
-#include "base/file_kind.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "image/exif.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -21,9 +21,6 @@ namespace {
 constexpr int kCompressionLevel = 1;
 constexpr int kCompressionStrategy = Z_RLE;
 constexpr int kFilter = PNG_FILTER_UP;
-// 16384 x 16384: a damaged or hostile header must not claim all memory.
-constexpr uint64_t kMaxPixels = uint64_t{1} << 28;
-constexpr png_uint_32 kMaxSide = 1 << 16;
 
 // libpng reports errors by longjmp. Functions that call setjmp hold no object with a destructor: whatever must be freed lives in these two.
 struct Encoder {
@@ -39,7 +36,7 @@ struct Decoder {
   png_infop info = nullptr;
   std::span<const std::byte> file;
   size_t position = 0;
-  std::unique_ptr<uint8_t[]> pixels;
+  Decoded picture;
   std::vector<png_bytep> rows;
   char error[160] = "";
   ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
@@ -98,7 +95,7 @@ bool read_header(Decoder& decoder) {
   png_set_expand_gray_1_2_4_to_8(png);
   png_set_gray_to_rgb(png);
   png_set_strip_alpha(png);
-  png_set_swap(png);  // 16-bit samples into this machine's byte order
+  png_set_strip_16(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, decoder.info);
   return true;
@@ -145,35 +142,30 @@ std::vector<uint8_t> encode_png(int height, int width, const uint8_t* rgb, const
   return std::move(encoder.out);
 }
 
-Tensor decode_png(std::span<const std::byte> file, const std::string& name) {
-  if (file.size() < 8 || png_sig_cmp(reinterpret_cast<png_const_bytep>(file.data()), 0, 8) != 0)
-    throw UserError(cat(name, ": not a PNG file", file_kind_note({reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 64)})));
+bool is_png(std::span<const std::byte> file) { return file.size() >= 8 && png_sig_cmp(reinterpret_cast<png_const_bytep>(file.data()), 0, 8) == 0; }
+
+Decoded decode_png(std::span<const std::byte> file, const std::string& name) {
   Decoder decoder;
   decoder.file = file;
   decoder.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder, on_error<Decoder>, on_warning);
   decoder.info = decoder.png ? png_create_info_struct(decoder.png) : nullptr;
   if (!decoder.info) throw UserError(cat(name, ": out of memory while reading a PNG"));
   if (!read_header(decoder)) throw UserError(cat(name, ": damaged PNG: ", decoder.error));
-  const uint64_t height = png_get_image_height(decoder.png, decoder.info), width = png_get_image_width(decoder.png, decoder.info);
-  if (height * width > kMaxPixels)
-    throw UserError(cat(name, ": the picture has ", width, " x ", height, " pixels: at most ", kMaxPixels, " are supported"));
+  Decoded& picture = decoder.picture;
+  picture.height = png_get_image_height(decoder.png, decoder.info);
+  picture.width = png_get_image_width(decoder.png, decoder.info);
+  check_pixels(picture.height, picture.width, name);
   const size_t row_bytes = png_get_rowbytes(decoder.png, decoder.info);
-  const bool wide = png_get_bit_depth(decoder.png, decoder.info) == 16;
-  if (row_bytes != width * (wide ? 6 : 3)) throw InternalError(cat(name, ": libpng gave rows of ", row_bytes, " bytes for ", width, " pixels"));
+  if (row_bytes != picture.width * 3) throw InternalError(cat(name, ": libpng gave rows of ", row_bytes, " bytes for ", picture.width, " pixels"));
+  png_uint_32 exif_bytes = 0;
+  png_bytep exif = nullptr;
+  if (png_get_eXIf_1(decoder.png, decoder.info, &exif_bytes, &exif) && exif)
+    picture.orientation = std::max(exif_orientation(std::as_bytes(std::span(exif, exif_bytes))), 1);
   // Not filled: a header may claim far more rows than the file has.
-  decoder.pixels = std::make_unique_for_overwrite<uint8_t[]>(height * row_bytes);
-  for (uint64_t y = 0; y < height; ++y) decoder.rows.push_back(decoder.pixels.get() + y * row_bytes);
+  picture.rgb = std::make_unique_for_overwrite<uint8_t[]>(picture.height * row_bytes);
+  for (size_t y = 0; y < picture.height; ++y) decoder.rows.push_back(picture.rgb.get() + y * row_bytes);
   if (!read_rows(decoder)) throw UserError(cat(name, ": damaged PNG: ", decoder.error));
-
-  Tensor values({static_cast<int64_t>(height), static_cast<int64_t>(width), 3}, float32);
-  auto* to = values.as<float>();
-  const auto* narrow = decoder.pixels.get();
-  for (size_t i = 0; i < static_cast<size_t>(values.numel()); ++i) {
-    uint16_t sample = 0;
-    if (wide) std::memcpy(&sample, narrow + 2 * i, 2);
-    to[i] = wide ? static_cast<float>(sample) / 65535.f : static_cast<float>(narrow[i]) / 255.f;
-  }
-  return values;
+  return std::move(picture);
 }
 
 }  // namespace vivace

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "image/decoded.h"
 #include "vivace/image.h"
-#include "vivace/tensor.h"
 
 namespace vivace {
 
@@ -16,7 +16,9 @@ namespace vivace {
 // Throws UsageError for a keyword PNG does not allow.
 std::vector<uint8_t> encode_png(int height, int width, const uint8_t* rgb, const TextChunks& text);
 
-// float32 [height, width, 3] in 0..1. Throws UserError that starts with `name`.
-Tensor decode_png(std::span<const std::byte> file, const std::string& name);
+bool is_png(std::span<const std::byte> file);
+
+// Of any kind: gray and palette become RGB, of 16 bits the upper 8 are kept, alpha is dropped. Throws UserError that starts with `name`.
+Decoded decode_png(std::span<const std::byte> file, const std::string& name);
 
 }  // namespace vivace

@@ -1,20 +1,31 @@
-// Image::resized: Pillow's Image.resize of 8-bit pictures with LANCZOS, to the bit: fixed-point weights, and 8 bits between the two directions.
+// Image::resized, and Pillow's filters behind it.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "base/log.h"
+#include "image/resample.h"
 #include "vivace/error.h"
-#include "vivace/image.h"
 
 namespace vivace {
 namespace {
 
 constexpr int kPrecision = 32 - 8 - 2;  // bits behind the point of a weight
-constexpr double kSupport = 3;
 
 double sinc(double x) { return x == 0 ? 1 : std::sin(x * std::numbers::pi) / (x * std::numbers::pi); }
-double lanczos(double x) { return -kSupport <= x && x < kSupport ? sinc(x) * sinc(x / kSupport) : 0; }
+double lanczos(double x) { return -3 <= x && x < 3 ? sinc(x) * sinc(x / 3) : 0; }
+double bicubic(double x) {
+  constexpr double a = -0.5;
+  x = std::abs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+struct Kernel {
+  double (*weight)(double);
+  double support;
+};
+Kernel kernel_of(Filter filter) { return filter == Filter::lanczos ? Kernel{lanczos, 3} : Kernel{bicubic, 2}; }
 
 // What a pixel of the result takes from the source: weights from pixel `first` on.
 struct Window {
@@ -22,16 +33,17 @@ struct Window {
   std::vector<int> weights;
 };
 
-std::vector<Window> windows(int from, int to) {
-  const double scale = static_cast<double>(from) / to, stretch = std::max(scale, 1.), support = kSupport * stretch;
+// Of a line of `length` pixels, of which [begin, end) becomes `to`.
+std::vector<Window> windows(int length, int begin, int end, int to, const Kernel& kernel) {
+  const double scale = static_cast<double>(end - begin) / to, stretch = std::max(scale, 1.), support = kernel.support * stretch;
   std::vector<Window> result(static_cast<size_t>(to));
   for (int x = 0; x < to; ++x) {
-    const double center = (x + 0.5) * scale;
-    const int first = std::max(0, static_cast<int>(center - support + 0.5)), last = std::min(from, static_cast<int>(center + support + 0.5));
+    const double center = begin + (x + 0.5) * scale;
+    const int first = std::max(0, static_cast<int>(center - support + 0.5)), last = std::min(length, static_cast<int>(center + support + 0.5));
     std::vector<double> weights;
     double sum = 0;
     for (int i = first; i < last; ++i) {
-      weights.push_back(lanczos((i - center + 0.5) * (1 / stretch)));
+      weights.push_back(kernel.weight((i - center + 0.5) * (1 / stretch)));
       sum += weights.back();
     }
     Window& window = result[static_cast<size_t>(x)];
@@ -46,9 +58,9 @@ std::vector<Window> windows(int from, int to) {
 
 uint8_t rounded(int sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
 
-// Lines of `length` pixels of three channels, `step` bytes between pixels and `line` between lines, resampled along the line.
-void resample(const uint8_t* from, uint8_t* to, int lines, size_t from_step, size_t from_line, size_t to_step, size_t to_line,
-              const std::vector<Window>& all) {
+// Lines of pixels of three channels, `step` bytes between pixels and `line` between lines, resampled along the line.
+void resample_lines(const uint8_t* from, uint8_t* to, int lines, size_t from_step, size_t from_line, size_t to_step, size_t to_line,
+                    const std::vector<Window>& all) {
   for (int l = 0; l < lines; ++l)
     for (size_t x = 0; x < all.size(); ++x)
       for (size_t c = 0; c < 3; ++c) {
@@ -62,22 +74,27 @@ void resample(const uint8_t* from, uint8_t* to, int lines, size_t from_step, siz
 
 }  // namespace
 
+Image resample(const Image& image, int height, int width, Filter filter, const Box& box) {
+  std::vector<uint8_t> rgb = image.pixels();
+  const auto h = static_cast<size_t>(image.height()), w = static_cast<size_t>(image.width()), to_w = static_cast<size_t>(width);
+  const Kernel kernel = kernel_of(filter);
+  if (to_w != w || box.left != 0 || box.right != width) {
+    std::vector<uint8_t> wide(h * to_w * 3);
+    resample_lines(rgb.data(), wide.data(), image.height(), 3, 3 * w, 3, 3 * to_w, windows(image.width(), box.left, box.right, width, kernel));
+    rgb = std::move(wide);
+  }
+  if (static_cast<size_t>(height) != h || box.top != 0 || box.bottom != height) {
+    std::vector<uint8_t> tall(static_cast<size_t>(height) * to_w * 3);
+    resample_lines(rgb.data(), tall.data(), width, 3 * to_w, 3, 3 * to_w, 3, windows(image.height(), box.top, box.bottom, height, kernel));
+    rgb = std::move(tall);
+  }
+  return Image::from_pixels(height, width, rgb);
+}
+
 Image Image::resized(int height, int width) const {
   if (height < 1 || width < 1) throw UsageError(cat("a picture of ", height, " x ", width, ": expected at least one pixel"));
   if (empty()) throw UsageError("an empty picture cannot be resized");
-  std::vector<uint8_t> rgb = pixels();
-  const auto h = static_cast<size_t>(this->height()), w = static_cast<size_t>(this->width()), to_w = static_cast<size_t>(width);
-  if (to_w != w) {
-    std::vector<uint8_t> wide(h * to_w * 3);
-    resample(rgb.data(), wide.data(), this->height(), 3, 3 * w, 3, 3 * to_w, windows(this->width(), width));
-    rgb = std::move(wide);
-  }
-  if (static_cast<size_t>(height) != h) {
-    std::vector<uint8_t> tall(static_cast<size_t>(height) * to_w * 3);
-    resample(rgb.data(), tall.data(), width, 3 * to_w, 3, 3 * to_w, 3, windows(this->height(), height));
-    rgb = std::move(tall);
-  }
-  return from_pixels(height, width, rgb);
+  return resample(*this, height, width, Filter::lanczos, {0, 0, this->width(), this->height()});
 }
 
 }  // namespace vivace

@@ -43,7 +43,7 @@ std::vector<uint8_t> write_png(int height, int width, int bits, int color, bool 
   return out;
 }
 
-Tensor decode(const std::vector<uint8_t>& file) { return decode_png(std::as_bytes(std::span(file)), "in.png"); }
+Tensor decode(const std::vector<uint8_t>& file) { return Image::decode(std::as_bytes(std::span(file)), "in.png").tensor(); }
 
 void expect_values(const std::vector<uint8_t>& file, const Shape& shape, const std::vector<double>& expected) {
   const Tensor values = decode(file);
@@ -56,7 +56,7 @@ TEST(Png, GrayOfEachDepth) {
   expect_values(write_png(1, 3, 1, PNG_COLOR_TYPE_GRAY, false, {{0b10100000}}), {1, 3, 3}, {1, 1, 1, 0, 0, 0, 1, 1, 1});
   expect_values(write_png(1, 2, 4, PNG_COLOR_TYPE_GRAY, false, {{0x5f}}), {1, 2, 3}, {1. / 3, 1. / 3, 1. / 3, 1, 1, 1});
   expect_values(write_png(2, 1, 8, PNG_COLOR_TYPE_GRAY, true, {{51}, {102}}), {2, 1, 3}, {.2, .2, .2, .4, .4, .4});
-  expect_values(write_png(1, 1, 16, PNG_COLOR_TYPE_GRAY, false, {{0x12, 0x34}}), {1, 1, 3}, {0x1234 / 65535., 0x1234 / 65535., 0x1234 / 65535.});
+  expect_values(write_png(1, 1, 16, PNG_COLOR_TYPE_GRAY, false, {{0x12, 0x34}}), {1, 1, 3}, {0x12 / 255., 0x12 / 255., 0x12 / 255.});
 }
 
 TEST(Png, PaletteAlphaAndWideSamples) {
@@ -64,9 +64,8 @@ TEST(Png, PaletteAlphaAndWideSamples) {
                 {1, 0, 10 / 255., 1 / 255., 2 / 255., 3 / 255., 40 / 255., 50 / 255., 60 / 255.});
   expect_values(write_png(1, 1, 8, PNG_COLOR_TYPE_RGB_ALPHA, false, {{255, 51, 0, 0}}), {1, 1, 3}, {1, .2, 0});
   expect_values(write_png(1, 1, 8, PNG_COLOR_TYPE_GRAY_ALPHA, true, {{51, 7}}), {1, 1, 3}, {.2, .2, .2});
-  expect_values(write_png(1, 1, 16, PNG_COLOR_TYPE_RGB, false, {{0, 1, 0x80, 0, 0xff, 0xff}}), {1, 1, 3}, {1 / 65535., 0x8000 / 65535., 1});
-  expect_values(write_png(1, 1, 16, PNG_COLOR_TYPE_RGB_ALPHA, false, {{0, 1, 0x80, 0, 0xff, 0xff, 1, 2}}), {1, 1, 3},
-                {1 / 65535., 0x8000 / 65535., 1});
+  expect_values(write_png(1, 1, 16, PNG_COLOR_TYPE_RGB, false, {{0, 255, 0x80, 0, 0xff, 0xff}}), {1, 1, 3}, {0, 0x80 / 255., 1});
+  expect_values(write_png(1, 1, 16, PNG_COLOR_TYPE_RGB_ALPHA, false, {{0, 1, 0x80, 0, 0xff, 0xff, 1, 2}}), {1, 1, 3}, {0, 0x80 / 255., 1});
 }
 
 TEST(Png, InterlacedEqualsPlain) {
@@ -126,7 +125,7 @@ TEST(Png, DamagedFilesAreErrors) {
   // Without its end chunk (12 bytes) a picture is still whole.
   for (size_t size = 0; size + 12 < good.size(); ++size) {
     const std::string message = message_of<UserError>([&] { decode({good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size)}); });
-    EXPECT_TRUE(message.starts_with(size < 8 ? "in.png: not a PNG file" : "in.png: damaged PNG: ")) << size << ": " << message;
+    EXPECT_TRUE(message.starts_with(size < 8 ? "in.png: not a PNG or JPEG picture" : "in.png: damaged PNG: ")) << size << ": " << message;
   }
   for (size_t i = 0; i < good.size(); ++i)
     for (const uint8_t change : {0x00, 0xff, 0x80}) {
@@ -164,7 +163,8 @@ TEST(Png, HugeDimensionsAreRefusedBeforeMemoryIsTaken) {
 TEST(Png, FilesThatAreNone) {
   const TempFolder folder;
   write_file(folder / "a.png", "GIF89a, not a PNG");
-  EXPECT_EQ(message_of<UserError>([&] { Image::load(folder / "a.png"); }), (folder / "a.png").string() + ": not a PNG file: it is a GIF picture");
+  EXPECT_EQ(message_of<UserError>([&] { Image::load(folder / "a.png"); }),
+            (folder / "a.png").string() + ": not a PNG or JPEG picture: it is a GIF picture");
   EXPECT_EQ(message_of<UserError>([&] { Image::load(folder / "b.png"); }), (folder / "b.png").string() + ": file not found");
 }
 

@@ -1,0 +1,13 @@
+// JPEG in memory, through libjpeg-turbo.
+#pragma once
+
+#include "image/decoded.h"
+
+namespace vivace {
+
+bool is_jpeg(std::span<const std::byte> file);
+
+// Grey becomes RGB, and so does CMYK, as Pillow converts it. Throws UserError that starts with `name`.
+Decoded decode_jpeg(std::span<const std::byte> file, const std::string& name);
+
+}  // namespace vivace

@@ -1,0 +1,23 @@
+// Pillow's Image.resize of 8-bit pictures, to the bit: fixed-point weights, and 8 bits between the two directions.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "vivace/image.h"
+
+namespace vivace {
+
+enum class Filter : uint8_t { bicubic, lanczos };
+
+// Part of a picture, in pixels; the second pair is behind its end. As in Pillow it may be empty, where the result repeats an edge.
+struct Box {
+  int left = 0, top = 0, right = 0, bottom = 0;
+  int width() const { return right - left; }
+  int height() const { return bottom - top; }
+};
+
+// That part of the picture at height x width.
+Image resample(const Image& image, int height, int width, Filter filter, const Box& box);
+
+}  // namespace vivace
