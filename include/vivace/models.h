@@ -89,6 +89,13 @@ class Autoencoder : public Model {
   };
   // sample [N, 3, H, W] in -1..1.
   Posterior encode(const Tensor& sample) const;
+  // Whatever is larger than a tile is encoded and decoded in tiles, whose overlapping edges are blended as Diffusers blends them: the memory is that
+  // of one tile. A tile is as large as what the VAE was trained on (sample_size; of an AutoencoderTiny 512). Not while a call is under way.
+  void enable_tiling();
+  void disable_tiling();
+  // A batch is encoded and decoded image by image, as pipelines always do.
+  void enable_slicing();
+  void disable_slicing();
   double scaling_factor() const;
   // Image pixels a latent pixel.
   int64_t scale() const;

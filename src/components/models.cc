@@ -11,18 +11,6 @@
 #include "vivace/error.h"
 
 namespace vivace {
-namespace {
-
-void need_rank(const Tensor& t, int rank, const char* name, const char* layout) {
-  if (!t.defined()) throw UsageError(cat(name, " is missing: expected ", layout));
-  if (t.rank() != rank) throw UsageError(cat(name, " has shape ", to_string(t.shape()), ": expected ", layout));
-}
-
-Tensor image_output(Session& session, const std::string& name, Request& request) {
-  return nhwc_to_nchw(session.read(name, request).to(DType::float32));
-}
-
-}  // namespace
 
 UNetComponent::UNetComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : Component(path, options), config_(read_unet_config(read_config(path))) {
@@ -49,92 +37,6 @@ GraphRequest UNetComponent::request(const UNetShape& shape, int64_t timesteps) c
             if (s.timesteps > 1) s.timesteps = s.batch;
             return build_unet(config, s, std::move(b));
           }};
-}
-
-AutoencoderKLComponent::AutoencoderKLComponent(const std::filesystem::path& path, const ComponentOptions& options)
-    : VAEComponent(path, options), config_(read_autoencoder_kl_config(read_config(path))) {
-  const int64_t side = 8 * config_.scale();
-  set_typical(decode_request(1, 64, 64, dtype()));
-  check_weights([&] { return std::vector{graph(decode_request(1, 8, 8, dtype())), graph(encode_request(1, side, side, dtype()))}; });
-}
-
-LatentFormat AutoencoderKLComponent::latents() const {
-  return {config_.latent_channels, config_.scale(),      config_.out_channels, config_.scaling_factor,
-          config_.shift_factor,    config_.latents_mean, config_.latents_std};
-}
-
-GraphRequest AutoencoderKLComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return {.function = "decode",
-          .dtype = dtype,
-          .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
-          .granularity = {},
-          .build = [config = config_](const Sizes& s, Builder b) {
-            return build_vae_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b));
-          }};
-}
-
-GraphRequest AutoencoderKLComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return {.function = "encode",
-          .dtype = dtype,
-          .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
-          .granularity = {{"height", config_.scale()}, {"width", config_.scale()}},
-          .build = [config = config_](const Sizes& s, Builder b) {
-            return build_vae_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b));
-          }};
-}
-
-AutoencoderTinyComponent::AutoencoderTinyComponent(const std::filesystem::path& path, const ComponentOptions& options)
-    : VAEComponent(path, options), config_(read_autoencoder_tiny_config(read_config(path))) {
-  const int64_t side = 8 * config_.encoder_scale();
-  set_typical(decode_request(1, 64, 64, dtype()));
-  check_weights([&] { return std::vector{graph(decode_request(1, 8, 8, dtype())), graph(encode_request(1, side, side, dtype()))}; });
-}
-
-LatentFormat AutoencoderTinyComponent::latents() const {
-  return {config_.latent_channels, config_.scale(), config_.out_channels, config_.scaling_factor, config_.shift_factor, {}, {}};
-}
-
-GraphRequest AutoencoderTinyComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return {.function = "decode",
-          .dtype = dtype,
-          .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
-          .granularity = {},
-          .build = [config = config_](const Sizes& s, Builder b) {
-            return build_tiny_decoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b));
-          }};
-}
-
-GraphRequest AutoencoderTinyComponent::encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
-  return {.function = "encode",
-          .dtype = dtype,
-          .sizes = {{"batch", batch}, {"height", height}, {"width", width}},
-          .granularity = {{"height", config_.encoder_scale()}, {"width", config_.encoder_scale()}},
-          .build = [config = config_](const Sizes& s, Builder b) {
-            return build_tiny_encoder(config, s.at("batch"), s.at("height"), s.at("width"), std::move(b));
-          }};
-}
-
-Tensor VAEComponent::decode(const Tensor& latents, Request& request) const {
-  need_rank(latents, 4, "latents", "[N, C, h, w]");
-  const auto run = [&](DType dtype) {
-    const SessionLease session = lease(decode_request(latents.dim(0), latents.dim(2), latents.dim(3), dtype), request);
-    session->write("latents", nchw_to_nhwc(latents));
-    session->run(Phase::step, request);
-    Tensor image = image_output(*session, "sample", request);
-    if (dtype == DType::float32) session->check_quantized();  // otherwise there is a second try
-    return image;
-  };
-  const auto finite = [](const Tensor& t) {
-    for (float x : t.floats())
-      if (!std::isfinite(x)) return false;
-    return true;
-  };
-  Tensor image = run(decode_dtype());
-  if (decode_dtype() != DType::float32 && !finite(image) && finite(latents.to(DType::float32))) {
-    warn("the VAE gave a NaN or an infinity in ", dtype_name(decode_dtype()), "; decoding again in float32");
-    image = run(DType::float32);
-  }
-  return image;
 }
 
 CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ComponentOptions& options)
@@ -233,49 +135,6 @@ std::pair<int64_t, int64_t> UNet2DConditionModel::sample_size() const {
   return {config.sample_height, config.sample_width};
 }
 int64_t UNet2DConditionModel::in_channels() const { return static_cast<const UNetComponent&>(*component_).config().in_channels; }
-
-AutoencoderKL AutoencoderKL::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
-  return AutoencoderKL(std::make_unique<AutoencoderKLComponent>(path, options));
-}
-
-AutoencoderTiny AutoencoderTiny::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
-  return AutoencoderTiny(std::make_unique<AutoencoderTinyComponent>(path, options));
-}
-
-Tensor Autoencoder::decode(const Tensor& latents) const {
-  Request request({}, sdpa_kernel::current());
-  return static_cast<const VAEComponent&>(*component_).decode(latents, request);
-}
-
-void Autoencoder::compile_decode(const CompileOptions& options) { component_->compile(options, "decode"); }
-void Autoencoder::compile_encode(const CompileOptions& options) { component_->compile(options, "encode"); }
-
-Autoencoder::Posterior Autoencoder::encode(const Tensor& sample) const {
-  Request request({}, sdpa_kernel::current());
-  return static_cast<const VAEComponent&>(*component_).encode(sample, request);
-}
-
-Autoencoder::Posterior VAEComponent::encode(const Tensor& sample, Request& request) const {
-  need_rank(sample, 4, "sample", "[N, 3, H, W]");
-  const SessionLease session = lease(encode_request(sample.dim(0), sample.dim(2), sample.dim(3), decode_dtype()), request);
-  session->write("sample", nchw_to_nhwc(sample));
-  session->run(Phase::step, request);
-  if (session->has_output("latents")) return {image_output(*session, "latents", request), {}};
-  const Tensor moments = image_output(*session, "moments", request);
-  session->check_quantized();
-  const int64_t half = moments.dim(1) / 2, plane = half * moments.dim(2) * moments.dim(3);
-  Autoencoder::Posterior p;
-  for (Tensor* part : {&p.mean, &p.logvar}) {
-    *part = Tensor({moments.dim(0), half, moments.dim(2), moments.dim(3)}, DType::float32);
-    for (int64_t n = 0; n < moments.dim(0); ++n)
-      std::copy_n(moments.as<float>() + (2 * n + (part == &p.logvar)) * plane, plane, part->as<float>() + n * plane);
-  }
-  for (float& x : p.logvar.floats()) x = std::clamp(x, -30.f, 20.f);  // DiagonalGaussianDistribution's bounds
-  return p;
-}
-
-double Autoencoder::scaling_factor() const { return static_cast<const VAEComponent&>(*component_).latents().scaling_factor; }
-int64_t Autoencoder::scale() const { return static_cast<const VAEComponent&>(*component_).latents().scale; }
 
 CLIPTextModel CLIPTextModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
   return CLIPTextModel(std::make_unique<CLIPTextComponent>(path, options));

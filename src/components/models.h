@@ -1,7 +1,10 @@
 // Components with their configurations: what stands behind the public models.
 #pragma once
 
+#include <optional>
+
 #include "components/component.h"
+#include "components/vae_tiling.h"
 #include "models/autoencoder_kl/model.h"
 #include "models/autoencoder_tiny/model.h"
 #include "models/clip_text/model.h"
@@ -41,10 +44,29 @@ class VAEComponent : public Component {
   // height and width of the picture.
   virtual GraphRequest encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const = 0;
   virtual DType decode_dtype() const { return dtype(); }
+  // Whether encoding gives a posterior that samples are drawn from.
+  virtual bool draws_samples() const = 0;
+  // The sessions that one picture takes: one, or with tiling one for each size of tile. Height and width as above.
+  std::vector<GraphRequest> decode_requests(int64_t height, int64_t width) const;
+  std::vector<GraphRequest> encode_requests(int64_t height, int64_t width) const;
   // Autoencoder::decode for a request.
   Tensor decode(const Tensor& latents, Request& request) const;
   // Autoencoder::encode for a request.
   Autoencoder::Posterior encode(const Tensor& sample, Request& request) const;
+  void set_tiling(bool on) { tiling_ = on; }
+  void set_slicing(bool on) { slicing_ = on; }
+
+ protected:
+  // The class's tiles of what is decoded, or encoded.
+  virtual TileGrid tiles(bool decode) const = 0;
+
+ private:
+  // The tiles of such a picture; nothing where it is one.
+  std::optional<TileGrid> tiles_of(int64_t height, int64_t width, bool decode) const;
+  // In tiles where it takes several, and image by image where slices are asked for.
+  Tensor in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run) const;
+
+  bool tiling_ = false, slicing_ = false;
 };
 
 class AutoencoderKLComponent : public VAEComponent {
@@ -55,8 +77,11 @@ class AutoencoderKLComponent : public VAEComponent {
   GraphRequest encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const override;
   // float32 where a float16 decoder would overflow (force_upcast).
   DType decode_dtype() const override { return dtype() == DType::float16 && config_.force_upcast ? DType::float32 : dtype(); }
+  bool draws_samples() const override { return true; }
 
  private:
+  TileGrid tiles(bool decode) const override;
+
   AutoencoderKLConfig config_;
 };
 
@@ -66,8 +91,11 @@ class AutoencoderTinyComponent : public VAEComponent {
   LatentFormat latents() const override;
   GraphRequest decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const override;
   GraphRequest encode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const override;
+  bool draws_samples() const override { return false; }
 
  private:
+  TileGrid tiles(bool decode) const override;
+
   AutoencoderTinyConfig config_;
 };
 

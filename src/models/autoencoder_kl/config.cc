@@ -25,6 +25,7 @@ AutoencoderKLConfig read_autoencoder_kl_config(const Config& c) {
   v.norm_num_groups = c.get_or<int64_t>("norm_num_groups", 32);
   v.block_out_channels = c.get_or<std::vector<int64_t>>("block_out_channels", {64});
   v.act_fn = activation_field(c, "act_fn", "silu");
+  v.sample_size = c.is_list("sample_size") ? c.get<std::vector<int64_t>>("sample_size").at(0) : c.get_or<int64_t>("sample_size", 32);
   v.scaling_factor = c.get_or<double>("scaling_factor", 0.18215);
   v.shift_factor = c.get_or<double>("shift_factor", 0);
   v.latents_mean = per_channel(c, "latents_mean", v.latent_channels);

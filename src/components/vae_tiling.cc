@@ -1,0 +1,131 @@
+#include "components/vae_tiling.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+// What of [N, C, H, W] lies in [top, top + height) x [left, left + width).
+Tensor part(const Tensor& x, int64_t top, int64_t left, int64_t height, int64_t width) {
+  height = std::min(height, x.dim(2) - top), width = std::min(width, x.dim(3) - left);
+  Tensor out({x.dim(0), x.dim(1), height, width}, DType::float32);
+  float* to = out.as<float>();
+  for (int64_t plane = 0; plane < x.dim(0) * x.dim(1); ++plane)
+    for (int64_t y = 0; y < height; ++y) to = std::copy_n(x.as<float>() + (plane * x.dim(2) + top + y) * x.dim(3) + left, width, to);
+  return out;
+}
+
+// blend_v and blend_h: the first `extent` rows (or columns) of `tile` go over from the last ones of the tile before.
+void blend(const Tensor& before, Tensor& tile, int64_t extent, bool rows) {
+  const int axis = rows ? 2 : 3;
+  extent = std::min({before.dim(axis), tile.dim(axis), extent});
+  const int64_t h = rows ? extent : tile.dim(2), w = rows ? tile.dim(3) : extent;
+  for (int64_t plane = 0; plane < tile.dim(0) * tile.dim(1); ++plane)
+    for (int64_t y = 0; y < h; ++y)
+      for (int64_t x = 0; x < w; ++x) {
+        const int64_t i = rows ? y : x, from_y = rows ? before.dim(2) - extent + y : y, from_x = rows ? x : before.dim(3) - extent + x;
+        const float share = static_cast<float>(static_cast<double>(i) / static_cast<double>(extent)),
+                    rest = static_cast<float>(1 - static_cast<double>(i) / static_cast<double>(extent));
+        float& to = tile.as<float>()[(plane * tile.dim(2) + y) * tile.dim(3) + x];
+        to = before.as<float>()[(plane * before.dim(2) + from_y) * before.dim(3) + from_x] * rest + to * share;
+      }
+}
+
+// Tensors side by side, or one below another.
+Tensor join(const std::vector<Tensor>& parts, bool rows) {
+  const int axis = rows ? 2 : 3;
+  Shape shape = parts.front().shape();
+  shape[static_cast<size_t>(axis)] = 0;
+  for (const Tensor& p : parts) shape[static_cast<size_t>(axis)] += p.dim(axis);
+  Tensor out(shape, DType::float32);
+  float* to = out.as<float>();
+  for (int64_t line = 0; line < (rows ? shape[0] * shape[1] : shape[0] * shape[1] * shape[2]); ++line)
+    for (const Tensor& p : parts) {
+      const int64_t n = rows ? p.dim(2) * p.dim(3) : p.dim(3);
+      to = std::copy_n(p.as<float>() + line * n, n, to);
+    }
+  return out;
+}
+
+Tensor with_neighbours(const Tensor& x, const TileGrid& grid, const std::function<Tensor(const Tensor&)>& run) {
+  std::vector<Tensor> above, result;
+  for (int64_t top = 0; top < x.dim(2); top += grid.step) {
+    std::vector<Tensor> row, kept;
+    for (int64_t left = 0; left < x.dim(3); left += grid.step) {
+      Tensor tile = run(part(x, top, left, grid.tile, grid.tile));
+      if (top > 0) blend(above[row.size()], tile, grid.blend, true);
+      if (left > 0) blend(row.back(), tile, grid.blend, false);
+      kept.push_back(part(tile, 0, 0, grid.keep, grid.keep));
+      row.push_back(std::move(tile));
+    }
+    result.push_back(join(kept, false));
+    above = std::move(row);
+  }
+  return join(result, true);
+}
+
+Tensor over_one_another(const Tensor& x, const TileGrid& grid, const std::function<Tensor(const Tensor&)>& run) {
+  Tensor out;
+  const auto scaled = [&](int64_t pixels) { return pixels * grid.made / grid.read; };
+  // How much of a tile is seen over those before it, by the distance from its edge.
+  const auto seen = [&](int64_t at, int64_t edge) {
+    return edge == 0 ? 1.f : std::clamp(static_cast<float>(at) / static_cast<float>(grid.blend - 1), 0.f, 1.f);
+  };
+  for (int64_t top = 0; top < x.dim(2); top += grid.step)
+    for (int64_t left = 0; left < x.dim(3); left += grid.step) {
+      const Tensor tile = run(part(x, top, left, grid.tile, grid.tile));
+      if (!out.defined()) out = Tensor::zeros({tile.dim(0), tile.dim(1), scaled(x.dim(2)), scaled(x.dim(3))});
+      for (int64_t plane = 0; plane < tile.dim(0) * tile.dim(1); ++plane)
+        for (int64_t i = 0; i < tile.dim(2); ++i)
+          for (int64_t j = 0; j < tile.dim(3); ++j) {
+            const float share = seen(i, top) * seen(j, left);
+            float& to = out.as<float>()[(plane * out.dim(2) + scaled(top) + i) * out.dim(3) + scaled(left) + j];
+            to = share * tile.as<float>()[(plane * tile.dim(2) + i) * tile.dim(3) + j] + (1 - share) * to;
+          }
+    }
+  return out;
+}
+
+TileGrid checked(const TileGrid& grid) {
+  if (grid.step < 1 || grid.keep < 1 || grid.blend < (grid.over ? 2 : 0))
+    throw UsageError(cat("tiles of ", grid.tile, " x ", grid.tile, " cannot overlap: this VAE's sample_size is too small for tiling"));
+  return grid;
+}
+
+}  // namespace
+
+TileGrid neighbours(int64_t read, int64_t made, double overlap) {
+  TileGrid grid{.tile = read,
+                .step = static_cast<int64_t>(static_cast<double>(read) * (1 - overlap)),
+                .blend = static_cast<int64_t>(static_cast<double>(made) * overlap),
+                .made = made,
+                .read = read};
+  grid.keep = made - grid.blend;
+  return checked(grid);
+}
+
+TileGrid one_over_another(int64_t read, int64_t made, double overlap) {
+  const auto shared = static_cast<int64_t>(static_cast<double>(read) * overlap);
+  return checked({.tile = read, .step = read - shared, .blend = shared * made / read, .keep = made, .made = made, .read = read, .over = true});
+}
+
+std::vector<std::pair<int64_t, int64_t>> tile_sizes(const TileGrid& grid, int64_t height, int64_t width) {
+  std::vector<std::pair<int64_t, int64_t>> sizes;
+  for (int64_t top = 0; top < height; top += grid.step)
+    for (int64_t left = 0; left < width; left += grid.step) {
+      const std::pair size{std::min(grid.tile, height - top), std::min(grid.tile, width - left)};
+      if (!std::ranges::count(sizes, size)) sizes.push_back(size);
+    }
+  return sizes;
+}
+
+Tensor in_tiles(const Tensor& x, const TileGrid& grid, const std::function<Tensor(const Tensor&)>& run) {
+  const Tensor values = x.to(DType::float32);
+  return grid.over ? over_one_another(values, grid, run) : with_neighbours(values, grid, run);
+}
+
+}  // namespace vivace
