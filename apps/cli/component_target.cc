@@ -59,7 +59,8 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));
   // A call of that many pictures, without guidance: what it takes, at the batch that was asked for.
   const Prompts prompts(std::vector<std::string>(static_cast<size_t>(options_.batch)));
-  Call call = loaded_->recipe->resolve(prompts, {.height = positive(options_.height, "height"), .width = positive(options_.width, "width")});
+  Call call =
+      loaded_->recipe->resolve(prompts, loaded_->recipe->blank_call({positive(options_.height, "height"), positive(options_.width, "width")}));
   call.guidance = false;
   call.images_in = 1;
   height_ = call.height;

@@ -226,8 +226,15 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--negative-original-size", negative_original_size, "Height and width").takes(2);
   app.add_option("--negative-target-size", negative_target_size, "Height and width").takes(2);
   app.add_option("--negative-crops-coords-top-left", negative_crop, "Top and left").takes(2);
-  app.add_option("--image", image, "A picture to begin with, or to edit: PNG");
-  app.add_option("--strength", strength, "Image to image: how much of the schedule is left for it, 0 to 1; default 0.6");
+  app.add_option("--image", image, "A picture to begin with, or to edit: PNG or JPEG; given several times, one for each image in turns");
+  app.add_option("--mask-image", mask_image, "With --image: what is white in this picture is repainted");
+  app.add_option("--mask-blur", mask_blur, "Blur the mask with this radius first");
+  app.add_option("--padding-mask-crop", padding_mask_crop,
+                 "With --mask-image: make the mask's surroundings alone, so many pixels more, at the model's size");
+  app.add_option("--strength", strength,
+                 "With --image: how much of the schedule is left for it, 0 to 1; default: the pipeline's, 0.3 for SDXL, with a mask 0.9999");
+  app.add_option("--aesthetic-score", aesthetic_score, "SDXL's refiner: a score of the picture; default 6");
+  app.add_option("--negative-aesthetic-score", negative_aesthetic_score, "SDXL's refiner; default 2.5");
   app.add_option("--max-area", max_area, "Kontext: pixels of the result; default 1048576");
   app.add_flag("--no-auto-resize", no_auto_resize, "Kontext: read the picture in its own size");
   app.group(Group::model);
@@ -247,11 +254,13 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--scheduler", scheduler, "Another scheduler: euler, euler_a, ddim, dpmpp_2m, unipc, pndm, heun, lcm, ... or a class name");
   app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
   app.add_option("--sigmas", sigmas, "Custom sigmas, as 14.6,2.9,0");
+  app.add_option("--denoising-start", denoising_start, "With --image: start at this fraction of the steps, without adding noise");
   app.add_option("--denoising-end", denoising_end, "Stop after this fraction of the steps");
   app.add_option("--eta", eta, "DDIM's eta");
   app.group(Group::speed);
   Option& by_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
   app.group(Group::memory);
+  app.add_flag("--vae-tiling", vae_tiling, "Encode and decode pictures that are larger than the VAE was trained on in tiles");
   by_profile.excludes(app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default());
   const size_t before = app.options().size();
   compile.add(app);
@@ -280,9 +289,16 @@ CallOptions PictureOptions::call() const {
   call.true_cfg_scale = true_cfg_scale;
   call.max_sequence_length = max_sequence_length;
   call.strength = strength;
+  call.denoising_start = denoising_start;
+  call.padding_mask_crop = padding_mask_crop;
+  call.aesthetic_score = aesthetic_score;
+  call.negative_aesthetic_score = negative_aesthetic_score;
   call.max_area = max_area;
   call.auto_resize = !no_auto_resize;
-  if (!image.empty()) call.image = Image::load(image);
+  for (const std::string& file : image) call.image.images.push_back(Image::load(file));
+  for (const std::string& file : mask_image)
+    call.mask_image.images.push_back(mask_blur == 0 ? Image::load(file) : Image::load(file).blurred(mask_blur));
+  if (mask_blur != 0 && mask_image.empty()) throw UsageError("--mask-blur needs --mask-image");
   return call;
 }
 
@@ -295,6 +311,7 @@ DiffusionPipeline PictureOptions::load() const {
     options.compile.on_autotune = show_autotuning;
   }
   DiffusionPipeline pipe = load(options);
+  if (vae_tiling) pipe.enable_vae_tiling();
   if (!compile.quantize.empty()) compile.quantize_components(pipe, call());
   return pipe;
 }
@@ -304,6 +321,7 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   options.scheduler = scheduler;
   options.device = device;
   files.apply(options);
+  if (!image.empty()) options.pipeline_class = class_for(model, options, mask_image.empty() ? Task::image_to_image : Task::inpainting);
   return open_model(model, options);
 }
 

@@ -74,11 +74,13 @@ struct PictureOptions {
   std::vector<double> timesteps, sigmas;
   std::vector<int64_t> original_size, target_size, crop, negative_original_size, negative_target_size, negative_crop;
   std::optional<int> clip_skip;
-  std::optional<double> true_cfg_scale, strength;
+  std::optional<double> true_cfg_scale, strength, denoising_start, aesthetic_score, negative_aesthetic_score;
   std::optional<int> max_sequence_length;
   std::optional<int64_t> max_area;
-  std::string image;  // a file
-  bool no_auto_resize = false;
+  std::vector<std::string> image, mask_image;  // files
+  std::optional<int> padding_mask_crop;
+  double mask_blur = 0;
+  bool no_auto_resize = false, vae_tiling = false;
 
   void add(Arguments& app);
   // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".

@@ -1,4 +1,4 @@
-// Text to image. Names, arguments and defaults are those of Diffusers' pipeline of the same name.
+// Pictures from texts and pictures. Names, arguments and defaults are those of Diffusers' pipeline of the same name.
 #pragma once
 
 #include <array>
@@ -37,6 +37,21 @@ struct Prompts : std::vector<std::string> {
 
 using Size = std::pair<int64_t, int64_t>;  // height, width
 
+// Pictures that a call is given: one, several of one size, or latents in their place. As many as images, or so many that the images are a multiple;
+// then they are taken in turns.
+struct ImageInput {
+  ImageInput() = default;
+  ImageInput(Image one) : images{std::move(one)} {}
+  ImageInput(std::vector<Image> several) : images(std::move(several)) {}
+  ImageInput(Tensor latents) : latents(std::move(latents)) {}
+
+  std::vector<Image> images;
+  Tensor latents;  // float32 [N, C, h, w] as the denoiser sees them: scaled
+
+  bool empty() const { return images.empty() && !latents.defined(); }
+  int64_t count() const { return latents.defined() ? latents.dim(0) : static_cast<int64_t>(images.size()); }
+};
+
 // What callback_on_step_end may look at and change.
 struct StepState {
   Tensor latents;          // float32 [N, C, h, w]; assigning it replaces the run's
@@ -53,8 +68,10 @@ struct CallOptions {
   int64_t height = 0, width = 0;           // image pixels, multiples of the VAE's scale; 0: the model's own size
   std::optional<int> num_inference_steps;  // default: the class's, 50 but for LatentConsistencyModelPipeline's 4
   std::vector<double> timesteps, sigmas;   // custom ones instead of num_inference_steps
-  std::optional<double> denoising_end;     // fraction of the steps, 0 to 1; 0 and 1 are all
-  std::optional<double> guidance_scale;    // default: the class's, 5 (SDXL), 7.5 (Stable Diffusion), ...; above 1 guidance is on
+  // Fractions of the schedule: a call ends at the one, which the next (of a refiner) starts at, with the first one's latents as its image. 0 to 1; an
+  // end of 0 or 1 is the schedule's own.
+  std::optional<double> denoising_end, denoising_start;
+  std::optional<double> guidance_scale;  // default: the class's, 5 (SDXL), 7.5 (Stable Diffusion), ...; above 1 guidance is on
   double guidance_rescale = 0;
   int num_images_per_prompt = 1;
   double eta = 0;                      // DDIM
@@ -70,11 +87,15 @@ struct CallOptions {
   std::optional<int> clip_skip;
   std::optional<double> true_cfg_scale;    // FLUX: guidance by a negative prompt, beside the one that the model was distilled with; above 1 it is on
   std::optional<int> max_sequence_length;  // tokens of a prompt for T5; default: the class's, 512 (FLUX) or 256 (AuraFlow)
-  Image image;                             // the picture to begin with, or to edit
-  std::optional<double> strength;          // image to image, 0 to 1: how much of the schedule is left for it; default 0.6
-  std::optional<int64_t> max_area;         // Kontext: pixels of the result, whatever height and width; default 1024 x 1024
-  bool auto_resize = true;                 // Kontext: the picture gets the preferred size of the most similar shape
-  bool output_latent = false;              // output_type="latent": no decoding
+  ImageInput image;                        // the picture to begin with, or to edit
+  std::optional<double> strength;          // 0 to 1: how much of the schedule is left for `image`; default: the class's, 0.3 (SDXL), 0.8, ...
+  ImageInput mask_image;                   // inpainting: white is repainted, black is kept; of any size
+  Tensor masked_image_latents;             // what is left of `image` outside of the mask, encoded, instead of encoding it
+  std::optional<int> padding_mask_crop;    // only the mask's surroundings, so many pixels more, are made, at the model's size
+  std::optional<double> aesthetic_score, negative_aesthetic_score;  // of the picture, for SDXL's refiner; default 6 and 2.5
+  std::optional<int64_t> max_area;                                  // Kontext: pixels of the result, whatever height and width; default 1024 x 1024
+  bool auto_resize = true;                                          // Kontext: the picture gets the preferred size of the most similar shape
+  bool output_latent = false;                                       // output_type="latent": no decoding
   StepCallback callback_on_step_end;
   // Asked to stop, the call ends with Interrupted: before the next kernel of a step, of a text encoder or of the decoder, of what prepares weights,
   // or before autotuning's next timing.
@@ -115,6 +136,9 @@ struct PretrainedOptions {
   std::map<std::string, std::filesystem::path> components;
   // Of a checkpoint in one file: the folder of its configs, or the name of one that comes with Vivace; default: the one that fits its tensors.
   std::filesystem::path config;
+  // The class to open the checkpoint as, of those that the same parts make: "StableDiffusionXLInpaintPipeline" of one that says
+  // "StableDiffusionXLPipeline"; default: the class of model_index.json.
+  std::string pipeline_class;
   // Another scheduler, by a name that make_scheduler knows, with the config of the checkpoint's own; that one may then be of a class that is not
   // supported.
   std::string scheduler;
@@ -154,6 +178,9 @@ class DiffusionPipeline {
   // Model::fuse_qkv_projections of both, or of one.
   void fuse_qkv_projections(bool unet = true, bool vae = true);
   void unfuse_qkv_projections(bool unet = true, bool vae = true);
+  // Autoencoder::enable_tiling and so on of the VAE.
+  void enable_vae_tiling();
+  void disable_vae_tiling();
   // Token ids [N, T] of a prompt by tokenizer 1 or 2.
   Tensor tokenize(const Prompts& prompt, int tokenizer = 1) const;
   // Height and width of a picture when none is asked for.
@@ -164,8 +191,7 @@ class DiffusionPipeline {
 
  protected:
   explicit DiffusionPipeline(std::unique_ptr<Loaded> loaded);
-  // Throws UserError where the checkpoint is of another class than `class_name`, if that is not empty.
-  DiffusionPipeline(const std::filesystem::path& path, const PretrainedOptions& options, std::string_view class_name);
+  DiffusionPipeline(const std::filesystem::path& path, const PretrainedOptions& options);
 
  private:
   std::unique_ptr<Loaded> loaded_;
@@ -173,7 +199,7 @@ class DiffusionPipeline {
 
 class StableDiffusionXLPipeline : public DiffusionPipeline {
  public:
-  // Throws UserError when the folder holds another pipeline.
+  // As all classes here: the class that the folder names, or another that its parts make. Throws UserError when they make no such pipeline.
   static StableDiffusionXLPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
   static StableDiffusionXLPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
@@ -188,6 +214,51 @@ class StableDiffusionPipeline : public DiffusionPipeline {
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
+};
+
+// From a picture, which says the size; also SDXL's refiner, behind a base that stopped at denoising_end.
+class StableDiffusionXLImg2ImgPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionXLImg2ImgPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+class StableDiffusionImg2ImgPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionImg2ImgPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// Repaints a picture where a mask is white, with a model made for it (9 channels) or any other (4).
+class StableDiffusionXLInpaintPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionXLInpaintPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+class StableDiffusionInpaintPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionInpaintPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// What the checkpoint's model is called in a task, whatever class model_index.json names: pictures from pictures, and with a mask.
+struct AutoPipelineForText2Image {
+  static DiffusionPipeline from_pretrained(const std::filesystem::path& path, PretrainedOptions options = {});
+};
+struct AutoPipelineForImage2Image {
+  static DiffusionPipeline from_pretrained(const std::filesystem::path& path, PretrainedOptions options = {});
+};
+struct AutoPipelineForInpainting {
+  static DiffusionPipeline from_pretrained(const std::filesystem::path& path, PretrainedOptions options = {});
 };
 
 // Stable Diffusion distilled to few steps: 4 by default, with a guidance_scale of 8.5 that the model takes as a condition.

@@ -6,16 +6,33 @@
 #include "families/flux_kontext/flux_kontext.h"
 #include "families/latent_consistency/latent_consistency.h"
 #include "families/stable_diffusion/stable_diffusion.h"
+#include "families/stable_diffusion_img2img/stable_diffusion_img2img.h"
+#include "families/stable_diffusion_inpaint/stable_diffusion_inpaint.h"
 #include "families/stable_diffusion_xl/stable_diffusion_xl.h"
+#include "families/stable_diffusion_xl_img2img/stable_diffusion_xl_img2img.h"
+#include "families/stable_diffusion_xl_inpaint/stable_diffusion_xl_inpaint.h"
 
 namespace vivace {
 
 StepRange Recipe::steps(const Call&, const Scheduler& scheduler) const { return {0, static_cast<int>(scheduler.timesteps().size())}; }
 
+Start Recipe::start(const Call& call, Conditioning& conditioning, const Scheduler& scheduler, const StepRange& steps, Noise& noise, Request&) const {
+  return {latents(call, conditioning, scheduler, steps.first, noise), nullptr};
+}
+
 std::span<const Family> families() {
   static const std::vector<Family> list{
-      stable_diffusion_xl_family(), stable_diffusion_family(), latent_consistency_family(), flux_family(),
-      flux_kontext_family(),        flux_img2img_family(),     aura_flow_family(),
+      stable_diffusion_xl_family(),
+      stable_diffusion_xl_img2img_family(),
+      stable_diffusion_xl_inpaint_family(),
+      stable_diffusion_family(),
+      stable_diffusion_img2img_family(),
+      stable_diffusion_inpaint_family(),
+      latent_consistency_family(),
+      flux_family(),
+      flux_kontext_family(),
+      flux_img2img_family(),
+      aura_flow_family(),
   };
   return list;
 }

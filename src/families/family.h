@@ -2,6 +2,7 @@
 // A family is a folder here and a line in families.cc; the loop, loading, export and the tools know families by what stands in this header.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -43,7 +44,18 @@ struct Call {
 struct Conditioning {
   std::map<std::string, Tensor> positive, negative;
   std::map<std::string, Tensor> shared;  // what has no row an image
+  Tensor beside;                         // [images, C, h, w]: channels behind those of the latents, or none
 };
+
+// Where the loop starts, and what keeps it to a picture.
+struct Start {
+  Tensor latents;  // at the noise level of the first step, in the shape of the loop
+  // What is done to the latents after a step, before a callback sees them; or nothing. `step` counts from the schedule's first.
+  std::function<void(int step, Tensor& latents)> after_step;
+};
+
+// What a class begins with.
+enum class Task : uint8_t { text_to_image, image_to_image, inpainting };
 
 enum class Stage : uint8_t { encode, denoise, decode };
 // A session that a call takes.
@@ -64,16 +76,22 @@ class Recipe {
   virtual ~Recipe() = default;
   // Height and width of a picture when none is asked for.
   virtual Size default_size() const = 0;
+  // What a call of this size (0: the model's own) is given beside a prompt, a blank picture where it begins with one: for tools that look at plans.
+  virtual CallOptions blank_call(Size size) const { return {.height = size.first, .width = size.second}; }
   // Fills every default in. Every UsageError of a call is from here: an argument that the family does not take, one out of range.
   virtual Call resolve(const Prompts& prompt, const CallOptions& options) const = 0;
   // All sessions that the call takes: its own, those of export and of the tools, and the memory that is planned.
   virtual std::vector<SessionNeed> sessions_for(const Call& call) const = 0;
   virtual SchedulerTimesteps timesteps(const Call& call) const = 0;
-  // All of the scheduler's, which are set, unless the call begins later or ends earlier.
+  // All of the scheduler's, which are set, unless the call begins later or ends earlier. UsageError where a picture leaves it none.
   virtual StepRange steps(const Call& call, const Scheduler& scheduler) const;
   virtual Conditioning encode(const Call& call, Request& request) const = 0;
   // The latents at the noise level of the first step, in the shape of the loop. Throws UsageError for given ones of another shape.
   virtual Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const = 0;
+  // The same, of a picture where the call has one, which is encoded here; what is drawn with the latents is added to `conditioning`. `scheduler`
+  // outlives the start.
+  virtual Start start(const Call& call, Conditioning& conditioning, const Scheduler& scheduler, const StepRange& steps, Noise& noise,
+                      Request& request) const;
   // The scheduler's timesteps are set. `request` outlives the predictor.
   virtual std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                                Request& request) const = 0;
@@ -89,6 +107,9 @@ struct Family {
   // Fields of the checkpoint's scheduler config that the class sets right, as JSON; nullptr: none.
   std::string (*scheduler_corrections)(const std::string& config) = nullptr;
   std::vector<ModelClass> models;  // beside those of components/model_classes.h
+  // Classes that the same parts make, one a task, are of one model: "stable-diffusion-xl". Empty: no other class.
+  std::string_view model = {};
+  Task task = Task::text_to_image;
 };
 
 // In families.cc, a line each.

@@ -21,7 +21,7 @@ void check_denoisers(const Parts& parts, const std::vector<SessionNeed>& needs) 
 PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOptions& options) const {
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
-  const auto start = Clock::now();
+  const auto begin = Clock::now();
   Request request(options.stop, sdpa_kernel::current());
   const Recipe& recipe = *loaded_->recipe;
   const std::unique_ptr<Scheduler> scheduler = loaded_->parts.scheduler->clone();  // the pipeline's own serves other calls too
@@ -33,11 +33,11 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   const StepRange steps = recipe.steps(call, *scheduler);
   call.timesteps = std::max(steps.last, 1);  // a call may take none, a plan at least one
   auto mark = Clock::now();
-  const Conditioning conditioning = recipe.encode(call, request);
+  Conditioning conditioning = recipe.encode(call, request);
   out.timings.encode_prompt = since(mark);
 
   mark = Clock::now();
-  Tensor latents = recipe.latents(call, conditioning, *scheduler, steps.first, noise);
+  Start start = recipe.start(call, conditioning, *scheduler, steps, noise, request);
   std::unique_ptr<Predictor> predictor = recipe.predictor(call, conditioning, *scheduler, request);
   out.timings.prepare = since(mark);
 
@@ -46,8 +46,9 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
                       .scheduler = scheduler.get(),
                       .first_step = steps.first,
                       .last_step = steps.last,
-                      .latents = std::move(latents),
+                      .latents = std::move(start.latents),
                       .generators = noise.generators(),
+                      .after_step = std::move(start.after_step),
                       .on_step_end = nullptr};
   if (options.callback_on_step_end)
     loop.on_step_end = [&](int step, float t, StepState& state) { options.callback_on_step_end(*this, step, t, state); };
@@ -69,7 +70,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   out.counters.plans_compiled = request.counters.plans_compiled;
   out.counters.plans_resized = request.counters.plans_resized;
   out.counters.guards_failed = request.counters.guards_failed;
-  out.timings.total = since(start);
+  out.timings.total = since(begin);
   return out;
 }
 

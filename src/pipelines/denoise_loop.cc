@@ -24,14 +24,15 @@ DenoiseResult denoise(DenoiseRequest r) {
     const float t = r.scheduler->timesteps()[static_cast<size_t>(i)];
     r.predictor->predict(i, t, r.scheduler->input_scale(i), latents, prediction);
     r.scheduler->step_in_place(prediction, i, latents, r.generators);
+    if (r.after_step) r.after_step(i, latents);
     result.seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     if (i == r.first_step) {
       allocations_before = allocations();
       syncs_before = counters.host_device_syncs;
     }
     if (r.on_step_end) {
-      StepState state{.latents = std::move(latents), .num_timesteps = r.last_step, .seconds = result.seconds.back()};
-      r.on_step_end(i, t, state);
+      StepState state{.latents = std::move(latents), .num_timesteps = r.last_step - r.first_step, .seconds = result.seconds.back()};
+      r.on_step_end(i - r.first_step, t, state);
       latents = std::move(state.latents);
       if (latents.shape() != shape || latents.dtype() != DType::float32)
         throw UsageError(cat("the callback left latents of shape ", to_string(latents.shape()), " and dtype ", dtype_name(latents.dtype()),

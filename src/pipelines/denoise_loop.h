@@ -1,5 +1,5 @@
 // The sampling loop, written once: a predictor, a scheduler and a callback. It knows nothing of ranks, of guidance or of what latents are of; a start
-// in the middle, a mask, several models in a step are its callers' (pipelines/call.cc, the predictors, on_step_end).
+// in the middle, a mask, several models in a step are its callers' (pipelines/call.cc, the predictors, after_step).
 #pragma once
 
 #include <functional>
@@ -19,7 +19,8 @@ struct DenoiseRequest {
   int first_step = 0, last_step = 0;  // of the scheduler's timesteps; the last is not taken
   Tensor latents;                     // float32 of any shape, batch first, at the first step's noise level
   std::span<Generator* const> generators;
-  std::function<void(int step, float timestep, StepState&)> on_step_end;  // may be empty
+  std::function<void(int step, Tensor& latents)> after_step;              // may be empty; by the index of the schedule, as the predictor
+  std::function<void(int step, float timestep, StepState&)> on_step_end;  // may be empty; counts the steps taken
 };
 
 struct DenoiseResult {

@@ -84,7 +84,9 @@ std::vector<Call> calls_of(const Recipe& recipe, const std::vector<Size>& sizes,
       if (options.batch % prompts) continue;
       const Prompts texts(std::vector<std::string>(static_cast<size_t>(prompts)));
       // A negative prompt is given, so that it is encoded.
-      Call call = recipe.resolve(texts, {.height = height, .width = width, .num_images_per_prompt = static_cast<int>(options.batch / prompts)});
+      CallOptions given = recipe.blank_call({height, width});
+      given.num_images_per_prompt = static_cast<int>(options.batch / prompts);
+      Call call = recipe.resolve(texts, given);
       call.options.negative_prompt = "";
       for (const bool guidance : {call.guidance, false})
         for (const std::optional<int> skip : skips) {

@@ -44,11 +44,21 @@ std::unique_ptr<Scheduler> load_scheduler(const Family& family, const std::strin
   return wanted.empty() ? std::move(own) : make_scheduler(wanted, own->config());
 }
 
-const Family& family_of(const Config& index, std::span<const Family> among) {
+// The class that model_index.json names, or the one wanted of those that the same parts make.
+const Family& family_of(const Config& index, const std::string& wanted, std::span<const Family> among) {
   const auto name = index.get<std::string>("_class_name");
   const auto found = std::ranges::find(among, name, &Family::class_name);
-  if (found != among.end()) return *found;
-  index.unsupported("_class_name", joined(among, ", ", [](const Family& family) { return cat('"', family.class_name, '"'); }));
+  if (found == among.end())
+    index.unsupported("_class_name", joined(among, ", ", [](const Family& family) { return cat('"', family.class_name, '"'); }));
+  if (wanted.empty() || wanted == name) return *found;
+  std::vector<std::string> others;
+  for (const Family& family : among) {
+    if (family.model.empty() || family.model != found->model) continue;
+    if (family.class_name == wanted) return family;
+    if (family.class_name != name) others.emplace_back(family.class_name);
+  }
+  throw UserError(cat(std::filesystem::path(index.name()).parent_path().string(), " holds a ", name, ", not a ", wanted,
+                      others.empty() ? "" : cat("; its parts make also a ", joined(others, " or a "))));
 }
 
 void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles& files, const PretrainedOptions& options, bool look,
@@ -93,12 +103,21 @@ void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles&
 
 }  // namespace
 
+std::string class_for(const std::filesystem::path& path, const PretrainedOptions& options, Task task) {
+  const Config index = Config::read(CheckpointFiles(path, options).configs() / "model_index.json");
+  const auto name = index.get<std::string>("_class_name");
+  const auto own = std::ranges::find(families(), name, &Family::class_name);
+  if (own == families().end() || own->model.empty()) return name;
+  const auto found = std::ranges::find_if(families(), [&](const Family& family) { return family.model == own->model && family.task == task; });
+  return found == families().end() ? name : std::string(found->class_name);
+}
+
 std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::path& path, const PretrainedOptions& options, bool look,
                                                          std::span<const Family> among) {
   const CheckpointFiles files(path, options);
   const Config index = Config::read(files.configs() / "model_index.json");
   auto loaded = std::make_unique<DiffusionPipeline::Loaded>();
-  loaded->family = &family_of(index, among);
+  loaded->family = &family_of(index, options.pipeline_class, among);
   loaded->parts.path = files.configs().string();
   loaded->parts.class_name = loaded->family->class_name;
   for (const auto& given : options.components)
@@ -113,11 +132,7 @@ std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::
   return loaded;
 }
 
-DiffusionPipeline::DiffusionPipeline(const std::filesystem::path& path, const PretrainedOptions& options, std::string_view class_name)
-    : loaded_(load_pipeline(path, options)) {
-  if (!class_name.empty() && this->class_name() != class_name)
-    throw UserError(
-        cat(path.string(), " holds a ", this->class_name(), ", not a ", class_name, ": use DiffusionPipeline::from_pretrained or that class"));
+DiffusionPipeline::DiffusionPipeline(const std::filesystem::path& path, const PretrainedOptions& options) : loaded_(load_pipeline(path, options)) {
   // In the order of the names, so that "vae" does not undo "vae.decode".
   for (const auto& [name, own] : options.compile_components) compile(own, {name});
 }
@@ -138,20 +153,48 @@ const std::filesystem::path& a_file(const std::filesystem::path& path) {
     throw UserError(cat("no file at ", path.string(), ": from_single_file takes a checkpoint in one file"));
   return path;
 }
+PretrainedOptions as_class(PretrainedOptions options, std::string_view name) {
+  if (!options.pipeline_class.empty() && options.pipeline_class != name)
+    throw UsageError(cat("pipeline_class is ", options.pipeline_class, ": a ", name, " is opened as no other class"));
+  options.pipeline_class = name;
+  return options;
+}
+PretrainedOptions for_task(const std::filesystem::path& path, PretrainedOptions options, Task task) {
+  options.pipeline_class = class_for(path, options, task);
+  return options;
+}
 }  // namespace
 
 DiffusionPipeline DiffusionPipeline::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return {a_folder(path), options, ""};
+  return {a_folder(path), options};
 }
 DiffusionPipeline DiffusionPipeline::from_single_file(const std::filesystem::path& path, const PretrainedOptions& options) {
-  return {a_file(path), options, ""};
+  return {a_file(path), options};
 }
 
-#define VIVACE_PIPELINE(name)                                                                                                                  \
-  name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) { return {a_folder(path), options, #name}; } \
-  name name::from_single_file(const std::filesystem::path& path, const PretrainedOptions& options) { return {a_file(path), options, #name}; }
+DiffusionPipeline AutoPipelineForText2Image::from_pretrained(const std::filesystem::path& path, PretrainedOptions options) {
+  return DiffusionPipeline::from_pretrained(path, for_task(a_folder(path), std::move(options), Task::text_to_image));
+}
+DiffusionPipeline AutoPipelineForImage2Image::from_pretrained(const std::filesystem::path& path, PretrainedOptions options) {
+  return DiffusionPipeline::from_pretrained(path, for_task(a_folder(path), std::move(options), Task::image_to_image));
+}
+DiffusionPipeline AutoPipelineForInpainting::from_pretrained(const std::filesystem::path& path, PretrainedOptions options) {
+  return DiffusionPipeline::from_pretrained(path, for_task(a_folder(path), std::move(options), Task::inpainting));
+}
+
+#define VIVACE_PIPELINE(name)                                                                                    \
+  name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {              \
+    return {a_folder(path), as_class(options, #name)};                                                           \
+  }                                                                                                              \
+  name name::from_single_file(const std::filesystem::path& path, const PretrainedOptions& options) {             \
+    return {a_file(path), as_class(options, #name)};                                                             \
+  }
 VIVACE_PIPELINE(StableDiffusionXLPipeline)
+VIVACE_PIPELINE(StableDiffusionXLImg2ImgPipeline)
+VIVACE_PIPELINE(StableDiffusionXLInpaintPipeline)
 VIVACE_PIPELINE(StableDiffusionPipeline)
+VIVACE_PIPELINE(StableDiffusionImg2ImgPipeline)
+VIVACE_PIPELINE(StableDiffusionInpaintPipeline)
 VIVACE_PIPELINE(FluxPipeline)
 VIVACE_PIPELINE(FluxKontextPipeline)
 VIVACE_PIPELINE(FluxImg2ImgPipeline)

@@ -88,6 +88,9 @@ void DiffusionPipeline::unfuse_qkv_projections(bool denoiser, bool vae) {
     if (part.hot && (part.name == "vae" ? vae : denoiser)) loaded_->parts.model(part.name).unfuse_qkv_projections();
 }
 
+void DiffusionPipeline::enable_vae_tiling() { vae().enable_tiling(); }
+void DiffusionPipeline::disable_vae_tiling() { vae().disable_tiling(); }
+
 Size DiffusionPipeline::default_size() const { return loaded_->recipe->default_size(); }
 
 Tensor DiffusionPipeline::tokenize(const Prompts& prompt, int number) const {

@@ -44,6 +44,7 @@ DenoiseRequest request(Predictor& predictor, Scheduler& scheduler, int first, in
           .last_step = last,
           .latents = std::move(latents),
           .generators = {},
+          .after_step = nullptr,
           .on_step_end = nullptr};
 }
 
@@ -94,10 +95,10 @@ TEST(Denoise, AMaskIsItsCallers) {
   const Tensor original = Generator(1).randn(shape), noise = Generator(2).randn(shape);
   const auto is_kept = [](int64_t i) { return i % 2 == 0; };
   DenoiseRequest r = request(predictor, *scheduler, 0, 4, noise.clone());
-  r.on_step_end = [&](int step, float, StepState& state) {
+  r.after_step = [&](int step, Tensor& latents) {
     const Tensor at = step + 1 < 4 ? scheduler->add_noise(original, noise, step + 1) : original;
     for (int64_t i = 0; i < original.numel(); ++i)
-      if (is_kept(i)) state.latents.floats()[i] = at.floats()[i];
+      if (is_kept(i)) latents.floats()[i] = at.floats()[i];
   };
   const DenoiseResult result = denoise(std::move(r));
   for (int64_t i = 0; i < original.numel(); ++i) {

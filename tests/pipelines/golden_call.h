@@ -19,6 +19,14 @@ inline Prompts prompts(const nlohmann::json& value) {
 }
 inline Size size(const nlohmann::json& value) { return {value.at(0), value.at(1)}; }
 
+// A file of the folder, several, or latents.
+inline ImageInput image_input(const nlohmann::json& value) {
+  if (value.is_object()) return golden::make_input(value);
+  std::vector<Image> images;
+  for (const std::string& file : prompts(value)) images.push_back(Image::load(kData + "/" + file));
+  return images;
+}
+
 inline CallOptions call_options(const nlohmann::json& call) {
   CallOptions o;
   for (const auto& [key, value] : call.items()) {
@@ -75,7 +83,19 @@ inline CallOptions call_options(const nlohmann::json& call) {
     else if (key == "_auto_resize")
       o.auto_resize = value;
     else if (key == "image")
-      o.image = Image::load(std::filesystem::path(kData) / value.get<std::string>());
+      o.image = image_input(value);
+    else if (key == "mask_image")
+      o.mask_image = image_input(value);
+    else if (key == "masked_image_latents")
+      o.masked_image_latents = golden::make_input(value);
+    else if (key == "padding_mask_crop")
+      o.padding_mask_crop = value.get<int>();
+    else if (key == "denoising_start")
+      o.denoising_start = value.get<double>();
+    else if (key == "aesthetic_score")
+      o.aesthetic_score = value.get<double>();
+    else if (key == "negative_aesthetic_score")
+      o.negative_aesthetic_score = value.get<double>();
     else if (key == "latents")
       o.latents = golden::make_input(value);
     else if (key == "output_type")

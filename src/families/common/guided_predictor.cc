@@ -34,14 +34,18 @@ Layout layout_of(const Tensor& latents, bool channels_last) {
   return {images, channels, latents.numel() / (images * channels)};
 }
 
-// latents * factor -> the session's input, the same images again for the second half of a guided batch.
-void feed(const Tensor& latents, const Layout& l, float factor, Tensor& input) {
+// latents * factor, and the channels `beside` them -> the session's input, the same images again for the second half of a guided batch.
+void feed(const Tensor& latents, const Tensor& beside, const Layout& l, float factor, Tensor& input) {
+  const int64_t more = beside.defined() ? beside.dim(1) : 0;
   with_activations(input, [&]<class T>(const T*) {
     T* to = input.as<T>();
-    for (int64_t n = 0; n < input.numel() / l.image(); ++n) {
+    for (int64_t n = 0; n < input.numel() / (l.image() + more * l.pixels); ++n) {
       const float* from = latents.as<float>() + n % l.images * l.image();
-      for (int64_t p = 0; p < l.pixels; ++p)
+      const float* with = more ? beside.as<float>() + n % l.images * more * l.pixels : nullptr;
+      for (int64_t p = 0; p < l.pixels; ++p) {
         for (int64_t c = 0; c < l.channels; ++c) *to++ = T(from[c * l.pixels + p] * factor);
+        for (int64_t c = 0; c < more; ++c) *to++ = T(with[c * l.pixels + p]);
+      }
     }
   });
 }
@@ -135,11 +139,13 @@ void GuidedPredictor::rescale(Tensor& prediction) const {
 void GuidedPredictor::predict(size_t number, int step, float timestep, float input_scale, const Tensor& latents) {
   Session& session = *sessions_[number];
   Ports& ports = ports_[number];
-  if (ports.input.host.numel() != latents.numel() * (options_.guidance == Guidance::halves ? 2 : 1) ||
-      ports.input.host.numel() != ports.output.host.numel())
+  const Tensor& beside = conditioning_.beside;
+  const int64_t times = options_.guidance == Guidance::halves ? 2 : 1;
+  if (ports.input.host.numel() != (latents.numel() + (beside.defined() ? beside.numel() : 0)) * times ||
+      ports.output.host.numel() != latents.numel() * times)
     throw InternalError(cat("latents ", to_string(latents.shape()), " do not fit ", options_.name, "'s input ", to_string(ports.input.host.shape()),
                             " and output ", to_string(ports.output.host.shape())));
-  feed(latents, layout_of(latents, options_.channels_last), input_scale, ports.input.host);
+  feed(latents, beside, layout_of(latents, options_.channels_last), input_scale, ports.input.host);
   if (ports.scheduled)
     *ports.step.host.as<int32_t>() = step;
   else

@@ -21,7 +21,7 @@ struct GuidedPredictorOptions {
   int steps = 0;                         // of the schedule, for messages
   std::function<float(float)> timestep;  // what the model takes for a timestep; empty: the same
   std::string input = "sample", output = "sample";
-  bool channels_last = true;  // the model has the latents' second dimension last
+  bool channels_last = true;  // the model has the latents' second dimension last; then Conditioning::beside may follow them
 };
 
 class GuidedPredictor : public Predictor {

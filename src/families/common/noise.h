@@ -21,8 +21,10 @@ class Noise {
   const std::vector<uint64_t>& seeds() const { return seeds_; }
   // Diffusers' randn_tensor.
   Tensor draw(const Shape& shape) { return randn_tensor(shape, pointers_); }
-  // By the first generator alone: what belongs to no image.
-  Tensor draw_one(const Shape& shape) { return randn_tensor(shape, std::span(pointers_).first(1)); }
+  // The same for the first shape[0] images alone.
+  Tensor draw_first(const Shape& shape) {
+    return randn_tensor(shape, std::span(pointers_).first(pointers_.size() > 1 ? static_cast<size_t>(shape[0]) : 1));
+  }
 
  private:
   std::vector<std::unique_ptr<Generator>> own_;

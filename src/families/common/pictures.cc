@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/log.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -21,6 +22,15 @@ std::vector<Image> decode_each(int64_t images, const std::function<Tensor(int64_
   std::vector<Image> pictures;
   for (int64_t n = 0; n < images; ++n) pictures.push_back(to_image(vae.decode(latents_of(n), request), vae_folder));
   return pictures;
+}
+
+void add_needs(std::vector<SessionNeed>& needs, std::vector<GraphRequest> requests, Stage stage) {
+  for (GraphRequest& request : requests) needs.push_back({"vae", std::move(request), stage});
+}
+
+Image blank_picture(int64_t height, int64_t width) {
+  if (height < 1 || width < 1) throw UsageError(cat("a picture of ", width, " x ", height, ": expected a positive height and width"));
+  return Image::from_tensor(Tensor::full({height, width, 3}, 1));
 }
 
 Tensor to_sample(const Image& image, int64_t height, int64_t width) {

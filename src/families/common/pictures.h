@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "components/models.h"
+#include "families/family.h"
 #include "vivace/image.h"
 
 namespace vivace {
@@ -17,6 +18,12 @@ Image to_image(const Tensor& sample, const std::string& vae_folder);
 // w].
 std::vector<Image> decode_each(int64_t images, const std::function<Tensor(int64_t)>& latents_of, const VAEComponent& vae,
                                const std::string& vae_folder, Request& request);
+
+// The sessions of the VAE that a picture takes.
+void add_needs(std::vector<SessionNeed>& needs, std::vector<GraphRequest> requests, Stage stage);
+
+// White.
+Image blank_picture(int64_t height, int64_t width);
 
 // A picture as VaeImageProcessor prepares it: of that size, float32 [1, 3, height, width] in -1..1.
 Tensor to_sample(const Image& image, int64_t height, int64_t width);

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "base/log.h"
+#include "families/common/arguments.h"
 #include "families/common/guided_predictor.h"
+#include "families/common/inpainting.h"
 #include "families/common/pictures.h"
 #include "vivace/error.h"
 
@@ -37,12 +40,13 @@ Tensor guidance_embedding(double w, int64_t dim, int64_t images) {
 
 }  // namespace
 
-UNetRecipe::UNetRecipe(const Parts& parts)
-    : parts_(parts), unet_(parts.component<UNetComponent>("unet")), vae_(parts.component<VAEComponent>("vae")) {
+UNetRecipe::UNetRecipe(const Parts& parts, UNetClass unet_class)
+    : parts_(parts), unet_(parts.component<UNetComponent>("unet")), vae_(parts.component<VAEComponent>("vae")), class_(std::move(unet_class)) {
   const UNetConfig& unet = unet_.config();
   const LatentFormat vae = vae_.latents();
   const auto fail = [](const auto&... args) { throw UserError(cat(args...)); };
-  if (unet.in_channels != vae.channels)
+  const bool takes_mask = class_.task == Task::inpainting && unet.in_channels == 2 * vae.channels + 1;
+  if (unet.in_channels != vae.channels && !takes_mask)
     fail(parts.folder("unet"), " takes ", unet.in_channels, " channels (in_channels) and the latents of ", parts.folder("vae"), " have ",
          vae.channels, " (latent_channels)", kind_of(unet.in_channels, vae.channels), "; a ", parts.class_name,
          " needs a UNet that takes the latents alone");
@@ -50,6 +54,37 @@ UNetRecipe::UNetRecipe(const Parts& parts)
     fail(parts.folder("unet"), " gives ", unet.out_channels, " channels (out_channels) and the latents of ", parts.folder("vae"), " have ",
          vae.channels, " (latent_channels): expected the same number");
   if (vae.picture_channels != 3) fail(parts.folder("vae"), " gives pictures of ", vae.picture_channels, " channels (out_channels): expected 3 (RGB)");
+}
+
+Call UNetRecipe::resolve_call(const Prompts& prompt, const CallOptions& options, int64_t prompts) const {
+  CallOptions o = options;
+  const LatentFormat format = vae_.latents();
+  if (class_.task != Task::text_to_image && o.image.empty())
+    throw UsageError(cat("a ", parts_.class_name, " begins with a picture: give it as image"));
+  if (class_.task == Task::inpainting && o.mask_image.empty())
+    throw UsageError(cat("a ", parts_.class_name, " repaints what a mask shows white: give it as mask_image"));
+  if (const double s = o.strength.value_or(class_.strength); !(s >= 0 && s <= 1)) throw UsageError(cat("strength is ", s, ": expected 0 to 1"));
+  if (class_.task == Task::image_to_image) {
+    if (o.height || o.width) throw UsageError(cat("a ", parts_.class_name, " does not take height and width: the picture has its own"));
+    std::tie(o.height, o.width) = o.latents.defined() ? size_of(o.latents, format.scale) : size_of(o.image, format.scale);
+  }
+  if (const auto start = o.denoising_start, end = o.denoising_end; start) {
+    if (!(*start >= 0 && *start <= 1)) throw UsageError(cat("denoising_start is ", *start, ": expected a fraction between 0 and 1"));
+    if (end && *end > 0 && *end < 1 && *start >= *end)
+      throw UsageError(cat("denoising_start is ", *start, " and denoising_end ", *end, ": expected the first to be smaller"));
+  }
+  Call call = resolve_common(prompt, o, prompts, default_size(), format.scale);
+  call.guidance_scale = o.guidance_scale.value_or(class_.guidance_scale);
+  call.guidance = call.guidance_scale > 1 && !is_guidance_distilled();
+  if (class_.task == Task::image_to_image && !o.latents.defined())
+    check_input(o.image, "image", call.images, format.channels, call.height / format.scale, call.width / format.scale);
+  if (class_.task == Task::image_to_image && o.latents.defined())
+    check_input(o.latents, "latents", o.latents.dim(0), format.channels, call.height / format.scale, call.width / format.scale);
+  if (class_.task == Task::inpainting) check_inpainting(call, reads_mask(), format);
+  call.images_in = class_.task == Task::text_to_image || (class_.task == Task::image_to_image && o.latents.defined()) || o.image.latents.defined()
+                       ? 0
+                       : o.image.count();
+  return call;
 }
 
 void UNetRecipe::check_text_width(std::span<const std::string_view> encoders) const {
@@ -85,6 +120,15 @@ Size UNetRecipe::default_size() const {
   return {unet_.config().sample_height * scale, unet_.config().sample_width * scale};
 }
 
+CallOptions UNetRecipe::blank_call(Size size) const {
+  if (class_.task == Task::text_to_image) return Recipe::blank_call(size);
+  const Image white = blank_picture(size.first ? size.first : default_size().first, size.second ? size.second : default_size().second);
+  CallOptions options = class_.task == Task::inpainting ? Recipe::blank_call(size) : CallOptions{};
+  options.image = white;
+  if (class_.task == Task::inpainting) options.mask_image = white;
+  return options;
+}
+
 SchedulerTimesteps UNetRecipe::timesteps(const Call& call) const {
   const CallOptions& o = call.options;
   SchedulerTimesteps request{.timesteps = o.timesteps, .sigmas = o.sigmas, .original_inference_steps = o.original_inference_steps, .eta = o.eta};
@@ -100,16 +144,41 @@ GraphRequest UNetRecipe::unet_request(const Call& call) const {
 std::vector<SessionNeed> UNetRecipe::sessions_for(const Call& call) const {
   std::vector<SessionNeed> needs = text_sessions(call);
   const int64_t scale = vae_.latents().scale;
-  if (call.images_in > 0) needs.push_back({"vae", vae_.encode_request(1, call.height, call.width, vae_.decode_dtype()), Stage::encode});
+  if (call.images_in > 0) add_needs(needs, vae_.encode_requests(call.height, call.width), Stage::encode);
   needs.push_back({"unet", unet_request(call), Stage::denoise});
-  if (!call.options.output_latent)
-    needs.push_back({"vae", vae_.decode_request(1, call.height / scale, call.width / scale, vae_.decode_dtype()), Stage::decode});
+  if (!call.options.output_latent) add_needs(needs, vae_.decode_requests(call.height / scale, call.width / scale), Stage::decode);
   return needs;
+}
+
+StepRange UNetRecipe::steps(const Call& call, const Scheduler& scheduler) const {
+  const CallOptions& o = call.options;
+  StepRange range = Recipe::steps(call, scheduler);
+  if (class_.task != Task::text_to_image) {
+    const int all = o.timesteps.empty() && o.sigmas.empty() ? o.num_inference_steps.value_or(default_steps()) : range.last;
+    range.first = o.denoising_start && *o.denoising_start > 0 && *o.denoising_start < 1 ? first_step(o.denoising_start, scheduler)
+                                                                                        : steps_of_strength(all, strength(call), scheduler).first;
+  }
+  range.last = last_step(o.denoising_end, range.first, scheduler);
+  if (class_.task != Task::text_to_image && range.first >= range.last)
+    throw UsageError("denoising_start and denoising_end leave no step: expected more steps, or fractions farther apart");
+  return range;
+}
+
+Start UNetRecipe::start(const Call& call, Conditioning& conditioning, const Scheduler& scheduler, const StepRange& steps, Noise& noise,
+                        Request& request) const {
+  switch (class_.task) {
+    case Task::image_to_image:
+      return start_of_image(call, vae_, own_statistics(), scheduler, steps, noise, request);
+    case Task::inpainting:
+      return start_of_inpainting(call, conditioning, vae_, reads_mask(), strength(call), scheduler, steps, noise, request);
+    default:
+      return Recipe::start(call, conditioning, scheduler, steps, noise, request);
+  }
 }
 
 Tensor UNetRecipe::latents(const Call& call, const Conditioning&, const Scheduler& scheduler, int, Noise& noise) const {
   const int64_t scale = vae_.latents().scale;
-  return initial_latents(call.options, {call.images, unet_.config().in_channels, call.height / scale, call.width / scale}, scheduler, noise);
+  return initial_latents(call.options, {call.images, vae_.latents().channels, call.height / scale, call.width / scale}, scheduler, noise);
 }
 
 std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
@@ -118,7 +187,7 @@ std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditi
   return guided_by_halves(unet_.lease(unet_request(call), request), call, conditioning, scheduler, options, request);
 }
 
-std::vector<Image> UNetRecipe::decode(const Call&, const Tensor& latents, Request& request) const {
+std::vector<Image> UNetRecipe::decode(const Call& call, const Tensor& latents, Request& request) const {
   const LatentFormat format = vae_.latents();
   const int64_t channels = latents.dim(1), plane = latents.dim(2) * latents.dim(3);
   const bool statistics = own_statistics() && !format.mean.empty() && !format.std.empty();
@@ -133,7 +202,10 @@ std::vector<Image> UNetRecipe::decode(const Call&, const Tensor& latents, Reques
       }
     return z;
   };
-  return decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request);
+  std::vector<Image> pictures = decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request);
+  if (call.options.padding_mask_crop)
+    for (Image& picture : pictures) picture = whole_picture(call, picture);
+  return pictures;
 }
 
 }  // namespace vivace

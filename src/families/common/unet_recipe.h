@@ -6,15 +6,27 @@
 
 namespace vivace {
 
+// What tells the classes around one UNet apart.
+struct UNetClass {
+  Task task = Task::text_to_image;
+  double guidance_scale = 0;            // default
+  double strength = 1;                  // default, of a picture
+  std::vector<std::string_view> taken;  // arguments (check_taken)
+};
+
 class UNetRecipe : public Recipe {
  public:
   // Checks what UNet and VAE must agree on; throws UserError.
-  explicit UNetRecipe(const Parts& parts);
+  UNetRecipe(const Parts& parts, UNetClass unet_class);
 
   Size default_size() const override;
+  CallOptions blank_call(Size size) const override;
   SchedulerTimesteps timesteps(const Call& call) const override;
   std::vector<SessionNeed> sessions_for(const Call& call) const override;
+  StepRange steps(const Call& call, const Scheduler& scheduler) const override;
   Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const override;
+  Start start(const Call& call, Conditioning& conditioning, const Scheduler& scheduler, const StepRange& steps, Noise& noise,
+              Request& request) const override;
   std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                        Request& request) const override;
   std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const override;
@@ -28,6 +40,9 @@ class UNetRecipe : public Recipe {
   // latents divided by the scaling factor, or mean and deviation of each channel.
   virtual bool own_statistics() const { return false; }
 
+  // A call of so many prompts with its size, which a picture may decide, and its guidance. Throws UsageError where the pictures do not fit.
+  Call resolve_call(const Prompts& prompt, const CallOptions& options, int64_t prompts) const;
+
   // Throws UserError unless the text encoders' widths together are what the UNet takes.
   void check_text_width(std::span<const std::string_view> encoders) const;
   // Whether the UNet takes a pooled prompt and sizes, as SDXL's does. Throws UserError where that is not what the class gives.
@@ -39,8 +54,12 @@ class UNetRecipe : public Recipe {
   const Parts& parts_;
   UNetComponent& unet_;
   VAEComponent& vae_;
+  const UNetClass class_;
 
  private:
+  double strength(const Call& call) const { return call.options.strength.value_or(class_.strength); }
+  // Whether the UNet reads a mask, and what the mask leaves of the picture, beside the latents.
+  bool reads_mask() const { return unet_.config().in_channels != vae_.latents().channels; }
   GraphRequest unet_request(const Call& call) const;
 };
 

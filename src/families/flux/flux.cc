@@ -10,6 +10,7 @@
 #include "families/common/clip_prompt.h"
 #include "families/common/guided_predictor.h"
 #include "families/common/packed_latents.h"
+#include "families/common/picture_start.h"
 #include "families/common/pictures.h"
 #include "schedulers/numeric.h"
 #include "vivace/error.h"
@@ -129,7 +130,7 @@ std::vector<SessionNeed> FluxRecipe::sessions_for(const Call& call) const {
   }
   needs.push_back({"transformer", transformer_request(call), Stage::denoise});
   const int64_t scale = format_.scale;
-  if (!o.output_latent) needs.push_back({"vae", vae_.decode_request(1, call.height / scale, call.width / scale, vae_.decode_dtype()), Stage::decode});
+  if (!o.output_latent) add_needs(needs, vae_.decode_requests(call.height / scale, call.width / scale), Stage::decode);
   return needs;
 }
 
@@ -202,8 +203,15 @@ Tensor FluxRecipe::draw(const Call& call, Noise& noise) const {
   return noise.draw({call.images, format_.channels, 2 * rows, 2 * columns}).to(transformer_.dtype()).to(DType::float32);
 }
 
-Autoencoder::Posterior FluxRecipe::encode_picture(const Image& image, int64_t height, int64_t width, Request& request) const {
-  return vae_.encode(to_sample(image, height, width), request);
+Autoencoder::Posterior FluxRecipe::encode_pictures(const std::vector<Image>& images, int64_t height, int64_t width, Request& request) const {
+  std::vector<Tensor> samples;
+  for (const Image& image : images) samples.push_back(to_sample(image, height, width));
+  return encode_each(samples, vae_, request);
+}
+
+Tensor FluxRecipe::scaled(Tensor latents) const {
+  for (float& x : latents.floats()) x = (x - static_cast<float>(format_.shift_factor)) * static_cast<float>(format_.scaling_factor);
+  return latents;
 }
 
 std::unique_ptr<Predictor> FluxRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
@@ -243,9 +251,10 @@ std::vector<PartSpec> flux_parts() {
 }
 
 Family flux_family() {
-  return {.class_name = "FluxPipeline", .parts = flux_parts(), .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> {
-            return std::make_unique<FluxRecipe>(parts);
-          }};
+  return {.class_name = "FluxPipeline",
+          .parts = flux_parts(),
+          .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<FluxRecipe>(parts); },
+          .model = "flux"};
 }
 
 }  // namespace vivace

@@ -34,8 +34,10 @@ class FluxRecipe : public Recipe {
   virtual double default_guidance() const { return 3.5; }
   // Noise for all images, not packed, in the model's dtype.
   Tensor draw(const Call& call, Noise& noise) const;
-  // The mean and the log variance of a picture's latents.
-  Autoencoder::Posterior encode_picture(const Image& image, int64_t height, int64_t width, Request& request) const;
+  // The mean and the log variance of the latents of pictures in this size; a row a picture.
+  Autoencoder::Posterior encode_pictures(const std::vector<Image>& images, int64_t height, int64_t width, Request& request) const;
+  // Latents as the VAE gives them -> as the model sees them.
+  Tensor scaled(Tensor latents) const;
 
   // Pixels of a token's side: what sizes are multiples of.
   int64_t token_pixels() const { return 2 * format_.scale; }

@@ -8,11 +8,12 @@ namespace vivace {
 class FluxImg2ImgRecipe : public FluxRecipe {
  public:
   using FluxRecipe::FluxRecipe;
+  CallOptions blank_call(Size size) const override;
   Call resolve(const Prompts& prompt, const CallOptions& options) const override;
   std::vector<SessionNeed> sessions_for(const Call& call) const override;
   StepRange steps(const Call& call, const Scheduler& scheduler) const override;
-  Conditioning encode(const Call& call, Request& request) const override;
-  Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const override;
+  Start start(const Call& call, Conditioning& conditioning, const Scheduler& scheduler, const StepRange& steps, Noise& noise,
+              Request& request) const override;
 
  protected:
   std::vector<std::string_view> also_taken() const override;

@@ -6,8 +6,9 @@
 #include <tuple>
 
 #include "base/log.h"
-#include "families/common/clip_prompt.h"
 #include "families/common/packed_latents.h"
+#include "families/common/picture_start.h"
+#include "families/common/pictures.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -50,9 +51,8 @@ Size FluxKontextRecipe::wanted_size(const CallOptions& o) const {
 
 Size FluxKontextRecipe::picture_size(const CallOptions& o) const {
   const int64_t multiple = token_pixels();
-  int64_t height = o.image.height() / multiple * multiple, width = o.image.width() / multiple * multiple;
-  if (height == 0 || width == 0)
-    throw UsageError(cat("image has ", o.image.height(), " x ", o.image.width(), " pixels: expected at least ", multiple, " x ", multiple));
+  if (o.image.latents.defined()) return size_of(o.image, format_.scale);
+  auto [height, width] = size_of(o.image, multiple);
   if (o.auto_resize) {
     const double ratio = static_cast<double>(width) / static_cast<double>(height);
     const auto distance = [&](const auto& size) {
@@ -65,7 +65,11 @@ Size FluxKontextRecipe::picture_size(const CallOptions& o) const {
 
 Call FluxKontextRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
   Call call = FluxRecipe::resolve(prompt, o);
-  if (!o.image.empty()) picture_size(o);  // refused where it is none
+  if (o.image.empty()) return call;
+  const auto [height, width] = picture_size(o);  // refused where it is none
+  if (height % token_pixels() || width % token_pixels())
+    throw UsageError(cat("latents given as image have shape ", to_string(o.image.latents.shape()), ": expected an even height and width"));
+  check_input(o.image, "image", call.images, format_.channels, height / format_.scale, width / format_.scale);
   return call;
 }
 
@@ -77,9 +81,9 @@ int64_t FluxKontextRecipe::condition_tokens(const Call& call) const {
 
 std::vector<SessionNeed> FluxKontextRecipe::sessions_for(const Call& call) const {
   std::vector<SessionNeed> needs = FluxRecipe::sessions_for(call);
-  if (call.options.image.empty()) return needs;
+  if (call.options.image.images.empty()) return needs;
   const auto [height, width] = picture_size(call.options);
-  needs.insert(needs.begin(), {"vae", vae_.encode_request(1, height, width, vae_.decode_dtype()), Stage::encode});
+  add_needs(needs, vae_.encode_requests(height, width), Stage::encode);
   return needs;
 }
 
@@ -87,9 +91,10 @@ Conditioning FluxKontextRecipe::encode(const Call& call, Request& request) const
   Conditioning result = FluxRecipe::encode(call, request);
   if (call.options.image.empty()) return result;
   const auto [height, width] = picture_size(call.options);
-  Tensor latents = encode_picture(call.options.image, height, width, request).mean;
-  for (float& x : latents.floats()) x = (x - static_cast<float>(format_.shift_factor)) * static_cast<float>(format_.scaling_factor);
-  result.positive["image_latents"] = repeat_rows(pack_latents(latents), call.images);
+  const ImageInput& image = call.options.image;
+  const Tensor latents =
+      image.latents.defined() ? image.latents.to(DType::float32) : scaled(encode_pictures(image.images, height, width, request).mean);
+  result.positive["image_latents"] = in_turns(pack_latents(latents), call.images);
   result.shared["image_latents_ids"] = latent_image_ids(height / token_pixels(), width / token_pixels(), 1);
   return result;
 }

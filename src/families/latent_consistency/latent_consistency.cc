@@ -11,7 +11,7 @@ constexpr std::string_view kTaken[] = {"prompt_embeds", "timesteps", "original_i
 
 }  // namespace
 
-LatentConsistencyModelRecipe::LatentConsistencyModelRecipe(const Parts& parts) : StableDiffusionRecipe(parts) {
+LatentConsistencyModelRecipe::LatentConsistencyModelRecipe(const Parts& parts) : StableDiffusionRecipe(parts, {.guidance_scale = 8.5}) {
   if (!is_guidance_distilled())
     throw UserError(cat(parts.folder("unet"), " does not take guidance as a condition (time_cond_proj_dim): a ", parts.class_name,
                         " needs a UNet that was distilled so; a LoRA of latent consistency belongs to a StableDiffusionPipeline"));
@@ -19,9 +19,7 @@ LatentConsistencyModelRecipe::LatentConsistencyModelRecipe(const Parts& parts) :
 
 Call LatentConsistencyModelRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
   check_taken(o, parts_.class_name, kTaken);
-  Call c = resolve_common(prompt, o, count_prompts(prompt, o, unet_.config().cross_attention_dim), default_size(), vae_.latents().scale);
-  c.guidance_scale = o.guidance_scale.value_or(8.5);
-  return c;
+  return resolve_call(prompt, o, count_prompts(prompt, o, unet_.config().cross_attention_dim));
 }
 
 Family latent_consistency_family() {
@@ -29,6 +27,7 @@ Family latent_consistency_family() {
   family.class_name = "LatentConsistencyModelPipeline";
   family.open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<LatentConsistencyModelRecipe>(parts); };
   family.scheduler_corrections = nullptr;
+  family.model = {};
   return family;
 }
 

@@ -8,13 +8,8 @@
 #include "vivace/error.h"
 
 namespace vivace {
-namespace {
 
-constexpr std::string_view kTaken[] = {
-    "negative_prompt", "prompt_embeds", "negative_prompt_embeds", "timesteps", "sigmas", "guidance_scale", "guidance_rescale", "eta", "clip_skip"};
-
-// The class was trained with an offset of 1, and its latents are not clipped: it sets outdated configs right.
-std::string corrections(const std::string& config) {
+std::string stable_diffusion_corrections(const std::string& config) {
   const nlohmann::json values = nlohmann::json::parse(config);
   nlohmann::json forced = nlohmann::json::object();
   if (values.contains("steps_offset") && values["steps_offset"] != 1) forced["steps_offset"] = 1;
@@ -22,9 +17,14 @@ std::string corrections(const std::string& config) {
   return forced.dump();
 }
 
-}  // namespace
+std::vector<std::string_view> stable_diffusion_arguments(std::initializer_list<std::string_view> more) {
+  std::vector<std::string_view> names{"negative_prompt", "prompt_embeds", "negative_prompt_embeds", "timesteps", "sigmas", "guidance_scale", "eta",
+                                      "clip_skip"};
+  names.insert(names.end(), more);
+  return names;
+}
 
-StableDiffusionRecipe::StableDiffusionRecipe(const Parts& parts) : UNetRecipe(parts) {
+StableDiffusionRecipe::StableDiffusionRecipe(const Parts& parts, UNetClass unet_class) : UNetRecipe(parts, std::move(unet_class)) {
   constexpr std::string_view kEncoders[] = {"text_encoder"};
   check_tokenizer(parts, "tokenizer", "text_encoder");
   check_text_width(kEncoders);
@@ -37,18 +37,17 @@ Size StableDiffusionRecipe::default_size() const {
 }
 
 Call StableDiffusionRecipe::resolve(const Prompts& prompt, const CallOptions& options) const {
-  check_taken(options, parts_.class_name, kTaken);
+  check_taken(options, parts_.class_name, class_.taken);
   CallOptions o = options;
   const Size own = default_size();
-  if (!o.height != !o.width) {
+  if (class_.task == Task::image_to_image && o.latents.defined())
+    throw UsageError(cat("a ", parts_.class_name, " does not take latents: give them as image, where they are of a picture"));
+  if (class_.task == Task::text_to_image && !o.height != !o.width) {
     // As in Diffusers, which asks for both or none here.
     warn(o.height ? "height" : "width", " alone is not used: give height and width, or neither of them for ", own.second, 'x', own.first);
     o.height = own.first, o.width = own.second;
   }
-  Call c = resolve_common(prompt, o, count_prompts(prompt, o, unet_.config().cross_attention_dim), own, vae_.latents().scale);
-  c.guidance_scale = o.guidance_scale.value_or(7.5);
-  c.guidance = c.guidance_scale > 1 && !is_guidance_distilled();
-  return c;
+  return resolve_call(prompt, o, count_prompts(prompt, o, unet_.config().cross_attention_dim));
 }
 
 int64_t StableDiffusionRecipe::tokens(const Call& call) const {
@@ -85,15 +84,23 @@ Conditioning StableDiffusionRecipe::encode(const Call& call, Request& request) c
   return result;
 }
 
+std::vector<PartSpec> stable_diffusion_parts() {
+  return {{"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}},
+          {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}},
+          {"unet", {"UNet2DConditionModel"}, false, true},
+          {"vae", {"AutoencoderKL", "AutoencoderTiny"}, false, true},
+          {"scheduler", {}}};
+}
+
 Family stable_diffusion_family() {
   return {.class_name = "StableDiffusionPipeline",
-          .parts = {{"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}},
-                    {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}},
-                    {"unet", {"UNet2DConditionModel"}, false, true},
-                    {"vae", {"AutoencoderKL", "AutoencoderTiny"}, false, true},
-                    {"scheduler", {}}},
-          .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<StableDiffusionRecipe>(parts); },
-          .scheduler_corrections = corrections};
+          .parts = stable_diffusion_parts(),
+          .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> {
+            return std::make_unique<StableDiffusionRecipe>(
+                parts, UNetClass{.guidance_scale = 7.5, .taken = stable_diffusion_arguments({"guidance_rescale"})});
+          },
+          .scheduler_corrections = stable_diffusion_corrections,
+          .model = "stable-diffusion"};
 }
 
 }  // namespace vivace

@@ -1,7 +1,6 @@
 #include "families/stable_diffusion_xl/stable_diffusion_xl.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "base/json.h"
@@ -13,42 +12,26 @@
 namespace vivace {
 namespace {
 
-constexpr std::string_view kTaken[] = {"prompt_2",
-                                       "negative_prompt",
-                                       "negative_prompt_2",
-                                       "prompt_embeds",
-                                       "negative_prompt_embeds",
-                                       "pooled_prompt_embeds",
-                                       "negative_pooled_prompt_embeds",
-                                       "timesteps",
-                                       "sigmas",
-                                       "denoising_end",
-                                       "guidance_scale",
-                                       "guidance_rescale",
-                                       "eta",
-                                       "original_size",
-                                       "target_size",
-                                       "crops_coords_top_left",
-                                       "negative_original_size",
-                                       "negative_target_size",
-                                       "negative_crops_coords_top_left",
-                                       "clip_skip"};
+using TimeIds = std::vector<float>;
 
-using TimeIds = std::array<float, 6>;
-
-TimeIds time_ids(const Size& original, const Size& crop, const Size& target) {
-  return {static_cast<float>(original.first), static_cast<float>(original.second), static_cast<float>(crop.first),
-          static_cast<float>(crop.second),    static_cast<float>(target.first),    static_cast<float>(target.second)};
+// What follows the sizes is the target's, or a score.
+TimeIds time_ids(const Size& original, const Size& crop, const std::vector<double>& last) {
+  TimeIds ids{static_cast<float>(original.first), static_cast<float>(original.second), static_cast<float>(crop.first),
+              static_cast<float>(crop.second)};
+  for (const double x : last) ids.push_back(static_cast<float>(x));
+  return ids;
 }
 
 // The rows, one after another, so many times.
 Tensor repeat(const std::vector<TimeIds>& rows, int64_t times) {
-  Tensor ids({static_cast<int64_t>(rows.size()) * times, 6}, DType::float32);
+  Tensor ids({static_cast<int64_t>(rows.size()) * times, static_cast<int64_t>(rows.front().size())}, DType::float32);
   float* to = ids.as<float>();
   for (int64_t n = 0; n < times; ++n)
     for (const TimeIds& row : rows) to = std::ranges::copy(row, to).out;
   return ids;
 }
+
+std::vector<double> target_of(const Size& size) { return {static_cast<double>(size.first), static_cast<double>(size.second)}; }
 
 Tensor zeros_like(const Tensor& t) { return Tensor::zeros(t.shape()); }
 
@@ -62,8 +45,35 @@ int64_t pooled_width(const Parts& parts) {
 
 }  // namespace
 
-StableDiffusionXLRecipe::StableDiffusionXLRecipe(const Parts& parts, const Config& index)
-    : UNetRecipe(parts), force_zeros_for_empty_prompt_(index.get_or<bool>("force_zeros_for_empty_prompt", true)) {
+std::vector<std::string_view> stable_diffusion_xl_arguments(std::initializer_list<std::string_view> more) {
+  std::vector<std::string_view> names{"prompt_2",
+                                      "negative_prompt",
+                                      "negative_prompt_2",
+                                      "prompt_embeds",
+                                      "negative_prompt_embeds",
+                                      "pooled_prompt_embeds",
+                                      "negative_pooled_prompt_embeds",
+                                      "timesteps",
+                                      "sigmas",
+                                      "denoising_end",
+                                      "guidance_scale",
+                                      "guidance_rescale",
+                                      "eta",
+                                      "original_size",
+                                      "target_size",
+                                      "crops_coords_top_left",
+                                      "negative_original_size",
+                                      "negative_target_size",
+                                      "negative_crops_coords_top_left",
+                                      "clip_skip"};
+  names.insert(names.end(), more);
+  return names;
+}
+
+StableDiffusionXLRecipe::StableDiffusionXLRecipe(const Parts& parts, const Config& index, UNetClass unet_class)
+    : UNetRecipe(parts, std::move(unet_class)),
+      force_zeros_for_empty_prompt_(index.get_or<bool>("force_zeros_for_empty_prompt", true)),
+      scores_(class_.task != Task::text_to_image && index.get_or<bool>("requires_aesthetics_score", false)) {
   constexpr std::string_view kEncoders[] = {"text_encoder", "text_encoder_2"};
   check_tokenizer(parts, "tokenizer", "text_encoder");
   check_tokenizer(parts, "tokenizer_2", "text_encoder_2");
@@ -74,8 +84,12 @@ StableDiffusionXLRecipe::StableDiffusionXLRecipe(const Parts& parts, const Confi
   check_text_width(kEncoders);
   check_added_conditions(true);
   const UNetConfig& unet = unet_.config();
-  if (unet.time_id_count != 6)
+  if (unet.time_id_count != 6 && class_.task == Task::text_to_image)
     throw UserError(cat(parts.folder("unet"), " takes aesthetic scores (it is a refiner): it refines pictures and cannot begin one"));
+  if ((unet.time_id_count == 5) != scores_)
+    throw UserError(cat(index.name(), ": requires_aesthetics_score is ", scores_ ? "true" : "false", ", and ", parts.folder("unet"), " takes ",
+                        scores_ ? "a target size" : "aesthetic scores", " (projection_class_embeddings_input_dim): set it to ",
+                        scores_ ? "false" : "true"));
   const int64_t pooled = pooled_width(parts), wanted = unet.projection_class_embeddings_input_dim - unet.time_id_count * unet.addition_time_embed_dim;
   if (pooled != wanted)
     throw UserError(cat(parts.folder("text_encoder_2"), " gives a pooled prompt of width ", pooled, ", ", parts.folder("unet"), " takes ", wanted,
@@ -84,7 +98,7 @@ StableDiffusionXLRecipe::StableDiffusionXLRecipe(const Parts& parts, const Confi
 }
 
 Call StableDiffusionXLRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
-  check_taken(o, parts_.class_name, kTaken);
+  check_taken(o, parts_.class_name, class_.taken);
   const int64_t prompts = count_prompts(prompt, o, unet_.config().cross_attention_dim);
   if (o.prompt_embeds.defined() && !o.prompt_2.empty()) throw UsageError("prompt_2 and prompt_embeds are both given: choose one");
   if (o.negative_prompt_embeds.defined() && o.negative_prompt_2)
@@ -92,17 +106,7 @@ Call StableDiffusionXLRecipe::resolve(const Prompts& prompt, const CallOptions& 
   check_pooled(o.pooled_prompt_embeds, "pooled_prompt_embeds", o.prompt_embeds, "prompt_embeds", pooled_width(parts_));
   check_pooled(o.negative_pooled_prompt_embeds, "negative_pooled_prompt_embeds", o.negative_prompt_embeds, "negative_prompt_embeds",
                pooled_width(parts_));
-  Call c = resolve_common(prompt, o, prompts, default_size(), vae_.latents().scale);
-  c.guidance_scale = o.guidance_scale.value_or(5.0);
-  c.guidance = c.guidance_scale > 1 && !is_guidance_distilled();
-  return c;
-}
-
-StepRange StableDiffusionXLRecipe::steps(const Call& call, const Scheduler& scheduler) const {
-  const std::optional<double> end = call.options.denoising_end;
-  if (!end || *end == 0) return Recipe::steps(call, scheduler);
-  const double train = scheduler.num_train_timesteps(), cutoff = std::nearbyint(train - *end * train);
-  return {0, static_cast<int>(std::ranges::count_if(scheduler.timesteps(), [&](float t) { return t >= cutoff; }))};
+  return resolve_call(prompt, o, prompts);
 }
 
 bool StableDiffusionXLRecipe::encodes_negative(const Call& call) const {
@@ -164,8 +168,6 @@ Conditioning StableDiffusionXLRecipe::encode(const Call& call, Request& request)
   const CallOptions& o = call.options;
   const int64_t n = o.num_images_per_prompt;
   const Encoded positive = encode_positive(call, request);
-  const Size size{call.height, call.width};
-  const TimeIds ids = time_ids(o.original_size.value_or(size), o.crops_coords_top_left, o.target_size.value_or(size));
   Conditioning result;
   result.positive["encoder_hidden_states"] = repeat_rows(positive.embeds, n);
   result.positive["text_embeds"] = repeat_rows(positive.pooled, n);
@@ -173,31 +175,55 @@ Conditioning StableDiffusionXLRecipe::encode(const Call& call, Request& request)
     const Encoded negative = encode_negative(call, positive, request);
     result.negative["encoder_hidden_states"] = repeat_rows(negative.embeds, n);
     result.negative["text_embeds"] = repeat_rows(negative.pooled, n);
-    const bool own = o.negative_original_size && o.negative_target_size;
-    const TimeIds negative_ids = own ? time_ids(*o.negative_original_size, o.negative_crops_coords_top_left, *o.negative_target_size) : ids;
-    // Diffusers repeats the pair of a negative and a positive row, where everything else is all negative rows and then all positive ones.
-    const Tensor pairs = repeat({negative_ids, ids}, call.images);
-    result.negative["time_ids"] = pairs.rows(0, call.images).clone();
-    result.positive["time_ids"] = pairs.rows(call.images, 2 * call.images).clone();
-  } else {
-    result.positive["time_ids"] = repeat({ids}, call.images);
   }
+  add_time_ids(call, result);
   add_guidance_embedding(call, result);
   return result;
 }
 
+void StableDiffusionXLRecipe::add_time_ids(const Call& call, Conditioning& conditioning) const {
+  const CallOptions& o = call.options;
+  const Size size{call.height, call.width}, original = o.original_size.value_or(size), target = o.target_size.value_or(size);
+  const Size crop = o.crops_coords_top_left, negative_original = o.negative_original_size.value_or(original);
+  const TimeIds ids = time_ids(original, crop, scores_ ? std::vector{o.aesthetic_score.value_or(6)} : target_of(target));
+  if (class_.task != Task::text_to_image) {
+    // As in Diffusers, the negative crop counts with a score alone.
+    const TimeIds negative = scores_ ? time_ids(negative_original, o.negative_crops_coords_top_left, {o.negative_aesthetic_score.value_or(2.5)})
+                                     : time_ids(negative_original, crop, target_of(o.negative_target_size.value_or(target)));
+    conditioning.positive["time_ids"] = repeat({ids}, call.images);
+    if (call.guidance) conditioning.negative["time_ids"] = repeat({negative}, call.images);
+    return;
+  }
+  if (!call.guidance) {
+    conditioning.positive["time_ids"] = repeat({ids}, call.images);
+    return;
+  }
+  const bool own = o.negative_original_size && o.negative_target_size;
+  const TimeIds negative = own ? time_ids(*o.negative_original_size, o.negative_crops_coords_top_left, target_of(*o.negative_target_size)) : ids;
+  // Diffusers repeats the pair of a negative and a positive row, where everything else is all negative rows and then all positive ones.
+  const Tensor pairs = repeat({negative, ids}, call.images);
+  conditioning.negative["time_ids"] = pairs.rows(0, call.images).clone();
+  conditioning.positive["time_ids"] = pairs.rows(call.images, 2 * call.images).clone();
+}
+
+std::vector<PartSpec> stable_diffusion_xl_parts() {
+  return {{"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}, true},
+          {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}, true},
+          {"tokenizer_2", {"CLIPTokenizer", "CLIPTokenizerFast"}},
+          {"text_encoder_2", {"CLIPTextModelWithProjection"}},
+          {"unet", {"UNet2DConditionModel"}, false, true},
+          {"vae", {"AutoencoderKL", "AutoencoderTiny"}, false, true},
+          {"scheduler", {}}};
+}
+
 Family stable_diffusion_xl_family() {
   return {.class_name = "StableDiffusionXLPipeline",
-          .parts = {{"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}, true},
-                    {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}, true},
-                    {"tokenizer_2", {"CLIPTokenizer", "CLIPTokenizerFast"}},
-                    {"text_encoder_2", {"CLIPTextModelWithProjection"}},
-                    {"unet", {"UNet2DConditionModel"}, false, true},
-                    {"vae", {"AutoencoderKL", "AutoencoderTiny"}, false, true},
-                    {"scheduler", {}}},
+          .parts = stable_diffusion_xl_parts(),
           .open = [](const Parts& parts, const Config& index) -> std::unique_ptr<Recipe> {
-            return std::make_unique<StableDiffusionXLRecipe>(parts, index);
-          }};
+            return std::make_unique<StableDiffusionXLRecipe>(parts, index,
+                                                             UNetClass{.guidance_scale = 5, .taken = stable_diffusion_xl_arguments({})});
+          },
+          .model = "stable-diffusion-xl"};
 }
 
 }  // namespace vivace

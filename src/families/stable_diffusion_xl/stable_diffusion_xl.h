@@ -1,5 +1,7 @@
-// StableDiffusionXLPipeline.
+// StableDiffusionXLPipeline, and what the classes share that begin with a picture.
 #pragma once
+
+#include <initializer_list>
 
 #include "families/common/unet_recipe.h"
 
@@ -7,10 +9,9 @@ namespace vivace {
 
 class StableDiffusionXLRecipe : public UNetRecipe {
  public:
-  StableDiffusionXLRecipe(const Parts& parts, const Config& index);
+  StableDiffusionXLRecipe(const Parts& parts, const Config& index, UNetClass unet_class);
 
   Call resolve(const Prompts& prompt, const CallOptions& options) const override;
-  StepRange steps(const Call& call, const Scheduler& scheduler) const override;
   Conditioning encode(const Call& call, Request& request) const override;
 
  protected:
@@ -27,10 +28,17 @@ class StableDiffusionXLRecipe : public UNetRecipe {
   Encoded encode_negative(const Call& call, const Encoded& positive, Request& request) const;
   // Whether the negative prompt goes through the text encoders: not where it is given, or zero.
   bool encodes_negative(const Call& call) const;
+  // Sizes, or with a refiner the aesthetic score.
+  void add_time_ids(const Call& call, Conditioning& conditioning) const;
 
-  bool force_zeros_for_empty_prompt_;
+  bool force_zeros_for_empty_prompt_, scores_;
 };
 
 Family stable_diffusion_xl_family();
+
+// For the other classes of the same parts.
+std::vector<PartSpec> stable_diffusion_xl_parts();
+// What all of them take, and `more`.
+std::vector<std::string_view> stable_diffusion_xl_arguments(std::initializer_list<std::string_view> more);
 
 }  // namespace vivace

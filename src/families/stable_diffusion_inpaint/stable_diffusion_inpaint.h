@@ -1,0 +1,10 @@
+// StableDiffusionInpaintPipeline: Stable Diffusion that repaints what a mask shows.
+#pragma once
+
+#include "families/family.h"
+
+namespace vivace {
+
+Family stable_diffusion_inpaint_family();
+
+}  // namespace vivace

@@ -1,0 +1,158 @@
+// Whole calls that begin with a picture against Diffusers in fp32, eager and compiled (tools/golden/picture_pipelines.py), and what is refused.
+#include "../pipelines/golden_call.h"
+#include "components/random_checkpoint.h"
+#include "temp_folder.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kSource = VIVACE_SOURCE_DIR;
+
+void override_fields(const fs::path& file, const nlohmann::json& fields) {
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(file));
+  config.update(fields);
+  std::ofstream(file) << config;
+}
+
+fs::path checkpoint(const nlohmann::json& item, const fs::path& folder) {
+  const std::string name = item.at("checkpoint");
+  if (name.starts_with("assets/")) return kSource / name;
+  const fs::path configs = folder / "configs", model = folder / "model";
+  fs::copy(kSource / name, configs, fs::copy_options::recursive);
+  if (item.contains("overrides"))
+    for (const auto& [file, fields] : item.at("overrides").items()) override_fields(configs / file, fields);
+  const auto index = nlohmann::json::parse(std::ifstream(configs / "model_index.json"));
+  const char* tokenizers = item.at("pipeline").get<std::string>().starts_with("Flux") ? "assets/emoji-flux" : "assets/emoji-xl";
+  for (const char* part : {"tokenizer", "tokenizer_2"})
+    if (index.contains(part) && !index.at(part).at(0).is_null()) fs::copy(kSource / tokenizers / part, configs / part);
+  make_random_checkpoint(configs, model, {.seed = item.at("weights_seed").get<uint32_t>()});
+  return model;
+}
+
+class PicturePipelines : public testing::TestWithParam<golden::Case> {
+ protected:
+  void check(CompileMode mode) {
+    const auto& item = GetParam();
+    const TempFolder folder;
+    PretrainedOptions options;
+    options.compile.mode = mode;
+    options.pipeline_class = item.at("pipeline");
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(checkpoint(item, folder.path()), options);
+    ASSERT_EQ(pipe.class_name(), item.at("pipeline"));
+    if (item.contains("scheduler"))
+      pipe.set_scheduler(make_scheduler(item.at("scheduler").at("_class_name").get<std::string>(), item.at("scheduler").dump()));
+    if (item.value("vae_tiling", false)) pipe.enable_vae_tiling();
+    const nlohmann::json& call = item.at("call");
+    const PipelineOutput out = pipe(prompts(call.at("prompt")), call_options(call));
+    // As in tests/pipelines, and the encoder once more; embedded guidance (FLUX) amplifies nothing.
+    const double guidance = item.at("pipeline").get<std::string>().starts_with("Flux") ? 1 : std::max(1.0, call.value("guidance_scale", 7.5));
+    const double steps = static_cast<double>(out.timings.steps.size() + 1);
+    const double tolerance = std::min(1e-3, 5 * std::sqrt(10.0 * 1000) * 0x1p-24 * guidance * std::sqrt(steps));
+    const auto& outputs = item.at("outputs");
+    EXPECT_LT(golden::relative_error(outputs.at("latents"), kData, out.latents), tolerance);
+    if (!outputs.contains("images")) return;
+    // Overlays are of 8 bits: a value between two of them may go to either, and resizing behind that moves its neighbours as far.
+    const double rounding = call.contains("padding_mask_crop") ? 2. / 255 / outputs.at("images").at("rms").get<double>() : 0;
+    EXPECT_LT(golden::relative_error(outputs.at("images"), kData, stack(out.images)), tolerance + rounding);
+  }
+};
+
+TEST_P(PicturePipelines, EagerMatchesDiffusers) { check(CompileMode::off); }
+TEST_P(PicturePipelines, CompiledMatchesDiffusers) { check(CompileMode::default_); }
+
+INSTANTIATE_TEST_SUITE_P(Golden, PicturePipelines, testing::ValuesIn(cases()),
+                         [](const auto& info) { return info.param.at("name").template get<std::string>(); });
+
+const fs::path kEmoji = kSource / "assets/emoji-xl";
+
+Image white(int height, int width) { return Image::from_tensor(Tensor::full({height, width, 3}, 1)); }
+
+std::string refusal(const DiffusionPipeline& pipe, const CallOptions& options, const Prompts& prompt = "a red apple") {
+  return message_of<UsageError>([&] { pipe(prompt, options); });
+}
+
+void expect_says(const std::string& message, std::initializer_list<const char*> words) {
+  for (const char* word : words) EXPECT_NE(message.find(word), std::string::npos) << word << " in: " << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+}
+
+TEST(PictureArguments, WhatDoesNotFitIsOneLine) {
+  const auto pipe = StableDiffusionXLImg2ImgPipeline::from_pretrained(kEmoji);
+  CallOptions o{.num_inference_steps = 2};
+  expect_says(refusal(pipe, o), {"StableDiffusionXLImg2ImgPipeline", "begins with a picture"});
+  o.image = white(64, 64);
+  o.strength = 1.5;
+  expect_says(refusal(pipe, o), {"strength is 1.5: expected 0 to 1"});
+  o.strength = 0.3;
+  expect_says(refusal(pipe, o), {"a strength of 0.3 leaves none of 2 steps"});
+  o.strength.reset();
+  o.height = 64;
+  expect_says(refusal(pipe, o), {"does not take height and width"});
+  o.height = 0;
+  o.mask_image = white(64, 64);
+  expect_says(refusal(pipe, o), {"does not take mask_image"});
+  o.mask_image = {};
+  o.image = std::vector{white(64, 64), white(64, 64)};
+  expect_says(refusal(pipe, o), {"image has 2 entries for 1 image"});
+  o.image = white(3, 64);
+  expect_says(refusal(pipe, o), {"image has 64 x 3 pixels: expected at least"});
+  o.image = Tensor::zeros({1, 3, 16, 16});
+  expect_says(refusal(pipe, o), {"latents given as image have shape [1, 3, 16, 16]: expected [1, 4, 16, 16]"});
+  o.image = white(64, 64);
+  o.denoising_start = 0.6;
+  o.denoising_end = 0.5;
+  expect_says(refusal(pipe, o), {"denoising_start is 0.6 and denoising_end 0.5"});
+}
+
+TEST(PictureArguments, MasksAndCrops) {
+  const auto pipe = StableDiffusionXLInpaintPipeline::from_pretrained(kEmoji);
+  CallOptions o{.height = 64, .width = 64, .num_inference_steps = 2};
+  o.image = white(64, 64);
+  expect_says(refusal(pipe, o), {"StableDiffusionXLInpaintPipeline", "give it as mask_image"});
+  o.mask_image = std::vector{white(64, 64), white(64, 64)};
+  o.image = std::vector{white(64, 64), white(64, 64), white(64, 64)};
+  o.num_images_per_prompt = 6;
+  expect_says(refusal(pipe, o), {"image has 3 entries and mask_image 2"});
+  o.num_images_per_prompt = 1;
+  o.image = white(64, 64);
+  o.mask_image = white(32, 64);
+  o.padding_mask_crop = 4;
+  expect_says(refusal(pipe, o), {"mask_image has 64 x 32 pixels and image 64 x 64"});
+  o.mask_image = Image::from_tensor(Tensor::zeros({64, 64, 3}));
+  expect_says(refusal(pipe, o), {"black everywhere"});
+  o.mask_image = white(64, 64);
+  o.output_latent = true;
+  expect_says(refusal(pipe, o), {"padding_mask_crop", "gives no latents"});
+}
+
+TEST(PictureArguments, TextToImageTakesNoPictures) {
+  const auto pipe = StableDiffusionXLPipeline::from_pretrained(kEmoji);
+  CallOptions o;
+  o.image = white(64, 64);
+  o.strength = 0.5;
+  expect_says(refusal(pipe, o), {"a StableDiffusionXLPipeline does not take image, strength"});
+}
+
+TEST(AutoPipeline, OpensTheSamePartsForATask) {
+  EXPECT_EQ(AutoPipelineForImage2Image::from_pretrained(kEmoji).class_name(), "StableDiffusionXLImg2ImgPipeline");
+  EXPECT_EQ(AutoPipelineForInpainting::from_pretrained(kEmoji).class_name(), "StableDiffusionXLInpaintPipeline");
+  EXPECT_EQ(AutoPipelineForText2Image::from_pretrained(kEmoji).class_name(), "StableDiffusionXLPipeline");
+  EXPECT_EQ(AutoPipelineForImage2Image::from_pretrained(kSource / "assets/emoji-flux").class_name(), "FluxImg2ImgPipeline");
+  const std::string message = message_of<UserError>([] { FluxImg2ImgPipeline::from_pretrained(kEmoji); });
+  expect_says(message, {"holds a StableDiffusionXLPipeline, not a FluxImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"});
+}
+
+// A mask of black keeps the picture's latents, whatever the steps do.
+TEST(Inpainting, BlackIsKept) {
+  const auto pipe = StableDiffusionXLInpaintPipeline::from_pretrained(kEmoji);
+  CallOptions o{.height = 64, .width = 64, .num_inference_steps = 2, .seed = 1, .output_latent = true};
+  o.image = Tensor(Generator(3).randn({1, 4, 8, 8}));
+  o.mask_image = Image::from_tensor(Tensor::zeros({64, 64, 3}));
+  const Tensor kept = pipe("a red apple", o).latents;
+  for (int64_t i = 0; i < kept.numel(); ++i) ASSERT_EQ(kept.floats()[i], o.image.latents.floats()[i]) << i;
+}
+
+}  // namespace
+}  // namespace vivace
