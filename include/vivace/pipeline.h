@@ -220,6 +220,7 @@ class StableDiffusionPipeline : public DiffusionPipeline {
 class StableDiffusionXLImg2ImgPipeline : public DiffusionPipeline {
  public:
   static StableDiffusionXLImg2ImgPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionXLImg2ImgPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -228,6 +229,7 @@ class StableDiffusionXLImg2ImgPipeline : public DiffusionPipeline {
 class StableDiffusionImg2ImgPipeline : public DiffusionPipeline {
  public:
   static StableDiffusionImg2ImgPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionImg2ImgPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -237,6 +239,7 @@ class StableDiffusionImg2ImgPipeline : public DiffusionPipeline {
 class StableDiffusionXLInpaintPipeline : public DiffusionPipeline {
  public:
   static StableDiffusionXLInpaintPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionXLInpaintPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
@@ -245,6 +248,7 @@ class StableDiffusionXLInpaintPipeline : public DiffusionPipeline {
 class StableDiffusionInpaintPipeline : public DiffusionPipeline {
  public:
   static StableDiffusionInpaintPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionInpaintPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;
