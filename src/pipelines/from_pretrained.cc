@@ -182,12 +182,12 @@ DiffusionPipeline AutoPipelineForInpainting::from_pretrained(const std::filesyst
   return DiffusionPipeline::from_pretrained(path, for_task(a_folder(path), std::move(options), Task::inpainting));
 }
 
-#define VIVACE_PIPELINE(name)                                                                                    \
-  name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {              \
-    return {a_folder(path), as_class(options, #name)};                                                           \
-  }                                                                                                              \
-  name name::from_single_file(const std::filesystem::path& path, const PretrainedOptions& options) {             \
-    return {a_file(path), as_class(options, #name)};                                                             \
+#define VIVACE_PIPELINE(name)                                                                        \
+  name name::from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options) {  \
+    return {a_folder(path), as_class(options, #name)};                                               \
+  }                                                                                                  \
+  name name::from_single_file(const std::filesystem::path& path, const PretrainedOptions& options) { \
+    return {a_file(path), as_class(options, #name)};                                                 \
   }
 VIVACE_PIPELINE(StableDiffusionXLPipeline)
 VIVACE_PIPELINE(StableDiffusionXLImg2ImgPipeline)
