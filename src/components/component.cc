@@ -256,7 +256,10 @@ std::unique_ptr<Session> Component::make_session(const std::shared_ptr<const Pla
 WeightSource Component::source() const {
   WeightSource source = adapted().source();
   // A package that holds its weights knows them by their names, and has no others.
-  if (package_ && package_->checkpoint().empty()) source.origin = nullptr;
+  if (package_ && package_->checkpoint().empty()) {
+    source.origin = nullptr;
+    source.replaceable = nullptr;
+  }
   return source;
 }
 
