@@ -73,6 +73,7 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
     if (options_.component.empty() && need.stage == Stage::denoise) options_.component = name;
     if (name != options_.component) continue;
     part = need.part;
+    stage_ = need.stage;
     request_ = std::move(need.request);
   }
   if (part.empty()) throw UsageError(cat("unknown component \"", name(), "\": expected one of ", known));

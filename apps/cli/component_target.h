@@ -33,6 +33,7 @@ class ComponentTarget {
   const std::string& name() const { return options_.component; }
   // Of model_index.json.
   std::filesystem::path configs() const { return loaded_->parts.path; }
+  Stage stage() const { return stage_; }  // of a call, in which it runs
   // All that there are in this checkpoint: "text_encoder", "unet", "vae.decode", ...
   const std::vector<std::string>& names() const { return names_; }
   DType dtype() const { return request_.dtype; }  // what it runs in; differs from the one asked for where the config says force_upcast
@@ -57,6 +58,7 @@ class ComponentTarget {
   Component* component_ = nullptr;
   int64_t height_ = 0, width_ = 0;
   GraphRequest request_;
+  Stage stage_ = Stage::denoise;
   CompileOptions compile_;
 };
 

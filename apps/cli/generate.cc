@@ -75,6 +75,7 @@ nlohmann::json figures(const PipelineOutput& out, double loading, const std::vec
            {{"plans_compiled", n.plans_compiled},
             {"plans_resized", n.plans_resized},
             {"guards_failed", n.guards_failed},
+            {"parts_given_back", n.parts_given_back},
             {"loop_allocations", n.loop_allocations},
             {"loop_host_device_syncs", n.loop_host_device_syncs}}},
           {"bytes", {{"plans", memory}, {"peak_resident", peak_resident_bytes()}}}};
@@ -85,9 +86,12 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
   std::fprintf(stderr, "loading %.3f s, prompt %.3f s, preparing %.3f s, %zu steps %.3f s, decoding %.3f s; total %.3f s\n", loading, t.encode_prompt,
                t.prepare, t.steps.size(), sum(t.steps), t.decode, loading + t.total);
   const CallCounters& n = out.counters;
-  std::fprintf(stderr, "%lld plans compiled, %lld resized, %lld guards failed; in the loop %lld allocations, %lld host-device syncs\n",
+  std::fprintf(stderr,
+               "%lld plans compiled, %lld resized, %lld guards failed; in the loop %lld allocations, %lld host-device syncs; "
+               "%lld components given back\n",
                static_cast<long long>(n.plans_compiled), static_cast<long long>(n.plans_resized), static_cast<long long>(n.guards_failed),
-               static_cast<long long>(n.loop_allocations), static_cast<long long>(n.loop_host_device_syncs));
+               static_cast<long long>(n.loop_allocations), static_cast<long long>(n.loop_host_device_syncs),
+               static_cast<long long>(n.parts_given_back));
   std::fprintf(stderr, "%s", memory_table(components).c_str());
 }
 

@@ -8,6 +8,7 @@
 #include "component_target.h"
 #include "components/model_classes.h"
 #include "output.h"
+#include "pipelines/memory_plan.h"
 
 namespace vivace::cli {
 namespace {
@@ -22,7 +23,8 @@ struct Listing {
   int64_t arena_bytes = 0, constant_bytes = 0;
 };
 
-Listing examine(const TargetOptions& options, const std::string& component, const std::string& class_name, const ComponentTarget& denoiser) {
+Listing examine(const TargetOptions& options, const std::string& component, const std::string& class_name, const ComponentTarget& denoiser,
+                MemoryPlan& memory) {
   Listing listing{.name = component, .class_name = class_name};
   std::map<std::string, int64_t> parameters;
   for (const std::string& target : denoiser.names()) {
@@ -35,6 +37,8 @@ Listing examine(const TargetOptions& options, const std::string& component, cons
     for (const Node& node : graph.nodes)
       if (node.op == Op::weight) parameters[node.attrs.text("name")] = numel(node.shape);
     const Plan plan = t.plan();
+    if (!target.ends_with(".encode"))
+      memory.add({component, target, t.stage(), memory_need(Program(std::make_shared<const Plan>(plan), t.component().device()))});
     listing.arena_bytes = plan.arena_bytes;  // a VAE's decoder comes last
     listing.constant_bytes = plan.constant_bytes;
     const auto blocks = repeated_blocks(graph);
@@ -95,26 +99,29 @@ int run(TargetOptions o, const Common& common) {
   const Config index = Config::read(denoiser.configs() / "model_index.json");
   const std::string pipeline = index.get<std::string>("_class_name");
   std::vector<Listing> listings;
+  MemoryPlan memory;
   nlohmann::json others = nlohmann::json::object();
   for (const std::string& name : index.keys()) {
     const std::string class_name = class_of(index, name);
     if (class_name.empty()) continue;
     if (find_model_class(class_name))
-      listings.push_back(examine(o, name, class_name, denoiser));
+      listings.push_back(examine(o, name, class_name, denoiser, memory));
     else
       others[name] = class_name;
   }
   if (common.json) {
     nlohmann::json components = nlohmann::json::object();
     for (const Listing& l : listings) components[l.name] = to_json(l);
-    print_json({{"model", o.model},
-                {"class", pipeline},
-                {"height", denoiser.height()},
-                {"width", denoiser.width()},
-                {"batch", o.batch},
-                {"dtype", dtype_name(denoiser.dtype())},
-                {"components", components},
-                {"others", others}});
+    print_json(
+        {{"model", o.model},
+         {"class", pipeline},
+         {"height", denoiser.height()},
+         {"width", denoiser.width()},
+         {"batch", o.batch},
+         {"dtype", dtype_name(denoiser.dtype())},
+         {"components", components},
+         {"bytes", {{"peak", memory.peak(true)}, {"peak_with_everything_kept", memory.peak(false)}, {"available", available_memory().value_or(0)}}},
+         {"others", others}});
     return 0;
   }
   print(cat(o.model, ": ", pipeline, "\n\n"));
@@ -132,6 +139,7 @@ int run(TargetOptions o, const Common& common) {
   print(cat("\nIn all ", count_text(parameters), " parameters, ", bytes_text(disk),
             " on disk. Activations (at their peak) and weights (as prepared: ", bytes_text(weights), " in all) are what the plans of a ",
             denoiser.height(), " x ", denoiser.width(), " picture in ", o.dtype, " take, at batch ", o.batch, " of the denoiser.\n"));
+  print(cat("A call takes for ", memory_text(memory), "; there are ", bytes_text(static_cast<double>(available_memory().value_or(0))), ".\n"));
   for (const Listing& l : listings)
     if (const std::string blocks = blocks_text(l.blocks); !blocks.empty()) print(cat(l.name, " repeats ", blocks, "\n"));
   for (const auto& [name, class_name] : others.items()) print(cat(name, ": ", class_name.get<std::string>(), "\n"));

@@ -262,6 +262,11 @@ void PictureOptions::add(Arguments& app) {
   app.group(Group::memory);
   app.add_flag("--vae-tiling", vae_tiling, "Encode and decode pictures that are larger than the VAE was trained on in tiles");
   by_profile.excludes(app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default());
+  app.add_option("--offload", offload,
+                 "Give a component's prepared weights back: auto, where the next one has no room beside them; model, always, as "
+                 "enable_model_cpu_offload; none")
+      .show_default();
+  app.add_option("--max-memory", max_memory, "What weights and activations may take at a time, as 500M or 16G; default: what the machine has left");
   const size_t before = app.options().size();
   compile.add(app);
   for (const Option* option : app.options() | std::views::drop(before))
@@ -320,6 +325,11 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   options.cache = cache.options();
   options.scheduler = scheduler;
   options.device = device;
+  options.offload = parse_offload(offload);
+  if (const auto bytes = max_memory.empty() ? std::optional<uint64_t>(0) : parse_bytes(max_memory))
+    options.max_memory = *bytes;
+  else
+    throw UsageError(cat("--max-memory is \"", max_memory, "\": expected bytes, as 500M or 16G"));
   files.apply(options);
   if (!image.empty()) options.pipeline_class = class_for(model, options, mask_image.empty() ? Task::image_to_image : Task::inpainting);
   return open_model(model, options);
@@ -361,7 +371,8 @@ std::string settings_text(const Arguments& arguments, const PictureOptions& o, D
     if (option->is_text() || !option->given()) continue;
     std::string key = option->name().substr(2), value;
     std::ranges::replace(key, '-', '_');
-    static constexpr const char* kElsewhere[] = {"prompt", "negative_prompt", "seed", "output", "no_cache", "cache_dir", "cache_size"};
+    static constexpr const char* kElsewhere[] = {"prompt",    "negative_prompt", "seed",    "output",    "no_cache",
+                                                 "cache_dir", "cache_size",      "offload", "max_memory"};
     if (key == "model" || text.find(' ' + key + '=') != std::string::npos || std::ranges::count(kElsewhere, key)) continue;
     for (const std::string& part : option->values()) value += (value.empty() ? "" : ",") + part;
     text += ' ' + key + '=' + value;

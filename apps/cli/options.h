@@ -63,7 +63,7 @@ DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& 
 
 // Everything that makes a picture but the prompt, the seed and the file.
 struct PictureOptions {
-  std::string model, dtype = "fp32", variant, scheduler, profile, device = "cpu";
+  std::string model, dtype = "fp32", variant, scheduler, profile, device = "cpu", offload = "auto", max_memory;
   ModelFlags files;
   CompileFlags compile;
   CacheFlags cache;  // add() leaves its options out: what measures keeps nothing

@@ -15,17 +15,6 @@
 namespace vivace::cli {
 namespace {
 
-std::string scaled(double value, const char* const* units, size_t count, double base) {
-  size_t i = 0;
-  while (value >= base && i + 1 < count) {
-    value /= base;
-    ++i;
-  }
-  char text[64];
-  std::snprintf(text, sizeof text, i == 0 ? "%.0f%s" : value < 10 ? "%.2f%s" : value < 100 ? "%.1f%s" : "%.0f%s", value, units[i]);
-  return text;
-}
-
 bool is_number(const std::string& cell) { return !cell.empty() && std::isdigit(static_cast<unsigned char>(cell[0])); }
 
 // Bytes of UTF-8 that begin a character: how wide a cell looks.
@@ -66,14 +55,13 @@ std::string Table::text(int indent) const {
   return out;
 }
 
-std::string bytes_text(double bytes) {
-  static constexpr const char* kUnits[] = {" B", " kB", " MB", " GB", " TB"};
-  return scaled(bytes, kUnits, 5, 1000);
-}
-
 std::string count_text(double count) {
   static constexpr const char* kUnits[] = {"", " k", " M", " B"};
-  return scaled(count, kUnits, 4, 1000);
+  size_t unit = 0;
+  for (; count >= 1000 && unit < 3; ++unit) count /= 1000;
+  char text[64];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f%s" : count < 10 ? "%.2f%s" : count < 100 ? "%.1f%s" : "%.0f%s", count, kUnits[unit]);
+  return text;
 }
 
 std::string fixed(double value, int digits) {

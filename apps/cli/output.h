@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/memory_size.h"
 #include "vivace/models.h"
 
 namespace vivace::cli {
@@ -26,8 +27,6 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// "19.3 MB"; powers of 1000.
-std::string bytes_text(double bytes);
 // "6.1 M", "2.57 B".
 std::string count_text(double count);
 // printf's %.*f.

@@ -113,6 +113,7 @@ struct CallCounters {
   int64_t plans_compiled = 0, plans_resized = 0, guards_failed = 0;
   // In the denoising loop after its first step: 0 but for noise that is drawn and tensors that a callback keeps.
   int64_t loop_allocations = 0, loop_host_device_syncs = 0;
+  int64_t parts_given_back = 0;  // components whose weights went so that others have room
 };
 
 struct PipelineOutput {
@@ -123,6 +124,13 @@ struct PipelineOutput {
   CallCounters counters;
 };
 
+// When a component's prepared weights, and what its activations took, are given back: before a stage of a call (encoding prompts, denoising,
+// decoding) for which there is no room beside them (automatic), as soon as another stage begins (model: Diffusers' enable_model_cpu_offload), or
+// never. What was given back is prepared again, or found in the cache, when it is next called.
+enum class Offload { automatic, model, none };
+// "auto", "model", "none". Throws UsageError for another name.
+Offload parse_offload(const std::string& name);
+
 struct PretrainedOptions {
   DType dtype = float32;
   std::string variant;
@@ -132,6 +140,10 @@ struct PretrainedOptions {
   CacheOptions cache;
   size_t idle_bytes = ModelOptions{}.idle_bytes;  // of each component
   std::string device = "cpu";                     // what all components run on
+  Offload offload = Offload::automatic;
+  // What weights and activations may take at a time, in bytes; 0: what the machine has left. A call that does not fit is a UserError that says what
+  // would, before anything is loaded.
+  size_t max_memory = 0;
   // Parts that do not come from the checkpoint, by their names: folders, of models files too ("vae", "text_encoder_2", "tokenizer_2").
   std::map<std::string, std::filesystem::path> components;
   // Of a checkpoint in one file: the folder of its configs, or the name of one that comes with Vivace; default: the one that fits its tensors.
@@ -181,6 +193,8 @@ class DiffusionPipeline {
   // Autoencoder::enable_tiling and so on of the VAE.
   void enable_vae_tiling();
   void disable_vae_tiling();
+  // Offload::model from the next call on.
+  void enable_model_cpu_offload();
   // Token ids [N, T] of a prompt by tokenizer 1 or 2.
   Tensor tokenize(const Prompts& prompt, int tokenizer = 1) const;
   // Height and width of a picture when none is asked for.

@@ -119,16 +119,20 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
     throw UsageError(cat(folder.string(), ": a package is compiled already: give compile options when exporting it"));
   dtype_ = package_->dtype();
   options_.dynamic = package_->dynamic();
-  if (auto prepared = package_->weights()) {
-    prepared_->store.add_file(std::move(prepared), [](const ConstantFile& file) {
-      throw UserError(cat(file.name(), ": damaged (the checksum of a constant differs): make it again"));
-    });
-    return;
-  }
+  if (add_packaged_weights()) return;
   weights_ = WeightStack(WeightMap::open(package_->checkpoint(), package_->variant()), cache);
   if (model_hash(read_file(folder / "config.json"), weights_) != package_->model())
     throw UserError(cat(package_->checkpoint().string(), ": is not the checkpoint that the package was made from: export it again"));
   use_cache();
+}
+
+bool Component::add_packaged_weights() const {
+  auto prepared = package_ ? package_->weights() : nullptr;
+  if (!prepared) return false;
+  prepared_->store.add_file(std::move(prepared), [](const ConstantFile& file) {
+    throw UserError(cat(file.name(), ": damaged (the checksum of a constant differs): make it again"));
+  });
+  return true;
 }
 
 CompileOptions Component::options(const std::string& function) const {
@@ -164,6 +168,31 @@ SessionLease Component::lease(const GraphRequest& wanted, Request& request) cons
   for (const auto& file : weights_.files().files()) file->map().check_unchanged();
   const std::shared_ptr<const Plan> plan = find_plan(wanted, request);
   return sessions_.lease(plan, request, [&] { return make_session(plan, request); });
+}
+
+MemoryNeed Component::memory_need(const GraphRequest& wanted, Request& request) const {
+  const std::shared_ptr<const Plan> plan = find_plan(wanted, request);
+  const std::lock_guard lock(needs_mutex_);
+  std::erase_if(needs_, [](const auto& entry) { return entry.first.expired(); });
+  const auto [at, is_new] = needs_.try_emplace(plan);
+  if (is_new) at->second = vivace::memory_need(Program(plan, *device_));
+  return at->second;
+}
+
+MemoryNeed Component::memory_need(const GraphRequest& wanted, const CompileOptions& options) const {
+  Graph graph = this->graph(wanted);
+  resolve_weights(graph, adapted());
+  return vivace::memory_need(Program(std::make_shared<const Plan>(vivace::compile(std::move(graph), *device_, options)), *device_));
+}
+
+void Component::give_back(Request& request) const {
+  const Turn turn(prepared_->turns, request.stop);
+  sessions_.clear();
+  read_.clear();
+  prepared_->cache.forget_constants();
+  prepared_->store.clear();
+  add_packaged_weights();
+  for (const auto& file : weights_.files().files()) file->map().dont_need(0, file->map().size());
 }
 
 std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Request& request) const {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <span>
@@ -17,6 +18,7 @@
 #include "components/plan_shelf.h"
 #include "components/prepared_weights.h"
 #include "ops/builder.h"
+#include "runtime/memory_need.h"
 #include "runtime/session_pool.h"
 #include "vivace/models.h"
 #include "weights/weight_stack.h"
@@ -74,6 +76,13 @@ class [[gnu::visibility("hidden")]] Component {
   // cache's and a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it. Interrupted once
   // `request` is to stop, while it waits for others too.
   SessionLease lease(const GraphRequest& wanted, Request& request) const;
+  // What lease() would take for the request where nothing is prepared. Finds or compiles the plan, as that does.
+  MemoryNeed memory_need(const GraphRequest& wanted, Request& request) const;
+  // The same, were it compiled so.
+  MemoryNeed memory_need(const GraphRequest& wanted, const CompileOptions& options) const;
+  // Prepared weights and idle sessions go, and pages of the checkpoint. A later lease() makes the weights again, or finds them in the cache. Requests
+  // under way keep theirs.
+  void give_back(Request & request) const;
   // Of all functions, or of one alone. Not while a request is under way. These forget plans and sessions; prepared weights stay. Of a package, which
   // is compiled already, UsageError.
   void compile(const CompileOptions& options, const std::string& function = "");
@@ -105,6 +114,7 @@ class [[gnu::visibility("hidden")]] Component {
   size_t constant_bytes() const { return prepared_->store.bytes(); }
   // Of sessions, lent and kept.
   size_t arena_bytes() const { return sessions_.bytes(); }
+  size_t held_bytes() const { return constant_bytes() + arena_bytes(); }
   double seconds_compiling() const { return seconds_compiling_; }
   double seconds_preparing() const { return seconds_preparing_; }
   double seconds_resizing() const { return seconds_resizing_; }
@@ -114,6 +124,8 @@ class [[gnu::visibility("hidden")]] Component {
 
  private:
   CompileOptions options(const std::string& function, const Request& request) const;
+  // Constants that the package holds are found from now on; false where it holds none.
+  bool add_packaged_weights() const;
   // The plan for the request, of its sizes.
   std::shared_ptr<const Plan> find_plan(const GraphRequest& wanted, Request& request) const;
   std::optional<Plan> kept_plan(const std::string& key, const CompileOptions& options, Request& request) const;
@@ -142,6 +154,8 @@ class [[gnu::visibility("hidden")]] Component {
   std::shared_ptr<PreparedWeights> prepared_;
   mutable PlanShelf plans_;  // by function and dtype, and where plans are static by size
   mutable SessionPool sessions_;
+  mutable std::mutex needs_mutex_;
+  mutable std::map<std::weak_ptr<const Plan>, MemoryNeed, std::owner_less<>> needs_;  // of plans that were asked for
   // Under prepared_->turns.
   mutable std::weak_ptr<const Program> program_;  // of the session made last, for another one of its plan
   mutable std::map<ConstantId, Constant> read_;   // what sessions read that is prepared, by what a package knows it by

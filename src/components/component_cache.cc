@@ -125,6 +125,11 @@ void ComponentCache::keep_constants(ConstantStore& store) {
   }
 }
 
+void ComponentCache::forget_constants() {
+  if (writing_.joinable()) writing_.join();
+  loaded_ = false;
+}
+
 std::string ComponentCache::measured_key(const std::string& key) const {
   return cat(component_, ": ", key, "; weights ", contents(), "; ", device_->target().text, "; build ", build_id());
 }

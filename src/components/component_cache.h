@@ -41,6 +41,8 @@ class ComponentCache {
   void load_constants(ConstantStore& store);
   // In the background: the first picture must not wait for gigabytes to be written. What the store has prepared since the last call.
   void keep_constants(ConstantStore& store);
+  // Waits until what is being kept has been written; the next load_constants() looks anew.
+  void forget_constants();
 
   // What was measured with these weights on this machine, as text; `key` says what.
   std::optional<std::string> measured(const std::string& key) const;

@@ -190,6 +190,7 @@ QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options
     }
     const WeightInfo* weight = weights ? weights->find_stored(layer.weight) : nullptr;
     const double error = faster && weight ? drift(*weight, kind) : 0;
+    if (weight) weights->source().release(layer.weight);
     if (faster && error <= kMaxDrift) chosen.insert(name);
     info(name, " (", in, " -> ", out, "): drift ", error, faster ? "" : ", int8 is not faster", error <= kMaxDrift ? "" : ", too large",
          chosen.contains(name) ? ": int8" : ": stays");

@@ -118,6 +118,7 @@ void write_weights(const fs::path& path, const WeightMap& weights, const Quantiz
     const Source& source = sources[i];
     if (source.part == Source::as_stored) return weights.tensor(source.weight->name);
     NarrowWeight narrow = narrowed(*source.weight, options.kind);
+    weights.release(*source.weight);
     return source.part == Source::values ? narrow.values : narrow.scales;
   });
 }

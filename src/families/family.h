@@ -2,6 +2,7 @@
 // A family is a folder here and a line in families.cc; the loop, loading, export and the tools know families by what stands in this header.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <span>
@@ -111,6 +112,9 @@ struct Family {
   std::string_view model = {};
   Task task = Task::text_to_image;
 };
+
+// The part that denoises: the first of the hot ones.
+inline std::string_view denoiser_of(const Family& family) { return std::ranges::find(family.parts, true, &PartSpec::hot)->name; }
 
 // In families.cc, a line each.
 std::span<const Family> families();

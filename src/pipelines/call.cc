@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "pipelines/denoise_loop.h"
 #include "pipelines/loaded.h"
+#include "pipelines/memory_plan.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -33,11 +34,14 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   const StepRange steps = recipe.steps(call, *scheduler);
   call.timesteps = std::max(steps.last, 1);  // a call may take none, a plan at least one
   auto mark = Clock::now();
+  CallMemory memory(*loaded_, call, request);
+  memory.begin(Stage::encode);
   Conditioning conditioning = recipe.encode(call, request);
   out.timings.encode_prompt = since(mark);
 
   mark = Clock::now();
   Start start = recipe.start(call, conditioning, *scheduler, steps, noise, request);
+  memory.begin(Stage::denoise);
   std::unique_ptr<Predictor> predictor = recipe.predictor(call, conditioning, *scheduler, request);
   out.timings.prepare = since(mark);
 
@@ -64,12 +68,15 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   }
   predictor.reset();  // its sessions are for others while this one decodes
   mark = Clock::now();
+  memory.begin(Stage::decode);
   if (!options.output_latent) out.images = recipe.decode(call, out.latents, request);
+  memory.end();
   out.timings.decode = since(mark);
   out.seeds = noise.seeds();
   out.counters.plans_compiled = request.counters.plans_compiled;
   out.counters.plans_resized = request.counters.plans_resized;
   out.counters.guards_failed = request.counters.guards_failed;
+  out.counters.parts_given_back = request.counters.parts_given_back;
   out.timings.total = since(begin);
   return out;
 }

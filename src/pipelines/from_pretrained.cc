@@ -119,6 +119,8 @@ std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::
   auto loaded = std::make_unique<DiffusionPipeline::Loaded>();
   loaded->family = &family_of(index, options.pipeline_class, among);
   loaded->parts.path = files.configs().string();
+  loaded->offload = options.offload;
+  loaded->max_memory = options.max_memory;
   loaded->parts.class_name = loaded->family->class_name;
   for (const auto& given : options.components)
     if (std::ranges::none_of(loaded->family->parts, [&](const PartSpec& spec) { return spec.name == given.first && !spec.classes.empty(); }))

@@ -91,6 +91,15 @@ void DiffusionPipeline::unfuse_qkv_projections(bool denoiser, bool vae) {
 void DiffusionPipeline::enable_vae_tiling() { vae().enable_tiling(); }
 void DiffusionPipeline::disable_vae_tiling() { vae().disable_tiling(); }
 
+Offload parse_offload(const std::string& name) {
+  if (name == "auto") return Offload::automatic;
+  if (name == "model") return Offload::model;
+  if (name == "none") return Offload::none;
+  throw UsageError(cat("offload is \"", name, "\": expected auto, model or none"));
+}
+
+void DiffusionPipeline::enable_model_cpu_offload() { loaded_->offload = Offload::model; }
+
 Size DiffusionPipeline::default_size() const { return loaded_->recipe->default_size(); }
 
 Tensor DiffusionPipeline::tokenize(const Prompts& prompt, int number) const {

@@ -128,6 +128,18 @@ size_t ConstantStore::bytes() const {
   return bytes_;
 }
 
+void ConstantStore::clear() {
+  const std::lock_guard lock(mutex_);
+  free_ = std::make_shared<FreeBlocks>();  // what comes back from now on serves nobody here
+  entries_.clear();
+  files_.clear();
+  found_.clear();
+  new_.clear();
+  bytes_ = 0;
+  chunk_ = nullptr;
+  chunk_bytes_ = chunk_used_ = 0;
+}
+
 std::vector<Constant> ConstantStore::take_new() {
   const std::lock_guard lock(mutex_);
   return std::exchange(new_, {});

@@ -32,6 +32,8 @@ class ConstantStore {
   using Damaged = std::function<void(const ConstantFile& file)>;
   void add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged);
   size_t bytes() const;  // those in use
+  // As when it was made. Who holds constants keeps them.
+  void clear();
 
   // Drops these; their memory serves later ones of the same size, once nobody has it.
   void forget(const std::set<ConstantId>& ids);

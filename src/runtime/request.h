@@ -20,6 +20,7 @@ struct RequestCounters {
   int64_t plans_loaded = 0;        // from the cache or a package, instead of compiled
   int64_t constants_prepared = 0;  // prepare steps run: casts, joins, packing
   int64_t settings_timed = 0;      // kernels with parameters, by max-autotune
+  int64_t parts_given_back = 0;    // components whose prepared weights went so that others have room
 };
 
 struct Request {

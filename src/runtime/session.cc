@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "runtime/memory_need.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -24,22 +25,16 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
       stream_(device.stream()) {
   const FixedThreads fixed(program_->threads);
   prepare(store, weights, request);
-  size_t workspace = 0, host_workspace = 0;
-  for (Phase phase : {Phase::setup, Phase::step})
-    for (size_t i = 0; i < plan_->program(phase).size(); ++i) {
-      if (plan_->program(phase)[i].copy) continue;
-      size_t& most = runs_on(plan_->program(phase)[i]) == Call::On::host ? host_workspace : workspace;
-      most = std::max(most, program_->offers(phase)[i]->workspace_bytes);
-    }
+  const Workspaces work = workspaces(*program_);
   const auto take = [&](size_t bytes, Memory memory) {
     ++request.counters.allocations;
     return device.allocate(bytes, memory);
   };
   arena_ = take(static_cast<size_t>(plan_->arena_bytes), Memory::device);
-  workspace_ = take(workspace, Memory::device);
+  workspace_ = take(work.device, Memory::device);
   if (plan_->host_arena_bytes > 0) host_arena_ = take(static_cast<size_t>(plan_->host_arena_bytes), Memory::host);
-  if (host_workspace > 0) host_workspace_ = take(host_workspace, Memory::host);
-  workspace_bytes_ = workspace + host_workspace;
+  if (work.host > 0) host_workspace_ = take(work.host, Memory::host);
+  workspace_bytes_ = work.device + work.host;
   constexpr int32_t kNone = -1;
   bad_value_ = device.allocate(sizeof(kNone));
   bad_value_host_ = device.shares_host_memory() ? bad_value_ : device.allocate(sizeof(kNone), Memory::host);
@@ -54,11 +49,6 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
 
 void Session::carry_states() {
   for (const auto& [state, next] : states_) stream_->copy(address(state), address(next), bytes_of(plan_->values[static_cast<size_t>(state)]));
-}
-
-size_t Session::constant_bytes(size_t prepare_step) const {
-  const PlanStep& step = plan_->prepare[prepare_step];
-  return step.pack ? program_->prepare[prepare_step]->packed->bytes : bytes_of(plan_->values[static_cast<size_t>(step.out)]);
 }
 
 void* Session::address(int32_t value) const {
@@ -102,7 +92,7 @@ std::vector<uint8_t> Session::look_up(ConstantStore& store, const std::vector<ui
       const PlanStep& step = plan_->prepare[i];
       const auto out = static_cast<size_t>(step.out);
       if (!needed[out]) continue;
-      if (values[out].memory == Memory::device) constants_[out] = store.find(ids_[out], constant_bytes(i), *stream_);
+      if (values[out].memory == Memory::device) constants_[out] = store.find(ids_[out], prepared_bytes(*program_, i), *stream_);
       if (constants_[out]) continue;
       runs[i] = 1;
       for (int32_t in : step.in)
@@ -118,14 +108,7 @@ std::vector<uint8_t> Session::look_up(ConstantStore& store, const std::vector<ui
 // Runs what makes the missing constants, on buffers of their own that go when their last reader has run.
 void Session::prepare(ConstantStore& store, const WeightSource& weights, Request& request) {
   const auto& values = plan_->values;
-  std::vector<uint8_t> keep(values.size());
-  for (const auto* program : {&plan_->setup, &plan_->step})
-    for (const PlanStep& step : *program)
-      for (int32_t in : step.in)
-        if (in >= 0 && values[static_cast<size_t>(in)].phase == Phase::prepare) keep[static_cast<size_t>(in)] = 1;
-  for (const PlanPort& port : plan_->outputs)
-    if (values[static_cast<size_t>(port.value)].phase == Phase::prepare) keep[static_cast<size_t>(port.value)] = 1;
-
+  const std::vector<uint8_t> keep = values_to_keep(*plan_);
   stream_->stop = request.stop;
   ids_ = constant_ids(*program_, weights);
   std::vector<uint8_t> replaceable(values.size());
@@ -180,7 +163,7 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
     for (int32_t in : step.in)
       if (in >= 0 && !constants_[static_cast<size_t>(in)])
         constants_[static_cast<size_t>(in)] = weight(static_cast<size_t>(in), store, weights, false);
-    const size_t bytes = constant_bytes(i);
+    const size_t bytes = prepared_bytes(*program_, i);
     const bool kept = values[out].memory == Memory::device && (keep[out] || step.pack);
     if (kept) constants_[out] = found(ids_[out], bytes);  // an equal tensor's, made a moment ago
     if (!constants_[out]) {
@@ -227,7 +210,7 @@ Session::Call Session::prepare_call(size_t prepare_step, std::vector<std::shared
 std::vector<Constant> Session::constants(const WeightSource& weights) const {
   std::vector<size_t> bytes(constants_.size());
   for (size_t i = 0; i < plan_->prepare.size(); ++i)
-    if (const auto out = static_cast<size_t>(plan_->prepare[i].out); constants_[out]) bytes[out] = constant_bytes(i);
+    if (const auto out = static_cast<size_t>(plan_->prepare[i].out); constants_[out]) bytes[out] = prepared_bytes(*program_, i);
   const std::vector<ConstantId> ids = constant_ids(*program_, weights);
   std::vector<Constant> result;
   for (size_t v = 0; v < constants_.size(); ++v) {

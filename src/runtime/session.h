@@ -76,8 +76,6 @@ class Session {
     enum class On : uint8_t { device, host, stream } on = On::device;  // stream: a copy, which is the stream's own
   };
 
-  // What the output of that step of prepare takes.
-  size_t constant_bytes(size_t prepare_step) const;
   void* address(int32_t value) const;
   // Where the device reads a tensor of the checkpoint.
   std::shared_ptr<void> weight(size_t value, ConstantStore& store, const WeightSource& weights, bool keep);

@@ -148,11 +148,19 @@ int64_t WeightMap::total_elements() const {
 
 void WeightMap::check_finite() const {
   NameList bad;
-  for (const WeightInfo& weight : weights_)
+  for (const WeightInfo& weight : weights_) {
     if (!is_finite(weight)) bad.add(weight.name);
+    release(weight);
+  }
   if (bad.count() > 0)
     throw UserError(
         cat(name_, ": ", bad.count(), " tensors hold a NaN or infinity: ", bad.text(), "; the file is damaged or was converted badly: get it again"));
+}
+
+void WeightMap::release(const WeightInfo& weight) const {
+  const FileMap& map = file_of(weight).map();
+  const auto* data = static_cast<const std::byte*>(weight.data);
+  if (data >= map.data() && data < map.data() + map.size()) map.dont_need(static_cast<size_t>(data - map.data()), weight.bytes);
 }
 
 void WeightMap::will_need() const {

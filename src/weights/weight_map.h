@@ -56,6 +56,8 @@ class WeightMap {
   // Throws one UserError that names the tensors that hold a NaN or infinity. Reads every byte.
   void check_finite() const;
 
+  // The tensor's pages will not be read for a while: they are given back.
+  void release(const WeightInfo& weight) const;
   // Starts reading all files into the page cache.
   void will_need() const;
 

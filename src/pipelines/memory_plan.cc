@@ -1,0 +1,167 @@
+#include "pipelines/memory_plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <set>
+
+#include "base/log.h"
+#include "base/memory_size.h"
+#include "components/quantization.h"
+#include "vivace/error.h"
+
+namespace vivace {
+namespace {
+
+constexpr Stage kStages[] = {Stage::encode, Stage::denoise, Stage::decode};
+
+template <class Wanted>
+int64_t peak_of(const std::vector<MemoryPlan::Row>& rows, const Wanted& wanted) {
+  int64_t held = 0, most = 0;
+  for (const MemoryPlan::Row& row : rows) {
+    if (!wanted(row)) continue;
+    held += row.need.weights;
+    most = std::max(most, held + std::max(row.need.preparing, row.need.activations));
+    held += row.need.activations;
+  }
+  return most;
+}
+
+std::string text_of(int64_t bytes) { return bytes_text(static_cast<double>(bytes)); }
+
+int64_t held_by(const Parts& parts) {
+  int64_t bytes = 0;
+  for (const auto& [name, model] : parts.models) bytes += static_cast<int64_t>(model->component().held_bytes());
+  return bytes;
+}
+
+// What may be held in all: as the pipeline was told, or what is free beside what it holds already; without end where nothing says.
+int64_t limit_of(const DiffusionPipeline::Loaded& loaded) {
+  if (loaded.max_memory > 0) return static_cast<int64_t>(loaded.max_memory);
+  const std::optional<uint64_t> free = available_memory();
+  return free ? static_cast<int64_t>(*free) + held_by(loaded.parts) : std::numeric_limits<int64_t>::max();
+}
+
+// Ways to need less, tried where a call does not fit.
+struct Remedy {
+  DType dtype;
+  std::set<std::string> quantized;  // parts
+};
+
+// The plan of the call if it were run so.
+MemoryPlan plan_with(const DiffusionPipeline::Loaded& loaded, const Call& call, const Remedy& remedy) {
+  MemoryPlan plan;
+  for (SessionNeed& need : loaded.recipe->sessions_for(call)) {
+    const Component& component = loaded.parts.model(need.part).component();
+    if (component.dtype() == need.request.dtype) need.request.dtype = remedy.dtype;
+    CompileOptions options = component.options(need.request.function);
+    options.autotune_seconds = 0;
+    const Graph graph = component.graph(need.request);
+    if (remedy.quantized.contains(std::string(need.part)))
+      for (const LinearLayer& layer : linear_layers(graph, options)) options.quantize[layer.info.name] = Quantization::int8_dynamic;
+    plan.add({std::string(need.part), need.request.function, need.stage, component.memory_need(need.request, options)});
+  }
+  return plan;
+}
+
+std::string option_text(const DiffusionPipeline::Loaded& loaded, const Remedy& remedy, DType dtype) {
+  std::string text;
+  if (remedy.dtype != dtype) text = cat("--dtype ", remedy.dtype == DType::bfloat16 ? "bf16" : dtype_name(remedy.dtype));
+  if (remedy.quantized.empty()) return text;
+  text += cat(text.empty() ? "" : " ", "--quantize ", quantization_name(Quantization::int8_dynamic));
+  // Without names it is the denoiser.
+  if (remedy.quantized.size() == 1 && *remedy.quantized.begin() == denoiser_of(*loaded.family)) return text;
+  for (const std::string& part : remedy.quantized) text += cat(" --quantize-component ", part);
+  return text;
+}
+
+// "--quantize int8-dynamic would take 13.1 GB".
+std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& call, const MemoryPlan& plan, int64_t limit) {
+  if (loaded.offload == Offload::none && plan.peak(true) <= limit) return cat("--offload auto would take ", text_of(plan.peak(true)));
+  std::set<std::string> large;
+  for (const MemoryPlan::Row& row : plan.rows)
+    if (plan.peak(row.stage) > limit && row.stage != Stage::decode) large.insert(row.part);
+  const DType dtype = loaded.parts.model(plan.rows.back().part).dtype();
+  const bool packaged = std::ranges::any_of(loaded.parts.models, [](const auto& part) { return part.second->component().is_packaged(); });
+  std::vector<Remedy> remedies;
+  if (dtype == DType::float32) remedies.push_back({DType::bfloat16, {}});
+  if (!large.empty()) remedies.push_back({dtype, large});
+  if (dtype == DType::float32 && !large.empty()) remedies.push_back({DType::bfloat16, large});
+  if (!packaged)
+    for (const Remedy& remedy : remedies)
+      if (const int64_t peak = plan_with(loaded, call, remedy).peak(true); peak <= limit)
+        return cat(option_text(loaded, remedy, dtype), loaded.offload == Offload::none ? " --offload auto" : "", " would take ", text_of(peak));
+  return "a smaller picture or a machine with more memory is needed";
+}
+
+}  // namespace
+
+void MemoryPlan::add(Row row) {
+  const auto same = [&](const Row& other) { return other.part == row.part && other.function == row.function; };
+  if (std::ranges::none_of(rows, same)) rows.push_back(std::move(row));
+}
+
+int64_t MemoryPlan::peak(Stage stage) const {
+  return peak_of(rows, [&](const Row& row) { return row.stage == stage; });
+}
+
+int64_t MemoryPlan::peak(bool gives_back) const {
+  if (!gives_back) return peak_of(rows, [](const Row&) { return true; });
+  return std::max({peak(Stage::encode), peak(Stage::denoise), peak(Stage::decode)});
+}
+
+MemoryPlan plan_memory(const Recipe& recipe, const Parts& parts, const Call& call, Request& request) {
+  MemoryPlan plan;
+  for (const SessionNeed& need : recipe.sessions_for(call))
+    plan.add({std::string(need.part), need.request.function, need.stage, parts.model(need.part).component().memory_need(need.request, request)});
+  return plan;
+}
+
+std::string memory_text(const MemoryPlan& plan) {
+  static constexpr const char* kNames[] = {"encoding ", "denoising ", "decoding "};
+  std::string text;
+  for (const Stage stage : kStages)
+    if (const int64_t bytes = plan.peak(stage); bytes > 0) text += cat(text.empty() ? "" : ", ", kNames[static_cast<size_t>(stage)], text_of(bytes));
+  return cat(text, "; at most ", text_of(plan.peak(true)), " at a time, or ", text_of(plan.peak(false)), " with everything kept");
+}
+
+CallMemory::CallMemory(const DiffusionPipeline::Loaded& loaded, const Call& call, Request& request)
+    : loaded_(loaded), request_(request), plan_(plan_memory(*loaded.recipe, loaded.parts, call, request)), limit_(limit_of(loaded)) {
+  const int64_t peak = plan_.peak(loaded.offload != Offload::none);
+  info("memory: ", memory_text(plan_), "; there are ", text_of(limit_));
+  if (peak <= limit_) return;
+  const auto largest = std::ranges::max_element(plan_.rows, {}, [](const MemoryPlan::Row& row) { return row.need.weights + row.need.activations; });
+  throw UserError(cat("this call takes ", text_of(peak), " of memory at a time (", largest->part, ": ", text_of(largest->need.weights),
+                      " of weights, ", text_of(largest->need.activations), " of activations), and there are ", text_of(limit_), ": ",
+                      remedy_text(loaded, call, plan_, limit_)));
+}
+
+bool CallMemory::takes(Stage stage, const std::string& part) const {
+  return std::ranges::any_of(plan_.rows, [&](const MemoryPlan::Row& row) { return row.stage == stage && row.part == part; });
+}
+
+int64_t CallMemory::held(Stage stage) const {
+  int64_t bytes = 0;
+  for (const auto& [name, model] : loaded_.parts.models)
+    if (!takes(stage, name)) bytes += static_cast<int64_t>(model->component().held_bytes());
+  return bytes;
+}
+
+void CallMemory::give_back(Stage stage, bool all) {
+  for (const auto& [name, model] : loaded_.parts.models)
+    if ((all || !takes(stage, name)) && model->component().held_bytes() > 0) {
+      model->component().give_back(request_);
+      ++request_.counters.parts_given_back;
+    }
+}
+
+void CallMemory::begin(Stage stage) {
+  const bool is_full = loaded_.offload == Offload::automatic && held(stage) + plan_.peak(stage) > limit_;
+  if (is_full || loaded_.offload == Offload::model) give_back(stage, false);
+}
+
+void CallMemory::end() {
+  if (loaded_.offload == Offload::model) give_back(Stage::decode, true);
+}
+
+}  // namespace vivace
