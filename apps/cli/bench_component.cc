@@ -91,7 +91,7 @@ int run(const Options& o, const Common& common) {
 Command add_bench_component(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
   Arguments* c = app.add_subcommand("bench-component", "Seconds a forward of one component, with made-up inputs");
-  c->add_option("component", o->component, "unet, vae.decode, text_encoder, ...").required();
+  c->add_option("component", o->component, "unet, transformer, vae.decode, text_encoder, ...").required();
   c->add_option("--runs", o->runs, "Timed forwards, after one that is not").show_default();
   c->add_flag("--worker", o->worker, "Stay: print {\"ready\": s}, then answer each line of input with {\"seconds\": s} (bench/compare_torch.py)");
   o->add(*c);

@@ -80,6 +80,7 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(option
   request_.sizes["batch"] = options_.batch;
   component_ = &loaded_->parts.model(part).component();
   component_->compile(options_.compile.options(name()));
+  if (part == denoiser_of(*loaded_->family)) options_.compile.compile_blocks(loaded_->parts.model(part), name());
   if (!options_.compile.quantize.empty())
     component_->quantize(options_.compile.quantization(graph(), component_->options(), weights(), request_.dtype));
   compile_ = component_->options();

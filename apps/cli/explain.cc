@@ -227,7 +227,7 @@ int run(const Options& o, const Common& common) {
 Command add_explain(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
   Arguments* c = app.add_subcommand("explain", "The plan of a component: each step, its kernel, and why others were refused");
-  c->add_option("--component", o->component, "unet, vae.decode, text_encoder, ...; default: the denoiser");
+  c->add_option("--component", o->component, "unet, transformer, vae.decode, text_encoder, ...; default: the denoiser");
   c->add_flag("--passes", o->passes, "List the passes instead");
   c->add_flag("--graph", o->graph, "Print the graph behind the passes instead");
   o->add(*c);

@@ -72,11 +72,12 @@ std::vector<ModeFor> parse_modes(const std::vector<std::string>& texts) {
 void CompileFlags::add(Arguments& app) {
   app.group(Group::speed);
   app.add_option("--compile", modes,
-                 "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs; for unet and vae, or MODE:COMPONENTS as in "
-                 "max-autotune:unet,vae.decode (unet, vae, vae.decode, vae.encode, text_encoder, text_encoder_2); may be given several times");
+                 "off, default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs; for the denoiser and the vae, or MODE:COMPONENTS as in "
+                 "max-autotune:unet,vae.decode (unet, transformer, vae, vae.decode, vae.encode, text_encoder, text_encoder_2); may be given several "
+                 "times");
   app.add_option(
          "--regional", regional,
-         "Compile each kind of the UNet's repeated blocks once and leave the rest eager; --regional=auto: whatever repeats, in each component")
+         "Compile each kind of the denoiser's repeated blocks once and leave the rest eager; --regional=auto: whatever repeats, in each component")
       .implies("blocks");
   app.add_flag("--fullgraph", fullgraph, "A graph break is an error");
   app.add_option(
@@ -162,7 +163,7 @@ CompileOptions CompileFlags::options(const std::string& component) const {
     if (given.component.size() >= best) o.mode = given.mode, best = given.component.size();
   }
   if (o.mode == CompileMode::off) return o;
-  if (regional == "auto" || (regional == "blocks" && component == "unet")) o.regions = {regional == "auto" ? "auto" : "BasicTransformerBlock"};
+  if (regional == "auto") o.regions = {"auto"};
   return o;
 }
 
@@ -170,10 +171,15 @@ CompileOptions CompileFlags::options() const { return options(""); }
 
 std::map<std::string, CompileOptions> CompileFlags::named() const {
   std::map<std::string, CompileOptions> result;
-  if (regional == "blocks") result["unet"] = options("unet");  // auto is every component's
   for (const ModeFor& given : parse_modes(modes))
     if (!given.component.empty()) result[given.component] = options(given.component);
   return result;
+}
+
+void CompileFlags::compile_blocks(Model& denoiser, const std::string& name) const {
+  if (regional != "blocks") return;
+  const CompileOptions own = options(name);
+  if (own.mode != CompileMode::off) denoiser.compile_repeated_blocks(own);
 }
 
 void CacheFlags::add(Arguments& app) {
@@ -317,6 +323,8 @@ DiffusionPipeline PictureOptions::load() const {
   }
   DiffusionPipeline pipe = load(options);
   if (vae_tiling) pipe.enable_vae_tiling();
+  const std::string denoiser(denoiser_of(*pipe.loaded().family));
+  compile.compile_blocks(pipe.model(denoiser), denoiser);
   if (!compile.quantize.empty()) compile.quantize_components(pipe, call());
   return pipe;
 }

@@ -33,10 +33,12 @@ struct CompileFlags {
   void quantize_components(DiffusionPipeline& pipe, const CallOptions& call) const;
   // Of one component: the mode that names it, else the mode without components, else off. All throw UsageError for an unknown name.
   CompileOptions options(const std::string& component) const;
-  // Of unet and vae where they are not named.
+  // Of the denoiser and the vae where they are not named.
   CompileOptions options() const;
-  // Of the components that are named, and of the unet where regions are to be compiled.
+  // Of the components that are named.
   std::map<std::string, CompileOptions> named() const;
+  // The denoiser's repeated blocks, where --regional asks for them. Throws UsageError for one that lists none.
+  void compile_blocks(Model& denoiser, const std::string& name) const;
 };
 
 // Where the cache lies, if anywhere.
@@ -85,7 +87,7 @@ struct PictureOptions {
   void add(Arguments& app);
   // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".
   CallOptions call() const;
-  // The pipeline, with the scheduler and the quantisation of the unet that were asked for; as the profile says where one is named.
+  // The pipeline, with the scheduler and the quantisation that were asked for; as the profile says where one is named.
   DiffusionPipeline load() const;
   // The same, loaded in this way instead.
   DiffusionPipeline load(PretrainedOptions options) const;

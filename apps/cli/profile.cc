@@ -290,7 +290,7 @@ int run(const Options& o, const Common& common) {
 Command add_profile(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
   Arguments* c = app.add_subcommand("profile", "Where a component's time goes, by kernel, op and block");
-  c->add_option("--component", o->component, "unet, vae.decode, text_encoder, ...; default: the denoiser");
+  c->add_option("--component", o->component, "unet, transformer, vae.decode, text_encoder, ...; default: the denoiser");
   c->add_option("--runs", o->runs, "Timed calls; the fastest is shown").show_default();
   c->add_option("--top", o->top, "How many of the slowest steps to list; --json has all of them").show_default();
   c->add_option("--trace", o->trace, "File for a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open");

@@ -178,6 +178,7 @@ class DiffusionPipeline {
   std::vector<std::string> models() const;
   // The same with their classes: UsageError where the checkpoint has none, or one of another class.
   UNet2DConditionModel& unet();
+  Model& transformer();
   Autoencoder& vae();
   CLIPTextModel& text_encoder();
   CLIPTextModel& text_encoder_2();
@@ -187,7 +188,7 @@ class DiffusionPipeline {
   Scheduler& scheduler();
   const Scheduler& scheduler() const;
   void set_scheduler(std::unique_ptr<Scheduler> scheduler);
-  // Model::fuse_qkv_projections of both, or of one.
+  // Model::fuse_qkv_projections of the denoiser (Diffusers' argument unet) and the VAE, or of one.
   void fuse_qkv_projections(bool unet = true, bool vae = true);
   void unfuse_qkv_projections(bool unet = true, bool vae = true);
   // Autoencoder::enable_tiling and so on of the VAE.

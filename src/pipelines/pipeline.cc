@@ -67,6 +67,7 @@ T& typed(Model& model, const char* name, const char* class_name) {
 }  // namespace
 
 UNet2DConditionModel& DiffusionPipeline::unet() { return typed<UNet2DConditionModel>(model("unet"), "unet", "UNet2DConditionModel"); }
+Model& DiffusionPipeline::transformer() { return model("transformer"); }
 Autoencoder& DiffusionPipeline::vae() { return typed<Autoencoder>(model("vae"), "vae", "Autoencoder"); }
 CLIPTextModel& DiffusionPipeline::text_encoder() { return typed<CLIPTextModel>(model("text_encoder"), "text_encoder", "CLIPTextModel"); }
 CLIPTextModel& DiffusionPipeline::text_encoder_2() { return typed<CLIPTextModel>(model("text_encoder_2"), "text_encoder_2", "CLIPTextModel"); }
@@ -79,13 +80,15 @@ void DiffusionPipeline::set_scheduler(std::unique_ptr<Scheduler> scheduler) {
 }
 
 void DiffusionPipeline::fuse_qkv_projections(bool denoiser, bool vae) {
+  const std::string_view name = denoiser_of(*loaded_->family);
   for (const PartSpec& part : loaded_->family->parts)
-    if (part.hot && (part.name == "vae" ? vae : denoiser)) loaded_->parts.model(part.name).fuse_qkv_projections();
+    if (part.hot && (part.name == name ? denoiser : vae)) loaded_->parts.model(part.name).fuse_qkv_projections();
 }
 
 void DiffusionPipeline::unfuse_qkv_projections(bool denoiser, bool vae) {
+  const std::string_view name = denoiser_of(*loaded_->family);
   for (const PartSpec& part : loaded_->family->parts)
-    if (part.hot && (part.name == "vae" ? vae : denoiser)) loaded_->parts.model(part.name).unfuse_qkv_projections();
+    if (part.hot && (part.name == name ? denoiser : vae)) loaded_->parts.model(part.name).unfuse_qkv_projections();
 }
 
 void DiffusionPipeline::enable_vae_tiling() { vae().enable_tiling(); }
