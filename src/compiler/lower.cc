@@ -10,6 +10,7 @@
 #include "compiler/decompose_unsupported.h"
 #include "compiler/place_parts.h"
 #include "compiler/symbols.h"
+#include "ops/positions.h"
 #include "runtime/plan_memory.h"
 #include "vivace/error.h"
 
@@ -33,7 +34,7 @@ class Lowering {
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op) && !is_free_view(graph_[id])) choices_[static_cast<size_t>(id)] = choose(graph_[id], call_of(graph_[id]));
     if (is_max_autotune(options_.mode)) tune();
-    find_strided_slices();
+    find_slices_in_place();
     Plan plain = assemble({});
     std::vector<PlacedPart> parts = place_parts(graph_, placed_nodes(), plain);
     // Where a part of the first axis begins depends on the sizes of those before it.
@@ -52,7 +53,7 @@ class Lowering {
     plan_.autotuning = autotuning_;
     make_values();
     for (NodeId id = 0; id < graph_.size(); ++id)
-      if (choices_[static_cast<size_t>(id)].strided_slice) look_into_whole(id);
+      if (choices_[static_cast<size_t>(id)].slice_in_place) look_into_whole(id);
     joined_.assign(graph_.nodes.size(), 0);
     for (const PlacedPart& part : parts) put_in_place(part);
     for (NodeId id = 0; id < graph_.size(); ++id)
@@ -108,7 +109,7 @@ class Lowering {
     std::string tuning;
     std::vector<std::pair<std::string, std::string>> refused;
     std::vector<PlanCandidate> measured;
-    bool strided_slice = false;  // no kernel: the readers look at the sliced value with a pitch
+    bool slice_in_place = false;  // no kernel: the readers look into the sliced value, at its columns with a pitch
   };
 
   Choice choose(const Node& node, const KernelCall& call) const {
@@ -216,10 +217,11 @@ class Lowering {
     }
   }
 
-  // A slice of the last axis needs no copy when every reader can skip over the rest of the row.
-  void find_strided_slices() {
-    std::vector<uint8_t> needs_dense(graph_.nodes.size());
-    for (const auto& [name, id] : graph_.outputs) needs_dense[static_cast<size_t>(id)] = 1;
+  // A slice of the last axis needs no copy when every reader can skip over the rest of the row, one that lies in one piece never does. Where that
+  // begins depends on sizes, which must be those of the plan.
+  void find_slices_in_place() {
+    std::vector<uint8_t> needs_dense(graph_.nodes.size()), given(graph_.nodes.size());
+    for (const auto& [name, id] : graph_.outputs) given[static_cast<size_t>(id)] = 1;
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const KernelEntry* entry = choices_[static_cast<size_t>(id)].entry;
       for (NodeId in : graph_[id].inputs)
@@ -227,29 +229,41 @@ class Lowering {
     }
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_[id];
-      if (node.op != Op::slice || node.phase == Phase::prepare || needs_dense[static_cast<size_t>(id)]) continue;
+      if (node.op != Op::slice || node.phase == Phase::prepare || given[static_cast<size_t>(id)]) continue;
       const Node& whole = graph_[node.inputs[0]];
-      const int64_t axis = node.attrs.integer("axis"), rank = static_cast<int64_t>(whole.shape.size());
       // An input's buffer is the caller's to fill; a slice of a slice would need two pitches.
-      if ((axis != -1 && axis != rank - 1) || whole.op == Op::slice || is_source(whole.op) || is_view(whole.op)) continue;
-      choices_[static_cast<size_t>(id)].strided_slice = true;
+      if (whole.op == Op::slice || is_source(whole.op) || is_view(whole.op) || whole.phase != node.phase) continue;
+      const bool columns = axis_of_slice(node) + 1 == static_cast<int64_t>(whole.shape.size());
+      if (is_in_one_piece(node) || (columns && !needs_dense[static_cast<size_t>(id)])) choices_[static_cast<size_t>(id)].slice_in_place = true;
     }
+  }
+
+  // Rows that follow one another, or columns of a single row. In setup a size of 1 may be that of the timesteps, which every plan may change.
+  bool is_in_one_piece(const Node& slice) const {
+    return slice.phase == Phase::step && !options_.dynamic && is_outermost(graph_[slice.inputs[0]].shape, axis_of_slice(slice));
+  }
+
+  int64_t axis_of_slice(const Node& slice) const {
+    const auto rank = static_cast<int64_t>(graph_[slice.inputs[0]].shape.size());
+    return (slice.attrs.integer("axis") + rank) % rank;
   }
 
   void look_into_whole(NodeId slice) {
     const Node& node = graph_[slice];
-    const int64_t begin = node.attrs.integer("begin"), width = graph_[node.inputs[0]].shape.back();
+    const Shape& whole = graph_[node.inputs[0]].shape;
+    const auto axis = static_cast<size_t>(axis_of_slice(node));
     PlanValue& value = plan_.values[static_cast<size_t>(slice)];
     value.inside = node.inputs[0];
-    value.pitch = width;
-    value.shift = (begin < 0 ? begin + width : begin) * static_cast<int64_t>(dtype_size(node.dtype));
+    if (!is_in_one_piece(node)) value.pitch = whole.back();
+    const int64_t entry = axis + 1 == whole.size() ? 1 : numel(whole) / std::max<int64_t>(1, whole[axis]);
+    value.shift = slice_begin(node.attrs, whole, node.shape, axis) * entry * static_cast<int64_t>(dtype_size(node.dtype));
   }
 
   std::vector<PlacedNode> placed_nodes() const {
     std::vector<PlacedNode> nodes;
     for (NodeId id = 0; id < graph_.size(); ++id)
-      nodes.push_back(
-          {choices_[static_cast<size_t>(id)].strided_slice ? nullptr : choices_[static_cast<size_t>(id)].entry, is_free_view(graph_[id])});
+      nodes.push_back({choices_[static_cast<size_t>(id)].slice_in_place ? nullptr : choices_[static_cast<size_t>(id)].entry, is_free_view(graph_[id]),
+                       choices_[static_cast<size_t>(id)].slice_in_place});
     return nodes;
   }
 
@@ -270,7 +284,7 @@ class Lowering {
     }
     const Choice& choice = choices_[static_cast<size_t>(id)];
     // A slice read in place, a concat whose parts are all written in theirs: memory with a shape, and nothing to run.
-    if (choice.strided_slice || (node.op == Op::concat && joined_[static_cast<size_t>(id)] == node.inputs.size())) {
+    if (choice.slice_in_place || (node.op == Op::concat && joined_[static_cast<size_t>(id)] == node.inputs.size())) {
       plan_.views.push_back({node.op, node.attrs, {node.inputs.begin(), node.inputs.end()}, id});
       return;
     }

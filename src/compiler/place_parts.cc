@@ -19,13 +19,17 @@ class Placement {
   // The parts of one concat that can be placed, the one made last first.
   std::vector<PlacedPart> parts(NodeId concat) {
     const Node& node = graph_[concat];
-    const bool by_rows = node.attrs.integer("axis") == 0 && node.shape.size() > 1;
-    const int64_t row = numel(node.shape) / std::max<int64_t>(1, node.shape[0]);  // elements of an entry of axis 0
+    const auto rank = static_cast<int64_t>(node.shape.size());
+    const auto axis = static_cast<size_t>((node.attrs.integer("axis") + rank) % rank);
+    const bool by_rows = static_cast<int64_t>(axis) < rank - 1;
+    // Behind another axis rows follow one another while its size is 1; in setup that may be the timesteps', which every plan may change.
+    if (by_rows && axis > 0 && node.phase != Phase::step) return {};
+    const int64_t row = numel(node.shape) / std::max<int64_t>(1, node.shape[axis]);  // elements of an entry of the axis
     std::vector<PlacedPart> found;
     int64_t at = 0;
     for (NodeId in : node.inputs) {
       const int64_t shift = at * (by_rows ? row : 1) * static_cast<int64_t>(dtype_size(node.dtype));
-      at += by_rows ? graph_[in].shape[0] : graph_[in].shape.back();
+      at += graph_[in].shape[axis];
       if (auto values = values_of(root(in), concat, !by_rows))
         found.push_back({concat, root(in), std::move(*values), by_rows ? 0 : node.shape.back(), shift});
     }
@@ -63,8 +67,8 @@ class Placement {
           if (graph_[user].inputs[0] != values[i]) continue;  // reads the shape alone
           if (pitched && !keeps_rows(user)) return std::nullopt;
           values.push_back(user);
-        } else if (!at(user).entry || (pitched && !at(user).entry->strided_in)) {
-          return std::nullopt;
+        } else if (at(user).slice_in_place ? pitched : !at(user).entry || (pitched && !at(user).entry->strided_in)) {
+          return std::nullopt;  // a slice of what has a pitch would need two
         }
       }
     }

@@ -20,6 +20,7 @@ struct PlacedPart {
 struct PlacedNode {
   const KernelEntry* entry = nullptr;  // nullptr: no kernel runs
   bool free_view = false;              // the same memory as its input
+  bool slice_in_place = false;         // some columns or rows of its input
 };
 
 // Those of them with which no more bytes are live at any time than at the peak of `plain`, the graph's plan without them: a joined buffer lives from

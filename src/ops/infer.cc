@@ -369,6 +369,12 @@ TensorType infer(Op op, const Attrs& attrs, std::span<const std::optional<Tensor
   return apply(Rule{op, attrs, inputs}, declared);
 }
 
+int64_t slice_begin(const Attrs& attrs, const Shape& whole, const Shape& part, size_t axis) {
+  if (attrs.integer("back")) return whole[axis] - part[axis];
+  const int64_t begin = attrs.integer("begin");
+  return begin < 0 ? begin + whole[axis] : begin;
+}
+
 TensorType infer(const Graph& graph, const Node& node) {
   std::vector<std::optional<TensorType>> inputs;
   for (NodeId in : node.inputs) inputs.push_back(in == kNone ? std::nullopt : std::optional(TensorType{graph[in].dtype, graph[in].shape}));

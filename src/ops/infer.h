@@ -26,6 +26,9 @@ TensorType infer(Op op, const Attrs& attrs, std::span<const std::optional<Tensor
 // The same for a node of a graph.
 TensorType infer(const Graph& graph, const Node& node);
 
+// The first entry along `axis` of `whole` that a slice of these attributes takes; `part`: the slice's shape.
+int64_t slice_begin(const Attrs& attrs, const Shape& whole, const Shape& part, size_t axis);
+
 // NumPy's broadcasting of two shapes. Throws InternalError when they do not fit.
 Shape broadcast(const Shape& a, const Shape& b);
 

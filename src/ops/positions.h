@@ -5,8 +5,14 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <span>
 
 namespace vivace {
+
+// Whether nothing but sizes of 1 comes before an axis: its entries then follow one another in memory, and so do parts along it.
+inline bool is_outermost(std::span<const int64_t> shape, int64_t axis) {
+  return std::ranges::all_of(shape.first(static_cast<size_t>(axis)), [](int64_t n) { return n == 1; });
+}
 
 // The side of a square of `area` entries; 0 where it is none.
 inline int64_t square_side(int64_t area) {

@@ -4,6 +4,8 @@
 
 #include "base/log.h"
 #include "ir/op_attrs.h"
+#include "ops/infer.h"
+#include "ops/positions.h"
 #include "runtime/kernel_call.h"
 #include "runtime/plan_file.h"
 #include "vivace/error.h"
@@ -115,7 +117,8 @@ class PlanCheck {
     require(elements == 0 || value.pitch == 0 || elements / columns < kLargest / value.pitch, "a pitch");
   }
 
-  // A view is the whole memory of in[0], a slice some columns of it, a concat its parts side by side: then this holds after a resize too.
+  // A view is the whole memory of in[0], a slice some columns of it or some of its rows, a concat its parts side by side: then this holds after a
+  // resize too.
   void check(const PlanView& view) {
     require(exists(view.out) && !view_[static_cast<size_t>(view.out)] && (is_view(view.op) || view.op == Op::slice || view.op == Op::concat),
             "a view");
@@ -134,12 +137,28 @@ class PlanCheck {
     const bool same_rows = part.type.shape.empty() || whole.type.shape.empty() || part.type.shape.back() == whole.type.shape.back();
     if (is_view(view.op)) return require(part.pitch == whole.pitch && part.shift == 0 && (part.pitch == 0 || same_rows), "a view's memory");
     require(whole.pitch == 0, "a slice's memory");
-    const auto rank = static_cast<int64_t>(whole.type.shape.size());
-    const int64_t axis = view.attrs.integer("axis"), begin = view.attrs.integer("begin");
-    require(rank > 0 && (axis == -1 || axis == rank - 1) && part.pitch == whole.type.shape.back(), "a slice's memory");
-    const int64_t column = begin < 0 ? begin + part.pitch : begin;
-    require(column >= 0 && column + part.type.shape.back() <= part.pitch, "a slice's memory");
-    require(part.shift == column * static_cast<int64_t>(dtype_size(part.type.dtype)), "a slice's memory");
+    const Shape& shape = whole.type.shape;
+    const int64_t axis = checked_axis(view.attrs, shape, "a slice's memory");
+    const bool columns = axis + 1 == static_cast<int64_t>(shape.size());
+    require((columns && part.pitch == shape.back()) || (part.pitch == 0 && is_outermost(shape, axis)), "a slice's memory");
+    const int64_t begin = slice_begin(view.attrs, shape, part.type.shape, static_cast<size_t>(axis));
+    require(begin >= 0 && begin + part.type.shape[static_cast<size_t>(axis)] <= shape[static_cast<size_t>(axis)], "a slice's memory");
+    require(part.shift == begin * bytes_of_entry(whole.type, axis), "a slice's memory");
+  }
+
+  // Of what is read or written along one axis in one piece: columns, or rows that follow one another.
+  int64_t checked_axis(const Attrs& attrs, const Shape& shape, const char* what) const {
+    const int64_t axis = attrs.integer("axis"), rank = static_cast<int64_t>(shape.size());
+    require(rank > 0 && axis >= -rank && axis < rank, what);
+    const int64_t positive = (axis + rank) % rank;
+    require(positive == rank - 1 || is_outermost(shape, positive), what);
+    return positive;
+  }
+
+  int64_t bytes_of_entry(const TensorType& type, int64_t axis) const {
+    const bool columns = axis + 1 == static_cast<int64_t>(type.shape.size());
+    const int64_t elements = columns ? 1 : numel(type.shape) / std::max<int64_t>(1, type.shape[static_cast<size_t>(axis)]);
+    return elements * static_cast<int64_t>(dtype_size(type.dtype));
   }
 
   // What lies in another value's memory: written over it, a view of it, or a part of a concat, in its place.
@@ -151,21 +170,20 @@ class PlanCheck {
     const Concat& whole = concat_[static_cast<size_t>(value.inside)];
     require(whole.in != nullptr, "a buffer's owner");
     const TensorType& type = at(value.inside).type;
-    const int64_t axis = whole.attrs->integer("axis"), rank = static_cast<int64_t>(type.shape.size());
-    require(rank > 0 && (axis == 0 || axis == -1 || axis == rank - 1), "a part of a concat");
-    const bool by_rows = axis == 0 && rank > 1;
-    const int64_t unit = (by_rows ? numel(type.shape) / std::max<int64_t>(1, type.shape[0]) : 1) * static_cast<int64_t>(dtype_size(type.dtype));
+    const int64_t axis = checked_axis(*whole.attrs, type.shape, "a part of a concat");
+    const bool by_rows = axis + 1 < static_cast<int64_t>(type.shape.size());
+    const int64_t unit = bytes_of_entry(type, axis);
     int64_t shift = 0;
     bool placed = false;
     for (int32_t in : *whole.in) {
-      require(exists(in) && !at(in).type.shape.empty(), "a part of a concat");
+      require(exists(in) && at(in).type.shape.size() == type.shape.size(), "a part of a concat");
       if (written(in) == index) {
         require(!placed && value.shift == shift && value.pitch == (by_rows ? 0 : type.shape.back()) && value.type.dtype == type.dtype,
                 "a part of a concat");
         require(numel(value.type.shape) == numel(at(in).type.shape) && at(in).pitch == value.pitch, "a part of a concat");
         placed = true;
       }
-      shift += (by_rows ? at(in).type.shape[0] : at(in).type.shape.back()) * unit;
+      shift += at(in).type.shape[static_cast<size_t>(axis)] * unit;
     }
     require(placed, "a part of a concat");
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "ops/positions.h"
 #include "runtime/kernel_call.h"
 #include "runtime/plan_memory.h"
 #include "runtime/session.h"
@@ -99,6 +100,14 @@ class Resizing {
       const Shape &now = part.type.shape, &before = shape_before(static_cast<int32_t>(v)), &whole = value(part.inside).type.shape;
       const bool same = part.pitch ? now.back() == before.back() && whole.back() == shape_before(part.inside).back() : now == before;
       if (!same) return cat("a slice ", to_string(before), " of ", to_string(shape_before(part.inside)), " would lie elsewhere");
+    }
+    for (const PlanView& view : plan_.views) {
+      if (view.op != Op::slice && view.op != Op::concat) continue;
+      const Shape& whole = value(view.op == Op::slice ? view.in[0] : view.out).type.shape;
+      const auto rank = static_cast<int64_t>(whole.size());
+      const int64_t axis = (view.attrs.integer("axis") + rank) % rank;
+      const bool columns = axis == rank - 1 && (view.op == Op::concat || value(view.out).pitch > 0);
+      if (!columns && !is_outermost(whole, axis)) return cat("parts of ", to_string(whole), " along axis ", axis, " would not lie in one piece");
     }
     return std::nullopt;
   }
