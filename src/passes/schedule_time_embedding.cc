@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "ops/infer.h"
 #include "passes/match.h"
@@ -73,12 +74,18 @@ class TimeEmbeddingSchedule {
     if (!elementwise && node.op != Op::linear && node.op != Op::reshape && node.op != Op::slice && node.op != Op::concat) return kNone;
     const size_t rank = node.shape.size();
     node.phase = Phase::setup;
+    NodeId residual = kNone;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       NodeId& in = node.inputs[i];
       if (in == kNone) continue;
       const NodeId rows = tables_[static_cast<size_t>(in)];
       const bool in_table = rows != kNone;
       if (!in_table && varies_[static_cast<size_t>(in)]) return kNone;
+      // A residual that is the same at every step is added to each row behind the product.
+      if (node.op == Op::linear && i == 3 && !in_table) {
+        residual = std::exchange(in, kNone);
+        continue;
+      }
       // Broadcasting counts from the last dimension: a table of lower rank would meet the timesteps with another dimension.
       if (elementwise && (in_table ? graph_[in].shape.size() != rank : graph_[in].shape.size() > rank)) return kNone;
       const bool has_rows = node.op == Op::concat || (node.op == Op::linear ? i == 0 || i == 3 : i == 0);
@@ -96,7 +103,17 @@ class TimeEmbeddingSchedule {
     }
     node.shape.insert(node.shape.begin(), 1);
     if (infer(graph_, node) != TensorType{node.dtype, node.shape}) return kNone;
-    return graph_.add(std::move(node));
+    const NodeId rows = graph_.add(std::move(node));
+    return residual == kNone ? rows : plus(rows, residual);
+  }
+
+  NodeId plus(NodeId rows, NodeId residual) {
+    Node sum = graph_[rows];
+    sum.op = Op::add;
+    sum.attrs = {};
+    sum.inputs = {rows, residual};
+    sum.phase = std::max(sum.phase, graph_[residual].phase);
+    return infer(graph_, sum) == TensorType{sum.dtype, sum.shape} ? graph_.add(std::move(sum)) : kNone;
   }
 
   // Readers outside take the row of their step.
