@@ -105,7 +105,9 @@ void CompileFlags::add_quantize(Arguments& app) {
   app.add_option("--quantize-component", quantize_component,
                  "A component that --quantize is for, such as transformer or text_encoder_2; may be given several times; default: the denoiser");
   app.add_option("--quantize-filter", quantize_filter,
-                 "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, a file of names, or terms such as "
+                 "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, transformer_quant_filter_fn, a file "
+                 "of names, or "
+                 "terms such as "
                  "in>=640,name~attn1");
   app.add_option("--quantize-export", quantize_export, "File for the names of the layers chosen, which --quantize-filter takes");
 }

@@ -25,9 +25,13 @@ bool quantize_all(const LinearInfo& layer);
 // The guide's filter: leaves out the sizes that did not gain on the GPU it was made for.
 bool dynamic_quant_filter_fn(const LinearInfo& layer);
 
-// A filter as text: "all"; "dynamic_quant_filter_fn"; the name of a file with a layer's name a line ("#" begins a comment); or terms that must all
-// hold, joined by commas: in>=640, out<=1280 (also =, <, >), name~attn1 (contains), class=BasicTransformerBlock. Throws UsageError for anything else,
-// UserError for a file that cannot be read.
+// For transformers (FLUX, AuraFlow): the linear layers of the repeated blocks, without those that make the modulation of their norms. What embeds
+// timesteps, texts and latents, and what makes the prediction of the last block's result, keeps its precision.
+bool transformer_quant_filter_fn(const LinearInfo& layer);
+
+// A filter as text: "all"; "dynamic_quant_filter_fn"; "transformer_quant_filter_fn"; the name of a file with a layer's name a line ("#" begins a
+// comment); or terms that must all hold, joined by commas: in>=640, out<=1280 (also =, <, >), name~attn1 (contains), class=BasicTransformerBlock.
+// Throws UsageError for anything else, UserError for a file that cannot be read.
 QuantizeFilter parse_quantize_filter(const std::string& text);
 
 // int8 weights with a scale per output channel, int8 activations with a scale per token, found at run time. Returns the layers' names; warns when the

@@ -15,7 +15,8 @@ namespace vivace {
 namespace {
 
 constexpr const char* kExpected =
-    "expected all, dynamic_quant_filter_fn, a file of layer names, or terms such as in>=640,out<=1280,name~attn1,class=BasicTransformerBlock";
+    "expected all, dynamic_quant_filter_fn, transformer_quant_filter_fn, a file of layer names, or terms such as "
+    "in>=640,out<=1280,name~attn1,class=BasicTransformerBlock";
 
 std::string trimmed(const std::string& text) {
   const size_t begin = text.find_first_not_of(" \t\r"), end = text.find_last_not_of(" \t\r");
@@ -67,8 +68,17 @@ bool dynamic_quant_filter_fn(const LinearInfo& layer) {
   return layer.in_features > 16 && !kNoGain.contains({layer.in_features, layer.out_features});
 }
 
+bool transformer_quant_filter_fn(const LinearInfo& layer) {
+  const size_t list = layer.name.rfind("transformer_blocks.");
+  if (list == std::string::npos) return false;
+  const size_t number = layer.name.find('.', list) + 1, part = layer.name.find('.', number);
+  // "transformer_blocks.0.norm1_context.linear"
+  return part != std::string::npos && layer.name.compare(part + 1, 4, "norm") != 0;
+}
+
 QuantizeFilter parse_quantize_filter(const std::string& text) {
   if (text == "all") return quantize_all;
+  if (text == "transformer_quant_filter_fn") return transformer_quant_filter_fn;
   if (text == "dynamic_quant_filter_fn") return dynamic_quant_filter_fn;
   std::error_code ignored;
   if (std::filesystem::is_regular_file(text, ignored)) return named_in_file(text);

@@ -37,6 +37,26 @@ TEST(QuantizeFilter, TheGuides) {
   EXPECT_TRUE(dynamic_quant_filter_fn({"", 1280, 10240, ""}));
 }
 
+TEST(QuantizeFilter, TransformersKeepTheirEdgesAndModulation) {
+  for (const char* yes : {"transformer_blocks.0.attn.to_q", "transformer_blocks.11.ff_context.net.2", "single_transformer_blocks.3.proj_mlp",
+                          "joint_transformer_blocks.0.ff.linear_1"})
+    EXPECT_TRUE(transformer_quant_filter_fn({yes, 64, 64, ""})) << yes;
+  for (const char* no : {"x_embedder", "context_embedder", "time_text_embed.timestep_embedder.linear_1", "transformer_blocks.0.norm1_context.linear",
+                         "single_transformer_blocks.3.norm.linear", "norm_out.linear", "proj_out"})
+    EXPECT_FALSE(transformer_quant_filter_fn({no, 64, 64, ""})) << no;
+  EXPECT_TRUE(parse_quantize_filter("transformer_quant_filter_fn")({"transformer_blocks.0.attn.to_q", 64, 64, ""}));
+}
+
+TEST(QuantizeFilter, LayersKnowTheirBlocksClasses) {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-flux");
+  std::map<std::string, std::string> classes;
+  for (const LinearLayer& layer : linear_layers(pipe.transformer().component().typical_graph(), {}))
+    classes[layer.info.name] = layer.info.block_class;
+  EXPECT_EQ(classes["transformer_blocks.1.attn.to_q"], "FluxTransformerBlock");
+  EXPECT_EQ(classes["single_transformer_blocks.4.proj_out"], "FluxSingleTransformerBlock");
+  EXPECT_EQ(classes["proj_out"], "");
+}
+
 TEST(QuantizeFilter, FileOfNames) {
   const TempFolder folder;
   std::ofstream(folder / "layers.txt") << "# chosen by hand\n  " << kQuery.name << "  # the first\n\nsomething.else\n";
