@@ -98,6 +98,12 @@ inline CallOptions call_options(const nlohmann::json& call) {
       o.negative_aesthetic_score = value.get<double>();
     else if (key == "latents")
       o.latents = golden::make_input(value);
+    else if (key == "prompt_embeds")
+      o.prompt_embeds = golden::make_input(value);
+    else if (key == "negative_prompt_embeds")
+      o.negative_prompt_embeds = golden::make_input(value);
+    else if (key == "pooled_prompt_embeds")
+      o.pooled_prompt_embeds = golden::make_input(value);
     else if (key == "output_type")
       o.output_latent = value == "latent";
     else if (key == "generator" && value.contains("seed"))

@@ -1,10 +1,9 @@
 // Whole calls of FLUX, Kontext, image to image and AuraFlow against Diffusers in fp32, eager and compiled (tools/golden/transformer_pipelines.py).
 #include "../pipelines/golden_call.h"
-#include "components/random_checkpoint.h"
 #include "families/common/clip_prompt.h"
 #include "pipelines/loaded.h"
+#include "random_model.h"
 #include "runtime/request.h"
-#include "temp_folder.h"
 
 namespace vivace {
 namespace {
@@ -14,17 +13,9 @@ namespace fs = std::filesystem;
 const fs::path kSource = VIVACE_SOURCE_DIR;
 
 fs::path checkpoint(const nlohmann::json& item, const TempFolder& folder) {
-  const std::string name = item.at("checkpoint");
-  if (name.starts_with("assets/")) return kSource / name;
-  const fs::path configs = folder.path() / "configs", model = folder.path() / "model";
-  fs::copy(fs::path(kData) / name, configs, fs::copy_options::recursive);
-  if (item.at("pipeline") == "AuraFlowPipeline") {
-    fs::copy(kSource / "tests/tokenizers/data/llama", configs / "tokenizer");
-  } else {
-    for (const char* tokenizer : {"tokenizer", "tokenizer_2"}) fs::copy(kSource / "assets/emoji-flux" / tokenizer, configs / tokenizer);
-  }
-  make_random_checkpoint(configs, model, {.seed = item.at("weights_seed").get<uint32_t>()});
-  return model;
+  const fs::path name = item.at("checkpoint").get<std::string>();
+  if (*name.begin() == "assets") return kSource / name;
+  return random_model(name.filename().string(), folder, item.at("weights_seed").get<uint32_t>());
 }
 
 class TransformerPipelines : public testing::TestWithParam<golden::Case> {
@@ -49,7 +40,7 @@ class TransformerPipelines : public testing::TestWithParam<golden::Case> {
         EXPECT_LT(golden::relative_error(outputs.at(name), kData, state.latents), tolerance(step + 1)) << name;
       }
     };
-    const PipelineOutput out = pipe(prompts(item.at("call").at("prompt")), call);
+    const PipelineOutput out = pipe(item.at("call").contains("prompt") ? prompts(item.at("call").at("prompt")) : Prompts(), call);
     const int steps = static_cast<int>(out.timings.steps.size());
     EXPECT_LT(golden::relative_error(outputs.at("latents"), kData, out.latents), tolerance(steps));
     if (outputs.contains("images")) {

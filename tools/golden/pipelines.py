@@ -63,8 +63,8 @@ def call_arguments(call: dict) -> dict:
     for key, value in call.items():
         if key.endswith(("_size", "_top_left")):
             args[key] = tuple(value)
-    if "latents" in call:
-        args["latents"] = make_input(call["latents"])
+        if key == "latents" or key.endswith("prompt_embeds"):
+            args[key] = make_input(value)
     return args
 
 

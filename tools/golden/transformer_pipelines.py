@@ -63,6 +63,11 @@ CONFIGS = {
 LONG = "a small red house with a green garden and a blue sky, " * 12
 
 
+def embeds(seed: int, *shape: int) -> dict:
+    """Embeddings of one prompt, as an input described in README.md."""
+    return {"randn_seed": seed, "shape": [1, *shape]}
+
+
 def case(name: str, checkpoint: str, **call) -> dict:
     made = EMOJI if checkpoint == EMOJI else f"configs/{checkpoint}"
     defaults = {"prompt": "a red apple", "height": 32, "width": 48, "num_inference_steps": 4, "max_sequence_length": 16, "generator": {"seed": 0}}
@@ -87,6 +92,7 @@ CASES = [
     case("dev_true_cfg_batch", "dev", prompt=["a dog", "a cat"], negative_prompt=["blue", ""], negative_prompt_2="green", true_cfg_scale=1.5, num_inference_steps=2),
     case("dev_true_cfg_off", "dev", negative_prompt="blue", num_inference_steps=2),
     case("dev_latent", "dev", output_type="latent", num_inference_steps=2),
+    case("dev_embeds", "dev", prompt=None, prompt_embeds=embeds(1, 12, 32), pooled_prompt_embeds=embeds(2, 24), num_inference_steps=2),
     case("schnell", "schnell", guidance_scale=0.0),
     case("schnell_true_cfg", "schnell", negative_prompt="", true_cfg_scale=3.0, num_inference_steps=3),
     case("kontext_text_alone", "kontext", **KONTEXT),
@@ -100,6 +106,8 @@ CASES = [
     case("aura_no_guidance", "aura", height=16, width=40, guidance_scale=1.0, prompt="a dog"),
     case("aura_negative", "aura", height=48, width=32, negative_prompt="blue", num_images_per_prompt=2, num_inference_steps=3),
     case("aura_batch", "aura", height=16, width=16, prompt=["a dog", "a cat, " + LONG], num_inference_steps=2),
+    case("aura_embeds", "aura", height=16, width=32, prompt=None, prompt_embeds=embeds(3, 12, 32), negative_prompt_embeds=embeds(4, 12, 32), num_inference_steps=2),
+    case("aura_embeds_beside_text", "aura", height=16, width=16, prompt=None, prompt_embeds=embeds(5, 10, 32), negative_prompt="blue", num_inference_steps=2),
     case("emoji_red_apple", EMOJI),
     case("emoji_rocket", EMOJI, prompt="rocket", generator={"seed": 5}, num_inference_steps=8),
     case("emoji_true_cfg", EMOJI, prompt="a cute panda", negative_prompt="", true_cfg_scale=3.0, num_inference_steps=4),
@@ -143,6 +151,8 @@ def run_case(item: dict) -> dict:
     args = call_arguments(item["call"])
     if "image" in args:
         args["image"] = Image.open(DATA / args["image"])
+    if item["pipeline"] == "AuraFlowPipeline":  # wants masks beside embeddings, and reads them no more
+        args |= {name.replace("embeds", "attention_mask"): torch.ones(value.shape[:2]) for name, value in args.items() if name.endswith("prompt_embeds")}
     images = pipe(**{"output_type": "np", **args}, callback_on_step_end=keep_latents).images
     outputs = {"latents": steps[-1]}
     if item["checkpoint"] == EMOJI:

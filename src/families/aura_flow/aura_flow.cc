@@ -48,6 +48,8 @@ Call AuraFlowRecipe::resolve(const Prompts& prompt, const CallOptions& o) const 
                          side * multiple, " (pos_embed_max_size)"));
   if (const int64_t length = sequence_length(c); length < 1 || length > kMostTokens)
     throw UsageError(cat("max_sequence_length is ", length, ": expected 1 to ", kMostTokens));
+  if (const Tensor& negative = o.negative_prompt_embeds; negative.defined() && negative.dim(1) != sequence_length(c))
+    throw UsageError(cat("negative_prompt_embeds has ", negative.dim(1), " tokens and the prompt ", sequence_length(c), ": expected as many"));
   c.guidance_scale = o.guidance_scale.value_or(kDefaultGuidance);
   c.guidance = c.guidance_scale > 1;
   return c;
