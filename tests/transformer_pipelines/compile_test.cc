@@ -1,0 +1,171 @@
+// How the transformer families compile: dynamic shapes, regions, fused projections, joint sequences without copies, packages.
+#include <cmath>
+
+#include "pipelines/loaded.h"
+#include "random_model.h"
+#include "vivace/vivace.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kFlux = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-flux";
+
+CallOptions flux_call() {
+  CallOptions call{.height = 64, .width = 96, .num_inference_steps = 2, .seed = 3};
+  call.max_sequence_length = 24;
+  return call;
+}
+
+CallOptions aura_call(int64_t height = 32, int64_t width = 24) {
+  CallOptions call{.height = height, .width = width, .num_inference_steps = 2, .seed = 3};
+  call.max_sequence_length = 16;
+  return call;
+}
+
+// RMS of the difference by that of `a`.
+double difference(const Tensor& a, const Tensor& b) {
+  EXPECT_EQ(a.shape(), b.shape());
+  double error = 0, size = 0;
+  for (int64_t i = 0; i < a.numel(); ++i) {
+    error += std::pow(a.as<float>()[i] - b.as<float>()[i], 2);
+    size += std::pow(a.as<float>()[i], 2);
+  }
+  return std::sqrt(error / size);
+}
+
+// Sums in another order: a rounding of float32 for each of some thousand terms, a few times over in two steps with guidance.
+const double kRounding = 20 * std::sqrt(1000.) * 0x1p-24;
+
+// The transformer's plan for the call.
+Plan plan_of(DiffusionPipeline& pipe, const CallOptions& call) {
+  const Recipe& recipe = *pipe.loaded().recipe;
+  Request request;
+  for (const SessionNeed& need : recipe.sessions_for(recipe.resolve("a red apple", call)))
+    if (need.stage == Stage::denoise) return pipe.transformer().component().plan(need.request, request);
+  ADD_FAILURE() << "nothing denoises";
+  return {};
+}
+
+int64_t steps_of(const Plan& plan, Op op) { return std::ranges::count(plan.step, op, &PlanStep::op); }
+
+TEST(AuraFlow, TwentySizesTakeOnePlan) {
+  const TempFolder folder;
+  const fs::path model = random_model("aura", folder);
+  const CompileOptions dynamic{.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false};
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, {.compile = dynamic}), fixed = DiffusionPipeline::from_pretrained(model);
+  int sizes = 0;
+  for (int64_t height : {16, 24, 32, 44, 64})
+    for (int64_t width : {16, 20, 36, 60}) {
+      const PipelineOutput out = pipe("a red apple", aura_call(height, width));
+      const CallCounters& counters = out.counters;
+      if (sizes++ == 0) {
+        EXPECT_EQ(counters.plans_compiled, 3) << "text encoder, transformer, decoder";
+      } else {
+        EXPECT_EQ(counters.plans_compiled, 0) << height << " x " << width;
+        EXPECT_EQ(counters.guards_failed, 0) << height << " x " << width;
+        EXPECT_GT(counters.plans_resized, 0) << height << " x " << width;
+      }
+      if (sizes % 7 == 0) {
+        EXPECT_LT(difference(fixed("a red apple", aura_call(height, width)).latents, out.latents), kRounding);
+      }
+    }
+  EXPECT_EQ(sizes, 20);
+}
+
+TEST(AuraFlow, ListsNoRepeatedBlocksAndHasThem) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("aura", folder));
+  const Tensor eager = pipe("a red apple", aura_call()).latents;
+  EXPECT_NE(message_of<UsageError>([&] { pipe.transformer().compile_repeated_blocks(); }).find("lists no repeated blocks"), std::string::npos);
+  pipe.transformer().compile_regions({.mode = CompileMode::default_, .fullgraph = true});
+  const Plan plan = plan_of(pipe, aura_call());
+  ASSERT_EQ(plan.regions.size(), 1u);
+  EXPECT_EQ(plan.regions[0].scope, "single_transformer_blocks.0");
+  EXPECT_EQ(plan.regions[0].occurrences, 2);
+  EXPECT_LT(difference(eager, pipe("a red apple", aura_call()).latents), kRounding);
+}
+
+TEST(Flux, RepeatedBlocksAreItsTwoKinds) {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux);
+  const Tensor eager = pipe("a red apple", flux_call()).latents;
+  pipe.transformer().compile_repeated_blocks({.mode = CompileMode::default_, .fullgraph = true});
+  const Plan plan = plan_of(pipe, flux_call());
+  ASSERT_EQ(plan.regions.size(), 2u);
+  EXPECT_EQ(plan.regions[0].occurrences, 2);
+  EXPECT_EQ(plan.regions[1].occurrences, 5);
+  EXPECT_LT(difference(eager, pipe("a red apple", flux_call()).latents), kRounding);
+}
+
+// to_qkv and to_added_qkv, without a compile mode too.
+TEST(Flux, FusedProjectionsAreOneLinearASequence) {
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux);
+  const Tensor apart = pipe("a red apple", flux_call()).latents;
+  const int64_t before = steps_of(plan_of(pipe, flux_call()), Op::linear);
+  pipe.fuse_qkv_projections();
+  EXPECT_EQ(steps_of(plan_of(pipe, flux_call()), Op::linear), before - 2 * 4 - 5 * 2);
+  EXPECT_LT(difference(apart, pipe("a red apple", flux_call()).latents), kRounding);
+  pipe.unfuse_qkv_projections();
+  EXPECT_EQ(steps_of(plan_of(pipe, flux_call()), Op::linear), before);
+}
+
+TEST(AuraFlow, FusedProjectionsAreOneLinearASequence) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("aura", folder));
+  const Tensor apart = pipe("a red apple", aura_call()).latents;
+  const int64_t before = steps_of(plan_of(pipe, aura_call()), Op::linear);
+  pipe.fuse_qkv_projections();
+  EXPECT_EQ(steps_of(plan_of(pipe, aura_call()), Op::linear), before - 1 * 4 - 2 * 2);
+  EXPECT_LT(difference(apart, pipe("a red apple", aura_call()).latents), kRounding);
+}
+
+// Text and image lie in one buffer, and what reads a part of it reads it there.
+TEST(Flux, JointSequencesAreNotCopied) {
+  for (const bool fuse : {true, false}) {
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux);
+    CompileOptions options{.mode = CompileMode::default_, .fullgraph = true};
+    if (!fuse) options.disable_passes = {"fuse_projections"};
+    pipe.transformer().compile(options);
+    const Plan plan = plan_of(pipe, flux_call());
+    EXPECT_EQ(steps_of(plan, Op::concat), 0);
+    EXPECT_EQ(steps_of(plan, Op::slice), 0);
+    EXPECT_EQ(steps_of(plan, Op::reshape), 0);
+  }
+}
+
+TEST(AuraFlow, JointSequencesOfOneImageAreNotCopied) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("aura", folder));
+  pipe.transformer().compile({.mode = CompileMode::default_, .fullgraph = true});
+  CallOptions call = aura_call();
+  call.guidance_scale = 1;
+  const Plan plan = plan_of(pipe, call);
+  EXPECT_EQ(steps_of(plan, Op::concat), 0);
+  EXPECT_EQ(steps_of(plan, Op::slice), 0);
+}
+
+TEST(AuraFlow, APackageServesItsCalls) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("aura", folder), {.compile = {.mode = CompileMode::default_}});
+  const fs::path path = folder.path() / "aura.vivace";
+  export_package(pipe, path, {.sizes = {{32, 24}}});
+  const DiffusionPipeline packaged = DiffusionPipeline::from_pretrained(path);
+  CallOptions call = aura_call();
+  call.max_sequence_length.reset();  // a package is made for the class's own
+  const PipelineOutput out = packaged("a red apple", call);
+  EXPECT_EQ(out.counters.plans_compiled, 0);
+  EXPECT_EQ(difference(pipe("a red apple", call).latents, out.latents), 0);
+}
+
+TEST(AuraFlow, RefusesEmbeddingsThatDoNotFit) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("aura", folder));
+  CallOptions call = aura_call();
+  call.negative_prompt_embeds = Tensor::zeros({1, 7, 32});
+  EXPECT_NE(message_of<UsageError>([&] { pipe("a red apple", call); }).find("negative_prompt_embeds has 7 tokens and the prompt 16"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace vivace
