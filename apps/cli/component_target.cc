@@ -9,6 +9,7 @@
 #include "compiler/compile.h"
 #include "components/model_classes.h"
 #include "passes/passes.h"
+#include "recipes.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
 
@@ -19,6 +20,11 @@ namespace {
 std::string target_name(const DiffusionPipeline::Loaded& loaded, const SessionNeed& need) {
   const ModelClass* model = find_model_class(loaded.parts.classes.at(std::string(need.part)));
   return model && std::ranges::count(model->functions, need.request.function) ? cat(need.part, '.', need.request.function) : std::string(need.part);
+}
+
+TargetOptions with_recipe(TargetOptions options) {
+  if (!options.recipe.empty()) apply_recipe(options.recipe, options.compile, options.dtype);
+  return options;
 }
 
 int64_t positive(const std::optional<int64_t>& given, const char* name) {
@@ -49,11 +55,12 @@ void TargetOptions::add(Arguments& app) {
   app.group(Group::memory);
   app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
   compile.add(app);
+  add_recipe(app, recipe);
   cache.add(app);
 }
 
-ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(options) {
-  PretrainedOptions pretrained{.dtype = parse_dtype(options.dtype), .variant = options.variant, .cache = options.cache.options()};
+ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_recipe(options)) {
+  PretrainedOptions pretrained{.dtype = parse_dtype(options_.dtype), .variant = options.variant, .cache = options.cache.options()};
   options.files.apply(pretrained);
   loaded_ = load_pipeline(options.model, pretrained, true);
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));

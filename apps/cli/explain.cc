@@ -9,6 +9,7 @@
 #include "component_target.h"
 #include "output.h"
 #include "plan_text.h"
+#include "recipes.h"
 
 namespace vivace::cli {
 namespace {
@@ -202,6 +203,22 @@ std::string totals_text(const ComponentTarget& target, const Plan& plan, const T
   return text;
 }
 
+// What --recipe stands for, an option a line.
+std::string recipe_text(const std::string& name) {
+  if (name.empty()) return "";
+  const RunRecipe& recipe = find_recipe(name);
+  Table table({"option", "in the recipe"});
+  for (const RecipePart& part : recipe.parts) table.add({std::string(part.option), std::string(part.stands_for)});
+  return cat("recipe ", recipe.name, ": ", recipe.what, '\n', table.text(2));
+}
+
+nlohmann::json recipe_json(const std::string& name) {
+  nlohmann::json list = nlohmann::json::array();
+  if (!name.empty())
+    for (const RecipePart& part : find_recipe(name).parts) list.push_back({{"option", part.option}, {"stands_for", part.stands_for}});
+  return list;
+}
+
 int run(const Options& o, const Common& common) {
   if (o.passes) return list_passes(common);
   const ComponentTarget target(o);
@@ -212,13 +229,15 @@ int run(const Options& o, const Common& common) {
   const Plan plan = target.plan();
   const Totals totals = count(plan);
   if (common.json) {
-    print_json(to_json(target, plan, totals));
+    nlohmann::json json = to_json(target, plan, totals);
+    if (!o.recipe.empty()) json["recipe"] = recipe_json(o.recipe);
+    print_json(json);
     return 0;
   }
   if (!common.quiet)
     print(program_text(plan, plan.prepare, "prepare: once for a set of weights") + program_text(plan, plan.setup, "setup: once a prompt") +
           program_text(plan, plan.step, "step: every call"));
-  print(totals_text(target, plan, totals));
+  print(totals_text(target, plan, totals) + recipe_text(o.recipe));
   return 0;
 }
 

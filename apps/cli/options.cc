@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "pipelines/loaded.h"
 #include "progress.h"
+#include "recipes.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -184,6 +185,14 @@ void CompileFlags::compile_blocks(Model& denoiser, const std::string& name) cons
   if (own.mode != CompileMode::off) denoiser.compile_repeated_blocks(own);
 }
 
+Option& add_recipe(Arguments& app, std::string& recipe) {
+  app.group(Group::speed);
+  Option& option = app.add_option("--recipe", recipe, "Dtype, compilation and quantisation that belong together: flux-fast; explain lists its parts");
+  for (const Option* other : app.options())
+    if (is_part_of_recipe(other->name())) option.excludes(*other);
+  return option;
+}
+
 void CacheFlags::add(Arguments& app) {
   app.group(Group::memory);
   app.add_flag("--no-cache", off, "Read and keep nothing on disk between runs");
@@ -279,6 +288,7 @@ void PictureOptions::add(Arguments& app) {
   compile.add(app);
   for (const Option* option : app.options() | std::views::drop(before))
     if (option->name() != "--autotune-seconds") by_profile.excludes(*option);
+  add_recipe(app, recipe).excludes(by_profile);
 }
 
 CallOptions PictureOptions::call() const {
@@ -315,7 +325,14 @@ CallOptions PictureOptions::call() const {
   return call;
 }
 
+PictureOptions PictureOptions::without_recipe() const {
+  PictureOptions own = *this;
+  if (!recipe.empty()) apply_recipe(std::exchange(own.recipe, ""), own.compile, own.dtype);
+  return own;
+}
+
 DiffusionPipeline PictureOptions::load() const {
+  if (!recipe.empty()) return without_recipe().load();
   PretrainedOptions options{.dtype = parse_dtype(dtype), .variant = variant, .compile = compile.options(), .compile_components = compile.named()};
   if (!profile.empty()) {
     options = load_profile(profile);

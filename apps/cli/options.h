@@ -41,6 +41,9 @@ struct CompileFlags {
   void compile_blocks(Model& denoiser, const std::string& name) const;
 };
 
+// --recipe, when all that it stands for has been added.
+Option& add_recipe(Arguments& app, std::string& recipe);
+
 // Where the cache lies, if anywhere.
 struct CacheFlags {
   bool off = false;
@@ -65,7 +68,7 @@ DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& 
 
 // Everything that makes a picture but the prompt, the seed and the file.
 struct PictureOptions {
-  std::string model, dtype = "fp32", variant, scheduler, profile, device = "cpu", offload = "auto", max_memory;
+  std::string model, dtype = "fp32", variant, scheduler, profile, recipe, device = "cpu", offload = "auto", max_memory;
   ModelFlags files;
   CompileFlags compile;
   CacheFlags cache;  // add() leaves its options out: what measures keeps nothing
@@ -85,6 +88,8 @@ struct PictureOptions {
   bool no_auto_resize = false, vae_tiling = false;
 
   void add(Arguments& app);
+  // With the parts of the recipe in its place.
+  PictureOptions without_recipe() const;
   // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".
   CallOptions call() const;
   // The pipeline, with the scheduler and the quantisation that were asked for; as the profile says where one is named.

@@ -25,7 +25,7 @@ std::vector<std::string> acceleration_options() {
   Arguments arguments("");
   CompileFlags flags;
   flags.add(arguments);
-  std::vector<std::string> names{"--dtype", "--profile"};
+  std::vector<std::string> names{"--dtype", "--profile", "--recipe"};
   for (const Option* option : arguments.options())
     if (option->name() != "--help") names.push_back(option->name());
   return names;
