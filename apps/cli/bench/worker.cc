@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "output.h"
+#include "pipelines/loaded.h"
 
 namespace vivace::cli {
 namespace {
@@ -43,7 +44,7 @@ int bench_worker(const PictureOptions& options, const std::vector<std::string>& 
               {"height", warm.images[0].height()},
               {"width", warm.images[0].width()},
               {"scheduler", pipe.scheduler().class_name()},
-              {"guidance_scale", call.guidance_scale.value_or(pipe.class_name() == "StableDiffusionXLPipeline" ? 5.0 : 7.5)}});
+              {"guidance_scale", pipe.loaded().recipe->resolve(prompts[0], call).guidance_scale}});
   if (send)
     for (size_t i = 0; i < prompts.size(); ++i) send_picture(pipe, call, prompts[i], seed + i);
   return 0;

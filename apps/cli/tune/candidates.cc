@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <map>
 
-#include "components/models.h"
+#include "base/log.h"
+#include "components/component.h"
 #include "components/quantization.h"
+#include "pipelines/loaded.h"
 #include "plan_text.h"
 
 namespace vivace::cli {
@@ -42,12 +44,25 @@ void collect_winograd(Groups& groups, const Plan& plan, double calls) {
 
 double bytes_of(const ModelWeight& weight) { return static_cast<double>(numel(weight.shape)) * static_cast<double>(dtype_size(weight.dtype)); }
 
-// The linear layers of a transformer block by what they belong to: attn1, attn2 or ff.
-void collect_int8(Groups& groups, const UNetComponent& unet, const Graph& graph) {
-  for (const auto& [layer, kind] : choose_layers(graph, unet.options(), Quantization::int8_dynamic, quantize_all))
-    for (const char* part : {"attn1", "attn2", "ff"})
-      if (layer.find(std::string(".") + part + ".") != std::string::npos)
-        add(groups, "int8 " + block(layer) + " " + part, layer, bytes_of(*unet.weights().find(layer + ".weight")));
+// What a linear layer is switched together with: the part of a transformer block that it belongs to, of all blocks of one stage of a UNet, or of one
+// list of a transformer: "int8 down_blocks.1 attn1", "int8 single_transformer_blocks attn". Nothing outside of such blocks, nor where it makes the
+// modulation of a norm, which runs once a prompt.
+std::string group_of(const std::string& layer) {
+  static const std::string kList = "transformer_blocks.";
+  const size_t at = layer.rfind(kList);
+  if (at == std::string::npos) return "";
+  const size_t begin = layer.rfind('.', at) == std::string::npos ? 0 : layer.rfind('.', at) + 1, number = at + kList.size();
+  const size_t part = layer.find('.', number) + 1;
+  const std::string name = layer.substr(part, layer.find('.', part) - part);
+  if (name.starts_with("norm")) return "";
+  const std::string where = begin == 0 ? layer.substr(0, number - 1) : block(layer);
+  return cat("int8 ", where, ' ', name);
+}
+
+void collect_int8(Groups& groups, const Component& denoiser, const Graph& graph) {
+  for (const auto& [layer, kind] : choose_layers(graph, denoiser.options(), Quantization::int8_dynamic, quantize_all))
+    if (const std::string group = group_of(layer); !group.empty())
+      add(groups, group, layer, bytes_of(*denoiser.weights().find(layer + ".weight")));
 }
 
 void append(std::vector<Candidate>& candidates, const Groups& groups, std::vector<std::string> Candidate::*layers) {
@@ -61,28 +76,31 @@ void append(std::vector<Candidate>& candidates, const Groups& groups, std::vecto
 
 }  // namespace
 
-std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size) {
+std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, const CallOptions& call) {
   constexpr double kSteps = 30;  // a decode weighs as much as one of them
-  auto& unet = static_cast<UNetComponent&>(pipe.unet().component());
-  auto& vae = static_cast<VAEComponent&>(pipe.vae().component());
   // Nothing here times single kernels: candidates are told apart by what they do, and whole pictures are timed.
-  const CompileOptions everything{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
-  unet.compile(everything);
-  vae.compile(everything);
-  const int64_t height = size.first / pipe.vae().scale(), width = size.second / pipe.vae().scale();
-  const GraphRequest wanted = unet.request({.batch = 2, .height = height, .width = width});
+  CompileOptions everything{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
+  pipe.compile(everything);
+  const Recipe& recipe = *pipe.loaded().recipe;
+  const std::vector<SessionNeed> needs = recipe.sessions_for(recipe.resolve("", call));
   Request request;
   Groups winograd, int8;
-  collect_winograd(winograd, unet.plan(wanted, request), kSteps);
-  collect_winograd(winograd, vae.plan(vae.decode_request(1, height, width, vae.decode_dtype()), request), 1);
-  collect_int8(int8, unet, unet.graph(wanted));
+  for (const SessionNeed& need : needs) {
+    if (need.stage == Stage::encode) continue;
+    const Component& component = pipe.model(std::string(need.part)).component();
+    const bool repeats = need.stage == Stage::denoise;
+    collect_winograd(winograd, component.plan(need.request, request), repeats ? kSteps : 1);
+    if (repeats) collect_int8(int8, component, component.graph(need.request));
+  }
 
   std::vector<Candidate> candidates;
   append(candidates, winograd, &Candidate::winograd);
-  CompileOptions more = everything;
-  more.error_budget = kInt16Error;
-  unet.compile(more);
-  if (multiplies_int16(unet.plan(wanted, request))) candidates.push_back({.name = "int16", .error_budget = kInt16Error});
+  everything.error_budget = kInt16Error;
+  pipe.compile(everything);
+  const auto takes_int16 = [&](const SessionNeed& need) {
+    return need.stage == Stage::denoise && multiplies_int16(pipe.model(std::string(need.part)).component().plan(need.request, request));
+  };
+  if (std::ranges::any_of(needs, takes_int16)) candidates.push_back({.name = "int16", .error_budget = kInt16Error});
   append(candidates, int8, &Candidate::int8);
   candidates.push_back({.name = "sdpa efficient", .knob = "sdpa", .sdpa = SDPBackend::efficient});
   candidates.push_back({.name = "sdpa math", .knob = "sdpa", .sdpa = SDPBackend::math});

@@ -18,8 +18,8 @@ struct Candidate {
   double error_budget = 0;  // of every layer that is no Winograd candidate of another name
 };
 
-// For guided pictures of this size, in the order in which they are measured: within a kind, what has most arithmetic comes first.
-std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, Size size);
+// For such a call, in the order in which they are measured: within a kind, what has most arithmetic comes first.
+std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, const CallOptions& call);
 
 // `dtype` compiled, with those of `all` that are `chosen` switched on.
 PretrainedOptions setting_of(DType dtype, std::span<const Candidate> all, std::span<const Candidate> chosen);

@@ -20,14 +20,8 @@ DiffusionPipeline& Trial::pipeline(const PretrainedOptions& setting) {
     pipe_ = std::make_unique<DiffusionPipeline>(options_.load(options));
     dtype_ = setting.dtype;
   }
-  pipe_->unet().compile(setting.compile);
-  pipe_->vae().compile(setting.compile);
+  pipe_->compile(setting.compile);
   return *pipe_;
-}
-
-Size Trial::size() const {
-  const Size own = pipe_->default_size();
-  return {options_.height.value_or(own.first), options_.width.value_or(own.second)};
 }
 
 std::vector<Image> Trial::draw(const PretrainedOptions& setting, size_t count) {

@@ -19,8 +19,7 @@ class Trial {
   Measured measure(const PretrainedOptions& base, const PretrainedOptions& setting);
   // The pipeline, loaded with this dtype.
   DiffusionPipeline& pipeline(const PretrainedOptions& setting);
-  // Of the pictures. A pipeline must have been loaded.
-  Size size() const;
+  const CallOptions& call() const { return call_; }
 
  private:
   // Of the first `count` prompts.

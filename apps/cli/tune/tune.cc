@@ -60,11 +60,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   const auto begin = std::chrono::steady_clock::now();
   const TunerWorld world{
       .measure = [&](const PretrainedOptions& base, const PretrainedOptions& setting) { return trial.measure(base, setting); },
-      .candidates =
-          [&](const PretrainedOptions& base) {
-            DiffusionPipeline& pipe = trial.pipeline(base);
-            return find_candidates(pipe, trial.size());
-          },
+      .candidates = [&](const PretrainedOptions& base) { return find_candidates(trial.pipeline(base), trial.call()); },
       .time_is_up = [&] { return o.budget > 0 && seconds_since(begin) > o.budget; },
       .say =
           [&](const std::string& line) {

@@ -1,0 +1,106 @@
+// The program's switches on FLUX: they name its components, and do what they do for others.
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+
+namespace vivace {
+namespace {
+
+const std::string kFlux = VIVACE_SOURCE_DIR "/assets/emoji-flux";
+
+// Small pictures of it.
+std::vector<std::string> flux(std::vector<std::string> first, const std::vector<std::string>& more = {}) {
+  first.insert(first.end(), {"--model", kFlux, "--height", "64", "--width", "64"});
+  first.insert(first.end(), more.begin(), more.end());
+  return first;
+}
+
+std::vector<std::string> generate(const std::string& picture, std::vector<std::string> more = {}) {
+  more.insert(more.end(), {"--num-inference-steps", "1", "--max-sequence-length", "16", "--seed", "1", "-o", picture});
+  return flux({"generate", "a red apple"}, more);
+}
+
+nlohmann::json explain(std::vector<std::string> more) {
+  more.emplace_back("--json");
+  const Finished done = vivace(flux({"explain", "--autotune-seconds", "0"}, more));
+  EXPECT_EQ(done.code, 0) << done.err;
+  return nlohmann::json::parse(done.out, nullptr, false);
+}
+
+TEST(FluxSwitches, RegionalIsOfTheTransformersBlocks) {
+  const auto plan = explain({"--compile", "default", "--regional"});
+  ASSERT_EQ(plan["regions"].size(), 2u) << plan["regions"];
+  EXPECT_EQ(plan["regions"][0]["occurrences"], 2);
+  EXPECT_EQ(plan["regions"][1]["occurrences"], 5);
+  const TempFolder folder;
+  EXPECT_EQ(vivace(generate(folder / "x.npy", {"-q", "--compile", "default:transformer", "--regional"})).code, 0);
+}
+
+TEST(FluxSwitches, TheRecipeIsItsParts) {
+  const auto plan = explain({"--recipe", "flux-fast"});
+  EXPECT_EQ(plan["mode"], "max-autotune");
+  EXPECT_GE(plan["recipe"].size(), 8u);
+  std::vector<std::string> parts;
+  for (const auto& part : plan["recipe"]) {
+    const std::string option = part["option"];
+    const size_t space = option.find(' ');
+    parts.push_back(option.substr(0, space));
+    if (space != std::string::npos) parts.push_back(option.substr(space + 1));
+  }
+  EXPECT_EQ(explain(parts)["step"], plan["step"]) << "given one by one";
+  int int8 = 0, modulations = 0;
+  for (const char* program : {"setup", "step"})
+    for (const auto& step : plan[program]) {
+      if (step["attributes"].get<std::string>().find("int8_dynamic") == std::string::npos) continue;
+      ++int8;
+      modulations += step["scope"].get<std::string>().find("norm") != std::string::npos;
+    }
+  EXPECT_GT(int8, 20);
+  EXPECT_EQ(modulations, 0);
+  const std::string text = vivace(flux({"explain", "--recipe", "flux-fast", "-q"})).out;
+  EXPECT_NE(text.find("recipe flux-fast: "), std::string::npos) << text;
+  EXPECT_NE(text.find("--fuse-qkv"), std::string::npos) << text;
+}
+
+TEST(FluxSwitches, ARecipeExcludesWhatItSays) {
+  expect_refused(vivace(flux({"generate", "x", "--recipe", "flux-slow"})), 2, {"flux-slow", "flux-fast"});
+  expect_refused(vivace(flux({"generate", "x", "--recipe", "flux-fast", "--dtype", "fp32"})), 2, {"--recipe", "--dtype"});
+}
+
+TEST(FluxSwitches, OffloadAndWhatDoesNotFit) {
+  const TempFolder folder;
+  const Finished offloaded = vivace(generate(folder / "x.npy", {"--json", "--offload", "model", "--no-cache"}));
+  ASSERT_EQ(offloaded.code, 0) << offloaded.err;
+  EXPECT_GE(nlohmann::json::parse(offloaded.out, nullptr, false)["counters"]["parts_given_back"], 4);
+  const Finished kept = vivace(generate(folder / "y.npy", {"-v", "--offload", "none"}));
+  ASSERT_EQ(kept.code, 0) << kept.err;
+  EXPECT_NE(kept.err.find("memory: encoding "), std::string::npos) << kept.err;
+  EXPECT_EQ(read_text(folder / "x.npy"), read_text(folder / "y.npy"));
+  expect_no_picture(kFlux, 1, {"of memory at a time", "and there are 10.0 MB: "},
+                    {"--height", "64", "--width", "64", "--max-sequence-length", "16", "--max-memory", "10M"});
+  expect_no_picture(kFlux, 2, {"--max-memory", "\"much\""}, {"--max-memory", "much"});
+  expect_no_picture(kFlux, 2, {"offload", "\"disk\"", "auto, model or none"}, {"--offload", "disk"});
+}
+
+TEST(FluxSwitches, BenchAndTuneKnowItsParts) {
+  const TempFolder folder;
+  const std::vector<std::string> small{"--num-inference-steps", "1", "--max-sequence-length", "16", "--threads", "1"};
+  std::vector<std::string> more = small;
+  more.insert(more.end(), {"--runs", "1", "--json", folder / "report.json"});
+  const Finished bench = vivace(flux({"bench", "-q"}, more));
+  ASSERT_EQ(bench.code, 0) << bench.err;
+  EXPECT_EQ(nlohmann::json::parse(read_text(folder / "report.json"), nullptr, false)["settings"]["guidance_scale"], 3.5);
+
+  more = small;
+  more.insert(more.end(), {"--max-drift", "PSNR>=20", "-o", folder / "profile.json"});
+  const Finished tune = vivace(flux({"tune"}, more));
+  ASSERT_EQ(tune.code, 0) << tune.err;
+  const auto measured = nlohmann::json::parse(read_text(folder / "profile.json"), nullptr, false)["tuning"]["measured"];
+  std::string names;
+  for (const auto& [name, result] : measured.items()) names += name + '\n';
+  EXPECT_NE(names.find("int8 single_transformer_blocks attn in "), std::string::npos) << names;
+  EXPECT_NE(names.find("int8 transformer_blocks ff_context in "), std::string::npos) << names;
+}
+
+}  // namespace
+}  // namespace vivace
