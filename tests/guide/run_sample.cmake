@@ -1,7 +1,28 @@
-# Runs PROGRAM in the folder WORK, where MODEL has the name the samples use, and expects the picture they save.
+# Runs PROGRAM in the folder WORK, where the models have the names that the samples use, and expects the picture they save.
+set(assets ${SOURCE}/assets)
 file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK})
-file(CREATE_LINK ${MODEL} ${WORK}/stable-diffusion-xl-base-1.0 SYMBOLIC)
+file(CREATE_LINK ${assets}/emoji-xl ${WORK}/stable-diffusion-xl-base-1.0 SYMBOLIC)
+file(CREATE_LINK ${assets}/emoji-flux ${WORK}/FLUX.1-schnell SYMBOLIC)
+
+if(PROGRAM MATCHES kontext)  # the same parts under another name
+  set(kontext ${WORK}/FLUX.1-Kontext-dev)
+  file(MAKE_DIRECTORY ${kontext})
+  foreach(part scheduler text_encoder text_encoder_2 tokenizer tokenizer_2 transformer vae)
+    file(CREATE_LINK ${assets}/emoji-flux/${part} ${kontext}/${part} SYMBOLIC)
+  endforeach()
+  file(READ ${assets}/emoji-flux/model_index.json index)
+  string(REPLACE FluxPipeline FluxKontextPipeline index "${index}")
+  file(WRITE ${kontext}/model_index.json "${index}")
+  file(COPY_FILE ${SOURCE}/tests/transformer_pipelines/data/square.png ${WORK}/cat.png)
+endif()
+if(PROGRAM MATCHES aura_flow)
+  set(configs ${WORK}/configs)
+  file(COPY ${SOURCE}/tests/guide/data/aura_flow/ DESTINATION ${configs})
+  file(COPY ${SOURCE}/tests/tokenizers/data/llama/ DESTINATION ${configs}/tokenizer)
+  execute_process(COMMAND ${VIVACE} make-random ${configs} ${WORK}/AuraFlow --quiet COMMAND_ERROR_IS_FATAL ANY)
+endif()
+
 execute_process(COMMAND ${PROGRAM} WORKING_DIRECTORY ${WORK} RESULT_VARIABLE code ERROR_VARIABLE message)
 if(NOT code EQUAL 0)
   message(FATAL_ERROR "${PROGRAM}: ${code}\n${message}")
