@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Times Vivace's SDXL UNet step and VAE decode against PyTorch and others, on one machine in one run.
+"""Times Vivace's SDXL UNet step, VAE decode and a slice of FLUX against PyTorch and others, on one machine in one run.
 
-    python bench/compare_torch.py unet --dtype bf16 --height 512 --width 512 --peers eager compile openvino --vivace build/apps/vivace
+    python bench/compare_torch.py unet --dtype bf16 --height 512 --width 512 --peers eager compile openvino --vivace build/vivace
+    python bench/compare_torch.py flux-slice --peers eager compile int8 --vivace build/vivace \\
+        --vivace-options "bf16=--compile max-autotune" --vivace-options "int8=--compile max-autotune --quantize int8-dynamic --quantize-filter all"
 
-The models have SDXL's full size and random weights, made in the storage dtype at once (never in fp32 first). Every contestant lives in a
+The models have SDXL's full size (flux-slice: 2 double and 4 single blocks of FLUX.1 at full width, 512 text tokens) and random weights, made in the storage dtype at once (never in fp32 first). Every contestant lives in a
 process of its own; the rounds go through all contestants in turn, starting one further each round, so that a slow minute of the machine hits
 all of them. A contestant that is not at work is stopped (SIGSTOP), so that its threads can't spin. Where all models together would not fit
 into memory, or with --restart, a contestant is started anew for each of its turns.
@@ -14,6 +16,7 @@ int8 linear layers, compiled), openvino, openvino-int8 (weights in int8 by NNCF;
 Vivace, by either option:
   --vivace PROGRAM      runs `PROGRAM bench-component COMPONENT --dtype .. --height .. --width .. --batch .. --threads .. --runs N --json`
                         each turn and reads the last line of its output: {"seconds": [..]}, the N runs after a warm-up of its own
+  --vivace-options "[NAME=]OPTIONS"  more options for that; may be given several times, a contestant each
   --vivace-worker CMD   starts CMD once, in the protocol of the workers here: it prints {"ready": seconds} when warm, then answers each line
                         "run" with {"seconds": s}, and ends at the end of its input. May be given several times, as NAME=CMD, to compare
                         settings of Vivace with one another
@@ -27,10 +30,12 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -63,10 +68,27 @@ VAE = {
     "sample_size": 1024,
     "scaling_factor": 0.13025,
 }
+# 1.25 billion parameters.
+FLUX_SLICE = {
+    "_class_name": "FluxTransformer2DModel",
+    "attention_head_dim": 128,
+    "axes_dims_rope": [16, 56, 56],
+    "guidance_embeds": False,
+    "in_channels": 64,
+    "joint_attention_dim": 4096,
+    "num_attention_heads": 24,
+    "num_layers": 2,
+    "num_single_layers": 4,
+    "patch_size": 1,
+    "pooled_projection_dim": 768,
+}
+FLUX_TOKENS = 512  # of the text
 # For trying the script itself.
+TINY_FLUX = {**FLUX_SLICE, "num_attention_heads": 2}
 TINY_UNET = {**UNET, "block_out_channels": [32, 64, 64], "attention_head_dim": [1, 2, 2], "transformer_layers_per_block": [1, 1, 1]}
 TINY_VAE = {**VAE, "block_out_channels": [32, 32, 64, 64]}
-PARAMETERS = {"unet": 2.57e9, "vae-decode": 0.084e9}
+PARAMETERS = {"unet": 2.57e9, "vae-decode": 0.084e9, "flux-slice": 1.25e9}
+ROOT = Path(__file__).resolve().parents[1]
 TORCH_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
@@ -95,7 +117,7 @@ def random_weights(module, dtype):
 def build(args):
     """The model as a module of plain tensors, and its inputs."""
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import AutoencoderKL, FluxTransformer2DModel, UNet2DConditionModel
 
     dtype = getattr(torch, TORCH_DTYPES[args.dtype])
     height, width = args.height // 8, args.width // 8
@@ -109,6 +131,14 @@ def build(args):
             added = {"text_embeds": text_embeds, "time_ids": time_ids}
             return self.unet(sample, timestep, text, added_cond_kwargs=added, return_dict=False)[0]
 
+    class Flux(torch.nn.Module):
+        def __init__(self, transformer):
+            super().__init__()
+            self.transformer = transformer
+
+        def forward(self, latents, timestep, text, pooled, img_ids, txt_ids):
+            return self.transformer(latents, text, pooled, timestep, img_ids, txt_ids, return_dict=False)[0]
+
     class Decode(torch.nn.Module):
         def __init__(self, vae):
             super().__init__()
@@ -121,8 +151,18 @@ def build(args):
     with torch.device("meta"):
         if args.component == "unet":
             model = Unet(UNet2DConditionModel.from_config(TINY_UNET if args.tiny else UNET))
+        elif args.component == "flux-slice":
+            model = Flux(FluxTransformer2DModel.from_config(TINY_FLUX if args.tiny else FLUX_SLICE))
         else:
             model = Decode(AutoencoderKL.from_config(TINY_VAE if args.tiny else VAE))
+    if args.component == "flux-slice":
+        rows, columns = height // 2, width // 2
+        img_ids = torch.zeros(rows, columns, 3)
+        img_ids[..., 1] += torch.arange(rows)[:, None]
+        img_ids[..., 2] += torch.arange(columns)
+        noise = [torch.randn(args.batch, *shape).to(dtype) for shape in ((rows * columns, 64), (FLUX_TOKENS, 4096), (768,))]
+        ids = (img_ids.view(-1, 3).to(dtype), torch.zeros(FLUX_TOKENS, 3).to(dtype))
+        return random_weights(model, dtype), (noise[0], torch.full((args.batch,), 0.5).to(dtype), noise[1], noise[2], *ids)
     latents = torch.randn(args.batch, 4, height, width).to(dtype)
     if args.component == "vae-decode":
         return random_weights(model, dtype), (latents,)
@@ -162,8 +202,10 @@ def prepare(args):
     elif args.worker.startswith("openvino"):
         import openvino
 
-        # Converting runs the model once, which is slow in bf16 where the processor has no bf16 products: it does so on small latents.
-        converted = openvino.convert_model(model, example_input=(inputs[0][:, :, :4, :4].contiguous(), *inputs[1:]))
+        # Converting runs the model once, which is slow in bf16 where the processor has no bf16 products: it does so on small latents (FLUX's come with
+        # a position each).
+        example = inputs if args.component == "flux-slice" else (inputs[0][:, :, :4, :4].contiguous(), *inputs[1:])
+        converted = openvino.convert_model(model, example_input=example)
         converted.reshape({i: openvino.PartialShape(list(tensor.shape)) for i, tensor in enumerate(inputs)})
         precision = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[args.dtype]
         settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
@@ -293,11 +335,35 @@ def machine() -> str:
     return f"{platform.node()}: {fields.get('model name', platform.machine())}, {os.cpu_count()} CPUs, {memory:.0f} GiB; {' '.join(flags)}"
 
 
-def contestants(args) -> list:
+def make_flux_slice(args, folder: Path) -> Path:
+    """A checkpoint of which the transformer alone has weights: all that bench-component reads."""
+    configs, out = folder / "configs", folder / "flux-slice"
+    (configs / "transformer").mkdir(parents=True)
+    (configs / "transformer" / "config.json").write_text(json.dumps(FLUX_SLICE))
+    shutil.copy(ROOT / "assets" / "configs" / "flux-schnell" / "model_index.json", configs)
+    subprocess.run([*shlex.split(args.vivace), "make-random", configs, out, "--dtype", args.dtype, "--quiet"], check=True)
+    ignored = shutil.ignore_patterns("transformer", "tokenizer*")
+    shutil.copytree(ROOT / "assets" / "configs" / "flux-schnell", out, dirs_exist_ok=True, ignore=ignored)
+    return out
+
+
+def vivace_contestants(args, options: list[str], environment: dict, folder: Path) -> list:
+    component, more = args.component.replace("-", "."), []
+    if args.component == "flux-slice":
+        component, more = "transformer", ["--model", str(make_flux_slice(args, folder))]
+    command = [*shlex.split(args.vivace), "bench-component", component, *more, *options]
+    entries = []
+    for given in args.vivace_options or [""]:
+        name, words = re.fullmatch(r"(?:([\w+-]+)=)?(.*)", given, re.DOTALL).groups()
+        entries.append(OneShot(f"vivace {name}" if name else "vivace", [*command, *shlex.split(words)], environment))
+    return entries
+
+
+def contestants(args, folder: Path) -> list:
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "PYTHONWARNINGS": "ignore"}
     options = ["--dtype", args.dtype, "--height", str(args.height), "--width", str(args.width)]
     options += ["--batch", str(args.batch), "--threads", str(args.threads)]
-    count = len(args.peers) + len(args.vivace_worker) + bool(args.vivace)
+    count = len(args.peers) + len(args.vivace_worker) + (max(1, len(args.vivace_options)) if args.vivace else 0)
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     # A frozen or converted model holds packed copies beside the originals for a while: reckon with twice the weights.
     restart = args.restart or (not args.tiny and count * 2 * PARAMETERS[args.component] * BYTES[args.dtype] > 0.8 * available)
@@ -306,7 +372,7 @@ def contestants(args) -> list:
     python = [sys.executable, os.path.abspath(__file__), args.component, *options, *(["--tiny"] if args.tiny else [])]
     entries = [Worker(peer, python + ["--worker", peer], restart, environment) for peer in args.peers]
     if args.vivace:
-        entries.append(OneShot("vivace", [*shlex.split(args.vivace), "bench-component", args.component, *options], environment))
+        entries += vivace_contestants(args, options, environment, folder)
     for i, given in enumerate(args.vivace_worker):
         name, command = re.fullmatch(r"(?:([\w+-]+)=)?(.*)", given, re.DOTALL).groups()
         entries.append(Worker(name or (f"vivace {i + 1}" if i else "vivace"), shlex.split(command), restart, environment))
@@ -343,7 +409,7 @@ def report(args, entries: list, times: dict[str, list[list[float]]]) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("component", choices=["unet", "vae-decode"])
+    parser.add_argument("component", choices=["unet", "vae-decode", "flux-slice"])
     parser.add_argument("--dtype", choices=list(TORCH_DTYPES), default="bf16")
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--width", type=int, default=512)
@@ -353,6 +419,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1, help="timed runs in each turn")
     parser.add_argument("--peers", nargs="*", choices=["eager", "channels_last", "compile", "int8", "openvino", "openvino-int8"], default=["eager"])
     parser.add_argument("--vivace", metavar="PROGRAM")
+    parser.add_argument("--vivace-options", metavar="[NAME=]OPTIONS", action="append", default=[])
     parser.add_argument("--vivace-worker", metavar="[NAME=]CMD", action="append", default=[])
     parser.add_argument("--restart", action="store_true", help="start each contestant anew for each turn")
     parser.add_argument("--json", metavar="FILE", help="also write every figure to FILE")
@@ -363,7 +430,8 @@ def main() -> int:
         worker(args)
         return 0
 
-    entries = contestants(args)
+    scratch = tempfile.TemporaryDirectory(prefix="vivace-compare-")
+    entries = contestants(args, Path(scratch.name))
     if not entries:
         parser.error("no contestants: name some --peers, --vivace or --vivace-worker")
     print(machine())
@@ -385,6 +453,7 @@ def main() -> int:
     finally:
         for entry in entries:
             entry.stop()
+        scratch.cleanup()
     figures = report(args, entries, times)
     if args.json:
         Path(args.json).write_text(json.dumps(figures, indent=2) + "\n")
