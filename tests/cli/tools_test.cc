@@ -57,6 +57,32 @@ TEST(Info, FullSizeConfigsWithoutWeights) {
   EXPECT_EQ(info["components"]["vae"]["parameters"], 83653863);
 }
 
+// What a call takes is known without weights.
+TEST(Info, FullSizeFluxFitsIntoMemoryInEightBits) {
+  const std::vector<std::string> call{"info",
+                                      VIVACE_SOURCE_DIR "/assets/configs/flux-schnell",
+                                      "--dtype",
+                                      "bf16",
+                                      "--height",
+                                      "512",
+                                      "--width",
+                                      "512",
+                                      "--batch",
+                                      "1",
+                                      "--quantize",
+                                      "int8-dynamic",
+                                      "--quantize-filter",
+                                      "all"};
+  const auto info = json_of(call);
+  EXPECT_EQ(info["components"]["transformer"]["parameters"], 11891178560);  // as Diffusers counts them
+  EXPECT_EQ(info["components"]["text_encoder_2"]["parameters"], 4762310656);
+  const auto peak = info["bytes"]["peak"].get<int64_t>(), kept = info["bytes"]["peak_with_everything_kept"].get<int64_t>();
+  EXPECT_GT(peak, 11'891'178'560) << "the transformer, a byte a parameter";
+  EXPECT_LT(peak, 15'500'000'000);
+  EXPECT_GT(kept, peak + 4'700'000'000) << "T5 beside it";
+  EXPECT_NE(vivace(call).out.find("A call takes for encoding "), std::string::npos);
+}
+
 TEST(Tokenize, IdsAndTokens) {
   const auto one = json_of({"tokenize", "a red apple"}), two = json_of({"tokenize", "a red apple", "--tokenizer", "2", "--padded"});
   EXPECT_EQ(one["length"], 5);
