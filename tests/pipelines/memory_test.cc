@@ -1,11 +1,17 @@
 // What a call takes of memory: as planned before anything is loaded, against what is held; what is given back where there is less.
 #include <gtest/gtest.h>
 
+#include <cstring>
+
+#include "../temp_folder.h"
 #include "pipelines/memory_plan.h"
-#include "startup.h"
+#include "runtime/request.h"
+#include "vivace/vivace.h"
 
 namespace vivace {
 namespace {
+
+namespace fs = std::filesystem;
 
 const fs::path kFlux = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-flux";
 
@@ -13,6 +19,11 @@ CallOptions small() {
   CallOptions call{.height = 64, .width = 128, .num_inference_steps = 2, .seed = 7};
   call.max_sequence_length = 32;
   return call;
+}
+
+void expect_equal(const Tensor& a, const Tensor& b) {
+  ASSERT_EQ(a.shape(), b.shape());
+  EXPECT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0);
 }
 
 DiffusionPipeline open(PretrainedOptions options = {}) { return DiffusionPipeline::from_pretrained(kFlux, options); }
@@ -94,7 +105,7 @@ TEST(Offload, TextEncodersMakeRoomForTheTransformer) {
 
 TEST(Offload, EnableModelCpuOffloadKeepsNothing) {
   const TempFolder folder;
-  DiffusionPipeline pipe = open(cached(folder));
+  DiffusionPipeline pipe = open({.cache = {.folder = folder.path(), .max_bytes = 1'000'000'000}});
   pipe.enable_model_cpu_offload();
   const Tensor first = pipe("a red apple", small()).latents;
   EXPECT_EQ(held(pipe), 0u);

@@ -61,8 +61,7 @@ std::string group_of(const std::string& layer) {
 
 void collect_int8(Groups& groups, const Component& denoiser, const Graph& graph) {
   for (const auto& [layer, kind] : choose_layers(graph, denoiser.options(), Quantization::int8_dynamic, quantize_all))
-    if (const std::string group = group_of(layer); !group.empty())
-      add(groups, group, layer, bytes_of(*denoiser.weights().find(layer + ".weight")));
+    if (const std::string group = group_of(layer); !group.empty()) add(groups, group, layer, bytes_of(*denoiser.weights().find(layer + ".weight")));
 }
 
 void append(std::vector<Candidate>& candidates, const Groups& groups, std::vector<std::string> Candidate::*layers) {
