@@ -46,12 +46,14 @@ class DPMSolverSDE final : public SigmaBase {
   void plant(const Shape& shape, std::span<Generator* const> generators);
 
   std::optional<uint64_t> seed_;
-  std::vector<BrownianTree> trees_;  // one, or one an image
+  std::vector<BrownianTree> trees_;  // of this run: one, or one an image
+  Shape shape_;                      // of the samples they are for; empty before the first
 };
 
 void DPMSolverSDE::place_timesteps(const SchedulerTimesteps&, int steps) {
   const Levels at = levels({}, steps);
   const std::vector<float> logs = log_sigmas(noise_.sigmas);
+  shape_.clear();
   for (size_t k = 0; k < at.sigmas.size(); ++k) {
     if (k > 0) {
       const double from = -std::log(at.sigmas[k - 1]), to = -std::log(at.sigmas[k]);
@@ -109,7 +111,10 @@ void DPMSolverSDE::plant(const Shape& shape, std::span<Generator* const> generat
 }
 
 Tensor DPMSolverSDE::noise(int i, const Shape& shape, std::span<Generator* const> generators) {
-  if (i == begin_) plant(shape, generators);
+  if (i == begin_ || shape != shape_) {
+    plant(shape, generators);
+    shape_ = shape;
+  }
   const Step step = step_at(i);
   // Through the logarithm and back, as the reference asks for them.
   const float from = exp_float(log_float(step.from));
