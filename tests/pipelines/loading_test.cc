@@ -127,10 +127,10 @@ TEST(Loading, PartsThatDoNotFitAreRefusedByName) {
 
 TEST(Loading, ASchedulerThatIsNotSupportedCanBeReplaced) {
   const TempFolder folder;
-  const nlohmann::json overrides{{"model_index.json", {{"scheduler", {"diffusers", "DEISMultistepScheduler"}}}}};
+  const nlohmann::json overrides{{"model_index.json", {{"scheduler", {"diffusers", "IPNDMScheduler"}}}}};
   const fs::path model = checkpoint({{"checkpoint", "configs/sd1"}, {"overrides", overrides}, {"weights_seed", 0}}, folder.path());
   const std::string message = message_of<UserError>([&] { DiffusionPipeline::from_pretrained(model, {.cache = {.enabled = false}}); });
-  for (const char* word : {"scheduler/scheduler_config.json", "DEISMultistepScheduler", "--scheduler"})
+  for (const char* word : {"scheduler/scheduler_config.json", "IPNDMScheduler", "--scheduler"})
     EXPECT_NE(message.find(word), std::string::npos) << message;
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, {.cache = {.enabled = false}, .scheduler = "euler"});
   EXPECT_EQ(pipe.scheduler().class_name(), "EulerDiscreteScheduler");

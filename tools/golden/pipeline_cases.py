@@ -205,6 +205,19 @@ CASES = [
     _scheduled("pndm_runge_kutta", "PNDMScheduler", {"skip_prk_steps": False}),
     _scheduled("heun", "HeunDiscreteScheduler", num_inference_steps=3),
     _scheduled("lcm", "LCMScheduler", guidance_scale=1.0),
+    _scheduled("dpm_singlestep", "DPMSolverSinglestepScheduler"),
+    _scheduled("dpm_sde", "DPMSolverSDEScheduler", {"noise_sampler_seed": 3}),
+    _scheduled("kdpm2_ancestral", "KDPM2AncestralDiscreteScheduler"),
+    _scheduled("sa_solver", "SASolverScheduler", prompt=["a dog", "a cat"], generator=[11, 12], num_inference_steps=3),
+    # few-step models: Turbo, Lightning, Hyper's one step and more, a LoRA of LCM, Playground v2.5
+    _scheduled("turbo", "EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"}, num_inference_steps=1, guidance_scale=0.0),
+    _scheduled("lightning", "EulerDiscreteScheduler", {"timestep_spacing": "trailing"}, guidance_scale=0.0),
+    _scheduled("hyper_one_step", "TCDScheduler", timesteps=[800], eta=1.0, guidance_scale=0.0, num_inference_steps=None),
+    _scheduled("hyper", "TCDScheduler", eta=0.5, guidance_scale=0.0),
+    _scheduled("tcd_no_eta", "TCDScheduler", guidance_scale=0.0),
+    _scheduled("lcm_lora", "LCMScheduler", guidance_scale=1.5),
+    _scheduled("playground", "EDMDPMSolverMultistepScheduler", guidance_scale=3.0),
+    _scheduled("edm_euler", "EDMEulerScheduler"),
     # config fields that only a whole pipeline meets
     _case(
         "lcm_guidance_embedding",
