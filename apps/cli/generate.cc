@@ -6,10 +6,12 @@
 #include "base/log.h"
 #include "base/seconds.h"
 #include "commands.h"
+#include "few_steps.h"
 #include "interrupt.h"
 #include "memory_report.h"
 #include "options.h"
 #include "output.h"
+#include "pipelines/loaded.h"
 #include "progress.h"
 #include "vivace/version.h"
 
@@ -95,6 +97,15 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
   std::fprintf(stderr, "%s", memory_table(components).c_str());
 }
 
+void hint_at_few_steps(const Arguments& app, const Options& o, const CallOptions& options, DiffusionPipeline& pipe) {
+  const Recipe& recipe = *pipe.loaded().recipe;
+  const Call call = recipe.resolve("", options);
+  const std::optional<int> steps = recipe.timesteps(call).num_inference_steps;
+  if (!steps) return;  // a list of one's own
+  const std::string hint = few_steps_hint(model_names(o.model, pipe.scheduler().class_name(), app), *steps, call.guidance_scale);
+  if (!hint.empty()) warn(hint);
+}
+
 int run(const Arguments& app, const Options& o, const Common& common) {
   std::vector<std::string> texts = o.text;
   texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
@@ -111,6 +122,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   const auto begin = std::chrono::steady_clock::now();
   DiffusionPipeline pipe = o.load();
   const double loading = seconds_since(begin);
+  hint_at_few_steps(app, o, call, pipe);
   Progress progress(!common.quiet && !common.json);
   call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
     progress.step(step + 1, state.num_timesteps, state.seconds);

@@ -268,12 +268,13 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance; default: the pipeline's, 5 for SDXL; 1 or less switches it off");
   app.add_option("--true-cfg-scale", true_cfg_scale, "FLUX: guidance by a negative prompt; above 1 it is on");
   app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
-  app.add_option("--scheduler", scheduler, "Another scheduler: euler, euler_a, ddim, dpmpp_2m, unipc, pndm, heun, lcm, ... or a class name");
+  app.add_option("--scheduler", scheduler,
+                 "Another scheduler: euler, euler_a, ddim, dpmpp_2m, dpmpp_sde, unipc, heun, lcm, tcd, ... or a class name");
   app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
   app.add_option("--sigmas", sigmas, "Custom sigmas, as 14.6,2.9,0");
   app.add_option("--denoising-start", denoising_start, "With --image: start at this fraction of the steps, without adding noise");
   app.add_option("--denoising-end", denoising_end, "Stop after this fraction of the steps");
-  app.add_option("--eta", eta, "DDIM's eta");
+  app.add_option("--eta", eta, "DDIM's and TCD's eta, 0 to 1");
   app.group(Group::speed);
   Option& by_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
   app.group(Group::memory);

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "few_steps.h"
 #include "program.h"
 #include "vivace/image.h"
 
@@ -31,6 +32,37 @@ TEST(Generate, PngCarriesPromptSeedAndSettings) {
                            "height=24", "sdpa=math"})
     EXPECT_NE(bytes.find(text), std::string::npos) << text;
   EXPECT_EQ(folder.files(), 1u);
+}
+
+TEST(Generate, HintsOnceAtAFewStepModelWithManySteps) {
+  const TempFolder folder;
+  const std::filesystem::path plain = copy_tiny(folder), turbo = folder / "tiny-Turbo_v1";
+  std::filesystem::copy(plain, turbo, std::filesystem::copy_options::recursive);
+  const auto hints = [&](const std::filesystem::path& model, const char* output, const char* steps, const char* guidance) {
+    const Finished done = vivace({"generate", "a dog", "--model", model.string(), "--num-inference-steps", steps, "--guidance-scale", guidance,
+                                  "--seed", "7", "--threads", "1", "-o", (folder / output).string()});
+    EXPECT_EQ(done.code, 0) << done.err;
+    const size_t at = done.err.find("few-step");
+    if (at != std::string::npos) {
+      EXPECT_EQ(done.err.find("few-step", at + 1), std::string::npos) << done.err;
+      EXPECT_NE(done.err.find("--num-inference-steps 1 to 4 --guidance-scale 0"), std::string::npos) << done.err;
+    }
+    return at != std::string::npos;
+  };
+  EXPECT_TRUE(hints(turbo, "turbo.npy", "13", "5"));
+  EXPECT_FALSE(hints(plain, "plain.npy", "13", "5"));
+  EXPECT_FALSE(hints(turbo, "x.npy", "2", "5"));
+  EXPECT_FALSE(hints(turbo, "x.npy", "13", "0"));
+  EXPECT_EQ(read_text(folder / "turbo.npy"), read_text(folder / "plain.npy"));
+}
+
+TEST(Generate, KnowsFewStepModelsByWholeWordsOfTheirNames) {
+  const auto hint = [](const char* name) { return cli::few_steps_hint(std::vector<std::string>{"EulerDiscreteScheduler", name}, 50, 5); };
+  for (const char* name : {"sdxl-turbo", "models--stabilityai--sdxl-turbo", "sdxl_lightning_4step_unet.safetensors",
+                           "Hyper-SDXL-8steps-lora.safetensors:0.8", "pytorch_lora_weights_LCM", "LCMScheduler", "TCDScheduler", "FLUX.1-schnell",
+                           "DreamShaperXL_turboDPMSDE", "juggernautXL_v9Rdphoto2Lightning"})
+    EXPECT_NE(hint(name), "") << name;
+  for (const char* name : {"sdxl-base-1.0", "hyperrealism-xl", "turbocharged", "FLUX.1-dev", "emoji-xl"}) EXPECT_EQ(hint(name), "") << name;
 }
 
 // What says something of components is for those that the checkpoint has.
