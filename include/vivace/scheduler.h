@@ -67,7 +67,8 @@ class Scheduler {
 
   // One entry a model call, as step()'s i counts them; integers where Diffusers has integers. Empty before set_timesteps.
   virtual const std::vector<float>& timesteps() const = 0;
-  // As in Diffusers, one more than timesteps(), and for KDPM2 and its ancestral two more; empty for DDIM, PNDM, LCM and TCD, which have none.
+  // As in Diffusers, one more than timesteps(), and for KDPM2 and its ancestral two more; empty for DDIM, PNDM, LCM, TCD and CogVideoX's, which have
+  // none.
   virtual const std::vector<float>& sigmas() const = 0;
   // Model calls a step: 2 for Heun, FlowMatchHeun, KDPM2, its ancestral and DPMSolverSDE, else 1.
   virtual int order() const = 0;
@@ -99,7 +100,8 @@ class Scheduler {
 };
 
 // By class name ("EulerDiscreteScheduler") or short name (euler, euler_a, ddim, dpmsolver++, dpmpp_2m, dpmpp_2m_sde, unipc, pndm, heun, lcm,
-// flow_match_euler, dpmpp_2s, dpmpp_sde, deis, lms, dpm2, dpm2_a, sa_solver, tcd, edm_euler, edm_dpmpp_2m, flow_match_heun, flow_match_lcm). `config`
+// flow_match_euler, dpmpp_2s, dpmpp_sde, deis, lms, dpm2, dpm2_a, sa_solver, tcd, edm_euler, edm_dpmpp_2m, flow_match_heun, flow_match_lcm,
+// cogvideox_ddim, cogvideox_dpm). `config`
 // is the JSON of a scheduler_config.json, also one of another class: shared fields are kept, others ignored. Fields of `overrides` win, as keyword
 // arguments of from_config do. Throws UsageError for an unknown name and UserError that names the field whose value is not supported or of a wrong
 // type.
@@ -169,6 +171,12 @@ struct FlowMatchHeunDiscreteScheduler {
   static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
 };
 struct FlowMatchLCMScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct CogVideoXDDIMScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct CogVideoXDPMScheduler {
   static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
 };
 

@@ -28,4 +28,7 @@ struct NoiseSchedule {
 // Reads num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas and rescale_betas_zero_snr. Throws UserError.
 NoiseSchedule read_noise_schedule(SchedulerConfig& config, const NoiseScheduleRules& rules);
 
+// CogVideoX's cumulative alphas. Reads the same fields, and snr_shift_scale.
+std::vector<double> read_snr_shifted_alphas(SchedulerConfig& config);
+
 }  // namespace vivace

@@ -35,6 +35,8 @@ constexpr Entry kSchedulers[] = {
     {"EDMDPMSolverMultistepScheduler", make_edm_dpmsolver_multistep},
     {"FlowMatchHeunDiscreteScheduler", make_flow_match_heun_discrete},
     {"FlowMatchLCMScheduler", make_flow_match_lcm},
+    {"CogVideoXDDIMScheduler", make_cogvideox_ddim},
+    {"CogVideoXDPMScheduler", make_cogvideox_dpm},
 };
 
 struct ShortName {
@@ -65,6 +67,8 @@ constexpr ShortName kShortNames[] = {
     {"edm_dpmpp_2m", "EDMDPMSolverMultistepScheduler"},
     {"flow_match_heun", "FlowMatchHeunDiscreteScheduler"},
     {"flow_match_lcm", "FlowMatchLCMScheduler"},
+    {"cogvideox_ddim", "CogVideoXDDIMScheduler"},
+    {"cogvideox_dpm", "CogVideoXDPMScheduler"},
 };
 
 }  // namespace
@@ -123,6 +127,8 @@ VIVACE_SCHEDULER(EDMEulerScheduler)
 VIVACE_SCHEDULER(EDMDPMSolverMultistepScheduler)
 VIVACE_SCHEDULER(FlowMatchHeunDiscreteScheduler)
 VIVACE_SCHEDULER(FlowMatchLCMScheduler)
+VIVACE_SCHEDULER(CogVideoXDDIMScheduler)
+VIVACE_SCHEDULER(CogVideoXDPMScheduler)
 #undef VIVACE_SCHEDULER
 
 }  // namespace vivace

@@ -119,5 +119,7 @@ std::unique_ptr<Scheduler> make_edm_euler(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_edm_dpmsolver_multistep(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_flow_match_heun_discrete(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_flow_match_lcm(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_cogvideox_ddim(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_cogvideox_dpm(SchedulerConfig config);
 
 }  // namespace vivace

@@ -32,7 +32,7 @@ void expect_error(const std::function<void()>& call, std::initializer_list<std::
 }
 
 TEST(SchedulerNames, ClassAndShortNames) {
-  EXPECT_EQ(list_schedulers().size(), 21u);
+  EXPECT_EQ(list_schedulers().size(), 23u);
   for (const std::string& name : list_schedulers()) EXPECT_EQ(make_scheduler(name)->class_name(), name);
   const std::pair<const char*, const char*> names[] = {{"euler", "EulerDiscreteScheduler"},
                                                        {"euler_a", "EulerAncestralDiscreteScheduler"},
@@ -55,7 +55,9 @@ TEST(SchedulerNames, ClassAndShortNames) {
                                                        {"edm_euler", "EDMEulerScheduler"},
                                                        {"edm_dpmpp_2m", "EDMDPMSolverMultistepScheduler"},
                                                        {"flow_match_heun", "FlowMatchHeunDiscreteScheduler"},
-                                                       {"flow_match_lcm", "FlowMatchLCMScheduler"}};
+                                                       {"flow_match_lcm", "FlowMatchLCMScheduler"},
+                                                       {"cogvideox_ddim", "CogVideoXDDIMScheduler"},
+                                                       {"cogvideox_dpm", "CogVideoXDPMScheduler"}};
   for (const auto& [short_name, class_name] : names) EXPECT_EQ(make_scheduler(short_name)->class_name(), class_name);
   EXPECT_EQ(fields(*make_scheduler("dpmpp_2m_sde"))["algorithm_type"], "sde-dpmsolver++");
   EXPECT_EQ(fields(*make_scheduler("dpmpp_2m_sde", "{}", R"({"algorithm_type": "dpmsolver++"})"))["algorithm_type"], "dpmsolver++");
@@ -200,6 +202,8 @@ TEST(SchedulerConfigs, RefusesValuesByName) {
       {"sa_solver", R"({"tau_func": "lambda t: 1"})", "tau_func"},
       {"sa_solver", R"({"algorithm_type": "noise_prediction", "thresholding": true})", "thresholding"},
       {"sa_solver", R"({"variance_type": "learned_range"})", "variance_type"},
+      {"cogvideox_ddim", R"({"snr_shift_scale": 0})", "snr_shift_scale"},
+      {"cogvideox_dpm", R"({"beta_schedule": "exp"})", "beta_schedule"},
       {"tcd", R"({"original_inference_steps": 0})", "original_inference_steps"},
       {"edm_euler", R"({"sigma_schedule": "beta"})", "sigma_schedule"},
       {"edm_euler", R"({"prediction_type": "sample"})", "prediction_type"},

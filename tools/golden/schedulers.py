@@ -58,10 +58,15 @@ def run(cls, config, steps=8, seeds=(5,), begin=0, step=None, **request):
     if "generator" in scheduler.step.__code__.co_varnames:
         extra["generator"] = generator
     torch.manual_seed(seeds[0])  # DPMSolverSDE's seed comes from the global generator
+    old_original = back = None
     peak = float(sample.abs().max())
     for t in scheduler.timesteps[begin:]:
         scaled = scheduler.scale_model_input(sample, t) if hasattr(scheduler, "scale_model_input") else sample
-        sample = scheduler.step(model(scaled, t), t, sample, **extra, return_dict=False)[0]
+        if cls == "CogVideoXDPMScheduler":
+            sample, old_original = scheduler.step(model(scaled, t), old_original, t, back, sample, **extra, return_dict=False)
+            back = t
+        else:
+            sample = scheduler.step(model(scaled, t), t, sample, **extra, return_dict=False)[0]
         peak = max(peak, float(sample.abs().max()))
     assert torch.isfinite(sample).all(), (cls, config)
     if cls.startswith("DEIS"):  # which divides by one step's alpha before it multiplies by the next one's
@@ -479,6 +484,18 @@ def flow_match_others():
     yield run(cls, {"shift": 3.0}, begin=3)
 
 
+def cogvideox():
+    for cls in ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"):
+        config = {"snr_shift_scale": 1.0, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        yield run(cls, {})
+        yield run(cls, config, seeds=(5,) if "DDIM" in cls else (11, 12))  # CogVideoX-5b's
+        yield from beta_schedules(cls)
+        yield from spacings(cls, {"set_alpha_to_one": False})
+        yield run(cls, {"prediction_type": "sample", "snr_shift_scale": 2.0, "rescale_betas_zero_snr": True, "beta_schedule": "linear"})
+        yield run(cls, {"clip_sample": True, "clip_sample_range": 0.5, "sample_max_value": 0.5}, begin=3)
+        yield run(cls, {}, steps=1)
+
+
 def shared_configs():
     """from_config with another class's config."""
     full = {"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", **SD, "num_train_timesteps": 1000, "set_alpha_to_one": False,
@@ -491,7 +508,7 @@ def shared_configs():
 
 def main():
     makers = (euler, euler_ancestral, ddim, dpmsolver, unipc, pndm, heun, lcm, flow_match_euler, dpmsolver_singlestep, dpmsolver_sde, deis, lms, kdpm2,
-              sasolver, tcd, edm, flow_match_others, shared_configs)
+              sasolver, tcd, edm, flow_match_others, cogvideox, shared_configs)
     cases = [case for maker in makers for case in maker()]
     # Eight digits tell neighbouring float32 values apart well enough for a tolerance of a few units in the last place.
     short = lambda x: int(x) if x == int(x) else float(f"{x:.8g}")
