@@ -147,16 +147,20 @@ fs::path widened(const fs::path& gguf, const fs::path& to) {
 TEST(SingleFile, GgufIsDrawnAsItsValues) {
   const TinyCheckpoint tiny("dev");
   const fs::path gguf = fs::path(VIVACE_TEST_DATA) / "gguf";
-  const auto draw = [&](const fs::path& transformer, const fs::path& t5, CompileMode mode) {
+  const auto draw = [&](const fs::path& transformer, const fs::path& t5, CompileMode mode, bool int8 = false) {
     PretrainedOptions options;
     options.compile.mode = mode;
     options.config = tiny.configs();
     options.components = {{"text_encoder", tiny.model() / "text_encoder"}, {"text_encoder_2", t5}, {"vae", tiny.model() / "vae"}};
-    return picture(DiffusionPipeline::from_single_file(transformer, options));
+    DiffusionPipeline pipe = DiffusionPipeline::from_single_file(transformer, options);
+    if (int8) EXPECT_FALSE(quantize_weight_only(pipe.model("transformer")).empty());
+    return picture(pipe);
   };
   const fs::path transformer = widened(gguf / "flux.gguf", tiny / "flux.safetensors"), t5 = widened(gguf / "t5.gguf", tiny / "t5.safetensors");
   for (const CompileMode mode : {CompileMode::off, CompileMode::default_})
     EXPECT_EQ(draw(gguf / "flux.gguf", gguf / "t5.gguf", mode), draw(transformer, t5, mode));
+  // Quantised anew, to rows of int8.
+  EXPECT_EQ(draw(gguf / "flux.gguf", gguf / "t5.gguf", CompileMode::off, true), draw(transformer, t5, CompileMode::off, true));
 }
 
 TEST(SingleFile, WhatItSaysOfItsPredictionsIsHeeded) {
