@@ -19,11 +19,9 @@ struct Options : TargetOptions {
 };
 
 int run(const Options& o, const Common& common) {
+  if (std::filesystem::is_regular_file(o.model))
+    throw UsageError("quantize takes a checkpoint in a folder; the layers of one file are quantised as they are loaded (--quantize)");
   // The layers are chosen as for running the model; what is stored serves any machine, so all of them are the default.
-  PretrainedOptions files;
-  o.files.apply(files);
-  if (!std::filesystem::is_directory(o.model) || !files.config.empty() || !files.components.empty())
-    throw UsageError("quantize takes a checkpoint in a folder, as it is; the layers of others are quantised as they are loaded (--quantize)");
   const ComponentTarget target(o);
   if (!target.weights()) throw UserError(cat(o.model, "/unet has no weights (.safetensors): expected a checkpoint"));
   QuantizedCheckpointOptions options{

@@ -2,6 +2,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "../pipelines/single_file.h"
+#include "base/files.h"
 #include "few_steps.h"
 #include "program.h"
 #include "vivace/image.h"
@@ -103,6 +105,31 @@ TEST(Generate, FluxTakesTheSameSwitches) {
   expect_refused(vivace({"generate", "x", "--model", VIVACE_SOURCE_DIR "/assets/emoji-flux", "--quantize", "int8-dynamic", "--quantize-component",
                          "unet", "-o", path}),
                  2, {"--quantize-component", "unet"});
+}
+
+TEST(Generate, AModelInOneFileAndPartsFromElsewhere) {
+  const TinyCheckpoint tiny("sd1");
+  const std::string unet = tiny.write("unet.safetensors", {"unet"}).string(), configs = tiny.configs().string();
+  const std::string text = tiny.write("text.safetensors", {"text_encoder"}).string(), vae = (tiny.model() / "vae").string();
+  const auto draw = [&](const std::string& model, const std::string& output, const std::vector<std::string>& more) {
+    std::vector<std::string> words{"generate",  "a red apple", "--model", model, "--num-inference-steps", "2", "--seed", "7",
+                                   "--threads", "1",           "-o",      output};
+    words.insert(words.end(), more.begin(), more.end());
+    return vivace(words);
+  };
+  const std::string whole = (tiny / "whole.npy").string(), parts = (tiny / "parts.npy").string();
+  EXPECT_EQ(draw(tiny.model().string(), whole, {}).code, 0);
+  const Finished done = draw(unet, parts, {"--config", configs, "--vae", vae, "--text-encoder", text});
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(read_text(parts), read_text(whole));
+  expect_refused(draw(unet, parts, {"--config", configs}), 1, {"CLIPTextModel", "--text-encoder"});
+  expect_refused(draw(tiny.model().string(), parts, {"--config", configs}), 2, {"config is for checkpoints in one file"});
+  const Finished info = vivace({"info", "--model", unet, "--config", configs, "--vae", vae, "--text-encoder", text});
+  EXPECT_EQ(info.code, 0) << info.err;
+  EXPECT_NE(info.out.find("StableDiffusionPipeline"), std::string::npos);
+  expect_refused(vivace({"quantize", unet, (tiny / "out").string()}), 2, {"quantize takes a checkpoint in a folder"});
+  write_file(tiny / "model.ckpt", "PK\x03\x04");
+  expect_refused(draw((tiny / "model.ckpt").string(), parts, {}), 1, {"a pickle", "can run code", "safetensors.torch.save_file"});
 }
 
 TEST(Generate, NpyHasFloatsOfThePicture) {
