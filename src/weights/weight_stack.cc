@@ -94,7 +94,6 @@ ModelWeight rows(const ModelWeight& weight, int64_t begin, int64_t end) {
 struct WeightStack::Found {
   std::mutex mutex;
   std::map<std::string, std::optional<ModelWeight>, std::less<>> weights;
-  std::map<std::string, Tensor, std::less<>> widened;  // by the nodes that are being read
 };
 
 WeightStack::WeightStack(WeightMap files, CacheFolder cache)
@@ -166,31 +165,17 @@ const StoredTensor& WeightStack::part(const std::string& node) const {
   throw UserError(cat(files_->name(), ": tensor \"", node, "\" is missing"));
 }
 
-const void* WeightStack::widened(const std::string& node, const StoredTensor& tensor) const {
-  const auto known = [&]() -> const void* {
-    const std::lock_guard lock(found_->mutex);
-    const auto found = found_->widened.find(node);
-    return found == found_->widened.end() ? nullptr : found->second.data();
-  };
-  if (const void* data = known()) return data;
-  Tensor values = tensor.widen();
-  const std::lock_guard lock(found_->mutex);
-  return found_->widened.emplace(node, std::move(values)).first->second.data();
-}
-
 WeightSource WeightStack::source() const {
   return {.find = [stack = *this](const std::string& node) -> WeightBytes {
             const StoredTensor& tensor = stack.part(node);
             if (tensor.map) tensor.map->check_unchanged();
-            return {tensor.info.dtype, tensor.widen ? stack.widened(node, tensor) : tensor.info.data};
+            if (!tensor.widen) return {tensor.info.dtype, tensor.info.data};
+            const auto values = std::make_shared<const Tensor>(tensor.widen());
+            return {tensor.info.dtype, values->data(), values};
           },
           .release =
               [stack = *this](const std::string& node) {
                 const StoredTensor& tensor = stack.part(node);
-                if (tensor.widen) {
-                  const std::lock_guard lock(stack.found_->mutex);
-                  stack.found_->widened.erase(node);
-                }
                 if (!tensor.map) return;
                 const auto* data = static_cast<const std::byte*>(tensor.info.data);
                 const FileMap& map = *tensor.map;

@@ -27,7 +27,7 @@ struct StoredTensor {
   std::function<Hash128()> origin;    // equal ones have equal bytes
   bool replaceable = false;           // WeightSource::replaceable
   // Of what is stored in blocks: `info` says where and how many bytes lie, and the type and shape of the values that this makes of them. They are
-  // made as the weight is read, and kept until it is released.
+  // made as the weight is read, for who reads it.
   std::function<Tensor()> widen{};
 };
 // A tensor of that file, whose origins are these; one of a layer's own.
@@ -99,7 +99,6 @@ class WeightStack {
   struct Found;  // what was asked for, by name
   std::optional<ModelWeight> find_under(size_t layers, std::string_view name) const;
   const StoredTensor& part(const std::string& node) const;
-  const void* widened(const std::string& node, const StoredTensor& tensor) const;
 
   std::shared_ptr<const WeightMap> files_;
   std::shared_ptr<const WeightOrigins> origins_;
