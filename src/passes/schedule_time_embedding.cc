@@ -101,6 +101,7 @@ class TimeEmbeddingSchedule {
     } else if (const int64_t axis = node.attrs.integer("axis"); axis >= 0 && (node.op == Op::slice || node.op == Op::concat)) {
       node.attrs.set("axis", axis + 1);
     }
+    while (node.inputs.back() == kNone) node.inputs.pop_back();
     node.shape.insert(node.shape.begin(), 1);
     if (infer(graph_, node) != TensorType{node.dtype, node.shape}) return kNone;
     const NodeId rows = graph_.add(std::move(node));
