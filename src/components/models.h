@@ -103,6 +103,8 @@ class CLIPTextComponent : public Component {
  public:
   CLIPTextComponent(const std::filesystem::path& path, const ComponentOptions& options);
   const CLIPTextConfig& config() const { return config_; }
+  // Rows of the table of token embeddings, which adapters may have added to.
+  void set_vocab_size(int64_t size) { config_.vocab_size = size; }
   // CLIPTextModel::operator() for a request.
   CLIPTextModelOutput encode(const Tensor& input_ids, int skip, Request& request) const;
   // Throws UsageError for a number of tokens or layers that the model does not have.

@@ -143,18 +143,35 @@ void CLIPTokenizer::encode_words(std::string_view text, std::vector<int32_t>& id
   split_words(text, [&](std::string_view word) { encoding_.encode_word(word, ids); });
 }
 
+CLIPTokenizer CLIPTokenizer::with_token(const std::string& token, int count) const {
+  CLIPTokenizer result = *this;
+  const int32_t first = size();
+  for (int i = 0; i < count; ++i) {
+    const std::string content = i == 0 ? token : cat(token, '_', i);
+    if (content.empty() || result.vocabulary_.find(content) >= 0 || result.vocabulary_.add(content, first + i) != Vocabulary::Added::yes)
+      throw UsageError(cat("the token ", in_quotes(content), " cannot be added: expected one that the tokenizer does not have"));
+    result.added_tokens_.add({.content = content}, first + i);
+  }
+  if (count > 1) result.repeats_[first] = count;
+  return result;
+}
+
 std::vector<int32_t> CLIPTokenizer::tokenize_ids(std::string_view text) const {
   std::vector<int32_t> ids;
+  const auto add = [&](int32_t id) {
+    const auto repeated = repeats_.find(id);
+    for (int i = 0; i < (repeated == repeats_.end() ? 1 : repeated->second); ++i) ids.push_back(id + i);
+  };
   const std::string valid = to_valid_utf8(text);
   for (const auto& [raw, raw_id] : added_tokens_.split(valid, false)) {
     if (raw_id >= 0) {
-      ids.push_back(raw_id);
+      add(raw_id);
       continue;
     }
     const std::string normalized = normalize(raw);
     for (const auto& [piece, id] : added_tokens_.split(normalized, true)) {
       if (id >= 0)
-        ids.push_back(id);
+        add(id);
       else
         encode_words(piece, ids);
     }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,6 +41,11 @@ class CLIPTokenizer : public Tokenizer {
   int32_t eos_token_id() const { return eos_token_id_; }
   int32_t pad_token_id() const { return pad_token_id_; }
   int model_max_length() const override { return model_max_length_; }
+  // The ids are those below it.
+  int32_t size() const { return vocabulary_.size(); }
+  // The same with one token more, which stands for `count` ids in a row, size() and those behind it: what textual inversion adds. As in Diffusers the
+  // others are tokens too, "<cat>_1" and so on. Throws UsageError where there is such a token.
+  CLIPTokenizer with_token(const std::string& token, int count) const;
 
  private:
   CLIPTokenizer();
@@ -49,6 +55,7 @@ class CLIPTokenizer : public Tokenizer {
   BytePairEncoding encoding_;
   AddedTokens added_tokens_;
   std::vector<int32_t> special_ids_;
+  std::map<int32_t, int> repeats_;  // ids that stand for several in a row
   int32_t bos_token_id_ = 0, eos_token_id_ = 0, pad_token_id_ = 0;
   int model_max_length_ = 0;
 };
