@@ -19,7 +19,7 @@ DOORS = {
     "passes": {"passes.h"},
     "tokenizers": {"clip_tokenizer.h", "tokenizer.h"},
     "schedulers": {"numeric.h", "scheduler_base.h"},
-    "weights": {"file_layer.h", "known_checkpoints.h", "safetensors.h", "spellings.h", "weight_map.h", "weight_origins.h", "weight_source.h", "weight_stack.h"},
+    "weights": {"file_layer.h", "known_checkpoints.h", "lora.h", "name_list.h", "safetensors.h", "spellings.h", "token_embeddings.h", "weight_map.h", "weight_origins.h", "weight_source.h", "weight_stack.h"},
 }
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = len(LAYERS)  # they lie above all

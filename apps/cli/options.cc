@@ -68,6 +68,30 @@ std::vector<ModeFor> parse_modes(const std::vector<std::string>& texts) {
   return result;
 }
 
+// "style.safetensors:0.8": the file, and what stands behind the colon. That is a part of the name where a file is called so.
+std::pair<std::string, std::string> file_and_more(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  std::error_code ignored;
+  if (colon == std::string::npos || std::filesystem::exists(text, ignored)) return {text, ""};
+  return {text.substr(0, colon), text.substr(colon + 1)};
+}
+
+void load_adapters(DiffusionPipeline& pipe, const std::vector<std::string>& loras, const std::vector<std::string>& embeddings) {
+  std::vector<std::string> names;
+  std::vector<double> weights;
+  for (const std::string& text : loras) {
+    const auto [file, weight] = file_and_more(text);
+    weights.push_back(weight.empty() ? 1 : parse_number<double>(weight, cat("the weight of --lora ", text)));
+    names.push_back(cat("lora_", names.size()));
+    pipe.load_lora_weights(file, names.back());
+  }
+  if (!names.empty()) pipe.set_adapters(names, weights);
+  for (const std::string& text : embeddings) {
+    const auto [file, token] = file_and_more(text);
+    pipe.load_textual_inversion(file, token);
+  }
+}
+
 }  // namespace
 
 void CompileFlags::add(Arguments& app) {
@@ -261,6 +285,8 @@ void PictureOptions::add(Arguments& app) {
   files.add(app);
   app.add_option("--device", device, "What to run on: cpu").show_default();
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
+  app.add_option("--lora", loras, "An adapter over the model's weights, FILE or FILE:WEIGHT; several add up");
+  app.add_option("--textual-inversion", embeddings, "Embeddings of a token that prompts may use, FILE or FILE:TOKEN");
   app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
   app.add_option("--max-sequence-length", max_sequence_length, "Tokens of a prompt for T5, 512 at most; default 512 (FLUX), 256 (AuraFlow)");
   app.group(Group::sampling);
@@ -360,7 +386,9 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
     throw UsageError(cat("--max-memory is \"", max_memory, "\": expected bytes, as 500M or 16G"));
   files.apply(options);
   if (!image.empty()) options.pipeline_class = class_for(model, options, mask_image.empty() ? Task::image_to_image : Task::inpainting);
-  return open_model(model, options);
+  DiffusionPipeline pipe = open_model(model, options);
+  load_adapters(pipe, loras, embeddings);
+  return pipe;
 }
 
 std::string default_model() {

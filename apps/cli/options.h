@@ -83,6 +83,7 @@ struct PictureOptions {
   std::optional<int> max_sequence_length;
   std::optional<int64_t> max_area;
   std::vector<std::string> image, mask_image;  // files
+  std::vector<std::string> loras, embeddings;  // "FILE" or "FILE:WEIGHT", "FILE" or "FILE:TOKEN"
   std::optional<int> padding_mask_crop;
   double mask_blur = 0;
   bool no_auto_resize = false, vae_tiling = false;

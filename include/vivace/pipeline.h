@@ -196,6 +196,31 @@ class DiffusionPipeline {
   void disable_vae_tiling();
   // Offload::model from the next call on.
   void enable_model_cpu_offload();
+
+  // Adapters over the denoiser's and the text encoders' weights: LoRA (also of convolutions, with DoRA), LoHa and LoKr, a .safetensors file or a
+  // folder with pytorch_lora_weights.safetensors, in the names of PEFT, Diffusers, kohya, Black Forest Labs, x-flux, ai-toolkit or ComfyUI.
+  //
+  // The one that was loaded last is active, with weight 1; without a name it gets one. What the file has for no module of the model is a warning, a
+  // file of which nothing matches, or of which a shape does not, a UserError. With `hotswap` it takes the place of the adapter of that name.
+  void load_lora_weights(const std::filesystem::path& path, const std::string& adapter_name = "", bool hotswap = false);
+  // These are active, with these weights (1 each, where none are given), and no others. Only the layers that an adapter touches are prepared again,
+  // and none is compiled where only weights change.
+  void set_adapters(const std::vector<std::string>& names, const std::vector<double>& weights = {});
+  std::vector<std::string> get_active_adapters() const;
+  std::vector<std::string> get_list_adapters() const;  // in the order they were loaded
+  void delete_adapters(const std::vector<std::string>& names);
+  // The active adapters, or those named, are a part of the model until unfuse_lora(), whatever is active, and beyond where they are unloaded.
+  void fuse_lora(double lora_scale = 1, const std::vector<std::string>& adapter_names = {});
+  void unfuse_lora();
+  void unload_lora_weights();
+  // Before the first adapter: LoRAs up to that rank then take each other's place (`hotswap`) without anything being compiled.
+  void enable_lora_hotswap(int64_t target_rank = 128);
+
+  // Textual inversion: a token with embeddings of its own, as Diffusers (learned_embeds.safetensors), A1111 (emb_params) and trainers for SDXL
+  // (clip_l, clip_g) write them. Without a token it is called as in the file, or as the file.
+  void load_textual_inversion(const std::filesystem::path& path, const std::string& token = "");
+  // These, or all.
+  void unload_textual_inversion(const std::vector<std::string>& tokens = {});
   // Token ids [N, T] of a prompt by tokenizer 1 or 2.
   Tensor tokenize(const Prompts& prompt, int tokenizer = 1) const;
   // Height and width of a picture when none is asked for.

@@ -122,6 +122,8 @@ nlohmann::json write_component(const Component& component, const fs::path& from,
   }
   nlohmann::json entry{{"parameters", component.num_parameters()}, {"dynamic", component.options().dynamic}, {"plans", plans}};
   if (!options.weights) {
+    if (component.has_adapters())
+      throw UsageError("adapters are loaded: a package without weights would read the checkpoint's own; export with weights, or unload them");
     const std::string checkpoint = fs::absolute(from).lexically_normal().string();
     if (to_valid_utf8(checkpoint) != checkpoint)
       throw UserError(cat(in_quotes(checkpoint), " is no UTF-8: a package cannot name it, but hold the weights"));

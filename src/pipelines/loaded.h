@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "families/family.h"
+#include "pipelines/adapters.h"
 
 namespace vivace {
 
@@ -14,6 +15,7 @@ struct [[gnu::visibility("hidden")]] DiffusionPipeline::Loaded {
   const Family* family = nullptr;
   Parts parts;
   std::unique_ptr<const Recipe> recipe;
+  Adapters adapters;
   Offload offload = Offload::automatic;
   size_t max_memory = 0;                                              // 0: what the machine has
   std::string scheduler_config;                                       // of a checkpoint in one file; otherwise parts.path has it

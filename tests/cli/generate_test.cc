@@ -7,6 +7,7 @@
 #include "few_steps.h"
 #include "program.h"
 #include "vivace/image.h"
+#include "weights/safetensors.h"
 
 namespace vivace {
 namespace {
@@ -218,6 +219,32 @@ TEST(Generate, TakesEveryOptionOfThePipelineCall) {
     const Finished done = vivace(generate((folder / "x.png").string(), options));
     EXPECT_EQ(done.code, 0) << options[0] << ": " << done.err;
   }
+}
+
+TEST(Generate, AdaptersAreFilesWithMoreBehindAColon) {
+  const TempFolder folder;
+  const std::string lora = (folder / "style.safetensors").string(), tokens = (folder / "cat.safetensors").string();
+  const auto write = [](const std::string& path, const std::vector<TensorSpec>& specs) {
+    write_safetensors(path, specs, {}, [&](size_t i) { return Tensor::full(specs[i].shape, 0.25F); });
+  };
+  const std::string module = "unet.mid_block.attentions.0.proj_in.lora_";
+  write(lora, {{module + "A.weight", DType::float32, {4, 64}}, {module + "B.weight", DType::float32, {64, 4}}});
+  write(tokens, {{"emb_params", DType::float32, {1, 32}}});
+  const auto draw = [&](const char* name, std::vector<std::string> more) {
+    const Finished done = vivace(generate((folder / name).string(), std::move(more)));
+    EXPECT_EQ(done.code, 0) << done.err;
+    return Image::load(folder / name).pixels();
+  };
+  const auto plain = draw("plain.png", {}), once = draw("once.png", {"--lora", lora});
+  EXPECT_NE(once, plain);
+  EXPECT_EQ(draw("nothing.png", {"--lora", lora + ":0"}), plain);
+  const auto halves = draw("halves.png", {"--lora", lora + ":0.5", "--lora", lora + ":0.5"});
+  ASSERT_EQ(halves.size(), once.size());
+  for (size_t i = 0; i < once.size(); ++i) EXPECT_NEAR(halves[i], once[i], 1) << "two sums round twice";
+  EXPECT_NE(draw("token.png", {"--textual-inversion", tokens + ":red apple"}), plain);
+  expect_refused(vivace(generate((folder / "x.png").string(), {"--lora", lora + ":much"})), 2, {"the weight of --lora", "much"});
+  expect_refused(vivace(generate((folder / "x.png").string(), {"--lora", (folder / "gone.safetensors").string()})), 1,
+                 {"gone.safetensors", "file not found"});
 }
 
 TEST(Generate, LongPromptsWarnWithWhatWasCut) {
