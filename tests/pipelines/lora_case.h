@@ -41,8 +41,9 @@ inline void load_loras(DiffusionPipeline& pipe, const nlohmann::json& item, cons
   std::vector<std::string> names;
   for (const auto& lora : item.at("loras")) {
     names.push_back(cat("adapter_", names.size()));
-    const std::filesystem::path file = folder / (names.back() + ".safetensors");
-    write_lora(lora, file);
+    const std::filesystem::path file = lora.contains("file") ? std::filesystem::path(VIVACE_SOURCE_DIR) / lora.at("file").get<std::string>()
+                                                             : folder / (names.back() + ".safetensors");
+    if (!lora.contains("file")) write_lora(lora, file);
     pipe.load_lora_weights(file, names.back());
   }
   pipe.set_adapters(names, item.at("adapter_weights").get<std::vector<double>>());

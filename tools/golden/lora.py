@@ -12,6 +12,7 @@ to be 3072 wide, the rows that several layers share) are merged into the weights
 
 import json
 import re
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -29,6 +30,8 @@ from weights import random_tensor
 
 SDXL = {"pipeline": "StableDiffusionXLPipeline", "checkpoint": "configs/sdxl_three_levels",
         "call": {"prompt": "a red apple", "num_inference_steps": 2, "guidance_scale": 3.0, "generator": {"seed": 7}}}
+EMOJI = {"pipeline": "StableDiffusionXLPipeline", "checkpoint": pipelines.EMOJI,
+         "call": {"prompt": "a red apple", "num_inference_steps": 4, "guidance_scale": 5.0, "generator": {"seed": 7}}}
 FLUX = {"pipeline": "FluxPipeline", "checkpoint": "configs/dev",
         "call": {"prompt": "a red apple", "height": 32, "width": 48, "num_inference_steps": 2, "max_sequence_length": 16, "generator": {"seed": 0}}}
 
@@ -167,6 +170,25 @@ def spelled(pipe, spelling: str, parts: dict[str, str], ranks: list[int], seed: 
     return adapter
 
 
+class AdapterFile:
+    """One of the repository's own."""
+
+    by_hand, alphas = False, {}
+
+    def __init__(self, file: str):
+        self.file = file
+
+    def json(self) -> dict:
+        return {"file": self.file}
+
+    def write(self, path: Path) -> None:
+        shutil.copyfile(pipelines.ROOT / self.file, path)
+
+
+def emoji_cases(_pipe) -> dict:
+    return {"emoji_cyanotype": ([AdapterFile("assets/emoji-xl-cyanotype.safetensors")], [1.0])}
+
+
 def sdxl_cases(pipe) -> dict:
     everywhere = {"unet": ATTENTION, "text_encoder": TEXT, "text_encoder_2": TEXT}
     targets = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
@@ -284,7 +306,7 @@ def main() -> None:
         library.utils.logging.set_verbosity_error()
     torch.set_num_threads(1)
     writers = {source: GoldenWriter(source.DATA / "lora") for source in (pipelines, transformer_pipelines)}
-    for base, source, make_cases in ((SDXL, pipelines, sdxl_cases), (FLUX, transformer_pipelines, flux_cases)):
+    for base, source, make_cases in ((SDXL, pipelines, sdxl_cases), (EMOJI, pipelines, emoji_cases), (FLUX, transformer_pipelines, flux_cases)):
         writer = writers[source]
         with tempfile.TemporaryDirectory() as folder:
             pipe = getattr(diffusers, base["pipeline"]).from_pretrained(source.make_checkpoint({**base, "weights_seed": 0}, Path(folder)))
