@@ -153,7 +153,7 @@ TEST(SingleFile, GgufIsDrawnAsItsValues) {
     options.config = tiny.configs();
     options.components = {{"text_encoder", tiny.model() / "text_encoder"}, {"text_encoder_2", t5}, {"vae", tiny.model() / "vae"}};
     DiffusionPipeline pipe = DiffusionPipeline::from_single_file(transformer, options);
-    if (int8) EXPECT_FALSE(quantize_weight_only(pipe.model("transformer")).empty());
+    EXPECT_TRUE(!int8 || !quantize_weight_only(pipe.model("transformer")).empty());
     return picture(pipe);
   };
   const fs::path transformer = widened(gguf / "flux.gguf", tiny / "flux.safetensors"), t5 = widened(gguf / "t5.gguf", tiny / "t5.safetensors");
@@ -221,7 +221,7 @@ TEST(SingleFile, ConfigsOfTheProgramAreThoseOfTheFiles) {
     }
     for (const auto& [part, entry] : index.items())
       if (part.starts_with("tokenizer") && entry.at(1) == "CLIPTokenizer")
-        EXPECT_NO_THROW(open_tokenizer("CLIPTokenizer", configs / part)) << name << ' ' << part;
+        open_tokenizer("CLIPTokenizer", configs / part);  // throws where files are missing
   }
 }
 
