@@ -17,13 +17,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The program's own folder of configs: beside the library where that is installed, else where it was built.
+// The program's own folder of configs: beside the library where that is installed, or beside the program that it is linked into, else where it was
+// built.
 fs::path configs_folder() {
   std::error_code ignored;
   Dl_info here{};
   if (dladdr(reinterpret_cast<const void*>(&configs_folder), &here) && here.dli_fname) {
-    const fs::path installed = fs::canonical(here.dli_fname, ignored).parent_path() / VIVACE_INSTALLED_ASSETS / "configs";
-    if (fs::is_directory(installed, ignored)) return installed;
+    const fs::path folder = fs::canonical(here.dli_fname, ignored).parent_path();
+    for (const char* assets : {VIVACE_INSTALLED_ASSETS, "../share/vivace"})
+      if (const fs::path installed = folder / assets / "configs"; fs::is_directory(installed, ignored)) return installed;
   }
   return fs::path(VIVACE_ASSETS) / "configs";
 }
