@@ -51,10 +51,10 @@ TEST(MemoryPlan, IsWhatIsHeld) {
   for (const MemoryPlan::Row& row : plan.rows) {
     const Component& component = pipe.model(row.part).component();
     EXPECT_EQ(static_cast<int64_t>(component.arena_bytes()), row.need.activations) << row.part;
-    // Equal tensors are kept once, tensors that are read as they are stored lie in the checkpoint.
+    // Equal tensors are kept once. What is read as it is stored lies in the checkpoint: of text encoders the embeddings.
     const auto weights = static_cast<double>(component.constant_bytes()), planned = static_cast<double>(row.need.weights);
     EXPECT_LE(weights, planned) << row.part;
-    EXPECT_GE(weights, 0.98 * planned) << row.part;
+    EXPECT_GE(weights, (row.stage == Stage::encode ? 0.7 : 0.98) * planned) << row.part;
     EXPECT_GT(row.need.preparing, 0) << row.part;
     EXPECT_LT(row.need.preparing, row.need.weights) << row.part << ": a layer at a time";
   }
@@ -77,7 +77,8 @@ TEST(MemoryPlan, SumsUp) {
 
 TEST(Offload, WithRoomForAllNothingIsGivenBack) {
   DiffusionPipeline pipe = open();
-  pipe.loaded().max_memory = static_cast<size_t>(plan_of(pipe).peak(false));
+  const MemoryPlan plan = plan_of(pipe);
+  pipe.loaded().max_memory = static_cast<size_t>(plan.peak(false) + plan.peak(Stage::encode));
   for (int call = 0; call < 2; ++call) EXPECT_EQ(pipe("a red apple", small()).counters.parts_given_back, 0);
 }
 
