@@ -74,6 +74,9 @@ class TimeEmbeddingSchedule {
     if (!elementwise && node.op != Op::linear && node.op != Op::reshape && node.op != Op::slice && node.op != Op::concat) return kNone;
     const size_t rank = node.shape.size();
     node.phase = Phase::setup;
+    if (const NodeId varying = input_or_none(node, 3);
+        node.op == Op::linear && varying != kNone && tables_[static_cast<size_t>(varying)] != kNone && !varies_[static_cast<size_t>(node.inputs[0])])
+      return plus_product(tables_[static_cast<size_t>(varying)], std::move(node));
     NodeId residual = kNone;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       NodeId& in = node.inputs[i];
@@ -106,6 +109,18 @@ class TimeEmbeddingSchedule {
     if (infer(graph_, node) != TensorType{node.dtype, node.shape}) return kNone;
     const NodeId rows = graph_.add(std::move(node));
     return residual == kNone ? rows : plus(rows, residual);
+  }
+
+  // The rows with a product added that is the same at every step: `linear` without its residual, which the rows are of.
+  NodeId plus_product(NodeId rows, Node linear) {
+    linear.inputs[3] = kNone;
+    while (linear.inputs.back() == kNone) linear.inputs.pop_back();
+    for (NodeId in : linear.inputs) {
+      if (in == kNone) continue;
+      if (varies_[static_cast<size_t>(in)]) return kNone;
+      linear.phase = std::max(linear.phase, graph_[in].phase);
+    }
+    return plus(rows, graph_.add(std::move(linear)));
   }
 
   NodeId plus(NodeId rows, NodeId residual) {
