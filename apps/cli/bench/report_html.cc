@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "bench/report_svg.h"
 #include "bench/report_text.h"
-#include "image/png.h"
 #include "output.h"
 
 namespace vivace::cli {
@@ -133,9 +132,7 @@ std::string image_tag(const std::string& png, const std::string& alt) {
   return cat("<img alt=\"", escape_html(alt), "\" src=\"data:image/png;base64,", base64(png), "\">");
 }
 
-Image decode(const std::string& png) {
-  return Image::from_tensor(decode_png(std::as_bytes(std::span(png.data(), png.size())), "a report's picture"));
-}
+Image decode(const std::string& png) { return Image::decode(std::as_bytes(std::span(png.data(), png.size())), "a report's picture"); }
 
 // |a - b|, amplified.
 std::string difference_png(const Image& a, const Image& b) {
