@@ -7,6 +7,7 @@
 #include "bench/report_svg.h"
 #include "bench/report_text.h"
 #include "output.h"
+#include "vivace/image.h"
 
 namespace vivace::cli {
 namespace {
