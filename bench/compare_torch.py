@@ -341,7 +341,8 @@ def make_flux_slice(args, folder: Path) -> Path:
     (configs / "transformer").mkdir(parents=True)
     (configs / "transformer" / "config.json").write_text(json.dumps(FLUX_SLICE))
     shutil.copy(ROOT / "assets" / "configs" / "flux-schnell" / "model_index.json", configs)
-    subprocess.run([*shlex.split(args.vivace), "make-random", configs, out, "--dtype", args.dtype, "--quiet"], check=True)
+    tokenizers = ROOT / "assets" / "emoji-flux"
+    subprocess.run([*shlex.split(args.vivace), "make-random", configs, out, "--dtype", args.dtype, "--tokenizers", tokenizers, "--quiet"], check=True)
     ignored = shutil.ignore_patterns("transformer", "tokenizer*")
     shutil.copytree(ROOT / "assets" / "configs" / "flux-schnell", out, dirs_exist_ok=True, ignore=ignored)
     return out
