@@ -274,6 +274,7 @@ void PictureOptions::add(Arguments& app) {
                  "With --mask-image: make the mask's surroundings alone, so many pixels more, at the model's size");
   app.add_option("--strength", strength,
                  "With --image: how much of the schedule is left for it, 0 to 1; default: the pipeline's, 0.3 for SDXL, with a mask 0.9999");
+  app.add_option("--control-image", control_image, "The picture that a ControlNet reads; one for each --controlnet");
   app.add_option("--aesthetic-score", aesthetic_score, "SDXL's refiner: a score of the picture; default 6");
   app.add_option("--negative-aesthetic-score", negative_aesthetic_score, "SDXL's refiner; default 2.5");
   app.add_option("--max-area", max_area, "Kontext: pixels of the result; default 1048576");
@@ -283,6 +284,7 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--model", model, "Checkpoint: a folder in Diffusers layout, one file (safetensors, GGUF), or a package that vivace export wrote")
       .show_default();
   files.add(app);
+  app.add_option("--controlnet", controlnet, "Folder of a ControlNet, which reads --control-image; may be given several times");
   app.add_option("--device", device, "What to run on: cpu").show_default();
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.add_option("--lora", loras, "An adapter over the model's weights, FILE or FILE:WEIGHT; several add up");
@@ -298,6 +300,10 @@ void PictureOptions::add(Arguments& app) {
                  "Another scheduler: euler, euler_a, ddim, dpmpp_2m, dpmpp_sde, unipc, heun, lcm, tcd, ... or a class name");
   app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
   app.add_option("--sigmas", sigmas, "Custom sigmas, as 14.6,2.9,0");
+  app.add_option("--controlnet-conditioning-scale", controlnet_conditioning_scale,
+                 "How much the ControlNets count; one number, or one for each, as 1,0.5");
+  app.add_option("--control-guidance-start", control_guidance_start, "Fraction of the steps at which ControlNets begin to count; likewise");
+  app.add_option("--control-guidance-end", control_guidance_end, "Fraction of the steps at which they end; likewise");
   app.add_option("--denoising-start", denoising_start, "With --image: start at this fraction of the steps, without adding noise");
   app.add_option("--denoising-end", denoising_end, "Stop after this fraction of the steps");
   app.add_option("--eta", eta, "DDIM's and TCD's eta, 0 to 1");
@@ -348,6 +354,10 @@ CallOptions PictureOptions::call() const {
   for (const std::string& file : image) call.image.images.push_back(Image::load(file));
   for (const std::string& file : mask_image)
     call.mask_image.images.push_back(mask_blur == 0 ? Image::load(file) : Image::load(file).blurred(mask_blur));
+  for (const std::string& file : control_image) call.control_image.emplace_back(Image::load(file));
+  call.controlnet_conditioning_scale = controlnet_conditioning_scale;
+  call.control_guidance_start = control_guidance_start;
+  call.control_guidance_end = control_guidance_end;
   if (mask_blur != 0 && mask_image.empty()) throw UsageError("--mask-blur needs --mask-image");
   return call;
 }
@@ -385,6 +395,7 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   else
     throw UsageError(cat("--max-memory is \"", max_memory, "\": expected bytes, as 500M or 16G"));
   files.apply(options);
+  options.controlnet.assign(controlnet.begin(), controlnet.end());
   if (!image.empty()) options.pipeline_class = class_for(model, options, mask_image.empty() ? Task::image_to_image : Task::inpainting);
   DiffusionPipeline pipe = open_model(model, options);
   load_adapters(pipe, loras, embeddings);

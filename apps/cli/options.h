@@ -82,7 +82,9 @@ struct PictureOptions {
   std::optional<double> true_cfg_scale, strength, denoising_start, aesthetic_score, negative_aesthetic_score;
   std::optional<int> max_sequence_length;
   std::optional<int64_t> max_area;
-  std::vector<std::string> image, mask_image;  // files
+  std::vector<std::string> image, mask_image;          // files
+  std::vector<std::string> controlnet, control_image;  // folders, files
+  std::vector<double> controlnet_conditioning_scale, control_guidance_start, control_guidance_end;
   std::vector<std::string> loras, embeddings;  // "FILE" or "FILE:WEIGHT", "FILE" or "FILE:TOKEN"
   std::optional<int> padding_mask_crop;
   double mask_blur = 0;

@@ -75,6 +75,20 @@ class UNet2DConditionModel : public Model {
   int64_t in_channels() const;
 };
 
+// What a UNet adds to its own, from a picture that says where things are.
+class ControlNetModel : public Model {
+ public:
+  using Model::Model;
+  static ControlNetModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+  struct Residuals {
+    std::vector<Tensor> down;  // float32 [N, C, H, W], for the UNet's skips in their order
+    Tensor mid;
+  };
+  // As the UNet is called, with controlnet_cond [N, 3, height, width] in pixels, 0..1.
+  Residuals operator()(const Tensor& sample, float timestep, const Tensor& encoder_hidden_states, const Tensor& controlnet_cond,
+                       double conditioning_scale = 1, const AddedCondKwargs& added = {}) const;
+};
+
 // A VAE of any class.
 class Autoencoder : public Model {
  public:

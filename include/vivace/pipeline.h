@@ -93,9 +93,12 @@ struct CallOptions {
   Tensor masked_image_latents;             // what is left of `image` outside of the mask, encoded, instead of encoding it
   std::optional<int> padding_mask_crop;    // only the mask's surroundings, so many pixels more, are made, at the model's size
   std::optional<double> aesthetic_score, negative_aesthetic_score;  // of the picture, for SDXL's refiner; default 6 and 2.5
-  std::optional<int64_t> max_area;                                  // Kontext: pixels of the result, whatever height and width; default 1024 x 1024
-  bool auto_resize = true;                                          // Kontext: the picture gets the preferred size of the most similar shape
-  bool output_latent = false;                                       // output_type="latent": no decoding
+  std::vector<ImageInput> control_image;  // a picture, or several, for each ControlNet (Diffusers' `image` of text to image)
+  // One for all ControlNets, or one for each: how much it counts, and from where to where in the schedule (0 to 1).
+  std::vector<double> controlnet_conditioning_scale, control_guidance_start, control_guidance_end;
+  std::optional<int64_t> max_area;  // Kontext: pixels of the result, whatever height and width; default 1024 x 1024
+  bool auto_resize = true;          // Kontext: the picture gets the preferred size of the most similar shape
+  bool output_latent = false;       // output_type="latent": no decoding
   StepCallback callback_on_step_end;
   // Asked to stop, the call ends with Interrupted: before the next kernel of a step, of a text encoder or of the decoder, of what prepares weights,
   // or before autotuning's next timing.
@@ -151,6 +154,8 @@ struct PretrainedOptions {
   // The class to open the checkpoint as, of those that the same parts make: "StableDiffusionXLInpaintPipeline" of one that says
   // "StableDiffusionXLPipeline"; default: the class of model_index.json.
   std::string pipeline_class;
+  // Folders of ControlNets, which make of a pipeline the class with them: StableDiffusionXLControlNetPipeline, ...
+  std::vector<std::filesystem::path> controlnet;
   // Another scheduler, by a name that make_scheduler knows, with the config of the checkpoint's own; that one may then be of a class that is not
   // supported.
   std::string scheduler;
@@ -289,6 +294,25 @@ class StableDiffusionInpaintPipeline : public DiffusionPipeline {
  public:
   static StableDiffusionInpaintPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
   static StableDiffusionInpaintPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// With one ControlNet or several beside the parts of the checkpoint (PretrainedOptions::controlnet).
+class StableDiffusionXLControlNetPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionXLControlNetPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionXLControlNetPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+class StableDiffusionControlNetPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionControlNetPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionControlNetPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "components/controlnet.h"
 #include "components/models.h"
 #include "components/transformer_models.h"
 
@@ -14,6 +15,10 @@ std::unique_ptr<Model> open(const std::filesystem::path& folder, const Component
 }
 
 std::vector<Graph> unet_graphs(const Config& config) { return {build_unet(read_unet_config(config), {1, 8, 8, 1}, Builder(DType::float32))}; }
+
+std::vector<Graph> controlnet_graphs(const Config& config) {
+  return {build_controlnet(read_controlnet_config(config), {1, 8, 8, 1}, Builder(DType::float32))};
+}
 
 std::vector<Graph> vae_graphs(const Config& json) {
   const AutoencoderKLConfig config = read_autoencoder_kl_config(json);
@@ -52,6 +57,7 @@ std::span<const ModelClass> model_classes() {
   static constexpr std::string_view kDiffusers = "diffusion_pytorch_model", kTransformers = "model";
   static const std::vector<ModelClass> list{
       {"UNet2DConditionModel", kDiffusers, {}, open<UNet2DConditionModel, UNetComponent>, unet_graphs},
+      {"ControlNetModel", kDiffusers, {}, open<ControlNetModel, ControlNetComponent>, controlnet_graphs},
       {"AutoencoderKL", kDiffusers, {"decode", "encode"}, open<AutoencoderKL, AutoencoderKLComponent>, vae_graphs},
       {"AutoencoderTiny", kDiffusers, {"decode", "encode"}, open<AutoencoderTiny, AutoencoderTinyComponent>, tiny_graphs},
       {"CLIPTextModel", kTransformers, {}, open<CLIPTextModel, CLIPTextComponent>, text_graphs},

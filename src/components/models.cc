@@ -24,9 +24,11 @@ UNetComponent::UNetComponent(const std::filesystem::path& path, const ComponentO
 
 GraphRequest UNetComponent::request(const UNetShape& shape, int64_t timesteps) const {
   const int64_t factor = upsample_factor(config_);
-  return {.function = cat("unet ", shape.timesteps, " time_ids ", shape.time_ids),
+  Sizes all{{"batch", shape.batch}, {"height", shape.height}, {"width", shape.width}, {"tokens", shape.tokens}, {kTimesteps, timesteps}};
+  if (shape.controlled) all.merge(level_sizes(config_, shape));
+  return {.function = cat("unet ", shape.timesteps, " time_ids ", shape.time_ids, shape.controlled ? " controlled" : ""),
           .dtype = dtype(),
-          .sizes = {{"batch", shape.batch}, {"height", shape.height}, {"width", shape.width}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
+          .sizes = std::move(all),
           .granularity = {{"height", factor}, {"width", factor}},
           .build = [config = config_, shape](const Sizes& sizes, Builder b) {
             UNetShape s = shape;

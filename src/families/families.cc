@@ -6,9 +6,11 @@
 #include "families/flux_kontext/flux_kontext.h"
 #include "families/latent_consistency/latent_consistency.h"
 #include "families/stable_diffusion/stable_diffusion.h"
+#include "families/stable_diffusion_controlnet/stable_diffusion_controlnet.h"
 #include "families/stable_diffusion_img2img/stable_diffusion_img2img.h"
 #include "families/stable_diffusion_inpaint/stable_diffusion_inpaint.h"
 #include "families/stable_diffusion_xl/stable_diffusion_xl.h"
+#include "families/stable_diffusion_xl_controlnet/stable_diffusion_xl_controlnet.h"
 #include "families/stable_diffusion_xl_img2img/stable_diffusion_xl_img2img.h"
 #include "families/stable_diffusion_xl_inpaint/stable_diffusion_xl_inpaint.h"
 
@@ -25,9 +27,11 @@ std::span<const Family> families() {
       stable_diffusion_xl_family(),
       stable_diffusion_xl_img2img_family(),
       stable_diffusion_xl_inpaint_family(),
+      stable_diffusion_xl_controlnet_family(),
       stable_diffusion_family(),
       stable_diffusion_img2img_family(),
       stable_diffusion_inpaint_family(),
+      stable_diffusion_controlnet_family(),
       latent_consistency_family(),
       flux_family(),
       flux_kontext_family(),

@@ -25,7 +25,8 @@ struct PartSpec {
   std::string_view name;                  // the folder, and the entry of model_index.json: "unet"
   std::vector<std::string_view> classes;  // of which it may be; empty: any scheduler
   bool optional = false;
-  bool hot = false;  // takes most of the time: what compile() takes where no component is named
+  bool hot = false;         // takes most of the time: what compile() takes where no component is named
+  bool controlnet = false;  // one of PretrainedOptions::controlnet, where there are any
 };
 
 // A call with every default filled in.
@@ -111,6 +112,7 @@ struct Family {
   // Classes that the same parts make, one a task, are of one model: "stable-diffusion-xl". Empty: no other class.
   std::string_view model = {};
   Task task = Task::text_to_image;
+  bool controlled = false;  // by ControlNets
 };
 
 // The part that denoises: the first of the hot ones.

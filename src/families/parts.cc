@@ -19,6 +19,9 @@ const Tokenizer* Parts::tokenizer(std::string_view name) const {
   return found == tokenizers.end() ? nullptr : found->second.get();
 }
 
-std::string Parts::folder(std::string_view name) const { return cat(path, "/", name); }
+std::string Parts::folder(std::string_view name) const {
+  const auto found = elsewhere.find(name);
+  return found == elsewhere.end() ? cat(path, "/", name) : found->second;
+}
 
 }  // namespace vivace

@@ -16,7 +16,8 @@ namespace vivace {
 struct Parts {
   std::string class_name, path;  // of the pipeline and its folder
   std::map<std::string, std::unique_ptr<Model>, std::less<>> models;
-  std::map<std::string, std::string, std::less<>> classes;  // of the models, as model_index.json names them
+  std::map<std::string, std::string, std::less<>> classes;    // of the models, as model_index.json names them
+  std::map<std::string, std::string, std::less<>> elsewhere;  // the folders of parts that lie outside of `path`
   std::map<std::string, std::shared_ptr<const Tokenizer>, std::less<>> tokenizers;
   std::unique_ptr<Scheduler> scheduler;
 

@@ -151,6 +151,9 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
   const Parts& parts = loaded.parts;
   const fs::path checkpoint = parts.path;
   if (fs::exists(checkpoint / kPackageFile)) throw UsageError(cat(checkpoint.string(), " is a package already: export the checkpoint it came from"));
+  if (!parts.elsewhere.empty())
+    throw UsageError(
+        cat("the ", parts.elsewhere.begin()->first, " of this pipeline lies outside of its checkpoint: a package holds one checkpoint's parts"));
   if (options.batch < 1 || options.batch > 4096) throw UsageError(cat("batch is ", options.batch, ": expected 1 or more"));
   const std::vector<Size> sizes = options.sizes.empty() ? std::vector{pipe.default_size()} : options.sizes;
   const std::vector<Call> calls = calls_of(*loaded.recipe, sizes, options);

@@ -44,12 +44,18 @@ std::unique_ptr<Scheduler> load_scheduler(const Family& family, const std::strin
   return wanted.empty() ? std::move(own) : make_scheduler(wanted, own->config());
 }
 
-// The class that model_index.json names, or the one wanted of those that the same parts make.
-const Family& family_of(const Config& index, const std::string& wanted, std::span<const Family> among) {
+// The class that model_index.json names, or the one wanted of those that the same parts make; with ControlNets beside them the one that has some.
+const Family& family_of(const Config& index, const std::string& wanted, bool controlled, std::span<const Family> among) {
   const auto name = index.get<std::string>("_class_name");
   const auto found = std::ranges::find(among, name, &Family::class_name);
   if (found == among.end())
     index.unsupported("_class_name", joined(among, ", ", [](const Family& family) { return cat('"', family.class_name, '"'); }));
+  if (wanted.empty() && controlled && !found->controlled) {
+    const auto with =
+        std::ranges::find_if(among, [&](const Family& family) { return family.controlled && family.model == found->model && !family.model.empty(); });
+    if (with == among.end()) throw UserError(cat(index.name(), ": a ", name, " takes no ControlNets"));
+    return *with;
+  }
   if (wanted.empty() || wanted == name) return *found;
   std::vector<std::string> others;
   for (const Family& family : among) {
@@ -64,7 +70,16 @@ const Family& family_of(const Config& index, const std::string& wanted, std::spa
 void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles& files, const PretrainedOptions& options, bool look,
                DiffusionPipeline::Loaded& loaded) {
   Parts& parts = loaded.parts;
-  const std::string class_name = class_of(index, spec.name);
+  std::string class_name = class_of(index, spec.name);
+  const bool is_given = spec.controlnet && !options.controlnet.empty();  // one of the ControlNets beside the checkpoint
+  if (is_given) {
+    if (parts.elsewhere.size() == options.controlnet.size()) return;
+    const std::filesystem::path& folder = options.controlnet[parts.elsewhere.size()];
+    class_name = Config::read(folder / "config.json").get<std::string>("_class_name");
+    if (std::ranges::count(spec.classes, class_name) == 0)
+      throw UserError(cat(folder.string(), " holds a ", class_name, ", not a ", joined(spec.classes, " or ")));
+    parts.elsewhere.emplace(spec.name, folder.string());
+  }
   if (class_name.empty() && spec.optional) return;
   if (class_name.empty()) throw UserError(cat(index.name(), ": field \"", spec.name, "\" is missing: a ", parts.class_name, " needs it"));
   if (spec.classes.empty()) {
@@ -82,7 +97,7 @@ void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles&
   const auto found = std::ranges::find(family_models, class_name, &ModelClass::name);
   const ModelClass* model = found == family_models.end() ? find_model_class(class_name) : &*found;
   if (!model) throw InternalError(cat(spec.name, ": no model class ", class_name));
-  const PartFiles own_files = files.model(spec.name, class_name);
+  const PartFiles own_files = is_given ? PartFiles{.folder = parts.folder(spec.name)} : files.model(spec.name, class_name);
   ComponentOptions own;
   own.weights = own_files.weights;
   loaded.folders.emplace(spec.name, own_files.folder);
@@ -108,7 +123,9 @@ std::string class_for(const std::filesystem::path& path, const PretrainedOptions
   const auto name = index.get<std::string>("_class_name");
   const auto own = std::ranges::find(families(), name, &Family::class_name);
   if (own == families().end() || own->model.empty()) return name;
-  const auto found = std::ranges::find_if(families(), [&](const Family& family) { return family.model == own->model && family.task == task; });
+  const bool controlled = task == Task::text_to_image && !options.controlnet.empty();
+  const auto found = std::ranges::find_if(
+      families(), [&](const Family& family) { return family.model == own->model && family.task == task && family.controlled == controlled; });
   return found == families().end() ? name : std::string(found->class_name);
 }
 
@@ -117,7 +134,9 @@ std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::
   const CheckpointFiles files(path, options);
   const Config index = Config::read(files.configs() / "model_index.json");
   auto loaded = std::make_unique<DiffusionPipeline::Loaded>();
-  loaded->family = &family_of(index, options.pipeline_class, among);
+  loaded->family = &family_of(index, options.pipeline_class, !options.controlnet.empty(), among);
+  if (!options.controlnet.empty() && !loaded->family->controlled)
+    throw UsageError(cat("ControlNets are given: a ", loaded->family->class_name, " takes none"));
   loaded->parts.path = files.configs().string();
   loaded->offload = options.offload;
   loaded->max_memory = options.max_memory;
@@ -128,6 +147,9 @@ std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::
                            joined(loaded->family->parts, ", ", &PartSpec::name)));
   for (const PartSpec& spec : loaded->family->parts) load_part(spec, index, files, options, look, *loaded);
   if (files.is_file()) loaded->scheduler_config = files.scheduler_config();
+  if (loaded->parts.elsewhere.size() < options.controlnet.size())
+    throw UsageError(
+        cat(options.controlnet.size(), " ControlNets are given: a ", loaded->family->class_name, " takes ", loaded->parts.elsewhere.size()));
   loaded->recipe = loaded->family->open(loaded->parts, index);
   if (!class_of(index, "safety_checker").empty())
     warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");
@@ -194,6 +216,8 @@ DiffusionPipeline AutoPipelineForInpainting::from_pretrained(const std::filesyst
 VIVACE_PIPELINE(StableDiffusionXLPipeline)
 VIVACE_PIPELINE(StableDiffusionXLImg2ImgPipeline)
 VIVACE_PIPELINE(StableDiffusionXLInpaintPipeline)
+VIVACE_PIPELINE(StableDiffusionXLControlNetPipeline)
+VIVACE_PIPELINE(StableDiffusionControlNetPipeline)
 VIVACE_PIPELINE(StableDiffusionPipeline)
 VIVACE_PIPELINE(StableDiffusionImg2ImgPipeline)
 VIVACE_PIPELINE(StableDiffusionInpaintPipeline)

@@ -34,7 +34,7 @@ struct [[gnu::visibility("hidden")]] DiffusionPipeline::Loaded {
 std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::path& path, const PretrainedOptions& options, bool look = false,
                                                          std::span<const Family> among = families());
 
-// The class that the checkpoint's parts make for a task; the checkpoint's own where they make none.
+// The class that the checkpoint's parts make for a task, with the ControlNets that are given; the checkpoint's own where they make none.
 std::string class_for(const std::filesystem::path& path, const PretrainedOptions& options, Task task);
 
 }  // namespace vivace

@@ -34,7 +34,7 @@ const std::vector<std::string>& component_names() {
 void DiffusionPipeline::compile(const CompileOptions& options, const std::vector<std::string>& components) {
   if (components.empty()) {
     for (const PartSpec& part : loaded_->family->parts)
-      if (part.hot) model(std::string(part.name)).compile(options);
+      if (part.hot && loaded_->parts.has(part.name)) model(std::string(part.name)).compile(options);
     return;
   }
   for (const std::string& name : components) {
@@ -82,13 +82,15 @@ void DiffusionPipeline::set_scheduler(std::unique_ptr<Scheduler> scheduler) {
 void DiffusionPipeline::fuse_qkv_projections(bool denoiser, bool vae) {
   const std::string_view name = denoiser_of(*loaded_->family);
   for (const PartSpec& part : loaded_->family->parts)
-    if (part.hot && (part.name == name ? denoiser : vae)) loaded_->parts.model(part.name).fuse_qkv_projections();
+    if (part.hot && loaded_->parts.has(part.name) && (part.name == name || part.controlnet ? denoiser : vae))
+      loaded_->parts.model(part.name).fuse_qkv_projections();
 }
 
 void DiffusionPipeline::unfuse_qkv_projections(bool denoiser, bool vae) {
   const std::string_view name = denoiser_of(*loaded_->family);
   for (const PartSpec& part : loaded_->family->parts)
-    if (part.hot && (part.name == name ? denoiser : vae)) loaded_->parts.model(part.name).unfuse_qkv_projections();
+    if (part.hot && loaded_->parts.has(part.name) && (part.name == name || part.controlnet ? denoiser : vae))
+      loaded_->parts.model(part.name).unfuse_qkv_projections();
 }
 
 void DiffusionPipeline::enable_vae_tiling() { vae().enable_tiling(); }

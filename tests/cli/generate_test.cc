@@ -133,6 +133,26 @@ TEST(Generate, AModelInOneFileAndPartsFromElsewhere) {
   expect_refused(draw((tiny / "model.ckpt").string(), parts, {}), 1, {"a pickle", "can run code", "safetensors.torch.save_file"});
 }
 
+// What is given beside the prompt says which pipeline the checkpoint opens as.
+TEST(Generate, PicturesInDecideThePipeline) {
+  const TempFolder folder;
+  const std::string path = (folder / "x.png").string(), data = VIVACE_SOURCE_DIR "/tests/picture_pipelines/data/";
+  const std::string photo = VIVACE_SOURCE_DIR "/tests/image/data/rgb_420.jpg";  // 18 x 13
+  const Finished from_photo = vivace(generate(path, {"--image", photo, "--strength", "0.7"}));
+  EXPECT_EQ(from_photo.code, 0) << from_photo.err;
+  EXPECT_NE(from_photo.err.find("step 2/2"), std::string::npos) << from_photo.err;
+  const Image drawn = Image::load(path);
+  EXPECT_EQ(std::pair(drawn.width(), drawn.height()), std::pair(16, 12));
+  const Finished masked = vivace(generate(path, {"--image", data + "square.png", "--mask-image", data + "mask.png", "--mask-blur", "1.5",
+                                                 "--padding-mask-crop", "4", "--strength", "0.7", "--vae-tiling"}));
+  EXPECT_EQ(masked.code, 0) << masked.err;
+  EXPECT_EQ(Image::load(path).pixels()[0], Image::load(data + "square.png").pixels()[0]) << "black is kept";
+  expect_refused(vivace(generate(path, {"--mask-image", data + "mask.png"})), 2, {"a StableDiffusionXLPipeline does not take mask_image"});
+  expect_refused(vivace(generate(path, {"--image", photo, "--strength", "0.1"})), 2, {"a strength of 0.1 leaves none of 3 steps"});
+  expect_refused(vivace(generate(path, {"--image", photo, "--height", "32"})), 2, {"does not take height and width"});
+  expect_refused(vivace(generate(path, {"--image", VIVACE_SOURCE_DIR "/README.md"})), 1, {"README.md: not a PNG or JPEG picture"});
+}
+
 TEST(Generate, NpyHasFloatsOfThePicture) {
   const TempFolder folder;
   EXPECT_EQ(vivace(generate((folder / "x.npy").string())).code, 0);

@@ -11,7 +11,8 @@ namespace fs = std::filesystem;
 const fs::path kSource = VIVACE_SOURCE_DIR;
 
 void override_fields(const fs::path& file, const nlohmann::json& fields) {
-  nlohmann::json config = nlohmann::json::parse(std::ifstream(file));
+  fs::create_directories(file.parent_path());
+  nlohmann::json config = fs::exists(file) ? nlohmann::json::parse(std::ifstream(file)) : nlohmann::json::object();
   config.update(fields);
   std::ofstream(file) << config;
 }
@@ -39,13 +40,24 @@ class PicturePipelines : public testing::TestWithParam<golden::Case> {
     PretrainedOptions options;
     options.compile.mode = mode;
     options.pipeline_class = item.at("pipeline");
-    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(checkpoint(item, folder.path()), options);
+    const fs::path model = checkpoint(item, folder.path());
+    options.controlnet.assign(item.value("controlnets", 0), model / "controlnet");  // without any: the checkpoint's own
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
     ASSERT_EQ(pipe.class_name(), item.at("pipeline"));
     if (item.contains("scheduler"))
       pipe.set_scheduler(make_scheduler(item.at("scheduler").at("_class_name").get<std::string>(), item.at("scheduler").dump()));
     if (item.value("vae_tiling", false)) pipe.enable_vae_tiling();
     const nlohmann::json& call = item.at("call");
-    const PipelineOutput out = pipe(prompts(call.at("prompt")), call_options(call));
+    CallOptions given = call_options(call);
+    if (item.at("pipeline").get<std::string>().find("ControlNet") != std::string::npos) {
+      // What Diffusers calls image there.
+      if (item.contains("controlnets"))
+        given.control_image.assign(given.image.images.begin(), given.image.images.end());
+      else
+        given.control_image = {given.image};
+      given.image = {};
+    }
+    const PipelineOutput out = pipe(prompts(call.at("prompt")), given);
     // As in tests/pipelines, and the encoder once more; embedded guidance (FLUX) amplifies nothing.
     const double guidance = item.at("pipeline").get<std::string>().starts_with("Flux") ? 1 : std::max(1.0, call.value("guidance_scale", 7.5));
     const double steps = static_cast<double>(out.timings.steps.size() + 1);
@@ -62,8 +74,30 @@ class PicturePipelines : public testing::TestWithParam<golden::Case> {
 TEST_P(PicturePipelines, EagerMatchesDiffusers) { check(CompileMode::off); }
 TEST_P(PicturePipelines, CompiledMatchesDiffusers) { check(CompileMode::default_); }
 
-INSTANTIATE_TEST_SUITE_P(Golden, PicturePipelines, testing::ValuesIn(cases()),
+std::vector<golden::Case> calls(bool of_pipelines) {
+  std::vector<golden::Case> result = cases();
+  std::erase_if(result, [&](const golden::Case& item) { return item.at("pipeline").get<std::string>().empty() == of_pipelines; });
+  return result;
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, PicturePipelines, testing::ValuesIn(calls(true)),
                          [](const auto& info) { return info.param.at("name").template get<std::string>(); });
+
+TEST(ControlNetModel, OnItsOwn) {
+  for (const golden::Case& item : calls(false)) {
+    const TempFolder folder;
+    const auto net = ControlNetModel::from_pretrained(checkpoint(item, folder.path()) / "controlnet");
+    const auto in = [&](const char* name) { return golden::make_input(item.at("inputs").at(name)); };
+    const auto out = net(in("sample"), item.at("timestep"), in("encoder_hidden_states"), in("controlnet_cond"), item.at("conditioning_scale"),
+                         {in("text_embeds"), in("time_ids")});
+    const auto& outputs = item.at("outputs");
+    ASSERT_EQ(out.down.size() + 1, outputs.size());
+    const double tolerance = 5 * std::sqrt(10.0 * 1000) * 0x1p-24;  // as in tests/models
+    for (size_t i = 0; i < out.down.size(); ++i)
+      EXPECT_LT(golden::relative_error(outputs.at("down." + std::to_string(i)), kData, out.down[i]), tolerance) << i;
+    EXPECT_LT(golden::relative_error(outputs.at("mid"), kData, out.mid), tolerance);
+  }
+}
 
 const fs::path kEmoji = kSource / "assets/emoji-xl";
 
@@ -133,6 +167,37 @@ TEST(PictureArguments, TextToImageTakesNoPictures) {
   o.image = white(64, 64);
   o.strength = 0.5;
   expect_says(refusal(pipe, o), {"a StableDiffusionXLPipeline does not take image, strength"});
+}
+
+TEST(PictureArguments, ControlNetsAreOfTheirModel) {
+  const TempFolder folder;
+  golden::Case item = calls(false).front();
+  item["overrides"]["controlnet/config.json"]["cross_attention_dim"] = 48;
+  const fs::path model = checkpoint(item, folder.path());
+  expect_says(message_of<UserError>([&] { DiffusionPipeline::from_pretrained(model); }),
+              {"controlnet has cross_attention_dim 48", "unet 80", "expected the ControlNet of that model"});
+  PretrainedOptions options;
+  options.controlnet = {model / "unet"};
+  expect_says(message_of<UserError>([&] { DiffusionPipeline::from_pretrained(kEmoji, options); }),
+              {"holds a UNet2DConditionModel, not a ControlNetModel"});
+  expect_says(message_of<UserError>([&] { DiffusionPipeline::from_pretrained(kSource / "assets/emoji-flux", options); }), {"takes no ControlNets"});
+}
+
+TEST(PictureArguments, AControlNetNeedsItsPicture) {
+  const TempFolder folder;
+  const auto pipe = DiffusionPipeline::from_pretrained(checkpoint(calls(false).front(), folder.path()));
+  EXPECT_EQ(pipe.class_name(), "StableDiffusionXLControlNetPipeline");
+  CallOptions o{.height = 32, .width = 32, .num_inference_steps = 1};
+  expect_says(refusal(pipe, o), {"control_image has 0 entries for 1 ControlNet"});
+  o.control_image = {white(32, 32)};
+  o.controlnet_conditioning_scale = {1, 1};
+  expect_says(refusal(pipe, o), {"controlnet_conditioning_scale has 2 entries for 1"});
+  o.controlnet_conditioning_scale.clear();
+  o.control_guidance_start = {0.5};
+  o.control_guidance_end = {0.5};
+  expect_says(refusal(pipe, o), {"control_guidance_start is 0.5 and control_guidance_end 0.5"});
+  o.control_image = {ImageInput(std::vector{white(32, 32), white(32, 32)})};
+  expect_says(refusal(pipe, o), {"control_image has 2 pictures for 1 prompts"});
 }
 
 TEST(AutoPipeline, OpensTheSamePartsForATask) {

@@ -27,6 +27,10 @@ inline ImageInput image_input(const nlohmann::json& value) {
   return images;
 }
 
+inline std::vector<double> numbers(const nlohmann::json& value) {
+  return value.is_array() ? value.get<std::vector<double>>() : std::vector{value.get<double>()};
+}
+
 inline CallOptions call_options(const nlohmann::json& call) {
   CallOptions o;
   for (const auto& [key, value] : call.items()) {
@@ -90,6 +94,12 @@ inline CallOptions call_options(const nlohmann::json& call) {
       o.masked_image_latents = golden::make_input(value);
     else if (key == "padding_mask_crop")
       o.padding_mask_crop = value.get<int>();
+    else if (key == "controlnet_conditioning_scale")
+      o.controlnet_conditioning_scale = numbers(value);
+    else if (key == "control_guidance_start")
+      o.control_guidance_start = numbers(value);
+    else if (key == "control_guidance_end")
+      o.control_guidance_end = numbers(value);
     else if (key == "denoising_start")
       o.denoising_start = value.get<double>();
     else if (key == "aesthetic_score")

@@ -41,6 +41,19 @@ REFINER = {
     "text_encoder_2/config.json": {"projection_dim": 48},
     "unet/config.json": {"cross_attention_dim": 48, "projection_class_embeddings_input_dim": 48 + 5 * 8},
 }
+
+
+def controlled(pipeline: str, unet: str, net: dict) -> dict:
+    """A ControlNet of the same fields as the UNet, and pictures four times the latents' size."""
+    same = ("in_channels", "down_block_types", "block_out_channels", "layers_per_block", "attention_head_dim", "transformer_layers_per_block", "cross_attention_dim",
+            "use_linear_projection", "addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim", "norm_num_groups", "downsample_padding")
+    fields = json.loads((ROOT / unet / "unet" / "config.json").read_text())
+    config = {"_class_name": "ControlNetModel", **{key: fields[key] for key in same if key in fields}, "conditioning_embedding_out_channels": [8, 16, 24], **net}
+    return {"model_index.json": {"_class_name": pipeline, "controlnet": ["diffusers", "ControlNetModel"]}, "controlnet/config.json": config}
+
+
+XL_NET = controlled("StableDiffusionXLControlNetPipeline", XL, {})
+SD_NET = controlled("StableDiffusionControlNetPipeline", SD, {})
 # Tiles of 16 x 16 pixels, 4 x 4 latents.
 SMALL_TILES = {"vae/config.json": {"sample_size": 16}}
 SCHEDULERS = {
@@ -58,10 +71,12 @@ PIPELINES = {
     ("xl", "inpaint"): "StableDiffusionXLInpaintPipeline",
     ("sd", "img2img"): "StableDiffusionImg2ImgPipeline",
     ("sd", "inpaint"): "StableDiffusionInpaintPipeline",
+    ("xl", "control"): "StableDiffusionXLControlNetPipeline",
+    ("sd", "control"): "StableDiffusionControlNetPipeline",
 }
 
 
-def case(name: str, *, checkpoint=None, overrides=None, scheduler=None, tiling=False, **call) -> dict:
+def case(name: str, *, checkpoint=None, overrides=None, scheduler=None, tiling=False, controlnets=None, **call) -> dict:
     """The pipeline follows from the name: xl_img2img_..., sd_inpaint_..., flux_..., kontext_...; so do picture and mask, where none are given."""
     words = name.split("_")
     if words[0] in ("xl", "sd", "emoji"):
@@ -70,6 +85,9 @@ def case(name: str, *, checkpoint=None, overrides=None, scheduler=None, tiling=F
         defaults = {"prompt": "a red apple", "num_inference_steps": 4, "image": "square.png", "generator": 7}
         if words[1] == "inpaint":
             defaults |= {"mask_image": "mask.png", "height": 32, "width": 32}
+        if words[1] == "control":
+            overrides = XL_NET if kind == "xl" else SD_NET
+            defaults["image"] = "wide.png"
         if words[0] == "emoji":
             result["checkpoint"] = EMOJI
     else:
@@ -78,7 +96,7 @@ def case(name: str, *, checkpoint=None, overrides=None, scheduler=None, tiling=F
         defaults = {"prompt": "a red apple", "num_inference_steps": 3, "height": 32, "width": 32, "max_sequence_length": 16, "generator": 7}
         if words[0] == "kontext":
             defaults |= {"max_area": 1024, "_auto_resize": False, "num_inference_steps": 2}
-    result |= {key: value for key, value in [("overrides", overrides), ("scheduler", scheduler), ("vae_tiling", tiling)] if value}
+    result |= {key: value for key, value in [("overrides", overrides), ("scheduler", scheduler), ("vae_tiling", tiling), ("controlnets", controlnets)] if value}
     result["weights_seed"] = 0
     call = {key: value for key, value in {**defaults, **call}.items() if value is not None}
     seeds = call["generator"]
@@ -151,6 +169,17 @@ CASES = [
     case("sd_inpaint_outdated_pndm", overrides={"scheduler/scheduler_config.json": {"steps_offset": 0, "skip_prk_steps": False}}, generator=9),
     case("sd_inpaint_nine", overrides=NINE),
     case("sd_inpaint_nine_crop", overrides=NINE, padding_mask_crop=4, strength=0.75, generator=8),
+    # ControlNets; several are one that reads several pictures
+    case("xl_control", height=32, width=32),
+    case("xl_control_own_size", negative_prompt="blue", num_images_per_prompt=2, num_inference_steps=2),
+    case("xl_control_two_pictures", prompt=TWO, image=["square.png", "wide.png"], height=32, width=48, num_images_per_prompt=2, num_inference_steps=2),
+    case("xl_control_scale_start_end", height=32, width=32, num_inference_steps=8, controlnet_conditioning_scale=0.6, control_guidance_start=0.25, control_guidance_end=0.7),
+    case("xl_control_no_guidance_denoising_end", height=32, width=32, guidance_scale=1.0, denoising_end=0.6, control_guidance_end=0.5, output_type="latent"),
+    case("xl_control_several", height=32, width=32, controlnets=2, image=["square.png", "wide.png"], controlnet_conditioning_scale=[0.75, -0.5], control_guidance_start=[0.0, 0.3],
+         control_guidance_end=[1.0, 0.8]),
+    case("xl_control_heun", height=32, width=32, scheduler=SCHEDULERS["heun"], control_guidance_end=0.6),
+    case("sd_control", height=32, width=32),
+    case("sd_control_ddim_width", width=40, scheduler=SCHEDULERS["ddim"], negative_prompt="blue", controlnet_conditioning_scale=1.5, generator=8),
     # VAE tiles
     case("xl_img2img_tiles", strength=0.6, image="wide.png", overrides=SMALL_TILES, tiling=True),
     case("xl_inpaint_tiles", strength=0.6, height=40, width=32, overrides=SMALL_TILES, tiling=True),
@@ -163,6 +192,35 @@ CASES = [
     case("kontext_latents_as_image", image=latents("kontext", (1, 4, 12, 20))),
     case("kontext_generators", prompt=TWO, image="wide.png", generator=[3, 4]),
 ]
+
+
+MODEL_CASE = {
+    "name": "controlnet_model",
+    "pipeline": "",
+    "checkpoint": XL,
+    "overrides": XL_NET,
+    "weights_seed": 0,
+    "timestep": 321,
+    "conditioning_scale": 0.7,
+    "inputs": {
+        "sample": randn_input("controlnet_model", "sample", (2, 4, 6, 10)),
+        "encoder_hidden_states": randn_input("controlnet_model", "states", (2, 7, 80)),
+        "controlnet_cond": randn_input("controlnet_model", "cond", (2, 3, 24, 40)),
+        "text_embeds": randn_input("controlnet_model", "pooled", (2, 24)),
+        "time_ids": {"shape": [2, 6], "values": [64, 48, 0, 0, 64, 48, 32, 32, 4, 8, 128, 96]},
+    },
+}
+
+
+def run_model() -> dict:
+    """A ControlNet called on its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        net = diffusers.ControlNetModel.from_pretrained(make_checkpoint(MODEL_CASE, Path(folder)) / "controlnet")
+    inputs = {name: make_input(spec) for name, spec in MODEL_CASE["inputs"].items()}
+    added = {name: inputs.pop(name) for name in ("text_embeds", "time_ids")}
+    with torch.no_grad():
+        down, mid = net(**inputs, timestep=MODEL_CASE["timestep"], conditioning_scale=MODEL_CASE["conditioning_scale"], added_cond_kwargs=added, return_dict=False)
+    return {**{f"down.{i}": x for i, x in enumerate(down)}, "mid": mid}
 
 
 def pattern(height: int, width: int) -> Image.Image:
@@ -190,7 +248,8 @@ def make_checkpoint(item: dict, folder: Path) -> Path:
     shutil.copytree(ROOT / item["checkpoint"], configs)
     for file, fields in item.get("overrides", {}).items():
         path = configs / file
-        path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**(json.loads(path.read_text()) if path.exists() else {}), **fields}))
     index = json.loads((configs / "model_index.json").read_text())
     (configs / "model_index.json").write_text(json.dumps({**index, "_diffusers_version": diffusers.__version__}))  # inpainting asks for it
     tokenizers = ROOT / ("assets/emoji-flux" if "Flux" in item["pipeline"] else EMOJI)
@@ -213,7 +272,11 @@ def pictures(value):
 
 def run_case(item: dict) -> tuple[dict, dict]:
     with tempfile.TemporaryDirectory() as folder:
-        pipe = getattr(diffusers, item["pipeline"]).from_pretrained(make_checkpoint(item, Path(folder)), torch_dtype=torch.float32)
+        checkpoint = make_checkpoint(item, Path(folder))
+        nets = {}
+        if "controlnets" in item:
+            nets["controlnet"] = diffusers.MultiControlNetModel([diffusers.ControlNetModel.from_pretrained(checkpoint / "controlnet")] * item["controlnets"])
+        pipe = getattr(diffusers, item["pipeline"]).from_pretrained(checkpoint, torch_dtype=torch.float32, **nets)
     pipe.set_progress_bar_config(disable=True)
     if pipe.text_encoder is not None and not hasattr(pipe.text_encoder, "text_model"):  # as in pipelines.py
         object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
@@ -257,6 +320,8 @@ def main() -> None:
         item, outputs = run_case(item)
         writer.add(item, outputs, 320)
         print(f"{item['name']:40} latents rms {writer.cases[-1]['outputs']['latents']['rms']:8.3f}", flush=True)
+    if not names or MODEL_CASE["name"] in names:
+        writer.add(MODEL_CASE, run_model(), 160)
     writer.finish("tools/golden/picture_pipelines.py", library_versions())
 
 

@@ -34,6 +34,7 @@ WEIGHT_FILES = {
     "unet": "diffusion_pytorch_model.safetensors",
     "transformer": "diffusion_pytorch_model.safetensors",
     "vae": "diffusion_pytorch_model.safetensors",
+    "controlnet": "diffusion_pytorch_model.safetensors",
 }
 
 
@@ -79,7 +80,7 @@ def component(kind: str, config: dict) -> torch.nn.Module:
     import diffusers
     import transformers
 
-    if kind in ("unet", "vae", "transformer"):
+    if kind in ("unet", "vae", "transformer", "controlnet"):
         name = config.get("_class_name", {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}.get(kind))
         return getattr(diffusers, name).from_config(config)
     name = config["architectures"][0]

@@ -49,6 +49,10 @@ constexpr Argument kArguments[] = {
     {"padding_mask_crop", [](const CallOptions& o) { return o.padding_mask_crop.has_value(); }},
     {"aesthetic_score", [](const CallOptions& o) { return o.aesthetic_score.has_value(); }},
     {"negative_aesthetic_score", [](const CallOptions& o) { return o.negative_aesthetic_score.has_value(); }},
+    {"control_image", [](const CallOptions& o) { return !o.control_image.empty(); }},
+    {"controlnet_conditioning_scale", [](const CallOptions& o) { return !o.controlnet_conditioning_scale.empty(); }},
+    {"control_guidance_start", [](const CallOptions& o) { return !o.control_guidance_start.empty(); }},
+    {"control_guidance_end", [](const CallOptions& o) { return !o.control_guidance_end.empty(); }},
     {"max_area", [](const CallOptions& o) { return o.max_area.has_value(); }},
     {"auto_resize", [](const CallOptions& o) { return !o.auto_resize; }},
 };

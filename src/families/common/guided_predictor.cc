@@ -4,24 +4,10 @@
 #include <cstring>
 
 #include "base/log.h"
-#include "tensor/half.h"
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
-
-// Calls fn with a pointer of the tensor's type.
-template <class Fn>
-auto with_activations(const Tensor& t, const Fn& fn) {
-  switch (t.dtype()) {
-    case DType::bfloat16:
-      return fn(t.as<bf16>());
-    case DType::float16:
-      return fn(t.as<f16>());
-    default:
-      return fn(t.as<float>());
-  }
-}
 
 // [images, channels, pixels] outside, [images, pixels, channels] inside; with one channel the same on both sides.
 struct Layout {
@@ -32,22 +18,6 @@ struct Layout {
 Layout layout_of(const Tensor& latents, bool channels_last) {
   const int64_t images = latents.dim(0), channels = channels_last ? latents.dim(1) : 1;
   return {images, channels, latents.numel() / (images * channels)};
-}
-
-// latents * factor, and the channels `beside` them -> the session's input, the same images again for the second half of a guided batch.
-void feed(const Tensor& latents, const Tensor& beside, const Layout& l, float factor, Tensor& input) {
-  const int64_t more = beside.defined() ? beside.dim(1) : 0;
-  with_activations(input, [&]<class T>(const T*) {
-    T* to = input.as<T>();
-    for (int64_t n = 0; n < input.numel() / (l.image() + more * l.pixels); ++n) {
-      const float* from = latents.as<float>() + n % l.images * l.image();
-      const float* with = more ? beside.as<float>() + n % l.images * more * l.pixels : nullptr;
-      for (int64_t p = 0; p < l.pixels; ++p) {
-        for (int64_t c = 0; c < l.channels; ++c) *to++ = T(from[c * l.pixels + p] * factor);
-        for (int64_t c = 0; c < more; ++c) *to++ = T(with[c * l.pixels + p]);
-      }
-    }
-  });
 }
 
 // positive, or with a negative prediction negative + scale * (positive - negative). Whether all of it is finite.
@@ -81,6 +51,34 @@ double standard_deviation(const T* x, int64_t n) {
 
 }  // namespace
 
+void feed_latents(const Tensor& latents, const Tensor& beside, bool channels_last, float factor, Tensor& input) {
+  const Layout l = layout_of(latents, channels_last);
+  const int64_t more = beside.defined() ? beside.dim(1) : 0;
+  with_activations(input, [&]<class T>(const T*) {
+    T* to = input.as<T>();
+    for (int64_t n = 0; n < input.numel() / (l.image() + more * l.pixels); ++n) {
+      const float* from = latents.as<float>() + n % l.images * l.image();
+      const float* with = more ? beside.as<float>() + n % l.images * more * l.pixels : nullptr;
+      for (int64_t p = 0; p < l.pixels; ++p) {
+        for (int64_t c = 0; c < l.channels; ++c) *to++ = T(from[c * l.pixels + p] * factor);
+        for (int64_t c = 0; c < more; ++c) *to++ = T(with[c * l.pixels + p]);
+      }
+    }
+  });
+}
+
+void write_conditioning(Session& session, const Conditioning& conditioning, Guidance guidance, bool negative) {
+  for (const auto& [name, positive] : conditioning.positive) {
+    if (!session.has_input(name)) continue;
+    const auto found = conditioning.negative.find(name);
+    const Tensor other = found == conditioning.negative.end() ? positive : found->second;
+    const Tensor both[] = {other, positive};
+    session.write(name, guidance == Guidance::halves ? concat_rows(both) : negative ? other : positive);
+  }
+  for (const auto& [name, value] : conditioning.shared)
+    if (session.has_input(name)) session.write(name, value);
+}
+
 std::unique_ptr<Predictor> guided_by_halves(SessionLease session, const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                             GuidedPredictorOptions options, Request& request) {
   options.guidance = call.guidance ? Guidance::halves : Guidance::none;
@@ -111,15 +109,7 @@ GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditionin
 }
 
 void GuidedPredictor::set_up(Session& session, bool negative) {
-  for (const auto& [name, positive] : conditioning_.positive) {
-    if (!session.has_input(name)) continue;
-    const auto found = conditioning_.negative.find(name);
-    const Tensor other = found == conditioning_.negative.end() ? positive : found->second;
-    const Tensor both[] = {other, positive};
-    session.write(name, options_.guidance == Guidance::halves ? concat_rows(both) : negative ? other : positive);
-  }
-  for (const auto& [name, value] : conditioning_.shared)
-    if (session.has_input(name)) session.write(name, value);
+  write_conditioning(session, conditioning_, options_.guidance, negative);
   if (session.has_input("step_index")) session.write("timestep", timesteps_);
   session.run(Phase::setup, request_);
 }
@@ -145,7 +135,8 @@ void GuidedPredictor::predict(size_t number, int step, float timestep, float inp
       ports.output.host.numel() != latents.numel() * times)
     throw InternalError(cat("latents ", to_string(latents.shape()), " do not fit ", options_.name, "'s input ", to_string(ports.input.host.shape()),
                             " and output ", to_string(ports.output.host.shape())));
-  feed(latents, beside, layout_of(latents, options_.channels_last), input_scale, ports.input.host);
+  if (options_.before_run) options_.before_run(step, timestep, input_scale, latents);
+  feed_latents(latents, beside, options_.channels_last, input_scale, ports.input.host);
   if (ports.scheduled)
     *ports.step.host.as<int32_t>() = step;
   else

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "families/family.h"
+#include "tensor/half.h"
 
 namespace vivace {
 
@@ -14,6 +15,24 @@ enum class Guidance : uint8_t {
   in_turn,  // one after the other
 };
 
+// Calls fn with a pointer of the tensor's type: float32, bfloat16 or float16.
+template <class Fn>
+auto with_activations(const Tensor& t, const Fn& fn) {
+  switch (t.dtype()) {
+    case DType::bfloat16:
+      return fn(t.as<bf16>());
+    case DType::float16:
+      return fn(t.as<f16>());
+    default:
+      return fn(t.as<float>());
+  }
+}
+
+// Latents times `factor`, and the channels `beside` them or none -> a model's input, whose images may be as many or twice as many.
+void feed_latents(const Tensor& latents, const Tensor& beside, bool channels_last, float factor, Tensor& input);
+// Writes what a session has inputs for: of the negative prompt, of the positive one, or with halves of both.
+void write_conditioning(Session& session, const Conditioning& conditioning, Guidance guidance, bool negative);
+
 struct GuidedPredictorOptions {
   std::string name;  // of the denoiser, for messages
   Guidance guidance = Guidance::none;
@@ -21,6 +40,8 @@ struct GuidedPredictorOptions {
   int steps = 0;                         // of the schedule, for messages
   std::function<float(float)> timestep;  // what the model takes for a timestep; empty: the same
   std::string input = "sample", output = "sample";
+  // Before the model runs a step: for what others give it at each. With the arguments of Predictor::predict.
+  std::function<void(int step, float timestep, float input_scale, const Tensor& latents)> before_run = nullptr;
   bool channels_last = true;  // the model has the latents' second dimension last; then Conditioning::beside may follow them
 };
 

@@ -33,9 +33,13 @@ Image blank_picture(int64_t height, int64_t width) {
   return Image::from_tensor(Tensor::full({height, width, 3}, 1));
 }
 
-Tensor to_sample(const Image& image, int64_t height, int64_t width) {
+Tensor to_values(const Image& image, int64_t height, int64_t width) {
   const Image sized = image.height() == height && image.width() == width ? image : image.resized(static_cast<int>(height), static_cast<int>(width));
-  Tensor sample = nhwc_to_nchw(sized.tensor().reshape({1, height, width, 3}));
+  return nhwc_to_nchw(sized.tensor().reshape({1, height, width, 3}));
+}
+
+Tensor to_sample(const Image& image, int64_t height, int64_t width) {
+  Tensor sample = to_values(image, height, width);
   for (float& x : sample.floats()) x = 2 * x - 1;
   return sample;
 }

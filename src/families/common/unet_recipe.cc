@@ -6,6 +6,8 @@
 
 #include "base/log.h"
 #include "families/common/arguments.h"
+#include "families/common/clip_prompt.h"
+#include "families/common/control_nets.h"
 #include "families/common/guided_predictor.h"
 #include "families/common/inpainting.h"
 #include "families/common/pictures.h"
@@ -53,6 +55,10 @@ UNetRecipe::UNetRecipe(const Parts& parts, UNetClass unet_class)
   if (unet.out_channels != vae.channels)
     fail(parts.folder("unet"), " gives ", unet.out_channels, " channels (out_channels) and the latents of ", parts.folder("vae"), " have ",
          vae.channels, " (latent_channels): expected the same number");
+  for (const std::string_view name : class_.controlled ? controlnets_of(parts) : std::vector<std::string_view>()) {
+    controlnets_.push_back(&parts.component<ControlNetComponent>(name));
+    check_controlnet(parts, name, controlnets_.back()->config(), unet, vae.scale);
+  }
   if (vae.picture_channels != 3) fail(parts.folder("vae"), " gives pictures of ", vae.picture_channels, " channels (out_channels): expected 3 (RGB)");
 }
 
@@ -73,13 +79,20 @@ Call UNetRecipe::resolve_call(const Prompts& prompt, const CallOptions& options,
     if (end && *end > 0 && *end < 1 && *start >= *end)
       throw UsageError(cat("denoising_start is ", *start, " and denoising_end ", *end, ": expected the first to be smaller"));
   }
+  if (class_.controlled) {
+    check_control(o, nets(), prompts);
+    const Size size = size_of(o.control_image.front(), format.scale);
+    if (!o.height) o.height = size.first;
+    if (!o.width) o.width = size.second;
+  }
   Call call = resolve_common(prompt, o, prompts, default_size(), format.scale);
   call.guidance_scale = o.guidance_scale.value_or(class_.guidance_scale);
   call.guidance = call.guidance_scale > 1 && !is_guidance_distilled();
   if (class_.task == Task::image_to_image && !o.latents.defined())
     check_input(o.image, "image", call.images, format.channels, call.height / format.scale, call.width / format.scale);
-  if (class_.task == Task::image_to_image && o.latents.defined())
-    check_input(o.latents, "latents", o.latents.dim(0), format.channels, call.height / format.scale, call.width / format.scale);
+  const Shape noise{call.images, format.channels, call.height / format.scale, call.width / format.scale};
+  if (class_.task == Task::image_to_image && o.latents.defined() && o.latents.shape() != noise)
+    throw UsageError(cat("latents have shape ", to_string(o.latents.shape()), ": expected ", to_string(noise)));
   if (class_.task == Task::inpainting) check_inpainting(call, reads_mask(), format);
   call.images_in = class_.task == Task::text_to_image || (class_.task == Task::image_to_image && o.latents.defined()) || o.image.latents.defined()
                        ? 0
@@ -121,10 +134,11 @@ Size UNetRecipe::default_size() const {
 }
 
 CallOptions UNetRecipe::blank_call(Size size) const {
-  if (class_.task == Task::text_to_image) return Recipe::blank_call(size);
+  if (class_.task == Task::text_to_image && !class_.controlled) return Recipe::blank_call(size);
   const Image white = blank_picture(size.first ? size.first : default_size().first, size.second ? size.second : default_size().second);
-  CallOptions options = class_.task == Task::inpainting ? Recipe::blank_call(size) : CallOptions{};
-  options.image = white;
+  CallOptions options = class_.task != Task::image_to_image ? Recipe::blank_call(size) : CallOptions{};
+  if (class_.task != Task::text_to_image) options.image = white;
+  options.control_image.assign(nets(), white);
   if (class_.task == Task::inpainting) options.mask_image = white;
   return options;
 }
@@ -136,9 +150,26 @@ SchedulerTimesteps UNetRecipe::timesteps(const Call& call) const {
   return request;
 }
 
-GraphRequest UNetRecipe::unet_request(const Call& call) const {
+UNetShape UNetRecipe::shape_of(const Call& call) const {
   const int64_t scale = vae_.latents().scale;
-  return unet_.request({call.guidance ? 2 * call.images : call.images, call.height / scale, call.width / scale, tokens(call)}, call.timesteps);
+  return {.batch = call.guidance ? 2 * call.images : call.images,
+          .height = call.height / scale,
+          .width = call.width / scale,
+          .tokens = tokens(call),
+          .controlled = nets() > 0};
+}
+
+GraphRequest UNetRecipe::unet_request(const Call& call) const { return unet_.request(shape_of(call), call.timesteps); }
+
+// A row an image: a prompt's images share its picture.
+std::vector<Tensor> UNetRecipe::control_pictures(const Call& call) const {
+  std::vector<Tensor> result;
+  for (const ImageInput& input : call.options.control_image) {
+    std::vector<Tensor> rows;
+    for (const Image& image : input.images) rows.push_back(to_values(image, call.height, call.width));
+    result.push_back(repeat_rows(concat_rows(rows), call.images / input.count()));
+  }
+  return result;
 }
 
 std::vector<SessionNeed> UNetRecipe::sessions_for(const Call& call) const {
@@ -146,6 +177,7 @@ std::vector<SessionNeed> UNetRecipe::sessions_for(const Call& call) const {
   const int64_t scale = vae_.latents().scale;
   if (call.images_in > 0) add_needs(needs, vae_.encode_requests(call.height, call.width), Stage::encode);
   needs.push_back({"unet", unet_request(call), Stage::denoise});
+  for (size_t i = 0; i < nets(); ++i) needs.push_back({controlnet_name(i), controlnets_[i]->request(shape_of(call), call.timesteps), Stage::denoise});
   if (!call.options.output_latent) add_needs(needs, vae_.decode_requests(call.height / scale, call.width / scale), Stage::decode);
   return needs;
 }
@@ -183,8 +215,19 @@ Tensor UNetRecipe::latents(const Call& call, const Conditioning&, const Schedule
 
 std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                                  Request& request) const {
-  const GuidedPredictorOptions options{.name = unet_.name(), .scale = call.guidance_scale, .rescale = call.options.guidance_rescale};
-  return guided_by_halves(unet_.lease(unet_request(call), request), call, conditioning, scheduler, options, request);
+  GuidedPredictorOptions options{.name = unet_.name(), .scale = call.guidance_scale, .rescale = call.options.guidance_rescale};
+  std::vector<SessionLease> nets;
+  for (const ControlNetComponent* net : controlnets_) nets.push_back(net->lease(net->request(shape_of(call), call.timesteps), request));
+  SessionLease session = unet_.lease(unet_request(call), request);
+  if (!nets.empty()) {
+    const std::span<const float> timesteps = std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps));
+    // Fractions are of the whole schedule, wherever it ends.
+    const StepRange whole{0, static_cast<int>(scheduler.timesteps().size())};
+    auto control = std::make_shared<ControlNets>(std::move(nets), control_pictures(call), call, conditioning,
+                                                 call.guidance ? Guidance::halves : Guidance::none, timesteps, whole, *session, request);
+    options.before_run = [control](int step, float t, float input_scale, const Tensor& latents) { control->add(step, t, input_scale, latents); };
+  }
+  return guided_by_halves(std::move(session), call, conditioning, scheduler, options, request);
 }
 
 std::vector<Image> UNetRecipe::decode(const Call& call, const Tensor& latents, Request& request) const {

@@ -1,6 +1,7 @@
 // What the families around a UNet2DConditionModel share: latents, predictor, decoding.
 #pragma once
 
+#include "components/controlnet.h"
 #include "components/models.h"
 #include "families/family.h"
 
@@ -12,6 +13,7 @@ struct UNetClass {
   double guidance_scale = 0;            // default
   double strength = 1;                  // default, of a picture
   std::vector<std::string_view> taken;  // arguments (check_taken)
+  bool controlled = false;              // by ControlNets
 };
 
 class UNetRecipe : public Recipe {
@@ -57,8 +59,14 @@ class UNetRecipe : public Recipe {
   const UNetClass class_;
 
  private:
+  std::vector<ControlNetComponent*> controlnets_;
+
   double strength(const Call& call) const { return call.options.strength.value_or(class_.strength); }
   // Whether the UNet reads a mask, and what the mask leaves of the picture, beside the latents.
+  size_t nets() const { return controlnets_.size(); }
+  // The shape of a UNet's call, and of its ControlNets'.
+  UNetShape shape_of(const Call& call) const;
+  std::vector<Tensor> control_pictures(const Call& call) const;
   bool reads_mask() const { return unet_.config().in_channels != vae_.latents().channels; }
   GraphRequest unet_request(const Call& call) const;
 };

@@ -42,7 +42,7 @@ Call StableDiffusionRecipe::resolve(const Prompts& prompt, const CallOptions& op
   const Size own = default_size();
   if (class_.task == Task::image_to_image && o.latents.defined())
     throw UsageError(cat("a ", parts_.class_name, " does not take latents: give them as image, where they are of a picture"));
-  if (class_.task == Task::text_to_image && !o.height != !o.width) {
+  if (class_.task == Task::text_to_image && !class_.controlled && !o.height != !o.width) {
     // As in Diffusers, which asks for both or none here.
     warn(o.height ? "height" : "width", " alone is not used: give height and width, or neither of them for ", own.second, 'x', own.first);
     o.height = own.first, o.width = own.second;

@@ -57,7 +57,6 @@ std::vector<std::string_view> stable_diffusion_xl_arguments(std::initializer_lis
                                       "sigmas",
                                       "denoising_end",
                                       "guidance_scale",
-                                      "guidance_rescale",
                                       "eta",
                                       "original_size",
                                       "target_size",
@@ -220,8 +219,8 @@ Family stable_diffusion_xl_family() {
   return {.class_name = "StableDiffusionXLPipeline",
           .parts = stable_diffusion_xl_parts(),
           .open = [](const Parts& parts, const Config& index) -> std::unique_ptr<Recipe> {
-            return std::make_unique<StableDiffusionXLRecipe>(parts, index,
-                                                             UNetClass{.guidance_scale = 5, .taken = stable_diffusion_xl_arguments({})});
+            return std::make_unique<StableDiffusionXLRecipe>(
+                parts, index, UNetClass{.guidance_scale = 5, .taken = stable_diffusion_xl_arguments({"guidance_rescale"})});
           },
           .model = "stable-diffusion-xl"};
 }

@@ -10,11 +10,11 @@ Family stable_diffusion_xl_img2img_family() {
           .open = [](const Parts& parts, const Config& index) -> std::unique_ptr<Recipe> {
             return std::make_unique<StableDiffusionXLRecipe>(
                 parts, index,
-                UNetClass{
-                    .task = Task::image_to_image,
-                    .guidance_scale = 5,
-                    .strength = 0.3,
-                    .taken = stable_diffusion_xl_arguments({"image", "strength", "denoising_start", "aesthetic_score", "negative_aesthetic_score"})});
+                UNetClass{.task = Task::image_to_image,
+                          .guidance_scale = 5,
+                          .strength = 0.3,
+                          .taken = stable_diffusion_xl_arguments(
+                              {"image", "strength", "guidance_rescale", "denoising_start", "aesthetic_score", "negative_aesthetic_score"})});
           },
           .model = "stable-diffusion-xl",
           .task = Task::image_to_image};

@@ -10,11 +10,12 @@ Family stable_diffusion_xl_inpaint_family() {
           .open = [](const Parts& parts, const Config& index) -> std::unique_ptr<Recipe> {
             return std::make_unique<StableDiffusionXLRecipe>(
                 parts, index,
-                UNetClass{.task = Task::inpainting,
-                          .guidance_scale = 7.5,
-                          .strength = 0.9999,
-                          .taken = stable_diffusion_xl_arguments({"image", "mask_image", "masked_image_latents", "padding_mask_crop", "strength",
-                                                                  "denoising_start", "aesthetic_score", "negative_aesthetic_score"})});
+                UNetClass{
+                    .task = Task::inpainting,
+                    .guidance_scale = 7.5,
+                    .strength = 0.9999,
+                    .taken = stable_diffusion_xl_arguments({"image", "mask_image", "masked_image_latents", "padding_mask_crop", "strength",
+                                                            "guidance_rescale", "denoising_start", "aesthetic_score", "negative_aesthetic_score"})});
           },
           .model = "stable-diffusion-xl",
           .task = Task::inpainting};

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
+#include <ranges>
 
 #include "base/joined.h"
 #include "base/json.h"
@@ -59,9 +61,7 @@ void read_sample_size(const Config& c, UNetConfig& u) {
   if (u.sample_height <= 0 || u.sample_width <= 0) c.unsupported("sample_size", "a positive size");
 }
 
-}  // namespace
-
-UNetConfig read_unet_config(const Config& c) {
+UNetConfig read(const Config& c, bool whole) {
   refuse_unsupported(c);
   UNetConfig u;
   u.block_out_channels = c.get_or<std::vector<int64_t>>("block_out_channels", {320, 640, 1280, 1280});
@@ -69,7 +69,11 @@ UNetConfig read_unet_config(const Config& c) {
   if (levels == 0) c.unsupported("block_out_channels", "at least one block");
   const std::string cross = "CrossAttnDownBlock2D", up = "CrossAttnUpBlock2D";
   u.down_block_types = block_types(c, "down_block_types", {cross, cross, cross, "DownBlock2D"}, {"DownBlock2D", "CrossAttnDownBlock2D"});
-  u.up_block_types = block_types(c, "up_block_types", {"UpBlock2D", up, up, up}, {"UpBlock2D", "CrossAttnUpBlock2D"});
+  if (whole)
+    u.up_block_types = block_types(c, "up_block_types", {"UpBlock2D", up, up, up}, {"UpBlock2D", "CrossAttnUpBlock2D"});
+  else
+    std::ranges::transform(u.down_block_types | std::views::reverse, std::back_inserter(u.up_block_types),
+                           [&](const std::string& type) { return has_attention(type) ? up : "UpBlock2D"; });
   if (u.down_block_types.size() != levels) c.unsupported("down_block_types", "as many blocks as block_out_channels has entries");
   if (u.up_block_types.size() != levels) c.unsupported("up_block_types", "as many blocks as block_out_channels has entries");
   u.mid_block_type = c.has("mid_block_type") && c.is_null("mid_block_type")
@@ -145,5 +149,10 @@ UNetConfig read_unet_config(const Config& c) {
   }
   return u;
 }
+
+}  // namespace
+
+UNetConfig read_unet_config(const Config& config) { return read(config, true); }
+UNetConfig read_unet_encoder_config(const Config& config) { return read(config, false); }
 
 }  // namespace vivace

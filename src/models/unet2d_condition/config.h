@@ -45,5 +45,7 @@ inline bool has_attention(std::string_view block_type) { return block_type.start
 
 // Throws UserError naming file and field.
 UNetConfig read_unet_config(const Config& config);
+// The same for a model that has the way down and the middle alone (a ControlNet): the way up is its mirror.
+UNetConfig read_unet_encoder_config(const Config& config);
 
 }  // namespace vivace

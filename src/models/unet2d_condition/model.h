@@ -1,6 +1,10 @@
 // UNet2DConditionModel (diffusers models/unets/unet_2d_condition.py) as a Graph.
 #pragma once
 
+#include <map>
+#include <string>
+#include <vector>
+
 #include "models/unet2d_condition/config.h"
 #include "ops/builder.h"
 
@@ -11,7 +15,15 @@ struct UNetShape {
   int64_t tokens = 77;                           // of the prompt
   int64_t timesteps = 1;                         // one for the whole batch, or one an image
   int64_t time_ids = 0;                          // with "text_time": how many; 0: config.time_id_count
+  bool controlled = false;                       // with what ControlNets add to the skips and the middle
 };
+
+// Inputs of a controlled UNet: the first with a number for each skip, both of the shapes that they are added to.
+inline constexpr const char *kDownResiduals = "down_block_additional_residuals.", *kMidResidual = "mid_block_additional_residual";
+// The level (0: not halved yet) of each skip, in the order in which they are made.
+std::vector<size_t> skip_levels(const UNetConfig& config);
+// "height_1", "width_1", ...: what those inputs' dimensions are called below the first level.
+std::map<std::string, int64_t> level_sizes(const UNetConfig& config, const UNetShape& shape);
 
 // Inputs:  sample [N, H, W, in], timestep float32 [timesteps];
 //          once a prompt: encoder_hidden_states [N, tokens, cross_attention_dim], and with addition_embed_type "text_time"
