@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 
 #include "base/log.h"
 #include "base/lost_pages.h"
@@ -84,6 +85,8 @@ int main(int argc, char** argv) {
     return cli::fail(1, cat("internal error: ", error.what(), " (this is a bug in Vivace)"));
   } catch (const std::bad_alloc&) {
     return cli::fail(1, "out of memory: use a smaller size, batch or dtype");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return cli::fail(1, cat(error.path1().string(), ": ", error.code().message()));
   } catch (const std::exception& error) {
     return cli::fail(1, error.what());
   }

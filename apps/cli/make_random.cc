@@ -53,7 +53,8 @@ int run(const Options& o, const Common& common) {
     info(component, ": ", tensor);
   };
   const Uninterrupted writing;
-  const bool existed = fs::exists(o.out);
+  std::error_code unknown;  // where nobody may look, nothing can be written either
+  const bool existed = fs::exists(o.out, unknown);
   try {
     make_random_checkpoint(o.configs, o.out, options);
     borrow_tokenizers(o, common);

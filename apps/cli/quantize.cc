@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "commands.h"
 #include "component_target.h"
@@ -19,7 +20,7 @@ struct Options : TargetOptions {
 };
 
 int run(const Options& o, const Common& common) {
-  if (std::filesystem::is_regular_file(o.model))
+  if (is_file(o.model))
     throw UsageError("quantize takes a checkpoint in a folder; the layers of one file are quantised as they are loaded (--quantize)");
   // The layers are chosen as for running the model; what is stored serves any machine, so all of them are the default.
   const ComponentTarget target(o);
@@ -31,7 +32,8 @@ int run(const Options& o, const Common& common) {
     info("unet: ", tensor);
   };
   const Uninterrupted writing;
-  const bool existed = fs::exists(o.out);
+  std::error_code unknown;  // where nobody may look, nothing can be written either
+  const bool existed = fs::exists(o.out, unknown);
   try {
     write_quantized_checkpoint(o.model, o.out, options);
   } catch (...) {

@@ -50,6 +50,13 @@ void check_folder(const fs::path& path) {
     throw UserError(cat("cannot write ", path.string(), ": it is a folder: give the name of a file in it"));
 }
 
+fs::file_type type_of(const fs::path& path) {
+  std::error_code error;
+  const fs::file_type type = fs::status(path, error).type();
+  if (type == fs::file_type::none) throw UserError(cat(path.string(), ": cannot be read: ", error.message()));
+  return type;
+}
+
 // Something that exists and is no regular file (/dev/stdout, a pipe) cannot be replaced by a rename.
 bool is_special(const fs::path& path) {
   std::error_code ignored;
@@ -106,6 +113,9 @@ std::vector<std::string> read_lines(const fs::path& path) {
   }
   return lines;
 }
+
+bool is_file(const fs::path& path) { return type_of(path) == fs::file_type::regular; }
+bool is_folder(const fs::path& path) { return type_of(path) == fs::file_type::directory; }
 
 bool is_within(const fs::path& path, const fs::path& folder) {
   std::error_code ignored;

@@ -17,6 +17,9 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes = size
 // The lines of a text, without their ends ("\n" or "\r\n") and without the byte-order mark that some editors put first. Throws as read_file, and
 // UserError for a text in UTF-16.
 std::vector<std::string> read_lines(const std::filesystem::path& path);
+// Follow links. Throw UserError where nobody may look.
+bool is_file(const std::filesystem::path& path);
+bool is_folder(const std::filesystem::path& path);
 // `path` is the folder or lies in it, wherever links lead.
 bool is_within(const std::filesystem::path& path, const std::filesystem::path& folder);
 

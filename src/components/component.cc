@@ -88,8 +88,7 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
     return stack.over(storage_layers(stack.files()));
   };
   if (look_) {
-    if (!std::filesystem::is_directory(folder))
-      throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
+    if (!is_folder(folder)) throw UserError(cat("no component folder at ", folder.string(), ": expected a checkpoint in Diffusers layout"));
     if (options.weights || has_weights(folder)) weights_ = open_weights({});
     tuning_ = TuningStore(CacheFolder(options.cache));
     return;

@@ -90,7 +90,7 @@ void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles&
   if (is_tokenizer(class_name)) {
     const std::filesystem::path folder = files.tokenizer(spec.name);
     loaded.folders.emplace(spec.name, folder);
-    if (!look || std::filesystem::is_directory(folder)) parts.tokenizers.emplace(spec.name, open_tokenizer(class_name, folder));
+    if (!look || is_folder(folder)) parts.tokenizers.emplace(spec.name, open_tokenizer(class_name, folder));
     return;
   }
   const auto& family_models = loaded.family->models;
@@ -168,13 +168,11 @@ DiffusionPipeline::~DiffusionPipeline() = default;
 
 namespace {
 const std::filesystem::path& a_folder(const std::filesystem::path& path) {
-  if (std::filesystem::is_regular_file(path))
-    throw UserError(cat(path.string(), " is a file: from_pretrained takes a folder, from_single_file this"));
+  if (is_file(path)) throw UserError(cat(path.string(), " is a file: from_pretrained takes a folder, from_single_file this"));
   return path;
 }
 const std::filesystem::path& a_file(const std::filesystem::path& path) {
-  if (!std::filesystem::is_regular_file(path))
-    throw UserError(cat("no file at ", path.string(), ": from_single_file takes a checkpoint in one file"));
+  if (!is_file(path)) throw UserError(cat("no file at ", path.string(), ": from_single_file takes a checkpoint in one file"));
   return path;
 }
 PretrainedOptions as_class(PretrainedOptions options, std::string_view name) {

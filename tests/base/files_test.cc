@@ -39,6 +39,16 @@ TEST(ReadLines, KnowsMarksAndBothEnds) {
   EXPECT_NE(message_of<UserError>([&] { lines(std::string("a\n\0b", 4)); }).find("zero byte"), std::string::npos);
 }
 
+TEST(IsFile, FollowsLinks) {
+  const TempFolder folder;
+  write_file(folder / "file", "");
+  fs::create_symlink(folder / "file", folder / "link");
+  fs::create_symlink("round", folder / "round");
+  EXPECT_TRUE(is_file(folder / "file") && is_file(folder / "link") && is_folder(folder.path()));
+  EXPECT_FALSE(is_file(folder.path()) || is_file(folder / "none") || is_folder(folder / "file") || is_folder(folder / "none"));
+  EXPECT_NE(message_of<UserError>([&] { is_file(folder / "round"); }).find("round: cannot be read"), std::string::npos);
+}
+
 TEST(IsWithin, FollowsLinksAndNames) {
   const TempFolder folder;
   fs::create_directories(folder / "a/b");
