@@ -70,7 +70,7 @@ void make_random_checkpoint(const fs::path& configs, const fs::path& out, const 
   fs::create_directories(out, error);
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
   for (const auto& entry : fs::recursive_directory_iterator(configs)) {
-    const fs::path to = out / fs::relative(entry.path(), configs);
+    const fs::path to = out / entry.path().lexically_relative(configs);
     if (entry.is_directory())
       fs::create_directories(to, error);
     else if (entry.path().extension() != ".safetensors" && entry.path().filename().string().find(".safetensors.index.") == std::string::npos)

@@ -31,7 +31,9 @@ DiffusionPipeline open(PretrainedOptions options = {}) { return DiffusionPipelin
 MemoryPlan plan_of(DiffusionPipeline& pipe) {
   const Recipe& recipe = *pipe.loaded().recipe;
   Request request;
-  return plan_memory(recipe, pipe.loaded().parts, recipe.resolve("a red apple", small()), request);
+  Call call = recipe.resolve("a red apple", small());
+  call.timesteps = 2;  // of the schedule, which the call makes
+  return plan_memory(recipe, pipe.loaded().parts, call, request);
 }
 
 size_t held_by(DiffusionPipeline& pipe, const std::string& part) { return pipe.model(part).component().held_bytes(); }
