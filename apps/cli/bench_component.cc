@@ -48,8 +48,8 @@ int run(const Options& o, const Common& common) {
   Session& session = *lease;
   const double first = timed_run(session, request);
   if (o.worker) return serve(session, request, begin);
-  std::vector<double> seconds;
-  for (int i = 0; i < o.runs; ++i) seconds.push_back(timed_run(session, request));
+  std::vector<double> seconds(static_cast<size_t>(o.runs));
+  for (double& run : seconds) run = timed_run(session, request);
   std::vector<double> sorted = seconds;
   std::ranges::sort(sorted);
   const size_t n = sorted.size();
