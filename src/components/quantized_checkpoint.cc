@@ -82,7 +82,7 @@ void copy_rest(const fs::path& model, const fs::path& out) {
   fs::create_directories(out, error);
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
   for (const auto& entry : fs::recursive_directory_iterator(model)) {
-    const fs::path inside = fs::relative(entry.path(), model), to = out / inside;
+    const fs::path inside = entry.path().lexically_relative(model), to = out / inside;
     const bool unet_weights = *inside.begin() == "unet" && entry.path().filename().string().find(".safetensors") != std::string::npos;
     error.clear();
     if (entry.is_directory())

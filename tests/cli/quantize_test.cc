@@ -52,6 +52,17 @@ TEST(Quantize, WrongUseIsRefused) {
   expect_refused(vivace({"quantize", model, model}), 2, {"is the model itself"});
 }
 
+// Downloaded checkpoints are often links into another folder.
+TEST(Quantize, LinksAreReadThrough) {
+  const TempFolder folder;
+  const fs::path model = copy_tiny(folder), elsewhere = folder / "blob";
+  fs::rename(model / "vae/config.json", elsewhere);
+  fs::create_symlink(elsewhere, model / "vae/config.json");
+  const Finished done = vivace({"quantize", model.string(), (folder / "int8").string(), "--quiet"});
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(read_text(folder / "int8/vae/config.json"), read_text(elsewhere));
+}
+
 TEST(Quantize, WrittenCheckpointDrawsAndIsNotQuantisedTwice) {
   const TempFolder folder;
   const std::string out = folder / "int8", again = folder / "again", loaded = folder / "loaded.npy", quantised = folder / "quantised.npy";
