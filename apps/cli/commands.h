@@ -34,6 +34,7 @@ Command add_cache(Arguments& app, const Common& common);
 Command add_export(Arguments& app, const Common& common);
 Command add_make_random(Arguments& app, const Common& common);
 Command add_quantize(Arguments& app, const Common& common);
+Command add_serve(Arguments& app, const Common& common);
 
 // The folder of the model that comes with Vivace: beside the installed program, or in the source tree it was built from.
 std::string default_model();

@@ -44,7 +44,7 @@ int run(int argc, char** argv) {
   program.add_flag("--json", common.json, "Print figures as JSON");
   std::vector<Command> commands;
   for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_tune, add_bench, add_bench_component,
-                         add_cache, add_export, add_make_random, add_quantize})
+                         add_cache, add_export, add_make_random, add_quantize, add_serve})
     commands.push_back(add(program, common));
   try {
     program.parse(std::vector<std::string>(argv + 1, argv + argc));

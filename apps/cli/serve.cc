@@ -1,0 +1,97 @@
+// vivace serve: pictures over HTTP.
+#include <cstdio>
+#include <cstdlib>
+#include <ranges>
+
+#include "base/cache_folder.h"
+#include "base/joined.h"
+#include "base/log.h"
+#include "commands.h"
+#include "interrupt.h"
+#include "options.h"
+#include "server.h"
+
+namespace vivace::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> models;
+  PictureOptions picture;  // how they are loaded
+  server::ServerOptions server;
+  std::string model_memory, result_memory = "256M";
+};
+
+size_t memory(const std::string& text, const char* name) {
+  const auto bytes = parse_bytes(text);
+  if (!bytes) throw UsageError(cat(name, " is \"", text, "\": expected bytes, as 500M or 20G"));
+  return static_cast<size_t>(*bytes);
+}
+
+void check(const Options& o) {
+  const server::EngineLimits& engine = o.server.engine;
+  if (o.server.port < 0 || o.server.port > 65535) throw UsageError(cat("--port is ", o.server.port, ": expected 1 to 65535, or 0 for any free one"));
+  if (engine.queue < 1 || engine.queue_of_a_client < 1) throw UsageError("--queue and --queue-per-client: expected 1 or more jobs");
+  if (!(engine.preview_seconds >= 0) || !(engine.job_seconds >= 0) || !(o.server.result_seconds >= 0))
+    throw UsageError("--preview-seconds, --job-seconds and --result-seconds: expected 0 or more");
+}
+
+int run(const Options& o, const Common& common) {
+  check(o);
+  server::ServerOptions options = o.server;
+  // The command line can be read by every user of the machine.
+  if (const char* key = std::getenv("VIVACE_API_KEY"); key && options.api_key.empty()) options.api_key = key;
+  if (!o.model_memory.empty()) options.model_bytes = memory(o.model_memory, "--model-memory");
+  options.result_bytes = memory(o.result_memory, "--result-memory");
+  if (!common.quiet) options.log = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+  const auto load = [&o](const std::string& folder) {
+    PictureOptions picture = o.picture;
+    picture.model = folder;
+    return picture.load();
+  };
+  const std::vector<server::ModelEntry> models = server::model_entries(o.models.empty() ? std::vector{default_model()} : o.models);
+  const Uninterrupted until_shut_down;
+  server::Server server(options, models, load);
+  const std::stop_callback on_signal(interruption(), [&] { server.shutdown(); });
+  if (!common.quiet) std::fprintf(stderr, "serving %s at %s\n", joined(models, ", ", &server::ModelEntry::name).c_str(), server.address().c_str());
+  server.run();
+  return 0;
+}
+
+}  // namespace
+
+Command add_serve(Arguments& app, const Common& common) {
+  auto o = std::make_shared<Options>();
+  server::ServerOptions& server = o->server;
+  Arguments* c = app.add_subcommand("serve", "Draw for others: OpenAI's images API and jobs, over HTTP");
+  c->add_option("--host", server.host, "Address to listen on; 0.0.0.0: all of this machine's").show_default();
+  c->add_option("--port", server.port, "0: any free one").show_default();
+  c->add_option("--api-key", server.api_key, "A key that clients must send; default: the variable VIVACE_API_KEY, if it is set");
+  c->add_option("--cors-origin", server.cors_origins, "Pages of this origin may call, as https://example.org, or *; may be given several times");
+  c->add_flag("--behind-proxy", server.behind_proxy, "Believe X-Forwarded-For and X-Forwarded-Proto");
+  c->add_option("--queue", server.engine.queue, "Jobs that may wait").show_default();
+  c->add_option("--queue-per-client", server.engine.queue_of_a_client, "Those of one client").show_default();
+  c->add_option("--job-seconds", server.engine.job_seconds, "The most that a job may take once it is begun; 0: as long as it takes").show_default();
+  c->add_option("--preview-seconds", server.engine.preview_seconds, "The least between two previews").show_default();
+  c->add_option("--result-seconds", server.result_seconds, "How long results are kept").show_default();
+  c->group(Group::model);
+  c->add_option("--model", o->models, "Checkpoint folder, package or file, or NAME=PATH; may be given several times; the first is the default");
+  c->add_option("--device", o->picture.device, "What to run on: cpu").show_default();
+  c->add_option("--variant", o->picture.variant, "Weight files of this variant, such as fp16");
+  c->add_option("--lora", o->picture.loras, "An adapter over the weights of every model, FILE or FILE:WEIGHT; several add up");
+  c->group(Group::speed);
+  Option& by_profile = c->add_option("--profile", o->picture.profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
+  c->group(Group::memory);
+  c->add_option("--offload", o->picture.offload, "Give prepared weights back: auto, where there is no room; model, always; none").show_default();
+  c->add_option("--max-memory", o->picture.max_memory, "What a model may take at a time, as 500M or 16G; default: what the machine has left");
+  c->add_option("--model-memory", o->model_memory, "What loaded models may take, as 20G: those not used for longest go; default: no limit");
+  c->add_option("--result-memory", o->result_memory, "What results that are kept may take").show_default();
+  by_profile.excludes(c->add_option("--dtype", o->picture.dtype, "fp32, bf16 or fp16").show_default());
+  const size_t before = c->options().size();
+  o->picture.compile.add(*c);
+  for (const Option* option : c->options() | std::views::drop(before))
+    if (option->name() != "--autotune-seconds") by_profile.excludes(*option);
+  o->picture.cache.add(*c);
+  return {c, [o, &common] { return run(*o, common); }};
+}
+
+}  // namespace vivace::cli

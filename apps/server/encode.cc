@@ -1,0 +1,91 @@
+#include "encode.h"
+
+#include <cstdio>
+// libjpeg's header needs the one above.
+#include <jpeglib.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "vivace/error.h"
+
+namespace vivace::server {
+namespace {
+
+// A comment's length stands in 16 bits, which count themselves.
+constexpr size_t kMostComment = 65533;
+
+struct Compressor {
+  jpeg_compress_struct state{};
+  jpeg_error_mgr errors{};
+  unsigned char* bytes = nullptr;
+  unsigned long size = 0;
+
+  Compressor() {
+    state.err = jpeg_std_error(&errors);
+    // Its own ends the process. It may throw through libjpeg, which has no state that would be lost by that but what the destructor frees.
+    errors.error_exit = [](j_common_ptr) { throw InternalError("libjpeg cannot write a picture"); };
+    jpeg_create_compress(&state);
+    jpeg_mem_dest(&state, &bytes, &size);
+  }
+  ~Compressor() {
+    jpeg_destroy_compress(&state);
+    std::free(bytes);
+  }
+  Compressor(const Compressor&) = delete;
+};
+
+std::string jpeg(const Image& image, int quality, const std::string& comment) {
+  std::vector<uint8_t> pixels = image.pixels();
+  Compressor compressor;
+  jpeg_compress_struct& state = compressor.state;
+  state.image_width = static_cast<JDIMENSION>(image.width());
+  state.image_height = static_cast<JDIMENSION>(image.height());
+  state.input_components = 3;
+  state.in_color_space = JCS_RGB;
+  jpeg_set_defaults(&state);
+  jpeg_set_quality(&state, quality, TRUE);
+  jpeg_start_compress(&state, TRUE);
+  jpeg_write_marker(&state, JPEG_COM, reinterpret_cast<const JOCTET*>(comment.data()), static_cast<unsigned>(std::min(comment.size(), kMostComment)));
+  for (size_t row = 0; row < static_cast<size_t>(image.height()); ++row) {
+    JSAMPROW pointer = pixels.data() + row * static_cast<size_t>(image.width()) * 3;
+    jpeg_write_scanlines(&state, &pointer, 1);
+  }
+  jpeg_finish_compress(&state);
+  return {reinterpret_cast<const char*>(compressor.bytes), compressor.size};
+}
+
+std::string png(const Image& image, const std::string& settings) {
+  const std::vector<uint8_t> bytes = image.png(settings.empty() ? TextChunks{} : TextChunks{{"parameters", settings}});
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+Picture encoded(const Image& image, Format format, int jpeg_quality, uint64_t seed, const std::string& settings) {
+  return {.bytes = format == Format::png ? png(image, settings) : jpeg(image, jpeg_quality, settings),
+          .format = format,
+          .height = image.height(),
+          .width = image.width(),
+          .seed = seed,
+          .settings = settings};
+}
+
+std::string content_type(Format format) { return "image/" + format_name(format); }
+
+std::string base64(std::string_view bytes) {
+  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t three = 0;
+    const size_t count = std::min<size_t>(3, bytes.size() - i);
+    for (size_t j = 0; j < 3; ++j) three = three << 8 | (j < count ? static_cast<uint8_t>(bytes[i + j]) : 0);
+    for (size_t j = 0; j < 4; ++j) text += j <= count ? kDigits[three >> (18 - 6 * j) & 63] : '=';
+  }
+  return text;
+}
+
+}  // namespace vivace::server

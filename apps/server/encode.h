@@ -1,0 +1,18 @@
+// Pictures as files in memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "job.h"
+#include "vivace/image.h"
+
+namespace vivace::server {
+
+// `settings`: the PNG's text "parameters", which other programs read and write too, or the JPEG's comment. `jpeg_quality`: 1 to 100.
+Picture encoded(const Image& image, Format format, int jpeg_quality, uint64_t seed, const std::string& settings);
+std::string content_type(Format format);  // "image/png"
+std::string base64(std::string_view bytes);
+
+}  // namespace vivace::server

@@ -1,0 +1,58 @@
+// The fields of a request's JSON, read strictly: what is wrong is named.
+#pragma once
+
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "job.h"
+#include "vivace/error.h"
+
+namespace vivace::server {
+
+// A field of a request is wrong.
+class FieldError : public UsageError {
+ public:
+  FieldError(std::string the_field, const std::string& what, int the_status = 400)
+      : UsageError(what), field(std::move(the_field)), status(the_status) {}
+  std::string field;
+  int status;  // of HTTP
+};
+
+// A field that is null counts as one that is not there. All throw FieldError for another type, and for what is out of range.
+class Fields {
+ public:
+  // Of a body. Throws UsageError where it is no JSON object.
+  explicit Fields(const std::string& body);
+
+  bool has(std::string_view name);
+  std::optional<std::string> text(std::string_view name, size_t most_bytes);
+  std::optional<int64_t> integer(std::string_view name, int64_t least, int64_t most);
+  std::optional<double> number(std::string_view name, double least, double most);
+  std::optional<bool> flag(std::string_view name);
+  // One of `names`.
+  std::optional<std::string> choice(std::string_view name, std::initializer_list<std::string_view> names);
+  // An object or a list, as it is.
+  const nlohmann::json* value(std::string_view name);
+  // A field that is refused unless it says nothing: null, false, 0, "", [] or {}.
+  void refuse(std::string_view name, const std::string& why);
+  // All of it.
+  const nlohmann::json& object() const { return object_; }
+  // Throws FieldError where there is a field that nobody has asked for.
+  void finish() const;
+
+ private:
+  nlohmann::json object_;
+  std::set<std::string, std::less<>> asked_;
+};
+
+// What the exception that is being handled is to its client.
+Failure failure_of_exception();
+
+// As text; bytes that are not UTF-8 become U+FFFD.
+std::string json_text(const nlohmann::json& value);
+
+}  // namespace vivace::server

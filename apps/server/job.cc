@@ -1,0 +1,164 @@
+#include "job.h"
+
+#include <algorithm>
+#include <random>
+
+#include "base/log.h"
+
+namespace vivace::server {
+
+std::string format_name(Format format) { return format == Format::png ? "png" : "jpeg"; }
+
+std::string job_state_name(JobState state) {
+  static constexpr const char* kNames[] = {"queued", "running", "done", "failed", "cancelled"};
+  return kNames[static_cast<size_t>(state)];
+}
+
+std::string random_id() {
+  std::random_device random;  // the system's, which is meant for secrets
+  char text[33];
+  std::snprintf(text, sizeof text, "%08x%08x%08x%08x", random(), random(), random(), random());
+  return text;
+}
+
+Job::Job(std::string the_id, std::string the_client, Drawing the_drawing)
+    : id(std::move(the_id)), client(std::move(the_client)), drawing(std::move(the_drawing)) {}
+
+JobStatus Job::status() const {
+  const std::lock_guard lock(mutex_);
+  JobStatus s = status_;
+  const auto count = static_cast<double>(drawing.seeds.size());
+  s.seconds_a_step = steps_taken_ > 0 ? seconds_ / steps_taken_ : 0;
+  const double at = s.steps > 0 ? static_cast<double>(s.step) / s.steps : 0;
+  s.progress = s.state == JobState::done ? 1 : std::min((static_cast<double>(s.pictures.size()) + at) / count, 1.0);
+  if (s.state == JobState::running) s.seconds_left = s.seconds_a_step * s.steps * (count - static_cast<double>(s.pictures.size()) - at);
+  return s;
+}
+
+size_t Job::listen(Listener listener) {
+  auto shared = std::make_shared<const Listener>(std::move(listener));
+  {
+    const std::lock_guard lock(mutex_);
+    if (status_.state <= JobState::running) {
+      listeners_.emplace_back(next_listener_, std::move(shared));
+      return next_listener_++;
+    }
+  }
+  (*shared)(*this, JobEvent::ended);
+  return 0;
+}
+
+void Job::unlisten(size_t number) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(listeners_, [&](const auto& entry) { return entry.first == number; });
+}
+
+void Job::tell(JobEvent event) {
+  std::vector<std::pair<size_t, std::shared_ptr<const Listener>>> listeners;
+  {
+    const std::lock_guard lock(mutex_);
+    listeners = listeners_;
+    if (event == JobEvent::ended) listeners_.clear();
+  }
+  for (const auto& [number, listener] : listeners) (*listener)(*this, event);
+}
+
+void Job::cancel(Failure why) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (cancelled_.status != 0 || status_.state > JobState::running) return;
+    cancelled_ = std::move(why);
+  }
+  stop_.request_stop();
+}
+
+void Job::start() {
+  {
+    const std::lock_guard lock(mutex_);
+    status_.state = JobState::running;
+    started_ = Clock::now();
+  }
+  tell(JobEvent::started);
+}
+
+void Job::set_step(int step, int steps, double seconds) {
+  {
+    const std::lock_guard lock(mutex_);
+    status_.step = step;
+    status_.steps = steps;
+    seconds_ += seconds;
+    ++steps_taken_;
+  }
+  tell(JobEvent::step);
+}
+
+void Job::set_preview(Picture preview) {
+  {
+    const std::lock_guard lock(mutex_);
+    status_.preview = std::make_shared<const Picture>(std::move(preview));
+    ++status_.previews;
+  }
+  tell(JobEvent::preview);
+}
+
+void Job::add_picture(Picture picture) {
+  {
+    const std::lock_guard lock(mutex_);
+    status_.pictures.push_back(std::make_shared<const Picture>(std::move(picture)));
+    status_.step = status_.previews = 0;
+    status_.preview = nullptr;
+  }
+  tell(JobEvent::picture);
+}
+
+void Job::end() {
+  Failure why;
+  {
+    const std::lock_guard lock(mutex_);
+    why = cancelled_;
+  }
+  finish(why.status == 0 ? JobState::done : JobState::cancelled, why);
+}
+
+void Job::fail(Failure failure) { finish(JobState::failed, std::move(failure)); }
+
+void Job::finish(JobState state, Failure failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (status_.state > JobState::running) return;
+    status_.state = state;
+    status_.failure = std::move(failure);
+    status_.preview = nullptr;
+    ended_ = Clock::now();
+  }
+  tell(JobEvent::ended);
+}
+
+double Job::seconds_waited() const {
+  const std::lock_guard lock(mutex_);
+  return std::chrono::duration<double>((started_ == Clock::time_point{} ? Clock::now() : started_) - made).count();
+}
+
+Clock::time_point Job::started() const {
+  const std::lock_guard lock(mutex_);
+  return started_;
+}
+
+Clock::time_point Job::ended() const {
+  const std::lock_guard lock(mutex_);
+  return ended_;
+}
+
+size_t Job::bytes() const {
+  const std::lock_guard lock(mutex_);
+  size_t total = 0;
+  for (const auto& picture : status_.pictures) total += picture->bytes.size();
+  return total;
+}
+
+void Job::forget_pictures() {
+  const std::lock_guard lock(mutex_);
+  status_.pictures.clear();
+}
+
+}  // namespace vivace::server

@@ -1,0 +1,128 @@
+// A job: pictures that one client asked for, from waiting in the queue to their last byte.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "vivace/pipeline.h"
+
+namespace vivace::server {
+
+using Clock = std::chrono::steady_clock;
+
+enum class Format { png, jpeg };
+std::string format_name(Format format);  // "png"
+
+// What is to be drawn.
+struct Drawing {
+  std::string model;
+  std::string scheduler;                // empty: the model's own
+  std::string scheduler_config = "{}";  // fields of its config that differ, as JSON
+  std::string prompt;
+  CallOptions call;             // without seeds, callback and stop token
+  std::vector<uint64_t> seeds;  // a picture each, drawn one after the other
+  double steps_share = 1;       // of the model's own number of steps, where the call says none
+  Format format = Format::png;
+  int jpeg_quality = 95;
+  int partial_images = 0;  // previews of each picture, spread over its steps
+};
+
+// A file's content.
+struct Picture {
+  std::string bytes;
+  Format format = Format::png;
+  int height = 0, width = 0;
+  uint64_t seed = 0;
+  std::string settings;  // as the PNG's text says them
+};
+
+// Why there are no pictures: an HTTP status and a message; `field` where one of the request is at fault.
+struct Failure {
+  int status = 0;
+  std::string message, field;
+};
+
+enum class JobState { queued, running, done, failed, cancelled };
+std::string job_state_name(JobState state);
+
+struct JobStatus {
+  JobState state = JobState::queued;
+  int step = 0, steps = 0;    // of the picture at hand
+  double seconds_a_step = 0;  // so far
+  double seconds_left = 0;    // of all pictures; 0 while that is not known
+  double progress = 0;        // 0 to 1, of all pictures
+  int previews = 0;           // of the picture at hand, so far
+  std::shared_ptr<const Picture> preview;
+  std::vector<std::shared_ptr<const Picture>> pictures;
+  Failure failure;
+};
+
+enum class JobEvent { started, step, preview, picture, ended };
+
+class Job {
+ public:
+  using Listener = std::function<void(const Job&, JobEvent)>;
+
+  Job(std::string the_id, std::string the_client, Drawing the_drawing);
+
+  const std::string id, client;
+  const Drawing drawing;
+  const Clock::time_point made = Clock::now();
+
+  JobStatus status() const;
+  // Called with what happens from now on, by the thread that does it; with `ended` at once where the end is past. The number is for unlisten().
+  size_t listen(Listener listener);
+  void unlisten(size_t number);
+  // Somebody looks at previews: they are made from now on, now and then.
+  void watch() { watched_ = true; }
+  bool watched() const { return watched_; }
+
+  // Stops what is drawn before its next kernel; the job ends as cancelled, with this failure. The first of several counts.
+  void cancel(Failure why);
+  std::stop_token stop() const { return stop_.get_token(); }
+  // No further steps: of this picture, which is decoded as it is, or of all.
+  void skip() { skip_ = true; }
+  void interrupt() { interrupt_ = true; }
+  bool take_skip() { return skip_.exchange(false) || interrupt_; }
+  bool interrupted() const { return interrupt_; }
+
+  // Of the thread that draws.
+  void start();
+  void set_step(int step, int steps, double seconds);
+  void set_preview(Picture preview);
+  void add_picture(Picture picture);
+  void end();  // done, or cancelled where that was asked for
+  void fail(Failure failure);
+  double seconds_waited() const;
+  Clock::time_point started() const;  // the epoch before start()
+  Clock::time_point ended() const;    // the same before the end
+  size_t bytes() const;               // of its pictures
+  void forget_pictures();             // of one that has ended
+
+ private:
+  void tell(JobEvent event);
+  void finish(JobState state, Failure failure);
+
+  mutable std::mutex mutex_;
+  JobStatus status_;
+  int steps_taken_ = 0;
+  double seconds_ = 0;
+  Failure cancelled_;
+  std::stop_source stop_;
+  std::atomic<bool> watched_ = false, skip_ = false, interrupt_ = false;
+  std::vector<std::pair<size_t, std::shared_ptr<const Listener>>> listeners_;
+  size_t next_listener_ = 1;
+  Clock::time_point started_{}, ended_{};
+};
+
+// 128 random bits, which nobody guesses, as 32 hexadecimal digits.
+std::string random_id();
+
+}  // namespace vivace::server

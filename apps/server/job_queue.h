@@ -1,0 +1,46 @@
+// Jobs that wait for the engine: bounded, and fair. Clients take turns, a job each; those of one client are in order.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "job.h"
+
+namespace vivace::server {
+
+class JobQueue {
+ public:
+  JobQueue(size_t most, size_t most_of_a_client) : most_(most), most_of_a_client_(most_of_a_client) {}
+
+  enum class Pushed { yes, full, full_for_client, closed };
+  Pushed push(std::shared_ptr<Job> job);
+  // The next job; nullptr once closed.
+  std::shared_ptr<Job> take();
+  // Whether it was waiting still.
+  bool remove(const Job& job);
+  // Takes no more; hands back what waits.
+  std::vector<std::shared_ptr<Job>> close();
+  size_t size() const;
+  // How many are to be drawn before this one, if nobody comes meanwhile; nothing where it does not wait.
+  std::optional<size_t> position(const Job& job) const;
+
+ private:
+  struct Client {
+    std::string name;
+    std::deque<std::shared_ptr<Job>> jobs;
+  };
+
+  const size_t most_, most_of_a_client_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Client> clients_;  // whose turn is next; each has a job
+  size_t size_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace vivace::server

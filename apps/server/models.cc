@@ -1,0 +1,128 @@
+#include "models.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "pipelines/loaded.h"
+#include "vivace/error.h"
+
+namespace vivace::server {
+
+std::vector<ModelEntry> model_entries(const std::vector<std::string>& texts) {
+  std::vector<ModelEntry> entries;
+  for (const std::string& text : texts) {
+    // A path may hold "=": what exists as it stands is one.
+    const size_t equals = std::filesystem::exists(text) ? std::string::npos : text.find('=');
+    const std::filesystem::path path = equals == std::string::npos ? text : text.substr(equals + 1);
+    const bool file = std::filesystem::is_regular_file(path);
+    if (!file && !std::filesystem::is_directory(path))
+      throw UserError(cat("no model at ", path.string(), ": expected a folder in Diffusers layout (with model_index.json), or a file"));
+    const std::filesystem::path whole = std::filesystem::weakly_canonical(path);
+    const std::string name = equals != std::string::npos ? text.substr(0, equals) : (file ? whole.stem() : whole.filename()).string();
+    if (std::ranges::count(entries, name, &ModelEntry::name))
+      throw UsageError(cat("--model ", text, ": there is a model ", name, " already: name one of them, as in --model other=", path.string()));
+    entries.push_back({name, path.string(), file ? "" : Config::read(path / "model_index.json").get<std::string>("_class_name")});
+  }
+  if (entries.empty()) throw UsageError("no model: expected --model and a folder");
+  return entries;
+}
+
+LoadedModel::LoadedModel(DiffusionPipeline pipe)
+    : pipe_(std::move(pipe)), scheduler_class_(pipe_.scheduler().class_name()), scheduler_config_(pipe_.scheduler().config()), scheduler_now_("{}") {}
+
+LoadedModel::Settings LoadedModel::settings(const std::string& prompt, const CallOptions& options) const {
+  const std::lock_guard lock(mutex_);
+  const Recipe& recipe = *const_cast<DiffusionPipeline&>(pipe_).loaded().recipe;
+  const Call call = recipe.resolve(prompt, options);
+  return {.height = call.height,
+          .width = call.width,
+          .steps = recipe.timesteps(call).num_inference_steps.value_or(0),
+          .guidance_scale = call.guidance_scale};
+}
+
+int64_t LoadedModel::tokens(const std::string& prompt) const {
+  const Tokenizer* tokenizer = const_cast<DiffusionPipeline&>(pipe_).loaded().parts.tokenizer("tokenizer");
+  return tokenizer ? tokenizer->encode(prompt).length : 0;
+}
+
+void LoadedModel::use_scheduler(const std::string& name, const std::string& overrides) {
+  const std::string wanted = name + overrides;
+  if (wanted == scheduler_now_) return;
+  auto scheduler = make_scheduler(name.empty() ? scheduler_class_ : name, scheduler_config_, overrides);
+  const std::lock_guard lock(mutex_);
+  pipe_.set_scheduler(std::move(scheduler));
+  scheduler_now_ = wanted;
+}
+
+size_t LoadedModel::bytes() const {
+  size_t total = 0;
+  auto& pipe = const_cast<DiffusionPipeline&>(pipe_);
+  for (const std::string& name : pipe.models()) total += pipe.model(name).component().held_bytes();
+  return total;
+}
+
+Models::Models(std::vector<ModelEntry> entries, Load load, size_t most_bytes)
+    : entries_(std::move(entries)), load_(std::move(load)), most_bytes_(most_bytes), rows_(entries_.size()) {}
+
+const ModelEntry* Models::find(const std::string& name) const {
+  const auto found = std::ranges::find(entries_, name, &ModelEntry::name);
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+std::string Models::chosen() const {
+  const std::lock_guard lock(mutex_);
+  return entries_[chosen_].name;
+}
+
+void Models::choose(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < entries_.size(); ++i)
+    if (entries_[i].name == name) chosen_ = i;
+}
+
+std::shared_ptr<const LoadedModel> Models::loaded(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < entries_.size(); ++i)
+    if (entries_[i].name == name) return rows_[i].model;
+  return nullptr;
+}
+
+size_t Models::bytes() const {
+  const std::lock_guard lock(mutex_);
+  size_t total = 0;
+  for (const Row& row : rows_) total += row.bytes;
+  return total;
+}
+
+std::shared_ptr<LoadedModel> Models::load(const std::string& name) {
+  const auto at = static_cast<size_t>(std::ranges::find(entries_, name, &ModelEntry::name) - entries_.begin());
+  if (at == entries_.size()) throw UsageError(cat("there is no model ", name));
+  {
+    const std::lock_guard lock(mutex_);
+    rows_[at].used = ++uses_;
+    if (rows_[at].model) return rows_[at].model;
+  }
+  auto model = std::make_shared<LoadedModel>(load_(entries_[at].folder));
+  const std::lock_guard lock(mutex_);
+  rows_[at].model = model;
+  return model;
+}
+
+void Models::keep_within_budget(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  size_t total = 0;
+  for (Row& row : rows_) total += row.bytes = row.model ? row.model->bytes() : 0;
+  while (total > most_bytes_) {
+    Row* oldest = nullptr;
+    for (size_t i = 0; i < rows_.size(); ++i)
+      if (rows_[i].model && entries_[i].name != name && (!oldest || rows_[i].used < oldest->used)) oldest = &rows_[i];
+    if (!oldest) return;
+    total -= oldest->bytes;
+    *oldest = {};
+  }
+}
+
+}  // namespace vivace::server

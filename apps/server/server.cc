@@ -1,0 +1,219 @@
+#include "server.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+
+#include "admission.h"
+#include "base/joined.h"
+#include "base/log.h"
+
+namespace vivace::server {
+namespace {
+
+constexpr std::chrono::milliseconds kTick{100};
+
+std::vector<Route> all_routes() {
+  std::vector<Route> all;
+  for (const auto routes : {openai_routes(), job_routes(), operation_routes()}) all.insert(all.end(), routes.begin(), routes.end());
+  return all;
+}
+
+const std::vector<Route>& routes() {
+  static const std::vector<Route> all = all_routes();
+  return all;
+}
+
+std::vector<std::string_view> parts_of(std::string_view path) {
+  std::vector<std::string_view> parts;
+  for (size_t begin = 1; begin <= path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    parts.push_back(path.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+// What stands in the pattern's braces, where the path is of it.
+std::optional<std::vector<std::string>> match(std::string_view pattern, std::string_view path) {
+  const auto wanted = parts_of(pattern), given = parts_of(path);
+  if (wanted.size() != given.size()) return std::nullopt;
+  std::vector<std::string> inside;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i].starts_with('{') && !given[i].empty())
+      inside.emplace_back(given[i]);
+    else if (wanted[i] != given[i])
+      return std::nullopt;
+  }
+  return inside;
+}
+
+struct Found {
+  const Route* route = nullptr;
+  std::vector<std::string> parts;
+  std::vector<std::string_view> methods;  // that the path takes, where it is not this one
+};
+
+Found find_route(const Request& request) {
+  Found found;
+  const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+  for (const Route& route : routes()) {
+    auto parts = match(route.pattern, request.path);
+    if (!parts) continue;
+    found.methods.push_back(route.method);
+    if (route.method == method) return {&route, std::move(*parts), {}};
+  }
+  return found;
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+}  // namespace
+
+Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Load load)
+    : options_(std::move(options)),
+      models_(std::move(models), std::move(load), options_.model_bytes),
+      jobs_(options_.result_seconds, options_.result_bytes),
+      http_(options_.host, options_.port, options_.http,
+            {.admit = [this](const Request& head, size_t& limit) { return admit(head, limit); },
+             .handle = [this](Request request, std::shared_ptr<Reply> reply) { handle(request, reply); },
+             .refuse = [this](const Request& head, int status, const std::string& what) { return refuse(head, status, what); },
+             .done = [this](const Request& head, int status, double seconds) { done(head, status, seconds); }}),
+      engine_(models_, metrics_, options_.engine),
+      service_{.models = models_,
+               .engine = engine_,
+               .jobs = jobs_,
+               .metrics = metrics_,
+               .limits = options_.drawing,
+               .behind_proxy = options_.behind_proxy} {
+  models_.load(models_.chosen());
+  http_.every(kTick, [this] { tick(); });
+}
+
+Server::~Server() = default;
+
+std::string Server::address() const {
+  const std::string& host = http_.address();
+  return cat("http://", host.find(':') == std::string::npos ? host : "[" + host + "]", ':', port());
+}
+
+int Server::port() const { return http_.port(); }
+void Server::run() { http_.run(); }
+
+void Server::shutdown() {
+  http_.post([this] {
+    if (service_.draining) return;
+    service_.draining = true;
+    shutdown_at_ = Clock::now();
+    engine_.close();
+  });
+}
+
+void Server::tick() {
+  jobs_.expire();
+  engine_.check_time();
+  if (!service_.draining) return;
+  const auto job = engine_.running();
+  if (!job) return http_.drain();
+  if (std::chrono::duration<double>(Clock::now() - shutdown_at_).count() > options_.shutdown_seconds)
+    job->cancel({503, "the server is shutting down: try again", ""});
+}
+
+std::string Server::client_of(const Request& request) const {
+  const std::string* forwarded = options_.behind_proxy ? request.header("x-forwarded-for") : nullptr;
+  // The last address is what the proxy itself saw.
+  if (!forwarded) return request.address;
+  const size_t last = forwarded->find_last_of(", ");
+  return last == std::string::npos ? *forwarded : forwarded->substr(last + 1);
+}
+
+Headers Server::cors_headers(const Request& request) const {
+  const std::string* origin = request.header("origin");
+  if (!origin || options_.cors_origins.empty()) return {};
+  const bool any = std::ranges::count(options_.cors_origins, "*") > 0;
+  if (!any && std::ranges::count(options_.cors_origins, *origin) == 0) return {};
+  return {{"Access-Control-Allow-Origin", any ? "*" : *origin},
+          {"Access-Control-Allow-Methods", "GET, POST, DELETE"},
+          {"Access-Control-Allow-Headers", "authorization, content-type"},
+          {"Vary", "Origin"}};
+}
+
+std::optional<Response> Server::admit(const Request& head, size_t& body_limit) {
+  const auto refused = [&](int status, const std::string& what) {
+    Response response = failure_response(head.path, {status, what, ""});
+    const Headers cors = cors_headers(head);
+    response.headers.insert(response.headers.end(), cors.begin(), cors.end());
+    return response;
+  };
+  const bool local = options_.api_key.empty() && is_loopback(http_.address());
+  if (const std::string wrong = wrong_origin(head, options_.cors_origins, local); !wrong.empty()) return refused(403, wrong);
+  if (head.method == "OPTIONS") return Response{.status = 204, .headers = cors_headers(head)};
+  const Found found = find_route(head);
+  if (!found.route && found.methods.empty()) return refused(404, cat("there is nothing at ", head.path));
+  if (!found.route) {
+    Response response = refused(405, cat(head.path, " does not take ", head.method, ": expected ", joined(found.methods)));
+    response.headers.emplace_back("Allow", joined(found.methods));
+    return response;
+  }
+  if (found.route->needs_key && !options_.api_key.empty() && !has_key(head, options_.api_key)) {
+    Response response = refused(401, "a key is needed: Authorization: Bearer KEY");
+    response.headers.emplace_back("WWW-Authenticate", "Bearer, Basic realm=\"vivace\"");
+    return response;
+  }
+  body_limit = found.route->body_bytes;
+  return std::nullopt;
+}
+
+void Server::handle(const Request& request, const std::shared_ptr<Reply>& reply) {
+  // Adds what all answers to this request carry, whoever answers it.
+  class WithHeaders : public Reply {
+   public:
+    WithHeaders(std::shared_ptr<Reply> inner, Headers headers) : inner_(std::move(inner)), headers_(std::move(headers)) {}
+    void send(Response response) override {
+      response.headers.insert(response.headers.end(), headers_.begin(), headers_.end());
+      inner_->send(std::move(response));
+    }
+    void begin_events(bool now, Headers headers) override {
+      headers.insert(headers.end(), headers_.begin(), headers_.end());
+      inner_->begin_events(now, std::move(headers));
+    }
+    void event(const std::string& name, const std::string& data, bool may_be_dropped) override { inner_->event(name, data, may_be_dropped); }
+    void end_events() override { inner_->end_events(); }
+    void on_gone(std::function<void()> gone) override { inner_->on_gone(std::move(gone)); }
+
+   private:
+    const std::shared_ptr<Reply> inner_;
+    const Headers headers_;
+  };
+  const Found found = find_route(request);
+  const auto answer = std::make_shared<WithHeaders>(reply, cors_headers(request));
+  Exchange exchange{service_, request, answer, found.parts, client_of(request)};
+  try {
+    found.route->handle(exchange);
+  } catch (const Refusal& refusal) {
+    Response response = failure_response(request.path, refusal.failure);
+    response.headers.emplace_back("Retry-After", cat(refusal.retry_after));
+    answer->send(std::move(response));
+  } catch (...) {
+    answer->send(failure_response(request.path, failure_of_exception()));
+  }
+}
+
+Response Server::refuse(const Request& head, int status, const std::string& what) const { return failure_response(head.path, {status, what, ""}); }
+
+void Server::done(const Request& head, int status, double seconds) {
+  const Found found = find_route(head);
+  metrics_.request(found.route ? std::string(found.route->pattern) : "none", status, seconds);
+  if (!options_.log) return;
+  options_.log(json_text(
+      {{"time", utc_now()}, {"client", client_of(head)}, {"method", head.method}, {"path", head.path}, {"status", status}, {"seconds", seconds}}));
+}
+
+}  // namespace vivace::server

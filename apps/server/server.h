@@ -1,0 +1,65 @@
+// The server: models, the engine's thread, and the interfaces to clients, behind HTTP.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+#include "http/http_server.h"
+#include "models.h"
+#include "service.h"
+
+namespace vivace::server {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";
+  int port = 7860;
+  std::string api_key;                    // empty: none is asked for
+  std::vector<std::string> cors_origins;  // pages of other addresses that may call: "https://example.org", or "*"
+  bool behind_proxy = false;              // X-Forwarded-For and X-Forwarded-Proto are believed
+  size_t model_bytes = size_t{1} << 62;   // that loaded models may take; the one in use stays
+  double result_seconds = 3600;           // that results are kept for
+  size_t result_bytes = size_t{256} << 20;
+  double shutdown_seconds = 30;  // that what is drawn has to end, once shutdown() was called
+  EngineLimits engine;
+  DrawingLimits drawing;
+  HttpLimits http;
+  std::function<void(const std::string& line)> log;  // a JSON object a request
+};
+
+class Server {
+ public:
+  // Loads the first model and listens. Throws UserError.
+  Server(ServerOptions options, std::vector<ModelEntry> models, Models::Load load);
+  ~Server();
+  Server(const Server&) = delete;
+
+  std::string address() const;  // "http://127.0.0.1:7860"
+  int port() const;
+  // Serves on the calling thread until shutdown().
+  void run();
+  // Of any thread. What waits is handed back (503), what is drawn is finished or, when it takes too long, stopped; then run() returns.
+  void shutdown();
+
+ private:
+  std::optional<Response> admit(const Request& head, size_t& body_limit);
+  void handle(const Request& request, const std::shared_ptr<Reply>& reply);
+  Response refuse(const Request& head, int status, const std::string& what) const;
+  void done(const Request& head, int status, double seconds);
+  void tick();
+  std::string client_of(const Request& request) const;
+  Headers cors_headers(const Request& request) const;
+
+  const ServerOptions options_;
+  Models models_;
+  Metrics metrics_;
+  JobStore jobs_;
+  HttpServer http_;
+  Engine engine_;
+  Service service_;
+  Clock::time_point shutdown_at_{};
+};
+
+}  // namespace vivace::server

@@ -1,0 +1,70 @@
+// What the interfaces to clients (api_*.cc) are built on: one request, the server behind it, and a table of routes each.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine.h"
+#include "fields.h"
+#include "http/message.h"
+#include "job_store.h"
+#include "metrics.h"
+#include "models.h"
+
+namespace vivace::server {
+
+// What one request may ask for.
+struct DrawingLimits {
+  int64_t pixels = int64_t{2048} * 2048;
+  int64_t steps = 1000, pictures = 10;
+  size_t prompt_bytes = 32 << 10;
+};
+
+struct Service {
+  Models& models;
+  Engine& engine;
+  JobStore& jobs;
+  Metrics& metrics;
+  const DrawingLimits limits;
+  bool behind_proxy = false;  // X-Forwarded-For and X-Forwarded-Proto are the proxy's
+  bool draining = false;
+};
+
+struct Exchange {
+  Service& service;
+  const Request& request;
+  std::shared_ptr<Reply> reply;
+  std::vector<std::string> parts;  // of the path, for the pattern's {...}
+  std::string client;              // who asks: an address
+};
+
+struct Route {
+  std::string_view method, pattern;  // "GET", "/jobs/{id}"
+  void (*handle)(Exchange& exchange);
+  size_t body_bytes = 0;
+  bool needs_key = true;
+};
+std::span<const Route> openai_routes();
+std::span<const Route> job_routes();
+std::span<const Route> operation_routes();
+
+// A failure in the form of the interface that the path belongs to.
+Response failure_response(const std::string& path, const Failure& failure);
+void send_json(Exchange& exchange, const nlohmann::json& value, int status = 200);
+
+// The model that a request names, or the one that is chosen. Throws FieldError.
+std::string read_model(Fields& fields, Service& service);
+// The fields that Diffusers has, under its names: prompt, negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, seed, scheduler, n.
+Drawing read_drawing(Fields& fields, Service& service);
+// `first`, `first` + 1, ...; a random one where there is none.
+std::vector<uint64_t> seeds_from(std::optional<int64_t> first, int64_t count);
+
+// Into the queue. Throws FieldError for what cannot be drawn, as far as that is known, and Refusal.
+std::shared_ptr<Job> submit(Exchange& exchange, Drawing drawing, const std::string& task = "");
+// The client's going ends the job.
+void cancel_when_gone(Exchange& exchange, const std::shared_ptr<Job>& job);
+
+}  // namespace vivace::server

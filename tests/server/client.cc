@@ -1,0 +1,173 @@
+#include "client.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../cli/program.h"
+#include "base/log.h"
+
+namespace vivace::server {
+
+bool Answer::has_header(const std::string& line) const {
+  for (size_t at = 0; at < head.size();) {
+    const size_t end = std::min(head.find("\r\n", at), head.size());
+    if (::strcasecmp(head.substr(at, end - at).c_str(), line.c_str()) == 0) return true;
+    at = end + 2;
+  }
+  return false;
+}
+
+nlohmann::json Answer::json() const { return nlohmann::json::parse(body, nullptr, false); }
+
+Client::Client(int port) {
+  socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const timeval limit{60, 0};
+  ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) ADD_FAILURE() << "no connection";
+}
+
+Client::~Client() { close(); }
+
+void Client::close() {
+  if (socket_ >= 0) ::close(socket_);
+  socket_ = -1;
+}
+
+bool Client::send(const std::string& bytes) {
+  for (size_t sent = 0; sent < bytes.size();) {
+    const ssize_t n = ::send(socket_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+    if (n <= 0) return false;
+    sent += static_cast<size_t>(n);
+  }
+  return true;
+}
+
+bool Client::more() {
+  char part[16384];
+  const ssize_t n = ::recv(socket_, part, sizeof part, 0);
+  if (n <= 0) return false;
+  buffer_.append(part, static_cast<size_t>(n));
+  return true;
+}
+
+bool Client::read_until(const std::string& text) {
+  while (buffer_.find(text) == std::string::npos)
+    if (!more()) return false;
+  return true;
+}
+
+bool Client::closed_by_server() {
+  while (more()) {
+  }
+  char byte;
+  return ::recv(socket_, &byte, 1, 0) == 0;
+}
+
+Answer Client::read() {
+  Answer answer;
+  if (!read_until("\r\n\r\n")) return answer;
+  const size_t end = buffer_.find("\r\n\r\n");
+  answer.head = buffer_.substr(0, end + 2);
+  buffer_.erase(0, end + 4);
+  answer.status = std::stoi(answer.head.substr(9, 3));
+  if (answer.status == 100) return read();
+  if (answer.has_header("Transfer-Encoding: chunked")) {
+    for (;;) {
+      if (!read_until("\r\n")) return answer;
+      const size_t size = std::stoul(buffer_, nullptr, 16), line = buffer_.find("\r\n") + 2;
+      while (buffer_.size() < line + size + 2)
+        if (!more()) return answer;
+      answer.body += buffer_.substr(line, size);
+      buffer_.erase(0, line + size + 2);
+      if (size == 0) return answer;
+    }
+  }
+  const size_t length = answer.head.find("Content-Length: ");
+  const size_t size = length == std::string::npos ? 0 : std::stoul(answer.head.substr(length + 16));
+  while (buffer_.size() < size)
+    if (!more()) break;
+  answer.body = buffer_.substr(0, size);
+  buffer_.erase(0, size);
+  return answer;
+}
+
+std::string request_text(const std::string& method, const std::string& path, const std::string& body, const Lines& headers) {
+  std::string text = cat(method, ' ', path, " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ", body.size(), "\r\n");
+  for (const std::string& line : headers) text += line + "\r\n";
+  return text + "\r\n" + body;
+}
+
+Answer ask(int port, const std::string& method, const std::string& path, const nlohmann::json& body, const Lines& headers) {
+  Client connection(port);
+  connection.send(request_text(method, path, body.is_null() ? "" : body.dump(), headers));
+  return connection.read();
+}
+
+std::vector<Event> events_of(const std::string& body) {
+  std::vector<Event> events;
+  for (size_t at = 0; at < body.size();) {
+    const size_t end = std::min(body.find("\n\n", at), body.size());
+    const std::string block = body.substr(at, end - at);
+    at = end + 2;
+    const size_t data = block.find("data: ");
+    if (data == std::string::npos) continue;  // a comment
+    const std::string name = block.starts_with("event: ") ? block.substr(7, block.find('\n') - 7) : "";
+    events.push_back({name, nlohmann::json::parse(block.substr(data + 6), nullptr, false)});
+  }
+  return events;
+}
+
+std::string from_base64(const std::string& text) {
+  static const std::string kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    if (c == '=') break;
+    bits = bits << 6 | static_cast<uint32_t>(kDigits.find(c));
+    if ((count += 6) < 8) continue;
+    count -= 8;
+    bytes += static_cast<char>(bits >> count & 0xff);
+  }
+  return bytes;
+}
+
+namespace {
+
+ServerOptions options_for(const std::function<void(ServerOptions&)>& change) {
+  ServerOptions options;
+  options.port = 0;
+  options.shutdown_seconds = 0;
+  if (change) change(options);
+  return options;
+}
+
+}  // namespace
+
+Running::Running(const std::function<void(ServerOptions&)>& change, std::vector<ModelEntry> models)
+    : server_(options_for(change), models.empty() ? model_entries({tiny_model().string()}) : std::move(models),
+              [](const std::string& folder) { return DiffusionPipeline::from_pretrained(folder); }),
+      thread_([this] { server_.run(); }) {}
+
+Running::~Running() {
+  server_.shutdown();
+  if (thread_.joinable()) thread_.join();
+}
+
+bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds within) {
+  const auto end = std::chrono::steady_clock::now() + within;
+  while (std::chrono::steady_clock::now() < end) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+}  // namespace vivace::server

@@ -1,0 +1,234 @@
+// What comes over the wire, whatever it is: limits, garbage, keys, pages of others, shutting down.
+#include <thread>
+
+#include "../cli/program.h"
+#include "client.h"
+
+namespace vivace::server {
+namespace {
+
+using namespace std::chrono_literals;
+
+const nlohmann::json kQuick{{"prompt", "a red apple"}, {"num_inference_steps", 2}, {"seed", 7}};
+// Takes long enough to be stopped.
+const nlohmann::json kLong{{"prompt", "a red apple"}, {"num_inference_steps", 1000}, {"seed", 7}};
+
+double metric(int port, const std::string& name) {
+  const std::string text = ask(port, "GET", "/metrics").body;
+  const size_t at = text.find('\n' + name + ' ');
+  return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
+}
+
+TEST(ServerHttp, OneConnectionCarriesManyRequests) {
+  const Running running;
+  Client connection(running.port());
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(connection.send(request_text("GET", "/health")));
+    const Answer answer = connection.read();
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_TRUE(answer.has_header("Connection: keep-alive"));
+    EXPECT_EQ(answer.json()["status"], "ok");
+  }
+  // Two at once are answered in order.
+  connection.send(request_text("GET", "/health") + request_text("GET", "/nowhere"));
+  EXPECT_EQ(connection.read().status, 200);
+  EXPECT_EQ(connection.read().status, 404);
+  // HEAD is GET without a body.
+  connection.send(request_text("HEAD", "/health") + request_text("GET", "/ready"));
+  ASSERT_TRUE(connection.read_until("\r\n\r\n"));
+  EXPECT_TRUE(connection.read_until("\"ready\""));
+}
+
+TEST(ServerHttp, WhatIsNoRequestIsRefused) {
+  const Running running([](ServerOptions& o) {
+    o.http.head = 300ms;
+    o.http.body = 300ms;
+  });
+  const auto answer_to = [&](const std::string& bytes) {
+    Client connection(running.port());
+    connection.send(bytes);
+    return connection.read();
+  };
+  EXPECT_EQ(answer_to("\x16\x03\x01 hello\r\n\r\n").status, 400);
+  EXPECT_EQ(answer_to("GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n").status, 400);
+  EXPECT_EQ(answer_to("GET /health HTTP/1.1\r\nX: " + std::string(20000, 'x') + "\r\n\r\n").status, 431);
+  EXPECT_EQ(answer_to("POST /jobs HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n").status, 413);
+  EXPECT_EQ(answer_to("POST /jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n").status, 413);
+  EXPECT_EQ(answer_to("POST /jobs HTTP/1.1\r\nContent-Length: -1\r\n\r\n").status, 400);
+  // A body that does not come, and a head that does not end.
+  EXPECT_EQ(answer_to("POST /jobs HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"prompt\"").status, 408);
+  Client slow(running.port());
+  slow.send("GET /hea");
+  EXPECT_TRUE(slow.closed_by_server());
+  // Half a body, and gone.
+  { Client(running.port()).send("POST /jobs HTTP/1.1\r\nContent-Length: 100\r\n\r\n{\"prompt\""); }
+  const Answer wrong = ask(running.port(), "PUT", "/health");
+  EXPECT_EQ(wrong.status, 405);
+  EXPECT_TRUE(wrong.has_header("Allow: GET"));
+  // And a body that waits to be asked for.
+  Client asked(running.port());
+  asked.send("POST /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  ASSERT_TRUE(asked.read_until("100 Continue\r\n\r\n"));
+  asked.send("{}");
+  EXPECT_EQ(asked.read().status, 400);  // no prompt
+  EXPECT_EQ(ask(running.port(), "GET", "/health").status, 200);
+}
+
+TEST(ServerHttp, TooManyConnectionsAreTurnedAway) {
+  const Running running([](ServerOptions& o) { o.http.connections = 2; });
+  Client one(running.port()), two(running.port());
+  one.send(request_text("GET", "/health"));
+  two.send(request_text("GET", "/health"));
+  EXPECT_EQ(one.read().status, 200);
+  EXPECT_EQ(two.read().status, 200);
+  Client three(running.port());
+  EXPECT_EQ(three.read().status, 503);
+  one.close();
+  EXPECT_TRUE(eventually([&] { return ask(running.port(), "GET", "/health").status == 200; }));
+}
+
+TEST(ServerHttp, AKeyIsAskedFor) {
+  const Running running([](ServerOptions& o) { o.api_key = "secret"; });
+  const auto with = [&](const Lines& headers) { return ask(running.port(), "GET", "/v1/models", nullptr, headers).status; };
+  const Answer refused = ask(running.port(), "GET", "/v1/models");
+  EXPECT_EQ(refused.status, 401);
+  EXPECT_EQ(refused.json()["error"]["code"], "invalid_api_key");
+  EXPECT_EQ(with({"Authorization: Bearer secret"}), 200);
+  EXPECT_EQ(with({"Authorization: Basic eDpzZWNyZXQ="}), 200);  // x:secret
+  for (const char* wrong : {"Bearer secre", "Bearer secrets", "Bearer ", "Basic ", "Basic c2VjcmV0Og==", "secret"})
+    EXPECT_EQ(with({std::string("Authorization: ") + wrong}), 401) << wrong;
+  // Before the body is sent.
+  Client connection(running.port());
+  connection.send("POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n");
+  EXPECT_EQ(connection.read().status, 401);
+  EXPECT_EQ(ask(running.port(), "GET", "/health").status, 200);
+}
+
+TEST(ServerHttp, PagesOfOthersMayNotCall) {
+  const Running running([](ServerOptions& o) { o.cors_origins = {"https://friend.example"}; });
+  const auto post = [&](const Lines& headers) { return ask(running.port(), "POST", "/jobs", nlohmann::json::object(), headers); };
+  EXPECT_EQ(post({"Origin: https://evil.example"}).status, 403);
+  EXPECT_EQ(post({"Origin: http://127.0.0.1"}).status, 400);  // its own: the body is at fault
+  const Answer friendly = post({"Origin: https://friend.example"});
+  EXPECT_EQ(friendly.status, 400);
+  EXPECT_TRUE(friendly.has_header("Access-Control-Allow-Origin: https://friend.example"));
+  EXPECT_TRUE(ask(running.port(), "OPTIONS", "/jobs", nullptr, {"Origin: https://friend.example"})
+                  .has_header("Access-Control-Allow-Origin: https://friend.example"));
+  EXPECT_EQ(ask(running.port(), "OPTIONS", "/jobs", nullptr, {"Origin: https://evil.example"}).head.find("Allow-Origin"), std::string::npos);
+  // A name that somebody resolves to 127.0.0.1.
+  Client connection(running.port());
+  connection.send("GET /v1/models HTTP/1.1\r\nHost: evil.example:7860\r\n\r\n");
+  EXPECT_EQ(connection.read().status, 403);
+}
+
+TEST(ServerHttp, AFullQueueSaysWhenToComeBack) {
+  const Running running([](ServerOptions& o) {
+    o.engine.queue = 3;
+    o.engine.queue_of_a_client = 2;
+  });
+  const std::string first = ask(running.port(), "POST", "/jobs", kLong).json()["id"];
+  ASSERT_TRUE(eventually([&] { return ask(running.port(), "GET", "/jobs/" + first).json()["status"] == "running"; }));
+  EXPECT_EQ(ask(running.port(), "POST", "/jobs", kLong).json()["jobs_before"], 0);
+  EXPECT_EQ(ask(running.port(), "POST", "/jobs", kLong).json()["jobs_before"], 1);
+  const Answer full = ask(running.port(), "POST", "/v1/images/generations", kQuick);
+  EXPECT_EQ(full.status, 429);
+  EXPECT_NE(full.head.find("Retry-After: "), std::string::npos);
+  EXPECT_EQ(full.json()["error"]["type"], "rate_limit_error");
+  EXPECT_EQ(metric(running.port(), "vivace_queue_jobs"), 2);
+}
+
+TEST(ServerHttp, AClientThatGoesStopsItsJob) {
+  const Running running;
+  Client gone(running.port());
+  gone.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_step_seconds_count") > 2; }));
+  const auto begin = std::chrono::steady_clock::now();
+  gone.close();
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 0; }));
+  // 100 ms on a machine with nothing else to do; a kernel of this model takes less than a millisecond.
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+  EXPECT_EQ(metric(running.port(), "vivace_jobs_total{state=\"cancelled\"}"), 1);
+  EXPECT_LT(metric(running.port(), "vivace_step_seconds_count"), 1000);
+  EXPECT_EQ(metric(running.port(), "vivace_requests_total{route=\"/v1/images/generations\",status=\"499\"}"), 1);
+  EXPECT_EQ(ask(running.port(), "POST", "/v1/images/generations", kQuick).status, 200);
+}
+
+TEST(ServerHttp, AJobThatTakesTooLongIsStopped) {
+  const Running running([](ServerOptions& o) { o.engine.job_seconds = 0.3; });
+  EXPECT_EQ(ask(running.port(), "POST", "/v1/images/generations", kLong).status, 504);
+}
+
+TEST(ServerHttp, ShuttingDownFinishesWhatIsDrawnAndHandsBackTheRest) {
+  Running running([](ServerOptions& o) { o.shutdown_seconds = 60; });
+  nlohmann::json drawn = kQuick;
+  drawn["num_inference_steps"] = 100;
+  Client first(running.port()), second(running.port());
+  first.send(request_text("POST", "/v1/images/generations", drawn.dump()));
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_step_seconds_count") > 0; }));
+  second.send(request_text("POST", "/v1/images/generations", drawn.dump()));
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_queue_jobs") == 1; }));
+  running.server().shutdown();
+  EXPECT_EQ(second.read().status, 503);
+  EXPECT_EQ(first.read().status, 200);
+  running.join();
+}
+
+TEST(ServerHttp, ShuttingDownWaitsOnlySoLong) {
+  Running running([](ServerOptions& o) { o.shutdown_seconds = 0.2; });
+  Client first(running.port());
+  first.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_step_seconds_count") > 0; }));
+  running.server().shutdown();
+  EXPECT_EQ(first.read().status, 503);
+  running.join();
+}
+
+TEST(ServerHttp, TheProgramServesUntilItIsTold) {
+  const Finished done =
+      vivace({"serve", "--model", tiny_model(), "--port", "0", "--threads", "1"}, {.interrupt_at = "serving tiny at http://127.0.0.1:"});
+  EXPECT_EQ(done.code, 0) << done.err;
+  const Running running;
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--port", std::to_string(running.port())}), 1, {"--port", std::to_string(running.port())});
+  expect_refused(vivace({"serve", "--model", "/nowhere"}), 1, {"/nowhere", "model_index.json"});
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--port", "65536"}), 2, {"--port", "65536"});
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--model", tiny_model()}), 2, {"--model", "tiny"});
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--result-memory", "much"}), 2, {"--result-memory", "much"});
+}
+
+// A few hundred here; VIVACE_LOAD_REQUESTS=10000 for more (docs/serve.md).
+TEST(ServerHttp, UnderLoadNothingIsLostOrMixedUp) {
+  const Running running;
+  const char* wanted = std::getenv("VIVACE_LOAD_REQUESTS");
+  const int requests = wanted ? std::atoi(wanted) : 240, clients = 6;
+  const auto draw = [&](int seed) {
+    return ask(running.port(), "POST", "/v1/images/generations", {{"prompt", "x"}, {"num_inference_steps", 1}, {"seed", seed}});
+  };
+  std::vector<std::string> right;
+  for (int seed = 0; seed < 4; ++seed) right.push_back(draw(seed).json()["data"][0]["b64_json"].get<std::string>());
+  std::atomic<int> done = 0, wrong = 0;
+  double early = 0;
+  std::vector<std::thread> threads;
+  for (int c = 0; c < clients; ++c)
+    threads.emplace_back([&, c] {
+      for (int i = 0; i < requests / clients; ++i, ++done) {
+        const int kind = (i + c) % 8, seed = (i * 7 + c) % 4;
+        if (kind == 0) Client(running.port()).send("\x01garbage\r\n\r\n");
+        if (kind == 1) Client(running.port()).send("POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{\"pro");
+        if (kind == 2) Client(running.port()).send(request_text("POST", "/v1/images/generations", kLong.dump()));
+        if (kind == 3 && ask(running.port(), "POST", "/v1/images/generations", {{"prompt", 7}}).status != 400) ++wrong;
+        if (kind < 4) continue;
+        const Answer answer = draw(seed);
+        if (answer.status != 200 || answer.json()["data"][0]["b64_json"] != right[static_cast<size_t>(seed)]) ++wrong;
+        if (c == 0 && early == 0 && i > requests / clients / 4) early = metric(running.port(), "vivace_resident_bytes");
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(done, requests / clients * clients);
+  EXPECT_EQ(wrong, 0);
+  EXPECT_TRUE(eventually([&] { return metric(running.port(), "vivace_kept_jobs") == 0; }));
+  // An allocator keeps some of what it was given.
+  EXPECT_LT(metric(running.port(), "vivace_resident_bytes"), early * 1.02 + 4e6);
+}
+
+}  // namespace
+}  // namespace vivace::server
