@@ -15,7 +15,7 @@ constexpr std::chrono::milliseconds kTick{100};
 
 std::vector<Route> all_routes() {
   std::vector<Route> all;
-  for (const auto routes : {openai_routes(), job_routes(), operation_routes()}) all.insert(all.end(), routes.begin(), routes.end());
+  for (const auto routes : {openai_routes(), a1111_routes(), job_routes(), operation_routes()}) all.insert(all.end(), routes.begin(), routes.end());
   return all;
 }
 

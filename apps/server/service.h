@@ -48,6 +48,7 @@ struct Route {
   bool needs_key = true;
 };
 std::span<const Route> openai_routes();
+std::span<const Route> a1111_routes();
 std::span<const Route> job_routes();
 std::span<const Route> operation_routes();
 
