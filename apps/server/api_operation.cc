@@ -1,4 +1,7 @@
-// For those who run the server.
+// For those who run the server, and for those who open its address.
+#include <algorithm>
+
+#include "embedded.h"
 #include "service.h"
 
 namespace vivace::server {
@@ -22,7 +25,21 @@ void metrics(Exchange& x) {
                                          .result_bytes = s.jobs.result_bytes()})});
 }
 
+// Nothing of it comes from elsewhere, and no other page may frame it.
+constexpr const char* kPolicy = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+void embedded(Exchange& x) {
+  const auto file = std::ranges::find(embedded_files(), x.request.path, &Embedded::path);
+  x.reply->send({.content_type = std::string(file->content_type),
+                 .body = std::string(file->content),
+                 .headers = {{"Content-Security-Policy", kPolicy}, {"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-cache"}}});
+}
+
 constexpr Route kRoutes[] = {
+    {"GET", "/", embedded, 0, false},
+    {"GET", "/page.css", embedded, 0, false},
+    {"GET", "/page.js", embedded, 0, false},
+    {"GET", "/openapi.json", embedded, 0, false},
     {"GET", "/health", health, 0, false},
     {"GET", "/ready", ready, 0, false},
     {"GET", "/metrics", metrics},

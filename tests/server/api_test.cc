@@ -332,6 +332,42 @@ TEST(ServerA1111, Lists) {
     EXPECT_EQ(post("/sdapi/v1/txt2img", {{"prompt", "x"}, {"steps", 2}, {"sampler_name", sampler["name"]}}).status, 200) << sampler;
 }
 
+TEST(ServerPage, IsPartOfTheProgram) {
+  const Answer page = ask(server().port(), "GET", "/");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_TRUE(page.has_header("Content-Type: text/html; charset=utf-8"));
+  EXPECT_NE(page.head.find("default-src 'self'"), std::string::npos);
+  // It asks for nothing from elsewhere.
+  for (const char* path : {"/", "/page.css", "/page.js"}) {
+    const Answer file = ask(server().port(), "GET", path);
+    EXPECT_EQ(file.status, 200) << path;
+    EXPECT_EQ(file.body.find("http://"), std::string::npos) << path;
+    EXPECT_EQ(file.body.find("https://"), std::string::npos) << path;
+  }
+}
+
+TEST(ServerOpenApi, DescribesEveryRoute) {
+  auto document = ask(server().port(), "GET", "/openapi.json").json();
+  std::vector<std::string> described, there;
+  for (const auto& [path, methods] : document["paths"].items())
+    for (const auto& [method, operation] : methods.items()) {
+      std::string upper = method;
+      for (char& c : upper) c = static_cast<char>(std::toupper(c));
+      described.push_back(upper + ' ' + path);
+    }
+  for (const auto routes : {openai_routes(), a1111_routes(), job_routes(), operation_routes()})
+    for (const Route& route : routes) {
+      there.push_back(std::string(route.method) + ' ' + std::string(route.pattern));
+      std::string method(route.method);
+      for (char& c : method) c = static_cast<char>(std::tolower(c));
+      // What needs no key says so.
+      EXPECT_EQ(document["paths"][std::string(route.pattern)][method].contains("security"), !route.needs_key) << there.back();
+    }
+  std::ranges::sort(described);
+  std::ranges::sort(there);
+  EXPECT_EQ(joined(described, "\n"), joined(there, "\n"));
+}
+
 TEST(ServerQueue, ClientsTakeTurns) {
   using Pushed = JobQueue::Pushed;
   JobQueue queue(10, 4);
