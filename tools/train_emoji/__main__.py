@@ -1,10 +1,7 @@
 """Trains emoji-xl from the font and the CLDR names to a Diffusers folder. See README.md."""
 
-import argparse
 import collections
 import json
-import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +10,10 @@ import train_text
 import train_unet
 import train_vae
 from captions import KEYWORD, captions_to_json, make_captions
-from common import attention_in_fp32, setup
 from export import check, export
-from glyphs import ANNOTATIONS, FONT, make_pictures, read_annotations, read_selection
+from glyphs import make_pictures, read_annotations, read_selection
 from recipe import FULL, SMOKE, Recipe
+from stages import run_stages, stage_parser, work_folder
 from tokenizer import END, learn_bpe, write_tokenizer
 
 
@@ -37,19 +34,11 @@ def prepare(work: Path, recipe: Recipe, font: Path, annotations: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="train_emoji", description=__doc__)
-    parser.add_argument("out", type=Path, help="the Diffusers folder to write")
-    parser.add_argument("--work", type=Path, help="folder for what lies between the stages (default: OUT-work)")
-    parser.add_argument("--from", dest="start", default="prepare", help="first stage to run; earlier ones are taken from the work folder")
-    parser.add_argument("--smoke", action="store_true", help="a few glyphs and steps of every stage: about a minute, and the model draws nothing")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--font", type=Path, default=FONT)
-    parser.add_argument("--annotations", type=Path, default=ANNOTATIONS)
+    parser = stage_parser("train_emoji", __doc__, "a few glyphs and steps of every stage: about a minute, and the model draws nothing")
     args = parser.parse_args()
 
     recipe = SMOKE if args.smoke else FULL
-    work = args.work or args.out.with_name(args.out.name + "-work")
-    work.mkdir(parents=True, exist_ok=True)
+    work = work_folder(args)
     stages = {
         "prepare": lambda: prepare(work, recipe, args.font, args.annotations),
         "vae": lambda: train_vae.train(work, recipe),
@@ -60,19 +49,7 @@ def main() -> None:
         "tune-text": lambda: train_text.tune(work, recipe),
         "export": lambda: (export(work, args.out, recipe), check(args.out, recipe)),
     }
-    if args.start not in stages:
-        parser.error(f"--from {args.start}: the stages are {', '.join(stages)}")
-    for path in (args.font, args.annotations):
-        if args.start == "prepare" and not path.exists():
-            parser.error(f"{path} is missing: apt-get install fonts-noto-color-emoji unicode-cldr-core, or name the file with an option")
-
-    attention_in_fp32()
-    names = list(stages)
-    for name in names[names.index(args.start) :]:
-        setup(seed=names.index(name), threads=args.threads)
-        start = time.time()
-        stages[name]()
-        print(f"{name}: done in {time.time() - start:.0f} s", flush=True)
+    run_stages(parser, args, stages)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 """Trains emoji-flux from emoji-xl, the font and the CLDR names to a Diffusers folder. See README.md."""
 
-import argparse
 import json
-import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +12,12 @@ from diffusers import AutoencoderKL
 import train_flux
 import train_flux_text
 from captions import captions_to_json, make_captions
-from common import Pictures, attention_in_fp32, setup
+from common import Pictures
 from flux_export import check, export
 from flux_prompts import learn_t5_tokenizer
 from flux_recipe import FULL, SMOKE, FluxRecipe
-from glyphs import ANNOTATIONS, FONT, make_pictures, read_annotations, read_selection
+from glyphs import make_pictures, read_annotations, read_selection
+from stages import run_stages, stage_parser, work_folder
 
 EMOJI_XL = Path(__file__).resolve().parents[2] / "assets" / "emoji-xl"
 
@@ -43,39 +41,19 @@ def prepare(work: Path, xl: Path, recipe: FluxRecipe, font: Path, annotations: P
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="flux.py", description=__doc__)
-    parser.add_argument("out", type=Path, help="the Diffusers folder to write")
+    parser = stage_parser("flux.py", __doc__, "a few glyphs and steps of every stage: the model draws nothing")
     parser.add_argument("--xl", type=Path, default=EMOJI_XL, help="the emoji-xl whose VAE, tokenizer and first text encoder it begins with")
-    parser.add_argument("--work", type=Path, help="folder for what lies between the stages (default: OUT-work)")
-    parser.add_argument("--from", dest="start", default="prepare", help="first stage to run; earlier ones are taken from the work folder")
-    parser.add_argument("--smoke", action="store_true", help="a few glyphs and steps of every stage: the model draws nothing")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--font", type=Path, default=FONT)
-    parser.add_argument("--annotations", type=Path, default=ANNOTATIONS)
     args = parser.parse_args()
 
     recipe = SMOKE if args.smoke else FULL
-    work = args.work or args.out.with_name(args.out.name + "-work")
-    work.mkdir(parents=True, exist_ok=True)
+    work = work_folder(args)
     stages = {
         "prepare": lambda: prepare(work, args.xl, recipe, args.font, args.annotations),
         "text": lambda: train_flux_text.train(work, args.xl, recipe),
         "flux": lambda: train_flux.train(work, args.xl, recipe),
         "export": lambda: (export(work, args.xl, args.out, recipe), check(args.out, recipe)),
     }
-    if args.start not in stages:
-        parser.error(f"--from {args.start}: the stages are {', '.join(stages)}")
-    for path in (args.font, args.annotations):
-        if args.start == "prepare" and not path.exists():
-            parser.error(f"{path} is missing: apt-get install fonts-noto-color-emoji unicode-cldr-core, or name the file with an option")
-
-    attention_in_fp32()
-    names = list(stages)
-    for name in names[names.index(args.start) :]:
-        setup(seed=names.index(name), threads=args.threads)
-        start = time.time()
-        stages[name]()
-        print(f"{name}: done in {time.time() - start:.0f} s", flush=True)
+    run_stages(parser, args, stages)
 
 
 if __name__ == "__main__":
