@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 
 import torch
@@ -71,6 +72,18 @@ class GoldenWriter:
         (self.folder / "cases.json").write_text(f'{head}, "cases": [\n{lines}\n]}}\n', encoding="utf-8")
         size = sum(f.stat().st_size for f in self.folder.iterdir() if f.is_file())
         print(f"{len(self.cases)} cases, {size / 1000:.0f} kB in {self.folder}")
+
+
+def keep_quiet() -> None:
+    """No warnings and progress bars of the libraries; one thread, so that sums have one order."""
+    import diffusers
+    import transformers
+
+    warnings.filterwarnings("ignore")
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+    torch.set_num_threads(1)
 
 
 def library_versions() -> dict[str, str]:

@@ -14,18 +14,16 @@ import json
 import re
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 
 import diffusers
 import peft
 import torch
-import transformers
 from safetensors.torch import save_file
 
 import pipelines
 import transformer_pipelines
-from golden_file import GoldenWriter, library_versions
+from golden_file import GoldenWriter, keep_quiet, library_versions
 from weights import random_tensor
 
 SDXL = {"pipeline": "StableDiffusionXLPipeline", "checkpoint": "configs/sdxl_three_levels",
@@ -301,10 +299,7 @@ def run_case(make_checkpoint, case: dict, adapters: list[Adapter], weights: list
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore")
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-    torch.set_num_threads(1)
+    keep_quiet()
     writers = {source: GoldenWriter(source.DATA / "lora") for source in (pipelines, transformer_pipelines)}
     for base, source, make_cases in ((SDXL, pipelines, sdxl_cases), (EMOJI, pipelines, emoji_cases), (FLUX, transformer_pipelines, flux_cases)):
         writer = writers[source]

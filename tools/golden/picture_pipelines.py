@@ -11,19 +11,17 @@ import json
 import shutil
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 import diffusers
 import numpy as np
 import torch
-import transformers
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from components import tiny_config
-from golden_file import GoldenWriter, library_versions, make_input, randn_input
-from pipelines import call_arguments
+from golden_file import GoldenWriter, keep_quiet, library_versions, make_input, randn_input
+from pipelines import call_arguments, with_scheduler
 from weights import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -282,11 +280,7 @@ def run_case(item: dict) -> tuple[dict, dict]:
         object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
     if item.get("vae_tiling"):
         pipe.vae.enable_tiling()
-    if "scheduler" in item:
-        fields = {k: v for k, v in item["scheduler"].items() if k != "_class_name"}
-        pipe.scheduler = getattr(diffusers, item["scheduler"]["_class_name"]).from_config(pipe.scheduler.config, **fields)
-        full = {k: v for k, v in pipe.scheduler.config.items() if not k.startswith("_")}
-        item = {**item, "scheduler": {"_class_name": type(pipe.scheduler).__name__, **full}}
+    item = with_scheduler(pipe, item)
     last = {}
 
     def keep_latents(_pipe, _step, _timestep, tensors):
@@ -306,11 +300,7 @@ def run_case(item: dict) -> tuple[dict, dict]:
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore")
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
+    keep_quiet()
     names = sys.argv[1:]
     write_inputs()
     writer = GoldenWriter(DATA, keep=bool(names))

@@ -11,16 +11,14 @@ import json
 import shutil
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 import diffusers
 import numpy as np
 import torch
-import transformers
 from PIL import Image
 
-from golden_file import GoldenWriter, library_versions, make_input
+from golden_file import GoldenWriter, keep_quiet, library_versions, make_input
 from pipeline_cases import CASES, CONFIGS, EMOJI
 from weights import write_checkpoint
 
@@ -68,6 +66,16 @@ def call_arguments(call: dict) -> dict:
     return args
 
 
+def with_scheduler(pipe, case: dict) -> dict:
+    """Puts the case's own scheduler into the pipeline; the case with all of its fields."""
+    if "scheduler" not in case:
+        return case
+    fields = {k: v for k, v in case["scheduler"].items() if k != "_class_name"}
+    pipe.scheduler = getattr(diffusers, case["scheduler"]["_class_name"]).from_config(pipe.scheduler.config, **fields)
+    full = {k: v for k, v in pipe.scheduler.config.items() if not k.startswith("_")}
+    return {**case, "scheduler": {"_class_name": type(pipe.scheduler).__name__, **full}}
+
+
 def run_case(case: dict, dtype: torch.dtype = torch.float32) -> tuple[dict, dict]:
     """One pipeline call; returns the completed case and its outputs: "images" [N, H, W, 3] in 0..1 and "latents" after the last step."""
     with tempfile.TemporaryDirectory() as folder:
@@ -76,11 +84,7 @@ def run_case(case: dict, dtype: torch.dtype = torch.float32) -> tuple[dict, dict
     pipe.set_progress_bar_config(disable=True)
     if not hasattr(pipe.text_encoder, "text_model"):  # transformers 5 dropped the level that clip_skip of StableDiffusionPipeline goes through
         object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
-    if "scheduler" in case:
-        fields = {k: v for k, v in case["scheduler"].items() if k != "_class_name"}
-        pipe.scheduler = getattr(diffusers, case["scheduler"]["_class_name"]).from_config(pipe.scheduler.config, **fields)
-        full = {k: v for k, v in pipe.scheduler.config.items() if not k.startswith("_")}
-        case = {**case, "scheduler": {"_class_name": type(pipe.scheduler).__name__, **full}}
+    case = with_scheduler(pipe, case)
     last = {}
 
     def keep_latents(_pipe, _step, _timestep, tensors):
@@ -96,11 +100,7 @@ def run_case(case: dict, dtype: torch.dtype = torch.float32) -> tuple[dict, dict
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore")
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
+    keep_quiet()
     names = sys.argv[1:]
     if not names:
         write_configs()

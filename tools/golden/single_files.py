@@ -17,15 +17,14 @@ import json
 import re
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 
 import diffusers
 import torch
-import transformers
 from diffusers.loaders import single_file_utils as utils
 from safetensors.torch import load_file, save_file
 
+from golden_file import keep_quiet
 from weights import WEIGHT_FILES, checkpoint_names, component, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,11 +231,7 @@ def tiny(name: str) -> list:
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore")
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
+    keep_quiet()
     result = {"full": {name: full(name) for name in FULL}, "tiny": {name: tiny(name) for name in TINY}}
     OUT.write_bytes(gzip.compress(json.dumps(result, separators=(",", ":")).encode(), mtime=0))
     print(f"{OUT}: {OUT.stat().st_size} bytes")

@@ -6,15 +6,13 @@ Runs StableDiffusionXLPipeline in fp32 on the CPU, on a tiny checkpoint of pipel
 """
 
 import tempfile
-import warnings
 from pathlib import Path
 
 import diffusers
 import torch
-import transformers
 from safetensors.torch import save_file
 
-from golden_file import GoldenWriter, library_versions
+from golden_file import GoldenWriter, keep_quiet, library_versions
 from pipelines import DATA, make_checkpoint
 from weights import random_tensor
 
@@ -52,10 +50,7 @@ def run_case(case: dict) -> dict:
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore")
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-    torch.set_num_threads(1)
+    keep_quiet()
     writer = GoldenWriter(DATA / "textual_inversion")
     with tempfile.TemporaryDirectory() as folder:
         pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(make_checkpoint(CHECKPOINT, Path(folder)))

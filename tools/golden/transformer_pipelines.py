@@ -9,17 +9,15 @@ keep the latents after every step ("latents.0" ...), since its pictures hardly s
 import json
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 
 import diffusers
 import numpy as np
 import torch
-import transformers
 from PIL import Image
 
 from components import text_config, vae_config
-from golden_file import GoldenWriter, library_versions
+from golden_file import GoldenWriter, keep_quiet, library_versions
 from pipelines import call_arguments
 from transformer_components import aura_config, flux_config, t5_config
 from weights import write_checkpoint
@@ -163,11 +161,7 @@ def run_case(item: dict) -> dict:
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore")
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
+    keep_quiet()
     write_inputs()
     writer = GoldenWriter(DATA)
     for item in CASES:
