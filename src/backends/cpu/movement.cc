@@ -74,23 +74,15 @@ std::unique_ptr<BoundKernel> bind_concat(const KernelCall& call, const Buffers& 
   });
 }
 
-// Of a matrix, in tiles that fit the cache.
 std::unique_ptr<BoundKernel> bind_transpose(const KernelCall& call, const Buffers& buffers) {
-  constexpr int64_t kTile = 32;
-  const auto size = dtype_size(call.out.dtype);
-  return bound([size, rows = call.in[0]->shape[0], columns = call.in[0]->shape[1], from = static_cast<const char*>(buffers.in[0]),
-                to = static_cast<char*>(buffers.out)] {
-    parallel_for((columns + kTile - 1) / kTile, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t r0 = 0; r0 < rows; r0 += kTile)
-        for (int64_t c = begin * kTile; c < std::min(end * kTile, columns); ++c)
-          for (int64_t r = r0; r < std::min(r0 + kTile, rows); ++r)
-            std::memcpy(to + static_cast<size_t>(c * rows + r) * size, from + static_cast<size_t>(r * columns + c) * size, size);
-    });
+  const Shape& shape = call.in[0]->shape;
+  return bound([x = row_input(*call.in[0], buffers.in[0]), rows = shape[0], columns = shape[1], y = row_output(call.out, buffers.out)] {
+    transpose(x, 1, rows, columns, y);
   });
 }
 Refusal refuse_transpose(const KernelCall& call) {
   if (call.attrs->integers("perm") != std::vector<int64_t>{1, 0}) return "only a matrix is transposed";
-  return std::nullopt;
+  return refuse_unless_activations(call, {0});
 }
 
 std::unique_ptr<BoundKernel> bind_upsample(const KernelCall& call, const Buffers& buffers) {
