@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "compiler/symbols.h"
 #include "components/inputs.h"
+#include "components/models.h"
 #include "components/quantized_checkpoint.h"
 #include "vivace/error.h"
 
@@ -53,17 +54,8 @@ ControlNetModel::Residuals ControlNetModel::operator()(const Tensor& sample, flo
   const int64_t ids = added.time_ids.defined() ? added.time_ids.dim(-1) : 0;
   Request request({}, sdpa_kernel::current());
   const SessionLease session = net.lease(net.request({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids}), request);
-  session->write("sample", nchw_to_nhwc(sample));
-  session->write("timestep", Tensor::from({timestep}));
-  if (session->has_input("step_index")) session->write("step_index", Tensor::zeros({1}, DType::int32));
-  session->write("encoder_hidden_states", states);
+  write_denoiser_inputs(*session, sample, timestep, states, added);
   session->write("controlnet_cond", nchw_to_nhwc(cond));
-  if (session->has_input("text_embeds")) {
-    need_rank(added.text_embeds, 2, "added.text_embeds", "[N, P]");
-    need_rank(added.time_ids, 2, "added.time_ids", "[N, K]");
-    session->write("text_embeds", added.text_embeds);
-    session->write("time_ids", added.time_ids);
-  }
   session->run(Phase::setup, request);
   session->run(Phase::step, request);
   const auto scaled = [&](const std::string& name) {

@@ -99,6 +99,19 @@ void Model::compile_regions(CompileOptions options) {
 DType Model::dtype() const { return component_->dtype(); }
 int64_t Model::num_parameters() const { return component_->num_parameters(); }
 
+void write_denoiser_inputs(Session& session, const Tensor& sample, float timestep, const Tensor& states, const AddedCondKwargs& added) {
+  session.write("sample", nchw_to_nhwc(sample));
+  session.write("timestep", Tensor::from({timestep}));
+  if (session.has_input("step_index")) session.write("step_index", Tensor::zeros({1}, DType::int32));
+  session.write("encoder_hidden_states", states);
+  if (session.has_input("text_embeds")) {
+    need_rank(added.text_embeds, 2, "added.text_embeds", "[N, P]");
+    need_rank(added.time_ids, 2, "added.time_ids", "[N, K]");
+    session.write("text_embeds", added.text_embeds);
+    session.write("time_ids", added.time_ids);
+  }
+}
+
 UNet2DConditionModel UNet2DConditionModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
   return UNet2DConditionModel(std::make_unique<UNetComponent>(path, options));
 }
@@ -111,16 +124,7 @@ Tensor UNet2DConditionModel::operator()(const Tensor& sample, float timestep, co
   const int64_t ids = added.time_ids.defined() ? added.time_ids.dim(-1) : 0;
   Request request({}, sdpa_kernel::current());
   const SessionLease session = unet.lease(unet.request({sample.dim(0), sample.dim(2), sample.dim(3), states.dim(1), 1, ids}), request);
-  session->write("sample", nchw_to_nhwc(sample));
-  session->write("timestep", Tensor::from({timestep}));
-  if (session->has_input("step_index")) session->write("step_index", Tensor::zeros({1}, DType::int32));
-  session->write("encoder_hidden_states", states);
-  if (session->has_input("text_embeds")) {
-    need_rank(added.text_embeds, 2, "added.text_embeds", "[N, P]");
-    need_rank(added.time_ids, 2, "added.time_ids", "[N, K]");
-    session->write("text_embeds", added.text_embeds);
-    session->write("time_ids", added.time_ids);
-  }
+  write_denoiser_inputs(*session, sample, timestep, states, added);
   if (session->has_input("timestep_cond")) {
     need_rank(cond, 2, "timestep_cond", "[N, D]");
     session->write("timestep_cond", cond);

@@ -13,6 +13,10 @@
 
 namespace vivace {
 
+// What UNets and ControlNets are both given: latents [N, C, H, W], one timestep, encoder_hidden_states [N, T, D], and SDXL's embeddings where the
+// model has them. Throws UsageError where those are missing.
+void write_denoiser_inputs(Session& session, const Tensor& sample, float timestep, const Tensor& states, const AddedCondKwargs& added);
+
 class UNetComponent : public Component {
  public:
   UNetComponent(const std::filesystem::path& path, const ComponentOptions& options);
