@@ -24,8 +24,7 @@ class DDIM final : public SchedulerBase {
 
  protected:
   void place_timesteps(const SchedulerTimesteps&, int steps) override {
-    for (double t : space_timesteps(spacing_, num_train_timesteps(), steps, steps_offset_))
-      timesteps_.push_back(static_cast<float>(std::nearbyint(t)));
+    timesteps_ = whole_timesteps(spacing_, num_train_timesteps(), steps, steps_offset_);
     stride_ = num_train_timesteps() / steps;
   }
 

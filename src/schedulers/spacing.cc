@@ -28,6 +28,12 @@ std::vector<double> space_timesteps(TimestepSpacing spacing, int num_train, int 
   return timesteps;
 }
 
+std::vector<float> whole_timesteps(TimestepSpacing spacing, int num_train, int n, int steps_offset) {
+  std::vector<float> timesteps;
+  for (double t : space_timesteps(spacing, num_train, n, steps_offset)) timesteps.push_back(static_cast<float>(std::nearbyint(t)));
+  return timesteps;
+}
+
 std::vector<double> space_timesteps_multistep(TimestepSpacing spacing, int num_train, int last, int n, int steps_offset) {
   std::vector<double> timesteps;
   if (spacing == TimestepSpacing::linspace) {

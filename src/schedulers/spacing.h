@@ -16,6 +16,8 @@ TimestepSpacing read_timestep_spacing(SchedulerConfig& config, std::string_view 
 // Descending timesteps over num_train of them: linspace includes both ends and is not rounded. Diffusers' trailing spacing may give one
 // more than asked for when num_train / n is not exact.
 std::vector<double> space_timesteps(TimestepSpacing spacing, int num_train, int n, int steps_offset);
+// The same as whole numbers, as DDIM and those like it use them.
+std::vector<float> whole_timesteps(TimestepSpacing spacing, int num_train, int n, int steps_offset);
 // The way of DPMSolverMultistep and UniPC, whose grid has one point more, the last of which is left away; whole numbers.
 // `last` is one above the largest timestep to be used.
 std::vector<double> space_timesteps_multistep(TimestepSpacing spacing, int num_train, int last, int n, int steps_offset);
