@@ -1,4 +1,4 @@
-// Pillow's Image.resize of 8-bit pictures, to the bit: fixed-point weights, and 8 bits between the two directions.
+// Pillow 13's Image.resize of 8-bit pictures, to the bit: fixed-point weights, and 8 bits between the two directions.
 #pragma once
 
 #include <cstdint>

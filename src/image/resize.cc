@@ -76,17 +76,31 @@ void resample_lines(const uint8_t* from, uint8_t* to, int lines, size_t from_ste
 
 Image resample(const Image& image, int height, int width, Filter filter, const Box& box) {
   std::vector<uint8_t> rgb = image.pixels();
-  const auto h = static_cast<size_t>(image.height()), w = static_cast<size_t>(image.width()), to_w = static_cast<size_t>(width);
+  int h = image.height(), w = image.width();
   const Kernel kernel = kernel_of(filter);
-  if (to_w != w || box.left != 0 || box.right != width) {
-    std::vector<uint8_t> wide(h * to_w * 3);
-    resample_lines(rgb.data(), wide.data(), image.height(), 3, 3 * w, 3, 3 * to_w, windows(image.width(), box.left, box.right, width, kernel));
+  const auto across = [&] {
+    if (width == w && box.left == 0 && box.right == width) return;
+    const auto from = 3 * static_cast<size_t>(w), to = 3 * static_cast<size_t>(width);
+    std::vector<uint8_t> wide(static_cast<size_t>(h) * to);
+    resample_lines(rgb.data(), wide.data(), h, 3, from, 3, to, windows(w, box.left, box.right, width, kernel));
     rgb = std::move(wide);
-  }
-  if (static_cast<size_t>(height) != h || box.top != 0 || box.bottom != height) {
-    std::vector<uint8_t> tall(static_cast<size_t>(height) * to_w * 3);
-    resample_lines(rgb.data(), tall.data(), width, 3 * to_w, 3, 3 * to_w, 3, windows(image.height(), box.top, box.bottom, height, kernel));
+    w = width;
+  };
+  const auto down = [&] {
+    if (height == h && box.top == 0 && box.bottom == height) return;
+    const auto line = 3 * static_cast<size_t>(w);
+    std::vector<uint8_t> tall(static_cast<size_t>(height) * line);
+    resample_lines(rgb.data(), tall.data(), w, line, 3, line, 3, windows(h, box.top, box.bottom, height, kernel));
     rgb = std::move(tall);
+    h = height;
+  };
+  // The order decides what is rounded. Pillow from 13 on begins with the height where it loses more than twice the pixels that the width loses.
+  if (h > height && h - height > 2 * (w - width)) {
+    down();
+    across();
+  } else {
+    across();
+    down();
   }
   return Image::from_pixels(height, width, rgb);
 }
