@@ -18,7 +18,8 @@ from pathlib import Path
 import cupy
 import torch
 
-DTYPES = {"float": torch.float32, "__nv_bfloat16": torch.bfloat16, "__half": torch.float16}
+KERNELS = Path(__file__).resolve().parent.parent / "src/backends/cuda/kernels"  # numbers.cuh, which printed kernels include
+DTYPES = {"float": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 EPSILON = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 CASTS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHAPES = [(2, 5, 20), (4, 16384, 640)]  # images, rows of an image, channels: a tail of 4 channels; 84 MB in bfloat16
@@ -112,12 +113,11 @@ def seconds(run, repeats=50):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
-    parser.add_argument("--include", default="/usr/local/cuda/include", help="where cuda_bf16.h lies")
     args = parser.parse_args()
     torch.manual_seed(0)
     stream = torch.cuda.current_stream()
     major, minor = torch.cuda.get_device_capability()
-    options = ("--std=c++17", f"-I{args.include}")
+    options = ("--std=c++17", f"-I{KERNELS}")
     print(f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}")
     failed = False
     with cupy.cuda.Stream.from_external(stream):

@@ -10,7 +10,7 @@ FORMAT = "clang-format-14"  # another version breaks lines elsewhere
 
 
 def main() -> int:
-    files = subprocess.run(["git", "ls-files", "*.cc", "*.h"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    files = subprocess.run(["git", "ls-files", "*.cc", "*.h", "*.cuh"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     if "--fix" in sys.argv:
         subprocess.run([FORMAT, "-i", *files], cwd=ROOT, check=True)
         return 0

@@ -1,6 +1,5 @@
 #include "codegen/cuda_source.h"
 
-#include <algorithm>
 #include <charconv>
 
 #include "base/log.h"
@@ -9,61 +8,18 @@
 namespace vivace {
 namespace {
 
-// Loads and stores; printed in front of every kernel. 16 bytes are the widest access of a thread.
-constexpr std::string_view kHelpers = R"(template <class T>
-struct alignas(16) Wide {
-  T at[16 / sizeof(T)];
-};
-template <class T>
-__device__ inline void load(const T* p, int n, float (&x)[8]) {
-  if (n == 8 && (unsigned long long)p % 16 == 0) {
-    for (int i = 0; i < 8; i += 16 / sizeof(T)) {
-      const Wide<T> w = *(const Wide<T>*)(p + i);
-      for (int j = 0; j < (int)(16 / sizeof(T)); ++j) x[i + j] = to_float(w.at[j]);
-    }
-  } else {
-    for (int k = 0; k < 8; ++k) x[k] = k < n ? to_float(p[k]) : 0.f;
+// As numbers.cuh of the CUDA kernels calls them.
+std::string_view type_of(DType dtype) {
+  switch (dtype) {
+    case DType::float32:
+      return "float";
+    case DType::bfloat16:
+      return "bf16";
+    case DType::float16:
+      return "f16";
+    default:
+      throw InternalError(cat("no CUDA source for tile programs of ", dtype_name(dtype)));
   }
-}
-template <class T>
-__device__ inline void store(const float (&y)[8], int n, T* p) {
-  if (n == 8 && (unsigned long long)p % 16 == 0) {
-    for (int i = 0; i < 8; i += 16 / sizeof(T)) {
-      Wide<T> w;
-      for (int j = 0; j < (int)(16 / sizeof(T)); ++j) from_float(y[i + j], w.at[j]);
-      *(Wide<T>*)(p + i) = w;
-    }
-  } else {
-    for (int k = 0; k < n; ++k) from_float(y[k], p[k]);
-  }
-}
-template <class T>
-__device__ inline float rounded(float x) {
-  T narrow;
-  from_float(x, narrow);
-  return to_float(narrow);
-}
-)";
-
-struct CudaType {
-  DType dtype;
-  std::string_view name, header, convert;  // convert: to_float and from_float
-};
-constexpr CudaType kTypes[] = {
-    {DType::float32, "float", "",
-     "__device__ inline float to_float(float x) { return x; }\n__device__ inline void from_float(float x, float& y) { y = x; }\n"},
-    {DType::bfloat16, "__nv_bfloat16", "cuda_bf16.h",
-     "__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }\n"
-     "__device__ inline void from_float(float x, __nv_bfloat16& y) { y = __float2bfloat16(x); }\n"},
-    {DType::float16, "__half", "cuda_fp16.h",
-     "__device__ inline float to_float(__half x) { return __half2float(x); }\n__device__ inline void from_float(float x, __half& y) { y = "
-     "__float2half(x); }\n"},
-};
-
-const CudaType& type_of(DType dtype) {
-  for (const CudaType& type : kTypes)
-    if (type.dtype == dtype) return type;
-  throw InternalError(cat("no CUDA source for tile programs of ", dtype_name(dtype)));
 }
 
 // "0.5f", "3.f", "1e-05f".
@@ -104,7 +60,7 @@ std::string expression(const TileInstruction& t, const std::string& a, const std
       return cat(a, " < ", low, " ? ", low, " : ", a, " > ", high, " ? ", high, " : ", a);
     }
     case Elementwise::cast:
-      return cat("rounded<", type_of(parse_dtype(t.attrs.text("to"))).name, ">(", a, ")");
+      return cat("rounded<", type_of(parse_dtype(t.attrs.text("to"))), ">(", a, ")");
   }
   throw InternalError(cat("no CUDA source for ", op_name(t.op), " in a tile program"));
 }
@@ -128,27 +84,13 @@ std::string load_input(size_t i, TileBroadcast broadcast) {
   return cat("    const float ", x, " = to_float(*", in, ");\n");
 }
 
-std::string head(const TileText& program, std::span<const TileInput> inputs, DType output) {
-  std::vector<DType> used{output};
-  for (const TileInput& in : inputs) used.push_back(in.dtype);
-  for (const TileInstruction& t : program.instructions())
-    if (t.op == Op::cast) used.push_back(parse_dtype(t.attrs.text("to")));
-  for (DType dtype : used) (void)type_of(dtype);
-  std::string includes, converts;
-  for (const CudaType& type : kTypes) {
-    if (!std::ranges::count(used, type.dtype)) continue;
-    if (!type.header.empty()) includes += cat("#include <", type.header, ">\n");
-    converts += type.convert;
-  }
-  return cat("// ", program.text(), "\n", includes, converts, kHelpers);
-}
-
 }  // namespace
 
 std::string cuda_source(const TileText& program, std::span<const TileInput> inputs, DType output, std::string_view name) {
-  std::string text = head(program, inputs, output) + cat("extern \"C\" __global__ void ", name, "(");
-  for (size_t i = 0; i < inputs.size(); ++i) text += cat("const ", type_of(inputs[i].dtype).name, "* __restrict__ i", i, ", long long s", i, ", ");
-  text += cat(type_of(output).name, "* __restrict__ out, long long out_stride, long long rows, long long channels, long long rows_per_image) {\n");
+  std::string text =
+      cat("// ", program.text(), "\n#include \"numbers.cuh\"\nusing namespace vivace::cuda;\nextern \"C\" __global__ void ", name, "(");
+  for (size_t i = 0; i < inputs.size(); ++i) text += cat("const ", type_of(inputs[i].dtype), "* __restrict__ i", i, ", long long s", i, ", ");
+  text += cat(type_of(output), "* __restrict__ out, long long out_stride, long long rows, long long channels, long long rows_per_image) {\n");
   text +=
       "  const long long vectors = (channels + 7) / 8, step = (long long)gridDim.x * blockDim.x;\n"
       "  for (long long v = (long long)blockIdx.x * blockDim.x + threadIdx.x; v < rows * vectors; v += step) {\n"

@@ -10,7 +10,7 @@
 
 namespace vivace {
 
-// A translation unit with one kernel,
+// A translation unit, over numbers.cuh of backends/cuda/kernels, with one kernel,
 //   extern "C" __global__ void NAME(const T0* i0, long long s0, ..., T* out, long long out_stride, long long rows, long long channels,
 //                                   long long rows_per_image)
 // for any grid and block of one dimension. A thread takes eight channels of a row at a time, in loads of 16 bytes where the pointers are aligned.

@@ -1,14 +1,13 @@
-// CUDA source of tile programs: the text, and, compiled here as C++, its results against the CPU's tile VM.
+// CUDA source of tile programs: the text, and, compiled here as C++ and run by fibers (tests/cuda/host), its results against the CPU's tile VM.
 #include "codegen/cuda_source.h"
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 
 #include "../models/golden.h"
 #include "backends/cpu/device.h"
+#include "numbers.cuh"
 #include "vivace/error.h"
 
 namespace modulate_case {
@@ -73,8 +72,10 @@ TEST(CudaSource, RowsWithATailAndAnImageBias) {
   const Tensor x = Generator(1).randn({images, pixels, channels}).to(DType::bfloat16), scale = Generator(2).randn({channels}),
                shift = Generator(3).randn({images, 1, channels}).to(DType::bfloat16);
   Tensor y({images, pixels, channels}, DType::bfloat16);
-  launch(3, 4, modulate_case::modulate, x.as<bf16>(), channels, scale.as<float>(), int64_t{0}, shift.as<bf16>(), channels, y.as<bf16>(), channels,
-         images * pixels, channels, pixels);
+  host_cuda::run({.grid = {3}, .block = 32, .seed = 1}, [&] {
+    modulate_case::modulate(x.as<cuda::bf16>(), channels, scale.as<float>(), 0, shift.as<cuda::bf16>(), channels, y.as<cuda::bf16>(), channels,
+                            images * pixels, channels, pixels);
+  });
   expect_close(y.to(DType::float32), on_cpu(kModulate, {x, scale, shift}, DType::bfloat16), 0x1p-8);
 }
 
@@ -82,8 +83,10 @@ TEST(CudaSource, EveryInstruction) {
   const int64_t rows = 7, channels = 16;
   const Tensor x = Generator(4).randn({rows, channels}), offset = Generator(5).randn({rows, 1}).to(DType::float16), one = Tensor::from({0.75f});
   Tensor y({rows, channels}, DType::float16);
-  launch(1, 32, activations_case::activations, x.as<float>(), channels, offset.as<f16>(), int64_t{1}, one.as<float>(), int64_t{0}, y.as<f16>(),
-         channels, rows, channels, int64_t{1});
+  host_cuda::run({.grid = {1}, .block = 32, .seed = 1}, [&] {
+    activations_case::activations(x.as<float>(), channels, offset.as<cuda::f16>(), 1, one.as<float>(), 0, y.as<cuda::f16>(), channels, rows, channels,
+                                  1);
+  });
   // A value that the cast rounds the other way is half a unit of bfloat16 off, here up to 2^-8 of it.
   expect_close(y.to(DType::float32), on_cpu(kActivations, {x, offset, one}, DType::float16), 0x1p-7);
 }

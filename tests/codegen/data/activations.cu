@@ -1,46 +1,7 @@
 // t0=affine i0 scale=0.5 shift=0.25;t1=gelu t0;t2=add t1 i1;t3=cast t2 to=bfloat16;t4=gelu_tanh t3;t5=quick_gelu t4;t6=clamp t5 max=3 min=-2;t7=sub t6 i2;t8=exp t7;t9=affine t8 scale=1 shift=1;t10=rsqrt t9;t11=div t6 t10;t12=relu t11;t13=add t12 t7
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-__device__ inline float to_float(float x) { return x; }
-__device__ inline void from_float(float x, float& y) { y = x; }
-__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ inline void from_float(float x, __nv_bfloat16& y) { y = __float2bfloat16(x); }
-__device__ inline float to_float(__half x) { return __half2float(x); }
-__device__ inline void from_float(float x, __half& y) { y = __float2half(x); }
-template <class T>
-struct alignas(16) Wide {
-  T at[16 / sizeof(T)];
-};
-template <class T>
-__device__ inline void load(const T* p, int n, float (&x)[8]) {
-  if (n == 8 && (unsigned long long)p % 16 == 0) {
-    for (int i = 0; i < 8; i += 16 / sizeof(T)) {
-      const Wide<T> w = *(const Wide<T>*)(p + i);
-      for (int j = 0; j < (int)(16 / sizeof(T)); ++j) x[i + j] = to_float(w.at[j]);
-    }
-  } else {
-    for (int k = 0; k < 8; ++k) x[k] = k < n ? to_float(p[k]) : 0.f;
-  }
-}
-template <class T>
-__device__ inline void store(const float (&y)[8], int n, T* p) {
-  if (n == 8 && (unsigned long long)p % 16 == 0) {
-    for (int i = 0; i < 8; i += 16 / sizeof(T)) {
-      Wide<T> w;
-      for (int j = 0; j < (int)(16 / sizeof(T)); ++j) from_float(y[i + j], w.at[j]);
-      *(Wide<T>*)(p + i) = w;
-    }
-  } else {
-    for (int k = 0; k < n; ++k) from_float(y[k], p[k]);
-  }
-}
-template <class T>
-__device__ inline float rounded(float x) {
-  T narrow;
-  from_float(x, narrow);
-  return to_float(narrow);
-}
-extern "C" __global__ void activations(const float* __restrict__ i0, long long s0, const __half* __restrict__ i1, long long s1, const float* __restrict__ i2, long long s2, __half* __restrict__ out, long long out_stride, long long rows, long long channels, long long rows_per_image) {
+#include "numbers.cuh"
+using namespace vivace::cuda;
+extern "C" __global__ void activations(const float* __restrict__ i0, long long s0, const f16* __restrict__ i1, long long s1, const float* __restrict__ i2, long long s2, f16* __restrict__ out, long long out_stride, long long rows, long long channels, long long rows_per_image) {
   const long long vectors = (channels + 7) / 8, step = (long long)gridDim.x * blockDim.x;
   for (long long v = (long long)blockIdx.x * blockDim.x + threadIdx.x; v < rows * vectors; v += step) {
     const long long r = v / vectors, c = v % vectors * 8;
@@ -54,7 +15,7 @@ extern "C" __global__ void activations(const float* __restrict__ i0, long long s
       const float t0 = x0[k] * 0.5f + 0.25f;
       const float t1 = 0.5f * t0 * (1.f + erff(0.70710678f * t0));
       const float t2 = t1 + x1;
-      const float t3 = rounded<__nv_bfloat16>(t2);
+      const float t3 = rounded<bf16>(t2);
       const float t4 = 0.5f * t3 * (1.f + tanhf(0.79788456f * (t3 + 0.044715f * t3 * t3 * t3)));
       const float t5 = t4 / (1.f + expf(-1.702f * t4));
       const float t6 = t5 < -2.f ? -2.f : t5 > 3.f ? 3.f : t5;
