@@ -1,0 +1,187 @@
+// What kernels are given: plain data, the same for the host, which fills it in, and the device. Pointers are the device's; those of absent inputs are
+// null. Pitches are in elements.
+#pragma once
+
+namespace vivace::cuda {
+
+// Of numbers.cuh: activated().
+enum Activation : int { kIdentity, kSilu, kGelu, kGeluTanh, kQuickGelu, kRelu };
+
+enum RowFunction : int { kCopyRow, kLayerNorm, kRmsNorm, kGeglu };
+
+// y = f(x) for each of `heads` equal parts of each row.
+struct RowNormArguments {
+  const void* x;
+  const void* weight;  // [columns], or [columns] of each image
+  const void* bias;
+  const float* table;  // [tokens, columns] pairs (cos, sin)
+  void* y;
+  float* scales;   // [rows] of quantised rows
+  int* bad_value;  // becomes `step` where a quantised row holds a NaN or an infinity, unless something was there before
+  long long rows, x_pitch, y_pitch;
+  long long weight_pitch, bias_pitch;  // between images; 0: one for all
+  long long tokens;                    // rows of an image
+  int columns;                         // of a head, in y
+  int heads;
+  int function;  // RowFunction
+  int step;
+  float eps;
+};
+
+// Mean and variance of [images, pixels, channels] by group, then y = act((x - mean) / sqrt(variance + eps) * weight + bias).
+struct GroupNormArguments {
+  const void* x;
+  const void* weight;
+  const void* bias;
+  void* y;
+  float* partial;  // [images, chunks, groups, 3]: count, mean, sum of squared differences
+  long long pixels, chunk_pixels;
+  int channels, groups, chunks;
+  int act;  // Activation
+  float eps;
+};
+
+struct SoftmaxArguments {
+  const void* x;
+  void* y;
+  long long rows, columns, x_pitch, y_pitch;
+};
+
+struct RotaryArguments {
+  const void* x;
+  const float* table;  // [tokens, columns] pairs (cos, sin)
+  void* y;
+  long long rows, x_pitch, y_pitch, tokens;
+  int columns, heads;
+};
+
+// y = act(row_scales scales (x w^T) + bias + image_bias) gate + residual; of a GEGLU hidden * act(gate half), and neither of the last two. x is
+// [rows, k], or of a convolution the patches of [images, height, width, channels]. Several matrices: blockIdx.z.
+struct GemmArguments {
+  const void* x;
+  const void* w;  // column c at w + c * w_pitch, its k at distances of w_step (1 but for the plain kernel)
+  void* y;
+  const void* bias;        // [columns]
+  const void* image_bias;  // [columns] of each image, as gate and residual of y's dtype
+  const void* gate;
+  const void* residual;
+  const float* row_scales;  // [rows], of quantised rows
+  const float* scales;      // [columns], of a weight of 8 bits
+  long long rows, rows_per_image;
+  long long x_pitch, w_pitch, w_step, y_pitch, residual_pitch, gate_pitch, image_bias_pitch;
+  long long x_batch, w_batch, y_batch;  // between matrices
+  int columns, k;                       // columns: before GEGLU halves them
+  int act;                              // Activation
+  // Of convolutions: k is kernel_height * kernel_width * channels, in this order.
+  int height, width, channels, out_height, out_width, kernel_height, kernel_width, stride, top, left;
+  int upsample;  // 1: of the image with each pixel four times
+};
+
+struct AttentionArguments {
+  const void* q;
+  const void* k;
+  const void* v;
+  void* y;
+  const float* mask;                                                         // [queries, keys] of each image and head
+  long long q_image, k_image, v_image, y_image, q_row, k_row, v_row, y_row;  // pitches
+  long long mask_image, mask_head;                                           // pitches, 0 where they share one
+  int queries, keys, heads, head_size, value_size;
+  int causal;
+  float scale;
+};
+
+inline constexpr int kMostDims = 6;
+// out[i] = in[i . strides], dense or strided itself.
+struct CopyArguments {
+  const void* in;
+  void* out;
+  long long count;
+  long long sizes[kMostDims];  // of out
+  long long in_strides[kMostDims], out_strides[kMostDims];
+};
+
+struct ElementwiseArguments {
+  const void* in[2];
+  void* out;
+  long long count;
+  long long sizes[kMostDims];
+  long long strides[2][kMostDims];  // 0 where an input is repeated
+  float a, b;                       // scale and shift, min and max
+};
+
+// out[i, :] = table[clamp(ids[i]) + i * base, :].
+struct GatherArguments {
+  const void* table;
+  const int* ids;
+  void* out;
+  long long rows, entries, base;
+  long long row_bytes;
+};
+
+struct UpsampleArguments {
+  const void* in;
+  void* out;
+  long long images, height, width, out_height, out_width, pixel_bytes;
+};
+
+// Searches a row of ids: its first largest one, or the first that is `value`, 0 without one.
+struct FindArguments {
+  const int* ids;
+  int* out;
+  int rows, columns, value, largest;
+};
+
+struct DequantizeArguments {
+  const void* in;
+  const float* scales;  // [rows]
+  void* out;
+  long long rows, columns;
+};
+
+struct ReduceArguments {
+  const void* in;
+  void* out;
+  long long count, reduced;  // results, elements of each
+  long long kept_sizes[kMostDims], kept_strides[kMostDims], reduced_sizes[kMostDims], reduced_strides[kMostDims];
+  float factor;  // of the sum
+};
+
+enum TableKind : int { kFill, kCausalMask, kSinusoid, kRotaryTable, kRelativePositionBias };
+struct TableArguments {
+  const void* in;
+  void* out;
+  long long count;
+  int columns;  // of the result; keys of a mask
+  int heads, buckets, max_distance;
+  int dims[8];  // of a rotary table: of each axis
+  int axes;
+  int flip;
+  double value;  // to fill with; theta; the shift of a sinusoid's frequencies
+  float scale;
+};
+
+inline constexpr int kStepTerms = 8;
+// out = sum of coefficient * in, clamped to +-bound where that is not 0, with coefficients of this step's row of a table.
+struct StepArguments {
+  const float* in[kStepTerms];
+  float* out;
+  const float* table;  // [steps, terms]
+  const int* index;    // the step, on the device; nullptr: 0
+  long long count;
+  int terms;
+  float bound;
+};
+
+// The step is over.
+struct AdvanceArguments {
+  int* index;
+};
+
+struct RandomArguments {
+  float* out;
+  long long count;
+  unsigned long long seed, offset;
+  int normal;
+};
+
+}  // namespace vivace::cuda

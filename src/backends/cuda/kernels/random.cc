@@ -1,0 +1,37 @@
+#include "backends/cuda/kernels/random.h"
+
+#include <algorithm>
+
+namespace vivace::cuda {
+
+Call<RandomArguments> make_random(const RandomArguments& a, int multiprocessors, int threads_each) {
+  constexpr unsigned kBlock = 256;  // torch's
+  const auto most = static_cast<unsigned>(multiprocessors) * (static_cast<unsigned>(threads_each) / kBlock);
+  return {{.source = "random.cuh",
+           .function = "random_numbers",
+           .arguments = "RandomArguments",
+           .grid = {std::max(1u, std::min(most, blocks_for(a.count, kBlock))), 1, 1},
+           .block = kBlock},
+          a};
+}
+
+unsigned long long offset_after(const Call<RandomArguments>& call) {
+  if (call.arguments.count == 0) return call.arguments.offset;
+  const auto round = static_cast<unsigned long long>(call.launch.grid[0]) * call.launch.block * 4;
+  return call.arguments.offset + ((static_cast<unsigned long long>(call.arguments.count) - 1) / round + 1) * 4;
+}
+
+Call<StepArguments> make_step(const StepArguments& a) {
+  return {{.source = "step.cuh",
+           .function = "combine",
+           .arguments = "StepArguments",
+           .grid = {std::clamp(blocks_for(a.count, 256), 1u, 1024u), 1, 1},
+           .block = 256},
+          a};
+}
+
+Call<AdvanceArguments> make_advance(int* index) {
+  return {{.source = "step.cuh", .function = "advance", .arguments = "AdvanceArguments", .block = 32}, {index}};
+}
+
+}  // namespace vivace::cuda

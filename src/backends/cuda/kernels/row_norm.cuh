@@ -1,0 +1,144 @@
+// Norms of rows or of their heads, and what else is done to whole rows: LayerNorm and RMSNorm, with weights of each image and a rotation, GEGLU's
+// product; written as floats or quantised to 8 bits: q = round(x / scale) + 128, scale = absmax / 127 of the row.
+#pragma once
+
+#include "arguments.cuh"
+#include "numbers.cuh"
+
+namespace vivace::cuda {
+
+// The threads that share a row: a warp, or the block.
+template <bool wide>
+struct RowTeam {
+  float* partial;
+  int parity = 0;
+  __device__ int thread() const { return static_cast<int>(wide ? threadIdx.x : threadIdx.x % 32); }
+  __device__ int size() const { return static_cast<int>(wide ? blockDim.x : 32); }
+  // Two places in turn: the slowest thread may still read the last sum while the fastest writes the next.
+  __device__ float* place() {
+    parity ^= 32;
+    return partial + parity;
+  }
+  __device__ float sum(float x) {
+    if constexpr (wide) return sum_of_block(x, place());
+    return sum_of_warp(x);
+  }
+  __device__ float max(float x) {
+    if constexpr (wide) return max_of_block(x, place());
+    return max_of_warp(x);
+  }
+};
+
+template <class T>
+__device__ inline void load_row(const RowNormArguments& a, long long row, int head, int c, int n, float (&x)[8]) {
+  const T* in = static_cast<const T*>(a.x) + row * a.x_pitch + static_cast<long long>(head) * a.columns + c;
+  load(in, n, x);
+  if (a.function != kGeglu) return;
+  float gate[8];
+  load(in + a.columns, n, gate);
+  for (int i = 0; i < 8; ++i) x[i] *= gelu(gate[i]);
+}
+
+// x = (x - mean) factor weight + bias, rotated.
+template <class W>
+__device__ inline void finish_row(const RowNormArguments& a, long long row, int c, int n, float mean, float factor, float (&x)[8]) {
+  const long long image = row / a.tokens;
+  for (int i = 0; i < 8; ++i) x[i] = (x[i] - mean) * factor;
+  float p[8];
+  if (a.weight) {
+    load(static_cast<const W*>(a.weight) + image * a.weight_pitch + c, n, p);
+    for (int i = 0; i < 8; ++i) x[i] *= p[i];
+  }
+  if (a.bias) {
+    load(static_cast<const W*>(a.bias) + image * a.bias_pitch + c, n, p);
+    for (int i = 0; i < 8; ++i) x[i] += p[i];
+  }
+  if (a.table) {
+    load(a.table + row % a.tokens * a.columns + c, n, p);
+    for (int i = 0; i < 8; i += 2) {
+      const float even = x[i], odd = x[i + 1];
+      x[i] = even * p[i] - odd * p[i + 1];
+      x[i + 1] = odd * p[i] + even * p[i + 1];
+    }
+  }
+}
+
+__device__ inline void store_bytes(const float (&x)[8], float inverse, int n, unsigned char* to) {
+  unsigned word[2] = {0, 0};
+  for (int i = 0; i < 8; ++i) {
+    const int q = i < n ? round_to_int(x[i] * inverse) : 0;
+    word[i / 4] |= static_cast<unsigned>(q + 128) << 8 * (i % 4);
+  }
+  *reinterpret_cast<unsigned*>(to) = word[0];  // rows are padded to whole words
+  if (n > 4) *reinterpret_cast<unsigned*>(to + 4) = word[1];
+}
+
+// T: of x; W: of weight and bias; Y: of y, unsigned char where it is quantised. wide: a block a row, else a warp. Shared: the rows as float, then 64
+// floats.
+template <class T, class W, class Y, bool wide>
+__device__ void row_norm(const RowNormArguments& a) {
+  constexpr bool quantized = sizeof(Y) == 1;
+  const int warps = static_cast<int>(blockDim.x / 32), padded = (a.columns + 7) / 8 * 8;
+  float* const memory = reinterpret_cast<float*>(shared_memory());
+  float* const values = memory + (wide ? 0 : static_cast<int>(threadIdx.x / 32) * padded);
+  RowTeam<wide> team{memory + padded * (wide ? 1 : warps)};
+  const long long unit = wide ? blockIdx.x : static_cast<long long>(blockIdx.x) * warps + threadIdx.x / 32;
+  if (unit >= a.rows * a.heads) return;
+  const long long row = unit / a.heads;
+  const int head = static_cast<int>(unit % a.heads);
+  const int begin = team.thread() * 8, step = team.size() * 8;
+  // What a thread puts into shared memory it alone reads again.
+  float sum = 0.f;
+  for (int c = begin; c < a.columns; c += step) {
+    float x[8];
+    load_row<T>(a, row, head, c, a.columns - c < 8 ? a.columns - c : 8, x);
+    for (int i = 0; i < 8; ++i) {
+      values[c + i] = x[i];
+      sum += x[i];
+    }
+  }
+  float mean = 0.f, factor = 1.f;
+  if (a.function == kLayerNorm || a.function == kRmsNorm) {
+    if (a.function == kLayerNorm) mean = team.sum(sum) / static_cast<float>(a.columns);
+    float squares = 0.f;
+    for (int c = begin; c < a.columns; c += step)
+      for (int i = 0; i < 8 && c + i < a.columns; ++i) {
+        const float d = values[c + i] - mean;
+        squares += d * d;
+      }
+    factor = rsqrtf(team.sum(squares) / static_cast<float>(a.columns) + a.eps);
+  }
+  float most = 0.f;
+  bool bad = false;
+  for (int c = begin; c < a.columns; c += step) {
+    const int n = a.columns - c < 8 ? a.columns - c : 8;
+    float x[8];
+    for (int i = 0; i < 8; ++i) x[i] = values[c + i];
+    finish_row<W>(a, row, c, n, mean, factor, x);
+    if constexpr (quantized) {
+      for (int i = 0; i < n; ++i) {
+        most = fmaxf(most, fabsf(x[i]));
+        bad = bad || !(fabsf(x[i]) < 3.4028235e38f);
+        values[c + i] = x[i];
+      }
+    } else {
+      store(x, n, static_cast<Y*>(a.y) + row * a.y_pitch + static_cast<long long>(head) * a.columns + c);
+    }
+  }
+  if constexpr (quantized) {
+    most = team.max(most);
+    bad = team.max(bad ? 1.f : 0.f) > 0.f;
+    const float scale = most / 127.f, inverse = bad || most < 1e-36f ? 0.f : 127.f / most;  // below, 127 / most is infinite
+    for (int c = begin; c < a.columns; c += step) {
+      float x[8];
+      for (int i = 0; i < 8; ++i) x[i] = bad || c + i >= a.columns ? 0.f : values[c + i];
+      store_bytes(x, inverse, a.columns - c < 8 ? a.columns - c : 8, static_cast<unsigned char*>(a.y) + row * a.y_pitch + c);
+    }
+    if (team.thread() == 0) {
+      a.scales[row] = bad ? float_of(0x7fc00000u) : scale;
+      if (bad && a.bad_value) exchange_if(a.bad_value, -1, a.step);
+    }
+  }
+}
+
+}  // namespace vivace::cuda

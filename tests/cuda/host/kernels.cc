@@ -1,0 +1,23 @@
+#include "kernels.h"
+
+#include <stdexcept>
+
+namespace host_cuda {
+namespace {
+
+const Kernel& find(std::string_view function) {
+  for (const auto& list : {norm_kernels(), movement_kernels(), gemm_kernels(), attention_kernels()})
+    for (const Kernel& kernel : list)
+      if (kernel.function == function) return kernel;
+  throw std::runtime_error(std::string(function) + " is not compiled for the host: give it a line in tests/cuda/host");
+}
+
+}  // namespace
+
+void run(const vivace::cuda::Launch& launch, const void* arguments, unsigned seed) {
+  const Kernel& kernel = find(launch.function);
+  run({.grid = {launch.grid[0], launch.grid[1], launch.grid[2]}, .block = launch.block, .shared = launch.shared, .seed = seed},
+      [&] { kernel.run(arguments); });
+}
+
+}  // namespace host_cuda
