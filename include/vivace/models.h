@@ -171,4 +171,13 @@ class AuraFlowTransformer2DModel : public Model {
   Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, float timestep) const;
 };
 
+class CogVideoXTransformer3DModel : public Model {
+ public:
+  using Model::Model;
+  static CogVideoXTransformer3DModel from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+  // hidden_states [N, F, C, H, W], encoder_hidden_states [N, T, D], one timestep -> float32 [N, F, out, H, W]. The places of its patches, which are
+  // Diffusers' argument image_rotary_emb, follow from the size; `ofs` is read by models that have an embedding of it.
+  Tensor operator()(const Tensor& hidden_states, const Tensor& encoder_hidden_states, float timestep, float ofs = 2) const;
+};
+
 }  // namespace VIVACE_API

@@ -20,11 +20,12 @@ struct ListRow {
   std::string_view list, class_name, inner;
 };
 constexpr ListRow kLists[] = {
-    {"transformer_blocks", "BasicTransformerBlock", "attn1"},
+    {"transformer_blocks", "BasicTransformerBlock", "attn2"},
     {"transformer_blocks", "FluxTransformerBlock", "norm1_context"},
     {"single_transformer_blocks", "FluxSingleTransformerBlock", "proj_mlp"},
     {"joint_transformer_blocks", "AuraFlowJointTransformerBlock", ""},
     {"single_transformer_blocks", "AuraFlowSingleTransformerBlock", "ff"},
+    {"transformer_blocks", "CogVideoXBlock", "norm2.linear"},
     {"block", "T5Block", "SelfAttention"},
     {"resnets", "ResnetBlock2D", ""},
     {"layers", "CLIPEncoderLayer", ""},

@@ -1,8 +1,10 @@
 // What components share that check and read what they are given.
 #pragma once
 
+#include <initializer_list>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -33,6 +35,25 @@ inline void need_rank(const Tensor& t, int rank, const char* name, const char* l
 // An output that is a picture inside, as float32 NCHW.
 inline Tensor image_output(Session& session, const std::string& name, Request& request) {
   return nhwc_to_nchw(session.read(name, request).to(DType::float32));
+}
+
+// Throws UsageError for a tensor that is missing or of another shape; -1: any size.
+inline void need_shape(const Tensor& t, const Shape& wanted, const char* name, const char* layout) {
+  bool fits = t.defined() && t.shape().size() == wanted.size();
+  for (size_t i = 0; fits && i < wanted.size(); ++i) fits = wanted[i] < 0 || wanted[i] == t.shape()[i];
+  if (!fits) throw UsageError(cat(name, t.defined() ? cat(" has shape ", to_string(t.shape())) : std::string(" is missing"), ": expected ", layout));
+}
+
+// One call outside of a loop, given what the session has inputs for; the output of that name, in float32.
+inline Tensor run_once(Session& session, Request& request, std::initializer_list<std::pair<const char*, Tensor>> inputs, const char* output) {
+  for (const auto& [name, value] : inputs)
+    if (session.has_input(name)) session.write(name, value);
+  if (session.has_input("step_index")) session.write("step_index", Tensor::zeros({1}, DType::int32));
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
+  Tensor result = session.read(output, request).to(DType::float32);
+  session.check_quantized();
+  return result;
 }
 
 }  // namespace vivace

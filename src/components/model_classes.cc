@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "components/cogvideox_transformer.h"
 #include "components/controlnet.h"
 #include "components/models.h"
 #include "components/transformer_models.h"
@@ -51,6 +52,11 @@ std::vector<Graph> aura_flow_graphs(const Config& json) {
   return {build_aura_flow_transformer_2d(config, {1, config.patch_size, config.patch_size, 2}, Builder(DType::float32))};
 }
 
+std::vector<Graph> cogvideox_graphs(const Config& json) {
+  const CogVideoXTransformer3DConfig config = read_cogvideox_transformer_3d_config(json);
+  return {build_cogvideox_transformer_3d(config, smallest_cogvideox_transformer_3d(config), Builder(DType::float32))};
+}
+
 }  // namespace
 
 std::span<const ModelClass> model_classes() {
@@ -66,6 +72,7 @@ std::span<const ModelClass> model_classes() {
       {"UMT5EncoderModel", kTransformers, {}, open<T5EncoderModel, T5EncoderComponent>, t5_graphs},
       {"FluxTransformer2DModel", kDiffusers, {}, open<FluxTransformer2DModel, FluxTransformer2DComponent>, flux_graphs},
       {"AuraFlowTransformer2DModel", kDiffusers, {}, open<AuraFlowTransformer2DModel, AuraFlowTransformer2DComponent>, aura_flow_graphs},
+      {"CogVideoXTransformer3DModel", kDiffusers, {}, open<CogVideoXTransformer3DModel, CogVideoXTransformer3DComponent>, cogvideox_graphs},
   };
   return list;
 }

@@ -7,28 +7,6 @@
 #include "vivace/error.h"
 
 namespace vivace {
-namespace {
-
-void need_shape(const Tensor& t, const Shape& wanted, const char* name, const char* layout) {
-  bool fits = t.defined() && t.shape().size() == wanted.size();
-  for (size_t i = 0; fits && i < wanted.size(); ++i) fits = wanted[i] < 0 || wanted[i] == t.shape()[i];
-  if (!fits) throw UsageError(cat(name, t.defined() ? cat(" has shape ", to_string(t.shape())) : std::string(" is missing"), ": expected ", layout));
-}
-
-// One call outside of a loop; the output of that name, in float32.
-Tensor run(Session& session, Request& request, std::initializer_list<std::pair<const char*, Tensor>> inputs, const char* output) {
-  for (const auto& [name, value] : inputs)
-    if (session.has_input(name)) session.write(name, value);
-  if (session.has_input("step_index")) session.write("step_index", Tensor::zeros({1}, DType::int32));
-  session.run(Phase::setup, request);
-  session.run(Phase::step, request);
-  Tensor result = session.read(output, request).to(DType::float32);
-  session.check_quantized();
-  return result;
-}
-
-}  // namespace
-
 GraphRequest T5EncoderComponent::request(int64_t batch, int64_t tokens, bool mask) const {
   return {.function = mask ? "masked" : "",
           .dtype = dtype(),
@@ -98,7 +76,7 @@ Tensor T5EncoderComponent::encode(const Tensor& input_ids, const Tensor& attenti
   if (attention_mask.defined()) need_shape(attention_mask, input_ids.shape(), "attention_mask", "one number for each of input_ids");
   const Tensor ids = checked_token_ids(input_ids, config_.vocab_size, name());
   const SessionLease session = lease(this->request(ids.dim(0), ids.dim(1), attention_mask.defined()), request);
-  return run(*session, request, {{"input_ids", ids}, {"attention_mask", attention_mask}}, "last_hidden_state");
+  return run_once(*session, request, {{"input_ids", ids}, {"attention_mask", attention_mask}}, "last_hidden_state");
 }
 
 T5EncoderModel T5EncoderModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -128,15 +106,15 @@ Tensor FluxTransformer2DModel::operator()(const Tensor& hidden_states, const Ten
   Request request({}, sdpa_kernel::current());
   const SessionLease session = model.lease(
       model.request({.batch = batch, .image_tokens = hidden_states.dim(1), .condition_tokens = 0, .tokens = encoder_hidden_states.dim(1)}), request);
-  return run(*session, request,
-             {{"hidden_states", hidden_states},
-              {"encoder_hidden_states", encoder_hidden_states},
-              {"pooled_projections", pooled_projections},
-              {"timestep", Tensor::from({timestep})},
-              {"img_ids", img_ids},
-              {"txt_ids", txt_ids},
-              {"guidance", guidance}},
-             "sample");
+  return run_once(*session, request,
+                  {{"hidden_states", hidden_states},
+                   {"encoder_hidden_states", encoder_hidden_states},
+                   {"pooled_projections", pooled_projections},
+                   {"timestep", Tensor::from({timestep})},
+                   {"img_ids", img_ids},
+                   {"txt_ids", txt_ids},
+                   {"guidance", guidance}},
+                  "sample");
 }
 
 AuraFlowTransformer2DModel AuraFlowTransformer2DModel::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {
@@ -154,10 +132,10 @@ Tensor AuraFlowTransformer2DModel::operator()(const Tensor& hidden_states, const
   Request request({}, sdpa_kernel::current());
   const SessionLease session =
       model.lease(model.request({hidden_states.dim(0), hidden_states.dim(2), hidden_states.dim(3), encoder_hidden_states.dim(1)}), request);
-  return nhwc_to_nchw(
-      run(*session, request,
-          {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}},
-          "sample"));
+  return nhwc_to_nchw(run_once(
+      *session, request,
+      {{"hidden_states", nchw_to_nhwc(hidden_states)}, {"encoder_hidden_states", encoder_hidden_states}, {"timestep", Tensor::from({timestep})}},
+      "sample"));
 }
 
 }  // namespace vivace

@@ -61,6 +61,7 @@ TEST(Regions, ModelsThatCallTheirBlocksAlikeAreToldApart) {
   using Found = std::map<std::string, size_t>;
   EXPECT_EQ(classes("flux_dev"), (Found{{"FluxTransformerBlock", 2}, {"FluxSingleTransformerBlock", 2}}));
   EXPECT_EQ(classes("aura_flow_odd_patches"), (Found{{"AuraFlowJointTransformerBlock", 2}, {"AuraFlowSingleTransformerBlock", 2}}));
+  EXPECT_EQ(classes("cogvideox_2b"), (Found{{"CogVideoXBlock", 2}}));
   EXPECT_EQ(classes("t5_long"), (Found{{"T5Block", 3}}));
   EXPECT_TRUE(classes("unet_sdxl").contains("BasicTransformerBlock"));
   EXPECT_FALSE(classes("unet_sdxl").contains("FluxTransformerBlock"));

@@ -6,6 +6,8 @@
 #include "models/autoencoder_kl/model.h"
 #include "models/autoencoder_tiny/model.h"
 #include "models/clip_text/model.h"
+#include "models/cogvideox_transformer_3d/model.h"
+#include "models/cogvideox_transformer_3d/tokens.h"
 #include "models/flux_transformer_2d/model.h"
 #include "models/t5_encoder/model.h"
 #include "models/unet2d_condition/model.h"
@@ -16,6 +18,32 @@ struct Component {
   Graph graph;
   Tensors inputs;
 };
+
+inline VideoGrid grid_of(const Shape& latents) { return {latents[1], latents[3], latents[4]}; }
+
+// The model reads patches.
+inline void make_cogvideox(const CogVideoXTransformer3DConfig& config, Component& c, Builder b) {
+  const Shape latents = c.inputs.at("hidden_states").shape();
+  const VideoGrid grid = grid_of(latents);
+  const int64_t tokens = c.inputs.at("encoder_hidden_states").dim(1), patches = video_tokens(config, grid);
+  const Tensor packed = packed_video(config, c.inputs.at("hidden_states"));
+  c.inputs["hidden_states"] = nchw_to_nhwc(packed.reshape({latents[0], packed.dim(1), patches, 1})).reshape({latents[0], patches, packed.dim(1)});
+  c.inputs["txt_ids"] = Tensor::zeros({tokens, 3});
+  c.inputs["video_ids"] = rotary_positions(config, grid);
+  c.inputs["grid"] = sine_positions(config, grid);
+  const bool learned = config.use_learned_positional_embeddings && patches == config.own_tokens();
+  c.graph = build_cogvideox_transformer_3d(config, {latents[0], patches, tokens, learned}, std::move(b));
+}
+
+// What the model gives, as its class does.
+inline Tensor cogvideox_sample(const nlohmann::json& item, const Tensor& sample) {
+  const CogVideoXTransformer3DConfig config = read_cogvideox_transformer_3d_config(Config::parse(item.at("config").dump(), item.at("name")));
+  Shape latents = item.at("inputs").at("hidden_states").at("shape").get<Shape>();
+  latents[2] = config.out_channels;
+  Tensor result(latents, DType::float32);
+  unpack_video(config, nhwc_to_nchw(sample.reshape({latents[0], sample.dim(1), 1, sample.dim(2)})), result);
+  return result;
+}
 
 // Runs of one golden case: text encoders are built once for each hidden state that is compared.
 inline Component make_component(const nlohmann::json& item, DType dtype, int64_t skip = 0) {
@@ -48,6 +76,8 @@ inline Component make_component(const nlohmann::json& item, DType dtype, int64_t
     const Tensor &latents = c.inputs.at("hidden_states"), &states = c.inputs.at("encoder_hidden_states");
     c.graph = build_aura_flow_transformer_2d(read_aura_flow_transformer_2d_config(config),
                                              {latents.dim(0), latents.dim(2), latents.dim(3), states.dim(1)}, std::move(b));
+  } else if (kind == "cogvideox_transformer_3d") {
+    make_cogvideox(read_cogvideox_transformer_3d_config(config), c, std::move(b));
   } else if (item.at("class") == "AutoencoderTiny") {
     const AutoencoderTinyConfig vae = read_autoencoder_tiny_config(config);
     const Tensor& x = c.inputs.at(kind == "vae_decode" ? "latents" : "sample");

@@ -15,7 +15,7 @@ import torch
 from blocks import block_cases
 from components import text_cases, tiny_cases, unet_cases, vae_cases
 from golden_file import GoldenWriter, library_versions
-from transformer_components import aura_flow_cases, flux_cases, t5_cases
+from transformer_components import aura_flow_cases, cogvideox_cases, flux_cases, t5_cases
 
 DATA = Path(__file__).resolve().parents[2] / "tests" / "models" / "data"
 
@@ -27,7 +27,7 @@ def main() -> None:
     names = sys.argv[1:]
     writer = GoldenWriter(DATA, keep=bool(names))
     with torch.no_grad():
-        for cases, max_values in ((text_cases, 512), (unet_cases, 1024), (vae_cases, 1024), (tiny_cases, 1024), (block_cases, 512), (t5_cases, 512), (flux_cases, 512), (aura_flow_cases, 512)):
+        for cases, max_values in ((text_cases, 512), (unet_cases, 1024), (vae_cases, 1024), (tiny_cases, 1024), (block_cases, 512), (t5_cases, 512), (flux_cases, 512), (aura_flow_cases, 512), (cogvideox_cases, 512)):
             for case, outputs in cases():
                 if names and case["name"] not in names:
                     continue

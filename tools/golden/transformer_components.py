@@ -1,5 +1,7 @@
 """The transformer denoisers and T5 encoders that modules.py runs: tiny configurations that together meet every config field the engine supports."""
 
+from types import SimpleNamespace
+
 import torch
 
 from golden_file import make_input, randn_input
@@ -145,3 +147,68 @@ def aura_flow_cases():
         made["timestep"] = made["timestep"].expand(shape[0])
         case = {"name": name, "kind": "aura_flow_transformer_2d", "class": "AuraFlowTransformer2DModel", "config": config, "prefix": "", "seed": 0, "inputs": inputs}
         yield case, {"sample": model(**made).sample}
+
+
+def cogvideox_config(**fields) -> dict:
+    return {
+        "_class_name": "CogVideoXTransformer3DModel",
+        "num_attention_heads": 2,
+        "attention_head_dim": 16,
+        "in_channels": 4,
+        "out_channels": 4,
+        "time_embed_dim": 8,
+        "text_embed_dim": 32,
+        "num_layers": 1,
+        "sample_width": 6,
+        "sample_height": 4,
+        "sample_frames": 9,
+        "max_text_seq_length": 8,
+        **fields,
+    }
+
+
+ROTARY = {"use_rotary_positional_embeddings": True}
+LEARNED = {**ROTARY, "use_learned_positional_embeddings": True, "in_channels": 8}
+
+# name, config, shape of the latents [N, F, C, H, W], text tokens, timestep
+COGVIDEOXS = [
+    ("cogvideox_2b", cogvideox_config(num_layers=2), (2, 3, 4, 4, 6), 8, 999),
+    ("cogvideox_other_size", cogvideox_config(temporal_interpolation_scale=1.5, spatial_interpolation_scale=2.5), (1, 5, 4, 8, 2), 8, 19),
+    ("cogvideox_5b", cogvideox_config(**ROTARY, num_layers=2), (2, 3, 4, 4, 6), 5, 499),
+    ("cogvideox_5b_tall", cogvideox_config(**ROTARY, sample_width=20, sample_height=12), (1, 2, 4, 14, 8), 7, 19),
+    ("cogvideox_5b_wide", cogvideox_config(**ROTARY, sample_width=20, sample_height=12), (1, 4, 4, 6, 22), 3, 979),
+    ("cogvideox_learned", cogvideox_config(**LEARNED), (1, 3, 8, 4, 6), 8, 979),
+    ("cogvideox_learned_other_frames", cogvideox_config(**LEARNED), (1, 2, 8, 4, 6), 8, 979),
+    ("cogvideox_1_5", cogvideox_config(**ROTARY, patch_size_t=2, patch_bias=False, sample_width=8, sample_height=8), (2, 4, 4, 8, 6), 4, 979),
+    ("cogvideox_1_5_ofs", cogvideox_config(**ROTARY, patch_size_t=2, ofs_embed_dim=8, in_channels=8, num_layers=2), (1, 2, 8, 4, 4), 6, 59),
+    ("cogvideox_bare", cogvideox_config(**ROTARY, norm_elementwise_affine=False, attention_bias=False, patch_bias=False, activation_fn="gelu", flip_sin_to_cos=False,
+                                        freq_shift=1, norm_eps=1e-3), (1, 3, 4, 6, 4), 6, 499),
+]
+
+
+def cogvideox_rotary(model, frames: int, height: int, width: int):
+    """What CogVideoXPipeline gives the model for latents of this size."""
+    from diffusers import CogVideoXPipeline
+
+    if not model.config.use_rotary_positional_embeddings:
+        return None
+    pipe = SimpleNamespace(vae_scale_factor_spatial=8, transformer=model)
+    return CogVideoXPipeline._prepare_rotary_positional_embeddings(pipe, 8 * height, 8 * width, frames, torch.device("cpu"))
+
+
+def cogvideox_cases():
+    for name, config, shape, tokens, timestep in COGVIDEOXS:
+        model = fill(component("transformer", config))
+        inputs = {
+            "hidden_states": randn_input(name, "hidden_states", shape),
+            "encoder_hidden_states": randn_input(name, "encoder_hidden_states", (shape[0], tokens, config["text_embed_dim"])),
+            "timestep": {"shape": [1], "values": [timestep]},
+        }
+        made = {k: make_input(v) for k, v in inputs.items()}
+        made["timestep"] = made["timestep"].long().expand(shape[0])
+        if "ofs_embed_dim" in config:
+            inputs["ofs"] = {"shape": [1], "values": [2.0]}
+            made["ofs"] = torch.full((1,), 2.0)
+        sample = model(**made, image_rotary_emb=cogvideox_rotary(model, shape[1], *shape[3:])).sample
+        case = {"name": name, "kind": "cogvideox_transformer_3d", "class": "CogVideoXTransformer3DModel", "config": config, "prefix": "", "seed": 0, "inputs": inputs}
+        yield case, {"sample": sample}
