@@ -13,6 +13,7 @@
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define UNROLL
 
 inline void __syncthreads(int line = __builtin_LINE()) { host_cuda::meet_block({"__syncthreads", line}); }
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
@@ -77,6 +78,7 @@ inline float float_of(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned high_product(unsigned a, unsigned b) { return static_cast<unsigned>(uint64_t{a} * b >> 32); }
 inline float fast_exp(float x) { return std::exp(x); }
 inline float fast_exp2(float x) { return std::exp2(x); }
+inline float fast_divide(float a, float b) { return a / b; }
 inline void fast_sincos(float x, float& sine, float& cosine) {
   sine = std::sin(x);
   cosine = std::cos(x);

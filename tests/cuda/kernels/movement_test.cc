@@ -39,10 +39,10 @@ TEST(CudaMovement, CopiesAreAsWideAsTheirStridesAllow) {
     const Shape out = dense_strides(sizes);
     return make_copy({.sizes = sizes, .in_strides = in, .out_strides = out, .bytes = bytes}).launch.function;
   };
-  EXPECT_EQ(function({4, 8}, {8, 1}, 2), "strided_copy<Wide<unsigned>>");
-  EXPECT_EQ(function({4, 8}, {12, 1}, 2), "strided_copy<unsigned long long>");
-  EXPECT_EQ(function({4, 8}, {9, 1}, 2), "strided_copy<unsigned short>");
-  EXPECT_EQ(function({4, 8}, {1, 4}, 1), "strided_copy<unsigned char>");
+  EXPECT_EQ(function({4, 8}, {8, 1}, 2), "strided_copy<Wide<unsigned>, unsigned>");
+  EXPECT_EQ(function({4, 8}, {12, 1}, 2), "strided_copy<unsigned long long, unsigned>");
+  EXPECT_EQ(function({4, 8}, {9, 1}, 2), "strided_copy<unsigned short, unsigned>");
+  EXPECT_EQ(function({4, 8}, {1, 4}, 1), "strided_copy<unsigned char, unsigned>");
 }
 
 // Parts of a concatenation, a call each, into the whole.

@@ -29,6 +29,7 @@ __device__ inline void fetch_rows(char* tile, const T* from, long long pitch, in
       copy_async_16(to, valid ? p : from, valid);
     } else {
       Wide<T> wide;
+      UNROLL
       for (int e = 0; e < 8; ++e) wide.at[e] = inside && at + e < size ? p[e] : T{};
       put_wide(reinterpret_cast<T*>(to), wide);
     }
@@ -43,8 +44,10 @@ struct SoftmaxRows {
 // Scores to probabilities, in base 2; returns what the sums so far are to be multiplied by.
 template <int tiles>
 __device__ inline void soften(float (&scores)[tiles][4], SoftmaxRows& rows, float (&factor)[2]) {
+  UNROLL
   for (int half = 0; half < 2; ++half) {
     float most = rows.most[half];
+    UNROLL
     for (int j = 0; j < tiles; ++j) most = fmaxf(most, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));
     most = fmaxf(most, shuffle_xor(most, 1));
     most = fmaxf(most, shuffle_xor(most, 2));
@@ -52,11 +55,14 @@ __device__ inline void soften(float (&scores)[tiles][4], SoftmaxRows& rows, floa
     factor[half] = fast_exp2(rows.most[half] - origin);
     rows.most[half] = most;
     float sum = 0.f;
-    for (int j = 0; j < tiles; ++j)
+    UNROLL
+    for (int j = 0; j < tiles; ++j) {
+      UNROLL
       for (int e = 2 * half; e < 2 * half + 2; ++e) {
         scores[j][e] = fast_exp2(scores[j][e] - origin);
         sum += scores[j][e];
       }
+    }
     rows.sum[half] = rows.sum[half] * factor[half] + sum;
   }
 }
@@ -101,9 +107,11 @@ __device__ void attention(const AttentionArguments& a) {
     const char* const tile_v = tile_k + k_bytes;
 
     float scores[key_tiles][4] = {};
+    UNROLL
     for (int step = 0; step < head_steps; ++step) {
       unsigned(&query)[4] = fq[keep_q ? step : 0];
       if (!keep_q || round == 0) load_tiles(query, tile_q + tile_offset<head>(16 * warp + lane % 16, 16 * step + lane / 16 * 8));
+      UNROLL
       for (int j = 0; j < key_tiles; j += 2) {
         unsigned key[4];
         load_tiles(key, tile_k + tile_offset<head>(8 * j + lane % 8 + lane / 16 * 8, 16 * step + lane / 8 % 2 * 8));
@@ -111,7 +119,9 @@ __device__ void attention(const AttentionArguments& a) {
         multiply(scores[j + 1], query, key[2], key[3], T{});
       }
     }
-    for (int j = 0; j < key_tiles; ++j)
+    UNROLL
+    for (int j = 0; j < key_tiles; ++j) {
+      UNROLL
       for (int e = 0; e < 4; ++e) {
         const int row = first + 16 * warp + lane / 4 + e / 2 * 8, column = round * keys + 8 * j + lane % 4 * 2 + e % 2;
         float s = scores[j][e] * a.scale;
@@ -119,14 +129,20 @@ __device__ void attention(const AttentionArguments& a) {
           s += a.mask[image * a.mask_image + head_index * a.mask_head + static_cast<long long>(row) * a.keys + column];
         scores[j][e] = column >= a.keys || (a.causal && column > row) ? minus_infinity() : s * kLog2e;
       }
+    }
     float factor[2];
     soften(scores, rows, factor);
-    for (int j = 0; j < slice_tiles; ++j)
+    UNROLL
+    for (int j = 0; j < slice_tiles; ++j) {
+      UNROLL
       for (int e = 0; e < 4; ++e) result[j][e] *= factor[e / 2];
+    }
+    UNROLL
     for (int step = 0; step < keys / 16; ++step) {
       const float(&low)[4] = scores[2 * step], (&high)[4] = scores[2 * step + 1];
       const unsigned weights[4] = {pair_of(low[0], low[1], T{}), pair_of(low[2], low[3], T{}), pair_of(high[0], high[1], T{}),
                                    pair_of(high[2], high[3], T{})};
+      UNROLL
       for (int j = 0; j < slice_tiles; j += 2) {
         unsigned value[4];
         load_tiles_transposed(value, tile_v + tile_offset<slice>(16 * step + lane % 16, 8 * j + lane / 16 * 8));
@@ -142,16 +158,20 @@ __device__ void attention(const AttentionArguments& a) {
   }
   copy_async_wait<0>();
 
+  UNROLL
   for (int half = 0; half < 2; ++half) {
     rows.sum[half] += shuffle_xor(rows.sum[half], 1);
     rows.sum[half] += shuffle_xor(rows.sum[half], 2);
   }
   // Through the place of the warp's own queries, so that they leave in 16 bytes a thread.
   warp_barrier();
-  for (int j = 0; j < slice_tiles; ++j)
+  UNROLL
+  for (int j = 0; j < slice_tiles; ++j) {
+    UNROLL
     for (int half = 0; half < 2; ++half)
       *reinterpret_cast<unsigned*>(tile_q + tile_offset<head>(16 * warp + lane / 4 + 8 * half, 8 * j + lane % 4 * 2)) =
-          pair_of(result[j][2 * half] / rows.sum[half], result[j][2 * half + 1] / rows.sum[half], T{});
+          pair_of(fast_divide(result[j][2 * half], rows.sum[half]), fast_divide(result[j][2 * half + 1], rows.sum[half]), T{});
+  }
   warp_barrier();
   T* const y = static_cast<T*>(a.y) + image * a.y_image + static_cast<long long>(head_index) * a.value_size + first_column;
   for (int i = lane; i < 16 * slice_tiles; i += 32) {

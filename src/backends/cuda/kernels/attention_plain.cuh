@@ -41,8 +41,10 @@ __device__ void attention_plain(const AttentionArguments& a) {
     float scores[each] = {};
     for (int c = 0; c < a.head_size; ++c) {
       const float key = tile[lane * pitch + c];
+      UNROLL
       for (int i = 0; i < each; ++i) scores[i] += queries[(warp * each + i) * head + c] * key;
     }
+    UNROLL
     for (int i = 0; i < each; ++i) {
       const int row = first + warp * each + i, column = begin + lane;
       float s = scores[i] * a.scale;
@@ -59,18 +61,24 @@ __device__ void attention_plain(const AttentionArguments& a) {
     __syncthreads();
     fetch_floats<head>(tile, pitch, v, a.v_row, a.value_size, begin, 32, a.keys);
     __syncthreads();
-    for (int key = 0; key < 32; ++key)
+    for (int key = 0; key < 32; ++key) {
+      UNROLL
       for (int j = 0; j < head / 32; ++j) {
         const float value = tile[key * pitch + 32 * j + lane];
+        UNROLL
         for (int i = 0; i < each; ++i) result[i][j] += shares[i * 32 + key] * value;
       }
+    }
   }
   T* const y = static_cast<T*>(a.y) + image * a.y_image + static_cast<long long>(head_index) * a.value_size;
-  for (int i = 0; i < each; ++i)
+  UNROLL
+  for (int i = 0; i < each; ++i) {
+    UNROLL
     for (int j = 0; j < head / 32; ++j) {
       const int row = first + warp * each + i, c = 32 * j + lane;
-      if (row < a.queries && c < a.value_size) from_float(result[i][j] / sum[i], y[row * a.y_row + c]);
+      if (row < a.queries && c < a.value_size) from_float(fast_divide(result[i][j], sum[i]), y[row * a.y_row + c]);
     }
+  }
 }
 
 }  // namespace vivace::cuda

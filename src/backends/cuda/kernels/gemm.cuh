@@ -62,17 +62,23 @@ __device__ void gemm(const GemmArguments& a) {
     copy_async_commit();
     const char* const tile_x = memory + t % stages * stage_bytes;
     const char* const tile_w = tile_x + tile_rows * kTileBytes;
+    UNROLL
     for (int step = 0; step < 2; ++step) {
       unsigned fx[row_steps][4], fw[column_steps / 2][4];
+      UNROLL
       for (int i = 0; i < row_steps; ++i) {
         load_tiles(fx[i], tile_x + chunk_offset(warp_row + 16 * i + lane % 16, 2 * step + lane / 16));
         if constexpr (sizeof(T) == 1)
           for (unsigned& bytes : fx[i]) bytes ^= 0x80808080u;  // minus 128
       }
+      UNROLL
       for (int j = 0; j < column_steps / 2; ++j)
         load_tiles(fw[j], tile_w + chunk_offset(warp_column + 16 * j + lane % 8 + lane / 16 * 8, 2 * step + lane / 8 % 2));
-      for (int i = 0; i < row_steps; ++i)
+      UNROLL
+      for (int i = 0; i < row_steps; ++i) {
+        UNROLL
         for (int j = 0; j < column_steps; ++j) multiply(sums[i][j], fx[i], fw[j / 2][j % 2 * 2], fw[j / 2][j % 2 * 2 + 1], T{});
+      }
     }
   }
   copy_async_wait<0>();
@@ -82,8 +88,15 @@ __device__ void gemm(const GemmArguments& a) {
   constexpr int pitch = warp_columns + 4;
   float* const staged = reinterpret_cast<float*>(memory) + warp * 16 * pitch;
   for (int i = 0; i < row_steps; ++i) {
-    for (int j = 0; j < column_steps; ++j)
-      for (int e = 0; e < 4; ++e) staged[(lane / 4 + e / 2 * 8) * pitch + 8 * j + lane % 4 * 2 + e % 2] = static_cast<float>(sums[i][j][e]);
+    UNROLL
+    for (int m = 0; m < row_steps; ++m) {  // sums[i] would not be registers
+      if (m != i) continue;
+      UNROLL
+      for (int j = 0; j < column_steps; ++j) {
+        UNROLL
+        for (int e = 0; e < 4; ++e) staged[(lane / 4 + e / 2 * 8) * pitch + 8 * j + lane % 4 * 2 + e % 2] = static_cast<float>(sums[m][j][e]);
+      }
+    }
     warp_barrier();
     finish_tile<Y, P, geglu>(a, staged, pitch, 16, warp_columns, first_row + warp_row + 16 * i, first_column + warp_column, lane, 32);
     warp_barrier();

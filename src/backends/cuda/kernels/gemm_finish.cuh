@@ -11,12 +11,14 @@ template <class P>
 __device__ inline void add_vector(const void* p, long long at, int n, float (&x)[8]) {
   float v[8];
   load(static_cast<const P*>(p) + at, n, v);
+  UNROLL
   for (int i = 0; i < 8; ++i) x[i] += v[i];
 }
 template <class P>
 __device__ inline void scale_by_vector(const void* p, long long at, int n, float (&x)[8]) {
   float v[8];
   load(static_cast<const P*>(p) + at, n, v);
+  UNROLL
   for (int i = 0; i < 8; ++i) x[i] *= v[i];
 }
 
@@ -25,6 +27,7 @@ template <class P>
 __device__ inline void finish_sums(const GemmArguments& a, long long row, int c, int n, float (&x)[8]) {
   if (a.row_scales) {
     const float scale = a.row_scales[row];
+    UNROLL
     for (int i = 0; i < 8; ++i) x[i] *= scale;
   }
   if (a.scales) scale_by_vector<float>(a.scales, c, n, x);
@@ -40,20 +43,24 @@ __device__ inline void finish_tile(const GemmArguments& a, const float* sums, in
   const int vectors = width / taken, columns = geglu ? a.columns / 2 : a.columns;
   Y* const y = static_cast<Y*>(a.y) + blockIdx.z * a.y_batch;
   for (int v = thread; v < rows * vectors; v += threads) {
-    const long long r = row + v / vectors, image = r / a.rows_per_image;
+    const long long r = row + v / vectors, image = static_cast<int>(r) / static_cast<int>(a.rows_per_image);
     const int c = (geglu ? column / 2 : column) + v % vectors * 8, n = columns - c < 8 ? columns - c : 8;
     if (r >= a.rows || n <= 0) continue;
     const float* const from = sums + v / vectors * pitch + v % vectors * taken;
     float x[8];
+    UNROLL
     for (int i = 0; i < 8; ++i) x[i] = from[i];
     finish_sums<P>(a, r, c, n, x);
     if constexpr (geglu) {
       float gate[8];
+      UNROLL
       for (int i = 0; i < 8; ++i) gate[i] = from[8 + i];
       finish_sums<P>(a, r, columns + c, n, gate);
+      UNROLL
       for (int i = 0; i < 8; ++i) x[i] *= activated(gate[i], a.act);
     } else {
       if (a.image_bias) add_vector<Y>(a.image_bias, image * a.image_bias_pitch + c, n, x);
+      UNROLL
       for (int i = 0; i < 8; ++i) x[i] = activated(x[i], a.act);
       if (a.gate) scale_by_vector<Y>(a.gate, image * a.gate_pitch + c, n, x);
       if (a.residual) add_vector<Y>(a.residual, r * a.residual_pitch + c, n, x);

@@ -35,9 +35,9 @@ struct PatchRows {
   };
   __device__ Row row(long long r) const {
     if (r >= a.rows) return {nullptr, 0, 0};
-    const long long pixels = static_cast<long long>(a.out_height) * a.out_width, image = r / pixels;
-    const int p = static_cast<int>(r - image * pixels);
-    return {data + image * a.height * a.width * a.channels, p / a.out_width * a.stride - a.top, p % a.out_width * a.stride - a.left};
+    const int pixels = a.out_height * a.out_width, image = static_cast<int>(r) / pixels, p = static_cast<int>(r) % pixels;
+    return {data + static_cast<long long>(image) * a.height * a.width * a.channels, p / a.out_width * a.stride - a.top,
+            p % a.out_width * a.stride - a.left};
   }
   __device__ const T* at(const Row& row, int position) const {
     const int tap = position / a.channels, y = row.y + tap / a.kernel_width, x = row.x + tap % a.kernel_width;
@@ -55,12 +55,14 @@ struct TileLoader {
   typename Rows::Row row[count];
 
   __device__ TileLoader(const Rows& rows_from, long long first) : from(rows_from) {
+    UNROLL
     for (int i = 0; i < count; ++i) row[i] = from.row(first + (static_cast<int>(threadIdx.x) + i * threads) / 4);
   }
   // Elements k .. k + 64 / sizeof(T) of the rows. Asynchronous where they are aligned.
   __device__ void fetch(char* tile, int k) const {
     constexpr int each = Wide<T>::size;
     const int chunk = static_cast<int>(threadIdx.x) % 4, position = k + chunk * each;
+    UNROLL
     for (int i = 0; i < count; ++i) {
       char* const to = tile + chunk_offset((static_cast<int>(threadIdx.x) + i * threads) / 4, chunk);
       if constexpr (aligned) {
@@ -68,6 +70,7 @@ struct TileLoader {
         copy_async_16(to, p ? p : from.data, p != nullptr);
       } else {
         Wide<T> wide;
+        UNROLL
         for (int e = 0; e < each; ++e) {
           const T* const p = from.at(row[i], position + e);
           wide.at[e] = p ? *p : T{};

@@ -36,13 +36,21 @@ __device__ void gemm_plain(const GemmArguments& a) {
       tile_w[d * pitch + r] = column < a.columns && k + d < a.k ? to_float(w[column * a.w_pitch + (k + d) * a.w_step]) : 0.f;
     }
     __syncthreads();
-    for (int d = 0; d < depth; ++d)
-      for (int i = 0; i < 4; ++i)
+    UNROLL
+    for (int d = 0; d < depth; ++d) {
+      UNROLL
+      for (int i = 0; i < 4; ++i) {
+        UNROLL
         for (int j = 0; j < 4; ++j) sums[i][j] += tile_x[d * pitch + thread / 16 * 4 + i] * tile_w[d * pitch + thread % 16 * 4 + j];
+      }
+    }
     __syncthreads();
   }
-  for (int i = 0; i < 4; ++i)
+  UNROLL
+  for (int i = 0; i < 4; ++i) {
+    UNROLL
     for (int j = 0; j < 4; ++j) results[(thread / 16 * 4 + i) * pitch + thread % 16 * 4 + j] = sums[i][j];
+  }
   __syncthreads();
   finish_tile<Y, P, geglu>(a, results, pitch, tile, tile, first_row, first_column, thread, threads);
 }

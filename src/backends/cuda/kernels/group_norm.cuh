@@ -13,7 +13,7 @@ struct Moments {
 __device__ inline Moments merged(const Moments& a, const Moments& b) {
   const float count = a.count + b.count;
   if (count == 0.f) return a;
-  const float d = b.mean - a.mean, share = b.count / count;
+  const float d = b.mean - a.mean, share = fast_divide(b.count, count);
   return {count, a.mean + d * share, a.squares + b.squares + d * d * a.count * share};
 }
 __device__ inline Moments merged_of_warp(Moments m) {
@@ -40,6 +40,7 @@ __device__ void group_norm_moments(const GroupNormArguments& a) {
       for (long long p = share; p < pixels; p += shares) {
         float x[8];
         load(in + p * a.channels, n, x);
+        UNROLL
         for (int i = 0; i < 8; ++i) {
           const float d = x[i] - origin[i];
           sum[i] += d;
@@ -47,8 +48,10 @@ __device__ void group_norm_moments(const GroupNormArguments& a) {
         }
       }
       const float count = pixels_of(share);
-      for (int i = 0; i < n; ++i) {
-        const float mean = count > 0.f ? sum[i] / count : 0.f;
+      UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (i >= n) continue;
+        const float mean = count > 0.f ? fast_divide(sum[i], count) : 0.f;
         shared[2 * (share * a.channels + c + i)] = origin[i] + mean;
         shared[2 * (share * a.channels + c + i) + 1] = fmaxf(0.f, squares[i] - sum[i] * mean);
       }
@@ -87,7 +90,7 @@ __device__ void group_norm_apply(const GroupNormArguments& a) {
       m = merged(m, Moments{part[0], part[1], part[2]});
     }
     m = merged_of_warp(m);
-    const float factor = rsqrtf(m.squares / m.count + a.eps);
+    const float factor = rsqrtf(fast_divide(m.squares, m.count) + a.eps);
     for (int c = g * width + thread % 32; c < (g + 1) * width; c += 32) {
       means[c] = m.mean;
       factors[c] = factor * to_float(static_cast<const W*>(a.weight)[c]);
@@ -97,11 +100,13 @@ __device__ void group_norm_apply(const GroupNormArguments& a) {
   __syncthreads();
   const long long first = blockIdx.x * a.chunk_pixels, rest = a.pixels - first, pixels = rest < a.chunk_pixels ? rest : a.chunk_pixels;
   const long long offset = (blockIdx.y * a.pixels + first) * a.channels;
-  for (long long i = thread; i < pixels * vectors; i += threads) {
-    const long long at = offset + i / vectors * a.channels + i % vectors * 8;
-    const int c = static_cast<int>(i % vectors) * 8, n = a.channels - c < 8 ? a.channels - c : 8;
+  for (int i = thread; i < static_cast<int>(pixels) * vectors; i += threads) {
+    const int c = i % vectors * 8;
+    const long long at = offset + static_cast<long long>(i / vectors) * a.channels + c;
+    const int n = a.channels - c < 8 ? a.channels - c : 8;
     float x[8];
     load(static_cast<const T*>(a.x) + at, n, x);
+    UNROLL
     for (int k = 0; k < 8; ++k)
       if (k < n) x[k] = activated((x[k] - means[c + k]) * factors[c + k] + biases[c + k], a.act);
     store(x, n, static_cast<T*>(a.y) + at);

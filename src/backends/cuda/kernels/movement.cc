@@ -76,6 +76,9 @@ void put(const Shape& values, long long filler, long long (&to)[kMostDims]) {
   std::copy(values.begin(), values.end(), to + kMostDims - static_cast<int64_t>(values.size()));
 }
 
+// What counts elements (movement.cuh).
+const char* index_name(int64_t count) { return count < int64_t{1} << 31 ? "unsigned" : "long long"; }
+
 size_t widest_unit(int64_t bytes) { return bytes % 16 == 0 ? 16 : bytes % 8 == 0 ? 8 : bytes % 4 == 0 ? 4 : bytes % 2 == 0 ? 2 : 1; }
 
 // The number of a function of movement.cuh.
@@ -140,7 +143,7 @@ Call<CopyArguments> make_copy(const StridedCopy& copy) {
   put(c.sizes, 1, a.sizes);
   put(c.in_strides, 0, a.in_strides);
   put(c.out_strides, 0, a.out_strides);
-  return flat(a, cat("strided_copy<", unit_name(c.bytes), ">"), "CopyArguments", a.count);
+  return flat(a, cat("strided_copy<", unit_name(c.bytes), ", ", index_name(a.count), ">"), "CopyArguments", a.count);
 }
 
 Call<ElementwiseArguments> make_elementwise(const ElementwiseCall& call) {
@@ -150,21 +153,22 @@ Call<ElementwiseArguments> make_elementwise(const ElementwiseCall& call) {
   put(call.shape, 1, a.sizes);
   for (size_t i = 0; i < (two ? 2 : 1); ++i) put(repeated_strides(call.in_shapes[i], call.shape), 0, a.strides[i]);
   const auto type = [](DType dtype) { return type_name(dtype); };
-  return flat(
-      a,
-      cat("elementwise<", function_of(call.op), ", ", type(call.in_dtypes[0]), ", ", type(call.in_dtypes[two ? 1 : 0]), ", ", type(call.dtype), ">"),
-      "ElementwiseArguments", a.count);
+  return flat(a,
+              cat("elementwise<", function_of(call.op), ", ", type(call.in_dtypes[0]), ", ", type(call.in_dtypes[two ? 1 : 0]), ", ",
+                  type(call.dtype), ", ", index_name(a.count), ">"),
+              "ElementwiseArguments", a.count);
 }
 
 Call<GatherArguments> make_gather(const GatherArguments& a) {
   const size_t unit = widest_unit(a.row_bytes);
-  return flat(a, cat("gather<", unit_name(unit), ">"), "GatherArguments", a.rows * a.row_bytes / static_cast<int64_t>(unit));
+  const int64_t count = a.rows * a.row_bytes / static_cast<int64_t>(unit);
+  return flat(a, cat("gather<", unit_name(unit), ", ", index_name(count), ">"), "GatherArguments", count);
 }
 
 Call<UpsampleArguments> make_upsample(const UpsampleArguments& a) {
   const size_t unit = widest_unit(a.pixel_bytes);
-  return flat(a, cat("upsample<", unit_name(unit), ">"), "UpsampleArguments",
-              a.images * a.out_height * a.out_width * a.pixel_bytes / static_cast<int64_t>(unit));
+  const int64_t count = a.images * a.out_height * a.out_width * a.pixel_bytes / static_cast<int64_t>(unit);
+  return flat(a, cat("upsample<", unit_name(unit), ", ", index_name(count), ">"), "UpsampleArguments", count);
 }
 
 Call<FindArguments> make_find(const FindArguments& a) { return flat(a, "find", "FindArguments", a.rows); }

@@ -6,18 +6,27 @@
 
 namespace vivace::cuda {
 
-__device__ inline long long first_index() { return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; }
-__device__ inline long long index_step() { return static_cast<long long>(gridDim.x) * blockDim.x; }
+// Index: unsigned where 31 bits hold it, since dividing numbers of 64 bits is slow.
+template <class Index = long long>
+__device__ inline Index first_index() {
+  return static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+template <class Index = long long>
+__device__ inline Index index_step() {
+  return static_cast<Index>(gridDim.x) * blockDim.x;
+}
 
 // T: as many bytes as are moved at a time.
-template <class T>
+template <class T, class Index>
 __device__ void strided_copy(const CopyArguments& a) {
-  for (long long i = first_index(); i < a.count; i += index_step()) {
-    long long rest = i, from = 0, to = 0;
+  for (Index i = first_index<Index>(); i < a.count; i += index_step<Index>()) {
+    Index rest = i;
+    long long from = 0, to = 0;
+    UNROLL
     for (int d = kMostDims - 1; d >= 0; --d) {
       if (a.sizes[d] == 1) continue;
-      const long long at = rest % a.sizes[d];
-      rest /= a.sizes[d];
+      const Index size = static_cast<Index>(a.sizes[d]), at = rest % size;
+      rest /= size;
       from += at * a.in_strides[d];
       to += at * a.out_strides[d];
     }
@@ -25,27 +34,30 @@ __device__ void strided_copy(const CopyArguments& a) {
   }
 }
 
-template <class T>
-__device__ inline float operand(const ElementwiseArguments& a, int input, long long i) {
+// The offset of the i-th element in row-major order.
+template <class Index>
+__device__ inline long long position(Index i, const long long (&sizes)[kMostDims], const long long (&strides)[kMostDims]) {
   long long at = 0;
+  UNROLL
   for (int d = kMostDims - 1; d >= 0; --d) {
-    if (a.sizes[d] == 1) continue;
-    at += i % a.sizes[d] * a.strides[input][d];
-    i /= a.sizes[d];
+    if (sizes[d] == 1) continue;
+    const Index size = static_cast<Index>(sizes[d]);
+    at += i % size * strides[d];
+    i /= size;
   }
-  return to_float(static_cast<const T*>(a.in[input])[at]);
+  return at;
 }
 
 enum ElementwiseFunction : int { kAdd, kSub, kMul, kDiv, kExp, kRsqrt, kAffine, kClamp, kActivate };
 
 // op: an ElementwiseFunction, or kActivate and more: the Activation of that number. T0, T1: of the inputs; a cast is an affine by 1 and 0.
-template <int op, class T0, class T1, class Y>
+template <int op, class T0, class T1, class Y, class Index>
 __device__ void elementwise(const ElementwiseArguments& a) {
-  for (long long i = first_index(); i < a.count; i += index_step()) {
-    const float x = operand<T0>(a, 0, i);
+  for (Index i = first_index<Index>(); i < a.count; i += index_step<Index>()) {
+    const float x = to_float(static_cast<const T0*>(a.in[0])[position(i, a.sizes, a.strides[0])]);
     float y = x;
     if constexpr (op <= kDiv) {
-      const float z = operand<T1>(a, 1, i);
+      const float z = to_float(static_cast<const T1*>(a.in[1])[position(i, a.sizes, a.strides[1])]);
       y = op == kAdd ? x + z : op == kSub ? x - z : op == kMul ? x * z : x / z;
     } else if constexpr (op == kExp) {
       y = expf(x);
@@ -63,21 +75,23 @@ __device__ void elementwise(const ElementwiseArguments& a) {
 }
 
 // T as in strided_copy; rows of row_bytes.
-template <class T>
+template <class T, class Index>
 __device__ void gather(const GatherArguments& a) {
-  const long long each = a.row_bytes / static_cast<long long>(sizeof(T));
-  for (long long i = first_index(); i < a.rows * each; i += index_step()) {
-    const long long row = i / each, id = a.ids[row], inside = id < 0 ? 0 : id < a.entries ? id : a.entries - 1;
+  const Index each = static_cast<Index>(a.row_bytes / static_cast<long long>(sizeof(T)));
+  for (Index i = first_index<Index>(); i < a.rows * each; i += index_step<Index>()) {
+    const Index row = i / each;
+    const long long id = a.ids[row], inside = id < 0 ? 0 : id < a.entries ? id : a.entries - 1;
     static_cast<T*>(a.out)[i] = static_cast<const T*>(a.table)[(row * a.base + inside) * each + i % each];
   }
 }
 
-template <class T>
+template <class T, class Index>
 __device__ void upsample(const UpsampleArguments& a) {
-  const long long each = a.pixel_bytes / static_cast<long long>(sizeof(T));
-  for (long long i = first_index(); i < a.images * a.out_height * a.out_width * each; i += index_step()) {
-    const long long pixel = i / each, x = pixel % a.out_width, y = pixel / a.out_width % a.out_height, image = pixel / a.out_width / a.out_height;
-    const long long from = (image * a.height + y * a.height / a.out_height) * a.width + x * a.width / a.out_width;
+  const Index each = static_cast<Index>(a.pixel_bytes / static_cast<long long>(sizeof(T))), out_width = static_cast<Index>(a.out_width);
+  const Index out_height = static_cast<Index>(a.out_height), width = static_cast<Index>(a.width), height = static_cast<Index>(a.height);
+  for (Index i = first_index<Index>(); i < a.images * a.out_height * a.out_width * each; i += index_step<Index>()) {
+    const Index pixel = i / each, x = pixel % out_width, y = pixel / out_width % out_height, image = pixel / out_width / out_height;
+    const long long from = (static_cast<long long>(image) * height + y * height / out_height) * width + x * width / out_width;
     static_cast<T*>(a.out)[i] = static_cast<const T*>(a.in)[from * each + i % each];
   }
 }
@@ -96,16 +110,6 @@ __device__ inline void find(const FindArguments& a) {
     }
     a.out[row] = best;
   }
-}
-
-__device__ inline long long position(long long i, const long long (&sizes)[kMostDims], const long long (&strides)[kMostDims]) {
-  long long at = 0;
-  for (int d = kMostDims - 1; d >= 0; --d) {
-    if (sizes[d] == 1) continue;
-    at += i % sizes[d] * strides[d];
-    i /= sizes[d];
-  }
-  return at;
 }
 
 // A warp a result; its sum times `factor`, or the largest.

@@ -64,29 +64,35 @@ __device__ inline void put_wide(T* p, const Wide<T>& x) {
 template <class T>
 __device__ inline void load(const T* p, int n, float (&x)[8]) {
   if (n == 8 && is_wide(p)) {
+    UNROLL
     for (int i = 0; i < 8; i += Wide<T>::size) {
       const Wide<T> w = wide_at(p + i);
+      UNROLL
       for (int j = 0; j < Wide<T>::size; ++j) x[i + j] = to_float(w.at[j]);
     }
   } else {
+    UNROLL
     for (int k = 0; k < 8; ++k) x[k] = k < n ? to_float(p[k]) : 0.f;
   }
 }
 template <class T>
 __device__ inline void store(const float (&y)[8], int n, T* p) {
   if (n == 8 && is_wide(p)) {
+    UNROLL
     for (int i = 0; i < 8; i += Wide<T>::size) {
       Wide<T> w;
+      UNROLL
       for (int j = 0; j < Wide<T>::size; ++j) from_float(y[i + j], w.at[j]);
       put_wide(p + i, w);
     }
   } else {
+    UNROLL
     for (int k = 0; k < 8; ++k)
       if (k < n) from_float(y[k], p[k]);
   }
 }
 
-__device__ inline float sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
+__device__ inline float sigmoid(float x) { return fast_divide(1.f, 1.f + expf(-x)); }
 
 // The activations of the op table, in the order of `Activation` (arguments.cuh).
 __device__ inline float gelu(float x) { return 0.5f * x * (1.f + erff(0.70710678f * x)); }

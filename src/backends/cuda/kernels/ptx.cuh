@@ -3,6 +3,9 @@
 // whole.
 #pragma once
 
+// Before loops over arrays that are to be registers: a loop that stays one puts them into memory.
+#define UNROLL _Pragma("unroll")
+
 namespace vivace::cuda {
 
 // All of a block's shared memory: as many bytes as its launch says, aligned to 128.
@@ -36,6 +39,8 @@ __device__ inline float fast_exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// a / b to 2 units in the last place, without the call that an exact division is; 0 where b is over 2^126.
+__device__ inline float fast_divide(float a, float b) { return __fdividef(a, b); }
 // Of an angle in [-pi, 2 pi].
 __device__ inline void fast_sincos(float x, float& sine, float& cosine) { __sincosf(x, &sine, &cosine); }
 // Rounded to nearest even.

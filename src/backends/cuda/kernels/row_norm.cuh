@@ -30,31 +30,36 @@ struct RowTeam {
 };
 
 template <class T>
-__device__ inline void load_row(const RowNormArguments& a, long long row, int head, int c, int n, float (&x)[8]) {
+__device__ inline void load_row(const RowNormArguments& a, int row, int head, int c, int n, float (&x)[8]) {
   const T* in = static_cast<const T*>(a.x) + row * a.x_pitch + static_cast<long long>(head) * a.columns + c;
   load(in, n, x);
   if (a.function != kGeglu) return;
   float gate[8];
   load(in + a.columns, n, gate);
+  UNROLL
   for (int i = 0; i < 8; ++i) x[i] *= gelu(gate[i]);
 }
 
 // x = (x - mean) factor weight + bias, rotated.
 template <class W>
-__device__ inline void finish_row(const RowNormArguments& a, long long row, int c, int n, float mean, float factor, float (&x)[8]) {
-  const long long image = row / a.tokens;
+__device__ inline void finish_row(const RowNormArguments& a, int row, int c, int n, float mean, float factor, float (&x)[8]) {
+  const int image = row / static_cast<int>(a.tokens);
+  UNROLL
   for (int i = 0; i < 8; ++i) x[i] = (x[i] - mean) * factor;
   float p[8];
   if (a.weight) {
     load(static_cast<const W*>(a.weight) + image * a.weight_pitch + c, n, p);
+    UNROLL
     for (int i = 0; i < 8; ++i) x[i] *= p[i];
   }
   if (a.bias) {
     load(static_cast<const W*>(a.bias) + image * a.bias_pitch + c, n, p);
+    UNROLL
     for (int i = 0; i < 8; ++i) x[i] += p[i];
   }
   if (a.table) {
-    load(a.table + row % a.tokens * a.columns + c, n, p);
+    load(a.table + static_cast<long long>(row % static_cast<int>(a.tokens)) * a.columns + c, n, p);
+    UNROLL
     for (int i = 0; i < 8; i += 2) {
       const float even = x[i], odd = x[i + 1];
       x[i] = even * p[i] - odd * p[i + 1];
@@ -65,6 +70,7 @@ __device__ inline void finish_row(const RowNormArguments& a, long long row, int 
 
 __device__ inline void store_bytes(const float (&x)[8], float inverse, int n, unsigned char* to) {
   unsigned word[2] = {0, 0};
+  UNROLL
   for (int i = 0; i < 8; ++i) {
     const int q = i < n ? round_to_int(x[i] * inverse) : 0;
     word[i / 4] |= static_cast<unsigned>(q + 128) << 8 * (i % 4);
@@ -82,16 +88,16 @@ __device__ void row_norm(const RowNormArguments& a) {
   float* const memory = reinterpret_cast<float*>(shared_memory());
   float* const values = memory + (wide ? 0 : static_cast<int>(threadIdx.x / 32) * padded);
   RowTeam<wide> team{memory + padded * (wide ? 1 : warps)};
-  const long long unit = wide ? blockIdx.x : static_cast<long long>(blockIdx.x) * warps + threadIdx.x / 32;
+  const int unit = static_cast<int>(wide ? blockIdx.x : blockIdx.x * warps + threadIdx.x / 32);
   if (unit >= a.rows * a.heads) return;
-  const long long row = unit / a.heads;
-  const int head = static_cast<int>(unit % a.heads);
+  const int row = unit / a.heads, head = unit % a.heads;
   const int begin = team.thread() * 8, step = team.size() * 8;
   // What a thread puts into shared memory it alone reads again.
   float sum = 0.f;
   for (int c = begin; c < a.columns; c += step) {
     float x[8];
     load_row<T>(a, row, head, c, a.columns - c < 8 ? a.columns - c : 8, x);
+    UNROLL
     for (int i = 0; i < 8; ++i) {
       values[c + i] = x[i];
       sum += x[i];
@@ -99,24 +105,30 @@ __device__ void row_norm(const RowNormArguments& a) {
   }
   float mean = 0.f, factor = 1.f;
   if (a.function == kLayerNorm || a.function == kRmsNorm) {
-    if (a.function == kLayerNorm) mean = team.sum(sum) / static_cast<float>(a.columns);
+    if (a.function == kLayerNorm) mean = fast_divide(team.sum(sum), static_cast<float>(a.columns));
     float squares = 0.f;
-    for (int c = begin; c < a.columns; c += step)
-      for (int i = 0; i < 8 && c + i < a.columns; ++i) {
+    for (int c = begin; c < a.columns; c += step) {
+      UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (c + i >= a.columns) continue;
         const float d = values[c + i] - mean;
         squares += d * d;
       }
-    factor = rsqrtf(team.sum(squares) / static_cast<float>(a.columns) + a.eps);
+    }
+    factor = rsqrtf(fast_divide(team.sum(squares), static_cast<float>(a.columns)) + a.eps);
   }
   float most = 0.f;
   bool bad = false;
   for (int c = begin; c < a.columns; c += step) {
     const int n = a.columns - c < 8 ? a.columns - c : 8;
     float x[8];
+    UNROLL
     for (int i = 0; i < 8; ++i) x[i] = values[c + i];
     finish_row<W>(a, row, c, n, mean, factor, x);
     if constexpr (quantized) {
-      for (int i = 0; i < n; ++i) {
+      UNROLL
+      for (int i = 0; i < 8; ++i) {
+        if (i >= n) continue;
         most = fmaxf(most, fabsf(x[i]));
         bad = bad || !(fabsf(x[i]) < 3.4028235e38f);
         values[c + i] = x[i];
@@ -128,9 +140,10 @@ __device__ void row_norm(const RowNormArguments& a) {
   if constexpr (quantized) {
     most = team.max(most);
     bad = team.max(bad ? 1.f : 0.f) > 0.f;
-    const float scale = most / 127.f, inverse = bad || most < 1e-36f ? 0.f : 127.f / most;  // below, 127 / most is infinite
+    const float scale = most * (1.f / 127.f), inverse = bad || most < 1e-36f ? 0.f : fast_divide(127.f, most);  // below, 127 / most is infinite
     for (int c = begin; c < a.columns; c += step) {
       float x[8];
+      UNROLL
       for (int i = 0; i < 8; ++i) x[i] = bad || c + i >= a.columns ? 0.f : values[c + i];
       store_bytes(x, inverse, a.columns - c < 8 ? a.columns - c : 8, static_cast<unsigned char*>(a.y) + row * a.y_pitch + c);
     }

@@ -42,7 +42,9 @@ __device__ void rotary(const RotaryArguments& a) {
     const int n = width - c < 8 ? static_cast<int>(width - c) : 8;
     float x[8];
     load(static_cast<const T*>(a.x) + row * a.x_pitch + c, n, x);
-    for (int k = 0; k < n; k += 2) {  // heads have an even number of features: a pair never crosses two
+    UNROLL
+    for (int k = 0; k < 8; k += 2) {  // heads have an even number of features: a pair never crosses two
+      if (k >= n) continue;
       const float* const turn = a.table + row % a.tokens * a.columns + (c + k) % a.columns;
       const float even = x[k], odd = x[k + 1];
       x[k] = even * turn[0] - odd * turn[1];
