@@ -40,7 +40,8 @@ class Image {
   const Tensor& tensor() const { return values_; }
   // Diffusers' numpy_to_pil: round(x * 255), halves to even, as 8-bit RGB rows from the top. Values outside 0..1 are clamped, NaN is 0.
   std::vector<uint8_t> pixels() const;
-  // As Pillow's Image.resize((width, height), LANCZOS) of the 8-bit picture, to the bit.
+  // As Pillow 13's Image.resize((width, height), LANCZOS) of the 8-bit picture, to the bit (Pillow before 13 rounds in another order where the height
+  // shrinks most).
   Image resized(int height, int width) const;
   // As Pillow's GaussianBlur of the 8-bit picture, to the bit: what Diffusers' mask_processor.blur(mask, radius) does.
   Image blurred(double radius) const;
