@@ -1,5 +1,8 @@
 #include "ops/decompose.h"
 
+#include <functional>
+
+#include "ops/positions.h"
 #include "ops/tile_program.h"
 #include "vivace/error.h"
 
@@ -110,6 +113,66 @@ Value depth_to_space(Builder& b, const Node& n, Value x) {
   return b.reshape(b.transpose(parts, {0, 1, 3, 2, 4, 5}), n.shape);
 }
 
+Value conv3d(Builder& b, const Node& n, const Inputs& in) {
+  const Shape w = b.shape(in[1]);
+  Value sum;
+  for (int64_t k = 0; k < w[2]; ++k) {
+    const Value frames = b.slice(f32(b, in[0]), 1, k, k + n.shape[1]);
+    const Value tap = b.reshape(b.slice(f32(b, in[1]), 2, k, k + 1), {w[0], w[1], w[3], w[4]});
+    const Value y = b.conv2d(frames, tap, k == 0 && input(in, 2) ? f32(b, in[2]) : Value{}, 1, n.attrs.integers("padding"));
+    sum = k == 0 ? y : b.add(sum, y);
+  }
+  const Value y = b.activation(sum, n.attrs.text("act"));
+  return input(in, 3) ? b.add(y, f32(b, in[3])) : y;
+}
+
+// The axis of an op of one axis, with what lies around it: [outer, entries, inner].
+struct AroundAxis {
+  int64_t axis, outer, entries, inner;
+  AroundAxis(const Shape& s, int64_t axis)
+      : axis(axis < 0 ? axis + static_cast<int64_t>(s.size()) : axis),
+        outer(numel({s.begin(), s.begin() + this->axis})),
+        entries(s[static_cast<size_t>(this->axis)]),
+        inner(numel({s.begin() + this->axis + 1, s.end()})) {}
+};
+
+// `change` of the entries behind the first `keep`, [outer, entries, inner]; then all in x's other sizes again.
+Value behind_first(Builder& b, Value x, int64_t axis, int64_t keep, const std::function<Value(Value, const AroundAxis&)>& change) {
+  Shape shape = b.shape(x);
+  const AroundAxis all(shape, axis);
+  Value first;
+  if (keep > 0) first = b.slice(x, all.axis, 0, keep), x = b.slice(x, all.axis, keep, all.entries);
+  if (keep == all.entries) return first;
+  const AroundAxis behind(b.shape(x), all.axis);
+  Value y = change(b.reshape(x, {behind.outer, behind.entries, behind.inner}), behind);
+  shape[static_cast<size_t>(all.axis)] = b.shape(y)[1];
+  y = b.reshape(y, shape);
+  return first ? b.concat({first, y}, all.axis) : y;
+}
+
+Value repeat_interleave(Builder& b, Value x, int64_t axis, int64_t repeats, int64_t keep) {
+  return behind_first(b, x, axis, keep, [&](Value v, const AroundAxis& a) {
+    const std::vector<Value> copies(static_cast<size_t>(repeats), b.reshape(v, {a.outer, a.entries, 1, a.inner}));
+    return b.reshape(b.concat(copies, 2), {a.outer, a.entries * repeats, a.inner});
+  });
+}
+
+Value avg_pool(Builder& b, Value x, const Attrs& attrs) {
+  const int64_t size = attrs.integer("size");
+  return behind_first(b, f32(b, x), attrs.integer("axis"), attrs.integer("keep"), [&](Value v, const AroundAxis& a) {
+    const Value groups = b.reshape(v, {a.outer, a.entries / size, size, a.inner});
+    return b.reshape(b.emit(Op::reduce_mean, {groups}, {{"axes", std::vector<int64_t>{2}}}), {a.outer, a.entries / size, a.inner});
+  });
+}
+
+Value spatial_norm(Builder& b, const Node& n, const Inputs& in) {
+  const int64_t apart = first_apart(n.shape[1]), repeats = (n.shape[1] - apart) / (b.shape(in[3])[1] - apart);
+  const Value z = b.emit(Op::upsample_nearest, {repeat_interleave(b, f32(b, in[3]), 1, repeats, apart), in[0]});
+  const auto of_z = [&](size_t i) { return b.add(b.emit(Op::matmul, {z, f32(b, in[i])}), f32(b, in[i + 1])); };
+  const Attrs norm{{"groups", n.attrs.integer("groups")}, {"eps", n.attrs.real("eps")}};
+  return b.activation(b.add(b.mul(group_norm(b, in[0], in[1], in[2], norm), of_z(4)), of_z(6)), n.attrs.text("act"));
+}
+
 }  // namespace
 
 Value decompose(Builder& b, const Node& n, const Inputs& in) {
@@ -150,6 +213,18 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
       break;
     case Op::upsample_conv2d:
       y = b.conv2d(b.emit(Op::upsample_nearest, {in[0]}), in[1], input(in, 2), 1, {1, 1, 1, 1});
+      break;
+    case Op::conv3d:
+      y = conv3d(b, n, in);
+      break;
+    case Op::repeat_interleave:
+      y = repeat_interleave(b, in[0], n.attrs.integer("axis"), n.attrs.integer("repeats"), n.attrs.integer("keep"));
+      break;
+    case Op::avg_pool:
+      y = avg_pool(b, in[0], n.attrs);
+      break;
+    case Op::spatial_norm:
+      y = spatial_norm(b, n, in);
       break;
     case Op::tile:
       y = TileText(n.attrs.text("program")).emit(b, in);

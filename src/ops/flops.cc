@@ -3,8 +3,10 @@
 namespace vivace {
 namespace {
 
-// Of a convolution with weights [O, I, kh, kw] whose output is [N, H, W, O].
-double convolution(const Shape& w, const Shape& out) { return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(w[1] * w[2] * w[3]); }
+// Of a convolution with weights [O, I, ..] whose output is [.., O].
+double convolution(const Shape& w, const Shape& out) {
+  return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(numel({w.begin() + 1, w.end()}));
+}
 
 }  // namespace
 
@@ -17,6 +19,7 @@ double flops(Op op, const std::function<const Shape&(size_t)>& in, const Shape& 
     case Op::matmul:
       return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(in(0).back());
     case Op::conv2d:
+    case Op::conv3d:
     case Op::upsample_conv2d:
       return convolution(in(1), out);
     case Op::attention:

@@ -1,7 +1,6 @@
 #include "ops/infer.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/log.h"
 #include "ir/op_attrs.h"
@@ -114,24 +113,77 @@ struct Rule {
     }
     return like(s);
   }
-  // Output height and width of a convolution of [N, H, W, C] with a square kernel.
-  Shape conv(const Shape& x, const Shape& w) const {
-    require(x.size() == 4 && w.size() == 4, "x [N, H, W, C] and w [O, I, kh, kw] are needed");
-    require(x[3] == w[1], "the channels of x and w differ");
+  // [.., H, W, O] of a convolution of [.., H, W, I] with a kernel [O, I, .., kh, kw].
+  Shape conv(Shape x, const Shape& w) const {
+    require(x.size() >= 4 && w.size() >= 4, "x [.., H, W, C] and w [O, I, .., kh, kw] are needed");
+    require(x.back() == w[1], "the channels of x and w differ");
     const auto& pad = attrs.integers("padding");
     const int64_t stride = attrs.integer("stride", 1);
     require(stride > 0, "the stride is not positive");
     const auto p = [&](size_t i) { return pad.size() == 4 ? pad[i] : 0; };
-    const int64_t h = (x[1] + p(0) + p(2) - w[2]) / stride + 1, width = (x[2] + p(1) + p(3) - w[3]) / stride + 1;
-    require(x[1] + p(0) + p(2) >= w[2] && x[2] + p(1) + p(3) >= w[3], "the image is smaller than the kernel");
-    return {x[0], h, width, w[0]};
+    int64_t &h = x[x.size() - 3], &width = x[x.size() - 2];
+    const int64_t kh = w[w.size() - 2], kw = w.back();
+    require(h + p(0) + p(2) >= kh && width + p(1) + p(3) >= kw, "the image is smaller than the kernel");
+    h = (h + p(0) + p(2) - kh) / stride + 1, width = (width + p(1) + p(3) - kw) / stride + 1;
+    x.back() = w[0];
+    return x;
   }
-  // What a convolution adds to its result: bias, image_bias and residual, from input `first` on.
-  TensorType convolution(const Shape& result, size_t first) const {
-    const std::array<Shape, 3> addends{Shape{result[3]}, Shape{result[0], result[3]}, result};
-    for (size_t i = 0; i < addends.size(); ++i)
-      require(!has(first + i) || shape(first + i) == addends[i], "a bias or the residual has another shape");
+  // What a convolution adds to its result, from input `first` on.
+  TensorType with_addends(const Shape& result, size_t first, std::initializer_list<Shape> addends) const {
+    for (const Shape& addend : addends) {
+      require(!has(first) || shape(first) == addend, "a bias or the residual has another shape");
+      ++first;
+    }
     return like(result);
+  }
+  // Bias, image_bias and residual.
+  TensorType convolution(const Shape& result) const {
+    return with_addends(result, 2, {{result.back()}, {numel({result.begin(), result.end() - 3}), result.back()}, result});
+  }
+  TensorType conv3d() const {
+    Shape x = shape(0);
+    const Shape& w = shape(1);
+    require(x.size() == 5 && w.size() == 5, "x [N, F, H, W, I] and w [O, I, kf, kh, kw] are needed");
+    x[1] -= w[2] - 1;
+    require(x[1] > 0, "there are fewer frames than the kernel has");
+    const Shape result = conv(std::move(x), w);
+    return with_addends(result, 2, {{result.back()}, result});
+  }
+  // The number of entries along the axis behind the first `keep`.
+  int64_t entries_behind(size_t along) const {
+    const int64_t keep = attrs.integer("keep"), entries = shape(0)[along];
+    require(keep >= 0 && keep <= entries, "fewer entries than are to be kept");
+    return entries - keep;
+  }
+  TensorType repeat_interleave() const {
+    Shape s = shape(0);
+    const auto along = static_cast<size_t>(axis(s.size()));
+    require(attrs.integer("repeats") > 0, "a positive number of repeats is needed");
+    s[along] += entries_behind(along) * (attrs.integer("repeats") - 1);
+    return like(s);
+  }
+  TensorType avg_pool() const {
+    Shape s = shape(0);
+    const auto along = static_cast<size_t>(axis(s.size()));
+    const int64_t behind = entries_behind(along), size = attrs.integer("size");
+    require(size > 0 && behind % size == 0, "the size does not divide the entries");
+    s[along] -= behind - behind / size;
+    return like(s);
+  }
+  TensorType spatial_norm() const {
+    const Shape &x = shape(0), &z = shape(3);
+    require_affine();
+    require_groups();
+    require(x.size() == 5 && z.size() == 5 && x[0] == z[0], "x [N, F, H, W, C] and z [N, f, h, w, Z] are needed");
+    const int64_t apart = first_apart(x[1]);
+    require(z[1] > apart && (x[1] - apart) % (z[1] - apart) == 0 && z[2] > 0 && x[2] % z[2] == 0 && z[3] > 0 && x[3] % z[3] == 0,
+            "the size of z does not divide that of x");
+    for (size_t i : {4, 6})
+      require(shape(i) == Shape{z[4], x[4]} && shape(i + 1) == Shape{x[4]}, "scale and shift [Z, C] and their biases [C] are needed");
+    return in(0);
+  }
+  void require_groups() const {
+    require(attrs.integer("groups") > 0 && shape(0).back() % attrs.integer("groups") == 0, "the groups do not divide the channels");
   }
   // A scale and a shift for each channel, inputs 1 and 2.
   void require_affine() const {
@@ -199,9 +251,11 @@ struct Rule {
   }
   TensorType upsample() const {
     Shape s = shape(0);
-    require(s.size() == 4, "x [N, H, W, C] is needed");
-    s[1] = has(1) ? shape(1).at(1) : 2 * s[1];
-    s[2] = has(1) ? shape(1).at(2) : 2 * s[2];
+    require(s.size() >= 4 && (!has(1) || shape(1).size() >= 4), "x [.., H, W, C] is needed");
+    for (size_t back : {3, 2}) {
+      int64_t& size = s[s.size() - back];
+      size = has(1) ? shape(1)[shape(1).size() - back] : 2 * size;
+    }
     return like(s);
   }
 };
@@ -280,13 +334,23 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       return {DType::float32, {1, table[1], like[1], like[1]}};
     }
     case Op::conv2d:
-      return r.convolution(r.conv(r.shape(0), r.shape(1)), 2);
+      r.require(r.shape(1).size() == 4, "w [O, I, kh, kw] is needed");
+      return r.convolution(r.conv(r.shape(0), r.shape(1)));
+    case Op::conv3d:
+      return r.conv3d();
+    case Op::repeat_interleave:
+      return r.repeat_interleave();
+    case Op::avg_pool:
+      return r.avg_pool();
+    case Op::spatial_norm:
+      return r.spatial_norm();
     case Op::upsample_nearest:
       return r.upsample();
     case Op::upsample_conv2d: {
       Shape s = r.shape(0);
-      r.require(s.size() == 4 && r.shape(1).size() == 4 && s[3] == r.shape(1)[1], "the channels of x and w differ");
-      return r.convolution({s[0], 2 * s[1], 2 * s[2], r.shape(1)[0]}, 2);
+      r.require(s.size() >= 4 && r.shape(1).size() == 4 && s.back() == r.shape(1)[1], "the channels of x and w differ");
+      s[s.size() - 3] *= 2, s[s.size() - 2] *= 2, s.back() = r.shape(1)[0];
+      return r.convolution(s);
     }
     case Op::embedding: {
       Shape s = r.shape(0);
@@ -326,7 +390,7 @@ TensorType apply(const Rule& r, const TensorType& declared) {
     }
     case Op::group_norm:
       r.require_affine();
-      r.require(attrs.integer("groups") > 0 && r.shape(0).back() % attrs.integer("groups") == 0, "the groups do not divide the channels");
+      r.require_groups();
       return r.in(0);
     case Op::layer_norm:
     case Op::rms_norm:

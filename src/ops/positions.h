@@ -14,6 +14,9 @@ inline bool is_outermost(std::span<const int64_t> shape, int64_t axis) {
   return std::ranges::all_of(shape.first(static_cast<size_t>(axis)), [](int64_t n) { return n == 1; });
 }
 
+// How many frames at the front of a video's batch stand for themselves alone where time is made finer or coarser: the first, where the rest is even.
+inline int64_t first_apart(int64_t frames) { return frames > 1 && frames % 2 != 0 ? 1 : 0; }
+
 // The side of a square of `area` entries; 0 where it is none.
 inline int64_t square_side(int64_t area) {
   const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(area))));

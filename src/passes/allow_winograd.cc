@@ -4,7 +4,7 @@
 namespace vivace {
 namespace {
 
-bool is_convolution(const Node& node) { return node.op == Op::conv2d || node.op == Op::upsample_conv2d; }
+bool is_convolution(const Node& node) { return node.op == Op::conv2d || node.op == Op::conv3d || node.op == Op::upsample_conv2d; }
 
 }  // namespace
 

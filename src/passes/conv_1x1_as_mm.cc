@@ -5,7 +5,8 @@ namespace vivace {
 namespace {
 
 bool is_pointwise(const Graph& graph, const Node& node) {
-  if (node.op != Op::conv2d || node.attrs.has("act") || input_or_none(node, 3) != kNone || input_or_none(node, 4) != kNone) return false;
+  if (node.op != Op::conv2d || node.shape.size() != 4 || node.attrs.has("act") || input_or_none(node, 3) != kNone || input_or_none(node, 4) != kNone)
+    return false;
   const Shape& w = graph[node.inputs[1]].shape;
   for (int64_t p : node.attrs.integers("padding"))
     if (p != 0) return false;

@@ -9,11 +9,12 @@ namespace {
 // Which inputs of which ops kernels read as float32 whatever the activations are.
 struct Row {
   Op op;
-  std::array<int, 3> inputs;
+  std::array<int, 6> inputs;  // -1 behind the last
 };
 constexpr Row kRows[] = {
-    {Op::linear, {2, 5, -1}},     {Op::geglu_linear, {2, -1, -1}}, {Op::conv2d, {2, 3, -1}},    {Op::upsample_conv2d, {2, -1, -1}},
-    {Op::group_norm, {1, 2, -1}}, {Op::layer_norm, {1, 2, -1}},    {Op::rms_norm, {1, -1, -1}},
+    {Op::linear, {2, 5, -1, -1, -1, -1}},   {Op::geglu_linear, {2, -1, -1, -1, -1, -1}},    {Op::conv2d, {2, 3, -1, -1, -1, -1}},
+    {Op::conv3d, {2, -1, -1, -1, -1, -1}},  {Op::upsample_conv2d, {2, -1, -1, -1, -1, -1}}, {Op::group_norm, {1, 2, -1, -1, -1, -1}},
+    {Op::spatial_norm, {1, 2, 4, 5, 6, 7}}, {Op::layer_norm, {1, 2, -1, -1, -1, -1}},       {Op::rms_norm, {1, -1, -1, -1, -1, -1}},
 };
 
 }  // namespace

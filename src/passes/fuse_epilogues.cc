@@ -5,7 +5,7 @@
 namespace vivace {
 namespace {
 
-constexpr size_t kLinearResidual = 3, kGate = 5, kImageBias = 3, kConvResidual = 4;
+constexpr size_t kLinearResidual = 3, kGate = 5, kImageBias = 3, kConvResidual = 4, kConv3dResidual = 3;
 
 class EpilogueFusion {
  public:
@@ -28,8 +28,8 @@ class EpilogueFusion {
   bool is_bare(const Node& n) const {
     return !n.attrs.has("act") && input_or_none(n, residual_slot(n.op)) == kNone && (n.op != Op::linear || input_or_none(n, kGate) == kNone);
   }
-  static size_t residual_slot(Op op) { return op == Op::linear ? kLinearResidual : kConvResidual; }
-  static bool has_epilogue(Op op) { return op == Op::linear || op == Op::conv2d; }
+  static size_t residual_slot(Op op) { return op == Op::linear ? kLinearResidual : op == Op::conv3d ? kConv3dResidual : kConvResidual; }
+  static bool has_epilogue(Op op) { return op == Op::linear || op == Op::conv2d || op == Op::conv3d; }
 
   NodeId append(Node node) {
     counts_.push_back(1);
@@ -69,7 +69,7 @@ class EpilogueFusion {
   // conv + t with t [N or 1, 1, 1, C], usually a reshape of the time embedding's [N, C].
   bool fuse_image_bias(NodeId id, NodeId from, NodeId other) {
     const Node conv = graph_[from], bias = graph_[other];
-    if (conv.op != Op::conv2d || !is_bare(conv) || input_or_none(conv, kImageBias) != kNone) return false;
+    if (conv.op != Op::conv2d || conv.shape.size() != 4 || !is_bare(conv) || input_or_none(conv, kImageBias) != kNone) return false;
     const Shape& s = bias.shape;
     if (s.size() != 4 || s[1] != 1 || s[2] != 1 || s[3] != conv.shape[3] || (s[0] != 1 && s[0] != conv.shape[0])) return false;
     Node flat = bias;

@@ -4,7 +4,7 @@ namespace vivace {
 
 void note_error_budget(Graph& graph, const CompileOptions& options) {
   for (Node& node : graph.nodes) {
-    const bool convolution = node.op == Op::conv2d || node.op == Op::upsample_conv2d;
+    const bool convolution = node.op == Op::conv2d || node.op == Op::conv3d || node.op == Op::upsample_conv2d;
     if (!convolution && node.op != Op::linear && node.op != Op::geglu_linear) continue;
     const auto named = options.error_budget.layers.find(node.scope);
     if (named == options.error_budget.layers.end()) continue;

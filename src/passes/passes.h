@@ -29,7 +29,7 @@ void hoist_step_invariant(Graph& graph);
 // something else reads. Last, so that what is left of a projection is one row to be read.
 void schedule_time_embedding(Graph& graph);
 
-// silu(group_norm(x)): one trip through memory.
+// silu(group_norm(x)) and silu(spatial_norm(x, ..)): one trip through memory.
 void fuse_norm_activation(Graph& graph, const Target& target);
 // geglu(linear(x)): the gate in the GEMM's epilogue; the wide activation is never stored. Before fuse_epilogues.
 void fuse_geglu(Graph& graph, const Target& target);

@@ -36,6 +36,9 @@ std::vector<Case> cases() {
       Attrs convolution = attrs;
       convolution.set("padding", std::vector<int64_t>{1, 1, 1, 1}), convolution.set("stride", int64_t{1});
       list.push_back({Op::conv2d, dtype, dtype, convolution, {1, 16, 16, 64}, {96, 64, 3, 3}, {1, 16, 16, 96}});
+      Attrs frames = attrs;
+      frames.set("padding", std::vector<int64_t>{1, 1, 1, 1});
+      list.push_back({Op::conv3d, dtype, dtype, frames, {1, 4, 16, 16, 72}, {96, 72, 3, 3, 3}, {1, 2, 16, 16, 96}});
       list.push_back({Op::upsample_conv2d, dtype, dtype, attrs, {1, 8, 8, 64}, {96, 64, 3, 3}, {1, 16, 16, 96}});
     }
   }

@@ -59,7 +59,8 @@ inline double activate(double x, Act act) {
 struct Case {
   ConvSpec spec;
   int64_t n = 1, h = 8, w = 8;
-  int64_t extra = 0;  // channels before and after the slice of x, y and residual
+  int64_t frames = 1;  // of y in each of n / frames videos, where the spec's depth is above 1
+  int64_t extra = 0;   // channels before and after the slice of x, y and residual
   bool bias = true, image_bias = false, residual = false;
   Act act = Act::none;
   int threads = 2;
@@ -71,10 +72,11 @@ struct Problem {
   int64_t oh = 0, ow = 0;
   std::vector<uint8_t> x, residual, y;
   std::vector<float> weight, bias, image_bias;
-  std::vector<double> input;     // x as [n, h, w, c], upsampled where the spec says so
+  std::vector<double> input;     // x as [images, h, w, c], upsampled where the spec says so
   std::vector<double> expected;  // [n, oh, ow, o], before rounding to the activation's dtype
 
   int64_t ld(int64_t channels) const { return channels + 2 * c.extra; }
+  int64_t images() const { return c.n + c.n / c.frames * (c.spec.depth - 1); }
 };
 
 // Integers small enough that every step of every kernel is exact; otherwise uniform numbers.
@@ -92,37 +94,38 @@ inline Problem make_problem(const Case& c, Values values, unsigned seed) {
   const ConvSpec& s = c.spec;
   const int64_t ci = s.in_channels, co = s.out_channels;
   const size_t size = dtype_size(s.act);
-  const int taps = s.kernel * s.kernel;
-  p.x.assign(c.n * c.h * c.w * p.ld(ci) * size, 0xff);  // NaN outside of the slice
+  const int taps = s.kernel * s.kernel, all_taps = s.depth * taps;
+  p.x.assign(p.images() * c.h * c.w * p.ld(ci) * size, 0xff);  // NaN outside of the slice
   p.y.assign(c.n * p.oh * p.ow * p.ld(co) * size, 0xff);
   p.residual = p.y;
-  for (int64_t i = 0; i < c.n * c.h * c.w; ++i)
+  for (int64_t i = 0; i < p.images() * c.h * c.w; ++i)
     for (int64_t k = 0; k < ci; ++k) put(p.x, s.act, i * p.ld(ci) + c.extra + k, number(-2, 2, 1));
   for (int64_t i = 0; i < c.n * p.oh * p.ow; ++i)
     for (int64_t k = 0; k < co; ++k) put(p.residual, s.act, i * p.ld(co) + c.extra + k, number(-9, 9, 1));
   // 24 squared makes even F(4x4)'s transformed weights integers; 4 those of F(2x2), which have to fit bf16
   const double step = s.compute == DType::float32 ? 576 : 4;
-  for (int64_t i = 0; i < co * ci * taps; ++i) p.weight.push_back(number(-2, 2, step) / (values == Values::exact ? 1 : std::sqrt(ci * taps)));
+  for (int64_t i = 0; i < co * ci * all_taps; ++i) p.weight.push_back(number(-2, 2, step) / (values == Values::exact ? 1 : std::sqrt(ci * all_taps)));
   for (int64_t i = 0; i < co; ++i) p.bias.push_back(number(-9, 9, 1));
   for (int64_t i = 0; i < c.n * (co + 3); ++i) p.image_bias.push_back(number(-9, 9, 1));
 
   const int up = s.upsample2x ? 2 : 1;
   const int64_t ih = c.h * up, iw = c.w * up;
-  for (int64_t n = 0; n < c.n; ++n)
+  for (int64_t n = 0; n < p.images(); ++n)
     for (int64_t y = 0; y < ih; ++y)
       for (int64_t x = 0; x < iw; ++x)
         for (int64_t k = 0; k < ci; ++k) p.input.push_back(get(p.x, s.act, ((n * c.h + y / up) * c.w + x / up) * p.ld(ci) + c.extra + k));
   std::vector<double> by_tap(p.weight.size());  // [tap][in][out]
-  for (int64_t i = 0; i < co * ci * taps; ++i) by_tap[(i % taps * ci + i / taps % ci) * co + i / taps / ci] = p.weight[i];
+  for (int64_t i = 0; i < co * ci * all_taps; ++i) by_tap[(i % all_taps * ci + i / all_taps % ci) * co + i / all_taps / ci] = p.weight[i];
   std::vector<double> sums(co);
   for (int64_t n = 0; n < c.n; ++n)
     for (int64_t y = 0; y < p.oh; ++y)
       for (int64_t x = 0; x < p.ow; ++x) {
         for (int64_t o = 0; o < co; ++o) sums[o] = (c.bias ? p.bias[o] : 0.) + (c.image_bias ? p.image_bias[n * (co + 3) + o] : 0.);
-        for (int t = 0; t < taps; ++t) {
-          const int64_t iy = y * s.stride - s.pad.top + t / s.kernel, ix = x * s.stride - s.pad.left + t % s.kernel;
+        for (int t = 0; t < all_taps; ++t) {
+          const int64_t iy = y * s.stride - s.pad.top + t % taps / s.kernel, ix = x * s.stride - s.pad.left + t % s.kernel;
           if (iy < 0 || iy >= ih || ix < 0 || ix >= iw) continue;
-          const double* pixel = &p.input[((n * ih + iy) * iw + ix) * ci];
+          const int64_t image = n + n / c.frames * (s.depth - 1) + t / taps;
+          const double* pixel = &p.input[((image * ih + iy) * iw + ix) * ci];
           for (int64_t k = 0; k < ci; ++k)
             for (int64_t o = 0; o < co; ++o) sums[o] += pixel[k] * by_tap[(t * ci + k) * co + o];
         }
@@ -148,6 +151,7 @@ inline std::vector<double> run(const ConvKernel& kernel, Isa isa, Problem& p) {
                 .h = c.h,
                 .w = c.w,
                 .ldx = p.ld(s.in_channels),
+                .frames = c.frames,
                 .y = p.y.data() + c.extra * size,
                 .ldy = p.ld(s.out_channels),
                 .activation = c.act};

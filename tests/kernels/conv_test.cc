@@ -93,6 +93,23 @@ TEST(Conv, ExactInSlicesOfEveryDtypeWithBiasesAndResidual) {
           }
 }
 
+TEST(Conv, ExactOverFramesOfVideos) {
+  for (DType compute : kComputes)
+    for (int depth : {2, 3})
+      for (int kernel : {1, 3})
+        for (auto [ci, co] : {std::pair<int64_t, int64_t>{3, 40}, {32, 33}, {70, 32}}) {
+          SCOPED_TRACE(testing::Message() << "depth " << depth << " kernel " << kernel << " " << ci << "->" << co << " " << dtype_name(compute));
+          const ConvPadding pad = kernel == 1 ? ConvPadding{} : kSame;
+          expect_exact({.spec = {.in_channels = ci, .out_channels = co, .kernel = kernel, .depth = depth, .pad = pad, .compute = compute},
+                        .n = 6,
+                        .h = 5,
+                        .w = 18,
+                        .frames = 3,
+                        .extra = 2,
+                        .residual = true});
+        }
+}
+
 // Large enough that inputs are not shared, blocks have ragged ends and the direct kernels visit their sums several times.
 TEST(Conv, ExactInManyBlocks) {
   for (DType compute : kComputes)

@@ -17,8 +17,20 @@ struct OpCase {
 
 Value x4(Builder& b, int64_t c, int64_t h = 6, int64_t w = 5) { return b.input("x", b.dtype(), {2, h, w, c}); }
 Value x3(Builder& b, int64_t tokens, int64_t c, const char* name = "x") { return b.input(name, b.dtype(), {2, tokens, c}); }
+Value x5(Builder& b, int64_t frames, int64_t c, const char* name = "x") { return b.input(name, b.dtype(), {2, frames, 6, 5, c}); }
 Value vec(Builder& b, const char* name, int64_t n) { return b.weight(name, {n}); }
 const std::vector<int64_t> kSame{1, 1, 1, 1};
+
+// Of x [2, frames, 8, 12, channels] by z [2, few, 4, 3, 5].
+Value spatial_norm(Builder& b, int64_t frames, int64_t few, int64_t channels, const char* act) {
+  const Value x = b.input("x", b.dtype(), {2, frames, 8, 12, channels}), z = b.input("z", b.dtype(), {2, few, 4, 3, 5});
+  Attrs attrs{{"groups", int64_t{2}}, {"eps", 1e-6}};
+  if (*act) attrs.set("act", act);
+  return b.emit(Op::spatial_norm,
+                {x, vec(b, "g.weight", channels), vec(b, "g.bias", channels), z, b.weight("y", {5, channels}), vec(b, "y.bias", channels),
+                 b.weight("s", {5, channels}), vec(b, "s.bias", channels)},
+                attrs);
+}
 
 const OpCase kCases[] = {
     {"linear",
@@ -98,6 +110,76 @@ const OpCase kCases[] = {
        return b.emit(Op::upsample_conv2d, {x4(b, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24)});
      },
      144},
+    {"conv_of_frames",
+     [](Builder& b) {
+       return b.conv2d(x5(b, 3, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24), 2, {0, 0, 1, 1});
+     },
+     144},
+    {"upsample_conv2d_of_frames",
+     [](Builder& b) {
+       return b.emit(Op::upsample_conv2d, {x5(b, 3, 16), b.weight("w", {24, 16, 3, 3}), vec(b, "b", 24)});
+     },
+     144},
+    {"conv3d",
+     [](Builder& b) {
+       return b.emit(Op::conv3d, {x5(b, 5, 16), b.weight("w", {24, 16, 3, 3, 3}), vec(b, "b", 24)}, {{"padding", kSame}});
+     },
+     432},
+    // Channels that fill no register tile of a frame, two frames, no padding.
+    {"conv3d_all",
+     [](Builder& b) {
+       return b.emit(Op::conv3d, {x5(b, 4, 35), b.weight("w", {40, 35, 2, 3, 3}), vec(b, "b", 40), b.input("r", b.dtype(), {2, 3, 4, 3, 40})},
+                     {{"act", "silu"}});
+     },
+     630},
+    {"conv3d_wide",
+     [](Builder& b) {
+       return b.emit(Op::conv3d, {x5(b, 3, 130), b.weight("w", {16, 130, 3, 3, 3})}, {{"padding", kSame}});
+     },
+     3510},
+    {"conv3d_of_pixels",
+     [](Builder& b) {
+       return b.emit(Op::conv3d, {x5(b, 4, 20), b.weight("w", {12, 20, 3, 1, 1}), vec(b, "b", 12)});
+     },
+     60},
+    {"conv3d_one_frame",
+     [](Builder& b) {
+       return b.emit(Op::conv3d, {x5(b, 2, 16), b.weight("w", {24, 16, 1, 3, 3}), vec(b, "b", 24)}, {{"padding", kSame}});
+     },
+     144},
+    {"repeat_interleave",
+     [](Builder& b) {
+       return b.emit(Op::repeat_interleave, {x5(b, 5, 6)}, {{"axis", int64_t{1}}, {"repeats", int64_t{3}}, {"keep", int64_t{1}}});
+     },
+     1},
+    {"repeat_interleave_all",
+     [](Builder& b) {
+       return b.emit(Op::repeat_interleave, {x5(b, 2, 6)}, {{"axis", int64_t{-1}}, {"repeats", int64_t{2}}});
+     },
+     1},
+    {"avg_pool",
+     [](Builder& b) {
+       return b.emit(Op::avg_pool, {x5(b, 7, 6)}, {{"axis", int64_t{1}}, {"size", int64_t{2}}, {"keep", int64_t{1}}});
+     },
+     2},
+    {"avg_pool_all",
+     [](Builder& b) {
+       return b.emit(Op::avg_pool, {x5(b, 6, 3)}, {{"axis", int64_t{1}}, {"size", int64_t{3}}});
+     },
+     3},
+    {"avg_pool_nothing",
+     [](Builder& b) {
+       return b.emit(Op::avg_pool, {x5(b, 1, 3)}, {{"axis", int64_t{1}}, {"size", int64_t{2}}, {"keep", int64_t{1}}});
+     },
+     1},
+    {"spatial_norm", [](Builder& b) { return spatial_norm(b, 4, 2, 24, "silu"); }, 90},
+    {"spatial_norm_first_apart", [](Builder& b) { return spatial_norm(b, 5, 3, 30, ""); }, 90},
+    {"spatial_norm_one_frame", [](Builder& b) { return spatial_norm(b, 1, 1, 1040, "silu"); }, 90},
+    {"group_norm_of_frames",
+     [](Builder& b) {
+       return b.emit(Op::group_norm, {x5(b, 3, 24), vec(b, "g.weight", 24), vec(b, "g.bias", 24)}, {{"groups", int64_t{8}}, {"eps", 1e-6}});
+     },
+     270},
     {"group_norm",
      [](Builder& b) {
        return b.emit(Op::group_norm, {x4(b, 24), vec(b, "g.weight", 24), vec(b, "g.bias", 24)},
@@ -198,6 +280,11 @@ const OpCase kCases[] = {
        return b.attention(x3(b, 6, 80), x3(b, 13, 80, "k"), x3(b, 13, 80, "v"), b.input("m", DType::float32, {6, 13}), 2, 0.16, false);
      },
      80},
+    {"upsample_nearest_of_frames",
+     [](Builder& b) {
+       return b.emit(Op::upsample_nearest, {x5(b, 3, 8), b.input("like", b.dtype(), {1, 1, 12, 15, 3})});
+     },
+     1},
     {"upsample_nearest",
      [](Builder& b) {
        return b.emit(Op::upsample_nearest, {x4(b, 8), b.input("like", b.dtype(), {2, 11, 10, 3})});

@@ -1,4 +1,4 @@
-// conv2d and upsample_conv2d on our own convolutions (kernels/conv/conv.h). A 1x1 convolution with conv_1x1_as_mm is a GEMM (linear.cc).
+// conv2d, conv3d and upsample_conv2d on our own convolutions (kernels/conv/conv.h). A 1x1 convolution with conv_1x1_as_mm is a GEMM (linear.cc).
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/conv/plan.h"
 #include "base/log.h"
@@ -13,10 +13,16 @@ struct Slots {
 constexpr size_t kAbsent = 99;
 constexpr Slots slots_of(Op op) {
   if (op == Op::conv2d) return {1, 2, 3, 4};
+  if (op == Op::conv3d) return {1, 2, kAbsent, 3};
   return {1, 2, kAbsent, kAbsent};
 }
 
-std::string name_of(const ConvKernel& kernel, Op op) { return cat(op == Op::upsample_conv2d ? "upsample_" : "", kernel.name); }
+std::string name_of(const ConvKernel& kernel, Op op) {
+  return cat(op == Op::upsample_conv2d ? "upsample_" : op == Op::conv3d ? "conv3d_" : "", kernel.name);
+}
+
+// What comes before the plane counts pictures.
+int64_t pictures(const Shape& s) { return numel({s.begin(), s.end() - 3}); }
 
 // Whether the products are of bfloat16 where the kernel leaves them their dtype. Without such products bfloat16 is storage, as float16 always is.
 bool multiplies_bf16(const KernelCall& call, Isa level) {
@@ -27,11 +33,12 @@ ConvSpec spec_of(const KernelCall& call, const ConvKernel& kernel, Isa level) {
   const Operand& w = *call.in[slots_of(call.op).weight];
   ConvSpec spec{.in_channels = w.shape[1],
                 .out_channels = w.shape[0],
-                .kernel = static_cast<int>(w.shape[2]),
+                .kernel = static_cast<int>(w.shape.back()),
                 .stride = static_cast<int>(call.attrs->integer("stride", 1)),
                 .act = call.in[0]->dtype};
   const auto& pad = call.attrs->integers("padding");
   if (pad.size() == 4) spec.pad = {static_cast<int>(pad[0]), static_cast<int>(pad[1]), static_cast<int>(pad[2]), static_cast<int>(pad[3])};
+  if (call.op == Op::conv3d) spec.depth = static_cast<int>(w.shape[2]);
   if (call.op == Op::upsample_conv2d) {
     spec.upsample2x = true;
     spec.pad = {1, 1, 1, 1};
@@ -62,12 +69,17 @@ class ConvOffer final : public Offer {
  public:
   ConvOffer(const ConvKernel& kernel, const KernelCall& call, const ConvSpec& spec, const Target& target)
       : kernel_(kernel), spec_(spec), level_(level_of(target)), slots_(slots_of(call.op)), weight_(call.in[slots_.weight]->dtype) {
-    const Shape& x = call.in[0]->shape;
-    args_ = {
-        .n = x[0], .h = x[1], .w = x[2], .ldx = call.in[0]->row_pitch(), .ldy = call.out.row_pitch(), .activation = act_of(call.attrs->text("act"))};
+    const Shape &x = call.in[0]->shape, &y = call.out.shape;
+    args_ = {.n = pictures(y),
+             .h = x[x.size() - 3],
+             .w = x[x.size() - 2],
+             .ldx = call.in[0]->row_pitch(),
+             .ldy = call.out.row_pitch(),
+             .activation = act_of(call.attrs->text("act"))};
+    if (call.op == Op::conv3d) args_.frames = y[1];
     if (call.has(slots_.image_bias)) args_.ld_image_bias = call.in[slots_.image_bias]->row_pitch();
     if (call.has(slots_.residual)) args_.ld_residual = call.in[slots_.residual]->row_pitch();
-    plan_ = kernel.plan(spec, level_, x[0], x[1], x[2], target.threads);
+    plan_ = kernel.plan(spec, level_, args_.n, args_.h, args_.w, target.threads);
     workspace_bytes = plan_.workspace_bytes();
     packed = {.input = static_cast<int>(slots_.weight),
               .bytes = kernel.packed_bytes(spec, level_),
@@ -123,7 +135,7 @@ Answer ask(const ConvKernel& kernel, const KernelCall& call, const Target& targe
   if (Refusal reason = refuse_unless_activations(call, {0, slots.residual})) return *reason;
   if (!w.constant) return "the weight is not constant, it cannot be packed once";
   if (!is_floating(w.dtype)) return "the weight is not floating point";
-  if (w.shape[2] != w.shape[3]) return "the kernel is not square";
+  if (w.shape.back() != w.shape[w.shape.size() - 2]) return "the kernel is not square";
   for (size_t i : {slots.bias, slots.image_bias})
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
   const Isa level = level_of(target);
@@ -140,7 +152,7 @@ std::span<const KernelEntry> conv_entries() {
   static const std::vector<KernelEntry> list = [] {
     std::vector<KernelEntry> all;
     for (const ConvKernel& kernel : conv_kernels())
-      for (Op op : {Op::conv2d, Op::upsample_conv2d})
+      for (Op op : {Op::conv2d, Op::conv3d, Op::upsample_conv2d})
         all.push_back({.name = name_of(kernel, op),
                        .op = op,
                        .ask = [&kernel](const KernelCall& call, const Target& target) { return ask(kernel, call, target); },

@@ -21,7 +21,7 @@ class CpuDevice final : public HostDevice {
  public:
   CpuDevice() {
     for (const auto entries : {linear_entries(), conv_entries(), onednn_entries(), norm_entries(), attention_entries(), elementwise_entries(),
-                               movement_entries(), ref::device()->kernels()})
+                               movement_entries(), axis_entries(), ref::device()->kernels()})
       kernels_.insert(kernels_.end(), entries.begin(), entries.end());
   }
 

@@ -17,6 +17,7 @@ std::span<const KernelEntry> norm_entries();
 std::span<const KernelEntry> attention_entries();
 std::span<const KernelEntry> elementwise_entries();
 std::span<const KernelEntry> movement_entries();
+std::span<const KernelEntry> axis_entries();
 
 // The activation named by an op's "act" attribute; Act::none for "".
 Act act_of(const std::string& name);

@@ -88,12 +88,12 @@ Refusal refuse_transpose(const KernelCall& call) {
 std::unique_ptr<BoundKernel> bind_upsample(const KernelCall& call, const Buffers& buffers) {
   const Shape &x = call.in[0]->shape, &y = call.out.shape;
   const Upsample u{.x = row_input(*call.in[0], buffers.in[0]),
-                   .images = x[0],
-                   .height = x[1],
-                   .width = x[2],
-                   .channels = x[3],
-                   .out_height = y[1],
-                   .out_width = y[2]};
+                   .images = numel({x.begin(), x.end() - 3}),
+                   .height = x.end()[-3],
+                   .width = x.end()[-2],
+                   .channels = x.back(),
+                   .out_height = y.end()[-3],
+                   .out_width = y.end()[-2]};
   return bound([u, out = row_output(call.out, buffers.out)] { upsample_nearest(u, out); });
 }
 

@@ -1,8 +1,10 @@
-// group_norm, layer_norm, rms_norm, rotary, softmax, and the quantisation of rows.
+// group_norm, spatial_norm, layer_norm, rms_norm, rotary, softmax, and the quantisation of rows.
 #include "backends/cpu/kernels/norm/norm.h"
 
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/norm/softmax.h"
+#include "base/log.h"
+#include "ops/positions.h"
 
 namespace vivace::cpu {
 namespace {
@@ -13,6 +15,16 @@ Refusal refuse_norm(const KernelCall& call) {
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "weight and bias must be float32";
   const std::string& act = call.attrs->text("act");
   if (!act.empty() && act != "silu") return "only silu can follow in the same trip";
+  return std::nullopt;
+}
+
+Refusal refuse_spatial_norm(const KernelCall& call) {
+  if (Refusal reason = refuse_norm(call)) return reason;
+  if (Refusal reason = refuse_unless_activations(call, {3})) return reason;
+  for (size_t i : {4, 5, 6, 7})
+    if (call.in[i]->dtype != DType::float32) return "what scales and shifts must be float32";
+  if (call.attrs->integer("groups") > kSpatialGroups) return cat("more than ", kSpatialGroups, " groups");
+  if (call.in[3]->columns() > kSpatialInputs) return cat("more than ", kSpatialInputs, " channels of z");
   return std::nullopt;
 }
 
@@ -29,18 +41,43 @@ Refusal refuse_quantize(const KernelCall& call) {
 
 Refusal refuse_softmax(const KernelCall& call) { return refuse_unless_activations(call, {0}); }
 
-std::unique_ptr<BoundKernel> bind_group_norm(const KernelCall& call, const Buffers& buffers) {
+GroupNorm group_norm_of(const KernelCall& call, const Buffers& buffers) {
   const Shape& x = call.in[0]->shape;
-  const int64_t channels = x.back();
-  const GroupNorm norm{.x = row_input(*call.in[0], buffers.in[0]),
-                       .images = x[0],
-                       .pixels = call.in[0]->rows() / x[0],
-                       .channels = channels,
-                       .groups = call.attrs->integer("groups"),
-                       .gamma = static_cast<const float*>(buffers.in[1]),
-                       .beta = static_cast<const float*>(buffers.in[2]),
-                       .eps = static_cast<float>(call.attrs->real("eps"))};
-  return bound([norm, act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)] { group_norm(norm, act, y); });
+  return {.x = row_input(*call.in[0], buffers.in[0]),
+          .images = x[0],
+          .pixels = call.in[0]->rows() / x[0],
+          .channels = x.back(),
+          .groups = call.attrs->integer("groups"),
+          .gamma = static_cast<const float*>(buffers.in[1]),
+          .beta = static_cast<const float*>(buffers.in[2]),
+          .eps = static_cast<float>(call.attrs->real("eps"))};
+}
+
+std::unique_ptr<BoundKernel> bind_group_norm(const KernelCall& call, const Buffers& buffers) {
+  return bound([norm = group_norm_of(call, buffers), act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)] {
+    group_norm(norm, act, y);
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_spatial_norm(const KernelCall& call, const Buffers& buffers) {
+  const Shape &x = call.in[0]->shape, &z = call.in[3]->shape;
+  const auto floats = [&](size_t i) { return static_cast<const float*>(buffers.in[i]); };
+  const SpatialModulation modulation{.z = row_input(*call.in[3], buffers.in[3]),
+                                     .frames = z[1],
+                                     .height = z[2],
+                                     .width = z[3],
+                                     .inputs = z[4],
+                                     .apart = first_apart(x[1]),
+                                     .out_frames = x[1],
+                                     .out_height = x[2],
+                                     .out_width = x[3],
+                                     .scale = floats(4),
+                                     .scale_bias = floats(5),
+                                     .shift = floats(6),
+                                     .shift_bias = floats(7)};
+  return bound([norm = group_norm_of(call, buffers), modulation, act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)] {
+    spatial_norm(norm, modulation, act, y);
+  });
 }
 
 RowNorm row_norm_of(const KernelCall& call, const Buffers& buffers) {
@@ -103,6 +140,11 @@ std::unique_ptr<BoundKernel> bind_softmax(const KernelCall& call, const Buffers&
 std::span<const KernelEntry> norm_entries() {
   static const std::vector<KernelEntry> list{
       {.name = "group_norm", .op = Op::group_norm, .ask = accept<bind_group_norm, refuse_norm>, .strided_in = true, .strided_out = true},
+      {.name = "spatial_norm",
+       .op = Op::spatial_norm,
+       .ask = accept<bind_spatial_norm, refuse_spatial_norm>,
+       .strided_in = true,
+       .strided_out = true},
       {.name = "layer_norm", .op = Op::layer_norm, .ask = accept<bind_layer_norm, refuse_norm>, .strided_in = true, .strided_out = true},
       {.name = "rms_norm", .op = Op::rms_norm, .ask = accept<bind_rms_norm, refuse_norm>, .strided_in = true, .strided_out = true},
       {.name = "rotary", .op = Op::rotary, .ask = accept<bind_rotary, refuse_rotary>, .strided_in = true, .strided_out = true, .in_place = true},

@@ -40,6 +40,9 @@ std::optional<dnnl::algorithm> algorithm_of(const std::string& act) {
   return std::nullopt;
 }
 
+// What comes before the plane counts images.
+Shape as_images(const Shape& s) { return {numel({s.begin(), s.end() - 3}), s.end()[-3], s.end()[-2], s.end()[-1]}; }
+
 // image_bias, then the activation, then the residual, as the ops define it.
 dnnl::primitive_attr attributes(const KernelCall& call, const memory::desc& out, size_t image_bias, size_t residual) {
   dnnl::post_ops ops;
@@ -57,7 +60,7 @@ dnnl::primitive_attr attributes(const KernelCall& call, const memory::desc& out,
 constexpr size_t kAbsent = 99;
 
 // Measured with 2.6: a sum that differs between the images of a batch comes out wrong. They run one by one then.
-int64_t images_at_once(const KernelCall& call) { return call.has(3) ? 1 : call.out.shape[0]; }
+int64_t images_at_once(const KernelCall& call) { return call.has(3) ? 1 : as_images(call.out.shape)[0]; }
 
 dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& call) {
   const int64_t m = call.in[0]->rows(), k = call.in[0]->columns(), n = call.out.columns();
@@ -70,7 +73,8 @@ dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& c
 }
 
 dnnl::convolution_forward::primitive_desc conv_primitive(const KernelCall& call) {
-  const Shape &x = call.in[0]->shape, &w = call.in[1]->shape, &y = call.out.shape;
+  const Shape x = as_images(call.in[0]->shape), y = as_images(call.out.shape);
+  const Shape& w = call.in[1]->shape;
   const int64_t n = images_at_once(call);
   const memory::desc src({n, x[3], x[1], x[2]}, type_of(call.in[0]->dtype), Tag::nhwc),
       dst({n, y[3], y[1], y[2]}, type_of(call.out.dtype), Tag::nhwc);
@@ -122,7 +126,7 @@ class DnnlOffer final : public Offer {
       : pd_(primitive(call, std::integral_constant<Op, op>())),
         weight_(*call.in[1]),
         columns_(call.out.columns()),
-        runs_(op == Op::conv2d ? call.out.shape[0] / images_at_once(call) : 1),
+        runs_(op == Op::conv2d ? as_images(call.out.shape)[0] / images_at_once(call) : 1),
         has_activation_(algorithm_of(call.attrs->text("act")).has_value()) {
     workspace_bytes = pd_.scratchpad_desc().get_size();
     // Which layout a convolution's weights have is oneDNN's to choose for each size.

@@ -82,7 +82,10 @@ void matmul(const Bound& k) {
 }
 
 void conv2d(const Bound& k) {
-  const Shape &x = k.shape(0), &w = k.shape(1), &y = k.out_shape();
+  // All that comes before the plane counts images.
+  const auto as_images = [](const Shape& s) { return Shape{numel({s.begin(), s.end() - 3}), s.end()[-3], s.end()[-2], s.end()[-1]}; };
+  const Shape x = as_images(k.shape(0)), y = as_images(k.out_shape());
+  const Shape& w = k.shape(1);
   const auto& pad = k.attrs.integers("padding");
   const int64_t stride = k.attrs.integer("stride", 1), top = pad.empty() ? 0 : pad[0], left = pad.empty() ? 0 : pad[1];
   const auto act = find_op(k.attrs.text("act"));

@@ -55,8 +55,7 @@ void causal_mask(const Bound& k) {
 void upsample_nearest(const Bound& k) {
   const Shape &x = k.shape(0), &y = k.out_shape();
   each_index(y, [&, i = int64_t{0}](std::vector<int64_t> at) mutable {
-    at[1] = at[1] * x[1] / y[1];
-    at[2] = at[2] * x[2] / y[2];
+    for (size_t d : {y.size() - 3, y.size() - 2}) at[d] = at[d] * x[d] / y[d];
     k.out(i++, k.in(0, position(x, at)));
   });
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "backends/cpu/kernels/conv/plan.h"
@@ -77,7 +78,7 @@ std::optional<std::string> refuse(const ConvSpec& spec, Isa isa) {
   if (spec.act != DType::float32 && spec.act != DType::bfloat16 && spec.act != DType::float16)
     return "activations of " + std::string(dtype_name(spec.act));
   if (spec.w != DType::float32 && spec.w != DType::bfloat16 && spec.w != DType::float16) return "weights kept as " + std::string(dtype_name(spec.w));
-  if (spec.in_channels < 1 || spec.out_channels < 1) return "no channels";
+  if (spec.in_channels < 1 || spec.out_channels < 1 || spec.depth < 1) return "no channels";
   if (spec.upsample2x != upsamples) return upsamples ? "only for a convolution after nearest 2x upsampling" : "does not upsample";
   if (upsamples || is_winograd(algorithm)) {
     if (spec.kernel != 3) return "kernel " + text(spec.kernel) + ", not 3";
@@ -112,8 +113,9 @@ size_t scale_bytes(const ConvSpec& spec, const ConvFormat& format) {
 }
 
 template <Algorithm algorithm, Products products>
-size_t packed_bytes(const ConvSpec& spec, Isa isa) {
+size_t packed_bytes(const ConvSpec& given, Isa isa) {
   const ConvFormat& format = kernels_for(products, isa).format;
+  const ConvSpec spec = over_frames(format, given);
   const int64_t columns = format.panels(spec.out_channels) * format.panel;
   const size_t element = dtype_size(packed_dtype<algorithm, products>(spec));
   if (products == Products::int16) return scale_bytes<algorithm>(spec, format) + static_cast<size_t>(columns * kTaps * spec.in_channels) * element;
@@ -149,13 +151,30 @@ void find_scales(const ConvIsaKernels& kernels, const ConvPackJob& job, int64_t 
     scales[first * job.slots + column] = int16_scale(wide.data() + column / panel * job.in_channels * panel + column % panel, job.in_channels, panel);
 }
 
+// [O, I, depth, taps] -> [O, the channels of over_frames(), taps].
+Tensor stack_frames(const Tensor& weight, int64_t channels) {
+  const int64_t outputs = weight.dim(0), inputs = weight.dim(1), depth = weight.dim(2);
+  const size_t taps = static_cast<size_t>(weight.dim(3)) * dtype_size(weight.dtype());
+  Tensor stacked = Tensor::zeros({outputs, channels, weight.dim(3)}, weight.dtype());
+  parallel_for(outputs, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o)
+      for (int64_t i = 0; i < inputs; ++i)
+        for (int64_t frame = 0; frame < depth; ++frame)
+          std::memcpy(stacked.as<char>() + static_cast<size_t>(o * channels + frame * (channels / depth) + i) * taps,
+                      weight.as<char>() + static_cast<size_t>((o * inputs + i) * depth + frame) * taps, taps);
+  });
+  return stacked;
+}
+
 template <Algorithm algorithm, Products products>
-void pack(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed, Stop stop) {
+void pack(const ConvSpec& given, Isa isa, const void* weight, DType dtype, void* packed, Stop stop) {
   const ConvIsaKernels& kernels = kernels_for(products, isa);
   const ConvFormat& format = kernels.format;
+  const ConvSpec spec = over_frames(format, given);
   const int taps = spec.kernel * spec.kernel;
   // The vector code does not read every dtype; and for int16 the scales must fit the taps as they are kept.
-  Tensor readable = Tensor::view({spec.out_channels, spec.in_channels, taps}, dtype, const_cast<void*>(weight));
+  Tensor readable = Tensor::view({spec.out_channels, given.in_channels, given.depth, taps}, dtype, const_cast<void*>(weight));
+  if (spec.depth > 1) readable = stack_frames(readable, spec.in_channels);
   if (products == Products::int16)
     readable = readable.to(spec.w);
   else if (dtype == DType::float8_e4m3 || dtype == DType::float64)
@@ -191,8 +210,9 @@ bool is_flat(const ConvSpec& spec) {
 }
 
 template <Algorithm algorithm, Products products>
-ConvPlan make_plan(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
+ConvPlan make_plan(const ConvSpec& given, Isa isa, int64_t n, int64_t h, int64_t w, int threads) {
   const ConvFormat& format = kernels_for(products, isa).format;
+  const ConvSpec spec = over_frames(format, given);
   ConvPlan plan = is_winograd(algorithm) ? plan_winograd(winograd_shape(algorithm), format, spec, n, h, w, threads)
                   : is_flat(spec)        ? plan_direct(format, spec, n, 1, h * w, threads)
                                          : plan_direct(format, spec, n, h, w, threads);
@@ -261,12 +281,13 @@ void run(const ConvSpec& spec, Isa isa, const ConvPlan& plan, const void* packed
                                                                        : kernels.direct;
   ConvArgs walked = args;
   if (is_flat(spec)) walked.w = args.h * args.w, walked.h = 1;
-  run_steps(steps, {spec, plan, walked, packed}, workspace);
+  const ConvSpec wide = over_frames(kernels.format, spec);
+  run_steps(steps, {wide, plan, walked, packed, spec.in_channels}, workspace);
 }
 
 template <Algorithm algorithm, Products products>
 double error(const ConvSpec& spec) {
-  const double channels = static_cast<double>(spec.in_channels);
+  const auto channels = static_cast<double>(spec.in_channels * spec.depth);
   if (products == Products::f32) {
     constexpr double of_sums = algorithm == Algorithm::winograd_f4 ? 3.3
                                : algorithm == Algorithm::direct    ? .87

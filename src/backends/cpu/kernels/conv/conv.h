@@ -1,5 +1,6 @@
 // Convolutions of our own for the CPU: Winograd, implicit GEMM, and a nearest 2x upsampling folded into the 3x3 convolution after it.
-// Activations are NHWC, weights arrive as [out_channels, in_channels, kernel, kernel] and are packed once.
+// Activations are NHWC, weights arrive as [out_channels, in_channels, depth, kernel, kernel] and are packed once. A convolution over several frames
+// is one over a picture that has the channels of all of them: nothing is copied, and sums over frames are rounded as those over channels are.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +32,7 @@ struct ConvBlocking {
 struct ConvSpec {
   int64_t in_channels = 0, out_channels = 0;
   int kernel = 3;  // 1 or 3, square
+  int depth = 1;   // frames of a video that an output pixel sees: of a frame and those behind it
   int stride = 1;  // 1 or 2
   ConvPadding pad;
   DType act = DType::float32;      // of x, y and residual: float32, bfloat16 or float16
@@ -46,7 +48,8 @@ struct ConvSpec {
 struct ConvArgs {
   const void* x = nullptr;  // [n, h, w, in_channels] of spec.act; pixels are ldx elements apart, so x may be a slice of wider pixels
   int64_t n = 1, h = 0, w = 0, ldx = 0;
-  void* y = nullptr;  // [n, conv_out_h, conv_out_w, out_channels] of spec.act, pixels ldy elements apart; must not overlap x
+  int64_t frames = 1;  // of y in a video, where spec.depth is above 1: n counts those of all videos; x has depth - 1 frames more a video
+  void* y = nullptr;   // [n, conv_out_h, conv_out_w, out_channels] of spec.act, pixels ldy elements apart; must not overlap x
   int64_t ldy = 0;
   const float* bias = nullptr;        // [out_channels] or none
   const float* image_bias = nullptr;  // [n, out_channels], added to every pixel of an image (the time embedding), or none; rows ld_image_bias apart
@@ -69,7 +72,7 @@ struct ConvKernel {
   // One line: why this kernel cannot compute `spec` on `isa`; nothing when it can.
   std::optional<std::string> (*refuse)(const ConvSpec& spec, Isa isa);
   size_t (*packed_bytes)(const ConvSpec& spec, Isa isa);
-  // `weight` is contiguous OIHW of any floating dtype; `packed` is 64-byte aligned and read by run() with the same spec and isa.
+  // `weight` is contiguous, of any floating dtype; `packed` is 64-byte aligned and read by run() with the same spec and isa.
   void (*pack)(const ConvSpec& spec, Isa isa, const void* weight, DType dtype, void* packed, Stop stop);
   // Everything that images of that size and so many threads decide (plan.h); of the same spec and isa.
   ConvPlan (*plan)(const ConvSpec& spec, Isa isa, int64_t n, int64_t h, int64_t w, int threads);

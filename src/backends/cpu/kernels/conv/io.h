@@ -16,12 +16,19 @@ VIVACE_INLINE void store_patch(VF v, float* p) { store_f32(v, p); }
 VIVACE_INLINE void store_patch(VF v, uint16_t* p) { narrow_bf16(v, p); }
 
 // Channels [channel, channel + kPanel) of a patch to out[row * row_stride + col * pixel_stride + 0 .. kPanel); zeros beyond the image and beyond
-// in_channels.
+// its channels.
 template <class Out>
 void load_patch(const ConvJob& job, const Patch& patch, int64_t channel, Out* out, ptrdiff_t row_stride, ptrdiff_t pixel_stride) {
   const ConvArgs& args = job.args;
   const DType dtype = job.spec.act;
-  const int64_t count = job.spec.in_channels - channel;
+  const int depth = job.spec.depth;
+  int64_t image = patch.image;
+  if (depth > 1) {
+    const int64_t channels = job.spec.in_channels / depth, frame = channel / channels;  // a panel never lies in two frames
+    image += image / args.frames * (depth - 1) + frame;
+    channel -= frame * channels;
+  }
+  const int64_t count = job.frame_channels - channel;
   const VF zero = splat(0.f);
   const int64_t left = patch.col < 0 ? -patch.col : 0;  // columns before the image
   const int64_t inside = args.w - patch.col < patch.cols ? args.w - patch.col : patch.cols;
@@ -36,7 +43,7 @@ void load_patch(const ConvJob& job, const Patch& patch, int64_t channel, Out* ou
       store_patch(zero, row + c * pixel_stride);
       store_patch(zero, row + c * pixel_stride + kLanes);
     }
-    const int64_t first = ((patch.image * args.h + y) * args.w + patch.col) * args.ldx + channel;
+    const int64_t first = ((image * args.h + y) * args.w + patch.col) * args.ldx + channel;
     for (int64_t c = begin; c < end; ++c) {
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v)

@@ -41,6 +41,12 @@ bool share_input(const ConvPlan& plan, const ConvSpec& spec, size_t weight_bytes
 
 }  // namespace
 
+ConvSpec over_frames(const ConvFormat& format, const ConvSpec& spec) {
+  ConvSpec wide = spec;
+  if (spec.depth > 1) wide.in_channels = spec.depth * format.chunks(spec.in_channels) * format.chunk;
+  return wide;
+}
+
 int64_t conv_out_h(const ConvSpec& spec, int64_t h) {
   return ((spec.upsample2x ? 2 * h : h) + spec.pad.top + spec.pad.bottom - spec.kernel) / spec.stride + 1;
 }

@@ -97,14 +97,19 @@ struct ConvPlan {
   int taps_at_once = 1;      // whose weights stay in the second-level cache
   size_t sum_bytes = 0;      // of the scratch, before the widened weights of taps_at_once taps, if they are kept in two bytes
 };
+// `spec`: over_frames(), as everywhere below; n: pictures of the output.
 ConvPlan plan_winograd(const WinogradShape& shape, const ConvFormat& format, const ConvSpec& spec, int64_t n, int64_t h, int64_t w, int threads);
 ConvPlan plan_direct(const ConvFormat& format, const ConvSpec& spec, int64_t n, int64_t h, int64_t w, int threads);
 
+// in_channels: those of all frames, each frame's filled up to whole chunks.
+ConvSpec over_frames(const ConvFormat& format, const ConvSpec& spec);
+
 struct ConvJob {
-  const ConvSpec& spec;
+  const ConvSpec& spec;  // over_frames()
   const ConvPlan& plan;
   const ConvArgs& args;
   const void* packed;
+  int64_t frame_channels;  // of x
 };
 
 // One algorithm on one instruction set.

@@ -11,11 +11,22 @@ namespace vivace::cpu {
 // channel_moments takes at most so many channels at once: its sums live on the stack, in the first-level cache.
 inline constexpr int64_t kChannelTile = 1024;
 
+// Channels of a SpatialModulation at one pixel of z, over the affine map of the norm.
+struct ModulatedMap {
+  const void* z;  // of `inputs` elements
+  DType dtype;
+  int64_t inputs, stride;  // floats between the rows of scale and shift
+  const float *scale, *scale_bias, *shift, *shift_bias;
+  const float *norm_scale, *norm_shift;
+};
+
 struct NormKernels {
   // mean[c] and m2[c] (the sum of squared deviations) of `rows` rows, channels <= kChannelTile.
   void (*channel_moments)(const RowInput& x, int64_t rows, int64_t channels, double* mean, double* m2);
   // y = act(x * scale[c] + shift[c]).
   void (*scale_shift)(const RowInput& x, int64_t rows, int64_t channels, const float* scale, const float* shift, Act act, const RowOutput& y);
+  // Both maps as one: of `channels` channels.
+  void (*modulate)(const ModulatedMap& map, int64_t channels, float* scale, float* shift);
   // Rows [begin, end); return the first bad row or kNoBadRow.
   int64_t (*row_norm)(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end);
   void (*rotate)(const RowInput& x, int64_t channels, const Rotation& rotation, const RowOutput& y, int64_t begin, int64_t end);

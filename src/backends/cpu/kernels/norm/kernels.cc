@@ -98,6 +98,21 @@ void scale_shift(const RowInput& x, int64_t rows, int64_t channels, const float*
   });
 }
 
+void modulate(const ModulatedMap& map, int64_t channels, float* scale, float* shift) {
+  alignas(64) float z[kSpatialInputs];
+  load_span(map.z, map.dtype, z, map.inputs);
+  each_vector(channels, [&](int64_t c, auto lanes) {
+    VF s = Float32::load(map.scale_bias + c, lanes), t = Float32::load(map.shift_bias + c, lanes);
+    for (int64_t i = 0; i < map.inputs; ++i) {
+      const VF factor = splat(z[i]);
+      s = fma(factor, Float32::load(map.scale + i * map.stride + c, lanes), s);
+      t = fma(factor, Float32::load(map.shift + i * map.stride + c, lanes), t);
+    }
+    Float32::store(Float32::load(map.norm_scale + c, lanes) * s, scale + c, lanes);
+    Float32::store(fma(Float32::load(map.norm_shift + c, lanes), s, t), shift + c, lanes);
+  });
+}
+
 // Channels [c, c + n) of row r into the buffer; returns their sum.
 float load_row(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buffer) {
   float sum = 0;
@@ -203,6 +218,6 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
 
 }  // namespace
 
-const NormKernels kNormKernels = {channel_moments, scale_shift, row_norm, rotate};
+const NormKernels kNormKernels = {channel_moments, scale_shift, modulate, row_norm, rotate};
 
 }  // namespace vivace::cpu::VIVACE_SIMD

@@ -20,6 +20,21 @@ struct GroupNorm {
 // y = act((x - mean) / sqrt(variance + eps) * gamma + beta), the statistics per image and group. act: none or silu. y: a float dtype.
 void group_norm(const GroupNorm& norm, Act act, const RowOutput& y) noexcept;
 
+// Besides, every pixel is scaled and shifted by what a linear map makes of the pixel of a smaller video that it stands over: z [images, frames,
+// height, width, inputs]. The norm's images have out_frames x out_height x out_width pixels; frames before `apart` stand for one frame each, those
+// behind for (out_frames - apart) / (frames - apart).
+struct SpatialModulation {
+  RowInput z;
+  int64_t frames = 0, height = 0, width = 0, inputs = 0, apart = 0;
+  int64_t out_frames = 0, out_height = 0, out_width = 0;
+  const float *scale = nullptr, *scale_bias = nullptr;  // [inputs, channels], [channels]
+  const float *shift = nullptr, *shift_bias = nullptr;
+};
+inline constexpr int64_t kSpatialGroups = 1024, kSpatialInputs = 64;  // at most
+
+// y = act(group_norm(x) * (z scale + scale_bias) + z shift + shift_bias). act: none or silu.
+void spatial_norm(const GroupNorm& norm, const SpatialModulation& modulation, Act act, const RowOutput& y) noexcept;
+
 // Row r is turned by row r % tokens of the table [tokens, channels], pair after pair: (x0, x1) (cos, sin) -> (x0 cos - x1 sin, x1 cos + x0 sin).
 struct Rotation {
   const float* table = nullptr;  // null: none
