@@ -40,6 +40,9 @@ MemoryNeed memory_need(const Program& program) {
   MemoryNeed need{.activations = plan.arena_bytes + plan.host_arena_bytes + static_cast<int64_t>(work.device + work.host)};
   const std::vector<uint8_t> keep = values_to_keep(plan);
   const auto bytes = [&](int32_t v) { return plan.values[static_cast<size_t>(v)].type.bytes(); };
+  // What a state begins with lies beside it.
+  for (const PlanPort& port : plan.inputs)
+    if (!port.state.empty()) need.activations += bytes(port.value);
   for (size_t v = 0; v < keep.size(); ++v)
     if (keep[v] && plan.values[v].where == PlanValue::Where::weight) need.weights += bytes(static_cast<int32_t>(v));
   std::vector<int> readers(plan.values.size());

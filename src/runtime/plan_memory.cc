@@ -26,6 +26,7 @@ class MemoryPlanner {
       if (std::exchange(value.in_place, false)) value.inside = -1;
     measure_lifetimes();
     share_in_place();
+    share_states();
     collect();
     place(Memory::device, plan_.arena_bytes);
     place(Memory::host, plan_.host_arena_bytes);
@@ -106,6 +107,31 @@ class MemoryPlanner {
         plan_.values[static_cast<size_t>(step.out)].in_place = true;
         lend(step.out, source);
       }
+  }
+
+  // What a state becomes is written over it where nobody reads the state any more: a cache of frames is there once, and nothing is carried over.
+  void share_states() {
+    for (const PlanPort& port : plan_.inputs) {
+      if (port.state.empty()) continue;
+      const int32_t next = std::ranges::find(plan_.outputs, port.state, &PlanPort::name)->value;
+      PlanValue& to = plan_.values[static_cast<size_t>(next)];
+      const PlanValue& from = plan_.values[static_cast<size_t>(port.value)];
+      if (next == port.value || !in_arena(next) || to.inside >= 0 || to.memory != from.memory) continue;
+      if (last_read(port.value) >= lives_[static_cast<size_t>(next)].first) continue;
+      to.inside = port.value;
+      to.in_place = true;
+    }
+  }
+
+  // The last step that reads a value or what lies inside it.
+  int32_t last_read(int32_t value) const {
+    int32_t time = 0, last = -1;
+    for (const auto* program : {&plan_.setup, &plan_.step})
+      for (const PlanStep& step : *program) {
+        if (std::ranges::any_of(step.in, [&](int32_t in) { return in_arena(in) && root(in) == value; })) last = time;
+        ++time;
+      }
+    return last;
   }
 
   void collect() {

@@ -48,7 +48,8 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
 }
 
 void Session::carry_states() {
-  for (const auto& [state, next] : states_) stream_->copy(address(state), address(next), bytes_of(plan_->values[static_cast<size_t>(state)]));
+  for (const auto& [state, next] : states_)
+    if (address(state) != address(next)) stream_->copy(address(state), address(next), bytes_of(plan_->values[static_cast<size_t>(state)]));
 }
 
 void* Session::address(int32_t value) const {
