@@ -75,8 +75,10 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   std::string known, part;
   for (SessionNeed& need : loaded_->recipe->sessions_for(call)) {
     const std::string name = target_name(*loaded_, need);
-    known += cat(known.empty() ? "" : ", ", name);
-    names_.push_back(name);
+    if (std::ranges::count(names_, name) == 0) {
+      known += cat(known.empty() ? "" : ", ", name);
+      names_.push_back(name);
+    }
     if (options_.component.empty() && need.stage == Stage::denoise) options_.component = name;
     if (name != options_.component) continue;
     part = need.part;

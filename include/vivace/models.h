@@ -89,7 +89,7 @@ class ControlNetModel : public Model {
                        double conditioning_scale = 1, const AddedCondKwargs& added = {}) const;
 };
 
-// A VAE of any class.
+// A VAE of any class. Of a video all shapes have frames behind the channels: [N, C, F, h, w] and [N, 3, frames, H, W].
 class Autoencoder : public Model {
  public:
   using Model::Model;
@@ -125,6 +125,18 @@ class AutoencoderTiny : public Autoencoder {
  public:
   using Autoencoder::Autoencoder;
   static AutoencoderTiny from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+};
+
+// Of videos: F latent frames are 4 F - 3 frames of a video where F is odd and 4 F where it is even. Both ways go in batches of frames, which change
+// the result, so they are those of Diffusers: 2 latent frames and 8 frames, and the first batch takes the rest.
+class AutoencoderKLCogVideoX : public Autoencoder {
+ public:
+  using Autoencoder::Autoencoder;
+  static AutoencoderKLCogVideoX from_pretrained(const std::filesystem::path& path, const ModelOptions& options = {});
+  // The least size, in pixels, that takes several tiles, which is a tile's, and what of it two tiles share. At first half of the video that the VAE
+  // was trained on, 1/6 of the height and 1/5 of the width.
+  void enable_tiling(std::optional<int64_t> tile_sample_min_height = {}, std::optional<int64_t> tile_sample_min_width = {},
+                     std::optional<double> tile_overlap_factor_height = {}, std::optional<double> tile_overlap_factor_width = {});
 };
 
 struct CLIPTextModelOutput {

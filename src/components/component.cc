@@ -22,7 +22,7 @@ namespace {
 
 // Plans that may serve one another's calls.
 std::string key_of(const GraphRequest& request, bool dynamic) {
-  std::string key = cat(request.function, ", ", dtype_name(request.dtype));
+  std::string key = cat(request.function, request.variant.empty() ? "" : ", ", request.variant, ", ", dtype_name(request.dtype));
   if (!dynamic)
     for (const auto& [name, size] : request.sizes)
       if (name != kTimesteps) key += cat(", ", name, ' ', size);

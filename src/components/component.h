@@ -27,13 +27,14 @@ namespace vivace {
 
 // A way to call a component: which graph, and with what sizes.
 struct GraphRequest {
-  std::string function;  // with dtype and sizes it stands for one graph: "decode"
+  std::string function;  // "decode"; with variant, dtype and sizes it stands for one graph
   DType dtype = DType::float32;
   Sizes sizes;  // by the names of the inputs' dimensions
   // Sizes of which the graph halves or doubles: a dynamic graph is built for at least twice as much, so that no inner size is 1, and on the same side
   // of divisibility as the call. 1 where a name is missing.
   Sizes granularity;
   std::function<Graph(const Sizes&, Builder)> build;
+  std::string variant = {};  // of a function that has graphs of several kinds: "first, 3 frames"
 };
 
 // The sizes that a graph is built for. A dynamic one is never built for a size of 1, which shapes could take for a broadcast.

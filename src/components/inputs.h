@@ -1,6 +1,8 @@
 // What components share that check and read what they are given.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -30,6 +32,10 @@ inline Tensor checked_token_ids(const Tensor& input_ids, int64_t vocab_size, con
 inline void need_rank(const Tensor& t, int rank, const char* name, const char* layout) {
   if (!t.defined()) throw UsageError(cat(name, " is missing: expected ", layout));
   if (t.rank() != rank) throw UsageError(cat(name, " has shape ", to_string(t.shape()), ": expected ", layout));
+}
+
+inline bool is_finite(const Tensor& t) {
+  return std::ranges::all_of(t.floats(), [](float x) { return std::isfinite(x); });
 }
 
 // An output that is a picture inside, as float32 NCHW.

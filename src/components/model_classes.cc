@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "components/autoencoder_kl_cogvideox.h"
 #include "components/cogvideox_transformer.h"
 #include "components/controlnet.h"
 #include "components/models.h"
@@ -25,6 +26,12 @@ std::vector<Graph> vae_graphs(const Config& json) {
   const AutoencoderKLConfig config = read_autoencoder_kl_config(json);
   const int64_t side = 8 * config.scale();
   return {build_vae_decoder(config, 1, 8, 8, Builder(DType::float32)), build_vae_encoder(config, 1, side, side, Builder(DType::float32))};
+}
+
+std::vector<Graph> cogvideox_vae_graphs(const Config& json) {
+  const AutoencoderKLCogVideoXConfig config = read_autoencoder_kl_cogvideox_config(json);
+  return {build_cogvideox_decoder(config, {}, Builder(DType::float32)),
+          build_cogvideox_encoder(config, {.height = config.scale(), .width = config.scale()}, Builder(DType::float32))};
 }
 
 std::vector<Graph> tiny_graphs(const Config& json) {
@@ -65,6 +72,11 @@ std::span<const ModelClass> model_classes() {
       {"UNet2DConditionModel", kDiffusers, {}, open<UNet2DConditionModel, UNetComponent>, unet_graphs},
       {"ControlNetModel", kDiffusers, {}, open<ControlNetModel, ControlNetComponent>, controlnet_graphs},
       {"AutoencoderKL", kDiffusers, {"decode", "encode"}, open<AutoencoderKL, AutoencoderKLComponent>, vae_graphs},
+      {"AutoencoderKLCogVideoX",
+       kDiffusers,
+       {"decode", "encode"},
+       open<AutoencoderKLCogVideoX, AutoencoderKLCogVideoXComponent>,
+       cogvideox_vae_graphs},
       {"AutoencoderTiny", kDiffusers, {"decode", "encode"}, open<AutoencoderTiny, AutoencoderTinyComponent>, tiny_graphs},
       {"CLIPTextModel", kTransformers, {}, open<CLIPTextModel, CLIPTextComponent>, text_graphs},
       {"CLIPTextModelWithProjection", kTransformers, {}, open<CLIPTextModel, CLIPTextComponent>, text_graphs},

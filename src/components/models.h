@@ -35,14 +35,42 @@ struct LatentFormat {
   int64_t channels = 4, scale = 8;  // image pixels a latent pixel
   int64_t picture_channels = 3;
   double scaling_factor = 1, shift_factor = 0;
-  std::vector<float> mean, std;  // empty, or one a channel
+  std::vector<float> mean, std;       // empty, or one a channel
+  int64_t temporal_scale = 1;         // frames of a video a latent frame
+  bool invert_scale_latents = false;  // of an image to begin with: divided by the factor instead of multiplied
 };
 
-// A VAE of any class.
-class VAEComponent : public Component {
+// A VAE of pictures or videos.
+class AutoencoderComponent : public Component {
  public:
   using Component::Component;
   virtual LatentFormat latents() const = 0;
+  // Autoencoder::decode for a request.
+  virtual Tensor decode(const Tensor& latents, Request& request) const = 0;
+  // Autoencoder::encode for a request.
+  virtual Autoencoder::Posterior encode(const Tensor& sample, Request& request) const = 0;
+  void set_tiling(bool on) { tiling_ = on; }
+  void set_slicing(bool on) { slicing_ = on; }
+
+ protected:
+  // The class's tiles of what is decoded, or encoded.
+  virtual TileGrid tiles(bool decode) const = 0;
+  // The tiles of such a picture; nothing where it is one.
+  std::optional<TileGrid> tiles_of(int64_t height, int64_t width, bool decode) const;
+  // `run` of [N, .., H, W], in tiles where it takes several, and row by row where slices are asked for.
+  Tensor in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run) const;
+
+ private:
+  bool tiling_ = false, slicing_ = false;
+};
+
+// The posterior of moments [N, 2 C, ..].
+Autoencoder::Posterior posterior_of(const Tensor& moments);
+
+// A VAE of pictures, of any class.
+class VAEComponent : public AutoencoderComponent {
+ public:
+  using AutoencoderComponent::AutoencoderComponent;
   // height and width of the latents. `dtype` may differ from the component's: float32 for a second try.
   virtual GraphRequest decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const = 0;
   // height and width of the picture.
@@ -53,24 +81,8 @@ class VAEComponent : public Component {
   // The sessions that one picture takes: one, or with tiling one for each size of tile. Height and width as above.
   std::vector<GraphRequest> decode_requests(int64_t height, int64_t width) const;
   std::vector<GraphRequest> encode_requests(int64_t height, int64_t width) const;
-  // Autoencoder::decode for a request.
-  Tensor decode(const Tensor& latents, Request& request) const;
-  // Autoencoder::encode for a request.
-  Autoencoder::Posterior encode(const Tensor& sample, Request& request) const;
-  void set_tiling(bool on) { tiling_ = on; }
-  void set_slicing(bool on) { slicing_ = on; }
-
- protected:
-  // The class's tiles of what is decoded, or encoded.
-  virtual TileGrid tiles(bool decode) const = 0;
-
- private:
-  // The tiles of such a picture; nothing where it is one.
-  std::optional<TileGrid> tiles_of(int64_t height, int64_t width, bool decode) const;
-  // In tiles where it takes several, and image by image where slices are asked for.
-  Tensor in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run) const;
-
-  bool tiling_ = false, slicing_ = false;
+  Tensor decode(const Tensor& latents, Request& request) const override;
+  Autoencoder::Posterior encode(const Tensor& sample, Request& request) const override;
 };
 
 class AutoencoderKLComponent : public VAEComponent {

@@ -1,6 +1,5 @@
 // VAEs of any class: sessions, tiles, and the public models around them.
 #include <algorithm>
-#include <cmath>
 
 #include "base/log.h"
 #include "components/inputs.h"
@@ -12,10 +11,6 @@ namespace {
 
 constexpr double kOverlap = 0.25, kTinyOverlap = 0.125;  // of two tiles
 constexpr int64_t kTinyTile = 512;                       // pixels
-
-bool is_finite(const Tensor& t) {
-  return std::ranges::all_of(t.floats(), [](float x) { return std::isfinite(x); });
-}
 
 }  // namespace
 
@@ -33,7 +28,8 @@ LatentFormat AutoencoderKLComponent::latents() const {
 
 TileGrid AutoencoderKLComponent::tiles(bool decode) const {
   const int64_t sample = config_.sample_size, latent = sample / config_.scale();
-  return decode ? neighbours(latent, sample, kOverlap) : neighbours(sample, latent, kOverlap);
+  const TileSide side = decode ? neighbours(latent, sample, kOverlap) : neighbours(sample, latent, kOverlap);
+  return {.height = side, .width = side};
 }
 
 GraphRequest AutoencoderKLComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
@@ -69,7 +65,9 @@ LatentFormat AutoencoderTinyComponent::latents() const {
 
 TileGrid AutoencoderTinyComponent::tiles(bool decode) const {
   const int64_t latent = kTinyTile / config_.scale();
-  return decode ? one_over_another(latent, kTinyTile, kTinyOverlap) : one_over_another(kTinyTile, latent, kTinyOverlap);
+  const int64_t read = decode ? latent : kTinyTile, made = decode ? kTinyTile : latent;
+  const TileSide side = one_over_another(read, made, kTinyOverlap);
+  return {.height = side, .width = side, .made = made, .read = read, .over = true};
 }
 
 GraphRequest AutoencoderTinyComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {
@@ -92,10 +90,10 @@ GraphRequest AutoencoderTinyComponent::encode_request(int64_t batch, int64_t hei
           }};
 }
 
-std::optional<TileGrid> VAEComponent::tiles_of(int64_t height, int64_t width, bool decode) const {
+std::optional<TileGrid> AutoencoderComponent::tiles_of(int64_t height, int64_t width, bool decode) const {
   if (!tiling_) return std::nullopt;
   const TileGrid grid = tiles(decode);
-  return height > grid.tile || width > grid.tile ? std::optional(grid) : std::nullopt;
+  return height > grid.height.tile || width > grid.width.tile ? std::optional(grid) : std::nullopt;
 }
 
 std::vector<GraphRequest> VAEComponent::decode_requests(int64_t height, int64_t width) const {
@@ -114,13 +112,13 @@ std::vector<GraphRequest> VAEComponent::encode_requests(int64_t height, int64_t 
   return requests;
 }
 
-Tensor VAEComponent::in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run) const {
+Tensor AutoencoderComponent::in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run) const {
   if (slicing_ && x.dim(0) > 1) {
     std::vector<Tensor> slices;
     for (int64_t n = 0; n < x.dim(0); ++n) slices.push_back(in_parts(x.rows(n, n + 1), decode, run));
     return concat_rows(slices);
   }
-  const auto grid = tiles_of(x.dim(2), x.dim(3), decode);
+  const auto grid = tiles_of(x.dim(-2), x.dim(-1), decode);
   return grid ? in_tiles(x, *grid, run) : run(x);
 }
 
@@ -154,13 +152,17 @@ Autoencoder::Posterior VAEComponent::encode(const Tensor& sample, Request& reque
     session->check_quantized();
     return made;
   });
-  if (!draws_samples()) return {moments, {}};
-  const int64_t half = moments.dim(1) / 2, plane = half * moments.dim(2) * moments.dim(3);
+  return draws_samples() ? posterior_of(moments) : Autoencoder::Posterior{moments, {}};
+}
+
+Autoencoder::Posterior posterior_of(const Tensor& moments) {
+  Shape shape = moments.shape();
+  shape[1] /= 2;
+  const int64_t images = shape[0], half = numel(shape) / std::max<int64_t>(1, images);
   Autoencoder::Posterior p;
   for (Tensor* part : {&p.mean, &p.logvar}) {
-    *part = Tensor({moments.dim(0), half, moments.dim(2), moments.dim(3)}, DType::float32);
-    for (int64_t n = 0; n < moments.dim(0); ++n)
-      std::copy_n(moments.as<float>() + (2 * n + (part == &p.logvar)) * plane, plane, part->as<float>() + n * plane);
+    *part = Tensor(shape, DType::float32);
+    for (int64_t n = 0; n < images; ++n) std::copy_n(moments.as<float>() + (2 * n + (part == &p.logvar)) * half, half, part->as<float>() + n * half);
   }
   for (float& x : p.logvar.floats()) x = std::clamp(x, -30.f, 20.f);  // DiagonalGaussianDistribution's bounds
   return p;
@@ -176,7 +178,7 @@ AutoencoderTiny AutoencoderTiny::from_pretrained(const std::filesystem::path& pa
 
 Tensor Autoencoder::decode(const Tensor& latents) const {
   Request request({}, sdpa_kernel::current());
-  return static_cast<const VAEComponent&>(*component_).decode(latents, request);
+  return static_cast<const AutoencoderComponent&>(*component_).decode(latents, request);
 }
 
 void Autoencoder::compile_decode(const CompileOptions& options) { component_->compile(options, "decode"); }
@@ -184,15 +186,15 @@ void Autoencoder::compile_encode(const CompileOptions& options) { component_->co
 
 Autoencoder::Posterior Autoencoder::encode(const Tensor& sample) const {
   Request request({}, sdpa_kernel::current());
-  return static_cast<const VAEComponent&>(*component_).encode(sample, request);
+  return static_cast<const AutoencoderComponent&>(*component_).encode(sample, request);
 }
 
-double Autoencoder::scaling_factor() const { return static_cast<const VAEComponent&>(*component_).latents().scaling_factor; }
-int64_t Autoencoder::scale() const { return static_cast<const VAEComponent&>(*component_).latents().scale; }
+double Autoencoder::scaling_factor() const { return static_cast<const AutoencoderComponent&>(*component_).latents().scaling_factor; }
+int64_t Autoencoder::scale() const { return static_cast<const AutoencoderComponent&>(*component_).latents().scale; }
 
-void Autoencoder::enable_tiling() { static_cast<VAEComponent&>(*component_).set_tiling(true); }
-void Autoencoder::disable_tiling() { static_cast<VAEComponent&>(*component_).set_tiling(false); }
-void Autoencoder::enable_slicing() { static_cast<VAEComponent&>(*component_).set_slicing(true); }
-void Autoencoder::disable_slicing() { static_cast<VAEComponent&>(*component_).set_slicing(false); }
+void Autoencoder::enable_tiling() { static_cast<AutoencoderComponent&>(*component_).set_tiling(true); }
+void Autoencoder::disable_tiling() { static_cast<AutoencoderComponent&>(*component_).set_tiling(false); }
+void Autoencoder::enable_slicing() { static_cast<AutoencoderComponent&>(*component_).set_slicing(true); }
+void Autoencoder::disable_slicing() { static_cast<AutoencoderComponent&>(*component_).set_slicing(false); }
 
 }  // namespace vivace

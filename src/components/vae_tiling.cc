@@ -9,57 +9,66 @@
 namespace vivace {
 namespace {
 
-// What of [N, C, H, W] lies in [top, top + height) x [left, left + width).
+// Pictures of one channel that a tensor [.., H, W] holds.
+int64_t planes(const Tensor& x) { return numel({x.shape().begin(), x.shape().end() - 2}); }
+
+Shape with_sides(Shape shape, int64_t height, int64_t width) {
+  shape.end()[-2] = height, shape.end()[-1] = width;
+  return shape;
+}
+
+// What of [.., H, W] lies in [top, top + height) x [left, left + width).
 Tensor part(const Tensor& x, int64_t top, int64_t left, int64_t height, int64_t width) {
-  height = std::min(height, x.dim(2) - top), width = std::min(width, x.dim(3) - left);
-  Tensor out({x.dim(0), x.dim(1), height, width}, DType::float32);
+  height = std::min(height, x.dim(-2) - top), width = std::min(width, x.dim(-1) - left);
+  Tensor out(with_sides(x.shape(), height, width), DType::float32);
   float* to = out.as<float>();
-  for (int64_t plane = 0; plane < x.dim(0) * x.dim(1); ++plane)
-    for (int64_t y = 0; y < height; ++y) to = std::copy_n(x.as<float>() + (plane * x.dim(2) + top + y) * x.dim(3) + left, width, to);
+  for (int64_t plane = 0; plane < planes(x); ++plane)
+    for (int64_t y = 0; y < height; ++y) to = std::copy_n(x.as<float>() + (plane * x.dim(-2) + top + y) * x.dim(-1) + left, width, to);
   return out;
 }
 
 // blend_v and blend_h: the first `extent` rows (or columns) of `tile` go over from the last ones of the tile before.
 void blend(const Tensor& before, Tensor& tile, int64_t extent, bool rows) {
-  const int axis = rows ? 2 : 3;
+  const int axis = rows ? -2 : -1;
   extent = std::min({before.dim(axis), tile.dim(axis), extent});
-  const int64_t h = rows ? extent : tile.dim(2), w = rows ? tile.dim(3) : extent;
-  for (int64_t plane = 0; plane < tile.dim(0) * tile.dim(1); ++plane)
+  const int64_t h = rows ? extent : tile.dim(-2), w = rows ? tile.dim(-1) : extent;
+  for (int64_t plane = 0; plane < planes(tile); ++plane)
     for (int64_t y = 0; y < h; ++y)
       for (int64_t x = 0; x < w; ++x) {
-        const int64_t i = rows ? y : x, from_y = rows ? before.dim(2) - extent + y : y, from_x = rows ? x : before.dim(3) - extent + x;
+        const int64_t i = rows ? y : x, from_y = rows ? before.dim(-2) - extent + y : y, from_x = rows ? x : before.dim(-1) - extent + x;
         const float share = static_cast<float>(static_cast<double>(i) / static_cast<double>(extent)),
                     rest = static_cast<float>(1 - static_cast<double>(i) / static_cast<double>(extent));
-        float& to = tile.as<float>()[(plane * tile.dim(2) + y) * tile.dim(3) + x];
-        to = before.as<float>()[(plane * before.dim(2) + from_y) * before.dim(3) + from_x] * rest + to * share;
+        float& to = tile.as<float>()[(plane * tile.dim(-2) + y) * tile.dim(-1) + x];
+        to = before.as<float>()[(plane * before.dim(-2) + from_y) * before.dim(-1) + from_x] * rest + to * share;
       }
 }
 
 // Tensors side by side, or one below another.
 Tensor join(const std::vector<Tensor>& parts, bool rows) {
-  const int axis = rows ? 2 : 3;
-  Shape shape = parts.front().shape();
-  shape[static_cast<size_t>(axis)] = 0;
-  for (const Tensor& p : parts) shape[static_cast<size_t>(axis)] += p.dim(axis);
-  Tensor out(shape, DType::float32);
+  int64_t height = parts.front().dim(-2), width = parts.front().dim(-1);
+  int64_t& joined = rows ? height : width;
+  joined = 0;
+  for (const Tensor& p : parts) joined += p.dim(rows ? -2 : -1);
+  Tensor out(with_sides(parts.front().shape(), height, width), DType::float32);
   float* to = out.as<float>();
-  for (int64_t line = 0; line < (rows ? shape[0] * shape[1] : shape[0] * shape[1] * shape[2]); ++line)
+  for (int64_t line = 0; line < planes(out) * (rows ? 1 : height); ++line)
     for (const Tensor& p : parts) {
-      const int64_t n = rows ? p.dim(2) * p.dim(3) : p.dim(3);
+      const int64_t n = rows ? p.dim(-2) * p.dim(-1) : p.dim(-1);
       to = std::copy_n(p.as<float>() + line * n, n, to);
     }
   return out;
 }
 
 Tensor with_neighbours(const Tensor& x, const TileGrid& grid, const std::function<Tensor(const Tensor&)>& run) {
+  const TileSide &h = grid.height, &w = grid.width;
   std::vector<Tensor> above, result;
-  for (int64_t top = 0; top < x.dim(2); top += grid.step) {
+  for (int64_t top = 0; top < x.dim(-2); top += h.step) {
     std::vector<Tensor> row, kept;
-    for (int64_t left = 0; left < x.dim(3); left += grid.step) {
-      Tensor tile = run(part(x, top, left, grid.tile, grid.tile));
-      if (top > 0) blend(above[row.size()], tile, grid.blend, true);
-      if (left > 0) blend(row.back(), tile, grid.blend, false);
-      kept.push_back(part(tile, 0, 0, grid.keep, grid.keep));
+    for (int64_t left = 0; left < x.dim(-1); left += w.step) {
+      Tensor tile = run(part(x, top, left, h.tile, w.tile));
+      if (top > 0) blend(above[row.size()], tile, h.blend, true);
+      if (left > 0) blend(row.back(), tile, w.blend, false);
+      kept.push_back(part(tile, 0, 0, h.keep, w.keep));
       row.push_back(std::move(tile));
     }
     result.push_back(join(kept, false));
@@ -72,52 +81,48 @@ Tensor over_one_another(const Tensor& x, const TileGrid& grid, const std::functi
   Tensor out;
   const auto scaled = [&](int64_t pixels) { return pixels * grid.made / grid.read; };
   // How much of a tile is seen over those before it, by the distance from its edge.
-  const auto seen = [&](int64_t at, int64_t edge) {
-    return edge == 0 ? 1.f : std::clamp(static_cast<float>(at) / static_cast<float>(grid.blend - 1), 0.f, 1.f);
+  const auto seen = [](int64_t at, int64_t edge, int64_t blend) {
+    return edge == 0 ? 1.f : std::clamp(static_cast<float>(at) / static_cast<float>(blend - 1), 0.f, 1.f);
   };
-  for (int64_t top = 0; top < x.dim(2); top += grid.step)
-    for (int64_t left = 0; left < x.dim(3); left += grid.step) {
-      const Tensor tile = run(part(x, top, left, grid.tile, grid.tile));
-      if (!out.defined()) out = Tensor::zeros({tile.dim(0), tile.dim(1), scaled(x.dim(2)), scaled(x.dim(3))});
-      for (int64_t plane = 0; plane < tile.dim(0) * tile.dim(1); ++plane)
-        for (int64_t i = 0; i < tile.dim(2); ++i)
-          for (int64_t j = 0; j < tile.dim(3); ++j) {
-            const float share = seen(i, top) * seen(j, left);
-            float& to = out.as<float>()[(plane * out.dim(2) + scaled(top) + i) * out.dim(3) + scaled(left) + j];
-            to = share * tile.as<float>()[(plane * tile.dim(2) + i) * tile.dim(3) + j] + (1 - share) * to;
+  const TileSide &h = grid.height, &w = grid.width;
+  for (int64_t top = 0; top < x.dim(-2); top += h.step)
+    for (int64_t left = 0; left < x.dim(-1); left += w.step) {
+      const Tensor tile = run(part(x, top, left, h.tile, w.tile));
+      if (!out.defined()) out = Tensor::zeros(with_sides(tile.shape(), scaled(x.dim(-2)), scaled(x.dim(-1))));
+      for (int64_t plane = 0; plane < planes(tile); ++plane)
+        for (int64_t i = 0; i < tile.dim(-2); ++i)
+          for (int64_t j = 0; j < tile.dim(-1); ++j) {
+            const float share = seen(i, top, h.blend) * seen(j, left, w.blend);
+            float& to = out.as<float>()[(plane * out.dim(-2) + scaled(top) + i) * out.dim(-1) + scaled(left) + j];
+            to = share * tile.as<float>()[(plane * tile.dim(-2) + i) * tile.dim(-1) + j] + (1 - share) * to;
           }
     }
   return out;
 }
 
-TileGrid checked(const TileGrid& grid) {
-  if (grid.step < 1 || grid.keep < 1 || grid.blend < (grid.over ? 2 : 0))
-    throw UsageError(cat("tiles of ", grid.tile, " x ", grid.tile, " cannot overlap: this VAE's sample_size is too small for tiling"));
-  return grid;
+TileSide checked(const TileSide& side, int64_t least_blend) {
+  if (side.step < 1 || side.keep < 1 || side.blend < least_blend)
+    throw UsageError(cat("tiles of ", side.tile, " pixels a side cannot overlap: this VAE's sample_size is too small for tiling"));
+  return side;
 }
 
 }  // namespace
 
-TileGrid neighbours(int64_t read, int64_t made, double overlap) {
-  TileGrid grid{.tile = read,
-                .step = static_cast<int64_t>(static_cast<double>(read) * (1 - overlap)),
-                .blend = static_cast<int64_t>(static_cast<double>(made) * overlap),
-                .made = made,
-                .read = read};
-  grid.keep = made - grid.blend;
-  return checked(grid);
+TileSide neighbours(int64_t read, int64_t made, double overlap) {
+  const auto blend = static_cast<int64_t>(static_cast<double>(made) * overlap);
+  return checked({.tile = read, .step = static_cast<int64_t>(static_cast<double>(read) * (1 - overlap)), .blend = blend, .keep = made - blend}, 0);
 }
 
-TileGrid one_over_another(int64_t read, int64_t made, double overlap) {
+TileSide one_over_another(int64_t read, int64_t made, double overlap) {
   const auto shared = static_cast<int64_t>(static_cast<double>(read) * overlap);
-  return checked({.tile = read, .step = read - shared, .blend = shared * made / read, .keep = made, .made = made, .read = read, .over = true});
+  return checked({.tile = read, .step = read - shared, .blend = shared * made / read, .keep = made}, 2);
 }
 
 std::vector<std::pair<int64_t, int64_t>> tile_sizes(const TileGrid& grid, int64_t height, int64_t width) {
   std::vector<std::pair<int64_t, int64_t>> sizes;
-  for (int64_t top = 0; top < height; top += grid.step)
-    for (int64_t left = 0; left < width; left += grid.step) {
-      const std::pair size{std::min(grid.tile, height - top), std::min(grid.tile, width - left)};
+  for (int64_t top = 0; top < height; top += grid.height.step)
+    for (int64_t left = 0; left < width; left += grid.width.step) {
+      const std::pair size{std::min(grid.height.tile, height - top), std::min(grid.width.tile, width - left)};
       if (!std::ranges::count(sizes, size)) sizes.push_back(size);
     }
   return sizes;

@@ -97,8 +97,12 @@ std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& cal
 }  // namespace
 
 void MemoryPlan::add(Row row) {
-  const auto same = [&](const Row& other) { return other.part == row.part && other.function == row.function; };
-  if (std::ranges::none_of(rows, same)) rows.push_back(std::move(row));
+  const auto same = std::ranges::find_if(rows, [&](const Row& other) { return other.part == row.part && other.function == row.function; });
+  if (same == rows.end()) return rows.push_back(std::move(row));
+  // One after the other, of the same weights.
+  same->need.weights = std::max(same->need.weights, row.need.weights);
+  same->need.activations = std::max(same->need.activations, row.need.activations);
+  same->need.preparing = std::max(same->need.preparing, row.need.preparing);
 }
 
 int64_t MemoryPlan::peak(Stage stage) const {

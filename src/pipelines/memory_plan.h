@@ -19,7 +19,7 @@ struct MemoryPlan {
   };
   std::vector<Row> rows;
 
-  // A part's function counts once.
+  // A part's function counts once, with its largest session: they follow one another.
   void add(Row row);
   // The most that is held at a time in this stage, where the parts of other stages hold nothing.
   int64_t peak(Stage stage) const;

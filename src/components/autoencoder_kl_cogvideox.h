@@ -1,0 +1,52 @@
+// The component behind AutoencoderKLCogVideoX.
+#pragma once
+
+#include "components/models.h"
+#include "models/autoencoder_kl_cogvideox/model.h"
+
+namespace vivace {
+
+// Frames [begin, end) that are encoded or decoded together.
+using FrameBatch = std::pair<int64_t, int64_t>;
+// As Diffusers makes them: as many batches of `size` as there are, at least one, and the first takes the rest.
+std::vector<FrameBatch> frame_batches(int64_t frames, int64_t size);
+
+class AutoencoderKLCogVideoXComponent : public AutoencoderComponent {
+ public:
+  AutoencoderKLCogVideoXComponent(const std::filesystem::path& path, const ComponentOptions& options);
+
+  LatentFormat latents() const override;
+  // latents [N, C, F, h, w], divided by the scaling factor already -> float32 [N, 3, frames, H, W], about -1..1.
+  Tensor decode(const Tensor& latents, Request& request) const override { return decode(latents, request, nullptr); }
+  // `on_frames`, where there is one and the video is decoded in one piece: told frames [N, 3, some, H, W] as soon as they are there, in their order.
+  using OnFrames = std::function<void(int64_t first, const Tensor& frames)>;
+  Tensor decode(const Tensor& latents, Request& request, const OnFrames& on_frames) const;
+  // sample [N, 3, F, H, W] in -1..1 -> [N, C, f, h, w].
+  Autoencoder::Posterior encode(const Tensor& sample, Request& request) const override;
+
+  // The sessions that one video takes: of its first batch of frames and those behind it, and with tiling of each size of tile. Sizes as above.
+  std::vector<GraphRequest> decode_requests(int64_t frames, int64_t height, int64_t width) const { return requests(true, frames, height, width); }
+  std::vector<GraphRequest> encode_requests(int64_t frames, int64_t height, int64_t width) const { return requests(false, frames, height, width); }
+
+  // AutoencoderKLCogVideoX::enable_tiling.
+  void set_tiles(std::optional<int64_t> height, std::optional<int64_t> width, std::optional<double> overlap_height,
+                 std::optional<double> overlap_width);
+
+ private:
+  // A tile's size in pixels, and what of it two tiles share.
+  struct Tiles {
+    int64_t height, width;
+    double overlap_height, overlap_width;
+  };
+  TileGrid grid(const Tiles& tiles, bool decode) const;
+  TileGrid tiles(bool decode) const override { return grid(tiles_, decode); }
+  GraphRequest request(bool decode, const VideoBatch& batch, DType dtype) const;
+  std::vector<GraphRequest> requests(bool decode, int64_t frames, int64_t height, int64_t width) const;
+  // All batches of frames of a video [N, C, F, h, w] or of a tile of one.
+  Tensor in_batches(const Tensor& x, bool decode, DType dtype, Request& request, const OnFrames& on_frames) const;
+
+  AutoencoderKLCogVideoXConfig config_;
+  Tiles tiles_;
+};
+
+}  // namespace vivace
