@@ -139,7 +139,7 @@ std::optional<int64_t> elements(const Shape& shape) {
 }
 
 // Bytes of a tensor whose shape's last axis is values; sets the axis to bytes where it is in blocks.
-uint64_t stored_bytes(Reader& in, SafetensorsHeader::Entry& entry) {
+uint64_t stored_bytes(Reader& in, TensorFileHeader::Entry& entry) {
   const std::string what = cat("tensor \"", printable(entry.name), "\": ");
   if (entry.format) {
     const BlockFormatInfo& block = block_format_info(*entry.format);
@@ -153,8 +153,8 @@ uint64_t stored_bytes(Reader& in, SafetensorsHeader::Entry& entry) {
   return static_cast<uint64_t>(bytes);
 }
 
-SafetensorsHeader::Entry tensor(Reader& in) {
-  SafetensorsHeader::Entry entry;
+TensorFileHeader::Entry tensor(Reader& in) {
+  TensorFileHeader::Entry entry;
   entry.name = in.string("a tensor's name");
   const std::string what = cat("tensor \"", printable(entry.name), "\"");
   const auto dimensions = in.number<uint32_t>(what);
@@ -177,7 +177,7 @@ SafetensorsHeader::Entry tensor(Reader& in) {
   return entry;
 }
 
-void check_places(Reader& in, const SafetensorsHeader& header, uint64_t available) {
+void check_places(Reader& in, const TensorFileHeader& header, uint64_t available) {
   uint64_t end = 0;
   for (const auto& entry : header.entries) {
     const std::string what = cat("tensor \"", printable(entry.name), "\"");
@@ -196,13 +196,13 @@ void check_places(Reader& in, const SafetensorsHeader& header, uint64_t availabl
 
 bool is_gguf(std::span<const std::byte> file) { return file.size() >= kMagic.size() && std::memcmp(file.data(), kMagic.data(), kMagic.size()) == 0; }
 
-SafetensorsHeader parse_gguf(std::span<const std::byte> file, const std::string& name) {
+TensorFileHeader parse_gguf(std::span<const std::byte> file, const std::string& name) {
   Reader in(file, name);
   if (in.bytes(kMagic.size(), "the magic number") != kMagic) in.bad("it does not begin with \"GGUF\"");
   const auto version = in.number<uint32_t>("the version");
   if (version != 2 && version != 3) in.bad(cat("version ", version, ": expected 2 or 3, little endian"));
   const auto tensors = in.number<uint64_t>("the number of tensors"), values = in.number<uint64_t>("the number of values");
-  SafetensorsHeader header;
+  TensorFileHeader header;
   std::map<std::string, Shape, std::less<>> shapes;
   for (uint64_t i = 0; i < values; ++i) {
     const std::string_view key = in.string("a key");
@@ -229,7 +229,7 @@ SafetensorsHeader parse_gguf(std::span<const std::byte> file, const std::string&
   header.data_offset = (in.at() + alignment - 1) / alignment * alignment;
   if (header.data_offset > file.size() && tensors > 0) in.bad("it ends before its data; it may be truncated: copy or download it again");
   header.data_offset = std::min<size_t>(header.data_offset, file.size());
-  std::ranges::stable_sort(header.entries, {}, &SafetensorsHeader::Entry::begin);
+  std::ranges::stable_sort(header.entries, {}, &TensorFileHeader::Entry::begin);
   check_places(in, header, file.size() - header.data_offset);
   return header;
 }

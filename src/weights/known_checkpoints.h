@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "weights/safetensors.h"
+#include "weights/tensor_file.h"
 
 namespace vivace {
 

@@ -8,7 +8,6 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "vivace/error.h"
-#include "weights/gguf.h"
 #include "weights/safetensors_dtype.h"
 
 namespace vivace {
@@ -45,48 +44,7 @@ std::string header_text(const std::vector<TensorSpec>& specs, const std::vector<
   return text;
 }
 
-// PyTorch's files, by how they begin: the ZIP archives of now and the bare pickles of old.
-void refuse_pickle(std::span<const std::byte> file, const std::string& name) {
-  const std::string_view text(reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 4));
-  const bool pickle = text.size() >= 2 && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5;
-  if (!pickle && !text.starts_with("PK\x03\x04")) return;
-  throw UserError(cat(name, ": a pickle, as PyTorch writes, is not opened, since reading one can run code that it holds: ", kConvertPickle));
-}
-
 }  // namespace
-
-Shape values_shape(const WeightInfo& tensor) {
-  Shape shape = tensor.shape;
-  if (!tensor.format || shape.empty()) return shape;
-  const BlockFormatInfo& block = block_format_info(*tensor.format);
-  shape.back() = shape.back() / block.bytes * block.values;
-  return shape;
-}
-
-std::shared_ptr<const SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path) {
-  return std::shared_ptr<const SafetensorsFile>(new SafetensorsFile(path));
-}
-
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), map_(FileMap::open(path)) {
-  refuse_pickle(map_->bytes(), path_);
-  SafetensorsHeader header = is_gguf(map_->bytes()) ? parse_gguf(map_->bytes(), path_) : parse_safetensors(map_->bytes(), path_);
-  metadata_ = std::move(header.metadata);
-  tensors_.reserve(header.entries.size());
-  for (auto& entry : header.entries) {
-    const std::byte* data = map_->data() + header.data_offset + entry.begin;
-    const size_t bytes = entry.end - entry.begin;
-    if (reinterpret_cast<uintptr_t>(data) % dtype_size(entry.dtype) != 0) {
-      Tensor copy(entry.shape, entry.dtype);
-      std::memcpy(copy.data(), data, bytes);
-      data = static_cast<const std::byte*>(copy.data());
-      aligned_copies_.push_back(std::move(copy));
-    }
-    tensors_.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape), data, bytes, path_, tensors_.size(), entry.format});
-  }
-  if (!aligned_copies_.empty())
-    info(path_, ": ", aligned_copies_.size(),
-         " tensors are not aligned in the file and were copied; saving it again with the safetensors library avoids that");
-}
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorSpec>& specs, const Metadata& metadata,
                        const std::function<Tensor(size_t)>& make) {

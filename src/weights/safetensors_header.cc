@@ -38,7 +38,7 @@ std::string printable(std::string_view text) {
 // Receives the parser's events. `state_` says which value of the header comes next.
 class HeaderReader : public json::json_sax_t {
  public:
-  HeaderReader(const std::string& file, SafetensorsHeader& header) : file_(file), header_(header) {}
+  HeaderReader(const std::string& file, TensorFileHeader& header) : file_(file), header_(header) {}
 
   bool key(string_t& name) override {
     switch (state_) {
@@ -158,7 +158,7 @@ class HeaderReader : public json::json_sax_t {
  private:
   enum class State { start, header, tensor, shape, offsets, metadata, skipped };
 
-  SafetensorsHeader::Entry& entry() { return header_.entries.back(); }
+  TensorFileHeader::Entry& entry() { return header_.entries.back(); }
 
   [[noreturn]] void tensor_error(const std::string& message) { bad(file_, cat("tensor \"", printable(entry().name), "\": ", message)); }
 
@@ -214,7 +214,7 @@ class HeaderReader : public json::json_sax_t {
   }
 
   const std::string& file_;
-  SafetensorsHeader& header_;
+  TensorFileHeader& header_;
   State state_ = State::start;
   std::string key_;
   int depth_ = 0;    // of the value being passed over
@@ -223,7 +223,7 @@ class HeaderReader : public json::json_sax_t {
 };
 
 // Bytes of the tensor, or nothing when they overflow 64 bits.
-bool tensor_bytes(const SafetensorsHeader::Entry& entry, uint64_t& bytes) {
+bool tensor_bytes(const TensorFileHeader::Entry& entry, uint64_t& bytes) {
   int64_t elements = 1, total = 0;
   for (int64_t size : entry.shape)
     if (__builtin_mul_overflow(elements, size, &elements)) return false;
@@ -232,7 +232,7 @@ bool tensor_bytes(const SafetensorsHeader::Entry& entry, uint64_t& bytes) {
   return true;
 }
 
-void check_entries(const SafetensorsHeader& header, uint64_t available, const std::string& file) {
+void check_entries(const TensorFileHeader& header, uint64_t available, const std::string& file) {
   uint64_t position = 0;
   for (const auto& entry : header.entries) {
     const auto fail = [&](const std::string& message) { bad(file, cat("tensor \"", printable(entry.name), "\": ", message)); };
@@ -251,7 +251,7 @@ void check_entries(const SafetensorsHeader& header, uint64_t available, const st
   if (position < available) bad(file, cat(available - position, " bytes follow the last tensor"));
 }
 
-void check_names(const SafetensorsHeader& header, const std::string& file) {
+void check_names(const TensorFileHeader& header, const std::string& file) {
   std::vector<std::string_view> names;
   names.reserve(header.entries.size());
   for (const auto& entry : header.entries) names.push_back(entry.name);
@@ -261,7 +261,7 @@ void check_names(const SafetensorsHeader& header, const std::string& file) {
 
 }  // namespace
 
-SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& name) {
+TensorFileHeader parse_safetensors(std::span<const std::byte> file, const std::string& name) {
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
   // A length that is none, or no header behind it: perhaps another kind of file altogether.
   const auto other_kind = [&](const std::string& message) {
@@ -279,7 +279,7 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
   const std::string_view source = text.substr(kLengthBytes, length);
   if (!source.starts_with('{')) other_kind("the header does not begin with \"{\"");
 
-  SafetensorsHeader header;
+  TensorFileHeader header;
   header.data_offset = kLengthBytes + length;
   HeaderReader reader(name, header);
   json::sax_parse(source.begin(), source.end(), &reader);

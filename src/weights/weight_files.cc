@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "vivace/error.h"
-#include "weights/safetensors.h"
+#include "weights/tensor_file.h"
 
 namespace vivace {
 namespace {

@@ -54,7 +54,7 @@ WeightMap WeightMap::open(const fs::path& path, std::string_view variant) {
 }
 
 void WeightMap::add_file(const fs::path& path) {
-  files_.push_back(SafetensorsFile::open(path));
+  files_.push_back(TensorFile::open(path));
   for (const WeightInfo& weight : files_.back()->tensors()) weights_.push_back(weight);
 }
 
@@ -124,10 +124,10 @@ const WeightInfo& WeightMap::at(std::string_view name) const {
 
 Tensor WeightMap::tensor(std::string_view name) const {
   const WeightInfo& weight = at(name);
-  return Tensor::view(weight.shape, weight.dtype, const_cast<void*>(weight.data), std::const_pointer_cast<SafetensorsFile>(owner_of(weight)));
+  return Tensor::view(weight.shape, weight.dtype, const_cast<void*>(weight.data), std::const_pointer_cast<TensorFile>(owner_of(weight)));
 }
 
-const std::shared_ptr<const SafetensorsFile>& WeightMap::owner_of(const WeightInfo& weight) const {
+const std::shared_ptr<const TensorFile>& WeightMap::owner_of(const WeightInfo& weight) const {
   // The path's text is the file's own.
   const auto file = std::ranges::find_if(files_, [&](const auto& f) { return f->path().data() == weight.file.data(); });
   if (file == files_.end()) throw InternalError(cat("tensor \"", weight.name, "\" is of no file of ", name_));

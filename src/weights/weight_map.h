@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "vivace/tensor.h"
-#include "weights/safetensors.h"
+#include "weights/tensor_file.h"
 
 namespace vivace {
 
@@ -46,9 +46,9 @@ class WeightMap {
   size_t total_bytes() const;
   int64_t total_elements() const;  // the number of parameters
   // Where the tensor lies.
-  const SafetensorsFile& file_of(const WeightInfo& weight) const { return *owner_of(weight); }
+  const TensorFile& file_of(const WeightInfo& weight) const { return *owner_of(weight); }
   // The files, for listings; what the files were opened as, for messages.
-  const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
+  const std::vector<std::shared_ptr<const TensorFile>>& files() const { return files_; }
   const std::string& name() const { return name_; }
   // Whether files of the variant asked for were found (Diffusers lets some components have it and others not).
   bool is_variant() const { return is_variant_; }
@@ -62,13 +62,13 @@ class WeightMap {
   void will_need() const;
 
  private:
-  const std::shared_ptr<const SafetensorsFile>& owner_of(const WeightInfo& weight) const;
+  const std::shared_ptr<const TensorFile>& owner_of(const WeightInfo& weight) const;
   void add_file(const std::filesystem::path& path);
   void add_shards(const std::filesystem::path& index);
   void index_names();
 
   std::string name_;
-  std::vector<std::shared_ptr<const SafetensorsFile>> files_;
+  std::vector<std::shared_ptr<const TensorFile>> files_;
   std::vector<WeightInfo> weights_;
   bool is_variant_ = false;
 };

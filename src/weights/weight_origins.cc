@@ -30,7 +30,7 @@ Hash128 combined(const std::vector<Hash128>& pieces, const WeightInfo& tensor) {
   return hash128(text);
 }
 
-std::vector<Hash128> hash_contents(const SafetensorsFile& file) {
+std::vector<Hash128> hash_contents(const TensorFile& file) {
   struct Piece {
     size_t tensor, offset, bytes;
   };
@@ -80,7 +80,7 @@ std::optional<std::vector<Hash128>> kept(const CacheFolder& cache, const std::st
 
 }  // namespace
 
-std::vector<Hash128> WeightOrigins::origins_of(const SafetensorsFile& file) const {
+std::vector<Hash128> WeightOrigins::origins_of(const TensorFile& file) const {
   const FileMap& map = file.map();
   const std::string stamp = map.stamp().text();
   if (!cache_.enabled()) {
@@ -101,7 +101,7 @@ std::vector<Hash128> WeightOrigins::origins_of(const SafetensorsFile& file) cons
 }
 
 Hash128 WeightOrigins::of(const WeightInfo& weight) const {
-  const SafetensorsFile& file = weights_.file_of(weight);
+  const TensorFile& file = weights_.file_of(weight);
   const std::lock_guard lock(mutex_);
   auto found = known_.find(&file);
   if (found == known_.end()) found = known_.emplace(&file, origins_of(file)).first;

@@ -28,12 +28,12 @@ class WeightOrigins {
   Hash128 of_all() const;
 
  private:
-  std::vector<Hash128> origins_of(const SafetensorsFile& file) const;
+  std::vector<Hash128> origins_of(const TensorFile& file) const;
 
   WeightMap weights_;
   CacheFolder cache_;
   mutable std::mutex mutex_;
-  mutable std::map<const SafetensorsFile*, std::vector<Hash128>> known_;
+  mutable std::map<const TensorFile*, std::vector<Hash128>> known_;
   mutable std::once_flag asked_for_all_;
   mutable Hash128 all_;
 };

@@ -43,7 +43,7 @@ class BadFiles : public testing::Test {
   // Overwrites a tensor's first element.
   void poke(const std::string& file, const std::string& tensor, float value) {
     std::string bytes = read_text(model_ / file);
-    const SafetensorsHeader parsed = parse_safetensors(std::as_bytes(std::span(bytes.data(), bytes.size())), file);
+    const TensorFileHeader parsed = parse_safetensors(std::as_bytes(std::span(bytes.data(), bytes.size())), file);
     for (const auto& entry : parsed.entries)
       if (entry.name == tensor) std::memcpy(bytes.data() + parsed.data_offset + entry.begin, &value, sizeof value);
     write_text(model_ / file, bytes);

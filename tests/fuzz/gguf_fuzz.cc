@@ -13,7 +13,7 @@ namespace {
 void read(const std::string& file) {
   const auto bytes = std::as_bytes(std::span(file.data(), file.size()));
   try {
-    const vivace::SafetensorsHeader header = vivace::parse_gguf(bytes, "fuzz");
+    const vivace::TensorFileHeader header = vivace::parse_gguf(bytes, "fuzz");
     // What is accepted must lie in the file, one tensor behind the other.
     uint64_t end = 0;
     for (const auto& entry : header.entries) {

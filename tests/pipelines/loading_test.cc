@@ -6,6 +6,7 @@
 #include "checkpoint.h"
 #include "vivace/error.h"
 #include "vivace/vivace.h"
+#include "weights/safetensors.h"
 #include "weights/weight_map.h"
 
 namespace vivace {

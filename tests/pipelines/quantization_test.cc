@@ -11,6 +11,7 @@
 #include "components/models.h"
 #include "components/quantized_checkpoint.h"
 #include "vivace/vivace.h"
+#include "weights/safetensors.h"
 
 namespace vivace {
 namespace {

@@ -13,6 +13,7 @@
 #include "../temp_folder.h"
 #include "components/random_checkpoint.h"
 #include "vivace/vivace.h"
+#include "weights/safetensors.h"
 #include "weights/weight_map.h"
 
 namespace vivace {

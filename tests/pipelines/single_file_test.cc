@@ -125,7 +125,7 @@ TEST(SingleFile, EightBitsAreWhatTheyHold) {
 
 // The same names with the values that the blocks hold.
 fs::path widened(const fs::path& gguf, const fs::path& to) {
-  const auto file = SafetensorsFile::open(gguf);
+  const auto file = TensorFile::open(gguf);
   std::vector<TensorSpec> specs;
   std::vector<Tensor> tensors;
   for (const WeightInfo& t : file->tensors()) {
@@ -135,7 +135,7 @@ fs::path widened(const fs::path& gguf, const fs::path& to) {
       values = Tensor(shape, float32);
       widen_blocks(*t.format, {static_cast<const std::byte*>(t.data), t.bytes}, values.as<float>());
     } else {
-      values = Tensor::view(shape, t.dtype, const_cast<void*>(t.data), std::const_pointer_cast<SafetensorsFile>(file)).to(float32);
+      values = Tensor::view(shape, t.dtype, const_cast<void*>(t.data), std::const_pointer_cast<TensorFile>(file)).to(float32);
     }
     specs.push_back({t.name, float32, shape});
     tensors.push_back(values);

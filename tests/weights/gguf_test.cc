@@ -18,7 +18,7 @@ namespace {
 
 const std::filesystem::path kFlux = VIVACE_SOURCE_DIR "/tests/pipelines/data/gguf/flux.gguf";
 
-SafetensorsHeader parse(const std::string& file) { return parse_gguf(std::as_bytes(std::span(file.data(), file.size())), "x.gguf"); }
+TensorFileHeader parse(const std::string& file) { return parse_gguf(std::as_bytes(std::span(file.data(), file.size())), "x.gguf"); }
 std::string refusal(const std::string& file) {
   return message_of<UserError>([&] { parse(file); });
 }
@@ -81,7 +81,7 @@ TEST(BlockFormat, ValuesAreThoseOfTheGgufPackageBitForBit) {
 }
 
 TEST(Gguf, AFileOfTheGgufPackageIsRead) {
-  const auto file = SafetensorsFile::open(kFlux);
+  const auto file = TensorFile::open(kFlux);
   EXPECT_EQ(file->metadata().at("general.architecture"), "flux");
   int blocks = 0;
   for (const WeightInfo& tensor : file->tensors()) {
@@ -97,7 +97,7 @@ TEST(Gguf, AFileOfTheGgufPackageIsRead) {
 
 TEST(Gguf, ShapesAndPlaces) {
   const std::string file = Writer(3).tensor("a", {64, 3}, 2, 0).tensor("b", {5}, 0, 128).tensor("c", {}, 30, 160).with_data(162);
-  const SafetensorsHeader header = parse(file);
+  const TensorFileHeader header = parse(file);
   ASSERT_EQ(header.entries.size(), 3u);
   EXPECT_EQ(header.entries[0].shape, (Shape{3, 36}));
   EXPECT_EQ(header.entries[0].format, BlockFormat::q4_0);
@@ -145,7 +145,7 @@ TEST(Gguf, DamagedFilesAreReadOrRefused) {
     for (int change = 0; change < 1 + i % 3; ++change) file[random() % header] = static_cast<char>(random());
     if (i % 5 == 0) file.resize(random() % file.size());
     try {
-      const SafetensorsHeader parsed = parse(file);
+      const TensorFileHeader parsed = parse(file);
       for (const auto& entry : parsed.entries) ASSERT_LE(parsed.data_offset + entry.end, file.size());
     } catch (const UserError& error) {
       EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);

@@ -20,7 +20,7 @@ std::string file_with(const std::string& header, size_t data_bytes) {
   return file + header + std::string(data_bytes, '\1');
 }
 
-SafetensorsHeader parse(const std::string& file) { return parse_safetensors(std::as_bytes(std::span(file.data(), file.size())), "unet.safetensors"); }
+TensorFileHeader parse(const std::string& file) { return parse_safetensors(std::as_bytes(std::span(file.data(), file.size())), "unet.safetensors"); }
 
 std::string error(const std::string& file) {
   const std::string message = message_of<UserError>([&] { parse(file); });
@@ -165,8 +165,8 @@ TEST(Safetensors, EveryTruncationIsAnErrorAndNoChangeCrashes) {
   EXPECT_GT(accepted, 0) << "changes in the data are not the header's business";
 }
 
-TEST(SafetensorsFile, ReadsWhatTheOfficialLibraryWrote) {
-  const auto file = SafetensorsFile::open(VIVACE_TEST_DATA "/official.safetensors");
+TEST(TensorFile, ReadsWhatTheOfficialLibraryWrote) {
+  const auto file = TensorFile::open(VIVACE_TEST_DATA "/official.safetensors");
   EXPECT_EQ(file->metadata(), (Metadata{{"format", "pt\n\u00e4"}}));
   ASSERT_EQ(file->tensors().size(), 13u);
   for (const WeightInfo& weight : file->tensors()) {
@@ -183,7 +183,7 @@ TEST(SafetensorsFile, ReadsWhatTheOfficialLibraryWrote) {
   }
 }
 
-TEST(SafetensorsFile, CopiesTensorsThatAreNotAligned) {
+TEST(TensorFile, CopiesTensorsThatAreNotAligned) {
   const TempFolder folder;
   std::string file =
       file_with(R"({"half":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"w":{"dtype":"F32","shape":[2],"data_offsets":[2,10]}})", 0);
@@ -191,7 +191,7 @@ TEST(SafetensorsFile, CopiesTensorsThatAreNotAligned) {
   const float floats[] = {1.5f, -2.f};
   file.append(reinterpret_cast<const char*>(&half), 2).append(reinterpret_cast<const char*>(floats), 8);
   write_file(folder / "a.safetensors", file);
-  const auto opened = SafetensorsFile::open(folder / "a.safetensors");
+  const auto opened = TensorFile::open(folder / "a.safetensors");
   const WeightInfo& w = opened->tensors()[1];
   EXPECT_EQ(reinterpret_cast<uintptr_t>(w.data) % 4, 0u);
   EXPECT_EQ(static_cast<const float*>(w.data)[1], -2.f);
@@ -239,7 +239,7 @@ TEST(WriteSafetensors, NothingIsLeftOfAFailure) {
   const auto to_device = [&] { write_safetensors("/dev/full", specs, {}, [&](size_t i) { return Tensor::zeros(specs[i].shape); }); };
   EXPECT_NE(message_of<UserError>(to_device).find("the disk is full"), std::string::npos);
   write([] { return Tensor::zeros({4}); });
-  EXPECT_EQ(SafetensorsFile::open(folder / "a.safetensors")->tensors().size(), 2u);
+  EXPECT_EQ(TensorFile::open(folder / "a.safetensors")->tensors().size(), 2u);
 }
 
 }  // namespace

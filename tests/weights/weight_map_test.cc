@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
+#include "weights/safetensors.h"
 
 namespace vivace {
 namespace {

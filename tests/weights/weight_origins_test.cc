@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
+#include "weights/safetensors.h"
 
 namespace vivace {
 namespace {

@@ -10,6 +10,7 @@
 #include "passes/passes.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
+#include "weights/safetensors.h"
 
 namespace vivace {
 namespace {
