@@ -8,26 +8,6 @@
 namespace vivace::cpu {
 namespace {
 
-TEST(CopyRows, concatenates_and_casts) {
-  at_every_isa([] {
-    for_dtype_pairs([](DType in, DType out) {
-      const Rows a = Rows(in, 37, 20).random(1), b = Rows(in, 37, 45, 2).random(2);
-      Rows y(out, 37, 65, 1);
-      const auto width = static_cast<int64_t>(dtype_size(out));
-      copy_rows(a.in(), 37, 20, y.out());
-      copy_rows(b.in(), 37, 45, {y.bytes.data() + 20 * width, out, y.stride});
-      EXPECT_TRUE(y.untouched());
-      Rows want(out, 1, 1);
-      for (int64_t r = 0; r < 37; ++r) {
-        for (int64_t c = 0; c < 65; ++c) {
-          want.set(0, 0, static_cast<float>(c < 20 ? a(r, c) : b(r, c - 20)));
-          ASSERT_EQ(y(r, c), want(0, 0));
-        }
-      }
-    });
-  });
-}
-
 TEST(Upsample, takes_the_pixels_that_pytorch_takes) {
   // torch.nn.functional.interpolate(torch.arange(in), size=out, mode="nearest"). From 26 to 22 the float32 ratio decides: 11 * 26 / 22 is 13.
   const auto indices = [](int64_t in, int64_t out) {

@@ -1,6 +1,6 @@
 #include <bit>
 
-#include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/elementwise/tile.h"
 #include "backends/cpu/kernels/vecmath/vecmath.h"
 #include "norm_testing.h"
 
@@ -113,6 +113,18 @@ TEST(VectorMath, activations) {
       for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(y[i], k.want(x[i]), 6 * kUnit * std::abs(x[i]) + 0x1p-149) << x[i];
     }
   });
+}
+
+void cast(const void* x, DType in, void* y, DType out, int64_t count) {
+  TileProgram p;
+  p.input_count = p.output_count = 1;
+  p.inputs[0].dtype = in;
+  p.outputs[0].dtype = out;
+  TileArguments arguments{1, count};
+  arguments.inputs[0] = x;
+  arguments.outputs[0] = y;
+  arguments.input_strides[0] = arguments.output_strides[0] = count;
+  tile_run(p, arguments);
 }
 
 // Every 16-bit pattern, and floats around every rounding border, agree bit for bit with tensor/half.h.

@@ -8,33 +8,54 @@
 
 namespace vivace::cpu {
 
-void copy_rows(const RowInput& x, int64_t rows, int64_t channels, const RowOutput& y) noexcept {
-  if (x.stride == channels && y.stride == channels) return cast(x.data, x.dtype, y.data, y.dtype, rows * channels);
-  const auto& convert = elementwise_kernels().convert;
-  const auto x_width = static_cast<int64_t>(dtype_size(x.dtype)), y_width = static_cast<int64_t>(dtype_size(y.dtype));
-  parallel_for(rows, grain_rows(channels), [&](int64_t begin, int64_t end) {
-    const auto* source = static_cast<const char*>(x.data) + begin * x.stride * x_width;
-    auto* target = static_cast<char*>(y.data) + begin * y.stride * y_width;
-    for (int64_t r = begin; r < end; ++r, source += x.stride * x_width, target += y.stride * y_width) {
-      if (x.dtype == y.dtype) {
-        std::memcpy(target, source, static_cast<size_t>(channels * x_width));
-      } else {
-        convert(source, x.dtype, target, y.dtype, channels);
-      }
+int64_t nearest_index(int64_t i, int64_t in, int64_t out) noexcept {
+  // PyTorch multiplies by a float32 ratio, which is not floor(i * in / out) for every size.
+  const float scale = static_cast<float>(in) / static_cast<float>(out);
+  return std::min(static_cast<int64_t>(std::floor(static_cast<float>(i) * scale)), in - 1);
+}
+
+void upsample_nearest(const Upsample& up, const RowOutput& y) noexcept {
+  const auto width = static_cast<int64_t>(dtype_size(up.x.dtype));
+  const auto bytes = static_cast<size_t>(up.channels * width);
+  const int64_t x_pixel = up.x.stride * width, y_pixel = y.stride * width;
+  parallel_for(up.images * up.out_height, grain_rows(up.out_width * up.channels), [&](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      const int64_t image = line / up.out_height;
+      const int64_t source_line = image * up.height + nearest_index(line % up.out_height, up.height, up.out_height);
+      const auto* source = static_cast<const char*>(up.x.data) + source_line * up.width * x_pixel;
+      auto* target = static_cast<char*>(y.data) + line * up.out_width * y_pixel;
+      for (int64_t column = 0; column < up.out_width; ++column)
+        std::memcpy(target + column * y_pixel, source + nearest_index(column, up.width, up.out_width) * x_pixel, bytes);
     }
   });
 }
 
-void cast(const void* x, DType x_dtype, void* y, DType y_dtype, int64_t count) noexcept {
-  const auto x_width = static_cast<int64_t>(dtype_size(x_dtype)), y_width = static_cast<int64_t>(dtype_size(y_dtype));
+void transpose(const RowInput& x, int64_t batch, int64_t rows, int64_t columns, const RowOutput& y) noexcept {
+  const auto x_width = static_cast<int64_t>(dtype_size(x.dtype)), y_width = static_cast<int64_t>(dtype_size(y.dtype));
+  const auto& run = elementwise_kernels().transpose;
+  // Threads share the longer side of each matrix.
+  const int64_t length = std::max(rows, columns);
+  for (int64_t b = 0; b < batch; ++b) {
+    const auto* source = static_cast<const char*>(x.data) + b * rows * x.stride * x_width;
+    auto* target = static_cast<char*>(y.data) + b * columns * y.stride * y_width;
+    parallel_for(length, grain_rows(std::min(rows, columns)), [&](int64_t begin, int64_t end) {
+      if (rows >= columns) {
+        run({source + begin * x.stride * x_width, x.dtype, x.stride}, end - begin, columns, {target + begin * y_width, y.dtype, y.stride});
+      } else {
+        run({source + begin * x_width, x.dtype, x.stride}, rows, end - begin, {target + begin * y.stride * y_width, y.dtype, y.stride});
+      }
+    });
+  }
+}
+
+void embedding_rows(const RowInput& table, int64_t channels, const void* ids, DType ids_dtype, int64_t count, const RowOutput& y) noexcept {
+  const auto x_width = static_cast<int64_t>(dtype_size(table.dtype)), y_width = static_cast<int64_t>(dtype_size(y.dtype));
   const auto& convert = elementwise_kernels().convert;
-  parallel_for(count, kElementGrain, [&](int64_t begin, int64_t end) {
-    const auto* source = static_cast<const char*>(x) + begin * x_width;
-    auto* target = static_cast<char*>(y) + begin * y_width;
-    if (x_dtype == y_dtype) {
-      std::memcpy(target, source, static_cast<size_t>((end - begin) * x_width));
-    } else {
-      convert(source, x_dtype, target, y_dtype, end - begin);
+  parallel_for(count, grain_rows(channels), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t id = ids_dtype == DType::int64 ? static_cast<const int64_t*>(ids)[i] : static_cast<const int32_t*>(ids)[i];
+      convert(static_cast<const char*>(table.data) + id * table.stride * x_width, table.dtype, static_cast<char*>(y.data) + i * y.stride * y_width,
+              y.dtype, channels);
     }
   });
 }

@@ -1,4 +1,4 @@
-// Moving and converting activations: copies, casts, layouts, upsampling, gathers, and small fixed formulas. Chains of elementwise operations
+// Moving and converting activations: layouts, upsampling, gathers, and small fixed formulas. Chains of elementwise operations, casts among them,
 // are tile programs (tile.h). Float types are float32, bfloat16 and float16 in any combination of input and output unless stated.
 // Nothing allocates or throws; input and output do not overlap unless stated.
 #pragma once
@@ -7,12 +7,6 @@
 #include "backends/cpu/kernels/norm/quantize.h"
 
 namespace vivace::cpu {
-
-// y[r, 0..channels) = x[r, 0..channels), cast where the types differ. Concatenation along channels is one call an input, with y's pointer
-// moved to the input's first channel.
-void copy_rows(const RowInput& x, int64_t rows, int64_t channels, const RowOutput& y) noexcept;
-// count contiguous elements.
-void cast(const void* x, DType x_dtype, void* y, DType y_dtype, int64_t count) noexcept;
 
 // y[r] = hidden[r] * act(gate[r]) for [rows, channels]: GEGLU with hidden and gate the halves of one row (PyTorch's chunk(2)), and its
 // relatives. Return as in quantize.h.
