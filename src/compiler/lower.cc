@@ -1,15 +1,15 @@
-// The last stage: a kernel for every node, packed constants, buffers, a Plan.
+// The last stage: of a kernel for every node a Plan, with packed constants and buffers.
 #include "compiler/lower.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 
 #include "base/log.h"
-#include "compiler/autotune.h"
+#include "compiler/choose_kernels.h"
 #include "compiler/decompose_unsupported.h"
 #include "compiler/place_parts.h"
 #include "compiler/symbols.h"
+#include "ops/infer.h"
 #include "ops/positions.h"
 #include "runtime/plan_memory.h"
 #include "vivace/error.h"
@@ -17,23 +17,12 @@
 namespace vivace {
 namespace {
 
-KernelCall call_of(const Graph& graph, const Node& node) {
-  KernelCall call{.op = node.op, .attrs = &node.attrs, .in = {}, .out = {node.dtype, node.shape}};
-  for (NodeId in : node.inputs)
-    call.in.push_back(in == kNone ? std::nullopt : std::optional(Operand{graph[in].dtype, graph[in].shape, 0, graph[in].phase == Phase::prepare}));
-  return call;
-}
-
 class Lowering {
  public:
   Lowering(const Graph& graph, Device& device, const CompileOptions& options, TuningStore& tuning, Request& request)
-      : graph_(graph), device_(device), options_(options), tuning_(tuning), request_(request) {}
+      : graph_(graph), device_(device), options_(options), choices_(choose_kernels(graph, device, options, tuning, request, autotuning_)) {}
 
   Plan run() {
-    choices_.resize(graph_.nodes.size());
-    for (NodeId id = 0; id < graph_.size(); ++id)
-      if (!is_source(graph_[id].op) && !is_free_view(graph_[id])) choices_[static_cast<size_t>(id)] = choose(graph_[id], call_of(graph_[id]));
-    if (is_max_autotune(options_.mode)) tune();
     find_slices_in_place();
     Plan plain = assemble({});
     std::vector<PlacedPart> parts = place_parts(graph_, placed_nodes(), plain);
@@ -53,7 +42,7 @@ class Lowering {
     plan_.autotuning = autotuning_;
     make_values();
     for (NodeId id = 0; id < graph_.size(); ++id)
-      if (choices_[static_cast<size_t>(id)].slice_in_place) look_into_whole(id);
+      if (slice_in_place_[static_cast<size_t>(id)]) look_into_whole(id);
     joined_.assign(graph_.nodes.size(), 0);
     for (const PlacedPart& part : parts) put_in_place(part);
     for (NodeId id = 0; id < graph_.size(); ++id)
@@ -85,141 +74,13 @@ class Lowering {
     }
   }
 
-  KernelCall call_of(const Node& node) const { return vivace::call_of(graph_, node); }
-
-  // Views of a value in the arena need no kernel: they are the same memory.
-  bool is_free_view(const Node& node) const { return is_view(node.op) && node.phase != Phase::prepare && graph_[node.inputs[0]].phase == node.phase; }
-
   // A kernel whose operands are not where the others' are: what it reads and writes is copied.
   bool crosses(const KernelEntry& entry) const { return entry.memory == Memory::host && !device_.shares_host_memory(); }
-
-  // Outside of what regional compilation compiles.
-  bool is_left_eager(const Node& node) const { return !options_.regions.empty() && !node.region; }
-
-  bool excluded_by_user(const KernelEntry& entry) const {
-    for (const auto& [kind, backend] :
-         {std::pair{"int8", SDPBackend::int8}, {"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}})
-      if (entry.kind == kind) return !options_.sdpa.allows(backend);
-    return false;
-  }
-
-  struct Choice {
-    const KernelEntry* entry = nullptr;
-    std::shared_ptr<const Offer> offer;  // of the entry, without strides
-    std::string tuning;
-    std::vector<std::pair<std::string, std::string>> refused;
-    std::vector<PlanCandidate> measured;
-    bool slice_in_place = false;  // no kernel: the readers look into the sliced value, at its columns with a pitch
-  };
-
-  Choice choose(const Node& node, const KernelCall& call) const {
-    Choice choice;
-    for (const KernelEntry& entry : device_.kernels()) {
-      if (entry.op != node.op) continue;
-      if (excluded_by_user(entry)) {
-        choice.refused.emplace_back(entry.name, "not among the attention backends asked for");
-        continue;
-      }
-      if (Answer answer = entry.ask(call, target_); answer.offer) {
-        choice.entry = &entry;
-        choice.offer = std::move(answer.offer);
-        return choice;
-      } else {
-        choice.refused.emplace_back(entry.name, std::move(answer.reason));
-      }
-    }
-    std::string reasons;
-    for (const auto& [kernel, reason] : choice.refused) reasons += cat("; ", kernel, ": ", reason);
-    if (node.op == Op::attention && !options_.sdpa.all())
-      throw UserError(
-          cat("the attention in ", node.scope, " cannot run on a backend that was asked for (", sdp_backends_name(options_.sdpa), ")", reasons));
-    throw InternalError(cat("no kernel for ", op_name(node.op), " in ", node.scope.empty() ? "the graph" : node.scope, " (built at ", node.file, ':',
-                            node.line, ")", reasons));
-  }
-
-  bool fits_all_sizes(const Offer& offer) const { return !options_.dynamic || !offer.packed || !offer.packed->by_size; }
-
-  // What may run instead of the list's choice: that first.
-  std::vector<const KernelEntry*> candidates(NodeId id, const KernelCall& call, const KernelEntry* chosen, const std::vector<uint8_t>& parts) const {
-    const Node& node = graph_[id];
-    std::vector<const KernelEntry*> result{chosen};
-    const bool writes_apart = chosen->strided_out && parts[static_cast<size_t>(id)];
-    const bool reads_apart = chosen->strided_in && std::ranges::any_of(node.inputs, [&](NodeId in) {
-                               return in != kNone && (graph_[in].op == Op::slice || parts[static_cast<size_t>(in)]);
-                             });
-    bool behind = false;
-    for (const KernelEntry& entry : device_.kernels()) {
-      // A kernel that wants dense rows would cost a copy of every slice that it reads, and of every part of a concat that it reads or writes.
-      const bool copies = (reads_apart && !entry.strided_in) || (writes_apart && !entry.strided_out);
-      if (behind && entry.op == node.op && !entry.plain && !excluded_by_user(entry) && !copies)
-        if (const Answer answer = entry.ask(call, target_); answer.offer && fits_all_sizes(*answer.offer)) result.push_back(&entry);
-      behind |= &entry == chosen;
-    }
-    return result;
-  }
-
-  // By node: whether it, or what it is a view of, may be written straight into a concat's buffer.
-  std::vector<uint8_t> parts_of_concats() const {
-    std::vector<uint8_t> parts(graph_.nodes.size());
-    for (const Node& node : graph_.nodes) {
-      if (node.op != Op::concat || !node.attrs.has("join")) continue;
-      for (NodeId in : node.inputs) {
-        while (!is_source(graph_[in].op) && is_free_view(graph_[in])) in = graph_[in].inputs[0];
-        parts[static_cast<size_t>(in)] = 1;
-      }
-    }
-    for (NodeId id = 0; id < graph_.size(); ++id)
-      if (!is_source(graph_[id].op) && is_free_view(graph_[id]) && parts[static_cast<size_t>(graph_[id].inputs[0])])
-        parts[static_cast<size_t>(id)] = 1;
-    return parts;
-  }
-
-  // Replaces the choices of the steps of the loop by what runs fastest. Equal calls are searched once.
-  void tune() {
-    std::map<std::string, size_t> known;  // signature -> request
-    std::vector<TuningRequest> requests;
-    std::vector<std::pair<NodeId, size_t>> asked;
-    const std::vector<uint8_t> parts = parts_of_concats();
-    const std::string machine = device_.target().text;
-    for (NodeId id = 0; id < graph_.size(); ++id) {
-      const Node& node = graph_[id];
-      const KernelEntry* chosen = choices_[static_cast<size_t>(id)].entry;
-      if (!chosen || chosen->plain || node.phase != Phase::step || is_left_eager(node)) continue;
-      TuningRequest request{.call = call_of(node), .candidates = candidates(id, call_of(node), chosen, parts)};
-      if (request.candidates.size() == 1 && choices_[static_cast<size_t>(id)].offer->variants().empty()) continue;
-      const auto [at, first] = known.emplace(tuning_key(request, options_.flags, machine), requests.size());
-      if (first)
-        requests.push_back(std::move(request));
-      else
-        ++requests[at->second].occurrences;
-      asked.emplace_back(id, at->second);
-    }
-    const std::vector<TuningResult> results = autotune(requests, options_, tuning_, device_, request_);
-    for (const auto& [id, request] : asked) {
-      const TuningResult& result = results[request];
-      autotuning_.calls += 1;
-      autotuning_.seconds_each_call += result.seconds;
-      autotuning_.settings_each_call += result.settings;
-      if (result.measured.empty()) continue;
-      Choice& choice = choices_[static_cast<size_t>(id)];
-      choice.entry = device_.find(result.measured[0].kernel);
-      choice.tuning = result.measured[0].tuning;
-      KernelCall call = call_of(graph_[id]);
-      call.tuning = choice.tuning;
-      choice.offer = choice.entry->ask(call, target_).offer;
-      choice.measured = result.measured;
-    }
-    for (const TuningResult& result : results) {
-      autotuning_.different_calls += 1;
-      autotuning_.timed += !result.measured.empty();
-      autotuning_.seconds += result.seconds;
-      autotuning_.settings += result.settings;
-    }
-  }
 
   // A slice of the last axis needs no copy when every reader can skip over the rest of the row, one that lies in one piece never does. Where that
   // begins depends on sizes, which must be those of the plan.
   void find_slices_in_place() {
+    slice_in_place_.assign(graph_.nodes.size(), 0);
     std::vector<uint8_t> needs_dense(graph_.nodes.size()), given(graph_.nodes.size());
     for (const auto& [name, id] : graph_.outputs) given[static_cast<size_t>(id)] = 1;
     for (NodeId id = 0; id < graph_.size(); ++id) {
@@ -234,7 +95,7 @@ class Lowering {
       // An input's buffer is the caller's to fill; a slice of a slice would need two pitches.
       if (whole.op == Op::slice || is_source(whole.op) || is_view(whole.op) || whole.phase != node.phase) continue;
       const bool columns = axis_of_slice(node) + 1 == static_cast<int64_t>(whole.shape.size());
-      if (is_in_one_piece(node) || (columns && !needs_dense[static_cast<size_t>(id)])) choices_[static_cast<size_t>(id)].slice_in_place = true;
+      if (is_in_one_piece(node) || (columns && !needs_dense[static_cast<size_t>(id)])) slice_in_place_[static_cast<size_t>(id)] = 1;
     }
   }
 
@@ -261,9 +122,10 @@ class Lowering {
 
   std::vector<PlacedNode> placed_nodes() const {
     std::vector<PlacedNode> nodes;
-    for (NodeId id = 0; id < graph_.size(); ++id)
-      nodes.push_back({choices_[static_cast<size_t>(id)].slice_in_place ? nullptr : choices_[static_cast<size_t>(id)].entry, is_free_view(graph_[id]),
-                       choices_[static_cast<size_t>(id)].slice_in_place});
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const bool in_place = slice_in_place_[static_cast<size_t>(id)] != 0;
+      nodes.push_back({in_place ? nullptr : choices_[static_cast<size_t>(id)].entry, is_free_view(graph_, graph_[id]), in_place});
+    }
     return nodes;
   }
 
@@ -277,14 +139,14 @@ class Lowering {
 
   void lower(NodeId id) {
     const Node& node = graph_[id];
-    if (is_free_view(node)) {
+    if (is_free_view(graph_, node)) {
       plan_.values[static_cast<size_t>(id)].inside = node.inputs[0];
       plan_.views.push_back({node.op, node.attrs, {node.inputs.begin(), node.inputs.end()}, id});
       return;
     }
-    const Choice& choice = choices_[static_cast<size_t>(id)];
+    const KernelChoice& choice = choices_[static_cast<size_t>(id)];
     // A slice read in place, a concat whose parts are all written in theirs: memory with a shape, and nothing to run.
-    if (choice.slice_in_place || (node.op == Op::concat && joined_[static_cast<size_t>(id)] == node.inputs.size())) {
+    if (slice_in_place_[static_cast<size_t>(id)] || (node.op == Op::concat && joined_[static_cast<size_t>(id)] == node.inputs.size())) {
       plan_.views.push_back({node.op, node.attrs, {node.inputs.begin(), node.inputs.end()}, id});
       return;
     }
@@ -296,7 +158,7 @@ class Lowering {
     step.tuning = choice.tuning;
     step.measured = choice.measured;
     step.refused = choice.refused;
-    if (((entry.traits & kGraphBreak) || crosses(entry)) && !is_left_eager(node)) plan_.graph_breaks.push_back(graph_break(id, step));
+    if (((entry.traits & kGraphBreak) || crosses(entry)) && !is_left_eager(node, options_)) plan_.graph_breaks.push_back(graph_break(id, step));
     std::vector<PlanStep>& program = program_of(node.phase);
     if (crosses(entry)) {
       for (int32_t& in : step.in)
@@ -393,14 +255,12 @@ class Lowering {
 
   const Graph& graph_;
   Device& device_;
-  const Target target_ = device_.target();
   const CompileOptions& options_;
-  TuningStore& tuning_;
-  Request& request_;
   PlanAutotuning autotuning_;
+  const std::vector<KernelChoice> choices_;  // by node
+  std::vector<uint8_t> slice_in_place_;      // by node: no kernel, the readers look into the sliced value, at its columns with a pitch
   Plan plan_;
   std::map<int32_t, int32_t> on_host_;  // value -> its copy in the host's memory
-  std::vector<Choice> choices_;         // by node
   std::vector<size_t> joined_;          // by node: how many inputs of a concat are written in their place
 };
 
