@@ -1,6 +1,6 @@
 # The one way to compile for several instruction sets: vivace_levels(FAMILY SOURCES .. LEVELS .. OPTIONS ..) compiles each source once a level of isa.h,
 # from a file of the build folder that includes it, with VIVACE_SIMD naming the level and, for amx, VIVACE_AMX. What such a source defines is in namespace
-# vivace::cpu::VIVACE_SIMD; what it includes has internal linkage (vecmath/simd.h says why).
+# vivace::cpu::VIVACE_SIMD; what it includes has internal linkage (simd/simd.h says why).
 function(vivace_levels family)
   cmake_parse_arguments(arg "" "" "SOURCES;LEVELS;OPTIONS" ${ARGN})
   set(flags_baseline "")

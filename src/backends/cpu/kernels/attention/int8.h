@@ -11,7 +11,7 @@
 
 #include "backends/cpu/kernels/attention/tile.h"
 
-namespace vivace::cpu {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 constexpr int64_t kIntKeys = 256;  // a block's
@@ -68,8 +68,8 @@ inline float inverse_of(float scale) {
   return inverse <= 0x1.fffffep127f ? inverse : 0;  // of zeros, of what is too small to tell from them, of NaN
 }
 // Not the larger one where one is no number, but that.
-inline Vec grow(Vec largest, Vec x) { return _mm512_mask_mov_ps(max(_mm512_abs_ps(x), largest), _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x); }
-inline float largest_of(Vec v) { return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) ? __builtin_nanf("") : reduce_max(v); }
+inline VF grow(VF largest, VF x) { return IfThenElse(IsNaN(x), x, Max(Abs(x), largest)); }
+inline float largest_of(VF v) { return AllFalse(IsNaN(v)) ? ReduceMax(v) : __builtin_nanf(""); }
 
 // Before the panels: the means of a head's keys and values.
 void int_prepare_head(const AttentionShape& s, const AttentionArgs& args, const AttentionLayout& l, int64_t batch, int64_t head, void* packed_k) {
@@ -77,11 +77,11 @@ void int_prepare_head(const AttentionShape& s, const AttentionArgs& args, const 
   const auto mean = [&](const void* base, const TokenStrides& strides, float* to, int64_t columns) {
     const char* row = token_row(base, strides, batch, 0, s, head);
     const int64_t bytes = strides.token * static_cast<int64_t>(element_size(s.dtype));
-    const Vec share = set1(1.f / static_cast<float>(s.kv_len));
+    const VF share = Set(1.f / static_cast<float>(s.kv_len));
     for (int64_t c = 0; c < columns; c += kLanes) {
-      Vec sum = zero();
-      for (int64_t t = 0; t < s.kv_len; ++t) sum = add(sum, load_padded(s.dtype, row + t * bytes, c, s.head_dim));
-      store(to + c, mul(sum, share));
+      VF sum = Zero();
+      for (int64_t t = 0; t < s.kv_len; ++t) sum = sum + load_padded(s.dtype, row + t * bytes, c, s.head_dim);
+      StoreU(sum * share, to + c);
     }
   };
   mean(args.k, args.k_strides, packed.k_mean(), packed.mean_size());
@@ -90,13 +90,13 @@ void int_prepare_head(const AttentionShape& s, const AttentionArgs& args, const 
 
 // A row less its mean in bytes, zeros behind it; returns its scale.
 inline float int8_row(DType dtype, const void* row, const float* mean, int64_t size, int64_t padded, int8_t* to) {
-  Vec largest = zero();
-  for (int64_t c = 0; c < padded; c += kLanes) largest = grow(largest, _mm512_sub_ps(load_padded(dtype, row, c, size), load(mean + c)));
+  VF largest = Zero();
+  for (int64_t c = 0; c < padded; c += kLanes) largest = grow(largest, load_padded(dtype, row, c, size) - LoadU(mean + c));
   const float scale = int_scale(largest_of(largest), kLargestKey);
-  const Vec inverse = set1(inverse_of(scale));
+  const VF inverse = Set(inverse_of(scale));
   for (int64_t c = 0; c < padded; c += kLanes) {
-    const Vec x = mul(_mm512_sub_ps(load_padded(dtype, row, c, size), load(mean + c)), inverse);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + c), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+    const VF x = (load_padded(dtype, row, c, size) - LoadU(mean + c)) * inverse;
+    store_bytes(NearestInt(x), 0, to + c);
   }
   return scale;
 }
@@ -141,22 +141,22 @@ void int_pack_panel(const AttentionShape& s, const AttentionArgs& args, const At
   const char* v_row = token_row(args.v, args.v_strides, batch, key0, s, head);
   const int64_t v_bytes = args.v_strides.token * element;
   for (int64_t c = 0; c < l.out_columns; c += kLanes) {
-    const Vec mean = load(packed.v_mean() + c);
-    const auto value = [&](int64_t j) { return j < keys ? _mm512_sub_ps(load_padded(s.dtype, v_row + j * v_bytes, c, s.head_dim), mean) : zero(); };
-    Vec largest = zero();
+    const VF mean = LoadU(packed.v_mean() + c);
+    const auto value = [&](int64_t j) { return j < keys ? load_padded(s.dtype, v_row + j * v_bytes, c, s.head_dim) - mean : Zero(); };
+    VF largest = Zero();
     for (int64_t j = 0; j < keys; ++j) largest = grow(largest, value(j));
     alignas(64) float scales[kLanes], inverses[kLanes];
-    store(scales, largest);
+    StoreU(largest, scales);
     for (int i = 0; i < kLanes; ++i) scales[i] = int_scale(scales[i], kLargestValue), inverses[i] = inverse_of(scales[i]);
-    store(packed.value_scales(block) + c, mul(load(scales), set1(1 / kLargestWeight)));
-    const Vec inverse = load(inverses);
+    StoreU(LoadU(scales) * Set(1 / kLargestWeight), packed.value_scales(block) + c);
+    const VF inverse = LoadU(inverses);
     const int64_t group = c & ~int64_t{kPanel - 1}, width = l.out_columns - group < kPanel ? kLanes : kPanel;
     uint32_t* to = packed.values(block, group) + (c - group);
     for (int64_t j = 0; j < up(keys, kPanel); j += kPanel)
       for (int pair = 0; pair < kPanel / 2; ++pair, to += width) {
-        const auto rounded = [&](int64_t key) { return _mm512_cvtps_epi32(mul(value(key), inverse)); };
+        const auto rounded = [&](int64_t key) { return NearestInt(value(key) * inverse); };
         const int64_t first = j + first_of_pair(pair);
-        _mm512_storeu_si512(to, _mm512_mask_blend_epi16(0xaaaaaaaa, rounded(first), _mm512_slli_epi32(rounded(first + 1), 16)));
+        _mm512_storeu_si512(to, pair_int16(rounded(first), rounded(first + 1)));
       }
   }
 }
@@ -189,11 +189,11 @@ template <int MR>
     k += kPanel, q += kQueryStep;
     asm volatile("" : "+r"(k), "+r"(q));
   }
-  const Vec scale[2] = {load(scales), load(scales + kLanes)};
+  const VF scale[2] = {LoadU(scales), LoadU(scales + kLanes)};
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) store(scores + r * kIntScoreStride + j * kLanes, mul(_mm512_cvtepi32_ps(acc[r][j]), scale[j]));
+    for (int j = 0; j < 2; ++j) StoreU(ConvertTo(acc[r][j]) * scale[j], scores + r * kIntScoreStride + j * kLanes);
 }
 
 // out[MR][columns of the group], `stride` apart, = shrink[MR] * out + scales * (weights V).
@@ -224,7 +224,7 @@ template <int MR, int NV>
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) {
       float* to = out + r * stride + j * kLanes;
-      store(to, fma(_mm512_cvtepi32_ps(acc[r][j]), load(scales + j * kLanes), mul(load(to), set1(shrink[r]))));
+      StoreU(MulAdd(ConvertTo(acc[r][j]), LoadU(scales + j * kLanes), LoadU(to) * Set(shrink[r])), to);
     }
 }
 
@@ -247,13 +247,13 @@ void int_values_rows(int64_t rows, const uint32_t* weights, const uint32_t* v, i
 // A row's weights of a block of keys, 2^(factor * score - reference) in units of 1 / kLargestWeight, of `keys` keys; returns their sum.
 inline float weigh_block(const float* scores, float factor, float reference, int64_t keys, uint32_t* weights) {
   constexpr float kScale = 14.99995597f;  // log2(kLargestWeight)
-  const Vec scale = set1(factor), base = set1(kScale - reference);
+  const VF scale = Set(factor), base = Set(kScale - reference);
   const __m512i ones = _mm512_set1_epi16(1);
   __m512i sum = _mm512_setzero_si512();
   for (int64_t j = 0; j < keys; j += kPanel, weights += kPanel / 2) {
-    Vec x = exp2_line(fma(load(scores + j), scale, base)), y = exp2_line(fma(load(scores + j + kLanes), scale, base));
+    VF x = exp2_line(MulAdd(LoadU(scores + j), scale, base)), y = exp2_line(MulAdd(LoadU(scores + j + kLanes), scale, base));
     if (j + kPanel > keys) x = first_lanes(x, keys - j, 0), y = first_lanes(y, keys - j - kLanes, 0);
-    const __m512i pairs = _mm512_packs_epi32(_mm512_cvtps_epi32(x), _mm512_cvtps_epi32(y));
+    const __m512i pairs = _mm512_packs_epi32(NearestInt(x), NearestInt(y));
     sum = add_pairs(sum, pairs, ones);
     _mm512_storeu_si512(weights, pairs);
   }
@@ -261,11 +261,11 @@ inline float weigh_block(const float* scores, float factor, float reference, int
 }
 
 inline float largest_score(const float* scores, int64_t keys) {
-  Vec m[2] = {set1(-__builtin_inff()), set1(-__builtin_inff())};
+  VF m[2] = {Set(-__builtin_inff()), Set(-__builtin_inff())};
   int64_t j = 0;
-  for (; j + kPanel <= keys; j += kPanel) m[0] = max(m[0], load(scores + j)), m[1] = max(m[1], load(scores + j + kLanes));
-  for (; j < keys; j += kLanes) m[0] = max(m[0], first_lanes(load(scores + j), keys - j, -__builtin_inff()));
-  return reduce_max(max(m[0], m[1]));
+  for (; j + kPanel <= keys; j += kPanel) m[0] = Max(m[0], LoadU(scores + j)), m[1] = Max(m[1], LoadU(scores + j + kLanes));
+  for (; j < keys; j += kLanes) m[0] = Max(m[0], first_lanes(LoadU(scores + j), keys - j, -__builtin_inff()));
+  return ReduceMax(Max(m[0], m[1]));
 }
 
 // A block of query rows of one head. A tile of rows: its queries, what each row's scores are multiplied by (factors), the exponent of its largest
@@ -332,9 +332,9 @@ struct IntRows {
     char* to = const_cast<char*>(token_row(task.args->out, task.args->out_strides, task.batch, task.row + first(tile), s, task.head));
     for (int64_t r = 0; r < length(tile); ++r, to += bytes) {
       // The sums of integers have lost what was not a number; the reference kept it.
-      const Vec inverse = set1(1 / sums(tile)[r] + references(tile)[r] * 0.f);
+      const VF inverse = Set(1 / sums(tile)[r] + references(tile)[r] * 0.f);
       for (int64_t c = 0; c < s.head_dim; c += kLanes) {
-        const Vec x = fma(load(out(tile) + r * l.out_columns + c), inverse, load(packed.v_mean() + c));
+        const VF x = MulAdd(LoadU(out(tile) + r * l.out_columns + c), inverse, LoadU(packed.v_mean() + c));
         if (c + kLanes <= s.head_dim) {
           store_from_float(s.dtype, to + c * element, x);
           continue;
@@ -356,4 +356,4 @@ void int_run(AttentionKind, const AttentionTask& task) {
 }
 
 }  // namespace
-}  // namespace vivace::cpu
+}  // namespace vivace::cpu::VIVACE_SIMD

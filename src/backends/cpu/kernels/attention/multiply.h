@@ -5,7 +5,7 @@
 
 #include "backends/cpu/kernels/attention/tile.h"
 
-namespace vivace::cpu {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 // What products need around them.
@@ -43,7 +43,7 @@ struct WeightRows {
 // acc += rows of A times NV vectors of a panel whose rows are Step units apart. The empty asm keeps the two pointers as they are: the compiler would
 // otherwise make one of each row. On AVX2 two units a turn and no prefetching, as in microkernel_avx2.h.
 template <class Op, class A, int Step, int MR, int NV>
-[[gnu::always_inline]] inline void accumulate(Vec (&acc)[MR][NV], const typename Op::Unit* a, const typename Op::Unit* b, int64_t k) {
+[[gnu::always_inline]] inline void accumulate(VF (&acc)[MR][NV], const typename Op::Unit* a, const typename Op::Unit* b, int64_t k) {
   auto multiply = [&](int unit) __attribute__((always_inline)) {
     typename Op::UnitVec panel[NV];
 #pragma GCC unroll 2
@@ -72,17 +72,17 @@ template <class Op, class A, int Step, int MR, int NV>
 // C (MR rows of NV vectors) = A B, or C += A B.
 template <class Op, class A, int Step, int NV, int MR>
 [[gnu::noinline]] void multiply(const typename Op::Unit* a, const typename Op::Unit* b, int64_t k, float* c, int64_t ldc, bool add_to) {
-  Vec acc[MR][NV];
+  VF acc[MR][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 2
-    for (int j = 0; j < NV; ++j) acc[r][j] = add_to ? load(c + r * ldc + j * kLanes) : zero();
+    for (int j = 0; j < NV; ++j) acc[r][j] = add_to ? LoadU(c + r * ldc + j * kLanes) : Zero();
   }
   accumulate<Op, A, Step, MR, NV>(acc, a, b, k);
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 2
-    for (int j = 0; j < NV; ++j) store(c + r * ldc + j * kLanes, acc[r][j]);
+    for (int j = 0; j < NV; ++j) StoreU(acc[r][j], c + r * ldc + j * kLanes);
   }
 }
 
@@ -101,9 +101,9 @@ template <class Op, bool Precise, int MR>
     }
   } else {
     for (int64_t p = 0; p <= panels; ++p) {
-      Vec acc[MR][2];
+      VF acc[MR][2];
 #pragma GCC unroll 16
-      for (int r = 0; r < MR; ++r) acc[r][0] = acc[r][1] = zero();
+      for (int r = 0; r < MR; ++r) acc[r][0] = acc[r][1] = Zero();
       const typename Op::Unit *a = q, *b = k + p * head_units * kPanel;
       int64_t left = p < panels ? head_units : 0;
       if (p > 0) {
@@ -121,8 +121,8 @@ template <class Op, bool Precise, int MR>
       accumulate<Op, QueryRows, kPanel, MR, 2>(acc, a, b, left);
 #pragma GCC unroll 16
       for (int r = 0; r < MR; ++r) {
-        store(scores + r * kPanel, acc[r][0]);
-        store(scores + r * kPanel + kLanes, acc[r][1]);
+        StoreU(acc[r][0], scores + r * kPanel);
+        StoreU(acc[r][1], scores + r * kPanel + kLanes);
       }
     }
   }
@@ -170,4 +170,4 @@ void score_weights_rows(int64_t rows, const typename Op::Unit* q, const typename
 }
 
 }  // namespace
-}  // namespace vivace::cpu
+}  // namespace vivace::cpu::VIVACE_SIMD

@@ -4,7 +4,7 @@
 #include "backends/cpu/kernels/attention/tile.h"
 #include "backends/cpu/kernels/microkernel_amx.h"
 
-namespace vivace::cpu {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 static_assert(kRows == kAmxRows && kPanel == kAmxColumns);
@@ -50,4 +50,4 @@ void score_weights_rows(int64_t rows, const typename Op::Unit* q, const typename
 }
 
 }  // namespace
-}  // namespace vivace::cpu
+}  // namespace vivace::cpu::VIVACE_SIMD

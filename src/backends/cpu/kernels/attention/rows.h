@@ -8,7 +8,7 @@
 #include "backends/cpu/kernels/attention/multiply.h"
 #endif
 
-namespace vivace::cpu {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 constexpr float kLog2E = 1.4426950408889634f, kInfinity = __builtin_inff();
@@ -136,27 +136,27 @@ struct RowBlock {
     const int64_t element = static_cast<int64_t>(element_size(dtype)), stride = task.args->out_strides.token * element;
     char* to = const_cast<char*>(token_row(task.args->out, task.args->out_strides, task.batch, task.row + row0, s, task.head));
     const float *from = out + row0 * columns, *sum_of = sums + row0 * kLanes;
-    Vec check = zero();  // stays 0 until something infinite or NaN is multiplied by 0
+    VF check = Zero();  // stays 0 until something infinite or NaN is multiplied by 0
     bool within = true;
     for (int64_t r = 0; r < rows; ++r, to += stride, from += columns, sum_of += kLanes) {
-      const float sum = reduce_add(load(sum_of));
+      const float sum = ReduceSum(LoadU(sum_of));
       within &= sum < largest_sum;
-      const Vec inverse = set1(sum == 0.f ? 0.f : 1.f / sum);
+      const VF inverse = Set(sum == 0.f ? 0.f : 1.f / sum);
       int64_t column = 0;
       for (; column + kLanes <= head_dim; column += kLanes) {
-        const Vec x = mul(load(from + column), inverse);
-        check = fma(x, zero(), check);
+        const VF x = LoadU(from + column) * inverse;
+        check = MulAdd(x, Zero(), check);
         store_from_float(dtype, to + column * element, x);
       }
       if (column < head_dim) {
-        const Vec x = mul(load(from + column), inverse);
-        check = fma(x, zero(), check);
+        const VF x = LoadU(from + column) * inverse;
+        check = MulAdd(x, Zero(), check);
         alignas(64) char buffer[4 * kLanes];
         store_from_float(dtype, buffer, x);
         std::memcpy(to + column * element, buffer, static_cast<size_t>((head_dim - column) * element));
       }
     }
-    return within && reduce_add(check) == 0.f;
+    return within && ReduceSum(check) == 0.f;
   }
 
   // ---- efficient: exact online softmax -----------------------------------------------------------------------------------------------------
@@ -165,21 +165,21 @@ struct RowBlock {
   void finish_scores(int64_t r, float* row, int64_t key0, int64_t keys) {
     const int64_t see = visible(r) - key0, padded = round_up(keys, kPanel);
     if (!s.mask) {
-      for (int64_t j = 0; j < padded; j += kLanes) store(row + j, first_lanes(mul(load(row + j), set1(scale)), see - j, -kInfinity));
+      for (int64_t j = 0; j < padded; j += kLanes) StoreU(first_lanes(LoadU(row + j) * Set(scale), see - j, -kInfinity), row + j);
       return;
     }
     const AttentionArgs& a = *task.args;
     const float* mask = a.mask + task.batch * a.mask_batch + task.head * a.mask_head + (task.row + r) * a.mask_query;
     for (int64_t j = 0; j < padded; j += kLanes) {
-      const Vec added = load_padded(DType::float32, mask, key0 + j, s.kv_len);
-      store(row + j, first_lanes(fma(added, set1(kLog2E), mul(load(row + j), set1(scale))), see - j, -kInfinity));
+      const VF added = load_padded(DType::float32, mask, key0 + j, s.kv_len);
+      StoreU(first_lanes(MulAdd(added, Set(kLog2E), LoadU(row + j) * Set(scale)), see - j, -kInfinity), row + j);
     }
   }
 
   static float row_max(const float* row, int64_t n) {
-    Vec m = set1(-kInfinity);
-    for (int64_t j = 0; j < n; j += kLanes) m = max(m, load(row + j));
-    return reduce_max(m);
+    VF m = Set(-kInfinity);
+    for (int64_t j = 0; j < n; j += kLanes) m = Max(m, LoadU(row + j));
+    return ReduceMax(m);
   }
 
   template <bool Precise>
@@ -190,19 +190,19 @@ struct RowBlock {
     const float seen = row_max(row, padded), reference = seen > before ? seen : before;
     references[r] = reference;
     // Nothing to see so far: any finite base makes the weights 0.
-    const Vec base = set1(reference == -kInfinity ? 0.f : -reference);
-    Vec total = zero();
+    const VF base = Set(reference == -kInfinity ? 0.f : -reference);
+    VF total = Zero();
     for (int64_t j = 0; j < padded; j += kPanel) {
-      const Vec x = exp2<Precise>(add(load(row + j), base)), y = exp2<Precise>(add(load(row + j + kLanes), base));
-      total = add(total, add(x, y));
+      const VF x = exp2<Precise>(LoadU(row + j) + base), y = exp2<Precise>(LoadU(row + j + kLanes) + base);
+      total = total + (x + y);
       Op::store_weights(to + j / Op::kPair, x, y);
     }
-    if (first_block) return store(sum, total);
-    if (reference == before) return store(sum, add(load(sum), total));
-    const Vec shrink = exp2<true>(set1(before - reference));
-    store(sum, fma(load(sum), shrink, total));
+    if (first_block) return StoreU(total, sum);
+    if (reference == before) return StoreU(LoadU(sum) + total, sum);
+    const VF shrink = exp2<true>(Set(before - reference));
+    StoreU(MulAdd(LoadU(sum), shrink, total), sum);
     float* o = out + r * l.out_columns;
-    for (int64_t column = 0; column < l.out_columns; column += kLanes) store(o + column, mul(load(o + column), shrink));
+    for (int64_t column = 0; column < l.out_columns; column += kLanes) StoreU(LoadU(o + column) * shrink, o + column);
   }
 
   template <bool Precise>
@@ -236,11 +236,11 @@ struct RowBlock {
     for (int64_t r = row0; r < end; ++r) {
       const float* row = scores + (r - row0) * kScoreStride;
       const int64_t see = min64(keys, visible(r)), whole = see & ~int64_t{kLanes - 1};
-      Vec largest = set1(-kInfinity);
-      for (int64_t j = 0; j < whole; j += kLanes) largest = max(largest, mul(load(row + j), set1(scale)));
-      if (whole < see) largest = max(largest, first_lanes(mul(load(row + whole), set1(scale)), see - whole, -kInfinity));
-      references[r] = reduce_max(largest);
-      store(sums + r * kLanes, zero());
+      VF largest = Set(-kInfinity);
+      for (int64_t j = 0; j < whole; j += kLanes) largest = Max(largest, LoadU(row + j) * Set(scale));
+      if (whole < see) largest = Max(largest, first_lanes(LoadU(row + whole) * Set(scale), see - whole, -kInfinity));
+      references[r] = ReduceMax(largest);
+      StoreU(Zero(), sums + r * kLanes);
     }
   }
 
@@ -251,24 +251,24 @@ struct RowBlock {
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t see = min64(keys, visible(row0 + r) - key0 - at);
       const float* row = scores + r * kScoreStride;
-      const Vec base = set1(-references[row0 + r]);
-      const auto weight = [&](int64_t j) { return exp2<Precise>(fma(load(row + j), set1(scale), base)); };
+      const VF base = Set(-references[row0 + r]);
+      const auto weight = [&](int64_t j) { return exp2<Precise>(MulAdd(LoadU(row + j), Set(scale), base)); };
       Unit* to = weights + r * Op::kWeightStride + at / Op::kPair;
       float* partial = sums + (row0 + r) * kLanes;
-      Vec sum = load(partial);
+      VF sum = LoadU(partial);
       int64_t j = 0;
       for (; j + kPanel <= see; j += kPanel) {
-        const Vec x = weight(j), y = weight(j + kLanes);
-        sum = add(sum, add(x, y));
+        const VF x = weight(j), y = weight(j + kLanes);
+        sum = sum + (x + y);
         Op::store_weights(to + j / Op::kPair, x, y);
       }
       for (; j < keys; j += kPanel) {
-        const Vec x = see > j ? first_lanes(weight(j), see - j, 0.f) : zero();
-        const Vec y = see > j + kLanes ? first_lanes(weight(j + kLanes), see - j - kLanes, 0.f) : zero();
-        sum = add(sum, add(x, y));
+        const VF x = see > j ? first_lanes(weight(j), see - j, 0.f) : Zero();
+        const VF y = see > j + kLanes ? first_lanes(weight(j + kLanes), see - j - kLanes, 0.f) : Zero();
+        sum = sum + (x + y);
         Op::store_weights(to + j / Op::kPair, x, y);
       }
-      store(partial, sum);
+      StoreU(sum, partial);
     }
   }
 
@@ -322,14 +322,14 @@ struct RowBlock {
       float* row = scores + r * stride;
       finish_scores(r, row, 0, s.kv_len);
       const float largest = row_max(row, stride);
-      const Vec base = set1(largest == -kInfinity ? 0.f : -largest);
-      Vec total = zero();
+      const VF base = Set(largest == -kInfinity ? 0.f : -largest);
+      VF total = Zero();
       for (int64_t j = 0; j < stride; j += kLanes) {
-        const Vec x = exp2<true>(add(load(row + j), base));
-        total = add(total, x);
-        store(row + j, x);
+        const VF x = exp2<true>(LoadU(row + j) + base);
+        total = total + x;
+        StoreU(x, row + j);
       }
-      store(sums + r * kLanes, total);
+      StoreU(total, sums + r * kLanes);
     }
     for (int64_t key0 = 0; key0 < s.kv_len; key0 += l.block_keys) {
       const int64_t keys = min64(l.block_keys, s.kv_len - key0);
@@ -357,4 +357,4 @@ void run_task(AttentionKind kind, const AttentionTask& task) {
 }
 
 }  // namespace
-}  // namespace vivace::cpu
+}  // namespace vivace::cpu::VIVACE_SIMD

@@ -8,10 +8,11 @@
 //   P   the softmax weights of a row tile over a block of keys: kRows rows, Op::kWeightStride apart
 #pragma once
 
+#include "backends/cpu/kernels/attention/exp2.h"
 #include "backends/cpu/kernels/attention/kernels.h"
-#include "backends/cpu/kernels/attention/simd.h"
+#include "backends/cpu/kernels/attention/transpose.h"
 
-namespace vivace::cpu {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 constexpr int kPanel = 2 * kLanes;
@@ -25,6 +26,19 @@ constexpr int kQueryStep = (kRows + kLanes - 1) / kLanes * kLanes;  // rows that
 constexpr int64_t kMaxBlockKeys = 512;
 constexpr int64_t kScoreStride = kMaxBlockKeys + 16;  // the 16 keep the rows of a tile out of each other's cache sets
 
+// Lanes below n keep v, the rest become `other`.
+inline VF first_lanes(VF v, int64_t n, float other) { return IfThenElse(FirstN(n > kLanes ? kLanes : n < 0 ? 0 : n), v, Set(other)); }
+
+inline VF load_as_float(DType dtype, const void* p) {
+  if (dtype == DType::float32) return LoadU(static_cast<const float*>(p));
+  return dtype == DType::bfloat16 ? load_bf16(static_cast<const uint16_t*>(p)) : load_f16(static_cast<const uint16_t*>(p));
+}
+inline void store_from_float(DType dtype, void* p, VF v) {
+  if (dtype == DType::float32) return StoreU(v, static_cast<float*>(p));
+  return dtype == DType::bfloat16 ? store_bf16_flushed(v, static_cast<uint16_t*>(p)) : store_f16(v, static_cast<uint16_t*>(p));
+}
+inline size_t element_size(DType dtype) { return dtype == DType::float32 ? 4 : 2; }
+
 // Elements [first, first + count) of a row with `size` elements into a zero-filled buffer of `count`.
 inline void copy_padded(const void* row, size_t element, int64_t first, int64_t count, int64_t size, void* to) {
   const char* from = static_cast<const char*>(row) + first * element;
@@ -36,7 +50,7 @@ inline void copy_padded(const void* row, size_t element, int64_t first, int64_t 
   if (first < size) std::memcpy(to, from, static_cast<size_t>(size - first) * element);
 }
 
-inline Vec load_padded(DType dtype, const void* row, int64_t first, int64_t size) {
+inline VF load_padded(DType dtype, const void* row, int64_t first, int64_t size) {
   if (first + kLanes <= size) return load_as_float(dtype, static_cast<const char*>(row) + first * element_size(dtype));
   alignas(64) float buffer[kLanes];
   copy_padded(row, element_size(dtype), first, kLanes, size, buffer);
@@ -45,24 +59,24 @@ inline Vec load_padded(DType dtype, const void* row, int64_t first, int64_t size
 
 struct F32Op {
   using Unit = float;
-  using UnitVec = Vec;
+  using UnitVec = VF;
   static constexpr int kPair = 1;
   static constexpr int64_t kWeightStride = kMaxBlockKeys + 16;
-  static UnitVec load(const Unit* p) { return cpu::load(p); }
-  static UnitVec broadcast(const Unit* p) { return set1(*p); }
-  static Vec dot(Vec acc, UnitVec a, UnitVec b) { return fma(a, b, acc); }
-  static void store_weights(Unit* p, Vec x, Vec y) {
-    store(p, x);
-    store(p + kLanes, y);
+  static UnitVec load(const Unit* p) { return LoadU(p); }
+  static UnitVec broadcast(const Unit* p) { return Set(*p); }
+  static VF dot(VF acc, UnitVec a, UnitVec b) { return MulAdd(a, b, acc); }
+  static void store_weights(Unit* p, VF x, VF y) {
+    StoreU(x, p);
+    StoreU(y, p + kLanes);
   }
   // kLanes units of a row beginning at a unit, zero beyond the row's `size` elements.
   static void load_units(DType dtype, const void* row, int64_t first_unit, int64_t size, Unit* to) {
-    store(to, load_padded(dtype, row, first_unit, size));
+    StoreU(load_padded(dtype, row, first_unit, size), to);
   }
   static bool stores_units(DType dtype) { return dtype == DType::float32; }  // a row in memory is a row of units
   // kLanes columns of a row of V.
   static void interleave(DType dtype, const void* row, const void*, int64_t first, int64_t size, Unit* to) {
-    store(to, row ? load_padded(dtype, row, first, size) : zero());
+    StoreU(row ? load_padded(dtype, row, first, size) : Zero(), to);
   }
 };
 
@@ -74,8 +88,8 @@ struct Bf16Op {
   static constexpr int64_t kWeightStride = kMaxBlockKeys / 2 + 16;
   static UnitVec load(const Unit* p) { return _mm512_loadu_si512(p); }
   static UnitVec broadcast(const Unit* p) { return _mm512_set1_epi32(static_cast<int>(*p)); }
-  static Vec dot(Vec acc, UnitVec a, UnitVec b) { return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b); }
-  static void store_weights(Unit* p, Vec x, Vec y) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(y, x)); }
+  static VF dot(VF acc, UnitVec a, UnitVec b) { return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b); }
+  static void store_weights(Unit* p, VF x, VF y) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(y, x)); }
   static void load_units(DType, const void* row, int64_t first_unit, int64_t size, Unit* to) {
     copy_padded(row, 2, 2 * first_unit, 2 * kLanes, size, to);
   }
@@ -149,12 +163,12 @@ void pack_panel(const AttentionShape& s, const AttentionArgs& args, const Attent
 // A row's weights for one panel, 2^(scale * score - reference), added to the row's vector of partial sums as well. For use between products.
 template <class Op, bool Precise>
 [[gnu::always_inline]] inline void weigh_row(const float* scores, float scale, float reference, float* sums, typename Op::Unit* weights) {
-  const Vec base = set1(-reference);
-  const Vec x = exp2_between_products<Precise>(fma(load(scores), set1(scale), base));
-  const Vec y = exp2_between_products<Precise>(fma(load(scores + kLanes), set1(scale), base));
-  store(sums, add(load(sums), add(x, y)));
+  const VF base = Set(-reference);
+  const VF x = exp2_between_products<Precise>(MulAdd(LoadU(scores), Set(scale), base));
+  const VF y = exp2_between_products<Precise>(MulAdd(LoadU(scores + kLanes), Set(scale), base));
+  StoreU(LoadU(sums) + (x + y), sums);
   Op::store_weights(weights, x, y);
 }
 
 }  // namespace
-}  // namespace vivace::cpu
+}  // namespace vivace::cpu::VIVACE_SIMD

@@ -30,7 +30,7 @@ VIVACE_INLINE void tap_offsets(const ConvPlan& plan, int phase, int kernel, ptrd
 VIVACE_INLINE const Unit* tile_weights(const ConvJob& job, int64_t at, int64_t count, float* wide) {
   if (kElementsPerUnit > 1 || job.spec.w == DType::float32) return static_cast<const Unit*>(job.packed) + at;
   const uint16_t* packed = static_cast<const uint16_t*>(job.packed) + at;
-  for (int64_t i = 0; i < count; i += kLanes) store_f32(load_half(packed + i, job.spec.w), wide + i);
+  for (int64_t i = 0; i < count; i += kLanes) StoreU(load_half(packed + i, job.spec.w), wide + i);
   return wide;
 }
 
@@ -64,7 +64,7 @@ void direct_multiply(const ConvJob& job, int64_t index, int64_t panel, const voi
           const int64_t y = (block.row + r) * step + phase / 2, x = (block.col + col) * step + phase % 2;
           const int64_t first = (block.image * out_rows + y) * out_cols + x;
           for (int64_t c = 0; c < cols; ++c)
-            for (int v = 0; v < 2; ++v) finisher.store(first + c * step, v, load_f32(tile_sums + c * kPanel + v * kLanes));
+            for (int v = 0; v < 2; ++v) finisher.store(first + c * step, v, LoadU(tile_sums + c * kPanel + v * kLanes));
         }
       }
     }

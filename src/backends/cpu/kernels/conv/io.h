@@ -12,8 +12,8 @@ struct Patch {
   int64_t image, row, col, rows, cols;
 };
 
-VIVACE_INLINE void store_patch(VF v, float* p) { store_f32(v, p); }
-VIVACE_INLINE void store_patch(VF v, uint16_t* p) { narrow_bf16(v, p); }
+VIVACE_INLINE void store_patch(VF v, float* p) { StoreU(v, p); }
+VIVACE_INLINE void store_patch(VF v, uint16_t* p) { store_bf16_flushed(v, p); }
 
 // Channels [channel, channel + kPanel) of a patch to out[row * row_stride + col * pixel_stride + 0 .. kPanel); zeros beyond the image and beyond
 // its channels.
@@ -29,7 +29,7 @@ void load_patch(const ConvJob& job, const Patch& patch, int64_t channel, Out* ou
     channel -= frame * channels;
   }
   const int64_t count = job.frame_channels - channel;
-  const VF zero = splat(0.f);
+  const VF zero = Zero();
   const int64_t left = patch.col < 0 ? -patch.col : 0;  // columns before the image
   const int64_t inside = args.w - patch.col < patch.cols ? args.w - patch.col : patch.cols;
   for (int64_t r = 0; r < patch.rows; ++r) {
@@ -58,7 +58,7 @@ class Finisher {
   Finisher(const ConvJob& job, int64_t image, int64_t panel) : args_(job.args), dtype_(job.spec.act), channel_(panel * kPanel) {
     count_ = job.spec.out_channels - channel_;
     for (int v = 0; v < 2; ++v) {
-      bias_[v] = splat(0.f);
+      bias_[v] = Zero();
       if (args_.bias) bias_[v] = load_row(args_.bias, DType::float32, channel_ + v * kLanes, count_ - v * kLanes);
       if (args_.image_bias) {
         const int64_t at = image * args_.ld_image_bias + channel_ + v * kLanes;

@@ -12,10 +12,10 @@ VIVACE_INLINE void pack_vector(const double* sums, const ConvPackJob& job, int64
   alignas(64) float values[kPanel];
   for (int o = 0; o < kPanel; ++o) values[o] = static_cast<float>(sums[o]);
   if constexpr (kElementsPerUnit == 1) {
-    for (int v = 0; v < kPanel; v += kLanes) store_row(load_f32(values + v), job.packed, job.packed_dtype, at + v, kLanes);
+    for (int v = 0; v < kPanel; v += kLanes) store_row(LoadU(values + v), job.packed, job.packed_dtype, at + v, kLanes);
   } else {
     alignas(64) Element rounded[kPanel];
-    for (int v = 0; v < kPanel; v += kLanes) store_elements(load_f32(values + v), rounded + v);
+    for (int v = 0; v < kPanel; v += kLanes) store_elements(LoadU(values + v), rounded + v);
     for (int o = 0; o < kPanel; ++o) static_cast<Element*>(job.packed)[at + o * kElementsPerUnit] = rounded[o];
   }
 }
@@ -29,7 +29,7 @@ void pack_panel(const ConvPackJob& job, int64_t panel) {
     for (int64_t o = 0; i < job.in_channels && o < outputs; ++o) {
       alignas(64) float row[2 * kLanes];
       const int64_t at = ((first + o) * job.in_channels + i) * job.taps;
-      for (int v = 0; v < 2; ++v) store_f32(load_row(job.weight, job.dtype, at + v * kLanes, job.taps - v * kLanes), row + v * kLanes);
+      for (int v = 0; v < 2; ++v) StoreU(load_row(job.weight, job.dtype, at + v * kLanes, job.taps - v * kLanes), row + v * kLanes);
       for (int t = 0; t < job.taps; ++t) taps[t][o] = row[t];
     }
     for (int slot = 0; slot < job.slots; ++slot) {

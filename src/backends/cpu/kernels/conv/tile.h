@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "backends/cpu/kernels/conv/simd.h"
+#include "backends/cpu/kernels/conv/elements.h"
 #ifdef VIVACE_AMX
 #include "backends/cpu/kernels/microkernel_amx.h"
 #endif
@@ -16,12 +16,12 @@ namespace {
 using Element = uint16_t;
 inline constexpr int kElementsPerUnit = 2;
 VIVACE_INLINE VF multiply_units(VF sum, VF a, VF b) { return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)); }
-VIVACE_INLINE void store_elements(VF v, Element* p) { narrow_bf16(v, p); }
+VIVACE_INLINE void store_elements(VF v, Element* p) { store_bf16_flushed(v, p); }
 #else
 using Element = float;
 inline constexpr int kElementsPerUnit = 1;
-VIVACE_INLINE VF multiply_units(VF sum, VF a, VF b) { return fma(a, b, sum); }
-VIVACE_INLINE void store_elements(VF v, Element* p) { store_f32(v, p); }
+VIVACE_INLINE VF multiply_units(VF sum, VF a, VF b) { return MulAdd(a, b, sum); }
+VIVACE_INLINE void store_elements(VF v, Element* p) { StoreU(v, p); }
 #endif
 using Unit = float;  // moved, never interpreted
 
@@ -60,8 +60,8 @@ void multiply_tile(const TileJob& job) {
   VF acc[rows][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) {
-    acc[i][0] = job.accumulate ? load_f32(job.sums + i * kPanel) : splat(0.f);
-    acc[i][1] = job.accumulate ? load_f32(job.sums + i * kPanel + kLanes) : splat(0.f);
+    acc[i][0] = job.accumulate ? LoadU(job.sums + i * kPanel) : Zero();
+    acc[i][1] = job.accumulate ? LoadU(job.sums + i * kPanel + kLanes) : Zero();
   }
   // Five pointers, each serving the rows at 0, 1 and 2 strides of it, so that every address is one x86 operand.
   const ptrdiff_t stride = job.row_stride;
@@ -70,11 +70,11 @@ void multiply_tile(const TileJob& job) {
     const Unit* a0 = job.a + job.taps[t];
     const Unit *a3 = a0 + 3 * stride, *a6 = a3 + 3 * stride, *a9 = a6 + 3 * stride, *a12 = a9 + 3 * stride;
     auto multiply = [&](int unit) __attribute__((always_inline)) {
-      const VF b0 = load_f32(b + unit * kPanel), b1 = load_f32(b + unit * kPanel + kLanes);
+      const VF b0 = LoadU(b + unit * kPanel), b1 = LoadU(b + unit * kPanel + kLanes);
 #pragma GCC unroll 16
       for (int i = 0; i < rows; ++i) {
         const Unit* base = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : i < 12 ? a9 : a12;
-        VF a = splat(base[(i % 3) * stride + unit]);
+        VF a = Set(base[(i % 3) * stride + unit]);
         asm("" : "+v"(a));  // one broadcast for both products, not one folded into each
         acc[i][0] = multiply_units(acc[i][0], a, b0);
         acc[i][1] = multiply_units(acc[i][1], a, b1);
@@ -101,8 +101,8 @@ void multiply_tile(const TileJob& job) {
   }
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) {
-    store_f32(acc[i][0], job.sums + i * kPanel);
-    store_f32(acc[i][1], job.sums + i * kPanel + kLanes);
+    StoreU(acc[i][0], job.sums + i * kPanel);
+    StoreU(acc[i][1], job.sums + i * kPanel + kLanes);
   }
 }
 

@@ -21,7 +21,7 @@ struct WinogradF2 {
     y[1] = m[1] - m[2] - m[3];
   }
   static VIVACE_INLINE void weights(const VF* g, VF* u) {
-    const VF even = (g[0] + g[2]) * splat(.5f), odd = g[1] * splat(.5f);
+    const VF even = (g[0] + g[2]) * Set(.5f), odd = g[1] * Set(.5f);
     u[0] = g[0];
     u[1] = even + odd;
     u[2] = even - odd;
@@ -33,29 +33,29 @@ struct WinogradF2 {
 struct WinogradF4 {
   static constexpr const WinogradShape& shape = kWinogradF4;
   static VIVACE_INLINE void input(const VF* d, VF* v) {
-    const VF even1 = fma(d[2], splat(-4.f), d[4]), odd1 = fma(d[1], splat(-4.f), d[3]);
-    const VF even2 = d[4] - d[2], odd2 = (d[3] - d[1]) * splat(2.f);
-    v[0] = fma(d[0], splat(4.f), fma(d[2], splat(-5.f), d[4]));
+    const VF even1 = MulAdd(d[2], Set(-4.f), d[4]), odd1 = MulAdd(d[1], Set(-4.f), d[3]);
+    const VF even2 = d[4] - d[2], odd2 = (d[3] - d[1]) * Set(2.f);
+    v[0] = MulAdd(d[0], Set(4.f), MulAdd(d[2], Set(-5.f), d[4]));
     v[1] = even1 + odd1;
     v[2] = even1 - odd1;
     v[3] = even2 + odd2;
     v[4] = even2 - odd2;
-    v[5] = fma(d[1], splat(4.f), fma(d[3], splat(-5.f), d[5]));
+    v[5] = MulAdd(d[1], Set(4.f), MulAdd(d[3], Set(-5.f), d[5]));
   }
   static VIVACE_INLINE void output(const VF* m, VF* y) {
     const VF sum1 = m[1] + m[2], difference1 = m[1] - m[2], sum2 = m[3] + m[4], difference2 = m[3] - m[4];
     y[0] = m[0] + sum1 + sum2;
-    y[1] = fma(difference2, splat(2.f), difference1);
-    y[2] = fma(sum2, splat(4.f), sum1);
-    y[3] = fma(difference2, splat(8.f), difference1) + m[5];
+    y[1] = MulAdd(difference2, Set(2.f), difference1);
+    y[2] = MulAdd(sum2, Set(4.f), sum1);
+    y[3] = MulAdd(difference2, Set(8.f), difference1) + m[5];
   }
   static VIVACE_INLINE void weights(const VF* g, VF* u) {
-    const VF even1 = (g[0] + g[2]) * splat(-1.f / 6), even2 = fma(g[0], splat(1.f / 24), g[2] * splat(1.f / 6));
-    u[0] = g[0] * splat(.25f);
-    u[1] = fma(g[1], splat(-1.f / 6), even1);
-    u[2] = fma(g[1], splat(1.f / 6), even1);
-    u[3] = fma(g[1], splat(1.f / 12), even2);
-    u[4] = fma(g[1], splat(-1.f / 12), even2);
+    const VF even1 = (g[0] + g[2]) * Set(-1.f / 6), even2 = MulAdd(g[0], Set(1.f / 24), g[2] * Set(1.f / 6));
+    u[0] = g[0] * Set(.25f);
+    u[1] = MulAdd(g[1], Set(-1.f / 6), even1);
+    u[2] = MulAdd(g[1], Set(1.f / 6), even1);
+    u[3] = MulAdd(g[1], Set(1.f / 12), even2);
+    u[4] = MulAdd(g[1], Set(-1.f / 12), even2);
     u[5] = g[2];
   }
 };
@@ -87,7 +87,7 @@ VIVACE_INLINE void transform_input(const float* corner, ptrdiff_t row_stride, pt
   for (int j = 0; j < shape.in; ++j) {
     VF d[shape.in];
 #pragma GCC unroll 6
-    for (int i = 0; i < shape.in; ++i) d[i] = load_f32(corner + i * row_stride + j * pixel_stride);
+    for (int i = 0; i < shape.in; ++i) d[i] = LoadU(corner + i * row_stride + j * pixel_stride);
     Transform::input(d, half[j]);
   }
 #pragma GCC unroll 6
@@ -150,8 +150,8 @@ void winograd_finish(const ConvJob& job, const BlockGrid::Block& block, int64_t 
         VF m[shape.pos];
 #pragma GCC unroll 6
         for (int i = 0; i < shape.pos; ++i) {
-          m[i] = load_f32(products + (i * shape.pos + j) * plan.sum_stride);
-          if constexpr (kScaled) m[i] = m[i] * load_f32(scales + (i * shape.pos + j) * kPanel + v * kLanes);
+          m[i] = LoadU(products + (i * shape.pos + j) * plan.sum_stride);
+          if constexpr (kScaled) m[i] = m[i] * LoadU(scales + (i * shape.pos + j) * kPanel + v * kLanes);
         }
         Transform::output(m, half[j]);
       }

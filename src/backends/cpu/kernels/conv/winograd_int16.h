@@ -16,33 +16,20 @@ namespace {
 
 inline constexpr int kBlock = kConvInt16Block, kBlockUnits = kBlock / 2;
 
-#ifdef __AVX512F__
-// The low halves of each.
-VIVACE_INLINE VI pair_int16(VI low, VI high) { return _mm512_mask_blend_epi16(0xaaaaaaaa, low, shift_left<16>(high)); }
-// kLanes values of what fits, to nearest even.
-VIVACE_INLINE void store_int16(VF v, int16_t* p) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(to_int(v))); }
-#else
-VIVACE_INLINE VI pair_int16(VI low, VI high) { return _mm256_blend_epi16(low, shift_left<16>(high), 0xaa); }
-VIVACE_INLINE void store_int16(VF v, int16_t* p) {
-  const VI x = to_int(v);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
-}
-#endif
-
 // kBlock values as int16; returns their scale.
 VIVACE_INLINE float store_block(const float* values, int16_t* to) {
-  VF squares[2] = {splat(0.f), splat(0.f)};
-  VI largest = splat_int(0);
+  VF squares[2] = {Zero(), Zero()};
+  VI largest = Set(0);
 #pragma GCC unroll 8
   for (int i = 0; i < kBlock; i += kLanes) {
-    const VF x = load_f32(values + i);
-    squares[i / kLanes % 2] = fma(x, x, squares[i / kLanes % 2]);
-    largest = max_int(largest, and_int(bits(x), splat_int(0x7fffffff)));
+    const VF x = LoadU(values + i);
+    squares[i / kLanes % 2] = MulAdd(x, x, squares[i / kLanes % 2]);
+    largest = Max(largest, BitCast(Abs(x)));
   }
-  const Int16Row row({reduce_max_int(largest), reduce_sum(squares[0] + squares[1])}, kBlock);
-  const VF inverse = splat(row.inverse);
-#pragma GCC unroll 8
-  for (int i = 0; i < kBlock; i += kLanes) store_int16(load_f32(values + i) * inverse, to + i);
+  const Int16Row row({ReduceMax(largest), ReduceSum(squares[0] + squares[1])}, kBlock);
+  const VF inverse = Set(row.inverse);
+#pragma GCC unroll 4
+  for (int i = 0; i < kBlock; i += 16) store_int16([&](int at) { return LoadU(values + i + at) * inverse; }, to + i);
   return row.scale;
 }
 
@@ -63,7 +50,7 @@ void winograd_prepare_int16(const ConvJob& job, int64_t index, int64_t chunk_beg
       alignas(64) float values[positions][kBlock];
       for (int c = 0; c < kBlock; c += kLanes)
         transform_input<Transform>(
-            corner + c, row_stride, kBlock, [&](int position, VF v) __attribute__((always_inline)) { store_f32(v, values[position] + c); });
+            corner + c, row_stride, kBlock, [&](int position, VF v) __attribute__((always_inline)) { StoreU(v, values[position] + c); });
       Unit* tile = static_cast<Unit*>(input) + cell * plan.tile_units + chunk * kBlockUnits;
       for (int p = 0; p < positions; ++p)
         scales[(p * most_cells + cell) * plan.chunks + chunk] = store_block(values[p], reinterpret_cast<int16_t*>(tile + p * plan.position_units));
@@ -77,15 +64,15 @@ void multiply_blocks(const Unit* a, ptrdiff_t stride, const float* scales, int64
   for (int64_t block = 0; block < blocks; ++block) {
     VI acc[rows][2];
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) acc[i][0] = acc[i][1] = splat_int(0);
+    for (int i = 0; i < rows; ++i) acc[i][0] = acc[i][1] = Set(0);
     // As in tile.h: five pointers, each serving three rows.
     const Unit *a0 = a, *a3 = a0 + 3 * stride, *a6 = a3 + 3 * stride, *a9 = a6 + 3 * stride, *a12 = a9 + 3 * stride;
     const auto multiply = [&](int unit) __attribute__((always_inline)) {
-      const VI b0 = bits(load_f32(b + unit * kPanel)), b1 = bits(load_f32(b + unit * kPanel + kLanes));
+      const VI b0 = BitCast(LoadU(b + unit * kPanel)), b1 = BitCast(LoadU(b + unit * kPanel + kLanes));
 #pragma GCC unroll 16
       for (int i = 0; i < rows; ++i) {
         const Unit* base = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : i < 12 ? a9 : a12;
-        VI x = bits(splat(base[(i % 3) * stride + unit]));
+        VI x = BitCast(Set(base[(i % 3) * stride + unit]));
         asm("" : "+v"(x));  // one broadcast for both products
         acc[i][0] = add_pairs(acc[i][0], x, b0);
         acc[i][1] = add_pairs(acc[i][1], x, b1);
@@ -104,11 +91,11 @@ void multiply_blocks(const Unit* a, ptrdiff_t stride, const float* scales, int64
     a += kBlockUnits;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
-      const VF scale = splat(scales[i * blocks + block]);
+      const VF scale = Set(scales[i * blocks + block]);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         float* sum = sums + i * kPanel + v * kLanes;
-        store_f32(fma(to_float(acc[i][v]), scale, block > 0 ? load_f32(sum) : splat(0.f)), sum);
+        StoreU(MulAdd(ConvertTo(acc[i][v]), scale, block > 0 ? LoadU(sum) : Zero()), sum);
       }
     }
   }
@@ -147,15 +134,14 @@ void transform_panel(const void* taps, int64_t first, int64_t channels, const fl
         const int64_t channel = unit * 2 + half;
         VF g[9];
 #pragma GCC unroll 9
-        for (int t = 0; t < 9; ++t)
-          g[t] = channel < channels ? load_row(taps, dtype, first + (t * channels + channel) * kPanel + v, kLanes) : splat(0.f);
+        for (int t = 0; t < 9; ++t) g[t] = channel < channels ? load_row(taps, dtype, first + (t * channels + channel) * kPanel + v, kLanes) : Zero();
         transform_taps<Transform>(
             g, [&](int p, VF u) __attribute__((always_inline)) {
-              const VI x = to_int(u * load_f32(inverse + p * kPanel + v));
+              const VI x = NearestInt(u * LoadU(inverse + p * kPanel + v));
               if (half == 0)
                 low[p] = x;
               else
-                store_f32(from_bits(pair_int16(low[p], x)), out + p * out_stride + v);
+                StoreU(BitCast(pair_int16(low[p], x)), out + p * out_stride + v);
             });
       }
     }

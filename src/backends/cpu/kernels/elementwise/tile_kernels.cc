@@ -47,8 +47,8 @@ void arithmetic(const TileInstruction& in, const TileInstruction* then, const vo
   };
   const auto binary = [&](const auto& f) __attribute__((always_inline)) {
     if (!then) return loop(f);
-    const VF p = splat(then->p), q = splat(then->q);
-    loop([&](VF v, VF w) { return fma(f(v, w), p, q); });
+    const VF p = Set(then->p), q = Set(then->q);
+    loop([&](VF v, VF w) { return MulAdd(f(v, w), p, q); });
   };
   if (in.op == TileOp::add) return binary([](VF v, VF w) { return v + w; });
   if (in.op == TileOp::sub) return binary([](VF v, VF w) { return v - w; });
@@ -57,10 +57,10 @@ void arithmetic(const TileInstruction& in, const TileInstruction* then, const vo
 
 template <class A, class D>
 void affine(const TileInstruction& in, const void* a, void* d, int64_t n) {
-  const VF p = splat(in.p), q = splat(in.q);
+  const VF p = Set(in.p), q = Set(in.q);
   const auto* x = static_cast<const typename A::T*>(a);
   auto* to = static_cast<typename D::T*>(d);
-  each_vector(n, [&](int64_t i, auto lanes) { D::store(fma(A::load(x + i, lanes), p, q), to + i, lanes); });
+  each_vector(n, [&](int64_t i, auto lanes) { D::store(MulAdd(A::load(x + i, lanes), p, q), to + i, lanes); });
 }
 
 // call(tag) of Half or Float32.
@@ -83,19 +83,19 @@ void run_arithmetic(const TileInstruction& in, const TileInstruction* then, Valu
 }
 
 void run_instruction(const TileInstruction& in, const float* a, const float* b, float* d, int64_t n) {
-  const VF p = splat(in.p), q = splat(in.q), one = splat(1.f);
+  const VF p = Set(in.p), q = Set(in.q), one = Set(1.f);
   switch (in.op) {
     case TileOp::div:
       map(a, b, d, n, [](VF x, VF y) { return x / y; });
       break;
     case TileOp::clamp:
-      map(a, d, n, [&](VF x) { return min_or_b(q, max_or_b(p, x)); });
+      map(a, d, n, [&](VF x) { return Min(q, Max(p, x)); });
       break;
     case TileOp::exp:
       map(a, d, n, [](VF x) { return vexp(x); });
       break;
     case TileOp::rsqrt:
-      map(a, d, n, [&](VF x) { return one / square_root(x); });
+      map(a, d, n, [&](VF x) { return one / Sqrt(x); });
       break;
     case TileOp::silu:
       map(a, d, n, [](VF x) { return vsilu(x); });
@@ -130,7 +130,7 @@ float load_one(const void* p, DType dtype) {
 }
 
 void fill(float* d, int64_t n, float value) {
-  each_vector(n, [&](int64_t i, auto lanes) { Float32::store(splat(value), d + i, lanes); });
+  each_vector(n, [&](int64_t i, auto lanes) { Float32::store(Set(value), d + i, lanes); });
 }
 
 struct Machine {

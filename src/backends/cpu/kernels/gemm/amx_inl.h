@@ -4,7 +4,7 @@
 #include "backends/cpu/kernels/gemm/level_inl.h"
 #include "backends/cpu/kernels/microkernel_amx.h"
 
-namespace vivace::cpu::gemm_detail {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 template <AmxDot kDot, int kRows>
@@ -31,4 +31,4 @@ constexpr Level amx_level() {
 }
 
 }  // namespace
-}  // namespace vivace::cpu::gemm_detail
+}  // namespace vivace::cpu::VIVACE_SIMD

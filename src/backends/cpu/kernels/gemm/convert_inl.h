@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/cpu/kernels/gemm/elements_inl.h"
 #include "backends/cpu/kernels/gemm/level.h"
-#include "backends/cpu/kernels/gemm/simd_inl.h"
 
-namespace vivace::cpu::gemm_detail {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 template <class From, class To>
@@ -15,12 +15,12 @@ void convert(const void* from, void* to, int64_t n) {
   const From* f = static_cast<const From*>(from);
   To* t = static_cast<To*>(to);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(t + i, load(f + i));
+  for (; i + kLanes <= n; i += kLanes) store(load(f + i), t + i);
   if (i == n) return;
   From staged_from[kLanes] = {};
   To staged_to[kLanes];
   std::memcpy(staged_from, f + i, static_cast<size_t>(n - i) * sizeof(From));
-  store(staged_to, load(staged_from));
+  store(load(staged_from), staged_to);
   std::memcpy(t + i, staged_to, static_cast<size_t>(n - i) * sizeof(To));
 }
 
@@ -37,4 +37,4 @@ void flip_sign_bits(const void* from, void* to, int64_t n) {
 }
 
 }  // namespace
-}  // namespace vivace::cpu::gemm_detail
+}  // namespace vivace::cpu::VIVACE_SIMD

@@ -4,60 +4,73 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/cpu/kernels/gemm/elements_inl.h"
 #include "backends/cpu/kernels/gemm/level.h"
-#include "backends/cpu/kernels/gemm/simd_inl.h"
 
-namespace vivace::cpu::gemm_detail {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
+#ifdef __AVX512F__
+inline VF reciprocal(VF x) {
+  const VF r = _mm512_rcp14_ps(x);
+  return r * _mm512_fnmadd_ps(x, r, Set(2.f));
+}
+inline VF scale_exponent(VF x, VF n) { return MulByFloorPow2(x, n); }
+#else
+inline VF reciprocal(VF x) { return Set(1.f) / x; }
+// x * 2^n for an integral n. The factor's exponent is clamped to what a normal float holds: beyond it results are 2^-126 of their size, or very
+// large.
+inline VF scale_exponent(VF x, VF n) { return x * BitCast(ShiftLeft<23>(Add(NearestInt(Max(Set(-126.f), Min(Set(127.f), n))), Set(127)))); }
+#endif
+
 // 2^x, relative error 2e-9 before rounding: minimax polynomial on [-1/2, 1/2], then the exponent.
-inline Vec exp2(Vec x) {
-  const Vec n = round_even(x), f = sub(x, n);
-  Vec p = splat(0.0001534581242594868f);
-  p = fma(p, f, splat(0.0013399930903688073f));
-  p = fma(p, f, splat(0.009618489071726799f));
-  p = fma(p, f, splat(0.05550328642129898f));
-  p = fma(p, f, splat(0.24022646248340607f));
-  p = fma(p, f, splat(0.6931471824645996f));
-  p = fma(p, f, splat(1.f));
+inline VF exp2(VF x) {
+  const VF n = Round(x), f = x - n;
+  VF p = Set(0.0001534581242594868f);
+  p = MulAdd(p, f, Set(0.0013399930903688073f));
+  p = MulAdd(p, f, Set(0.009618489071726799f));
+  p = MulAdd(p, f, Set(0.05550328642129898f));
+  p = MulAdd(p, f, Set(0.24022646248340607f));
+  p = MulAdd(p, f, Set(0.6931471824645996f));
+  p = MulAdd(p, f, Set(1.f));
   return scale_exponent(p, n);
 }
 
 constexpr float kLog2E = 1.44269504f;
 
 // x / (1 + 2^t). The exponent is bounded so that the power, and its reciprocal, are normal numbers.
-inline Vec times_sigmoid(Vec x, Vec t) { return mul(x, reciprocal(add(splat(1.f), exp2(at_least(splat(-126.f), at_most(splat(126.f), t)))))); }
+inline VF times_sigmoid(VF x, VF t) { return x * reciprocal(Set(1.f) + exp2(Max(Set(-126.f), Min(Set(126.f), t)))); }
 
 // x/2 (1 + erf(x / sqrt 2)). erfc by Abramowitz and Stegun 7.1.26: absolute error 1.5e-7, an ulp of the 1 + erf it is added to.
-inline Vec gelu(Vec x) {
+inline VF gelu(VF x) {
   // erfc(14) is 0 in float32; the bound keeps infinity out of the polynomial.
-  const Vec y = at_most(splat(14.f), mul(abs(x), splat(0.70710678f)));
-  const Vec t = reciprocal(fma(y, splat(0.3275911f), splat(1.f)));
-  Vec p = splat(1.061405429f);
-  p = fma(p, t, splat(-1.453152027f));
-  p = fma(p, t, splat(1.421413741f));
-  p = fma(p, t, splat(-0.284496736f));
-  p = fma(p, t, splat(0.254829592f));
-  const Vec half_erfc = mul(mul(mul(p, t), splat(0.5f)), exp2(mul(mul(y, y), splat(-kLog2E))));
-  return mul(x, if_positive(x, sub(splat(1.f), half_erfc), half_erfc));
+  const VF y = Min(Set(14.f), Abs(x) * Set(0.70710678f));
+  const VF t = reciprocal(MulAdd(y, Set(0.3275911f), Set(1.f)));
+  VF p = Set(1.061405429f);
+  p = MulAdd(p, t, Set(-1.453152027f));
+  p = MulAdd(p, t, Set(1.421413741f));
+  p = MulAdd(p, t, Set(-0.284496736f));
+  p = MulAdd(p, t, Set(0.254829592f));
+  const VF half_erfc = p * t * Set(0.5f) * exp2(y * y * Set(-kLog2E));
+  return x * IfThenElse(Lt(Zero(), x), Set(1.f) - half_erfc, half_erfc);
 }
 
 template <Act kAct>
-inline Vec activate(Vec x) {
+inline VF activate(VF x) {
   if constexpr (kAct == Act::none) return x;
-  if constexpr (kAct == Act::silu) return times_sigmoid(x, mul(x, splat(-kLog2E)));
+  if constexpr (kAct == Act::silu) return times_sigmoid(x, x * Set(-kLog2E));
   if constexpr (kAct == Act::gelu) return gelu(x);
-  if constexpr (kAct == Act::quick_gelu) return times_sigmoid(x, mul(x, splat(-1.702f * kLog2E)));
-  if constexpr (kAct == Act::relu) return at_least(zero(), x);
+  if constexpr (kAct == Act::quick_gelu) return times_sigmoid(x, x * Set(-1.702f * kLog2E));
+  if constexpr (kAct == Act::relu) return Max(Zero(), x);
   if constexpr (kAct == Act::gelu_tanh) {
     // x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3)
-    const Vec u = mul(x, fma(mul(x, x), splat(0.044715f), splat(1.f)));
-    return times_sigmoid(x, mul(u, splat(-2.f * 0.7978845608f * kLog2E)));
+    const VF u = x * MulAdd(x * x, Set(0.044715f), Set(1.f));
+    return times_sigmoid(x, u * Set(-2.f * 0.7978845608f * kLog2E));
   }
 }
 
 struct Pair {
-  Vec first, second;
+  VF first, second;
 };
 
 // One row's results: adds the residual, rounds and stores. kWidth columns, of which `valid` exist.
@@ -66,11 +79,11 @@ inline void finish_row(const EpilogueArgs& e, int64_t row, int64_t column, int v
   T* c = static_cast<T*>(e.c) + row * e.ldc + column;
   const T* residual = e.residual ? static_cast<const T*>(e.residual) + row * e.residual_stride + column : nullptr;
   if (valid == kWidth) [[likely]] {
-    if (residual) v.first = add(v.first, load(residual));
-    store(c, v.first);
+    if (residual) v.first = v.first + load(residual);
+    store(v.first, c);
     if constexpr (kWidth > kLanes) {
-      if (residual) v.second = add(v.second, load(residual + kLanes));
-      store(c + kLanes, v.second);
+      if (residual) v.second = v.second + load(residual + kLanes);
+      store(v.second, c + kLanes);
     }
     return;
   }
@@ -78,24 +91,24 @@ inline void finish_row(const EpilogueArgs& e, int64_t row, int64_t column, int v
   const size_t bytes = static_cast<size_t>(valid) * sizeof(T);
   if (residual) {
     std::memcpy(staged, residual, bytes);
-    v.first = add(v.first, load(staged));
-    if constexpr (kWidth > kLanes) v.second = add(v.second, load(staged + kLanes));
+    v.first = v.first + load(staged);
+    if constexpr (kWidth > kLanes) v.second = v.second + load(staged + kLanes);
   }
-  store(staged, v.first);
-  if constexpr (kWidth > kLanes) store(staged + kLanes, v.second);
+  store(v.first, staged);
+  if constexpr (kWidth > kLanes) store(v.second, staged + kLanes);
   std::memcpy(c, staged, bytes);
 }
 
 // A panel's values out of a caller's [n] vector: columns [column, column + kLanes) of each half, of which `valid` exist.
 template <bool kGeglu>
 inline Pair load_columns(const float* vector, const EpilogueArgs& e, int64_t column, int valid) {
-  if (!vector) return {zero(), zero()};
+  if (!vector) return {Zero(), Zero()};
   const float *first = vector + column, *second = kGeglu ? first + e.columns : first + kLanes;
-  if (valid == (kGeglu ? kLanes : 2 * kLanes)) return {load(first), load(second)};
+  if (valid == (kGeglu ? kLanes : 2 * kLanes)) return {LoadU(first), LoadU(second)};
   float staged[2 * kLanes] = {};
   std::memcpy(staged, first, static_cast<size_t>(valid) * sizeof(float));
   if constexpr (kGeglu) std::memcpy(staged + kLanes, second, static_cast<size_t>(valid) * sizeof(float));
-  return {load(staged), load(staged + kLanes)};
+  return {LoadU(staged), LoadU(staged + kLanes)};
 }
 
 template <bool kInt, Act kAct, bool kGeglu>
@@ -104,22 +117,22 @@ void epilogue(const EpilogueArgs& e, const float* tile, int64_t row, int rows, i
   const int64_t column = panel * kWidth;
   const int valid = static_cast<int>(std::min<int64_t>(kWidth, e.columns - column));
   const Pair shift = load_columns<kGeglu>(e.bias, e, column, valid);
-  Pair scale{splat(1.f), splat(1.f)};
-  if (e.w_scale) scale = {load(e.w_scale + panel * kPanel), load(e.w_scale + panel * kPanel + kLanes)};
-  VecI offset[2] = {splat_int(0), splat_int(0)};
-  if (kInt && e.w_offset) offset[0] = load_int(e.w_offset + panel * kPanel), offset[1] = load_int(e.w_offset + panel * kPanel + kLanes);
+  Pair scale{Set(1.f), Set(1.f)};
+  if (e.w_scale) scale = {LoadU(e.w_scale + panel * kPanel), LoadU(e.w_scale + panel * kPanel + kLanes)};
+  VI offset[2] = {Set(0), Set(0)};
+  if (kInt && e.w_offset) offset[0] = LoadU(e.w_offset + panel * kPanel), offset[1] = LoadU(e.w_offset + panel * kPanel + kLanes);
 
   for (int64_t end = row + rows; row < end; ++row, tile += kPanel) {
-    Pair v{load(tile), load(tile + kLanes)};
+    Pair v{LoadU(tile), LoadU(tile + kLanes)};
     if constexpr (kInt) {
-      const Vec a_scale = splat(e.a_scale[row]);
-      v.first = fma(to_float(sub_int(bits(v.first), offset[0])), mul(scale.first, a_scale), shift.first);
-      v.second = fma(to_float(sub_int(bits(v.second), offset[1])), mul(scale.second, a_scale), shift.second);
+      const VF a_scale = Set(e.a_scale[row]);
+      v.first = MulAdd(ConvertTo(Sub(BitCast(v.first), offset[0])), scale.first * a_scale, shift.first);
+      v.second = MulAdd(ConvertTo(Sub(BitCast(v.second), offset[1])), scale.second * a_scale, shift.second);
     } else {
-      v = {fma(v.first, scale.first, shift.first), fma(v.second, scale.second, shift.second)};
+      v = {MulAdd(v.first, scale.first, shift.first), MulAdd(v.second, scale.second, shift.second)};
     }
     if constexpr (kGeglu) {
-      v.first = mul(v.first, activate<kAct>(v.second));
+      v.first = v.first * activate<kAct>(v.second);
     } else {
       v = {activate<kAct>(v.first), activate<kAct>(v.second)};
     }
@@ -138,4 +151,4 @@ void epilogue(const EpilogueArgs& e, const float* tile, int64_t row, int rows, i
 }
 
 }  // namespace
-}  // namespace vivace::cpu::gemm_detail
+}  // namespace vivace::cpu::VIVACE_SIMD

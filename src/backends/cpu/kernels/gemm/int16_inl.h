@@ -3,20 +3,20 @@
 
 #include <cstring>
 
+#include "backends/cpu/kernels/gemm/elements_inl.h"
 #include "backends/cpu/kernels/gemm/level.h"
-#include "backends/cpu/kernels/gemm/simd_inl.h"
 
-namespace vivace::cpu::gemm_detail {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 template <class From>
 void measure(const void* from, int64_t n, RowSize& size) {
   const From* f = static_cast<const From*>(from);
-  Vec squares[2] = {zero(), zero()};
-  VecI largest = splat_int(size.largest);  // the order of magnitudes is that of their bits, with infinity and NaN above all numbers
-  const auto look = [&](Vec x, int which) {
-    squares[which] = fma(x, x, squares[which]);
-    largest = max_int(largest, bits(abs(x)));
+  VF squares[2] = {Zero(), Zero()};
+  VI largest = Set(size.largest);  // the order of magnitudes is that of their bits, with infinity and NaN above all numbers
+  const auto look = [&](VF x, int which) {
+    squares[which] = MulAdd(x, x, squares[which]);
+    largest = Max(largest, BitCast(Abs(x)));
   };
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) look(load(f + i), 0), look(load(f + i + kLanes), 1);
@@ -27,7 +27,7 @@ void measure(const void* from, int64_t n, RowSize& size) {
   }
   alignas(64) float sums[kLanes];
   alignas(64) int32_t magnitudes[kLanes];
-  store(sums, add(squares[0], squares[1]));
+  StoreU(squares[0] + squares[1], sums);
   std::memcpy(magnitudes, &largest, sizeof largest);
   for (int j = 0; j < kLanes; ++j) {
     size.squares += sums[j];
@@ -43,15 +43,9 @@ void to_int16(const void* from, float inverse, int16_t* to, int64_t n) {
     return;
   }
   const From* f = static_cast<const From*>(from);
-  const Vec factor = splat(inverse);
+  const VF factor = Set(inverse);
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    if constexpr (kLanes == 16) {
-      store_int16(to + i, mul(load(f + i), factor));
-    } else {
-      store_int16(to + i, mul(load(f + i), factor), mul(load(f + i + kLanes), factor));
-    }
-  }
+  for (; i + 16 <= n; i += 16) store_int16([&](int at) { return load(f + i + at) * factor; }, to + i);
   if (i == n) return;
   From rest[16] = {};
   int16_t rounded[16];
@@ -61,4 +55,4 @@ void to_int16(const void* from, float inverse, int16_t* to, int64_t n) {
 }
 
 }  // namespace
-}  // namespace vivace::cpu::gemm_detail
+}  // namespace vivace::cpu::VIVACE_SIMD

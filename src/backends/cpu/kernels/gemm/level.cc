@@ -8,11 +8,11 @@ namespace vivace::cpu::VIVACE_SIMD {
 
 const gemm_detail::Level& gemm_level() {
 #if defined(VIVACE_AMX)
-  static constexpr gemm_detail::Level level = gemm_detail::amx_level();
+  static constexpr gemm_detail::Level level = amx_level();
 #elif defined(__AVX512BF16__)
-  static constexpr gemm_detail::Level level = gemm_detail::bf16_level();
+  static constexpr gemm_detail::Level level = bf16_level();
 #else
-  static constexpr gemm_detail::Level level = gemm_detail::common_level();
+  static constexpr gemm_detail::Level level = common_level();
 #endif
   return level;
 }

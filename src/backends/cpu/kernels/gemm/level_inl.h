@@ -14,7 +14,7 @@
 #include "backends/cpu/kernels/microkernel_avx2.h"
 #endif
 
-namespace vivace::cpu::gemm_detail {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 template <Dot kDot, int kRows>
@@ -104,4 +104,4 @@ constexpr Level bf16_level() {
 #endif
 
 }  // namespace
-}  // namespace vivace::cpu::gemm_detail
+}  // namespace vivace::cpu::VIVACE_SIMD

@@ -3,15 +3,15 @@
 
 #include <utility>
 
+#include "backends/cpu/kernels/gemm/elements_inl.h"
 #include "backends/cpu/kernels/gemm/level.h"
-#include "backends/cpu/kernels/gemm/simd_inl.h"
 #ifdef __AVX512F__
 #include "backends/cpu/kernels/microkernel_avx512.h"
 #else
 #include "backends/cpu/kernels/microkernel_avx2.h"
 #endif
 
-namespace vivace::cpu::gemm_detail {
+namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
 // Sixteen at every level.
@@ -20,11 +20,11 @@ inline __m256i load16(const int16_t* p) { return _mm256_loadu_si256(reinterpret_
 template <class From, class To, int kTerms>
 void combine_terms(const From* a, const From* b, bool subtract, To* to, int64_t n) {
   if constexpr (std::is_same_v<To, float>) {
-    const Vec sign = splat(subtract ? -1.f : 1.f);
+    const VF sign = Set(subtract ? -1.f : 1.f);
     for (int64_t i = 0; i < n; i += kLanes) {
-      Vec sum = load(a + i);
-      if constexpr (kTerms == 2) sum = fma(load(b + i), sign, sum);
-      store(to + i, sum);
+      VF sum = load(a + i);
+      if constexpr (kTerms == 2) sum = MulAdd(load(b + i), sign, sum);
+      store(sum, to + i);
     }
   } else {
     const __m256i sign = _mm256_set1_epi16(subtract ? -1 : 1);
@@ -64,30 +64,30 @@ void interleave(const uint32_t* from, int64_t stride, int rows, int64_t units, v
 
 // A sum of products in float32, or in int32 of pairs of int16.
 template <bool kInt>
-inline Vec multiply_add(Vec a, Vec b, Vec sum) {
-  if constexpr (!kInt) return fma(a, b, sum);
-  return from_bits(add_pairs(bits(sum), bits(a), bits(b)));
+inline VF multiply_add(VF a, VF b, VF sum) {
+  if constexpr (!kInt) return MulAdd(a, b, sum);
+  return BitCast(add_pairs(BitCast(sum), BitCast(a), BitCast(b)));
 }
 
 // A wrapped int32 sum on the way is mended by a later one.
 template <bool kInt>
-inline Vec add_or_subtract(Vec sum, Vec x, bool subtract) {
-  if constexpr (!kInt) return subtract ? sub(sum, x) : add(sum, x);
-  const VecI y = bits(x);
-  return from_bits(sub_int(bits(sum), subtract ? y : sub_int(splat_int(0), y)));
+inline VF add_or_subtract(VF sum, VF x, bool subtract) {
+  if constexpr (!kInt) return subtract ? sum - x : sum + x;
+  const VI y = BitCast(x);
+  return BitCast(Sub(BitCast(sum), subtract ? y : Sub(Set(0), y)));
 }
 
 template <bool kInt, int kRows>
 void add_product(const void* a, int64_t units, const void* w, float* const* to, int terms, bool minus) {
-  Vec sum[kRows][2];
+  VF sum[kRows][2];
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = zero();
+  for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = Zero();
   const float *p = static_cast<const float*>(a), *v = static_cast<const float*>(w);
   const auto multiply = [&](int unit) __attribute__((always_inline)) {
-    const Vec first = load(v + unit * 2 * kLanes), second = load(v + unit * 2 * kLanes + kLanes);
+    const VF first = LoadU(v + unit * 2 * kLanes), second = LoadU(v + unit * 2 * kLanes + kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
-      Vec x = splat(p[unit * kRows + i]);
+      VF x = Set(p[unit * kRows + i]);
 #ifndef __AVX512F__
       // 12 sums and the two panels leave two registers: no more than one broadcast at a time, not folded into either product.
       asm("" : "+x"(x));
@@ -111,7 +111,7 @@ void add_product(const void* a, int64_t units, const void* w, float* const* to, 
 #pragma GCC unroll 2
       for (int j = 0; j < 2; ++j) {
         float* c = to[t] + (i * 2 + j) * kLanes;
-        store(c, add_or_subtract<kInt>(load(c), sum[i][j], subtract));
+        StoreU(add_or_subtract<kInt>(LoadU(c), sum[i][j], subtract), c);
       }
   }
 }
@@ -122,4 +122,4 @@ constexpr void fill_products(Level& level, std::integer_sequence<int, kRows...>)
 }
 
 }  // namespace
-}  // namespace vivace::cpu::gemm_detail
+}  // namespace vivace::cpu::VIVACE_SIMD

@@ -13,10 +13,10 @@ struct ChannelSums {
 
   void flush(int64_t channels) {
     for (int64_t c = 0; c < channels; c += kLanes) {
-      add_to_doubles(load_f32(sum + c), total + c);
-      add_to_doubles(load_f32(squares + c), total_squares + c);
-      store_f32(splat(0.f), sum + c);
-      store_f32(splat(0.f), squares + c);
+      add_to_doubles(LoadU(sum + c), total + c);
+      add_to_doubles(LoadU(squares + c), total_squares + c);
+      StoreU(Zero(), sum + c);
+      StoreU(Zero(), squares + c);
     }
   }
 };
@@ -25,15 +25,15 @@ struct ChannelSums {
 template <class X, int kRows>
 inline void add_rows(ChannelSums& sums, const typename X::T* x, int64_t stride, int64_t channels) {
   each_vector(channels, [&](int64_t c, auto lanes) {
-    const VF k = load_f32(sums.guess + c);
-    VF s = load_f32(sums.sum + c), q = load_f32(sums.squares + c);
+    const VF k = LoadU(sums.guess + c);
+    VF s = LoadU(sums.sum + c), q = LoadU(sums.squares + c);
     for (int r = 0; r < kRows; ++r) {
       const VF d = X::load(x + r * stride + c, lanes) - k;
       s = s + d;
-      q = fma(d, d, q);
+      q = MulAdd(d, d, q);
     }
-    store_f32(s, sums.sum + c);
-    store_f32(q, sums.squares + c);
+    StoreU(s, sums.sum + c);
+    StoreU(q, sums.squares + c);
   });
 }
 
@@ -48,11 +48,11 @@ void channel_moments_of(const typename X::T* x, int64_t stride, int64_t rows, in
   memset(sums.squares, 0, bytes * sizeof(float));
   memset(sums.total, 0, bytes * sizeof(double));
   memset(sums.total_squares, 0, bytes * sizeof(double));
-  const VF share = splat(1.f / static_cast<float>(samples));
+  const VF share = Set(1.f / static_cast<float>(samples));
   each_vector(channels, [&](int64_t c, auto lanes) {
-    VF s = splat(0.f);
+    VF s = Zero();
     for (int64_t r = 0; r < samples; ++r) s = s + X::load(x + r * stride + c, lanes);
-    store_f32(s * share, sums.guess + c);
+    StoreU(s * share, sums.guess + c);
   });
   int64_t r = 0;
   for (; r + kStep <= rows; r += kStep) {
@@ -81,7 +81,7 @@ void scale_shift_of(const typename X::T* x, int64_t x_stride, int64_t rows, int6
                     typename Y::T* y, int64_t y_stride) {
   for (int64_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
     each_vector(channels, [&](int64_t c, auto lanes) {
-      const VF v = fma(X::load(x + c, lanes), Float32::load(scale + c, lanes), Float32::load(shift + c, lanes));
+      const VF v = MulAdd(X::load(x + c, lanes), Float32::load(scale + c, lanes), Float32::load(shift + c, lanes));
       Y::store(silu ? vsilu(v) : v, y + c, lanes);
     });
   }
@@ -130,8 +130,11 @@ float load_row(const RowNorm& norm, int64_t r, int64_t c, int64_t n, float* buff
 
 // n floats turned by a row of the table, n even.
 inline void rotate_span(const float* v, const float* table, int64_t n, float* y) {
-  each_vector(
-      n, [&](int64_t i, auto lanes) { Float32::store(rotate_pairs(Float32::load(v + i, lanes), Float32::load(table + i, lanes)), y + i, lanes); });
+  each_vector(n, [&](int64_t i, auto lanes) {
+    const VF x = Float32::load(v + i, lanes), turn = Float32::load(table + i, lanes);
+    // (x0 cos - x1 sin, x1 cos + x0 sin)
+    Float32::store(MulAddSub(x, DupEven(turn), Reverse2(x) * DupOdd(turn)), y + i, lanes);
+  });
 }
 
 void rotate(const RowInput& x, int64_t channels, const Rotation& rotation, const RowOutput& y, int64_t begin, int64_t end) {
@@ -150,12 +153,12 @@ void rotate(const RowInput& x, int64_t channels, const Rotation& rotation, const
 // y = (v - mean) * factor * gamma + beta.
 template <class Y>
 inline void normalize_span(const float* v, int64_t n, float mean, float factor, const float* gamma, const float* beta, typename Y::T* y) {
-  const VF m = splat(mean), f = splat(factor);
+  const VF m = Set(mean), f = Set(factor);
   const auto run = [&](const auto& finish) {
     each_vector(n, [&](int64_t i, auto lanes) { Y::store(finish((Float32::load(v + i, lanes) - m) * f, i, lanes), y + i, lanes); });
   };
   if (gamma != nullptr && beta != nullptr) {
-    run([&](VF x, int64_t i, auto lanes) { return fma(x, Float32::load(gamma + i, lanes), Float32::load(beta + i, lanes)); });
+    run([&](VF x, int64_t i, auto lanes) { return MulAdd(x, Float32::load(gamma + i, lanes), Float32::load(beta + i, lanes)); });
   } else if (gamma != nullptr) {
     run([&](VF x, int64_t i, auto lanes) { return x * Float32::load(gamma + i, lanes); });
   } else if (beta != nullptr) {
@@ -182,7 +185,7 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
       const int64_t n = min64(kRowBuffer, channels - c);
       reload(r, c, n);
       squares += sum_span(n, [&](int64_t i, auto lanes) {
-        const VF d = zero_unused(Float32::load(buffer + i, lanes) - splat(mean), lanes);
+        const VF d = zero_unused(Float32::load(buffer + i, lanes) - Set(mean), lanes);
         return d * d;
       });
     }

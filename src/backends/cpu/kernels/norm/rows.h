@@ -22,7 +22,7 @@ VIVACE_INLINE const void* row_of(const RowInput& x, int64_t r, int64_t c = 0) { 
 
 // The largest magnitude of some floats, by its bits: their order as integers is that of the magnitudes, with infinity and NaN above all others.
 inline VI largest_magnitude(VI largest, const float* v, int64_t n) {
-  each_vector(n, [&](int64_t i, auto lanes) { largest = max_int(largest, bits(magnitude(Float32::load(v + i, lanes)))); });
+  each_vector(n, [&](int64_t i, auto lanes) { largest = Max(largest, BitCast(Abs(Float32::load(v + i, lanes)))); });
   return largest;
 }
 
@@ -33,7 +33,7 @@ struct RowScale {
 
 inline RowScale row_scale(VI largest) {
   constexpr int32_t kInfinity = 0x7f800000;
-  const int32_t top = reduce_max_int(largest);
+  const int32_t top = ReduceMax(largest);
   if (top >= kInfinity) return {__builtin_nanf(""), 0.f, true};
   float absmax;
   memcpy(&absmax, &top, sizeof absmax);
@@ -49,12 +49,12 @@ inline void quantize_span(const float* v, const RowScale& scale, void* q, DType 
     memset(out, flip, static_cast<size_t>(n));
     return;
   }
-  const VF inverse = splat(scale.inverse);
+  const VF inverse = Set(scale.inverse);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_bytes(to_int(load_f32(v + i) * inverse), flip, out + i);
+  for (; i + kLanes <= n; i += kLanes) store_bytes(NearestInt(LoadU(v + i) * inverse), flip, out + i);
   if (i < n) {
     int8_t rest[kLanes];
-    store_bytes(to_int(load_f32(v + i, n - i) * inverse), flip, rest);
+    store_bytes(NearestInt(LoadN(v + i, n - i) * inverse), flip, rest);
     for (int64_t k = 0; i + k < n; ++k) out[i + k] = rest[k];
   }
 }
@@ -63,7 +63,7 @@ inline void quantize_span(const float* v, const RowScale& scale, void* q, DType 
 // row was bad.
 template <class Piece>
 VIVACE_INLINE bool quantize_row(const RowOutput& y, int64_t r, int64_t channels, const Piece& piece) {
-  VI largest = splat_int(0);
+  VI largest = Set(0);
   const float* values = nullptr;
   for (int64_t c = 0; c < channels; c += kRowBuffer) {
     const int64_t n = min64(kRowBuffer, channels - c);

@@ -74,24 +74,24 @@ int64_t gated_rows(const GatedRows& gated, const RowOutput& y, int64_t begin, in
 
 // The largest of scale * v, passing over NaN: the sum of the exponentials will be NaN then.
 float max_span(const float* v, int64_t n, VF scale) {
-  VF a = splat(-__builtin_inff()), b = a;
+  VF a = Set(-__builtin_inff()), b = a;
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    a = max_or_b(load_f32(v + i) * scale, a);
-    b = max_or_b(load_f32(v + i + kLanes) * scale, b);
+    a = Max(LoadU(v + i) * scale, a);
+    b = Max(LoadU(v + i + kLanes) * scale, b);
   }
   if (n >= kLanes) {  // the rest, some of it for the second time
-    a = max_or_b(load_f32(v + min64(i, n - kLanes)) * scale, a);
-    b = max_or_b(load_f32(v + n - kLanes) * scale, b);
+    a = Max(LoadU(v + min64(i, n - kLanes)) * scale, a);
+    b = Max(LoadU(v + n - kLanes) * scale, b);
   } else {
-    for (; i < n; ++i) a = max_or_b(splat(v[i]) * scale, a);
+    for (; i < n; ++i) a = Max(Set(v[i]) * scale, a);
   }
-  return reduce_max(max_or_b(a, b));
+  return ReduceMax(Max(a, b));
 }
 
 void softmax_rows(const RowInput& x, int64_t channels, float scale, const RowOutput& y, int64_t begin, int64_t end) {
   alignas(64) float buffer[kRowBuffer], raw[kRowBuffer];
-  const VF factor = splat(scale);
+  const VF factor = Set(scale);
   const bool whole = channels <= kRowBuffer;
   for (int64_t r = begin; r < end; ++r) {
     float largest = -__builtin_inff();
@@ -106,14 +106,14 @@ void softmax_rows(const RowInput& x, int64_t channels, float scale, const RowOut
     const auto exponentials = [&](int64_t c, int64_t n) {
       if (!whole) values = as_floats(row_of(x, r, c), x.dtype, raw, n);
       return sum_span(n, [&](int64_t i, auto lanes) {
-        const VF e = zero_unused(vexp(Float32::load(values + i, lanes) * factor - splat(largest)), lanes);
+        const VF e = zero_unused(vexp(Float32::load(values + i, lanes) * factor - Set(largest)), lanes);
         Float32::store(e, buffer + i, lanes);
         return e;
       });
     };
     double sum = 0;
     for (int64_t c = 0; c < channels; c += kRowBuffer) sum += exponentials(c, min64(kRowBuffer, channels - c));
-    const VF share = splat(static_cast<float>(1.0 / sum));
+    const VF share = Set(static_cast<float>(1.0 / sum));
     for (int64_t c = 0; c < channels; c += kRowBuffer) {
       const int64_t n = min64(kRowBuffer, channels - c);
       if (!whole) exponentials(c, n);

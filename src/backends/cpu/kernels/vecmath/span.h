@@ -1,7 +1,7 @@
 // Loops over spans: memory of any of the three float types to and from float tiles in L1, and reductions of a tile.
 #pragma once
 
-#include "backends/cpu/kernels/vecmath/simd.h"
+#include "backends/cpu/kernels/simd/simd.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu::VIVACE_SIMD {
@@ -54,7 +54,7 @@ inline const float* as_floats(const void* src, DType dtype, float* buffer, int64
 // lanes, make the float sum a shallow tree.
 template <class Term>
 VIVACE_INLINE float sum_span(int64_t n, const Term& term) {
-  VF a = splat(0.f), b = a, c = a, d = a;
+  VF a = Zero(), b = a, c = a, d = a;
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
     a = a + term(i, Full{});
@@ -64,7 +64,7 @@ VIVACE_INLINE float sum_span(int64_t n, const Term& term) {
   }
   for (; i + kLanes <= n; i += kLanes) a = a + term(i, Full{});
   if (i < n) b = b + term(i, Part{n - i});
-  return reduce_sum((a + b) + (c + d));
+  return ReduceSum((a + b) + (c + d));
 }
 
 }  // namespace

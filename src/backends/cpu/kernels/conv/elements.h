@@ -1,5 +1,4 @@
-// What the convolution kernels need beyond vecmath/simd.h: vectors of any activation dtype, and the activations by name. Included by
-// level.cc alone.
+// Vectors of any activation dtype, and the activations by name. Included by level.cc alone.
 #pragma once
 
 #include "backends/cpu/kernels/activation.h"
@@ -11,23 +10,15 @@ namespace {
 
 inline constexpr int kPanel = 2 * kLanes;  // output channels of a register tile
 
-VIVACE_INLINE void narrow_bf16(VF v, uint16_t* p) {
-#if defined(__AVX512BF16__)
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
-#else
-  store_bf16(v, p);
-#endif
-}
-
 VIVACE_INLINE VF load_half(const uint16_t* p, DType dtype) { return dtype == DType::bfloat16 ? load_bf16(p) : load_f16(p); }
-VIVACE_INLINE void store_half(VF v, uint16_t* p, DType dtype) { dtype == DType::bfloat16 ? narrow_bf16(v, p) : store_f16(v, p); }
+VIVACE_INLINE void store_half(VF v, uint16_t* p, DType dtype) { dtype == DType::bfloat16 ? store_bf16_flushed(v, p) : store_f16(v, p); }
 
 // Elements i.. of an array whose next `n` elements are valid: lanes from n on are 0 and their memory is not touched.
 VIVACE_INLINE VF load_row(const void* array, DType dtype, int64_t i, int64_t n) {
-  if (n <= 0) return splat(0.f);
+  if (n <= 0) return Zero();
   if (dtype == DType::float32) {
     const float* p = static_cast<const float*>(array) + i;
-    return n >= kLanes ? load_f32(p) : load_f32(p, n);
+    return n >= kLanes ? LoadU(p) : LoadN(p, n);
   }
   const uint16_t* p = static_cast<const uint16_t*>(array) + i;
   if (n >= kLanes) return load_half(p, dtype);
@@ -40,7 +31,7 @@ VIVACE_INLINE void store_row(VF v, void* array, DType dtype, int64_t i, int64_t 
   if (n <= 0) return;
   if (dtype == DType::float32) {
     float* p = static_cast<float*>(array) + i;
-    return n >= kLanes ? store_f32(v, p) : store_f32(v, p, n);
+    return n >= kLanes ? StoreU(v, p) : StoreN(v, p, n);
   }
   uint16_t* p = static_cast<uint16_t*>(array) + i;
   if (n >= kLanes) return store_half(v, p, dtype);
