@@ -104,7 +104,7 @@ void modulate(const ModulatedMap& map, int64_t channels, float* scale, float* sh
   each_vector(channels, [&](int64_t c, auto lanes) {
     VF s = Float32::load(map.scale_bias + c, lanes), t = Float32::load(map.shift_bias + c, lanes);
     for (int64_t i = 0; i < map.inputs; ++i) {
-      const VF factor = splat(z[i]);
+      const VF factor = Set(z[i]);
       s = fma(factor, Float32::load(map.scale + i * map.stride + c, lanes), s);
       t = fma(factor, Float32::load(map.shift + i * map.stride + c, lanes), t);
     }
