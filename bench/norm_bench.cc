@@ -1,5 +1,5 @@
-// The memory-bound kernels against memcpy of as many bytes on all threads, and against oneDNN where it has the operation. All contestants of a
-// case take turns in every round of one run. norm_bench [words of a case's name...] [--rounds=N] [--cpu-time]
+// The memory-bound kernels against memcpy of as many bytes on all threads, and against oneDNN where it has the operation, or what came before. All
+// contestants of a case take turns in every round of one run. norm_bench [words of a case's name...] [--rounds=N] [--cpu-time]
 // --cpu-time: one thread, its processor time instead of the clock on the wall: for machines that are busy with something else.
 // GB/s counts the bytes that must move (group norm reads its input twice); "of memcpy" compares least times, and the median over the rounds.
 #include <time.h>
@@ -30,7 +30,8 @@ struct Case {
   std::string name;
   double bytes;
   std::function<void()> ours;
-  std::function<void()> onednn;  // may be empty
+  std::function<void()> other;  // may be empty
+  const char* others_name = "oneDNN";
 };
 
 // 64-byte aligned, filled with numbers between -1 and 1.
@@ -116,6 +117,22 @@ Case layer_norm_int8_case(int64_t rows, int64_t channels) {
             layer_norm({x.in(), rows, channels, gamma.floats(), nullptr, 1e-5f}, {q.p.get(), DType::int8, channels, scale.floats()});
           },
           {}};
+}
+
+// Q or K of a transformer on its way into attention, beside the two steps that it is without fuse_rotary.
+Case rotary_case(DType dtype, int64_t tokens, int64_t heads, int64_t channels) {
+  const Buffer x(dtype, tokens, heads * channels), y(dtype, tokens, heads * channels), gamma(float32, 1, channels), table(float32, tokens, channels);
+  const RowNorm norm{.x = x.in(), .rows = tokens, .channels = channels, .gamma = gamma.floats(), .eps = 1e-6f, .heads = heads};
+  const Rotation rotation{table.floats(), tokens};
+  RowNorm turned = norm;
+  turned.rotation = rotation;
+  const std::vector<Buffer> keep{x, y, gamma, table};
+  return {title("rms_norm+rotary", x, y), x.bytes() + y.bytes() + table.bytes(), [=] { (void)keep, rms_norm(turned, y.out()); },
+          [=] {
+            (void)keep, rms_norm(norm, y.out());
+            rotate({y.p.get(), dtype, y.channels}, tokens, heads, channels, rotation, y.out());
+          },
+          "in two steps"};
 }
 
 Case softmax_case(DType dtype, int64_t rows, int64_t channels) {
@@ -242,7 +259,7 @@ void measure(const Case& k, int rounds) {
                  [&](int64_t begin, int64_t end) { std::memcpy(target.p.get() + begin, source.p.get() + begin, static_cast<size_t>(end - begin)); });
   };
   std::vector<std::function<void()>> contestants = {copy, k.ours};
-  if (k.onednn) contestants.push_back(k.onednn);
+  if (k.other) contestants.push_back(k.other);
   const size_t n = contestants.size();
   const int repeat = static_cast<int>(std::clamp(2e-3 / seconds(k.ours, 2), 1.0, 1000.0));
   std::vector<double> least(n, 1e9);
@@ -263,7 +280,7 @@ void measure(const Case& k, int rounds) {
   };
   std::printf("%-52s memcpy %6.1f GB/s | ours %8.1f us %6.1f GB/s %5.2f (%.2f) of memcpy", k.name.c_str(), k.bytes / least[0] * 1e-9, least[1] * 1e6,
               k.bytes / least[1] * 1e-9, least[0] / least[1], median(ratios[1]));
-  if (n > 2) std::printf(" | oneDNN %6.1f GB/s, ours %.2fx", k.bytes / least[2] * 1e-9, least[2] / least[1]);
+  if (n > 2) std::printf(" | %s %6.1f GB/s, ours %.2fx", k.others_name, k.bytes / least[2] * 1e-9, least[2] / least[1]);
   std::printf("\n");
   std::fflush(stdout);
 }
@@ -296,6 +313,7 @@ int main(int argc, char** argv) {
       {"layer_norm", [] { return layer_norm_case(float32, 16384, 1280); }},
       {"layer_norm small", [] { return layer_norm_case(float32, 77, 64); }},
       {"layer_norm int8", [] { return layer_norm_int8_case(16384, 640); }},
+      {"rotary", [] { return rotary_case(bfloat16, 4608, 24, 128); }},
       {"softmax", [] { return softmax_case(float32, 4096, 4096); }},
       {"softmax", [] { return softmax_case(bfloat16, 4096, 77); }},
       {"cast", [] { return cast_case(float32, bfloat16, 1 << 25); }},

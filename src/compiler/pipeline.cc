@@ -79,6 +79,7 @@ const std::vector<Pass>& passes() {
        compiled,
        &CompilerFlags::epilogue_fusion},
       {{"fuse_modulation", "LayerNorm and its scale and shift of each image in one trip", kOptional}, fuse_modulation},
+      {{"fuse_rotary", "RMSNorm of heads and their rotation to their place in one trip", kOptional}, fuse_rotary},
       {{"fuse_upsample_convolution", "nearest 2x + 3x3 convolution with less arithmetic", kOptional}, fuse_upsample_convolution},
       {{"fuse_norm_activation", "GroupNorm and SiLU in one trip", kOptional}, fuse_norm_activation},
       {{"fuse_epilogues", "time embedding, activation, gate and residual in the epilogue of GEMM and convolution", kOptional},

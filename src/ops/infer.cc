@@ -202,8 +202,9 @@ struct Rule {
     };
     require(fits(1), "a weight for each feature of a head is needed");
     if (op == Op::layer_norm) require(fits(2), "a bias for each feature of a head is needed");
-    if (op == Op::rms_norm && has(2)) require_rotary(shape(2));
-    require(heads == 1 || !attrs.integer("quantize"), "a row of several heads can't be quantised");
+    const bool turned = op == Op::rms_norm && has(2);
+    if (turned) require_rotary(shape(2));
+    require((heads == 1 && !turned) || !attrs.integer("quantize"), "a row of several heads, or one that is rotated, can't be quantised");
     return maybe_quantized(in(0));
   }
   // x [N, T, heads*D] with a table float32 [T, D].

@@ -32,8 +32,10 @@ void fuse_quantize(Graph& graph, const Target& target) {
     if (readers.empty()) continue;
     const DType dtype = graph[x].dtype;
     const Op op = graph[x].op;
+    const bool turned = op == Op::rms_norm && input_or_none(graph[x], 2) != kNone;
     const bool writes_rows =
-        target.quantized_rows && (op == Op::geglu || ((op == Op::layer_norm || op == Op::rms_norm) && graph[x].attrs.integer("heads", 1) == 1));
+        target.quantized_rows &&
+        (op == Op::geglu || ((op == Op::layer_norm || op == Op::rms_norm) && graph[x].attrs.integer("heads", 1) == 1 && !turned));
     if (writes_rows && static_cast<int>(readers.size()) == counts[static_cast<size_t>(x)]) {
       Node& producer = graph[x];
       producer.attrs.set("quantize", int64_t{1});

@@ -38,6 +38,8 @@ void fuse_geglu(Graph& graph, const Target& target);
 void fuse_gated_linears(Graph& graph, const Target& target);
 // layer_norm(x) * scale + shift with vectors of each image: adaLN in one trip, which can be quantised in the same. Before fuse_elementwise.
 void fuse_modulation(Graph& graph, const Target& target);
+// rotary(rms_norm(x)) of the same heads: Q and K are normed and turned in one trip. After fuse_projections.
+void fuse_rotary(Graph& graph, const Target& target);
 // A 3x3 convolution of a doubled image becomes upsample_conv2d, which has kernels with less arithmetic. Before fuse_epilogues.
 void fuse_upsample_convolution(Graph& graph);
 // Linears that options.quantize names, by their scope, get the arithmetic and the weight storage asked for. Before fuse_projections, which joins

@@ -207,6 +207,66 @@ TEST(RowNorm, weights_of_each_image) {
   });
 }
 
+// A product of the table's entries, which is exact, a sum of two, and what the norm's values are off by.
+void check_heads(bool rms, DType in, DType out, int64_t heads, int64_t channels, bool affine, bool turned) {
+  SCOPED_TRACE(testing::Message() << heads << " heads of " << channels << (affine ? " affine" : "") << (turned ? " turned" : ""));
+  constexpr int64_t kImages = 2, kTokens = 5;
+  Rows x = Rows(in, kImages * kTokens, heads * channels, 3).random(1, 0.5, 2), y(out, x.rows, x.channels, 2);
+  const auto gamma = random_floats(channels, 3, 1, 0.2), beta = random_floats(channels, 4), table = random_floats(kTokens * channels, 5);
+  RowNorm norm{.x = x.in(), .rows = x.rows, .channels = channels, .gamma = affine ? gamma.data() : nullptr, .eps = 1e-6f, .heads = heads};
+  if (affine && !rms) norm.beta = beta.data();
+  if (turned) norm.rotation = {table.data(), kTokens};
+  EXPECT_EQ((rms ? rms_norm : layer_norm)(norm, y.out()), kNoBadRow);
+  EXPECT_TRUE(y.untouched());
+  for (int64_t r = 0; r < x.rows; ++r)
+    for (int64_t h = 0; h < heads; ++h) {
+      Rows head(in, 1, channels);
+      for (int64_t c = 0; c < channels; ++c) head.set(0, c, static_cast<float>(x(r, h * channels + c)));
+      RowOracle want = row_norm_oracle(norm, head, 0, rms);
+      for (int64_t c = 0; turned && c < channels; c += 2) {
+        const auto at = [&](std::vector<double>& v, int64_t i) -> double& { return v[static_cast<size_t>(c + i)]; };
+        const float* pair = table.data() + r % kTokens * channels + c;
+        const double cos = pair[0], sin = pair[1], a = at(want.value, 0), b = at(want.value, 1), ta = at(want.tolerance, 0),
+                     tb = at(want.tolerance, 1);
+        at(want.value, 0) = a * cos - b * sin;
+        at(want.value, 1) = b * cos + a * sin;
+        at(want.tolerance, 0) = std::abs(cos) * ta + std::abs(sin) * tb + 2 * kUnit * (std::abs(a * cos) + std::abs(b * sin));
+        at(want.tolerance, 1) = std::abs(cos) * tb + std::abs(sin) * ta + 2 * kUnit * (std::abs(b * cos) + std::abs(a * sin));
+      }
+      for (int64_t c = 0; c < channels; ++c) {
+        const double value = want.value[static_cast<size_t>(c)];
+        ASSERT_NEAR(y(r, h * channels + c), value, want.tolerance[static_cast<size_t>(c)] + rounding(value, out)) << r << ", " << h << ", " << c;
+      }
+    }
+}
+
+TEST(RowNorm, heads_and_their_rotation_in_one_trip) {
+  at_every_isa([&] {
+    for_dtype_pairs([&](DType in, DType out) {
+      check_heads(true, in, out, 3, 128, true, true);
+      check_heads(false, in, out, 2, 64, false, false);
+    });
+    check_heads(true, bfloat16, bfloat16, 5, 36, true, true);  // no multiple of a vector
+    check_heads(true, float32, float32, 1, 42, true, true);
+    check_heads(true, float32, bfloat16, 4, 20, false, true);
+    check_heads(false, bfloat16, float32, 3, 77, true, false);
+    check_heads(false, float32, float32, 1, kLongestHead, true, true);
+  });
+}
+
+TEST(RowNorm, turned_heads_may_replace_their_input) {
+  at_every_isa([&] {
+    const Rows x = Rows(bfloat16, 4, 3 * 40).random(1);
+    const auto gamma = random_floats(40, 3, 1, 0.2), table = random_floats(4 * 40, 5);
+    RowNorm norm{.x = x.in(), .rows = 4, .channels = 40, .gamma = gamma.data(), .heads = 3, .rotation = {table.data(), 4}};
+    Rows a = x, want(bfloat16, 4, 3 * 40);
+    rms_norm(norm, want.out());
+    norm.x = a.in();
+    rms_norm(norm, a.out());
+    EXPECT_EQ(a.bytes, want.bytes);
+  });
+}
+
 TEST(RowNorm, the_result_may_replace_its_input) {
   at_every_isa([&] {
     for (int64_t channels : {100, 17000}) {

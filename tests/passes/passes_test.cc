@@ -50,7 +50,8 @@ void fusing(Graph& graph) {
   pass(graph, kFusing);
 }
 void on_plain(Graph& graph) {
-  for (const auto pass : {fuse_geglu, fuse_gated_linears, fuse_modulation, fuse_norm_activation, fuse_epilogues, fuse_elementwise, fuse_quantize})
+  for (const auto pass :
+       {fuse_geglu, fuse_gated_linears, fuse_modulation, fuse_rotary, fuse_norm_activation, fuse_epilogues, fuse_elementwise, fuse_quantize})
     pass(graph, kPlain);
   allow_int16(graph, {}, kPlain);
 }
@@ -71,6 +72,7 @@ constexpr NamedPass kPasses[] = {
     {"fuse_geglu", fusing<fuse_geglu>},
     {"fuse_gated_linears", fusing<fuse_gated_linears>},
     {"fuse_modulation", fusing<fuse_modulation>},
+    {"fuse_rotary", fusing<fuse_rotary>},
     {"fuse_upsample_convolution", fuse_upsample_convolution},
     {"fuse_norm_activation", fusing<fuse_norm_activation>},
     {"fuse_epilogues", fusing<fuse_epilogues>},

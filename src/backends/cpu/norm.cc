@@ -13,6 +13,9 @@ Refusal refuse_norm(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
   for (size_t i : {1, 2})
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "weight and bias must be float32";
+  const int64_t heads = call.attrs->integer("heads", 1);
+  const bool by_head = heads > 1 || (call.op == Op::rms_norm && call.has(2));
+  if (by_head && call.in[0]->columns() / heads > kLongestHead) return cat("a head has more than ", kLongestHead, " features");
   const std::string& act = call.attrs->text("act");
   if (!act.empty() && act != "silu") return "only silu can follow in the same trip";
   return std::nullopt;

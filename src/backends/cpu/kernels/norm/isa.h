@@ -29,6 +29,8 @@ struct NormKernels {
   void (*modulate)(const ModulatedMap& map, int64_t channels, float* scale, float* shift);
   // Rows [begin, end); return the first bad row or kNoBadRow.
   int64_t (*row_norm)(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end);
+  // Rows of heads, each a norm of its own of at most kLongestHead channels, rotated where the norm says so. y is a float dtype.
+  void (*head_norm)(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end);
   void (*rotate)(const RowInput& x, int64_t channels, const Rotation& rotation, const RowOutput& y, int64_t begin, int64_t end);
 };
 

@@ -202,12 +202,6 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
       for (int64_t c = 0; c < channels; c += kRowBuffer) {
         const int64_t n = min64(kRowBuffer, channels - c);
         reload(r, c, n);
-        if (norm.rotation.table != nullptr) {
-          normalize_span<Float32>(buffer, n, mean, factor, from(norm.gamma, c), from(norm.beta, c), normalized);
-          rotate_span(normalized, norm.rotation.table + r % norm.rotation.tokens * channels + c, n, normalized);
-          store_span(normalized, row_of(y, r, c), y.dtype, n);
-          continue;
-        }
         with_type(y.dtype, [&](auto type) {
           using Y = decltype(type);
           auto* out = static_cast<typename Y::T*>(row_of(y, r, c));
@@ -219,8 +213,66 @@ int64_t row_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begi
   return bad;
 }
 
+// The heads of a row: so short that what surrounds their arithmetic counts. Types are told apart once for all rows, and a head is read and written
+// once, with the weights and its place in the table still in the first cache from the head before.
+template <class X, class Y, bool rms>
+void head_norm_of(const RowNorm& norm, const RowOutput& y, int64_t begin, int64_t end) {
+  alignas(64) float buffer[kLongestHead];
+  const int64_t channels = norm.channels;
+  const float share = 1.f / static_cast<float>(channels);
+  const float *const gamma = norm.gamma, *const beta = norm.beta;
+  for (int64_t r = begin; r < end; ++r) {
+    const auto* x = static_cast<const typename X::T*>(row_of(norm.x, r));
+    auto* out = static_cast<typename Y::T*>(row_of(y, r));
+    const float* const table = norm.rotation.table != nullptr ? norm.rotation.table + r % norm.rotation.tokens * channels : nullptr;
+    for (int64_t head = 0; head < norm.heads; ++head, x += channels, out += channels) {
+      const auto load = [&](int64_t i, auto lanes) {
+        const VF v = X::load(x + i, lanes);
+        Float32::store(v, buffer + i, lanes);
+        return v;
+      };
+      float mean = 0, squares = 0;
+      if constexpr (rms) {
+        squares = sum_span(channels, [&](int64_t i, auto lanes) {
+          const VF v = load(i, lanes);
+          return v * v;
+        });
+      } else {
+        mean = sum_span(channels, load) * share;
+        squares = sum_span(channels, [&](int64_t i, auto lanes) {
+          const VF d = zero_unused(Float32::load(buffer + i, lanes) - Set(mean), lanes);
+          return d * d;
+        });
+      }
+      const VF m = Set(mean), factor = Set(1.f / __builtin_sqrtf(squares * share + norm.eps));
+      each_vector(channels, [&](int64_t i, auto lanes) {
+        const VF v = Float32::load(buffer + i, lanes);
+        VF result = (rms ? v : v - m) * factor;
+        if (gamma != nullptr) result = result * Float32::load(gamma + i, lanes);
+        if (beta != nullptr) result = result + Float32::load(beta + i, lanes);
+        if (table != nullptr) {
+          const VF turn = Float32::load(table + i, lanes);
+          result = MulAddSub(result, DupEven(turn), Reverse2(result) * DupOdd(turn));
+        }
+        Y::store(result, out + i, lanes);
+      });
+    }
+  }
+}
+
+void head_norm(const RowNorm& norm, bool rms, const RowOutput& y, int64_t begin, int64_t end) {
+  with_type(norm.x.dtype, [&](auto x_type) {
+    with_type(y.dtype, [&](auto y_type) {
+      using X = decltype(x_type);
+      using Y = decltype(y_type);
+      auto* run = rms ? &head_norm_of<X, Y, true> : &head_norm_of<X, Y, false>;
+      run(norm, y, begin, end);
+    });
+  });
+}
+
 }  // namespace
 
-const NormKernels kNormKernels = {channel_moments, scale_shift, modulate, row_norm, rotate};
+const NormKernels kNormKernels = {channel_moments, scale_shift, modulate, row_norm, head_norm, rotate};
 
 }  // namespace vivace::cpu::VIVACE_SIMD

@@ -40,15 +40,10 @@ int64_t each_image(const RowNorm& norm, bool rms, const RowOutput& y, int64_t be
   return bad;
 }
 
-// The rows of all heads, head by head: a thread's rows stay in its cache meanwhile.
-int64_t each_head(const RowNorm& norm, bool rms, const RowOutput& y) {
-  if (norm.heads == 1) return split_rows(norm.rows, norm.channels, [&](int64_t begin, int64_t end) { return each_image(norm, rms, y, begin, end); });
+int64_t all_rows(const RowNorm& norm, bool rms, const RowOutput& y) {
   return split_rows(norm.rows, norm.heads * norm.channels, [&](int64_t begin, int64_t end) {
-    RowNorm head = norm;
-    for (int64_t h = 0; h < norm.heads; ++h) {
-      head.x = at_row(norm.x, 0, h * norm.channels);
-      norm_kernels().row_norm(head, rms, at_row(y, 0, h * norm.channels), begin, end);
-    }
+    if (norm.heads == 1 && norm.rotation.table == nullptr) return each_image(norm, rms, y, begin, end);
+    norm_kernels().head_norm(norm, rms, y, begin, end);
     return kNoBadRow;
   });
 }
@@ -88,8 +83,8 @@ void group_norm(const GroupNorm& norm, Act act, const RowOutput& y) noexcept {
   });
 }
 
-int64_t layer_norm(const RowNorm& norm, const RowOutput& y) noexcept { return each_head(norm, false, y); }
-int64_t rms_norm(const RowNorm& norm, const RowOutput& y) noexcept { return each_head(norm, true, y); }
+int64_t layer_norm(const RowNorm& norm, const RowOutput& y) noexcept { return all_rows(norm, false, y); }
+int64_t rms_norm(const RowNorm& norm, const RowOutput& y) noexcept { return all_rows(norm, true, y); }
 
 void rotate(const RowInput& x, int64_t rows, int64_t heads, int64_t channels, const Rotation& rotation, const RowOutput& y) noexcept {
   parallel_for(rows, grain_rows(heads * channels), [&](int64_t begin, int64_t end) {

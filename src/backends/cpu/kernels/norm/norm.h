@@ -41,6 +41,9 @@ struct Rotation {
   int64_t tokens = 1;
 };
 
+// Channels of a head that is normed on its own, or rotated in the same trip, at most.
+inline constexpr int64_t kLongestHead = 2048;
+
 // Norm of each row of [rows, channels].
 struct RowNorm {
   RowInput x;
@@ -48,9 +51,11 @@ struct RowNorm {
   const float* gamma = nullptr;  // [channels]; null: 1
   const float* beta = nullptr;   // [channels]; null: 0
   float eps = 1e-5f;
-  int64_t heads = 1;  // above 1: a row is so many parts of `channels` elements, each normalised as a row of its own; y is a float dtype
-  Rotation rotation;  // of the result; y is a float dtype
-  // Above 0: every image of so many rows has a gamma and a beta of its own, so many floats behind those of the image before. One head.
+  // Above 1: a row is so many parts of `channels` elements, each normalised as a row of its own. With heads or a rotation y is a float dtype and
+  // channels at most kLongestHead.
+  int64_t heads = 1;
+  Rotation rotation;  // of the result
+  // Above 0: every image of so many rows has a gamma and a beta of its own, so many floats behind those of the image before. One head, no rotation.
   int64_t rows_per_image = 0, gamma_stride = 0, beta_stride = 0;
 };
 
