@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 
 namespace vivace {
 namespace {
@@ -98,20 +99,24 @@ class LiveBytes {
     for (int64_t bytes : live_) peak_ = std::max(peak_, bytes);
   }
 
-  // Whether the part may lie in the concat's buffer; if so, it does from now on.
-  bool join(NodeId part, NodeId concat) {
+  // Whether these parts of one concat may lie in its buffer; if so, they do from now on.
+  bool join(std::span<const PlacedPart> parts) {
+    if (parts.empty()) return true;
+    const NodeId concat = parts[0].concat;
     Life& joined = lives_[static_cast<size_t>(concat)];
-    const Life own = lives_[static_cast<size_t>(root(part))];
+    Life life = joined;
     std::vector<int64_t> after = live_;
-    // Written over its input, it leaves that buffer as it is.
-    if (root(part) == part) add(after, own.first, own.last, -bytes(part));
-    const int64_t made = produced_[part], first = std::min(joined.first, made), last = std::max(joined.last, own.last);
-    add(after, first, joined.first - 1, bytes(concat));
-    add(after, joined.last + 1, last, bytes(concat));
-    for (int64_t bytes : after)
-      if (bytes > peak_) return false;
+    for (const PlacedPart& part : parts) {
+      const Life own = lives_[static_cast<size_t>(root(part.part))];
+      // Written over its input, it leaves that buffer as it is.
+      if (root(part.part) == part.part) add(after, own.first, own.last, -bytes(part.part));
+      life = {std::min(life.first, produced_[part.part]), std::max(life.last, own.last)};
+    }
+    add(after, life.first, joined.first - 1, bytes(concat));
+    add(after, joined.last + 1, life.last, bytes(concat));
+    if (std::ranges::any_of(after, [&](int64_t bytes) { return bytes > peak_; })) return false;
     live_ = std::move(after);
-    joined = {first, last};
+    joined = life;
     return true;
   }
 
@@ -153,8 +158,10 @@ std::vector<PlacedPart> place_parts(const Graph& graph, const std::vector<Placed
   std::vector<PlacedPart> placed;
   for (NodeId id = 0; id < graph.size(); ++id) {
     if (graph[id].op != Op::concat || !graph[id].attrs.has("join")) continue;
-    for (PlacedPart& part : placement.parts(id)) {
-      if (!live.join(part.part, id)) continue;
+    std::vector<PlacedPart> parts = placement.parts(id);
+    // One part alone may cost memory that all of them together do not.
+    if (!live.join(parts)) std::erase_if(parts, [&](PlacedPart& part) { return !live.join({&part, 1}); });
+    for (PlacedPart& part : parts) {
       placement.take(part);
       placed.push_back(std::move(part));
     }

@@ -1,6 +1,8 @@
 #include "ir/graph.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 
 #include "vivace/error.h"
 
@@ -55,6 +57,14 @@ void Graph::normalize() {
     sorted.push_back(std::move(node));
     state[id] = 2;
   };
+  // Parts of a joined concat from the largest on, so that what that is made of is gone before the smaller ones are made: the buffer that they share
+  // lives from the first part on.
+  std::map<NodeId, std::vector<NodeId>> largest_first;
+  for (NodeId id = 0; id < size(); ++id)
+    if (nodes[id].op == Op::concat && nodes[id].attrs.has("join")) {
+      std::vector<NodeId>& parts = largest_first[id] = nodes[id].inputs;
+      std::ranges::stable_sort(parts, std::greater(), [&](NodeId part) { return numel(nodes[part].shape); });
+    }
   std::vector<std::pair<NodeId, size_t>> stack;
   const auto visit = [&](NodeId root) {
     if (state[root] == 2) return;
@@ -68,7 +78,8 @@ void Graph::normalize() {
         continue;
       }
       ++stack.back().second;
-      const NodeId in = nodes[id].inputs[next];
+      const auto parts = largest_first.find(id);
+      const NodeId in = parts == largest_first.end() ? nodes[id].inputs[next] : parts->second[next];
       if (in == kNone || state[in] == 2) continue;
       if (state[in] == 1) throw InternalError("the graph has a cycle");
       stack.push_back({in, 0});
