@@ -81,6 +81,7 @@ class TimeEmbeddingSchedule {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       NodeId& in = node.inputs[i];
       if (in == kNone) continue;
+      if (i == 0 && node.op == Op::linear) read_floats(node);
       const NodeId rows = tables_[static_cast<size_t>(in)];
       const bool in_table = rows != kNone;
       if (!in_table && varies_[static_cast<size_t>(in)]) return kNone;
@@ -109,6 +110,14 @@ class TimeEmbeddingSchedule {
     if (infer(graph_, node) != TensorType{node.dtype, node.shape}) return kNone;
     const NodeId rows = graph_.add(std::move(node));
     return residual == kNone ? rows : plus(rows, residual);
+  }
+
+  // The rows of 8 bits that several linears share have no table: each quantises the table's rows itself, once a prompt.
+  void read_floats(Node& linear) const {
+    const Node& x = graph_[linear.inputs[0]];
+    if (x.op != Op::quantize_rows || tables_[static_cast<size_t>(x.inputs[0])] == kNone) return;
+    linear.inputs[0] = x.inputs[0];
+    linear.attrs.erase("to");
   }
 
   // The rows with a product added that is the same at every step: `linear` without its residual, which the rows are of.

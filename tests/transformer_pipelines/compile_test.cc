@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/log.h"
 #include "pipelines/loaded.h"
 #include "random_model.h"
 #include "vivace/vivace.h"
@@ -138,6 +139,24 @@ TEST(Flux, JointSequencesAreNotCopied) {
     EXPECT_EQ(sequence_copies(plan), 0);
     EXPECT_EQ(steps_of(plan, Op::slice), 0);
   }
+}
+
+// Q and K are normed and rotated in one trip; attention and the feed-forward of single blocks write into one buffer, which proj_out reads.
+TEST(Flux, NothingStandsBetweenTheProductsButNormsAndAttention) {
+  for (const DType dtype : {DType::float32, DType::bfloat16})
+    for (const bool int8 : {false, true}) {
+      SCOPED_TRACE(cat(dtype_name(dtype), int8 ? " int8" : ""));
+      DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux, {.dtype = dtype});
+      if (int8) apply_dynamic_quant(pipe.transformer(), quantize_all);
+      pipe.transformer().compile({.mode = CompileMode::default_, .fullgraph = true});
+      const Plan plan = plan_of(pipe, flux_call());
+      EXPECT_EQ(steps_of(plan, Op::rotary), 0);
+      EXPECT_EQ(steps_of(plan, Op::rms_norm), 2 * 4 + 5 * 2);
+      EXPECT_EQ(steps_of(plan, Op::concat), 0);
+      EXPECT_EQ(steps_of(plan, Op::slice), 0);
+      // x_embedder, four for each stream of a double block, three a single block, proj_out.
+      EXPECT_EQ(steps_of(plan, Op::linear), 1 + 2 * 8 + 5 * 3 + 1) << "modulations are a table of setup's";
+    }
 }
 
 TEST(AuraFlow, JointSequencesOfOneImageAreNotCopied) {
