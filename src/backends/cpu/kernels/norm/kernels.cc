@@ -105,11 +105,11 @@ void modulate(const ModulatedMap& map, int64_t channels, float* scale, float* sh
     VF s = Float32::load(map.scale_bias + c, lanes), t = Float32::load(map.shift_bias + c, lanes);
     for (int64_t i = 0; i < map.inputs; ++i) {
       const VF factor = Set(z[i]);
-      s = fma(factor, Float32::load(map.scale + i * map.stride + c, lanes), s);
-      t = fma(factor, Float32::load(map.shift + i * map.stride + c, lanes), t);
+      s = MulAdd(factor, Float32::load(map.scale + i * map.stride + c, lanes), s);
+      t = MulAdd(factor, Float32::load(map.shift + i * map.stride + c, lanes), t);
     }
     Float32::store(Float32::load(map.norm_scale + c, lanes) * s, scale + c, lanes);
-    Float32::store(fma(Float32::load(map.norm_shift + c, lanes), s, t), shift + c, lanes);
+    Float32::store(MulAdd(Float32::load(map.norm_shift + c, lanes), s, t), shift + c, lanes);
   });
 }
 
