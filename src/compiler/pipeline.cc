@@ -71,6 +71,7 @@ const std::vector<Pass>& passes() {
        compiled,
        &CompilerFlags::conv_1x1_as_mm},
       {{"quantize", "8-bit weights and products where options.quantize says so", kRequired}, quantize},
+      {{"keep_blocks", "linears read weights in blocks as they are stored", kRequired}, keep_blocks},
       {{"note_error_budget", "what options.error_budget says of single layers", kRequired}, note_budgets},
       {{"fuse_projections", "Q, K, V (and K, V) are one GEMM", kOptional}, fuse_projections, compiled_or_fuse_qkv},
       {{"fuse_geglu", "the gate of GEGLU in the GEMM's epilogue", kOptional}, fuse_geglu, compiled, &CompilerFlags::epilogue_fusion},

@@ -17,6 +17,7 @@ struct Target {
   // What its kernels take into one trip, so that passes make such nodes.
   bool epilogues = false;                      // linears and convolutions what follows them, norms their activation, scale and shift
   bool gates = false;                          // linears what multiplies them: the other half of their rows, a vector of each image
+  bool blocks = false;                         // linears weights in blocks of several values, as they are stored
   bool quantized_rows = false;                 // norms and gates write rows of 8 bits
   int tile_inputs = 0, tile_instructions = 0;  // of a chain of elementwise ops at most; 0: none
 };

@@ -25,7 +25,7 @@ Value normalized(Builder& b, Value x, const std::vector<int64_t>& axes, double e
 }
 
 Value linear(Builder& b, const Node& n, const Inputs& in) {
-  Value w = f32(b, in[1]);
+  Value w = n.attrs.has("blocks") ? b.emit(Op::widen, {in[1]}, {{"format", n.attrs.text("blocks")}}) : f32(b, in[1]);
   if (const Value scale = input(in, 4)) w = b.mul(w, b.reshape(scale, {-1, 1}));
   Value y = b.emit(Op::matmul, {f32(b, in[0]), w}, {{"transpose_b", int64_t{1}}});
   if (input(in, 2)) y = b.add(y, f32(b, in[2]));

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "ops/positions.h"
+#include "tensor/block_format.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -218,9 +219,11 @@ struct Rule {
     Shape s = shape(0);
     const bool quantized = in(0).dtype == DType::uint8;
     require(!s.empty() && shape(1).size() == 2, "x [.., I] and w [O, I] are needed");
-    require(s.back() == (quantized ? quantized_columns(shape(1)[1]) : shape(1)[1]), "the features of x and w differ");
+    const int64_t features = weight_features(attrs, shape(1));
+    require(s.back() == (quantized ? quantized_columns(features) : features), "the features of x and w differ");
     require(shape(1)[0] % parts == 0, "an even number of rows is needed");
     const DType stored = in(1).dtype;
+    require(attrs.has("blocks") == (stored == DType::uint8), "a weight of bytes and the format of its blocks go together");
     require((stored == DType::int8 || stored == DType::float8_e4m3) == has(4), "a weight of 8 bits and its scales go together");
     if (has(4)) require(in(4).dtype == DType::float32 && shape(4) == Shape{shape(1)[0]}, "a float32 scale for each row of w is needed");
     s.back() = shape(1)[0] / parts;
@@ -228,6 +231,13 @@ struct Rule {
     if (has(3)) require(shape(3) == s, "the residual has another shape");
     if (has(5)) require(is_of_images(shape(5), s), "a gate for each feature of an image is needed");
     return {quantized ? parse_dtype(attrs.text("to")) : in(0).dtype, s};
+  }
+  TensorType widen() const {
+    Shape s = shape(0);
+    const auto values = s.empty() ? std::nullopt : values_in(attrs.text("format"), s.back());
+    require(values && dtype_size(in(0).dtype) == 1, "rows of whole blocks of a known format are needed");
+    s.back() = *values;
+    return {DType::float32, s};
   }
   // The same rows, quantised where the op says so.
   TensorType maybe_quantized(TensorType type) const {
@@ -352,6 +362,8 @@ TensorType apply(const Rule& r, const TensorType& declared) {
       s[s.size() - 3] *= 2, s[s.size() - 2] *= 2, s.back() = r.shape(1)[0];
       return r.convolution(s);
     }
+    case Op::widen:
+      return r.widen();
     case Op::embedding: {
       Shape s = r.shape(0);
       r.require(r.in(0).dtype == DType::int32 && r.shape(1).size() == 2, "int32 ids and a table [V, C] are needed");
@@ -427,6 +439,10 @@ Shape broadcast(const Shape& a, const Shape& b) {
     result[result.size() - 1 - i] = x == 1 ? y : x;
   }
   return result;
+}
+
+int64_t weight_features(const Attrs& attrs, const Shape& weight) {
+  return attrs.has("blocks") ? values_in(attrs.text("blocks"), weight[1]).value_or(-1) : weight[1];
 }
 
 TensorType infer(Op op, const Attrs& attrs, std::span<const std::optional<TensorType>> inputs, const TensorType& declared) {

@@ -19,6 +19,9 @@ struct TensorType {
 // Columns of K features as quantised rows (op_list.inc): the bytes of a row, padded for the GEMM, and a row's share of the scales.
 inline int64_t quantized_columns(int64_t k) { return (k + 3) / 4 * 4 + 4; }
 
+// Features of a linear's input, by its attributes and its weight's shape; -1 where that is of no whole blocks.
+int64_t weight_features(const Attrs& attrs, const Shape& weight);
+
 // Inputs are in the op's order; an absent optional input is nullopt. Sources keep `declared`.
 // Throws InternalError, naming the op, what it got and what it wants, when the inputs do not fit.
 TensorType infer(Op op, const Attrs& attrs, std::span<const std::optional<TensorType>> inputs, const TensorType& declared = {});

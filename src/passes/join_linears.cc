@@ -19,13 +19,18 @@ NodeId joined(Graph& graph, const std::vector<NodeId>& group, size_t input) {
   return graph.add(std::move(concat));
 }
 
+// As the checkpoint stores it, or the values of its blocks.
+bool is_of_checkpoint(const Graph& graph, const Node& weight) {
+  return weight.op == Op::weight || (weight.op == Op::widen && graph[weight.inputs[0]].op == Op::weight);
+}
+
 }  // namespace
 
 bool is_bare_linear(const Graph& graph, const std::vector<int>& use_counts, NodeId id) {
   if (!is_only_for_its_reader(graph, use_counts, id, Op::linear)) return false;
   const Node& linear = graph[id];
   return !linear.attrs.has("act") && input_or_none(linear, 3) == kNone && input_or_none(linear, 5) == kNone &&
-         graph[linear.inputs[1]].op == Op::weight;
+         is_of_checkpoint(graph, graph[linear.inputs[1]]);
 }
 
 bool may_share(const Graph& graph, const Node& a, const Node& b) {

@@ -77,9 +77,8 @@ std::shared_ptr<void> Session::weight(size_t value, ConstantStore& store, const 
   const WeightBytes found = weights.find(v.key);
   void* data = const_cast<void*>(found.data);
   // Weights that are used as they are stored need no copy beyond the mapping.
-  if (device_.shares_host_memory() && !found.owner) return {data, [](void*) {}};
-  std::shared_ptr<void> copy =
-      device_.shares_host_memory() ? std::shared_ptr<void>(data, [owner = found.owner](void*) {}) : upload(device_, *stream_, data, bytes);
+  if (device_.shares_host_memory()) return {data, [](void*) {}};
+  std::shared_ptr<void> copy = upload(device_, *stream_, data, bytes);
   if (keep) store.put(ids_[value], copy, bytes, false);
   return copy;
 }

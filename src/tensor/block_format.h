@@ -22,6 +22,9 @@ const BlockFormatInfo& block_format_info(BlockFormat format);
 // Of a name; nullopt where it is none.
 std::optional<BlockFormat> find_block_format(std::string_view name);
 
+// Values of that many bytes in a format of this name; nullopt where there is none, or its blocks are not whole.
+std::optional<int64_t> values_in(std::string_view format, int64_t bytes);
+
 // The values of whole blocks, one after the other: as many as there are for blocks.size() bytes, which is a multiple of a block's.
 void widen_blocks(BlockFormat format, std::span<const std::byte> blocks, float* values);
 

@@ -87,7 +87,7 @@ class FileLayer final : public WeightLayer {
 
  private:
   // Goes up where a rule or what is made of a change changes.
-  static constexpr int file_layer_version = 1;
+  static constexpr int file_layer_version = 2;
 
   static ModelWeight cut(const ModelWeight& weight, const RowPart& part) {
     if (part.of == 1) return weight;
@@ -107,14 +107,13 @@ class FileLayer final : public WeightLayer {
     if (info.dtype == DType::float8_e4m3) format = BlockFormat::float8_e4m3;
     if (info.dtype == DType::int8) format = BlockFormat::int8;
     if (!format) return held;
-    StoredTensor values = widened(held.parts[0], *format);
-    const std::optional<ModelWeight> scale = scale_of(file, below, values.info.shape);
+    ModelWeight values = widened(held, *format);
+    const std::optional<ModelWeight> scale = scale_of(file, below, values.shape);
     if (!scale && format == BlockFormat::int8)
       throw UserError(cat(info.file, ": tensor \"", info.name, "\" is int8, but there is no weight_scale beside it"));
-    const Shape shape = values.info.shape;
-    ModelWeight weight = as_stored(std::move(values));
-    if (!scale) return weight;
-    return made_of({std::move(weight), *scale}, DType::float32, shape,
+    const Shape shape = values.shape;
+    if (!scale) return values;
+    return made_of({std::move(values), *scale}, DType::float32, shape,
                    [](Builder& b, std::span<const Value> x) { return b.mul(x[0], b.cast(x[1], DType::float32)); });
   }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "base/hash.h"
@@ -10,11 +9,10 @@
 
 namespace vivace {
 
-// A checkpoint tensor, where it lies in its mapped file, or values that were made of one.
+// A checkpoint tensor, where it lies in its mapped file.
 struct WeightBytes {
   DType dtype = DType::float32;
   const void* data = nullptr;
-  std::shared_ptr<const void> owner{};  // of what was made
 };
 
 struct WeightSource {

@@ -6,7 +6,6 @@
 #include <mutex>
 
 #include "base/log.h"
-#include "base/parallel.h"
 #include "vivace/error.h"
 #include "weights/name_list.h"
 
@@ -29,26 +28,6 @@ StoredTensor stored(const Tensor& tensor) {
   const auto kept = std::make_shared<const Tensor>(tensor);
   const WeightInfo info{"", kept->dtype(), kept->shape(), kept->data(), kept->bytes(), {}, 0};
   return {info, nullptr, kept, [kept] { return hash128(kept->data(), kept->bytes()); }};
-}
-
-StoredTensor widened(const StoredTensor& tensor, BlockFormat format) {
-  const BlockFormatInfo& block = block_format_info(format);
-  StoredTensor result = tensor;
-  result.info.format = format;
-  result.info.shape = values_shape(result.info);
-  result.info.format.reset();
-  result.info.dtype = DType::float32;
-  result.origin = [stored = tensor.origin, name = block.name] { return hash128(cat(name, " of ", to_string(stored()))); };
-  result.widen = [info = result.info, format, block] {
-    Tensor values(info.shape, DType::float32);
-    const auto* blocks = static_cast<const std::byte*>(info.data);
-    parallel_for(static_cast<int64_t>(info.bytes) / block.bytes, std::max<int64_t>(1, 4096 / block.values), [&](int64_t begin, int64_t end) {
-      widen_blocks(format, {blocks + begin * block.bytes, static_cast<size_t>((end - begin) * block.bytes)},
-                   values.as<float>() + begin * block.values);
-    });
-    return values;
-  };
-  return result;
 }
 
 ModelWeight as_stored(StoredTensor tensor) {
@@ -75,12 +54,20 @@ ModelWeight made_of(std::vector<ModelWeight> weights, DType dtype, Shape shape, 
   return result;
 }
 
+ModelWeight widened(const ModelWeight& blocks, BlockFormat format) {
+  WeightInfo values = blocks.parts[0].info;
+  values.format = format;
+  return made_of({blocks}, DType::float32, values_shape(values), [format](Builder& b, std::span<const Value> x) {
+    return b.emit(Op::widen, {x[0]}, {{"format", std::string(block_format_info(format).name)}});
+  });
+}
+
 ModelWeight rows(const ModelWeight& weight, int64_t begin, int64_t end) {
   Shape shape = weight.shape;
   if (shape.empty() || begin < 0 || end < begin || end > shape[0])
     throw InternalError(cat("rows ", begin, " to ", end, " of a weight ", to_string(shape)));
   const int64_t all = std::exchange(shape[0], end - begin);
-  if (weight.make || weight.parts[0].widen)
+  if (weight.make)
     return made_of({weight}, weight.dtype, shape, [begin, end](Builder& b, std::span<const Value> x) { return b.slice(x[0], 0, begin, end); });
   StoredTensor part = weight.parts[0];
   const size_t row = all > 0 ? part.info.bytes / static_cast<size_t>(all) : 0;
@@ -123,7 +110,7 @@ const ModelWeight* WeightStack::find(std::string_view name) const {
 
 const WeightInfo* WeightStack::find_stored(std::string_view name) const {
   const ModelWeight* weight = find(name);
-  return weight && !weight->make && !weight->parts[0].widen ? &weight->parts[0].info : nullptr;
+  return weight && !weight->make ? &weight->parts[0].info : nullptr;
 }
 
 std::string WeightStack::structure() const {
@@ -169,9 +156,7 @@ WeightSource WeightStack::source() const {
   return {.find = [stack = *this](const std::string& node) -> WeightBytes {
             const StoredTensor& tensor = stack.part(node);
             if (tensor.map) tensor.map->check_unchanged();
-            if (!tensor.widen) return {tensor.info.dtype, tensor.info.data};
-            const auto values = std::make_shared<const Tensor>(tensor.widen());
-            return {tensor.info.dtype, values->data(), values};
+            return {tensor.info.dtype, tensor.info.data};
           },
           .release =
               [stack = *this](const std::string& node) {

@@ -26,9 +26,6 @@ struct StoredTensor {
   std::shared_ptr<const void> owner;  // keeps them
   std::function<Hash128()> origin;    // equal ones have equal bytes
   bool replaceable = false;           // WeightSource::replaceable
-  // Of what is stored in blocks: `info` says where and how many bytes lie, and the type and shape of the values that this makes of them. They are
-  // made as the weight is read, for who reads it.
-  std::function<Tensor()> widen{};
 };
 // A tensor of that file, whose origins are these; one of a layer's own.
 StoredTensor stored(std::shared_ptr<const WeightOrigins> origins, const WeightInfo& tensor);
@@ -42,12 +39,12 @@ struct ModelWeight {
   using Make = std::function<Value(Builder& b, std::span<const Value> parts)>;
   Make make;  // empty: the one part is it, as stored
 };
-// Its values in float32; their origin is told by the format.
-StoredTensor widened(const StoredTensor& tensor, BlockFormat format);
 ModelWeight as_stored(StoredTensor tensor);
 // Made of other weights (what lies beneath, and tensors of the layer's own), which `make` gets as nodes in this order. What it emits must have this
 // dtype and shape, and depend on nothing but the types of the weights and what WeightLayer::structure says.
 ModelWeight made_of(std::vector<ModelWeight> weights, DType dtype, Shape shape, ModelWeight::Make make);
+// Of a weight that is as stored, in blocks: the values, float32.
+ModelWeight widened(const ModelWeight& blocks, BlockFormat format);
 // Its rows [begin, end) along the first axis. Where it is as stored, so are they, where they lie.
 ModelWeight rows(const ModelWeight& weight, int64_t begin, int64_t end);
 

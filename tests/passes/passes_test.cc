@@ -42,7 +42,8 @@ void quantize_separately(Graph& graph) {
   quantize(graph, options);
 }
 
-const Target kFusing{.int16_products = true, .epilogues = true, .gates = true, .quantized_rows = true, .tile_inputs = 6, .tile_instructions = 8};
+const Target kFusing{
+    .int16_products = true, .epilogues = true, .gates = true, .blocks = true, .quantized_rows = true, .tile_inputs = 6, .tile_instructions = 8};
 const Target kPlain;  // has no fused kernel
 
 template <void (*pass)(Graph&, const Target&)>
@@ -51,7 +52,7 @@ void fusing(Graph& graph) {
 }
 void on_plain(Graph& graph) {
   for (const auto pass :
-       {fuse_geglu, fuse_gated_linears, fuse_modulation, fuse_rotary, fuse_norm_activation, fuse_epilogues, fuse_elementwise, fuse_quantize})
+       {keep_blocks, fuse_geglu, fuse_gated_linears, fuse_modulation, fuse_rotary, fuse_norm_activation, fuse_epilogues, fuse_elementwise, fuse_quantize})
     pass(graph, kPlain);
   allow_int16(graph, {}, kPlain);
 }
@@ -64,6 +65,7 @@ constexpr NamedPass kPasses[] = {
     {"cse", eliminate_common_subexpressions},
     {"quantize", quantize_as_asked},
     {"quantize separately", quantize_separately},
+    {"keep_blocks", fusing<keep_blocks>},
     {"fuse_quantize", fusing<fuse_quantize>},
     {"fold_constants", fold_constants},
     {"conv_1x1_as_mm", conv_1x1_as_mm},

@@ -37,6 +37,7 @@ class CpuDevice final : public HostDevice {
             .int8_products = isa() >= Isa::avx2,
             .epilogues = true,
             .gates = isa() >= Isa::avx2,
+            .blocks = isa() >= Isa::avx2,
             .quantized_rows = true,
             .tile_inputs = kFusedInputs,
             .tile_instructions = kTileRegisters - kFusedInputs - 2};

@@ -19,8 +19,9 @@ constexpr size_t kScale = 4, kGate = 5;  // the scale of a weight that the check
 
 Compute compute_of(const KernelCall& call, Isa level) {
   if (call.attrs->text("compute") == "int8_dynamic") return Compute::int8_dynamic;
+  const bool blocks = call.attrs->has("blocks");  // whose values are not split in two
   if (const std::string& precision = call.attrs->text("matmul_precision"); !precision.empty() && level >= Isa::avx512_bf16)
-    return precision == "medium" ? Compute::bf16 : Compute::bf16x3;
+    return precision == "medium" ? Compute::bf16 : blocks ? Compute::f32 : Compute::bf16x3;
   return call.in[0]->dtype == DType::bfloat16 ? Compute::bf16 : Compute::f32;
 }
 
@@ -40,8 +41,9 @@ DType storage_of(const KernelCall& call, Compute compute) {
 
 GemmSpec spec_of(Way way, const KernelCall& call, Isa level) {
   const Shape& w = call.in[1]->shape;
-  GemmSpec spec{.n = w[0], .k = w[1], .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call, level)};
+  GemmSpec spec{.n = w[0], .k = weight_features(*call.attrs, w), .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call, level)};
   spec.w = storage_of(call, spec.compute);
+  if (call.attrs->has("blocks")) spec.blocks = find_block_format(call.attrs->text("blocks"));
   spec.act = act_of(call.attrs->text("act"));
   spec.geglu = call.op == Op::geglu_linear;
   if (spec.geglu && spec.act == Act::none) spec.act = Act::gelu;
@@ -100,6 +102,7 @@ class GemmOffer final : public Offer {
         gate_stride_(call.has(kGate) ? call.in[kGate]->row_pitch() : 0),
         gemm_(spec, x_.rows(), level_, threads_, blocking_of(call.tuning)) {
     workspace_bytes = gemm_.workspace_bytes();
+    if (spec.blocks) return;
     // What Strassen's algorithm reads is packed as for the plain product.
     packed = {.input = 1,
               .scales = call.has(kScale) ? static_cast<int>(kScale) : -1,
@@ -168,7 +171,8 @@ class GemmOffer final : public Offer {
 Answer ask(Way way, const KernelCall& call, const Target& target) {
   if (Refusal reason = refuse_unless_activations(call, {3})) return *reason;
   if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
-  if (!is_floating(call.in[1]->dtype) && !call.has(kScale)) return "the weight is neither floating point nor int8 with scales";
+  if (!is_floating(call.in[1]->dtype) && !call.has(kScale) && !call.attrs->has("blocks"))
+    return "the weight is neither floating point nor int8 with scales nor in blocks";
   if (call.has(kScale) && (!call.in[kScale]->constant || call.in[kScale]->dtype != DType::float32))
     return "the weight's scales are not float32 constants";
   if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "ops/positions.h"
+#include "tensor/block_format.h"
 
 namespace vivace::cpu {
 namespace {
@@ -157,6 +158,16 @@ std::unique_ptr<BoundKernel> bind_sinusoid(const KernelCall& call, const Buffers
   });
 }
 
+std::unique_ptr<BoundKernel> bind_widen(const KernelCall& call, const Buffers& buffers) {
+  const BlockFormatInfo& format = block_format_info(*find_block_format(call.attrs->text("format")));
+  return bound([&format, blocks = static_cast<const std::byte*>(buffers.in[0]), count = numel(call.in[0]->shape) / format.bytes,
+                y = static_cast<float*>(buffers.out)] {
+    parallel_for(count, std::max<int64_t>(1, 4096 / format.values), [&](int64_t begin, int64_t end) {
+      widen_blocks(format.format, {blocks + begin * format.bytes, static_cast<size_t>((end - begin) * format.bytes)}, y + begin * format.values);
+    });
+  });
+}
+
 std::unique_ptr<BoundKernel> bind_center_crop(const KernelCall& call, const Buffers& buffers) {
   const Shape &table = call.in[0]->shape, &like = call.in[1]->shape;
   const int64_t side = square_side(table[0]);
@@ -258,6 +269,7 @@ std::span<const KernelEntry> movement_entries() {
       {.name = "concat", .op = Op::concat, .ask = accept<bind_concat>},
       {.name = "transpose", .op = Op::transpose, .ask = accept<bind_transpose, refuse_transpose>},
       {.name = "upsample_nearest", .op = Op::upsample_nearest, .ask = accept<bind_upsample, refuse_input>, .strided_in = true, .strided_out = true},
+      {.name = "widen", .op = Op::widen, .ask = accept<bind_widen>},
       {.name = "embedding", .op = Op::embedding, .ask = ask_embedding},
       {.name = "gather_rows", .op = Op::gather_rows, .ask = accept<bind_gather_rows>},
       {.name = "argmax", .op = Op::argmax, .ask = accept<bind_argmax>},

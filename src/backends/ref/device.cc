@@ -52,6 +52,7 @@ const std::vector<KernelEntry>& list() {
       row<causal_mask>("ref_causal_mask", Op::causal_mask),
       row<conv2d>("ref_conv2d", Op::conv2d),
       row<upsample_nearest>("ref_upsample_nearest", Op::upsample_nearest),
+      row<widen>("ref_widen", Op::widen),
       row<embedding>("ref_embedding", Op::embedding),
       row<gather_rows>("ref_gather_rows", Op::gather_rows),
       row<argmax>("ref_argmax", Op::argmax),

@@ -17,6 +17,7 @@ void concat(const Bound& k);
 void interleave(const Bound& k);
 void causal_mask(const Bound& k);
 void upsample_nearest(const Bound& k);
+void widen(const Bound& k);
 void embedding(const Bound& k);
 void gather_rows(const Bound& k);
 void argmax(const Bound& k);

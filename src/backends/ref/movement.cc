@@ -3,6 +3,7 @@
 
 #include "backends/ref/kernels.h"
 #include "ops/positions.h"
+#include "tensor/block_format.h"
 
 namespace vivace::ref {
 
@@ -58,6 +59,14 @@ void upsample_nearest(const Bound& k) {
     for (size_t d : {y.size() - 3, y.size() - 2}) at[d] = at[d] * x[d] / y[d];
     k.out(i++, k.in(0, position(x, at)));
   });
+}
+
+void widen(const Bound& k) {
+  const Shape& blocks = k.shape(0);
+  const BlockFormat format = *find_block_format(k.attrs.text("format"));
+  std::vector<float> values(static_cast<size_t>(numel(k.out_shape())));
+  widen_blocks(format, {static_cast<const std::byte*>(k.buffers.in[0]), static_cast<size_t>(numel(blocks))}, values.data());
+  for (size_t i = 0; i < values.size(); ++i) k.out(static_cast<int64_t>(i), values[i]);
 }
 
 void center_crop(const Bound& k) {

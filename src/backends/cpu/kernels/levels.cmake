@@ -27,7 +27,7 @@ endfunction()
 
 set(kernels cpu/kernels)
 target_sources(vivace_backends PRIVATE ${kernels}/int16_row.cc ${kernels}/attention/attention.cc ${kernels}/conv/conv.cc ${kernels}/conv/plan.cc
-  ${kernels}/elementwise/elementwise.cc ${kernels}/elementwise/tile.cc ${kernels}/gemm/blocking.cc ${kernels}/gemm/gemm.cc
+  ${kernels}/elementwise/elementwise.cc ${kernels}/elementwise/tile.cc ${kernels}/gemm/blocking.cc ${kernels}/gemm/blocks.cc ${kernels}/gemm/gemm.cc
   ${kernels}/gemm/pack.cc ${kernels}/gemm/plan.cc ${kernels}/gemm/strassen.cc ${kernels}/norm/norm.cc ${kernels}/norm/quantize.cc ${kernels}/norm/softmax.cc
   ${kernels}/norm/spatial_norm.cc
   ${kernels}/vecmath/vecmath.cc)

@@ -74,6 +74,7 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
   // accumulators costs more than a panel that comes from the second cache.
   const int64_t wanted_units = wanted.units > 0 ? wanted.units : 1280;
   b.units = std::min(plan.units, round_up(div_up(plan.units, div_up(plan.units, wanted_units)), 16));
+  if (plan.blocks) b.units = std::min(plan.units, round_up(b.units, plan.blocks->values / plan.per_unit));
   b.tile_outer = b.tile_outer && !plan.decodes();
   return b;
 }

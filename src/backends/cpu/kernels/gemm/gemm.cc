@@ -25,7 +25,7 @@ struct Run : Problem {
   int64_t n_blocks() const { return (plan.panels + blocking.panels - 1) / blocking.panels; }
 
   // Whether products are told what to fetch while they run (ahead.h): with the tiles outside, no panel is met tile after tile.
-  bool fetches_ahead() const { return !blocking.tile_outer && plan.parts == 1; }
+  bool fetches_ahead() const { return !blocking.tile_outer && plan.parts == 1 && !plan.blocks; }
   // `after`: the task that this thread does next, where it fetches ahead.
   void task(int64_t index, int64_t after, char* scratch) const;
   const char* weights(int64_t panel, int part, int64_t unit) const {
@@ -112,7 +112,9 @@ void Run::task(int64_t index, int64_t after, char* scratch) const {
       }
     } else {
       for (int64_t p = p0; p < p1; ++p) {
-        if (plan.decodes()) {
+        if (plan.blocks) {
+          decode_blocks(plan, spec, panels, p, u0, units, decoded);
+        } else if (plan.decodes()) {
           plan.level->convert[static_cast<int>(plan.w_stored)][static_cast<int>(plan.w_used)](weights(p, 0, u0), decoded,
                                                                                               units * panel * plan.per_unit);
         }

@@ -15,6 +15,7 @@
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/activation.h"
 #include "base/stop.h"
+#include "tensor/block_format.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu {
@@ -44,6 +45,9 @@ struct GemmSpec {
   // directly is decoded panel by panel inside the GEMM. int8 with f32 or bf16 is weight-only quantisation (the guide's use_mixed_mm). With
   // int16_dynamic it is stored as int16 with a scale per output channel, and this is not read.
   DType w = bfloat16;
+  // W as it is stored in blocks of several values, whole blocks a row: bytes [n, ..], which GemmCall::packed is then, without packing. Panels are
+  // decoded between the products, to the factors that the product takes; f32 and bf16 only. `w` is not read.
+  std::optional<BlockFormat> blocks{};
   Act act = Act::none;
   // W's rows are [value: n/2 | gate: n/2], as Diffusers' GEGLU has them ("hidden, gate = chunk(2)"); C has n/2 columns. act: gelu, gelu_tanh or silu.
   bool geglu = false;
@@ -98,8 +102,8 @@ struct GemmCall {
 // nullopt: gemm() does this at that level. Otherwise the reason why not, a sentence for --explain.
 std::optional<std::string> gemm_refuse(const GemmSpec& spec, Isa level);
 
-// The packed form belongs to the level at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`, `act`,
-// `strassen`.
+// Not for blocks. The packed form belongs to the level at which it was made: pack, size and run at the same one. It is the same for every `a`, `c`,
+// `act`, `strassen`.
 size_t gemm_packed_bytes(const GemmSpec& spec, Isa level = isa());
 // w: row-major [n, k] of any floating dtype; or int8 with w_scale [n] where spec.w is int8. `packed`: 64-byte aligned (huge pages help).
 // float8_e4m3 and int8 storage: a scale a row, times w_scale or 1; a W that is of that type already keeps its bits (int8 but for what int8_dynamic

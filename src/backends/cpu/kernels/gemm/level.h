@@ -9,6 +9,7 @@
 #include "backends/cpu/kernels/activation.h"
 #include "backends/cpu/kernels/ahead.h"
 #include "backends/cpu/kernels/int16_row.h"
+#include "tensor/block_format.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu {
@@ -47,8 +48,9 @@ enum class Elem : uint8_t {
   u8,  // int8 + 128
   s16,
   bf16_lo,  // of a float32 x: bf16(x - bf16(x)); only converted to
+  blocks,   // in blocks of several values: only widened (Level::widen)
 };
-inline constexpr int kElems = 8;
+inline constexpr int kElems = 9;
 
 // What one 4-byte unit along K holds.
 enum class Unit : uint8_t { f32, bf16, i16, u8s8 };
@@ -58,6 +60,9 @@ inline constexpr int kUnits = 4;
 using TileFn = void (*)(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate, Ahead ahead);
 // n elements; neither side needs alignment.
 using ConvertFn = void (*)(const void* from, void* to, int64_t n);
+
+// The values of that many blocks.
+using WidenFn = void (*)(const BlockFormatInfo& format, const uint8_t* blocks, int64_t count, float* values);
 
 // Adds n values to what was seen of a row.
 using MeasureFn = void (*)(const void* from, int64_t n, RowSize& size);
@@ -101,6 +106,7 @@ struct Level {
   TileFn tile[kUnits][kMaxTileRows + 1];
   // [from][to]; null where nothing needs it.
   ConvertFn convert[kElems][kElems];
+  WidenFn widen;
   // From float32, bfloat16 and float16; null elsewhere.
   MeasureFn measure[kElems];
   ToInt16Fn to_int16[kElems];

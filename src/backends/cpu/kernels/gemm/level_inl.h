@@ -8,6 +8,7 @@
 #include "backends/cpu/kernels/gemm/int16_inl.h"
 #include "backends/cpu/kernels/gemm/level.h"
 #include "backends/cpu/kernels/gemm/strassen_inl.h"
+#include "tensor/block_values.h"
 #ifdef __AVX512F__
 #include "backends/cpu/kernels/microkernel_avx512.h"
 #else
@@ -71,6 +72,7 @@ constexpr Level common_level() {
   set(Elem::s8, Elem::s8, copy<int8_t>);
   set(Elem::fp8, Elem::fp8, copy<f8e4m3>);
   set(Elem::s16, Elem::s16, copy<int16_t>);
+  level.widen = widen_several;
   auto rows = [&](Elem from, MeasureFn measure, ToInt16Fn to_int16) {
     level.measure[static_cast<int>(from)] = measure, level.to_int16[static_cast<int>(from)] = to_int16;
   };

@@ -104,18 +104,13 @@ void interleave(const char (*rows)[kRowBytes], int columns, int64_t units, int64
 
 void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source, int64_t panel, char* packed) {
   const Level& level = *plan.level;
-  const int columns = level.panel, half = columns / 2;
+  const int columns = level.panel;
   int64_t row_of[kMaxPanel];  // -1: padding
   float scale[kMaxPanel];
   Narrowing narrowing[kMaxPanel];
   const bool given = elem_of(source.dtype) == plan.w_stored, pairs = plan.unit == Unit::u8s8;
   for (int j = 0; j < columns; ++j) {
-    if (spec.geglu) {
-      const int64_t column = panel * half + j % half;
-      row_of[j] = column >= spec.n / 2 ? -1 : j < half ? column : spec.n / 2 + column;
-    } else {
-      row_of[j] = panel * columns + j < spec.n ? panel * columns + j : -1;
-    }
+    row_of[j] = gemm_detail::row_of(plan, spec, panel, j);
     scale[j] = 1.f;
     if (!plan.has_scale || row_of[j] < 0) continue;
     if (plan.w_stored == Elem::s16) {

@@ -8,7 +8,7 @@ namespace vivace::cpu {
 namespace gemm_detail {
 
 int64_t elem_size(Elem elem) {
-  constexpr std::array<int64_t, kElems> sizes{4, 2, 2, 1, 1, 1, 2, 2};
+  constexpr std::array<int64_t, kElems> sizes{4, 2, 2, 1, 1, 1, 2, 2, 1};
   return sizes[static_cast<size_t>(elem)];
 }
 
@@ -50,12 +50,20 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   } else {
     plan.unit = Unit::f32, plan.per_unit = 1, plan.a_used = plan.w_used = Elem::f32;
   }
+  if (spec.blocks) plan.blocks = &block_format_info(*spec.blocks), plan.w_stored = Elem::blocks, plan.has_scale = false;
   plan.tile_rows = plan.level->tile_rows[static_cast<int>(plan.unit)];
   plan.decode_first = spec.separate_decode && plan.w_stored != plan.w_used;
   plan.units = (spec.k + plan.per_unit - 1) / plan.per_unit;
   const int64_t panel_columns = spec.geglu ? plan.level->panel / 2 : plan.level->panel;
   plan.panels = (spec.columns() + panel_columns - 1) / panel_columns;
   return plan;
+}
+
+int64_t row_of(const GemmPlan& plan, const GemmSpec& spec, int64_t panel, int j) {
+  const int columns = plan.level->panel, half = columns / 2;
+  if (!spec.geglu) return panel * columns + j < spec.n ? panel * columns + j : -1;
+  const int64_t column = panel * half + j % half;
+  return column >= spec.n / 2 ? -1 : j < half ? column : spec.n / 2 + column;
 }
 
 }  // namespace gemm_detail
@@ -67,6 +75,7 @@ std::optional<std::string> refuse_strassen(const GemmSpec& spec, Isa level) {
   const gemm_detail::GemmPlan plan = gemm_detail::make_plan(spec, level);
   if (plan.unit == gemm_detail::Unit::bf16) return "bfloat16 products would round the sums of blocks";
   if (plan.unit == gemm_detail::Unit::u8s8) return "8-bit products cannot hold the sums of blocks";
+  if (spec.blocks) return "would decode the blocks of W once for each of its sums";
   if (spec.separate_decode || spec.separate_epilogue) return "decodes W and applies the epilogue inside the GEMM only";
   if (spec.k % 32 != 0) return "needs k to be a multiple of 32, not " + std::to_string(spec.k);
   if (plan.panels % 2 != 0)
@@ -86,6 +95,14 @@ std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
   if (spec.geglu && spec.n % 2 != 0) return "GEGLU needs an even number of weight rows";
   if (spec.geglu && spec.act != Act::gelu && spec.act != Act::gelu_tanh && spec.act != Act::silu) return "gates by gelu, gelu_tanh or silu alone";
   if (spec.rows_per_gate > 0 && (spec.geglu || spec.act != Act::none)) return "has a gate or an activation, not both";
+  if (spec.blocks) {
+    const BlockFormatInfo& block = block_format_info(*spec.blocks);
+    if (spec.compute != Compute::f32 && spec.compute != Compute::bf16) return "multiplies decoded blocks in float32 or bfloat16 alone";
+    if (block.values == 1) return "packs single values of 8 bits";
+    if (spec.k % block.values != 0) return "needs rows of whole blocks of " + std::to_string(block.values) + ", not k = " + std::to_string(spec.k);
+    if (spec.separate_decode) return "decodes blocks between the products";
+    return std::nullopt;
+  }
   switch (spec.compute) {
     case Compute::int8_dynamic:
       if (spec.w != DType::int8) return "int8_dynamic needs int8 weights, not " + name(spec.w);

@@ -13,13 +13,14 @@ struct GemmPlan {
   int per_unit;          // elements of K in a unit
   Elem a_given, a_used;  // as it comes (after quantisation), as the product takes it
   Elem w_stored, w_used;
-  int parts;          // 2 for bf16x3: high and low bfloat16 parts of A and of W, else 1
-  bool quantize_a;    // A comes as floats and int8 or int16 is wanted
-  bool has_scale;     // W has a scale per output channel
-  bool has_offset;    // the sums carry 128 times the sum of W's row, because A's zero point is 128
-  bool decode_first;  // all of W is decoded into the workspace, where the product then finds it
-  int64_t units;      // of K, rounded up
-  int64_t panels;     // of N, rounded up
+  int parts;                      // 2 for bf16x3: high and low bfloat16 parts of A and of W, else 1
+  bool quantize_a;                // A comes as floats and int8 or int16 is wanted
+  bool has_scale;                 // W has a scale per output channel
+  bool has_offset;                // the sums carry 128 times the sum of W's row, because A's zero point is 128
+  const BlockFormatInfo* blocks;  // of a W that is stored so; else null
+  bool decode_first;              // all of W is decoded into the workspace, where the product then finds it
+  int64_t units;                  // of K, rounded up
+  int64_t panels;                 // of N, rounded up
 
   // Whether panels are decoded one by one, between the products.
   bool decodes() const { return w_stored != w_used && !decode_first; }
@@ -39,6 +40,11 @@ struct GemmPlan {
   int64_t panels_at() const { return offset_at() + (has_offset ? padded_n() * 4 : 0); }
   int64_t packed_bytes() const { return panels_at() + panels * parts * stored_part(); }
 };
+
+// The row of W that column j of that panel is; -1 for padding.
+int64_t row_of(const GemmPlan& plan, const GemmSpec& spec, int64_t panel, int j);
+// Units [unit, unit + units) of a panel of a W in blocks, as the product takes them. They begin with a block.
+void decode_blocks(const GemmPlan& plan, const GemmSpec& spec, const char* w, int64_t panel, int64_t unit, int64_t units, char* to);
 
 int64_t elem_size(Elem elem);
 Elem elem_of(DType dtype);
