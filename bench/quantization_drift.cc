@@ -64,8 +64,8 @@ int main(int argc, char** argv) {
   const auto number = [&](int at, int otherwise) { return argc > at ? std::atoi(argv[at]) : otherwise; };
   const Runs runs{
       .model = argc > 1 ? argv[1] : "assets/emoji-xl", .steps = number(2, 30), .prompts = std::clamp(number(3, 20), 1, 20), .size = number(4, 128)};
-  const auto quantized = [](const QuantizeFilter& filter) -> Change {
-    return [filter](DiffusionPipeline& p) { apply_dynamic_quant(denoiser(p), filter); };
+  const auto quantized = [](const QuantizeFilter& filter, Quantization kind = Quantization::int8_dynamic) -> Change {
+    return [filter, kind](DiffusionPipeline& p) { apply_dynamic_quant(denoiser(p), filter, kind); };
   };
   const struct {
     const char* name;
@@ -77,6 +77,8 @@ int main(int argc, char** argv) {
       {"int8-dynamic, guide's filter", float32, quantized(dynamic_quant_filter_fn)},
       {"int8-dynamic, blocks", float32, quantized(transformer_quant_filter_fn)},
       {"int8-dynamic, all", float32, quantized(quantize_all)},
+      {"int8-dynamic-rotated, blocks", float32, quantized(transformer_quant_filter_fn, Quantization::int8_dynamic_rotated)},
+      {"int8-dynamic-rotated, all", float32, quantized(quantize_all, Quantization::int8_dynamic_rotated)},
       {"bf16, int8-dynamic, blocks", bfloat16, quantized(transformer_quant_filter_fn)},
       {"bf16, int8-dynamic, all", bfloat16, quantized(quantize_all)},
       {"int8-dynamic, text encoders", float32, quantize_text_encoders},

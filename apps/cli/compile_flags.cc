@@ -87,7 +87,7 @@ void CompileFlags::add(Arguments& app) {
 
 void CompileFlags::add_quantize(Arguments& app) {
   app.group(Group::memory);
-  app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-weight-only, float8-weight-only");
+  app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-dynamic-rotated, int8-weight-only, float8-weight-only");
   app.add_option("--quantize-component", quantize_component,
                  "A component that --quantize is for, such as transformer or text_encoder_2; may be given several times; default: the denoiser");
   app.add_option("--quantize-filter", quantize_filter,
@@ -101,7 +101,7 @@ void CompileFlags::add_quantize(Arguments& app) {
 LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOptions& options, const WeightStack* weights, DType dtype,
                                              const ComponentCache* cache) const {
   const Quantization kind = parse_quantization(quantize);
-  const std::string filter = !quantize_filter.empty() ? quantize_filter : kind == Quantization::int8_dynamic ? "measured" : "all";
+  const std::string filter = !quantize_filter.empty() ? quantize_filter : multiplies_int8(kind) ? "measured" : "all";
   LayerQuantization layers = choose_layers(
       graph, options, kind, filter == "measured" ? measured_filter(graph, options, weights, dtype, kind, cache) : parse_quantize_filter(filter));
   if (quantize_export.empty()) return layers;

@@ -22,6 +22,8 @@ struct Options : TargetOptions {
 int run(const Options& o, const Common& common) {
   if (is_file(o.model))
     throw UsageError("quantize takes a checkpoint in a folder; the layers of one file are quantised as they are loaded (--quantize)");
+  if (parse_quantization(o.compile.quantize) == Quantization::int8_dynamic_rotated)
+    throw UsageError("quantize writes int8 rows as they are; rotated ones are made as the model is loaded (--quantize int8-dynamic-rotated)");
   // The layers are chosen as for running the model; what is stored serves any machine, so all of them are the default.
   const ComponentTarget target(o);
   if (!target.weights()) throw UserError(cat(o.model, "/unet has no weights (.safetensors): expected a checkpoint"));

@@ -83,9 +83,12 @@ inline constexpr AllowTF32 allow_tf32{};
 }  // namespace backends::cuda::matmul
 
 // What a linear layer is computed with. int8_dynamic: weights int8 with a scale per output channel, activations int8 with a scale per token, found at
-// run time. weight_only: narrow weights with a scale per output channel, widened as they are read.
-enum class Quantization { none, int8_dynamic, int8_weight_only, float8_weight_only };
-// "int8-dynamic", "int8-weight-only", "float8-weight-only". Throws UsageError for another name.
+// run time; rotated: both are first turned by a Hadamard matrix in blocks of up to 256 features, which leaves their product as it is and spreads an
+// outlier over its block, so that the other features keep their bits. weight_only: narrow weights with a scale per output channel, widened as they
+// are read.
+enum class Quantization { none, int8_dynamic, int8_dynamic_rotated, int8_weight_only, float8_weight_only };
+inline bool multiplies_int8(Quantization kind) { return kind == Quantization::int8_dynamic || kind == Quantization::int8_dynamic_rotated; }
+// "int8-dynamic", "int8-dynamic-rotated", "int8-weight-only", "float8-weight-only". Throws UsageError for another name.
 Quantization parse_quantization(const std::string& name);
 std::string quantization_name(Quantization kind);
 

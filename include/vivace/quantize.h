@@ -37,11 +37,12 @@ QuantizeFilter parse_quantize_filter(const std::string& text);
 // int8 weights with a scale per output channel, int8 activations with a scale per token, found at run time. Returns the layers' names; warns when the
 // filter matches none. Holds for later calls, whatever compile() is given. Throws UserError where the CPU has no AVX2, UsageError for a model whose
 // checkpoint is quantised already.
-std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter);
+// kind: int8_dynamic or int8_dynamic_rotated.
+std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter, Quantization kind = Quantization::int8_dynamic);
 // With the measured filter: a layer is quantised where its int8 product is the faster one on this machine, at the model's own picture size, and its
 // error small: at most kMaxDrift, the relative RMS error of the product with 16 rows of normal numbers (of up to 64 output channels).
 inline constexpr double kMaxDrift = 0.02;
-std::vector<std::string> apply_dynamic_quant(Model& model);
+std::vector<std::string> apply_dynamic_quant(Model& model, Quantization kind = Quantization::int8_dynamic);
 
 // Weights stored as int8 or float8_e4m3 with a scale per output channel and widened inside the GEMM: for memory. Otherwise as above.
 std::vector<std::string> quantize_weight_only(Model& model, DType storage = DType::int8, const QuantizeFilter& filter = quantize_all);

@@ -199,7 +199,7 @@ QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options
   for (const LinearLayer& layer : layers) {
     const auto& [name, in, out, where] = layer.info;
     bool faster = true;
-    if (kind == Quantization::int8_dynamic) {
+    if (multiplies_int8(kind)) {
       const auto [slot, is_new] = timed.try_emplace(std::tuple(layer.rows, in, out));
       if (is_new) slot->second = time_products(layer, dtype);
       const Seconds& s = slot->second;
@@ -219,15 +219,16 @@ QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options
   return any_of(chosen);
 }
 
-std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter) {
-  return quantize_model(model, Quantization::int8_dynamic, filter);
+std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter, Quantization kind) {
+  if (!multiplies_int8(kind))
+    throw UsageError(cat("apply_dynamic_quant: kind is ", quantization_name(kind), ": expected int8-dynamic or int8-dynamic-rotated"));
+  return quantize_model(model, kind, filter);
 }
 
-std::vector<std::string> apply_dynamic_quant(Model& model) {
-  const Quantization kind = Quantization::int8_dynamic;
-  return quantize_model(
-      model, kind,
-      measured_filter(typical_graph(model), options_of(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()));
+std::vector<std::string> apply_dynamic_quant(Model& model, Quantization kind) {
+  return apply_dynamic_quant(
+      model, measured_filter(typical_graph(model), options_of(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()),
+      kind);
 }
 
 std::vector<std::string> quantize_weight_only(Model& model, DType storage, const QuantizeFilter& filter) {

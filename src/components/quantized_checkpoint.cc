@@ -63,7 +63,7 @@ NarrowWeight narrowed(const WeightInfo& weight, Quantization kind) {
       char* source = const_cast<char*>(static_cast<const char*>(weight.data)) + r * row_bytes;
       const Tensor row = Tensor::view({k}, weight.dtype, source).to(DType::float32);
       const float* x = row.as<float>();
-      const NarrowRow narrow(storage, std::max(absmax(x, k), kind == Quantization::int8_dynamic ? largest_pair(x, k) : 0.f));
+      const NarrowRow narrow(storage, std::max(absmax(x, k), multiplies_int8(kind) ? largest_pair(x, k) : 0.f));
       result.scales.as<float>()[r] = narrow.scale();
       for (int64_t i = 0; i < k; ++i)
         if (storage == DType::int8)

@@ -1,5 +1,6 @@
 #include "ops/decompose.h"
 
+#include <cmath>
 #include <functional>
 
 #include "ops/positions.h"
@@ -32,6 +33,24 @@ Value linear(Builder& b, const Node& n, const Inputs& in) {
   if (n.op == Op::linear) y = b.activation(y, n.attrs.text("act"));
   if (input(in, 5)) y = b.mul(y, f32(b, in[5]));
   return input(in, 3) ? b.add(y, f32(b, in[3])) : y;
+}
+
+// A factor of the Kronecker product after the other, the innermost first.
+Value hadamard(Builder& b, Value x, int64_t block) {
+  const Shape shape = b.shape(x);
+  x = f32(b, x);
+  for (int64_t stride = 1; stride < block;) {
+    const int64_t factor = stride * 4 <= block ? 4 : 2;
+    x = b.reshape(x, {-1, factor, stride});
+    const auto part = [&](int64_t i) { return b.slice(x, 1, i, i + 1); };
+    if (factor == 4)
+      x = b.emit(Op::sub, {b.emit(Op::reduce_sum, {x}, {{"axes", std::vector<int64_t>{1}}}),
+                           b.affine(b.concat({part(3), part(2), part(1), part(0)}, 1), 2, 0)});
+    else
+      x = b.concat({b.add(part(0), part(1)), b.emit(Op::sub, {part(0), part(1)})}, 1);
+    stride *= factor;
+  }
+  return b.reshape(b.affine(x, 1 / std::sqrt(static_cast<double>(block)), 0), {shape.begin(), shape.end()});
 }
 
 Value geglu(Builder& b, Value x, const std::string& act) {
@@ -204,6 +223,9 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
       break;
     case Op::depth_to_space:
       y = depth_to_space(b, n, in[0]);
+      break;
+    case Op::hadamard:
+      y = hadamard(b, in[0], n.attrs.integer("block"));
       break;
     case Op::softmax:
       y = softmax(b, f32(b, in[0]));

@@ -226,6 +226,7 @@ struct Rule {
     require(attrs.has("blocks") == (stored == DType::uint8), "a weight of bytes and the format of its blocks go together");
     require((stored == DType::int8 || stored == DType::float8_e4m3) == has(4), "a weight of 8 bits and its scales go together");
     if (has(4)) require(in(4).dtype == DType::float32 && shape(4) == Shape{shape(1)[0]}, "a float32 scale for each row of w is needed");
+    if (attrs.has("hadamard")) require_blocks("hadamard", features);
     s.back() = shape(1)[0] / parts;
     require(!has(2) || shape(2) == Shape{shape(1)[0]}, "the bias has another shape");
     if (has(3)) require(shape(3) == s, "the residual has another shape");
@@ -239,9 +240,16 @@ struct Rule {
     s.back() = *values;
     return {DType::float32, s};
   }
+  // Of a Hadamard matrix.
+  void require_blocks(const char* attribute, int64_t features) const {
+    const int64_t block = attrs.integer(attribute);
+    const bool fits = block >= 16 && block <= 256 && (block & (block - 1)) == 0;
+    require(fits && features % block == 0, "blocks of a power of two that divides the features, from 16 to 256, are needed");
+  }
   // The same rows, quantised where the op says so.
   TensorType maybe_quantized(TensorType type) const {
     if (!attrs.integer("quantize")) return type;
+    if (attrs.has("hadamard")) require_blocks("hadamard", type.shape.back());
     type.shape.back() = quantized_columns(type.shape.back());
     return {DType::uint8, type.shape};
   }
@@ -397,9 +405,13 @@ TensorType apply(const Rule& r, const TensorType& declared) {
     }
     case Op::quantize_rows: {
       Shape s = r.shape(0);
+      if (attrs.has("hadamard")) r.require_blocks("hadamard", s.back());
       s.back() = quantized_columns(s.back());
       return {DType::uint8, s};
     }
+    case Op::hadamard:
+      r.require_blocks("block", r.shape(0).empty() ? -1 : r.shape(0).back());
+      return r.in(0);
     case Op::group_norm:
       r.require_affine();
       r.require_groups();

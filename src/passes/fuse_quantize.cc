@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 
 #include "ops/infer.h"
 #include "passes/match.h"
@@ -13,10 +14,19 @@ bool wants_int8(const Graph& graph, NodeId id, NodeId x) {
          std::count(node.inputs.begin(), node.inputs.end(), x) == 1 && graph[x].dtype != DType::uint8;
 }
 
-void read_quantized(Graph& graph, NodeId reader, NodeId rows, DType result) {
-  Node& node = graph[reader];
-  node.inputs[0] = rows;
-  node.attrs.set("to", std::string(dtype_name(result)));
+// `node` writes quantised rows, turned as its readers want them.
+void write_rows(Node& node, int64_t hadamard) {
+  if (hadamard > 0) node.attrs.set("hadamard", hadamard);
+  node.dtype = DType::uint8;
+  node.shape.back() = quantized_columns(node.shape.back());
+}
+
+void read_rows(Graph& graph, const std::vector<NodeId>& readers, NodeId rows, DType result) {
+  for (NodeId reader : readers) {
+    Node& node = graph[reader];
+    node.inputs[0] = rows;
+    node.attrs.set("to", std::string(dtype_name(result)));
+  }
 }
 
 }  // namespace
@@ -26,33 +36,30 @@ void fuse_quantize(Graph& graph, const Target& target) {
   const auto counts = graph.use_counts();
   const NodeId count = graph.size();
   for (NodeId x = 0; x < count; ++x) {
-    std::vector<NodeId> readers;
+    std::map<int64_t, std::vector<NodeId>> readers;  // by the blocks in which they want it turned
     for (NodeId user : users[static_cast<size_t>(x)])
-      if (wants_int8(graph, user, x)) readers.push_back(user);
-    if (readers.empty()) continue;
+      if (wants_int8(graph, user, x)) readers[graph[user].attrs.integer("hadamard")].push_back(user);
     const DType dtype = graph[x].dtype;
     const Op op = graph[x].op;
     const bool turned = op == Op::rms_norm && input_or_none(graph[x], 2) != kNone;
     const bool writes_rows =
         target.quantized_rows &&
         (op == Op::geglu || ((op == Op::layer_norm || op == Op::rms_norm) && graph[x].attrs.integer("heads", 1) == 1 && !turned));
-    if (writes_rows && static_cast<int>(readers.size()) == counts[static_cast<size_t>(x)]) {
-      Node& producer = graph[x];
-      producer.attrs.set("quantize", int64_t{1});
-      producer.dtype = DType::uint8;
-      producer.shape.back() = quantized_columns(producer.shape.back());
-      for (NodeId reader : readers) read_quantized(graph, reader, x, dtype);
-    } else if (readers.size() > 1) {
-      // The GEMM quantises what it alone reads; what several read is quantised for all of them at once.
-      Node rows = graph[x];
-      rows.op = Op::quantize_rows;
-      rows.inputs = {x};
-      rows.attrs = {};
-      rows.dtype = DType::uint8;
-      rows.shape.back() = quantized_columns(rows.shape.back());
-      if (rows.phase == Phase::prepare) rows.phase = Phase::step;
-      const NodeId all = graph.add(std::move(rows));
-      for (NodeId reader : readers) read_quantized(graph, reader, all, dtype);
+    for (const auto& [hadamard, alike] : readers) {
+      if (writes_rows && static_cast<int>(alike.size()) == counts[static_cast<size_t>(x)]) {
+        graph[x].attrs.set("quantize", int64_t{1});
+        write_rows(graph[x], hadamard);
+        read_rows(graph, alike, x, dtype);
+      } else if (alike.size() > 1) {
+        // The GEMM quantises what it alone reads; what several read is quantised for all of them at once.
+        Node rows = graph[x];
+        rows.op = Op::quantize_rows;
+        rows.inputs = {x};
+        rows.attrs = {};
+        write_rows(rows, hadamard);
+        if (rows.phase == Phase::prepare) rows.phase = Phase::step;
+        read_rows(graph, alike, graph.add(std::move(rows)), dtype);
+      }
     }
   }
   graph.normalize();

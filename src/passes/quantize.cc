@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "passes/passes.h"
 
 namespace vivace {
@@ -8,6 +10,12 @@ bool is_linear(const Node& node) { return node.op == Op::linear || node.op == Op
 // The dtype a weight is kept in.
 DType storage_of(Quantization kind) { return kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8; }
 
+// The largest power of two that divides the features, up to 256; 0 below 16, where there is little to spread an outlier over.
+int64_t hadamard_block(int64_t features) {
+  const int64_t block = std::min<int64_t>(256, features & -features);
+  return block < 16 ? 0 : block;
+}
+
 }  // namespace
 
 void quantize(Graph& graph, const CompileOptions& options) {
@@ -16,11 +24,15 @@ void quantize(Graph& graph, const CompileOptions& options) {
     if (!is_linear(node)) continue;
     const auto wanted = options.quantize.find(node.scope);
     if (wanted == options.quantize.end() || wanted->second == Quantization::none) continue;
-    const DType storage = storage_of(wanted->second), stored = graph[node.inputs[1]].dtype;
+    const Node& weight = graph[node.inputs[1]];
+    const DType storage = storage_of(wanted->second);
+    const bool is_narrow = weight.dtype == DType::int8 || weight.dtype == DType::float8_e4m3;
     // A checkpoint that holds 8 bits already keeps them as they are.
-    if ((stored == DType::int8 || stored == DType::float8_e4m3) && stored != storage) continue;
-    if (wanted->second == Quantization::int8_dynamic) {
+    if (is_narrow && weight.dtype != storage) continue;
+    if (multiplies_int8(wanted->second)) {
       node.attrs.set("compute", "int8_dynamic");
+      const int64_t block = wanted->second == Quantization::int8_dynamic_rotated && !is_narrow ? hadamard_block(weight.shape[1]) : 0;
+      if (block > 0) node.attrs.set("hadamard", block);
       if (!options.flags.force_fuse_int_mm_with_mul) node.attrs.set("epilogue", "separate");
     } else {
       node.attrs.set("weight_storage", std::string(dtype_name(storage)));

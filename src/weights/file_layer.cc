@@ -1,6 +1,7 @@
 #include "weights/file_layer.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -9,17 +10,22 @@
 namespace vivace {
 namespace {
 
-// ComfyUI writes beside a quantised weight how it is, as JSON: what is no scale times 8 bits is refused.
-void check_quantization(const WeightInfo& note) {
-  if (!note.name.ends_with(".comfy_quant") || note.dtype != DType::uint8) return;
-  const std::string layer = note.name.substr(0, note.name.size() - 12);
+constexpr std::string_view kNote = ".comfy_quant";
+
+// ComfyUI writes beside a quantised weight how it is, as JSON: what is no scale times 8 bits is refused. Gives the blocks in which a weight's rows
+// are turned ("convrot"), 0 where they are not.
+int64_t read_note(const WeightInfo& note) {
+  const std::string layer = note.name.substr(0, note.name.size() - kNote.size());
   const Config how = Config::parse({static_cast<const char*>(note.data), note.bytes}, cat(note.file, ": tensor \"", note.name, "\""));
   const auto format = how.get_or<std::string>("format", "");
   const auto refuse = [&](const std::string& what) { throw UserError(cat(note.file, ": layer \"", layer, "\" is quantised as ", what)); };
-  if (how.get_or<bool>("convrot", false))
-    refuse(cat(format, " with its inputs rotated (convrot), which is not run yet: use the plain form of the model"));
   if (format != "float8_e4m3fn" && format != "float8_e5m2" && format != "int8_tensorwise")
     refuse(cat("\"", format, "\", which is not supported: expected float8_e4m3fn, float8_e5m2 or int8_tensorwise"));
+  if (!how.get_or<bool>("convrot", false)) return 0;
+  const auto block = how.get_or<int64_t>("convrot_groupsize", 256);
+  // Powers of 4, of which its matrix is made.
+  if (block != 16 && block != 64 && block != 256) refuse(cat(format, " in rotated groups of ", block, ": expected 16, 64 or 256"));
+  return block;
 }
 
 // The same values in another shape; where they are stored, so are they.
@@ -59,7 +65,14 @@ class FileLayer final : public WeightLayer {
     for (const WeightInfo& weight : files.weights()) names.push_back(weight.name);
     numbers_ = count_numbers(spelling.numbers, names);
     structure_ = cat("spelled ", spelling.prefix, ' ', spelling.probe, ": ", file_layer_version);
-    for (const WeightInfo& weight : files.weights()) check_quantization(weight);
+    for (const WeightInfo& note : files.weights()) {
+      if (!note.name.ends_with(kNote) || note.dtype != DType::uint8) continue;
+      const int64_t block = read_note(note);
+      if (block == 0) continue;
+      const std::string layer = note.name.substr(0, note.name.size() - kNote.size());
+      turned_[layer + ".weight"] = block;
+      structure_ += cat(' ', layer, " turned ", block);
+    }
     for (const WeightInfo& weight : files.weights())
       if (weight.format) structure_ += cat(' ', weight.name, ' ', block_format_info(*weight.format).name);
   }
@@ -68,7 +81,7 @@ class FileLayer final : public WeightLayer {
     for (const FileName& file : file_names(rules_, numbers_, name)) {
       const std::optional<ModelWeight> held = below(file.name);
       if (!held) continue;
-      const ModelWeight part = values_of(cut(*held, file.rows), file, below);
+      const ModelWeight part = as_it_was(values_of(cut(*held, file.rows), file, below), file.name);
       switch (file.change) {
         case Change::none:
           return part;
@@ -117,6 +130,20 @@ class FileLayer final : public WeightLayer {
                    [](Builder& b, std::span<const Value> x) { return b.mul(x[0], b.cast(x[1], DType::float32)); });
   }
 
+  // Rows that were turned for their quantisation, turned back.
+  ModelWeight as_it_was(ModelWeight weight, const std::string& tensor) const {
+    const auto turned = turned_.find(tensor);
+    if (turned == turned_.end()) return weight;
+    const int64_t block = turned->second;
+    if (weight.shape.size() != 2 || weight.shape[1] % block != 0)
+      throw UserError(cat(weight.parts[0].info.file, ": tensor \"", tensor, "\" is ", to_string(weight.shape), ": expected rows of whole groups of ",
+                          block, ", in which its note says that it is rotated"));
+    Shape shape = weight.shape;
+    return made_of({std::move(weight)}, DType::float32, std::move(shape), [block](Builder& b, std::span<const Value> x) {
+      return b.emit(Op::hadamard, {b.cast(x[0], DType::float32)}, {{"block", block}});
+    });
+  }
+
   // Of the whole tensor, or of each row; in a shape that is broadcast over the weight's.
   static std::optional<ModelWeight> scale_of(const FileName& file, const Below& below, const Shape& shape) {
     if (!file.name.ends_with("weight")) return std::nullopt;
@@ -139,6 +166,7 @@ class FileLayer final : public WeightLayer {
 
   std::span<const NameRule> rules_;
   RuleNumbers numbers_;
+  std::map<std::string, int64_t> turned_;  // tensors whose rows are turned, and in which blocks
   std::string structure_;
 };
 

@@ -46,6 +46,8 @@ TEST(Quantize, FilterThatMatchesNothingWarns) {
 
 TEST(Quantize, WrongUseIsRefused) {
   const std::string model = tiny_model().string();
+  const Finished rotated = vivace({"quantize", model, TempFolder() / "out", "--quantize", "int8-dynamic-rotated"});
+  expect_refused(rotated, 2, {"as the model is loaded", "--quantize int8-dynamic-rotated"});
   expect_refused(vivace({"explain", "--model", model, "--quantize", "int4"}), 2, {"\"int4\"", "int8-dynamic"});
   expect_refused(vivace({"explain", "--model", model, "--quantize", "int8-dynamic", "--quantize-filter", "width>5"}), 2, {"width>5", "in>=640"});
   expect_refused(vivace({"explain", "--model", model, "--quantize-filter", "all"}), 2, {"--quantize"});

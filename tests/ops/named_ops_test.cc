@@ -262,6 +262,11 @@ const OpCase kCases[] = {
        return b.attention(q, k, k, b.input("m", DType::float32, {2, 2, 6, 13}), 2, 0.16, false);
      },
      80},
+    {"hadamard",
+     [](Builder& b) {
+       return b.emit(Op::hadamard, {b.cast(x3(b, 7, 256), DType::float32)}, {{"block", int64_t{128}}});
+     },
+     128},
     {"softmax", [](Builder& b) { return b.emit(Op::softmax, {x3(b, 7, 33)}); }, 33},
     {"attention_self",
      [](Builder& b) {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "backends/cpu/device.h"
+#include "backends/cpu/kernels/norm/quantize.h"
 #include "backends/ref/device.h"
 #include "compiler/compile.h"
 #include "ops/decompose.h"
@@ -27,10 +28,13 @@ struct QuantizedCase {
   Attrs attrs;                    // of the linear
   DType stored = DType::float32;  // of its weight
   bool geglu = false, residual = false;
+  int64_t features = 70;  // not a multiple of 4
   friend void PrintTo(const QuantizedCase& c, std::ostream* out) { *out << c.name; }
 };
 
 const Attrs kDynamic{{"compute", "int8_dynamic"}}, kDynamicRows{{"compute", "int8_dynamic"}, {"to", "float32"}};
+const Attrs kRotated{{"compute", "int8_dynamic"}, {"hadamard", int64_t{32}}},
+    kRotatedRows{{"compute", "int8_dynamic"}, {"hadamard", int64_t{32}}, {"to", "float32"}};
 const QuantizedCase kCases[] = {
     {"dynamic", From::floats, kDynamic},
     {"dynamic_separate_epilogue",
@@ -46,6 +50,11 @@ const QuantizedCase kCases[] = {
     {"rows_of_layer_norm", From::layer_norm, kDynamicRows},
     {"rows_of_layer_norm_geglu", From::layer_norm, kDynamicRows, DType::int8, true},
     {"rows_of_geglu", From::geglu, kDynamicRows},
+    {"rotated", From::floats, kRotated, DType::float32, false, true, 96},
+    {"rotated_geglu", From::floats, kRotated, DType::float32, true, false, 96},
+    {"rotated_rows", From::quantize_rows, kRotatedRows, DType::float32, false, false, 96},
+    {"rotated_rows_of_layer_norm", From::layer_norm, kRotatedRows, DType::float32, false, false, 96},
+    {"rotated_rows_of_geglu", From::geglu, kRotatedRows, DType::float32, false, false, 96},
     {"int8_weights", From::floats, {{"weight_storage", "int8"}}},
     {"int8_weights_decoded_first", From::floats, {{"weight_storage", "int8"}, {"decode", "separate"}}, DType::float32, false, true},
     {"int8_weights_stored", From::floats, {}, DType::int8},
@@ -54,30 +63,32 @@ const QuantizedCase kCases[] = {
     {"float8_weights_stored", From::floats, {}, DType::float8_e4m3, true},
 };
 
-constexpr int64_t kRows = 13, kFeatures = 70, kOut = 36;  // 70: not a multiple of 4
+constexpr int64_t kRows = 13, kOut = 36;
 
 // The rows that the linear reads; `quantized`: as they are in the graph, else as floats.
 Value rows_of(Builder& b, const QuantizedCase& c, bool quantized) {
-  const Value x = b.input("x", b.dtype(), {1, kRows, c.from == From::geglu ? 2 * kFeatures : kFeatures});
+  const Value x = b.input("x", b.dtype(), {1, kRows, c.from == From::geglu ? 2 * c.features : c.features});
   Attrs attrs;
   if (quantized) attrs.set("quantize", int64_t{1});
+  if (quantized && c.attrs.has("hadamard")) attrs.set("hadamard", c.attrs.integer("hadamard"));
   switch (c.from) {
     case From::floats:
       return x;
     case From::quantize_rows:
-      return quantized ? b.emit(Op::quantize_rows, {x}) : x;
+      attrs.erase("quantize");
+      return quantized ? b.emit(Op::quantize_rows, {x}, attrs) : x;
     case From::geglu:
       return b.emit(Op::geglu, {x}, attrs);
     case From::layer_norm:
       attrs.set("eps", 1e-5);
-      return b.emit(Op::layer_norm, {x, b.weight("g", {kFeatures}), b.weight("h", {kFeatures})}, attrs);
+      return b.emit(Op::layer_norm, {x, b.weight("g", {c.features}), b.weight("h", {c.features})}, attrs);
   }
   return x;
 }
 
 Graph graph_of(const QuantizedCase& c) {
   Builder b(DType::float32, [&](const std::string& name) { return name == "w" ? c.stored : DType::float32; });
-  const Value rows = rows_of(b, c, true), w = b.weight("w", {c.geglu ? 2 * kOut : kOut, kFeatures});
+  const Value rows = rows_of(b, c, true), w = b.weight("w", {c.geglu ? 2 * kOut : kOut, c.features});
   const Value scale = c.stored == DType::float32 ? Value{} : b.weight("s", {c.geglu ? 2 * kOut : kOut});
   const Value residual = c.residual ? b.input("r", b.dtype(), {1, kRows, kOut}) : Value{};
   b.output("y", b.emit(c.geglu ? Op::geglu_linear : Op::linear, {rows, w, b.weight("b", {c.geglu ? 2 * kOut : kOut}), residual, scale}, c.attrs));
@@ -131,14 +142,21 @@ void store_weight(const Tensor& floats, DType stored, Tensors& values, Tensor& m
   values["s"] = s;
 }
 
-// Variance of the error of one product of a row with a row of w.
+// As rows are quantised: turned in blocks, where the case says so.
+Tensor as_quantized(const QuantizedCase& c, const Tensor& rows) {
+  Tensor turned = rows.clone();
+  if (const int64_t block = c.attrs.integer("hadamard"); block > 0) cpu::hadamard_blocks(rows.as<float>(), rows.numel(), block, turned.as<float>());
+  return turned;
+}
+
+// Variance of the error of one product of a row with a row of w, both as they are quantised.
 double variance(const QuantizedCase& c, const float* a, const float* w) {
   const bool dynamic = c.attrs.text("compute") == "int8_dynamic", kept = c.stored != DType::float32;
   const DType storage = dynamic || c.attrs.text("weight_storage") == "int8" ? DType::int8 : DType::float8_e4m3;
-  const double step_a = dynamic ? absmax(a, kFeatures) / 127.0 : 0,
-               step_w = kept ? 0 : NarrowRow(storage, std::max(absmax(w, kFeatures), dynamic ? largest_pair(w, kFeatures) : 0.f)).scale();
+  const double step_a = dynamic ? absmax(a, c.features) / 127.0 : 0,
+               step_w = kept ? 0 : NarrowRow(storage, std::max(absmax(w, c.features), dynamic ? largest_pair(w, c.features) : 0.f)).scale();
   double sum = 0;
-  for (int64_t i = 0; i < kFeatures; ++i) {
+  for (int64_t i = 0; i < c.features; ++i) {
     // int8: half a step at most. float8_e4m3: half of the last of three fraction bits, 2^-4 of the value.
     const double error_w =
         storage == DType::int8 ? step_w / 2 : (kept ? 0 : std::max(std::abs(static_cast<double>(w[i])) * 0x1p-4, step_w * 0x1p-10));
@@ -154,13 +172,13 @@ class QuantizedOps : public testing::TestWithParam<QuantizedCase> {};
 TEST_P(QuantizedOps, CpuMatchesTheMeaning) {
   const QuantizedCase& c = GetParam();
   const int64_t n = c.geglu ? 2 * kOut : kOut;
-  Tensors values{{"x", normal(1, {1, kRows, c.from == From::geglu ? 2 * kFeatures : kFeatures})},
+  Tensors values{{"x", normal(1, {1, kRows, c.from == From::geglu ? 2 * c.features : c.features})},
                  {"b", normal(3, {n})},
                  {"r", normal(4, {1, kRows, kOut})},
-                 {"g", normal(5, {kFeatures})},
-                 {"h", normal(6, {kFeatures})}};
+                 {"g", normal(5, {c.features})},
+                 {"h", normal(6, {c.features})}};
   Tensor w;
-  store_weight(normal(2, {n, kFeatures}, 0.1f), c.stored, values, w);
+  store_weight(normal(2, {n, c.features}, 0.1f), c.stored, values, w);
   Builder b(DType::float32);
   b.output("y", rows_of(b, c, false));
   const Tensor rows = run(decompose_all(b.take()), ref::device(), values);
@@ -172,14 +190,15 @@ TEST_P(QuantizedOps, CpuMatchesTheMeaning) {
     for (int64_t r = 0; r < kRows; ++r)
       for (int64_t j = 0; j < n; ++j) {
         double y = values.at("b").floats()[static_cast<size_t>(j)];
-        for (int64_t i = 0; i < kFeatures; ++i) y += static_cast<double>(rows.as<float>()[r * kFeatures + i]) * w.as<float>()[j * kFeatures + i];
+        for (int64_t i = 0; i < c.features; ++i) y += static_cast<double>(rows.as<float>()[r * c.features + i]) * w.as<float>()[j * c.features + i];
         largest = std::max(largest, 2 * 1.13 * std::abs(y));
       }
+  const Tensor turned = as_quantized(c, rows), turned_w = as_quantized(c, w);
   const double slope = c.attrs.has("act") ? 1.1 : largest;  // silu's slope is at most 1.1
   for (int64_t r = 0; r < kRows; ++r)
     for (int64_t j = 0; j < kOut; ++j) {
-      double error = variance(c, rows.as<float>() + r * kFeatures, w.as<float>() + j * kFeatures);
-      if (c.geglu) error = std::max(error, variance(c, rows.as<float>() + r * kFeatures, w.as<float>() + (j + kOut) * kFeatures));
+      double error = variance(c, turned.as<float>() + r * c.features, turned_w.as<float>() + j * c.features);
+      if (c.geglu) error = std::max(error, variance(c, turned.as<float>() + r * c.features, turned_w.as<float>() + (j + kOut) * c.features));
       const double y = want.as<float>()[r * kOut + j];
       // Six deviations, and float32's rounding of sums of some tens of terms of about 1.
       ASSERT_NEAR(got.as<float>()[r * kOut + j], y, slope * (6 * std::sqrt(error) + 1e-5)) << "row " << r << ", column " << j;

@@ -102,7 +102,8 @@ TEST(SingleFile, EightBitsAreWhatTheyHold) {
     for (float& x : result.floats()) x = std::nearbyint(std::clamp(x, -127.f, 127.f));
     return result;
   };
-  const std::string note = R"({"format": "int8_tensorwise", "per_row": true})", rotated = R"({"format": "int8_tensorwise", "convrot": true})";
+  const std::string note = R"({"format": "int8_tensorwise", "per_row": true})",
+                    rotated = R"({"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 16})";
   const auto int8 = [&](const std::string& text) -> TinyCheckpoint::Store {
     return [&, text](const std::string& name, const Tensor& t, const Add& add) {
       if (!is_matrix(name, t)) return add(name, t);
@@ -117,9 +118,26 @@ TEST(SingleFile, EightBitsAreWhatTheyHold) {
   EXPECT_EQ(draw(int8(note)), draw([&](const std::string& name, const Tensor& t, const Add& add) {
               add(name, is_matrix(name, t) ? scaled(rounded(t), 1.f / 128) : t);
             }));
-  const std::string refusal = message_of<UserError>([&] { draw(int8(rotated)); });
-  EXPECT_NE(refusal.find("is quantised as int8_tensorwise with its inputs rotated (convrot), which is not run yet"), std::string::npos) << refusal;
-  const std::string other = message_of<UserError>([&] { draw(int8(R"({"format": "nvfp4"})")); });
+  // Turned back: in groups of 16 features by the Kronecker product of two matrices of 4, all of whose sums are exact here.
+  const auto turned = [&](const Tensor& t) {
+    Tensor result = t.clone();
+    for (int64_t first = 0; first < t.numel(); first += 16)
+      for (int64_t i = 0; i < 16; ++i) {
+        float sum = 0;
+        for (int64_t j = 0; j < 16; ++j) sum += ((i % 4 + j % 4 == 3) != (i / 4 + j / 4 == 3) ? -0.25f : 0.25f) * t.as<float>()[first + j];
+        result.as<float>()[first + i] = sum;
+      }
+    return result;
+  };
+  EXPECT_EQ(draw(int8(rotated)), draw([&](const std::string& name, const Tensor& t, const Add& add) {
+              add(name, is_matrix(name, t) ? turned(scaled(rounded(t), 1.f / 128)) : t);
+            }));
+  const auto refusal = [&](const std::string& text) { return message_of<UserError>([&] { draw(int8(text)); }); };
+  const std::string odd = refusal(R"({"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 48})");
+  EXPECT_NE(odd.find("is quantised as int8_tensorwise in rotated groups of 48: expected 16, 64 or 256"), std::string::npos) << odd;
+  const std::string whole = refusal(R"({"format": "int8_tensorwise", "convrot": true})");
+  EXPECT_NE(whole.find("expected rows of whole groups of 256, in which its note says that it is rotated"), std::string::npos) << whole;
+  const std::string other = refusal(R"({"format": "nvfp4"})");
   EXPECT_NE(other.find("is quantised as \"nvfp4\", which is not supported: expected float8_e4m3fn"), std::string::npos) << other;
 }
 

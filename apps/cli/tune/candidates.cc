@@ -73,6 +73,19 @@ void append(std::vector<Candidate>& candidates, const Groups& groups, std::vecto
   }
 }
 
+// Each group plain or rotated.
+void append_int8(std::vector<Candidate>& candidates, const Groups& groups) {
+  std::vector<Candidate> plain;
+  append(plain, groups, &Candidate::int8);
+  for (Candidate& group : plain) {
+    group.knob = group.name;
+    candidates.push_back(group);
+    group.name += " rotated";
+    group.int8_kind = Quantization::int8_dynamic_rotated;
+    candidates.push_back(std::move(group));
+  }
+}
+
 }  // namespace
 
 std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, const CallOptions& call) {
@@ -100,7 +113,7 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, const CallOption
     return need.stage == Stage::denoise && multiplies_int16(pipe.model(std::string(need.part)).component().plan(need.request, request));
   };
   if (std::ranges::any_of(needs, takes_int16)) candidates.push_back({.name = "int16", .error_budget = kInt16Error});
-  append(candidates, int8, &Candidate::int8);
+  append_int8(candidates, int8);
   candidates.push_back({.name = "sdpa efficient", .knob = "sdpa", .sdpa = SDPBackend::efficient});
   candidates.push_back({.name = "sdpa math", .knob = "sdpa", .sdpa = SDPBackend::math});
   return candidates;
@@ -115,7 +128,7 @@ PretrainedOptions setting_of(DType dtype, std::span<const Candidate> all, std::s
     if (!candidate.winograd.empty() || candidate.error_budget > 0) compile.mode = CompileMode::max_autotune;
     if (candidate.error_budget > 0) compile.error_budget.each_layer = candidate.error_budget;
     for (const std::string& layer : candidate.winograd) compile.error_budget.layers[layer] = winograd_error(dtype);
-    for (const std::string& layer : candidate.int8) compile.quantize[layer] = Quantization::int8_dynamic;
+    for (const std::string& layer : candidate.int8) compile.quantize[layer] = candidate.int8_kind;
   }
   if (compile.mode != CompileMode::max_autotune) return setting;
   for (const Candidate& candidate : all)

@@ -40,6 +40,12 @@ RowOutput row_output(const Operand& operand, void* data) {
       .data = data, .dtype = DType::uint8, .stride = stride, .scale = reinterpret_cast<float*>(static_cast<char*>(data) + operand.rows() * stride)};
 }
 
+RowOutput rows_output(const KernelCall& call, void* data) {
+  RowOutput rows = row_output(call.out, data);
+  rows.hadamard = call.attrs->integer("hadamard");
+  return rows;
+}
+
 Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs) {
   for (size_t i : inputs)
     if (call.has(i) && !is_activation_dtype(call.in[i]->dtype))

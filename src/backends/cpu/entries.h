@@ -33,6 +33,8 @@ inline Isa level_of(const Target& target) { return static_cast<Isa>(target.level
 RowInput row_input(const Operand& operand, const void* data);
 // uint8: quantised rows with their scales behind them.
 RowOutput row_output(const Operand& operand, void* data);
+// The output of an op that may write quantised rows, which may be turned (attribute hadamard).
+RowOutput rows_output(const KernelCall& call, void* data);
 // Refuses unless every present input listed and the output are activations; the output may be quantised rows where the op says so.
 Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs);
 

@@ -43,6 +43,7 @@ GemmSpec spec_of(Way way, const KernelCall& call, Isa level) {
   const Shape& w = call.in[1]->shape;
   GemmSpec spec{.n = w[0], .k = weight_features(*call.attrs, w), .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call, level)};
   spec.w = storage_of(call, spec.compute);
+  spec.hadamard = call.attrs->integer("hadamard");
   if (call.attrs->has("blocks")) spec.blocks = find_block_format(call.attrs->text("blocks"));
   spec.act = act_of(call.attrs->text("act"));
   spec.geglu = call.op == Op::geglu_linear;
@@ -104,11 +105,12 @@ class GemmOffer final : public Offer {
     workspace_bytes = gemm_.workspace_bytes();
     if (spec.blocks) return;
     // What Strassen's algorithm reads is packed as for the plain product.
-    packed = {.input = 1,
-              .scales = call.has(kScale) ? static_cast<int>(kScale) : -1,
-              .bytes = gemm_packed_bytes(spec, level_),
-              .key = cat(spec.geglu ? "gemm_geglu" : "gemm", way == Way::int16 ? "_int16" : "", '(', isa_name(level_), ' ',
-                         static_cast<int>(spec.compute), ' ', dtype_name(spec.w), spec.geglu ? " geglu" : "", ')')};
+    packed = {
+        .input = 1,
+        .scales = call.has(kScale) ? static_cast<int>(kScale) : -1,
+        .bytes = gemm_packed_bytes(spec, level_),
+        .key = cat(spec.geglu ? "gemm_geglu" : "gemm", way == Way::int16 ? "_int16" : "", '(', isa_name(level_), ' ', static_cast<int>(spec.compute),
+                   ' ', dtype_name(spec.w), spec.geglu ? " geglu" : "", spec.hadamard > 0 ? cat(" hadamard ", spec.hadamard) : "", ')')};
   }
 
   void pack(const void* source, const void* scales, void* to, Stop stop) const override {
@@ -178,6 +180,7 @@ Answer ask(Way way, const KernelCall& call, const Target& target) {
   if (call.has(2) && call.in[2]->dtype != DType::float32) return "the bias is not float32";
   if (call.has(3) && call.in[3]->dtype != call.out.dtype) return "the residual has another dtype";
   if (call.has(kGate) && call.in[kGate]->dtype != DType::float32) return "the gate is not float32";
+  if (call.has(kScale) && call.attrs->has("hadamard")) return "rows that are stored in 8 bits are not turned";
   const Isa level = level_of(target);
   const GemmSpec spec = spec_of(way, call, level);
   if (Refusal reason = gemm_refuse(spec, level)) return *reason;

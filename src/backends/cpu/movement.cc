@@ -247,7 +247,7 @@ std::unique_ptr<BoundKernel> bind_geglu(const KernelCall& call, const Buffers& b
   const int64_t channels = call.in[0]->columns() / 2;
   gate.data = static_cast<const char*>(hidden.data) + static_cast<size_t>(channels) * dtype_size(hidden.dtype);
   const GatedRows rows{.hidden = hidden, .gate = gate, .rows = call.out.rows(), .channels = channels};
-  return bound([rows, y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
+  return bound([rows, y = rows_output(call, buffers.out), bad = buffers.bad_value] {
     if (gated_rows(rows, y) != kNoBadRow) bad.report();
   });
 }

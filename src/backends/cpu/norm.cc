@@ -1,8 +1,9 @@
-// group_norm, spatial_norm, layer_norm, rms_norm, rotary, softmax, and the quantisation of rows.
+// group_norm, spatial_norm, layer_norm, rms_norm, rotary, hadamard, softmax, and the quantisation of rows.
 #include "backends/cpu/kernels/norm/norm.h"
 
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/norm/softmax.h"
+#include "backends/cpu/kernels/norm/split.h"
 #include "base/log.h"
 #include "ops/positions.h"
 
@@ -34,6 +35,11 @@ Refusal refuse_spatial_norm(const KernelCall& call) {
 Refusal refuse_rotary(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
   if (call.in[1]->dtype != DType::float32) return "the table must be float32";
+  return std::nullopt;
+}
+
+Refusal refuse_hadamard(const KernelCall& call) {
+  if (call.in[0]->dtype != DType::float32) return "turns float32 alone";
   return std::nullopt;
 }
 
@@ -107,7 +113,7 @@ std::unique_ptr<BoundKernel> bind_layer_norm(const KernelCall& call, const Buffe
     return call.in[i]->shape[0] == 1 ? int64_t{0} : call.in[i]->row_pitch();
   };
   norm.gamma_stride = stride(1), norm.beta_stride = stride(2);
-  return bound([norm, y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
+  return bound([norm, y = rows_output(call, buffers.out), bad = buffers.bad_value] {
     if (layer_norm(norm, y) != kNoBadRow) bad.report();
   });
 }
@@ -115,7 +121,7 @@ std::unique_ptr<BoundKernel> bind_layer_norm(const KernelCall& call, const Buffe
 std::unique_ptr<BoundKernel> bind_rms_norm(const KernelCall& call, const Buffers& buffers) {
   RowNorm norm = row_norm_of(call, buffers);
   if (call.has(2)) norm.rotation = rotation_of(call, 2, buffers);
-  return bound([norm, y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
+  return bound([norm, y = rows_output(call, buffers.out), bad = buffers.bad_value] {
     if (rms_norm(norm, y) != kNoBadRow) bad.report();
   });
 }
@@ -128,8 +134,16 @@ std::unique_ptr<BoundKernel> bind_rotary(const KernelCall& call, const Buffers& 
 
 std::unique_ptr<BoundKernel> bind_quantize_rows(const KernelCall& call, const Buffers& buffers) {
   return bound([x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), columns = call.in[0]->columns(),
-                y = row_output(call.out, buffers.out), bad = buffers.bad_value] {
+                y = rows_output(call, buffers.out), bad = buffers.bad_value] {
     if (quantize_rows(x, rows, columns, y) != kNoBadRow) bad.report();
+  });
+}
+
+std::unique_ptr<BoundKernel> bind_hadamard(const KernelCall& call, const Buffers& buffers) {
+  return bound([block = call.attrs->integer("block"), rows = call.in[0]->rows(), columns = call.in[0]->columns(),
+                x = static_cast<const float*>(buffers.in[0]), y = static_cast<float*>(buffers.out)] {
+    parallel_for(rows, grain_rows(columns),
+                 [&](int64_t begin, int64_t end) { hadamard_blocks(x + begin * columns, (end - begin) * columns, block, y + begin * columns); });
   });
 }
 
@@ -152,6 +166,7 @@ std::span<const KernelEntry> norm_entries() {
       {.name = "rms_norm", .op = Op::rms_norm, .ask = accept<bind_rms_norm, refuse_norm>, .strided_in = true, .strided_out = true},
       {.name = "rotary", .op = Op::rotary, .ask = accept<bind_rotary, refuse_rotary>, .strided_in = true, .strided_out = true, .in_place = true},
       {.name = "quantize_rows", .op = Op::quantize_rows, .ask = accept<bind_quantize_rows, refuse_quantize>, .strided_in = true},
+      {.name = "hadamard", .op = Op::hadamard, .ask = accept<bind_hadamard, refuse_hadamard>},
       {.name = "softmax", .op = Op::softmax, .ask = accept<bind_softmax, refuse_softmax>, .strided_in = true, .strided_out = true},
   };
   return list;

@@ -48,6 +48,9 @@ struct GemmSpec {
   // W as it is stored in blocks of several values, whole blocks a row: bytes [n, ..], which GemmCall::packed is then, without packing. Panels are
   // decoded between the products, to the factors that the product takes; f32 and bf16 only. `w` is not read.
   std::optional<BlockFormat> blocks{};
+  // Of int8_dynamic: the rows of A and of W are turned in blocks of so many (hadamard_blocks of quantize.h) before they are quantised, which leaves
+  // their products as they are; an A that is given quantised is turned already. A power of two that divides k, 16 to kLargestBlock; 0: not.
+  int64_t hadamard = 0;
   Act act = Act::none;
   // W's rows are [value: n/2 | gate: n/2], as Diffusers' GEGLU has them ("hidden, gate = chunk(2)"); C has n/2 columns. act: gelu, gelu_tanh or silu.
   bool geglu = false;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "backends/cpu/kernels/gemm/plan.h"
+#include "backends/cpu/kernels/norm/quantize.h"
 #include "base/parallel.h"
 #include "tensor/narrow_weight.h"
 
@@ -22,6 +23,7 @@ struct Source {
   DType dtype;
   int64_t n, k;
   const float* scale;
+  int64_t hadamard;
 
   const char* at(int64_t row, int64_t k0) const { return w + (row * k + k0) * static_cast<int64_t>(dtype_size(dtype)); }
 };
@@ -33,6 +35,8 @@ void load_floats(const Level& level, const Source& source, int64_t row, int64_t 
   } else {
     level.convert[static_cast<int>(elem_of(source.dtype))][static_cast<int>(Elem::f32)](source.at(row, k0), out, count);
   }
+  static_assert(kChunk % kLargestBlock == 0);
+  if (source.hadamard > 0) hadamard_blocks(out, count, source.hadamard, out);
 }
 
 // What a row's scale as 8 bits follows from (narrow_weight.h); NaN where the row is not finite, so that it shows in the result.
@@ -151,7 +155,7 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
 
 void gemm_pack(const GemmSpec& spec, const void* w, DType w_dtype, void* packed, const float* w_scale, Isa level, Stop stop) {
   const gemm_detail::GemmPlan plan = gemm_detail::make_plan(spec, level);
-  const gemm_detail::Source source{static_cast<const char*>(w), w_dtype, spec.n, spec.k, w_scale};
+  const gemm_detail::Source source{static_cast<const char*>(w), w_dtype, spec.n, spec.k, w_scale, spec.hadamard};
   parallel_for(plan.panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end && !stopped(stop); ++p) gemm_detail::pack_panel(plan, spec, source, p, static_cast<char*>(packed));
   });

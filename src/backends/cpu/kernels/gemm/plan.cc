@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "backends/cpu/kernels/norm/quantize.h"
+
 namespace vivace::cpu {
 namespace gemm_detail {
 
@@ -95,6 +97,11 @@ std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
   if (spec.geglu && spec.n % 2 != 0) return "GEGLU needs an even number of weight rows";
   if (spec.geglu && spec.act != Act::gelu && spec.act != Act::gelu_tanh && spec.act != Act::silu) return "gates by gelu, gelu_tanh or silu alone";
   if (spec.rows_per_gate > 0 && (spec.geglu || spec.act != Act::none)) return "has a gate or an activation, not both";
+  if (spec.hadamard != 0) {
+    const bool fits = spec.hadamard >= 16 && spec.hadamard <= kLargestBlock && (spec.hadamard & (spec.hadamard - 1)) == 0;
+    if (spec.compute != Compute::int8_dynamic) return "turns rows for int8_dynamic alone";
+    if (!fits || spec.k % spec.hadamard != 0) return "turns blocks of a power of two that divides k, from 16 to " + std::to_string(kLargestBlock);
+  }
   if (spec.blocks) {
     const BlockFormatInfo& block = block_format_info(*spec.blocks);
     if (spec.compute != Compute::f32 && spec.compute != Compute::bf16) return "multiplies decoded blocks in float32 or bfloat16 alone";

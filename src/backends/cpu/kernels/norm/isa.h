@@ -37,6 +37,7 @@ struct NormKernels {
 struct RowKernels {
   int64_t (*quantize_rows)(const RowInput& x, int64_t channels, const RowOutput& y, int64_t begin, int64_t end);
   int64_t (*gated_rows)(const GatedRows& gated, const RowOutput& y, int64_t begin, int64_t end);
+  void (*turn_blocks)(const float* values, int64_t count, int64_t block, float* to);
   void (*softmax_rows)(const RowInput& x, int64_t channels, float scale, const RowOutput& y, int64_t begin, int64_t end);
 };
 

@@ -13,4 +13,6 @@ int64_t gated_rows(const GatedRows& gated, const RowOutput& y) noexcept {
   return split_rows(gated.rows, gated.channels, [&](int64_t begin, int64_t end) { return row_kernels().gated_rows(gated, y, begin, end); });
 }
 
+void hadamard_blocks(const float* values, int64_t count, int64_t block, float* to) noexcept { row_kernels().turn_blocks(values, count, block, to); }
+
 }  // namespace vivace::cpu

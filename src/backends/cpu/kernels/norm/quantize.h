@@ -24,7 +24,14 @@ struct RowOutput {
   DType dtype = DType::float32;
   int64_t stride = 0;
   float* scale = nullptr;  // [rows]; for int8 and uint8 only
+  int64_t hadamard = 0;    // for int8 and uint8: rows are turned in blocks of so many channels (hadamard_blocks) before they are quantised; 0: not
 };
+
+// Each block of `block` values (a power of two, 16 to kLargestBlock) times a symmetric orthogonal matrix of +-1 / sqrt(block), so that an outlier
+// spreads over its block; twice is the identity. It is the Kronecker product of matrices [[1, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1],
+// [-1, 1, 1, 1]] ("regular": all rows have the same sum), and where that leaves a factor of 2, [[1, 1], [1, -1]] outside. `to` may be `values`.
+inline constexpr int64_t kLargestBlock = 256;
+void hadamard_blocks(const float* values, int64_t count, int64_t block, float* to) noexcept;
 
 // What row kernels return when no row was bad; otherwise the lowest row with a NaN or an infinity in what was to be quantised.
 inline constexpr int64_t kNoBadRow = -1;

@@ -1,6 +1,7 @@
 // What the row kernels share: a row as a float tile in L1 or L2, and the row's end, where it is stored or quantised.
 #pragma once
 
+#include "backends/cpu/kernels/norm/hadamard.h"
 #include "backends/cpu/kernels/norm/quantize.h"
 #include "backends/cpu/kernels/vecmath/functions.h"
 #include "backends/cpu/kernels/vecmath/span.h"
@@ -63,18 +64,26 @@ inline void quantize_span(const float* v, const RowScale& scale, void* q, DType 
 // row was bad.
 template <class Piece>
 VIVACE_INLINE bool quantize_row(const RowOutput& y, int64_t r, int64_t channels, const Piece& piece) {
+  static_assert(kRowBuffer % kLargestBlock == 0);
+  alignas(64) float turned[kRowBuffer];
+  const auto values_of = [&](int64_t c, int64_t n) {
+    const float* v = piece(c, n);
+    if (y.hadamard == 0) return v;
+    turn_blocks(v, n, y.hadamard, turned);
+    return static_cast<const float*>(turned);
+  };
   VI largest = Set(0);
   const float* values = nullptr;
   for (int64_t c = 0; c < channels; c += kRowBuffer) {
     const int64_t n = min64(kRowBuffer, channels - c);
-    values = piece(c, n);
+    values = values_of(c, n);
     largest = largest_magnitude(largest, values, n);
   }
   const RowScale scale = row_scale(largest);
   y.scale[r] = scale.scale;
   for (int64_t c = 0; c < channels; c += kRowBuffer) {
     const int64_t n = min64(kRowBuffer, channels - c);
-    if (channels > kRowBuffer) values = piece(c, n);
+    if (channels > kRowBuffer) values = values_of(c, n);
     quantize_span(values, scale, row_of(y, r, c), y.dtype, n);
   }
   return scale.bad;

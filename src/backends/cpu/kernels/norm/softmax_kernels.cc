@@ -128,6 +128,6 @@ void softmax_rows(const RowInput& x, int64_t channels, float scale, const RowOut
 
 }  // namespace
 
-const RowKernels kRowKernels = {quantize_rows, gated_rows, softmax_rows};
+const RowKernels kRowKernels = {quantize_rows, gated_rows, turn_blocks, softmax_rows};
 
 }  // namespace vivace::cpu::VIVACE_SIMD

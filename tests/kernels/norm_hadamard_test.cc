@@ -1,0 +1,79 @@
+// Blocks turned by a Hadamard matrix, against the matrix.
+#include "backends/cpu/kernels/norm/quantize.h"
+#include "norm_testing.h"
+
+namespace vivace::cpu {
+namespace {
+
+// The Kronecker product of matrices of 4, and one of 2 outside where `block` has that factor, unscaled.
+double entry(int64_t block, int64_t i, int64_t j) {
+  double sign = 1;
+  for (; block >= 4; block /= 4, i /= 4, j /= 4) sign *= i % 4 + j % 4 == 3 ? -1 : 1;
+  return block == 2 && i == 1 && j == 1 ? -sign : sign;
+}
+
+class Hadamard : public testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    limit_isa(GetParam());
+    if (isa() != GetParam()) GTEST_SKIP() << "this machine lacks " << isa_name(GetParam());
+  }
+  void TearDown() override { limit_isa(kHighestIsa); }
+};
+
+TEST_P(Hadamard, IsTheMatrixAndTwiceTheIdentity) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  for (const int64_t block : {16, 32, 64, 128, 256}) {
+    std::vector<float> x(static_cast<size_t>(3 * block)), y(x.size());
+    for (float& v : x) v = normal(random);
+    hadamard_blocks(x.data(), 3 * block, block, y.data());
+    const double scale = 1 / std::sqrt(static_cast<double>(block));
+    for (int64_t i = 0; i < 3 * block; ++i) {
+      const int64_t first = i / block * block;
+      double want = 0, magnitude = 0;
+      for (int64_t j = 0; j < block; ++j) {
+        const double term = entry(block, i - first, j) * scale * x[static_cast<size_t>(first + j)];
+        want += term, magnitude += std::abs(term);
+      }
+      // A product and at most nine sums on the way of each term.
+      ASSERT_NEAR(y[static_cast<size_t>(i)], want, 10 * kUnit * magnitude) << block << ' ' << i;
+    }
+    hadamard_blocks(y.data(), 3 * block, block, y.data());
+    for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(y[i], x[i], 20 * kUnit * std::sqrt(static_cast<double>(block)) * 5) << block;
+  }
+}
+
+// Each of 256 rows has one outlier of 100 among normal values: turned, it is 100 / 16 everywhere in its block, and the step of 8 bits shrinks so.
+TEST_P(Hadamard, OutliersSpreadBeforeRowsAreQuantised) {
+  constexpr int64_t kRows = 16, kChannels = 512;
+  Rows x(DType::float32, kRows, kChannels);
+  x.random(1);
+  for (int64_t r = 0; r < kRows; ++r) x.set(r, 37 * r % kChannels, 100);
+  for (const int64_t block : {int64_t{0}, int64_t{256}}) {
+    std::vector<uint8_t> q(kRows * kChannels);
+    std::vector<float> scale(kRows), values(kChannels);
+    EXPECT_EQ(quantize_rows({x.bytes.data(), x.dtype, x.stride}, kRows, kChannels, {q.data(), DType::uint8, kChannels, scale.data(), block}),
+              kNoBadRow);
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t c = 0; c < kChannels; ++c)
+        values[static_cast<size_t>(c)] = scale[static_cast<size_t>(r)] * static_cast<float>(q[static_cast<size_t>(r * kChannels + c)] - 128);
+      if (block > 0) hadamard_blocks(values.data(), kChannels, block, values.data());
+      double squares = 0;
+      for (int64_t c = 0; c < kChannels; ++c) squares += std::pow(values[static_cast<size_t>(c)] - x(r, c), 2);
+      const double error = std::sqrt(squares / kChannels);
+      // A step has an error of 1 / sqrt(12) of itself; values that were turned reach 100 / 16 and what is normal, six deviations at most.
+      const double step = (block > 0 ? 100.0 / 16 + 6 : 100.0) / 127;
+      if (block > 0)
+        EXPECT_LT(error, step / std::sqrt(12.0));
+      else
+        EXPECT_GT(error, 0.8 * step / std::sqrt(12.0));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, Hadamard, testing::Values(Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512_bf16),
+                         [](const auto& info) { return std::string(isa_name(info.param)); });
+
+}  // namespace
+}  // namespace vivace::cpu
