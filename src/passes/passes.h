@@ -46,7 +46,8 @@ void fuse_upsample_convolution(Graph& graph);
 // linears of one kind only.
 void quantize(Graph& graph, const CompileOptions& options);
 // Linears read weights that the checkpoint stores in blocks of several values as they are, where the target's kernels do; not those that quantize()
-// gave another storage. Before fuse_projections, which joins linears whose weights are as stored.
+// gave another storage. What adapters of low rank add to such a weight runs beside it, x A^T B^T, since a merged one would be wide. Before
+// fuse_projections, which joins linears whose weights are as stored.
 void keep_blocks(Graph& graph, const Target& target);
 // The activation of int8 linears is quantised where it is made (layer_norm, rms_norm, geglu), where the target's kernels do, or once for several
 // readers. After the passes that look
