@@ -120,7 +120,8 @@ std::shared_ptr<const Lora> Lora::padded(int64_t rank, const Lora* slots) const 
   result->file_ = file_;
   for (const auto& [name, weight] : weights_) {
     const std::string where = cat(file_, ": ", factors_text(weight.delta));
-    if (weight.delta.kind != LoraDelta::Kind::lora || weight.magnitude) throw UserError(where + ": only LoRAs are hot swapped");
+    if (weight.delta.kind != LoraDelta::Kind::lora || weight.delta.cores > 0 || weight.magnitude)
+      throw UserError(where + ": only LoRAs are hot swapped");
     if (weight.delta.rank > rank) throw UserError(cat(where, " have rank ", weight.delta.rank, ": enable_lora_hotswap was called with ", rank));
     if (slots && !slots->find(name)) throw UserError(cat(where, " are for ", name, ", for which the adapter that it replaces has nothing"));
     LoraWeight& own = result->weights_.emplace(name, weight).first->second;
@@ -148,8 +149,8 @@ const LoraWeight* Lora::find(std::string_view weight) const {
 std::string Lora::structure() const {
   std::string text;
   for (const auto& [name, weight] : weights_) {
-    text += cat(name, ' ', static_cast<int>(weight.delta.kind), ' ', weight.begin, ' ', weight.end, ' ', weight.swap_halves, ' ',
-                weight.magnitude.has_value());
+    text += cat(name, ' ', static_cast<int>(weight.delta.kind), ' ', weight.delta.cores, ' ', weight.begin, ' ', weight.end, ' ', weight.swap_halves,
+                ' ', weight.magnitude.has_value());
     for (const StoredTensor& factor : weight.delta.factors) text += cat(' ', dtype_name(factor.info.dtype), to_string(factor.info.shape));
     text += '\n';
   }

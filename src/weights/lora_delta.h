@@ -4,7 +4,10 @@
 //   LoHa   (A1 B1) o (A2 B2), elementwise        hada_w1_a [out, r], hada_w1_b [r, in], hada_w2_a, hada_w2_b
 //   LoKr   kron(C, D), each whole or a product   lokr_w1 [a, b] or lokr_w1_a, lokr_w1_b; lokr_w2 [out / a, in / b] or its two
 //
-// Of a convolution, in is in * kh * kw.
+// Of a convolution, in is in * kh * kw. With a core T (LyCORIS' Tucker decomposition) a product A B of a convolution is
+// W[o, i, y, x] = sum over p, q of A[o, p] T[p, q, y, x] B[q, i], and of LoHa and LoKr the file holds A as [p, o].
+//
+//   T: lora_mid [r, r, kh, kw]; hada_t1, hada_t2; lokr_t2, of D
 #pragma once
 
 #include <cstdint>
@@ -20,9 +23,10 @@ namespace vivace {
 struct LoraDelta {
   enum class Kind : uint8_t { lora, loha, lokr };
   Kind kind = Kind::lora;
-  std::vector<StoredTensor> factors;  // lora: B, A; loha: A1, B1, A2, B2; lokr: those of C, those of D
+  std::vector<StoredTensor> factors;  // lora: B, A; loha: A1, B1, A2, B2; lokr: those of C, those of D; the cores behind them
   size_t first = 1;                   // lokr: how many make C
-  int64_t rank = 0;                   // that alpha is divided by; 0: alpha says nothing, as for two whole matrices
+  size_t cores = 0;
+  int64_t rank = 0;  // that alpha is divided by; 0: alpha says nothing, as for two whole matrices
   int64_t rows = 0, columns = 0;
 };
 

@@ -246,8 +246,11 @@ TEST_F(Swapping, NamesAndFilesThatDoNotMatchAreSaid) {
                   {q + ".hada_w1_b", {4, 64}},
                   {q + ".hada_w2_a", {64, 4}},
                   {q + ".hada_w2_b", {4, 64}},
-                  {q + ".hada_t1", {4, 4}}}),
-         "is the core of a Tucker decomposition, which is not supported");
+                  {q + ".hada_t1", {4, 4, 3, 3}}}),
+         "there is \"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.hada_t1\" without");
+  expect(refused({{q + ".lora_up.weight", {64, 4}}, {q + ".lora_down.weight", {4, 64}}, {q + ".lora_mid.weight", {4, 5, 3, 3}}}),
+         "lora_mid.weight\" [4, 5, 3, 3] do not fit each other");
+  expect(refused({{q + ".lora_A.weight", {4, 64}}, {q + ".lora_B.weight", {64, 4}}, {q + ".alpha", {0}}}), ".alpha\" is [0]: expected one number");
   write_safetensors(folder_ / "nan.safetensors", {{q + ".lora_A.weight", float32, {1}}}, {}, [](size_t) { return Tensor::from({NAN}); });
   expect(message_of<UserError>([&] { pipe.load_lora_weights(folder_ / "nan.safetensors"); }), "1 tensors hold a NaN or infinity");
   expect(message_of<UserError>([&] { pipe.load_lora_weights(folder_ / "gone.safetensors"); }), "gone.safetensors: file not found");

@@ -1,6 +1,6 @@
 """Golden files for adapters: whole pipeline calls with LoRAs in every spelling that is read, with DoRA, LoHa and LoKr.
 
-    python tools/golden/lora.py          writes tests/pipelines/data/lora and tests/transformer_pipelines/data/lora
+    python tools/golden/lora.py [case ...]          writes tests/pipelines/data/lora and tests/transformer_pipelines/data/lora
 
 Runs Diffusers with peft in fp32 on the CPU, on the tiny checkpoints of pipelines.py and transformer_pipelines.py. The adapters' tensors follow the rule in
 weights.py, so that a case names them with their shapes and stores none.
@@ -13,6 +13,7 @@ to be 3072 wide, the rows that several layers share) are merged into the weights
 import json
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -115,15 +116,28 @@ class Adapter:
             module.weight.copy_(weight)
 
 
+def tucker(core: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """LyCORIS' rebuild_tucker: left [p, out], right [q, in]."""
+    return torch.einsum("pqyx,po,qi->oiyx", core, left, right)
+
+
 def delta_of(v: dict[str, torch.Tensor], base: str) -> torch.Tensor:
+    if base + ".lora_mid.weight" in v:
+        return tucker(v[base + ".lora_mid.weight"], v[base + ".lora_up.weight"].flatten(1).T, v[base + ".lora_down.weight"].flatten(1)).flatten(1)
+    if base + ".hada_t1" in v:
+        one, two = (tucker(v[f"{base}.hada_t{i}"], v[f"{base}.hada_w{i}_a"], v[f"{base}.hada_w{i}_b"]) for i in (1, 2))
+        return (one * two).flatten(1)
     for up, down in ((".lora_up.weight", ".lora_down.weight"), (".lora_B.weight", ".lora_A.weight")):
         if base + up in v:
             return v[base + up].flatten(1) @ v[base + down].flatten(1)
     if base + ".hada_w1_a" in v:
         return (v[base + ".hada_w1_a"] @ v[base + ".hada_w1_b"]) * (v[base + ".hada_w2_a"] @ v[base + ".hada_w2_b"])
     w1 = v[base + ".lokr_w1"] if base + ".lokr_w1" in v else v[base + ".lokr_w1_a"] @ v[base + ".lokr_w1_b"]
-    w2 = v[base + ".lokr_w2"] if base + ".lokr_w2" in v else v[base + ".lokr_w2_a"] @ v[base + ".lokr_w2_b"]
-    return torch.kron(w1.reshape(*w1.shape, *[1] * (w2.dim() - 2)), w2).flatten(1)
+    if base + ".lokr_t2" in v:
+        w2 = tucker(v[base + ".lokr_t2"], v[base + ".lokr_w2_a"], v[base + ".lokr_w2_b"])
+    else:
+        w2 = v[base + ".lokr_w2"] if base + ".lokr_w2" in v else v[base + ".lokr_w2_a"] @ v[base + ".lokr_w2_b"]
+    return torch.kron(w1.reshape(*w1.shape, *[1] * (w2.dim() - 2)), w2.contiguous()).flatten(1)
 
 
 KOHYA = {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
@@ -131,16 +145,21 @@ TO_OLD = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out.0": "to_out", 
 
 
 def spelled(pipe, spelling: str, parts: dict[str, str], ranks: list[int], seed: int, **options) -> Adapter:
-    adapter = Adapter(seed, spelling in ("loha", "lokr", "kohya_dora"), **options)
+    adapter = Adapter(seed, spelling in ("loha", "lokr", "kohya_dora", "tucker"), **options)
     for part, pattern in parts.items():
         for i, (name, shape) in enumerate(modules(pipe, part, pattern).items()):
             rank, ones = ranks[i % len(ranks)], [1] * (len(shape) - 2)
             out, columns = shape[0], shape[1:].numel()
             down, up = [rank, *shape[1:]], [out, rank, *ones]
             base, alpha = f"{part}.{name}", None
-            if spelling in ("kohya", "kohya_dora", "loha", "lokr"):
+            if spelling in ("kohya", "kohya_dora", "loha", "lokr", "tucker"):
                 base, alpha = KOHYA[part] + (sgm(name) if part == "unet" else name).replace(".", "_"), 1.0 + i % 3
-            if spelling == "loha":
+            if spelling == "tucker":  # of LoCon, LoHa and LoKr by turns
+                core = [rank, rank, *shape[2:]]
+                factors = ({".lora_up.weight": up, ".lora_mid.weight": core, ".lora_down.weight": [rank, shape[1], *ones]},
+                           {f".hada_{n}": s for i in "12" for n, s in ((f"w{i}_a", [rank, out]), (f"w{i}_b", [rank, shape[1]]), (f"t{i}", core))},
+                           {".lokr_w1": [4, 2], ".lokr_w2_a": [rank, out // 4], ".lokr_w2_b": [rank, shape[1] // 2], ".lokr_t2": core})[i % 3]
+            elif spelling == "loha":
                 factors = {".hada_w1_a": [out, rank], ".hada_w1_b": [rank, columns], ".hada_w2_a": [out, rank], ".hada_w2_b": [rank, columns]}
             elif spelling == "lokr":
                 whole = i % 3 == 0
@@ -207,6 +226,7 @@ def sdxl_cases(pipe) -> dict:
         "kohya_dora": ([spelled(pipe, "kohya_dora", {"unet": ATTENTION + r"|resnets\.0\.conv1$"}, [4], 10)], [0.7]),
         "loha": ([spelled(pipe, "loha", {"unet": LINEARS + r"|resnets\.0\.conv1$", "text_encoder": TEXT}, [2], 11)], [0.9]),
         "lokr": ([spelled(pipe, "lokr", {"unet": LINEARS + r"|resnets\.\d\.conv1$"}, [2], 12)], [0.9]),
+        "tucker": ([spelled(pipe, "tucker", {"unet": r"resnets\.\d\.conv[12]$|(down|up)samplers\.0\.conv$"}, [2], 13)], [0.9]),
     }
 
 
@@ -300,7 +320,8 @@ def run_case(make_checkpoint, case: dict, adapters: list[Adapter], weights: list
 
 def main() -> None:
     keep_quiet()
-    writers = {source: GoldenWriter(source.DATA / "lora") for source in (pipelines, transformer_pipelines)}
+    names = sys.argv[1:]
+    writers = {source: GoldenWriter(source.DATA / "lora", keep=bool(names)) for source in (pipelines, transformer_pipelines)}
     for base, source, make_cases in ((SDXL, pipelines, sdxl_cases), (EMOJI, pipelines, emoji_cases), (FLUX, transformer_pipelines, flux_cases)):
         writer = writers[source]
         with tempfile.TemporaryDirectory() as folder:
@@ -308,6 +329,8 @@ def main() -> None:
             cases = make_cases(pipe)
         plain = run_case(source.make_checkpoint, {**base, "weights_seed": 0}, [], [])["latents"]
         for name, (adapters, weights) in cases.items():
+            if names and name not in names:
+                continue
             case = {"name": name, **base, "weights_seed": 0, "loras": [a.json() for a in adapters], "adapter_weights": weights}
             outputs = run_case(source.make_checkpoint, case, adapters, weights)
             writer.add(case, outputs, 320)

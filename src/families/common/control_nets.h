@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "components/controlnet.h"
+#include "components/models.h"
 #include "families/common/guided_predictor.h"
 #include "families/family.h"
 
