@@ -55,10 +55,10 @@ class AutoencoderComponent : public Component {
  protected:
   // The class's tiles of what is decoded, or encoded.
   virtual TileGrid tiles(bool decode) const = 0;
-  // The tiles of such a picture; nothing where it is one.
-  std::optional<TileGrid> tiles_of(int64_t height, int64_t width, bool decode) const;
+  // The tiles of such a picture where they are asked for, by set_tiling() or here; nothing where it is one.
+  std::optional<TileGrid> tiles_of(int64_t height, int64_t width, bool decode, bool asked = false) const;
   // `run` of [N, .., H, W], in tiles where it takes several, and row by row where slices are asked for.
-  Tensor in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run) const;
+  Tensor in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run, bool tiles_asked = false) const;
 
  private:
   bool tiling_ = false, slicing_ = false;
@@ -81,8 +81,13 @@ class VAEComponent : public AutoencoderComponent {
   // The sessions that one picture takes: one, or with tiling one for each size of tile. Height and width as above.
   std::vector<GraphRequest> decode_requests(int64_t height, int64_t width) const;
   std::vector<GraphRequest> encode_requests(int64_t height, int64_t width) const;
+  // The same for a session of a whole picture, if it is made in tiles.
+  std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const;
   Tensor decode(const Tensor& latents, Request& request) const override;
   Autoencoder::Posterior encode(const Tensor& sample, Request& request) const override;
+
+ private:
+  std::vector<GraphRequest> requests_of(int64_t height, int64_t width, bool decode, bool tiles_asked) const;
 };
 
 class AutoencoderKLComponent : public VAEComponent {

@@ -90,49 +90,52 @@ GraphRequest AutoencoderTinyComponent::encode_request(int64_t batch, int64_t hei
           }};
 }
 
-std::optional<TileGrid> AutoencoderComponent::tiles_of(int64_t height, int64_t width, bool decode) const {
-  if (!tiling_) return std::nullopt;
+std::optional<TileGrid> AutoencoderComponent::tiles_of(int64_t height, int64_t width, bool decode, bool asked) const {
+  if (!tiling_ && !asked) return std::nullopt;
   const TileGrid grid = tiles(decode);
   return height > grid.height.tile || width > grid.width.tile ? std::optional(grid) : std::nullopt;
 }
 
-std::vector<GraphRequest> VAEComponent::decode_requests(int64_t height, int64_t width) const {
-  const auto grid = tiles_of(height, width, true);
+std::vector<GraphRequest> VAEComponent::requests_of(int64_t height, int64_t width, bool decode, bool tiles_asked) const {
+  const auto grid = tiles_of(height, width, decode, tiles_asked);
   std::vector<GraphRequest> requests;
   for (const auto& [h, w] : grid ? tile_sizes(*grid, height, width) : std::vector{std::pair(height, width)})
-    requests.push_back(decode_request(1, h, w, decode_dtype()));
+    requests.push_back(decode ? decode_request(1, h, w, decode_dtype()) : encode_request(1, h, w, decode_dtype()));
   return requests;
 }
 
-std::vector<GraphRequest> VAEComponent::encode_requests(int64_t height, int64_t width) const {
-  const auto grid = tiles_of(height, width, false);
-  std::vector<GraphRequest> requests;
-  for (const auto& [h, w] : grid ? tile_sizes(*grid, height, width) : std::vector{std::pair(height, width)})
-    requests.push_back(encode_request(1, h, w, decode_dtype()));
-  return requests;
+std::vector<GraphRequest> VAEComponent::decode_requests(int64_t height, int64_t width) const { return requests_of(height, width, true, false); }
+
+std::vector<GraphRequest> VAEComponent::encode_requests(int64_t height, int64_t width) const { return requests_of(height, width, false, false); }
+
+std::vector<GraphRequest> VAEComponent::in_tiles(const GraphRequest& whole) const {
+  return requests_of(whole.sizes.at("height"), whole.sizes.at("width"), whole.function == "decode", true);
 }
 
-Tensor AutoencoderComponent::in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run) const {
+Tensor AutoencoderComponent::in_parts(const Tensor& x, bool decode, const std::function<Tensor(const Tensor&)>& run, bool tiles_asked) const {
   if (slicing_ && x.dim(0) > 1) {
     std::vector<Tensor> slices;
-    for (int64_t n = 0; n < x.dim(0); ++n) slices.push_back(in_parts(x.rows(n, n + 1), decode, run));
+    for (int64_t n = 0; n < x.dim(0); ++n) slices.push_back(in_parts(x.rows(n, n + 1), decode, run, tiles_asked));
     return concat_rows(slices);
   }
-  const auto grid = tiles_of(x.dim(-2), x.dim(-1), decode);
+  const auto grid = tiles_of(x.dim(-2), x.dim(-1), decode, tiles_asked);
   return grid ? in_tiles(x, *grid, run) : run(x);
 }
 
 Tensor VAEComponent::decode(const Tensor& latents, Request& request) const {
   need_rank(latents, 4, "latents", "[N, C, h, w]");
   const auto run = [&](DType dtype) {
-    return in_parts(latents, true, [&](const Tensor& z) {
-      const SessionLease session = lease(decode_request(z.dim(0), z.dim(2), z.dim(3), dtype), request);
-      session->write("latents", nchw_to_nhwc(z));
-      session->run(Phase::step, request);
-      Tensor image = image_output(*session, "sample", request);
-      if (dtype == DType::float32) session->check_quantized();  // otherwise there is a second try
-      return image;
-    });
+    return in_parts(
+        latents, true,
+        [&](const Tensor& z) {
+          const SessionLease session = lease(decode_request(z.dim(0), z.dim(2), z.dim(3), dtype), request);
+          session->write("latents", nchw_to_nhwc(z));
+          session->run(Phase::step, request);
+          Tensor image = image_output(*session, "sample", request);
+          if (dtype == DType::float32) session->check_quantized();  // otherwise there is a second try
+          return image;
+        },
+        request.vae_tiles);
   };
   Tensor image = run(decode_dtype());
   if (decode_dtype() != DType::float32 && !is_finite(image) && is_finite(latents.to(DType::float32))) {
@@ -144,14 +147,17 @@ Tensor VAEComponent::decode(const Tensor& latents, Request& request) const {
 
 Autoencoder::Posterior VAEComponent::encode(const Tensor& sample, Request& request) const {
   need_rank(sample, 4, "sample", "[N, 3, H, W]");
-  const Tensor moments = in_parts(sample, false, [&](const Tensor& x) {
-    const SessionLease session = lease(encode_request(x.dim(0), x.dim(2), x.dim(3), decode_dtype()), request);
-    session->write("sample", nchw_to_nhwc(x));
-    session->run(Phase::step, request);
-    Tensor made = image_output(*session, draws_samples() ? "moments" : "latents", request);
-    session->check_quantized();
-    return made;
-  });
+  const Tensor moments = in_parts(
+      sample, false,
+      [&](const Tensor& x) {
+        const SessionLease session = lease(encode_request(x.dim(0), x.dim(2), x.dim(3), decode_dtype()), request);
+        session->write("sample", nchw_to_nhwc(x));
+        session->run(Phase::step, request);
+        Tensor made = image_output(*session, draws_samples() ? "moments" : "latents", request);
+        session->check_quantized();
+        return made;
+      },
+      request.vae_tiles);
   return draws_samples() ? posterior_of(moments) : Autoencoder::Posterior{moments, {}};
 }
 

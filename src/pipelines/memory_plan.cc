@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/memory_size.h"
+#include "components/models.h"
 #include "components/quantization.h"
 #include "vivace/error.h"
 
@@ -40,6 +41,11 @@ int64_t limit_of(const DiffusionPipeline::Loaded& loaded) {
   if (loaded.max_memory > 0) return static_cast<int64_t>(loaded.max_memory);
   const std::optional<uint64_t> free = available_memory();
   return free ? static_cast<int64_t>(*free) + held_by(loaded.parts) : std::numeric_limits<int64_t>::max();
+}
+
+// A package has the plans that it has.
+bool is_packaged(const DiffusionPipeline::Loaded& loaded) {
+  return std::ranges::any_of(loaded.parts.models, [](const auto& part) { return part.second->component().is_packaged(); });
 }
 
 // Ways to need less, tried where a call does not fit.
@@ -82,12 +88,11 @@ std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& cal
   for (const MemoryPlan::Row& row : plan.rows)
     if (plan.peak(row.stage) > limit && row.stage != Stage::decode) large.insert(row.part);
   const DType dtype = loaded.parts.model(plan.rows.back().part).dtype();
-  const bool packaged = std::ranges::any_of(loaded.parts.models, [](const auto& part) { return part.second->component().is_packaged(); });
   std::vector<Remedy> remedies;
   if (dtype == DType::float32) remedies.push_back({DType::bfloat16, {}});
   if (!large.empty()) remedies.push_back({dtype, large});
   if (dtype == DType::float32 && !large.empty()) remedies.push_back({DType::bfloat16, large});
-  if (!packaged)
+  if (!is_packaged(loaded))
     for (const Remedy& remedy : remedies)
       if (const int64_t peak = plan_with(loaded, call, remedy).peak(true); peak <= limit)
         return cat(option_text(loaded, remedy, dtype), loaded.offload == Offload::none ? " --offload auto" : "", " would take ", text_of(peak));
@@ -116,8 +121,12 @@ int64_t MemoryPlan::peak(bool gives_back) const {
 
 MemoryPlan plan_memory(const Recipe& recipe, const Parts& parts, const Call& call, Request& request) {
   MemoryPlan plan;
-  for (const SessionNeed& need : recipe.sessions_for(call))
-    plan.add({std::string(need.part), need.request.function, need.stage, parts.model(need.part).component().memory_need(need.request, request)});
+  for (const SessionNeed& need : recipe.sessions_for(call)) {
+    const Component& component = parts.model(need.part).component();
+    const auto* vae = request.vae_tiles ? dynamic_cast<const VAEComponent*>(&component) : nullptr;
+    for (const GraphRequest& one : vae ? vae->in_tiles(need.request) : std::vector{need.request})
+      plan.add({std::string(need.part), one.function, need.stage, component.memory_need(one, request)});
+  }
   return plan;
 }
 
@@ -131,9 +140,19 @@ std::string memory_text(const MemoryPlan& plan) {
 
 CallMemory::CallMemory(const DiffusionPipeline::Loaded& loaded, const Call& call, Request& request)
     : loaded_(loaded), request_(request), plan_(plan_memory(*loaded.recipe, loaded.parts, call, request)), limit_(limit_of(loaded)) {
-  const int64_t peak = plan_.peak(loaded.offload != Offload::none);
+  const auto peak_of = [&](const MemoryPlan& plan) { return plan.peak(loaded.offload != Offload::none); };
+  const int64_t peak = peak_of(plan_);
   info("memory: ", memory_text(plan_), "; there are ", text_of(limit_));
   if (peak <= limit_) return;
+  if (!is_packaged(loaded)) {
+    request.vae_tiles = true;
+    if (const MemoryPlan tiled = plan_memory(*loaded.recipe, loaded.parts, call, request); peak_of(tiled) <= limit_) {
+      info("memory: in tiles the VAE takes so much less that at most ", text_of(peak_of(tiled)), " are taken at a time");
+      plan_ = tiled;
+      return;
+    }
+    request.vae_tiles = false;
+  }
   const auto largest = std::ranges::max_element(plan_.rows, {}, [](const MemoryPlan::Row& row) { return row.need.weights + row.need.activations; });
   throw UserError(cat("this call takes ", text_of(peak), " of memory at a time (", largest->part, ": ", text_of(largest->need.weights),
                       " of weights, ", text_of(largest->need.activations), " of activations), and there are ", text_of(limit_), ": ",

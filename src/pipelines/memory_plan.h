@@ -36,7 +36,8 @@ std::string memory_text(const MemoryPlan& plan);
 // Of one call: sees that there is room for each stage before it begins.
 class CallMemory {
  public:
-  // Throws UserError, in one line that says what would fit, where the call does not.
+  // Where the call does not fit but would with a VAE that works in tiles, it is to (Request::vae_tiles). Throws UserError, in one line that says what
+  // would fit, where it does not then either.
   CallMemory(const DiffusionPipeline::Loaded& loaded, const Call& call, Request& request);
   // Parts that the stage does not take are given back: always with Offload::model, with Offload::automatic where there is no room for both.
   void begin(Stage stage);

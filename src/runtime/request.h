@@ -35,6 +35,7 @@ struct Request {
 
   std::stop_token stop;             // looked at between kernels, passes, timings and parts, and while waiting
   std::optional<SDPBackends> sdpa;  // of the caller's sdpa_kernel scope; nothing outside any
+  bool vae_tiles = false;           // the VAE works in tiles, since whole pictures would not fit (pipelines/memory_plan.h)
   RequestCounters counters;
 };
 

@@ -154,6 +154,25 @@ TEST(Offload, WhatDoesNotFitIsRefusedBeforeAnythingIsLoaded) {
   EXPECT_NE(refusal(narrow).find("a smaller picture or a machine with more memory"), std::string::npos) << refusal(narrow);
 }
 
+TEST(Offload, AVaeWithoutRoomForAPictureWorksInTiles) {
+  CallOptions call{.height = 512, .width = 512, .num_inference_steps = 1, .seed = 7};
+  call.max_sequence_length = 32;
+  DiffusionPipeline tiled = open(), pipe = open();
+  const Recipe& recipe = *pipe.loaded().recipe;
+  Request request;
+  const MemoryPlan whole = plan_memory(recipe, pipe.loaded().parts, recipe.resolve("a red apple", call), request);
+  ASSERT_GT(whole.peak(Stage::decode), 2 * whole.peak(Stage::denoise));
+  tiled.enable_vae_tiling();
+  const auto pixels = [](const PipelineOutput& out) {
+    const Tensor picture = out.images.at(0).tensor();
+    return std::vector<float>(picture.floats().begin(), picture.floats().end());
+  };
+  const std::vector<float> expected = pixels(tiled("a red apple", call));
+  EXPECT_NE(pixels(pipe("a red apple", call)), expected) << "with room it takes the picture as it is";
+  pipe.loaded().max_memory = static_cast<size_t>(whole.peak(Stage::decode)) - 1;
+  EXPECT_EQ(pixels(pipe("a red apple", call)), expected);
+}
+
 TEST(Offload, NoneIsToldOfAuto) {
   DiffusionPipeline pipe = open({.offload = Offload::none});
   pipe.loaded().max_memory = static_cast<size_t>(plan_of(pipe).peak(true));
