@@ -147,6 +147,7 @@ void PictureOptions::add(Arguments& app) {
                  "How much the ControlNets count; one number, or one for each, as 1,0.5");
   app.add_option("--control-guidance-start", control_guidance_start, "Fraction of the steps at which ControlNets begin to count; likewise");
   app.add_option("--control-guidance-end", control_guidance_end, "Fraction of the steps at which they end; likewise");
+  app.add_flag("--guess-mode", guess_mode, "ControlNets guide without a prompt: they change the positive prediction alone");
   app.add_option("--denoising-start", denoising_start, "With --image: start at this fraction of the steps, without adding noise");
   app.add_option("--denoising-end", denoising_end, "Stop after this fraction of the steps");
   app.add_option("--eta", eta, "DDIM's and TCD's eta, 0 to 1");
@@ -201,6 +202,7 @@ CallOptions PictureOptions::call() const {
   call.controlnet_conditioning_scale = controlnet_conditioning_scale;
   call.control_guidance_start = control_guidance_start;
   call.control_guidance_end = control_guidance_end;
+  call.guess_mode = guess_mode;
   if (mask_blur != 0 && mask_image.empty()) throw UsageError("--mask-blur needs --mask-image");
   return call;
 }

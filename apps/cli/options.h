@@ -85,6 +85,7 @@ struct PictureOptions {
   std::vector<std::string> image, mask_image;          // files
   std::vector<std::string> controlnet, control_image;  // folders, files
   std::vector<double> controlnet_conditioning_scale, control_guidance_start, control_guidance_end;
+  bool guess_mode = false;
   std::vector<std::string> loras, embeddings;  // "FILE" or "FILE:WEIGHT", "FILE" or "FILE:TOKEN"
   std::optional<int> padding_mask_crop;
   double mask_blur = 0;

@@ -96,6 +96,7 @@ struct CallOptions {
   std::vector<ImageInput> control_image;  // a picture, or several, for each ControlNet (Diffusers' `image` of text to image)
   // One for all ControlNets, or one for each: how much it counts, and from where to where in the schedule (0 to 1).
   std::vector<double> controlnet_conditioning_scale, control_guidance_start, control_guidance_end;
+  bool guess_mode = false;          // ControlNets guide without a prompt: they see and change the positive prediction alone, less where it is shallow
   std::optional<int64_t> max_area;  // Kontext: pixels of the result, whatever height and width; default 1024 x 1024
   bool auto_resize = true;          // Kontext: the picture gets the preferred size of the most similar shape
   bool output_latent = false;       // output_type="latent": no decoding
@@ -309,10 +310,46 @@ class StableDiffusionXLControlNetPipeline : public DiffusionPipeline {
   using DiffusionPipeline::DiffusionPipeline;
 };
 
+class StableDiffusionXLControlNetImg2ImgPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionXLControlNetImg2ImgPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionXLControlNetImg2ImgPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+class StableDiffusionXLControlNetInpaintPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionXLControlNetInpaintPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionXLControlNetInpaintPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
 class StableDiffusionControlNetPipeline : public DiffusionPipeline {
  public:
   static StableDiffusionControlNetPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
   static StableDiffusionControlNetPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+class StableDiffusionControlNetImg2ImgPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionControlNetImg2ImgPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionControlNetImg2ImgPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+class StableDiffusionControlNetInpaintPipeline : public DiffusionPipeline {
+ public:
+  static StableDiffusionControlNetInpaintPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static StableDiffusionControlNetInpaintPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;

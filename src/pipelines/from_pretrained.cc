@@ -51,8 +51,9 @@ const Family& family_of(const Config& index, const std::string& wanted, bool con
   if (found == among.end())
     index.unsupported("_class_name", joined(among, ", ", [](const Family& family) { return cat('"', family.class_name, '"'); }));
   if (wanted.empty() && controlled && !found->controlled) {
-    const auto with =
-        std::ranges::find_if(among, [&](const Family& family) { return family.controlled && family.model == found->model && !family.model.empty(); });
+    const auto with = std::ranges::find_if(among, [&](const Family& family) {
+      return family.controlled && family.task == found->task && family.model == found->model && !family.model.empty();
+    });
     if (with == among.end()) throw UserError(cat(index.name(), ": a ", name, " takes no ControlNets"));
     return *with;
   }
@@ -123,7 +124,7 @@ std::string class_for(const std::filesystem::path& path, const PretrainedOptions
   const auto name = index.get<std::string>("_class_name");
   const auto own = std::ranges::find(families(), name, &Family::class_name);
   if (own == families().end() || own->model.empty()) return name;
-  const bool controlled = task == Task::text_to_image && !options.controlnet.empty();
+  const bool controlled = own->controlled || !options.controlnet.empty();
   const auto found = std::ranges::find_if(
       families(), [&](const Family& family) { return family.model == own->model && family.task == task && family.controlled == controlled; });
   return found == families().end() ? name : std::string(found->class_name);
@@ -215,7 +216,11 @@ VIVACE_PIPELINE(StableDiffusionXLPipeline)
 VIVACE_PIPELINE(StableDiffusionXLImg2ImgPipeline)
 VIVACE_PIPELINE(StableDiffusionXLInpaintPipeline)
 VIVACE_PIPELINE(StableDiffusionXLControlNetPipeline)
+VIVACE_PIPELINE(StableDiffusionXLControlNetImg2ImgPipeline)
+VIVACE_PIPELINE(StableDiffusionXLControlNetInpaintPipeline)
 VIVACE_PIPELINE(StableDiffusionControlNetPipeline)
+VIVACE_PIPELINE(StableDiffusionControlNetImg2ImgPipeline)
+VIVACE_PIPELINE(StableDiffusionControlNetInpaintPipeline)
 VIVACE_PIPELINE(StableDiffusionPipeline)
 VIVACE_PIPELINE(StableDiffusionImg2ImgPipeline)
 VIVACE_PIPELINE(StableDiffusionInpaintPipeline)

@@ -50,12 +50,10 @@ class PicturePipelines : public testing::TestWithParam<golden::Case> {
     const nlohmann::json& call = item.at("call");
     CallOptions given = call_options(call);
     if (item.at("pipeline").get<std::string>().find("ControlNet") != std::string::npos) {
-      // What Diffusers calls image there.
-      if (item.contains("controlnets"))
-        given.control_image.assign(given.image.images.begin(), given.image.images.end());
-      else
-        given.control_image = {given.image};
-      given.image = {};
+      // What Diffusers calls image in text to image. Several are one for each net.
+      const ImageInput seen = given.control_image.empty() ? std::exchange(given.image, {}) : given.control_image.front();
+      given.control_image = {seen};
+      if (item.contains("controlnets")) given.control_image.assign(seen.images.begin(), seen.images.end());
     }
     const PipelineOutput out = pipe(prompts(call.at("prompt")), given);
     // As in tests/pipelines, and the encoder once more; embedded guidance (FLUX) amplifies nothing.

@@ -92,6 +92,10 @@ inline CallOptions call_options(const nlohmann::json& call) {
       o.mask_image = image_input(value);
     else if (key == "masked_image_latents")
       o.masked_image_latents = golden::make_input(value);
+    else if (key == "control_image")
+      o.control_image = {image_input(value)};
+    else if (key == "guess_mode")
+      o.guess_mode = value;
     else if (key == "padding_mask_crop")
       o.padding_mask_crop = value.get<int>();
     else if (key == "controlnet_conditioning_scale")

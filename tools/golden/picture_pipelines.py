@@ -71,6 +71,10 @@ PIPELINES = {
     ("sd", "inpaint"): "StableDiffusionInpaintPipeline",
     ("xl", "control"): "StableDiffusionXLControlNetPipeline",
     ("sd", "control"): "StableDiffusionControlNetPipeline",
+    ("xl", "controlimg2img"): "StableDiffusionXLControlNetImg2ImgPipeline",
+    ("xl", "controlinpaint"): "StableDiffusionXLControlNetInpaintPipeline",
+    ("sd", "controlimg2img"): "StableDiffusionControlNetImg2ImgPipeline",
+    ("sd", "controlinpaint"): "StableDiffusionControlNetInpaintPipeline",
 }
 
 
@@ -83,9 +87,13 @@ def case(name: str, *, checkpoint=None, overrides=None, scheduler=None, tiling=F
         defaults = {"prompt": "a red apple", "num_inference_steps": 4, "image": "square.png", "generator": 7}
         if words[1] == "inpaint":
             defaults |= {"mask_image": "mask.png", "height": 32, "width": 32}
-        if words[1] == "control":
-            overrides = XL_NET if kind == "xl" else SD_NET
-            defaults["image"] = "wide.png"
+        if words[1].startswith("control"):
+            overrides = {**(XL_NET if kind == "xl" else SD_NET), **(overrides or {})}
+            defaults["image"] = "wide.png" if words[1] == "control" else "square.png"
+        if words[1] == "controlimg2img":
+            defaults |= {"control_image": "square.png", "strength": 0.6}
+        if words[1] == "controlinpaint":
+            defaults |= {"mask_image": "mask.png", "control_image": "square.png", "strength": 0.7}
         if words[0] == "emoji":
             result["checkpoint"] = EMOJI
     else:
@@ -178,6 +186,21 @@ CASES = [
     case("xl_control_heun", height=32, width=32, scheduler=SCHEDULERS["heun"], control_guidance_end=0.6),
     case("sd_control", height=32, width=32),
     case("sd_control_ddim_width", width=40, scheduler=SCHEDULERS["ddim"], negative_prompt="blue", controlnet_conditioning_scale=1.5, generator=8),
+    case("xl_control_guess", height=32, width=32, guess_mode=True),
+    case("xl_control_guess_several", height=32, width=32, guess_mode=True, controlnets=2, image=["square.png", "wide.png"], controlnet_conditioning_scale=[0.75, -0.5]),
+    case("sd_control_guess_no_guidance", height=32, width=32, guess_mode=True, guidance_scale=1.0),
+    case("xl_controlimg2img"),
+    case("xl_controlimg2img_size", height=40, width=32, image="wide.png", control_image="wide.png", negative_prompt="blue", num_inference_steps=8, controlnet_conditioning_scale=0.6,
+         control_guidance_start=0.25, control_guidance_end=0.8),
+    case("xl_controlimg2img_guess_two", prompt=TWO, image=["square.png", "square.png"], guess_mode=True, num_images_per_prompt=2, num_inference_steps=2, strength=1.0),
+    case("sd_controlimg2img", generator=8),
+    case("sd_controlimg2img_several_guess", controlnets=2, control_image=["square.png", "square.png"], guess_mode=True, generator=8),
+    case("xl_controlinpaint"),
+    case("xl_controlinpaint_crop", padding_mask_crop=3, guess_mode=True),
+    case("xl_controlinpaint_denoising_start_and_end", denoising_start=0.3, denoising_end=0.8, num_inference_steps=10, control_guidance_end=0.7, output_type="latent"),
+    case("xl_controlinpaint_nine", overrides=NINE),
+    case("sd_controlinpaint", strength=None, scheduler=SCHEDULERS["ddim"]),
+    case("sd_controlinpaint_crop_nine", overrides=NINE, padding_mask_crop=4, generator=8),
     # VAE tiles
     case("xl_img2img_tiles", strength=0.6, image="wide.png", overrides=SMALL_TILES, tiling=True),
     case("xl_inpaint_tiles", strength=0.6, height=40, width=32, overrides=SMALL_TILES, tiling=True),
@@ -288,7 +311,7 @@ def run_case(item: dict) -> tuple[dict, dict]:
         return tensors
 
     args = call_arguments(item["call"])
-    for key in ("image", "mask_image", "masked_image_latents"):
+    for key in ("image", "mask_image", "control_image", "masked_image_latents"):
         if key in args:
             args[key] = pictures(args[key])
     kind = "pil" if "padding_mask_crop" in args else "np"

@@ -53,6 +53,7 @@ constexpr Argument kArguments[] = {
     {"controlnet_conditioning_scale", [](const CallOptions& o) { return !o.controlnet_conditioning_scale.empty(); }},
     {"control_guidance_start", [](const CallOptions& o) { return !o.control_guidance_start.empty(); }},
     {"control_guidance_end", [](const CallOptions& o) { return !o.control_guidance_end.empty(); }},
+    {"guess_mode", [](const CallOptions& o) { return o.guess_mode; }},
     {"max_area", [](const CallOptions& o) { return o.max_area.has_value(); }},
     {"auto_resize", [](const CallOptions& o) { return !o.auto_resize; }},
 };

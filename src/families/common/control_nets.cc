@@ -1,6 +1,7 @@
 #include "families/common/control_nets.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <iterator>
 
@@ -18,9 +19,11 @@ double value_of(const std::vector<double>& values, size_t net, double fallback) 
   return values.empty() ? fallback : values.size() == 1 ? values[0] : values[net];
 }
 
+// To the last of its rows, where there are fewer: those of the positive prompt.
 template <class T>
 void add_scaled(const Tensor& from, float scale, Tensor& to) {
-  for (int64_t i = 0; i < to.numel(); ++i) to.as<T>()[i] = T(static_cast<float>(to.as<T>()[i]) + scale * static_cast<float>(from.as<T>()[i]));
+  T* x = to.as<T>() + (to.numel() - from.numel());
+  for (int64_t i = 0; i < from.numel(); ++i) x[i] = T(static_cast<float>(x[i]) + scale * static_cast<float>(from.as<T>()[i]));
 }
 
 }  // namespace
@@ -39,7 +42,7 @@ std::vector<PartSpec> with_controlnets(std::vector<PartSpec> parts) {
   return parts;
 }
 
-void check_controlnet(const Parts& parts, std::string_view name, const ControlNetConfig& net, const UNetConfig& unet, int64_t vae_scale) {
+void check_controlnet(const Parts& parts, std::string_view name, const ControlNetConfig& net, const UNetConfig& unet, const LatentFormat& latents) {
   const auto refuse = [&](const char* field, const auto& has, const auto& wanted) {
     throw UserError(
         cat(parts.folder(name), " has ", field, ' ', has, ", ", parts.folder("unet"), ' ', wanted, ": expected the ControlNet of that model"));
@@ -49,12 +52,13 @@ void check_controlnet(const Parts& parts, std::string_view name, const ControlNe
     refuse("block_out_channels", text(net.unet.block_out_channels), text(unet.block_out_channels));
   if (net.unet.layers_per_block != unet.layers_per_block) refuse("layers_per_block", text(net.unet.layers_per_block), text(unet.layers_per_block));
   if (net.unet.cross_attention_dim != unet.cross_attention_dim) refuse("cross_attention_dim", net.unet.cross_attention_dim, unet.cross_attention_dim);
-  if (net.unet.in_channels != unet.in_channels) refuse("in_channels", net.unet.in_channels, unet.in_channels);
+  // A UNet that reads a mask beside the latents has a ControlNet that reads these alone.
+  if (net.unet.in_channels != latents.channels) refuse("in_channels", net.unet.in_channels, unet.in_channels);
   if (net.unet.projection_class_embeddings_input_dim != unet.projection_class_embeddings_input_dim)
     refuse("projection_class_embeddings_input_dim", net.unet.projection_class_embeddings_input_dim, unet.projection_class_embeddings_input_dim);
-  if (net.scale() != vae_scale)
+  if (net.scale() != latents.scale)
     throw UserError(cat(parts.folder(name), " makes pictures ", net.scale(), " times smaller (conditioning_embedding_out_channels), ",
-                        parts.folder("vae"), ' ', vae_scale, " times: expected the same"));
+                        parts.folder("vae"), ' ', latents.scale, " times: expected the same"));
 }
 
 void check_control(const CallOptions& o, size_t nets, int64_t prompts) {
@@ -110,6 +114,10 @@ ControlNets::ControlNets(std::vector<SessionLease> nets, const std::vector<Tenso
   for (const Net& net : nets_)
     if (net.outputs.size() != residuals_.size())
       throw InternalError(cat("a ControlNet gives ", net.outputs.size(), " values, the UNet takes ", residuals_.size()));
+  // Where it guesses, what is deeper counts more: a tenth at first, and all of the middle.
+  const auto last = static_cast<double>(residuals_.size() - 1);
+  for (size_t k = 0; k < residuals_.size(); ++k)
+    depth_.push_back(o.guess_mode ? static_cast<float>(std::pow(10.0, static_cast<double>(k) / last - 1)) : 1.f);
 }
 
 bool ControlNets::counts(const Net& net, int step) const {
@@ -137,7 +145,7 @@ void ControlNets::add(int step, float timestep, float input_scale, const Tensor&
     if (!counts(net, step)) continue;
     run(net, step, timestep, input_scale, latents);
     for (size_t k = 0; k < residuals_.size(); ++k)
-      with_activations(residuals_[k].host, [&]<class T>(const T*) { add_scaled<T>(net.outputs[k].host, net.scale, residuals_[k].host); });
+      with_activations(residuals_[k].host, [&]<class T>(const T*) { add_scaled<T>(net.outputs[k].host, net.scale * depth_[k], residuals_[k].host); });
   }
   for (Port& to : residuals_) unet_.send(to);
 }

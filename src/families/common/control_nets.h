@@ -1,6 +1,8 @@
 // ControlNets beside a UNet: at every step they read what the UNet reads, and what they give is added inside of it.
 #pragma once
 
+#include <array>
+#include <string_view>
 #include <vector>
 
 #include "components/controlnet.h"
@@ -13,6 +15,10 @@ namespace vivace {
 // Names of the parts, from 0 on: "controlnet", "controlnet_2", ...
 std::string_view controlnet_name(size_t number);
 
+// The arguments of a call with ControlNets.
+inline constexpr std::array<std::string_view, 5> kControlArguments{"control_image", "controlnet_conditioning_scale", "control_guidance_start",
+                                                                   "control_guidance_end", "guess_mode"};
+
 // A part table with ControlNets.
 std::vector<PartSpec> with_controlnets(std::vector<PartSpec> parts);
 
@@ -20,13 +26,14 @@ std::vector<PartSpec> with_controlnets(std::vector<PartSpec> parts);
 std::vector<std::string_view> controlnets_of(const Parts& parts);
 
 // Throws UserError where a ControlNet is none of that UNet's, naming both folders.
-void check_controlnet(const Parts& parts, std::string_view name, const ControlNetConfig& net, const UNetConfig& unet, int64_t vae_scale);
+void check_controlnet(const Parts& parts, std::string_view name, const ControlNetConfig& net, const UNetConfig& unet, const LatentFormat& latents);
 // Throws UsageError where pictures, scales and fractions of a call do not fit so many ControlNets.
 void check_control(const CallOptions& options, size_t nets, int64_t prompts);
 
 class ControlNets {
  public:
-  // A session for each net and the pictures [images, 3, H, W] it reads, in 0..1. `steps` are those of the run; the UNet's session outlives this.
+  // A session for each net and the pictures [images, 3, H, W] it reads, in 0..1. `guidance`: none where the nets read the positive prompt alone
+  // (guess_mode). `steps` are those of the run; the UNet's session outlives this.
   ControlNets(std::vector<SessionLease> nets, const std::vector<Tensor>& pictures, const Call& call, const Conditioning& conditioning,
               Guidance guidance, std::span<const float> timesteps, const StepRange& steps, Session& unet, Request& request);
   // Before the UNet runs the step.
@@ -46,6 +53,7 @@ class ControlNets {
 
   std::vector<Net> nets_;
   std::vector<Port> residuals_;  // the UNet's inputs, in the order of the outputs
+  std::vector<float> depth_;     // by residual: what guess_mode multiplies it by
   StepRange steps_;
   Session& unet_;
   Request& request_;

@@ -26,16 +26,10 @@ struct Prepared {
 };
 
 Prepared prepare(const Call& call) {
-  const auto height = static_cast<int>(call.height), width = static_cast<int>(call.width);
-  const std::optional<Box> region = call.options.padding_mask_crop ? std::optional(region_of(call)) : std::nullopt;
-  const auto sized = [&](const Image& image) {
-    if (region) return resized_to_fill(cropped(image, *region), height, width);
-    return image.height() == height && image.width() == width ? image : image.resized(height, width);
-  };
   Prepared result;
-  for (const Image& image : call.options.image.images) result.samples.push_back(to_sample(sized(image), height, width));
+  for (const Image& image : call.options.image.images) result.samples.push_back(to_sample(fitted(call, image), call.height, call.width));
   for (const Image& mask : call.options.mask_image.images) {
-    std::vector<uint8_t> painted = grayscale(sized(mask));
+    std::vector<uint8_t> painted = grayscale(fitted(call, mask));
     for (uint8_t& x : painted) x = x >= kHalf;
     result.masks.push_back(std::move(painted));
   }
@@ -95,6 +89,12 @@ std::function<void(int, Tensor&)> keep(Tensor picture, Tensor noise, Tensor mask
 }
 
 }  // namespace
+
+Image fitted(const Call& call, const Image& image) {
+  const auto height = static_cast<int>(call.height), width = static_cast<int>(call.width);
+  if (call.options.padding_mask_crop) return resized_to_fill(cropped(image, region_of(call)), height, width);
+  return image.height() == height && image.width() == width ? image : image.resized(height, width);
+}
 
 void check_inpainting(const Call& call, bool reads_mask, const LatentFormat& format) {
   const CallOptions& o = call.options;

@@ -13,6 +13,9 @@ void check_inpainting(const Call& call, bool reads_mask, const LatentFormat& for
 Start start_of_inpainting(const Call& call, Conditioning& conditioning, const VAEComponent& vae, bool reads_mask, double strength,
                           const Scheduler& scheduler, const StepRange& steps, Noise& noise, Request& request);
 
+// A picture, or a mask, as a call of that size reads it: resized, or with padding_mask_crop the part that is made.
+Image fitted(const Call& call, const Image& image);
+
 // With padding_mask_crop: what was made, under the picture that it is a part of.
 Image whole_picture(const Call& call, const Image& made);
 

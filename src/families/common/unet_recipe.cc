@@ -57,7 +57,7 @@ UNetRecipe::UNetRecipe(const Parts& parts, UNetClass unet_class)
          vae.channels, " (latent_channels): expected the same number");
   for (const std::string_view name : class_.controlled ? controlnets_of(parts) : std::vector<std::string_view>()) {
     controlnets_.push_back(&parts.component<ControlNetComponent>(name));
-    check_controlnet(parts, name, controlnets_.back()->config(), unet, vae.scale);
+    check_controlnet(parts, name, controlnets_.back()->config(), unet, vae);
   }
   if (vae.picture_channels != 3) fail(parts.folder("vae"), " gives pictures of ", vae.picture_channels, " channels (out_channels): expected 3 (RGB)");
 }
@@ -70,10 +70,16 @@ Call UNetRecipe::resolve_call(const Prompts& prompt, const CallOptions& options,
   if (class_.task == Task::inpainting && o.mask_image.empty())
     throw UsageError(cat("a ", parts_.class_name, " repaints what a mask shows white: give it as mask_image"));
   if (const double s = o.strength.value_or(class_.strength); !(s >= 0 && s <= 1)) throw UsageError(cat("strength is ", s, ": expected 0 to 1"));
-  if (class_.task == Task::image_to_image) {
-    if (o.height || o.width) throw UsageError(cat("a ", parts_.class_name, " does not take height and width: the picture has its own"));
-    std::tie(o.height, o.width) = o.latents.defined() ? size_of(o.latents, format.scale) : size_of(o.image, format.scale);
-  }
+  const bool as_latents = class_.task == Task::image_to_image && o.latents.defined();
+  if (class_.task == Task::image_to_image && !class_.controlled && (o.height || o.width))
+    throw UsageError(cat("a ", parts_.class_name, " does not take height and width: the picture has its own"));
+  const auto take_size_of = [&](const ImageInput& image) {
+    const Size size = size_of(image, format.scale);
+    if (!o.height) o.height = size.first;
+    if (!o.width) o.width = size.second;
+  };
+  if (class_.task == Task::image_to_image || (class_.task == Task::inpainting && class_.controlled))
+    take_size_of(as_latents ? ImageInput(o.latents) : o.image);
   if (const auto start = o.denoising_start, end = o.denoising_end; start) {
     if (!(*start >= 0 && *start <= 1)) throw UsageError(cat("denoising_start is ", *start, ": expected a fraction between 0 and 1"));
     if (end && *end > 0 && *end < 1 && *start >= *end)
@@ -81,9 +87,8 @@ Call UNetRecipe::resolve_call(const Prompts& prompt, const CallOptions& options,
   }
   if (class_.controlled) {
     check_control(o, nets(), prompts);
-    const Size size = size_of(o.control_image.front(), format.scale);
-    if (!o.height) o.height = size.first;
-    if (!o.width) o.width = size.second;
+    if (class_.task == Task::text_to_image) take_size_of(o.control_image.front());
+    if (o.controlnet_conditioning_scale.empty()) o.controlnet_conditioning_scale = {class_.control_scale};
   }
   Call call = resolve_common(prompt, o, prompts, default_size(), format.scale);
   call.guidance_scale = o.guidance_scale.value_or(class_.guidance_scale);
@@ -159,6 +164,12 @@ UNetShape UNetRecipe::shape_of(const Call& call) const {
           .controlled = nets() > 0};
 }
 
+GraphRequest UNetRecipe::net_request(size_t net, const Call& call) const {
+  UNetShape shape = shape_of(call);
+  if (call.options.guess_mode) shape.batch = call.images;
+  return controlnets_[net]->request(shape, call.timesteps);
+}
+
 GraphRequest UNetRecipe::unet_request(const Call& call) const { return unet_.request(shape_of(call), call.timesteps); }
 
 // A row an image: a prompt's images share its picture.
@@ -166,7 +177,8 @@ std::vector<Tensor> UNetRecipe::control_pictures(const Call& call) const {
   std::vector<Tensor> result;
   for (const ImageInput& input : call.options.control_image) {
     std::vector<Tensor> rows;
-    for (const Image& image : input.images) rows.push_back(to_values(image, call.height, call.width));
+    for (const Image& image : input.images)
+      rows.push_back(to_values(class_.task == Task::inpainting ? fitted(call, image) : image, call.height, call.width));
     result.push_back(repeat_rows(concat_rows(rows), call.images / input.count()));
   }
   return result;
@@ -177,7 +189,7 @@ std::vector<SessionNeed> UNetRecipe::sessions_for(const Call& call) const {
   const int64_t scale = vae_.latents().scale;
   if (call.images_in > 0) add_needs(needs, vae_.encode_requests(call.height, call.width), Stage::encode);
   needs.push_back({"unet", unet_request(call), Stage::denoise});
-  for (size_t i = 0; i < nets(); ++i) needs.push_back({controlnet_name(i), controlnets_[i]->request(shape_of(call), call.timesteps), Stage::denoise});
+  for (size_t i = 0; i < nets(); ++i) needs.push_back({controlnet_name(i), net_request(i, call), Stage::denoise});
   if (!call.options.output_latent) add_needs(needs, vae_.decode_requests(call.height / scale, call.width / scale), Stage::decode);
   return needs;
 }
@@ -217,14 +229,15 @@ std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditi
                                                  Request& request) const {
   GuidedPredictorOptions options{.name = unet_.name(), .scale = call.guidance_scale, .rescale = call.options.guidance_rescale};
   std::vector<SessionLease> nets;
-  for (const ControlNetComponent* net : controlnets_) nets.push_back(net->lease(net->request(shape_of(call), call.timesteps), request));
+  for (size_t i = 0; i < controlnets_.size(); ++i) nets.push_back(controlnets_[i]->lease(net_request(i, call), request));
   SessionLease session = unet_.lease(unet_request(call), request);
   if (!nets.empty()) {
     const std::span<const float> timesteps = std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps));
-    // Fractions are of the whole schedule, wherever it ends.
-    const StepRange whole{0, static_cast<int>(scheduler.timesteps().size())};
+    // Fractions are of the schedule from where it begins, wherever it ends.
+    const StepRange whole{steps(call, scheduler).first, static_cast<int>(scheduler.timesteps().size())};
+    const bool both = call.guidance && !call.options.guess_mode;
     auto control = std::make_shared<ControlNets>(std::move(nets), control_pictures(call), call, conditioning,
-                                                 call.guidance ? Guidance::halves : Guidance::none, timesteps, whole, *session, request);
+                                                 both ? Guidance::halves : Guidance::none, timesteps, whole, *session, request);
     options.before_run = [control](int step, float t, float input_scale, const Tensor& latents) { control->add(step, t, input_scale, latents); };
   }
   return guided_by_halves(std::move(session), call, conditioning, scheduler, options, request);

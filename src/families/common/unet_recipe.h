@@ -14,6 +14,7 @@ struct UNetClass {
   double strength = 1;                  // default, of a picture
   std::vector<std::string_view> taken;  // arguments (check_taken)
   bool controlled = false;              // by ControlNets
+  double control_scale = 1;             // controlnet_conditioning_scale's default
 };
 
 class UNetRecipe : public Recipe {
@@ -64,8 +65,8 @@ class UNetRecipe : public Recipe {
   double strength(const Call& call) const { return call.options.strength.value_or(class_.strength); }
   // Whether the UNet reads a mask, and what the mask leaves of the picture, beside the latents.
   size_t nets() const { return controlnets_.size(); }
-  // The shape of a UNet's call, and of its ControlNets'.
   UNetShape shape_of(const Call& call) const;
+  GraphRequest net_request(size_t net, const Call& call) const;
   std::vector<Tensor> control_pictures(const Call& call) const;
   bool reads_mask() const { return unet_.config().in_channels != vae_.latents().channels; }
   GraphRequest unet_request(const Call& call) const;

@@ -1,4 +1,5 @@
-// StableDiffusionControlNetPipeline: Stable Diffusion with ControlNets.
+// Stable Diffusion with ControlNets: StableDiffusionControlNetPipeline, StableDiffusionControlNetImg2ImgPipeline,
+// StableDiffusionControlNetInpaintPipeline.
 #pragma once
 
 #include "families/family.h"
@@ -6,5 +7,7 @@
 namespace vivace {
 
 Family stable_diffusion_controlnet_family();
+Family stable_diffusion_controlnet_img2img_family();
+Family stable_diffusion_controlnet_inpaint_family();
 
 }  // namespace vivace
