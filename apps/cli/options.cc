@@ -241,7 +241,8 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
     throw UsageError(cat("--max-memory is \"", max_memory, "\": expected bytes, as 500M or 16G"));
   files.apply(options);
   options.controlnet.assign(controlnet.begin(), controlnet.end());
-  if (!image.empty()) options.pipeline_class = class_for(model, options, mask_image.empty() ? Task::image_to_image : Task::inpainting);
+  const Task wanted = image.empty() ? task : mask_image.empty() ? Task::image_to_image : Task::inpainting;
+  if (wanted != Task::text_to_image) options.pipeline_class = class_for(model, options, wanted);
   DiffusionPipeline pipe = open_model(model, options);
   load_adapters(pipe, loras, embeddings);
   return pipe;

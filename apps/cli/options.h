@@ -9,6 +9,7 @@
 
 #include "arguments.h"
 #include "components/quantization.h"
+#include "families/family.h"
 #include "vivace/vivace.h"
 
 namespace vivace::cli {
@@ -90,6 +91,7 @@ struct PictureOptions {
   std::optional<int> padding_mask_crop;
   double mask_blur = 0;
   bool no_auto_resize = false, vae_tiling = false;
+  Task task = Task::text_to_image;  // what the model is opened for, where its pictures come later than with `image` and `mask_image`
 
   void add(Arguments& app);
   // With the parts of the recipe in its place.

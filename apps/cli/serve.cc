@@ -43,10 +43,14 @@ int run(const Options& o, const Common& common) {
   if (!o.model_memory.empty()) options.model_bytes = memory(o.model_memory, "--model-memory");
   options.result_bytes = memory(o.result_memory, "--result-memory");
   if (!common.quiet) options.log = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
-  const auto load = [&o](const std::string& folder) {
+  const auto load = [&o](const std::string& folder, Task task) {
     PictureOptions picture = o.picture;
     picture.model = folder;
-    return picture.load();
+    picture.task = task;
+    DiffusionPipeline pipe = picture.load();
+    // So that those of a request come and go beside them.
+    if (!picture.loras.empty()) pipe.fuse_lora();
+    return pipe;
   };
   const std::vector<server::ModelEntry> models = server::model_entries(o.models.empty() ? std::vector{default_model()} : o.models);
   const Uninterrupted until_shut_down;
@@ -78,6 +82,7 @@ Command add_serve(Arguments& app, const Common& common) {
   c->add_option("--device", o->picture.device, "What to run on: cpu").show_default();
   c->add_option("--variant", o->picture.variant, "Weight files of this variant, such as fp16");
   c->add_option("--lora", o->picture.loras, "An adapter over the weights of every model, FILE or FILE:WEIGHT; several add up");
+  c->add_option("--lora-dir", server.lora_folder, "A folder with adapters (.safetensors) that requests may name");
   c->group(Group::speed);
   Option& by_profile = c->add_option("--profile", o->picture.profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
   c->group(Group::memory);

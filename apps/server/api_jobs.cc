@@ -39,9 +39,8 @@ std::shared_ptr<Job> job_of(Exchange& x) {
 void make_job(Exchange& x) {
   Fields f(x.request.body);
   Drawing drawing = read_drawing(f, x.service);
-  drawing.call.width = f.integer("width", 1, 1 << 16).value_or(0);
-  drawing.call.height = f.integer("height", 1, 1 << 16).value_or(0);
-  drawing.format = f.choice("output_format", {"png", "jpeg"}) == "jpeg" ? Format::jpeg : Format::png;
+  read_picture(f, x.service, drawing.call);
+  drawing.format = read_format(f);
   f.finish();
   const auto job = submit(x, std::move(drawing));
   x.reply->send({.status = 202, .body = json_text(status_json(x.service, *job, job->status())), .headers = {{"Location", "/jobs/" + job->id}}});
@@ -109,7 +108,7 @@ void job_image(Exchange& x) {
 }
 
 constexpr Route kRoutes[] = {
-    {"POST", "/jobs", make_job, 1 << 20},
+    {"POST", "/jobs", make_job, kPictureBody},
     {"GET", "/jobs/{id}", show_job},
     {"DELETE", "/jobs/{id}", delete_job},
     {"GET", "/jobs/{id}/events", job_events},

@@ -1,17 +1,13 @@
 // OpenAI's images API.
-#include <chrono>
-#include <cmath>
+#include <algorithm>
 
-#include "base/joined.h"
 #include "base/log.h"
 #include "base/numbers.h"
-#include "encode.h"
-#include "service.h"
+#include "decode.h"
+#include "openai.h"
 
 namespace vivace::server {
 namespace {
-
-int64_t unix_now() { return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 // "1024x768" is a width and a height; "auto" the model's own.
 void read_size(Fields& fields, CallOptions& call) {
@@ -31,24 +27,18 @@ void read_size(Fields& fields, CallOptions& call) {
 // Less quality is fewer steps, where the request does not say how many.
 double steps_share(const std::string& quality) { return quality == "low" ? 1.0 / 3 : quality == "medium" ? 2.0 / 3 : 1; }
 
-struct Settings {
-  std::string quality, response_format, background;
-  bool stream = false;
-};
-
-Settings read_settings(Fields& f, Drawing& drawing) {
-  Settings s;
+OpenAiSettings read_settings(Fields& f, Drawing& drawing) {
+  OpenAiSettings s;
   read_size(f, drawing.call);
   s.quality = f.choice("quality", {"auto", "low", "medium", "high", "standard", "hd"}).value_or("auto");
   drawing.steps_share = steps_share(s.quality);
-  if (f.text("output_format", 20) == "webp") throw FieldError("output_format", "output_format is \"webp\": this server writes \"png\" and \"jpeg\"");
-  drawing.format = f.choice("output_format", {"png", "jpeg"}) == "jpeg" ? Format::jpeg : Format::png;
+  drawing.format = read_format(f);
   const auto compression = f.integer("output_compression", 0, 100);
   if (compression && *compression != 100 && drawing.format == Format::png)
-    throw FieldError("output_compression", "output_compression is for output_format \"jpeg\": a PNG loses nothing");
-  drawing.jpeg_quality = static_cast<int>(std::max<int64_t>(compression.value_or(95), 1));
-  s.background = f.choice("background", {"auto", "opaque", "transparent"}).value_or("auto");
-  if (s.background == "transparent") throw FieldError("background", "background is \"transparent\": pictures are opaque");
+    throw FieldError("output_compression", "output_compression is for output_format \"jpeg\" and \"webp\": a PNG loses nothing");
+  drawing.quality = static_cast<int>(std::max<int64_t>(compression.value_or(95), 1));
+  if (f.choice("background", {"auto", "opaque", "transparent"}) == "transparent")
+    throw FieldError("background", "background is \"transparent\": pictures are opaque");
   f.choice("moderation", {"auto", "low"});  // there is none to be told how strict it is
   f.text("user", 1000);
   s.response_format = f.choice("response_format", {"b64_json", "url"}).value_or("b64_json");
@@ -56,103 +46,9 @@ Settings read_settings(Fields& f, Drawing& drawing) {
   const auto partial = f.integer("partial_images", 0, 3).value_or(0);
   if (partial > 0 && !s.stream) throw FieldError("partial_images", "partial_images is for \"stream\": true");
   drawing.partial_images = static_cast<int>(partial);
-  f.refuse("loras", "adapters are given when the server starts, with --lora");
-  f.refuse("strength", "it is for a picture to begin with, which this request has none of");
+  if (s.stream && s.response_format == "url")
+    throw FieldError("response_format", "response_format is \"url\": a stream has the pictures themselves, b64_json");
   return s;
-}
-
-std::string size_text(const Picture& picture) { return cat(picture.width, 'x', picture.height); }
-
-// Tokens: those of the prompt, and one for each 16 x 16 pixels.
-nlohmann::json usage(Service& service, const Drawing& drawing, const std::vector<std::shared_ptr<const Picture>>& pictures) {
-  const auto model = service.models.loaded(drawing.model);
-  const int64_t in = model ? model->tokens(drawing.prompt) : 0;
-  int64_t out = 0;
-  for (const auto& picture : pictures) out += int64_t{picture->width} * picture->height / 256;
-  return {
-      {"input_tokens", in}, {"output_tokens", out}, {"total_tokens", in + out}, {"input_tokens_details", {{"text_tokens", in}, {"image_tokens", 0}}}};
-}
-
-// "https://host" as the client calls this server.
-std::string own_address(const Exchange& x) {
-  const std::string* host = x.request.header("host");
-  const std::string* scheme = x.service.behind_proxy ? x.request.header("x-forwarded-proto") : nullptr;
-  return cat(scheme && *scheme == "https" ? "https" : "http", "://", host ? *host : "localhost");
-}
-
-nlohmann::json whole_answer(Service& service, const Job& job, const JobStatus& status, const Settings& settings, const std::string& address) {
-  nlohmann::json data = nlohmann::json::array();
-  for (size_t i = 0; i < status.pictures.size(); ++i) {
-    nlohmann::json one{{"seed", status.pictures[i]->seed}};
-    if (settings.response_format == "url")
-      one["url"] = cat(address, "/jobs/", job.id, "/images/", i);
-    else
-      one["b64_json"] = base64(status.pictures[i]->bytes);
-    data.push_back(std::move(one));
-  }
-  return {{"created", unix_now()},
-          {"data", std::move(data)},
-          {"background", "opaque"},
-          {"output_format", format_name(job.drawing.format)},
-          {"quality", settings.quality},
-          {"size", status.pictures.empty() ? "" : size_text(*status.pictures[0])},
-          {"usage", usage(service, job.drawing, status.pictures)}};
-}
-
-void answer_whole(Exchange& x, const std::shared_ptr<Job>& job, const Settings& settings) {
-  const auto answer = [&service = x.service, reply = x.reply, settings, address = own_address(x), path = x.request.path](const Job& j,
-                                                                                                                         JobEvent event) {
-    if (event != JobEvent::ended) return;
-    const JobStatus status = j.status();
-    if (status.state == JobState::done)
-      reply->send({.body = json_text(whole_answer(service, j, status, settings, address))});
-    else
-      reply->send(failure_response(path, status.failure));
-    if (settings.response_format != "url" || status.state != JobState::done) service.jobs.forget(j);
-  };
-  job->listen(answer);
-}
-
-void answer_events(Exchange& x, const std::shared_ptr<Job>& job, const Settings& settings) {
-  x.reply->begin_events(false);
-  const auto answer = [&service = x.service, reply = x.reply, settings](const Job& j, JobEvent event) {
-    const JobStatus status = j.status();
-    const auto send = [&](const char* type, nlohmann::json data, bool may_be_dropped) {
-      data["type"] = type;
-      data["created_at"] = unix_now();
-      data["quality"] = settings.quality;
-      data["background"] = "opaque";
-      reply->event(type, json_text(data), may_be_dropped);
-    };
-    if (event == JobEvent::preview && status.preview)
-      send("image_generation.partial_image",
-           {{"b64_json", base64(status.preview->bytes)},
-            {"partial_image_index", status.previews - 1},
-            {"size", size_text(*status.preview)},
-            {"output_format", "png"}},
-           true);
-    if (event == JobEvent::picture) {
-      const Picture& picture = *status.pictures.back();
-      send("image_generation.completed",
-           {{"b64_json", base64(picture.bytes)},
-            {"size", size_text(picture)},
-            {"output_format", format_name(picture.format)},
-            {"seed", picture.seed},
-            {"usage", usage(service, j.drawing, {status.pictures.back()})}},
-           false);
-    }
-    if (event != JobEvent::ended) return;
-    if (status.state != JobState::done) {
-      const Response failure = failure_response("/v1", status.failure);
-      reply->send(failure);  // where no event has been sent yet
-      nlohmann::json data = nlohmann::json::parse(failure.body);
-      data["type"] = "error";
-      reply->event("error", json_text(data), false);
-    }
-    reply->end_events();
-    service.jobs.forget(j);
-  };
-  job->listen(answer);
 }
 
 // What is wrong with a height or a width is wrong with the size.
@@ -166,13 +62,7 @@ std::shared_ptr<Job> submit_sized(Exchange& x, Drawing drawing) {
   }
 }
 
-void generations(Exchange& x) {
-  Fields fields(x.request.body);
-  Drawing drawing = read_drawing(fields, x.service);
-  const Settings settings = read_settings(fields, drawing);
-  if (settings.stream && settings.response_format == "url")
-    throw FieldError("response_format", "response_format is \"url\": a stream has the pictures themselves, b64_json");
-  fields.finish();
+void draw(Exchange& x, Drawing drawing, const OpenAiSettings& settings) {
   const auto job = submit_sized(x, std::move(drawing));
   cancel_when_gone(x, job);
   if (settings.stream)
@@ -181,11 +71,45 @@ void generations(Exchange& x) {
     answer_whole(x, job, settings);
 }
 
-void variations(Exchange&) {
-  throw FieldError("", "variations are not drawn here: no model that this server knows makes them; expected /v1/images/generations", 501);
+void generations(Exchange& x) {
+  Fields fields(x.request.body);
+  Drawing drawing = read_drawing(fields, x.service);
+  const OpenAiSettings settings = read_settings(fields, drawing);
+  fields.refuse("strength", "it is for a picture to begin with, which this request has none of");
+  fields.finish();
+  draw(x, std::move(drawing), settings);
 }
 
-void edits(Exchange&) { throw FieldError("", "pictures are not edited here yet: expected /v1/images/generations", 501); }
+// The picture and the mask of a form.
+void read_files(const std::vector<FormPart>& parts, int64_t most_pixels, CallOptions& call) {
+  for (const FormPart& part : parts) {
+    if (part.filename.empty()) continue;
+    const std::string name = form_name(part);
+    if (name != "image" && name != "mask") throw FieldError(name, cat("unknown file ", name, ": expected image and mask"));
+    ImageInput& input = name == "image" ? call.image : call.mask_image;
+    if (!input.empty()) throw FieldError(name, cat(name, " is there more than once: a model here takes one"));
+    input = name == "image" ? decoded_picture(part.data, name, most_pixels) : decoded_mask(part.data, name, most_pixels);
+  }
+  if (call.image.empty()) throw FieldError("image", "image is missing: expected a file, PNG, JPEG or WebP");
+}
+
+void edits(Exchange& x) {
+  const std::string* type = x.request.header("content-type");
+  if (!type || !is_multipart(*type)) throw FieldError("image", "an edit is a form: expected multipart/form-data with the file image");
+  const std::vector<FormPart> parts = parse_multipart(*type, x.request.body);
+  Fields fields = Fields::of_form(parts);
+  Drawing drawing = read_drawing(fields, x.service);
+  const OpenAiSettings settings = read_settings(fields, drawing);
+  drawing.call.strength = fields.number("strength", 0, 1);
+  fields.choice("input_fidelity", {"high", "low"});  // what strength is for
+  fields.finish();
+  read_files(parts, x.service.limits.picture_pixels, drawing.call);
+  draw(x, std::move(drawing), settings);
+}
+
+void variations(Exchange&) {
+  throw FieldError("", "variations are not drawn here: no model that this server knows makes them; expected /v1/images/edits", 501);
+}
 
 nlohmann::json model_json(Service& service, const ModelEntry& entry) {
   nlohmann::json model{{"id", entry.name}, {"object", "model"}, {"created", 0}, {"owned_by", "vivace"}};
@@ -215,11 +139,10 @@ void one_model(Exchange& x) {
   send_json(x, model_json(x.service, *entry));
 }
 
-constexpr size_t kBody = 1 << 20;
 constexpr Route kRoutes[] = {
-    {"POST", "/v1/images/generations", generations, kBody},
-    {"POST", "/v1/images/edits", edits, size_t{64} << 20},
-    {"POST", "/v1/images/variations", variations, size_t{64} << 20},
+    {"POST", "/v1/images/generations", generations, kTextBody},
+    {"POST", "/v1/images/edits", edits, kPictureBody},
+    {"POST", "/v1/images/variations", variations, kPictureBody},
     {"GET", "/v1/models", list_models},
     {"GET", "/v1/models/{model}", one_model},
 };

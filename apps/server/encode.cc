@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "vivace/error.h"
+#include "webp.h"
 
 namespace vivace::server {
 namespace {
@@ -62,10 +63,22 @@ std::string png(const Image& image, const std::string& settings) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+std::string file_of(const Image& image, Format format, int quality, const std::string& settings) {
+  switch (format) {
+    case Format::png:
+      return png(image, settings);
+    case Format::jpeg:
+      return jpeg(image, quality, settings);
+    case Format::webp:
+      return encode_webp(image, quality, settings);
+  }
+  throw InternalError("a format that is none");
+}
+
 }  // namespace
 
-Picture encoded(const Image& image, Format format, int jpeg_quality, uint64_t seed, const std::string& settings) {
-  return {.bytes = format == Format::png ? png(image, settings) : jpeg(image, jpeg_quality, settings),
+Picture encoded(const Image& image, Format format, int quality, uint64_t seed, const std::string& settings) {
+  return {.bytes = file_of(image, format, quality, settings),
           .format = format,
           .height = image.height(),
           .width = image.width(),

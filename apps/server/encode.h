@@ -10,8 +10,8 @@
 
 namespace vivace::server {
 
-// `settings`: the PNG's text "parameters", which other programs read and write too, or the JPEG's comment. `jpeg_quality`: 1 to 100.
-Picture encoded(const Image& image, Format format, int jpeg_quality, uint64_t seed, const std::string& settings);
+// `settings`: the PNG's text "parameters", which other programs read and write too, the JPEG's comment, the WebP's UserComment. `quality`: 1 to 100.
+Picture encoded(const Image& image, Format format, int quality, uint64_t seed, const std::string& settings);
 std::string content_type(Format format);  // "image/png"
 std::string base64(std::string_view bytes);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/joined.h"
 #include "base/log.h"
 #include "encode.h"
 #include "fields.h"
@@ -14,6 +15,15 @@ namespace {
 
 double since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
+// A file that does not fit the model is the request's fault, which named it.
+void use_loras(LoadedModel& model, const Drawing& drawing) {
+  try {
+    model.use_loras(drawing.loras);
+  } catch (const UserError& error) {
+    throw FieldError("loras", cat("loras: ", error.what()));
+  }
+}
+
 constexpr const char* kShuttingDown = "the server is shutting down: try again";
 
 }  // namespace
@@ -23,8 +33,12 @@ std::string settings_text(const Drawing& drawing, const LoadedModel& model, cons
   std::string text = drawing.prompt + '\n';
   if (drawing.call.negative_prompt && !drawing.call.negative_prompt->empty() && !drawing.call.negative_prompt->front().empty())
     text += cat("Negative prompt: ", drawing.call.negative_prompt->front(), '\n');
-  return text + cat("Steps: ", settings.steps, ", Sampler: ", model.pipe().scheduler().class_name(), ", CFG scale: ", settings.guidance_scale,
-                    ", Seed: ", seed, ", Size: ", width, 'x', height, ", Model: ", drawing.model, ", Version: Vivace ", VIVACE_VERSION);
+  text += cat("Steps: ", settings.steps, ", Sampler: ", model.pipe().scheduler().class_name(), ", CFG scale: ", settings.guidance_scale,
+              ", Seed: ", seed, ", Size: ", width, 'x', height, ", Model: ", drawing.model);
+  if (drawing.call.strength) text += cat(", Denoising strength: ", *drawing.call.strength);
+  if (!drawing.loras.empty())
+    text += ", Loras: " + joined(drawing.loras, " ", [](const LoraChoice& lora) { return cat(lora.name, ':', lora.weight); });
+  return text + cat(", Version: Vivace ", VIVACE_VERSION);
 }
 
 Engine::Engine(Models& models, Metrics& metrics, const EngineLimits& limits)
@@ -86,9 +100,10 @@ void Engine::run() {
 
 void Engine::draw(Job& job) {
   try {
-    const auto model = models_.load(job.drawing.model);
+    const auto model = models_.load(job.drawing.model, job.task);
     model->use_scheduler(job.drawing.scheduler, job.drawing.scheduler_config);
-    CallOptions call = job.drawing.call;
+    use_loras(*model, job.drawing);
+    CallOptions call = model->fitted(job.call());
     if (!call.num_inference_steps && job.drawing.steps_share < 1)
       call.num_inference_steps =
           std::max(1, static_cast<int>(std::lround(job.drawing.steps_share * model->settings(job.drawing.prompt, call).steps)));
@@ -127,8 +142,8 @@ Picture Engine::draw_one(Job& job, LoadedModel& model, const CallOptions& option
   };
   const PipelineOutput out = model.pipe()(drawing.prompt, call);
   const Image& image = out.images.at(0);
-  model.previews().learn(out.latents, image);
-  return encoded(image, drawing.format, drawing.jpeg_quality, seed, settings_text(drawing, model, settings, seed, image.height(), image.width()));
+  if (!call.padding_mask_crop) model.previews().learn(out.latents, image);  // whose latents are a part's
+  return encoded(image, drawing.format, drawing.quality, seed, settings_text(drawing, model, settings, seed, image.height(), image.width()));
 }
 
 }  // namespace vivace::server

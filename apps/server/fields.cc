@@ -7,6 +7,7 @@
 #include "base/joined.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/utf8.h"
 
 namespace vivace::server {
 namespace {
@@ -60,16 +61,38 @@ Fields::Fields(const std::string& body) {
   if (!object_.is_object()) throw UsageError("the request's body is no JSON object: expected {\"prompt\": \"...\"}");
 }
 
-const nlohmann::json* Fields::value(std::string_view name) {
+Fields Fields::of_form(const std::vector<FormPart>& parts) {
+  Fields fields;
+  fields.form_ = true;
+  for (const FormPart& part : parts) {
+    if (!part.filename.empty()) continue;
+    const std::string name = form_name(part);
+    if (fields.object_.contains(name)) throw FieldError(name, cat(name, " is given twice"));
+    fields.object_[name] = to_valid_utf8(part.data);
+  }
+  return fields;
+}
+
+nlohmann::json* Fields::found(std::string_view name) {
   asked_.emplace(name);
   const auto found = object_.find(name);
   return found == object_.end() || found->is_null() ? nullptr : &*found;
 }
 
-bool Fields::has(std::string_view name) { return value(name) != nullptr; }
+const nlohmann::json* Fields::value(std::string_view name) {
+  nlohmann::json* v = found(name);
+  if (!v || !form_ || !v->is_string()) return v;
+  try {
+    *v = parse_json(v->get<std::string>(), std::string(name));
+  } catch (const UserError&) {  // it stays a text, which is refused where it is none
+  }
+  return found(name);
+}
+
+bool Fields::has(std::string_view name) { return found(name) != nullptr; }
 
 std::optional<std::string> Fields::text(std::string_view name, size_t most_bytes) {
-  const nlohmann::json* v = value(name);
+  const nlohmann::json* v = found(name);
   if (!v) return std::nullopt;
   if (!v->is_string()) wrong(name, *v, "a text");
   auto result = v->get<std::string>();
@@ -112,7 +135,7 @@ std::optional<bool> Fields::flag(std::string_view name) {
 }
 
 std::optional<std::string> Fields::choice(std::string_view name, std::initializer_list<std::string_view> names) {
-  const nlohmann::json* v = value(name);
+  const nlohmann::json* v = found(name);
   if (!v) return std::nullopt;
   if (!v->is_string() || std::ranges::count(names, v->get<std::string>()) == 0) wrong(name, *v, cat("one of ", joined(names)));
   return v->get<std::string>();

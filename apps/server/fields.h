@@ -1,4 +1,4 @@
-// The fields of a request's JSON, read strictly: what is wrong is named.
+// The fields of a request's JSON, or of a form, read strictly: what is wrong is named.
 #pragma once
 
 #include <initializer_list>
@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "http/multipart.h"
 #include "job.h"
 #include "vivace/error.h"
 
@@ -27,6 +28,8 @@ class Fields {
  public:
   // Of a body. Throws UsageError where it is no JSON object.
   explicit Fields(const std::string& body);
+  // Of a form's parts but for its files: all of them are texts, and what is read as something else is JSON. "image[]" is called "image".
+  static Fields of_form(const std::vector<FormPart>& parts);
 
   bool has(std::string_view name);
   std::optional<std::string> text(std::string_view name, size_t most_bytes);
@@ -35,7 +38,7 @@ class Fields {
   std::optional<bool> flag(std::string_view name);
   // One of `names`.
   std::optional<std::string> choice(std::string_view name, std::initializer_list<std::string_view> names);
-  // An object or a list, as it is.
+  // A number, a flag, an object or a list, as it is.
   const nlohmann::json* value(std::string_view name);
   // A field that is refused unless it says nothing: null, false, 0, "", [] or {}.
   void refuse(std::string_view name, const std::string& why);
@@ -45,7 +48,11 @@ class Fields {
   void finish() const;
 
  private:
+  Fields() : object_(nlohmann::json::object()) {}
+  nlohmann::json* found(std::string_view name);
+
   nlohmann::json object_;
+  bool form_ = false;
   std::set<std::string, std::less<>> asked_;
 };
 

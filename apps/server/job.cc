@@ -7,7 +7,16 @@
 
 namespace vivace::server {
 
-std::string format_name(Format format) { return format == Format::png ? "png" : "jpeg"; }
+std::string format_name(Format format) {
+  static constexpr const char* kNames[] = {"png", "jpeg", "webp"};
+  return kNames[static_cast<size_t>(format)];
+}
+
+std::optional<Format> format_of(std::string_view name) {
+  for (const Format format : {Format::png, Format::jpeg, Format::webp})
+    if (format_name(format) == name) return format;
+  return std::nullopt;
+}
 
 std::string job_state_name(JobState state) {
   static constexpr const char* kNames[] = {"queued", "running", "done", "failed", "cancelled"};
@@ -21,8 +30,42 @@ std::string random_id() {
   return text;
 }
 
+Task task_of(const CallOptions& call) {
+  if (call.image.empty()) return Task::text_to_image;
+  return call.mask_image.empty() ? Task::image_to_image : Task::inpainting;
+}
+
+namespace {
+
+int64_t pixels_of(const ImageInput& input) {
+  int64_t pixels = 0;
+  for (const Image& image : input.images) pixels += int64_t{image.height()} * image.width();
+  return pixels;
+}
+
+Drawing without_pictures(Drawing drawing) {
+  drawing.call.image = drawing.call.mask_image = {};
+  return drawing;
+}
+
+}  // namespace
+
 Job::Job(std::string the_id, std::string the_client, Drawing the_drawing)
-    : id(std::move(the_id)), client(std::move(the_client)), drawing(std::move(the_drawing)) {}
+    : id(std::move(the_id)),
+      client(std::move(the_client)),
+      task(task_of(the_drawing.call)),
+      pixels_given(pixels_of(the_drawing.call.image)),
+      drawing(without_pictures(the_drawing)),
+      image_(std::move(the_drawing.call.image)),
+      mask_image_(std::move(the_drawing.call.mask_image)) {}
+
+CallOptions Job::call() const {
+  CallOptions call = drawing.call;
+  const std::lock_guard lock(mutex_);
+  call.image = image_;
+  call.mask_image = mask_image_;
+  return call;
+}
 
 JobStatus Job::status() const {
   const std::lock_guard lock(mutex_);
@@ -129,6 +172,7 @@ void Job::finish(JobState state, Failure failure) {
     status_.state = state;
     status_.failure = std::move(failure);
     status_.preview = nullptr;
+    image_ = mask_image_ = {};
     ended_ = Clock::now();
   }
   tell(JobEvent::ended);

@@ -7,18 +7,29 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "families/family.h"
 #include "vivace/pipeline.h"
 
 namespace vivace::server {
 
 using Clock = std::chrono::steady_clock;
 
-enum class Format { png, jpeg };
+enum class Format { png, jpeg, webp };
 std::string format_name(Format format);  // "png"
+std::optional<Format> format_of(std::string_view name);
+
+// An adapter over the model's weights.
+struct LoraChoice {
+  std::string name, path;
+  double weight = 1;
+  bool operator==(const LoraChoice&) const = default;
+};
 
 // What is to be drawn.
 struct Drawing {
@@ -26,13 +37,17 @@ struct Drawing {
   std::string scheduler;                // empty: the model's own
   std::string scheduler_config = "{}";  // fields of its config that differ, as JSON
   std::string prompt;
-  CallOptions call;             // without seeds, callback and stop token
-  std::vector<uint64_t> seeds;  // a picture each, drawn one after the other
-  double steps_share = 1;       // of the model's own number of steps, where the call says none
+  CallOptions call;               // without seeds, callback and stop token
+  std::vector<LoraChoice> loras;  // and no others
+  std::vector<uint64_t> seeds;    // a picture each, drawn one after the other
+  double steps_share = 1;         // of the model's own number of steps, where the call says none
   Format format = Format::png;
-  int jpeg_quality = 95;
+  int quality = 95;        // of jpeg and webp, 1 to 100
   int partial_images = 0;  // previews of each picture, spread over its steps
 };
+
+// What a call begins with: a picture and a mask, a picture, or neither, for which a model is opened as the class that it says it is.
+Task task_of(const CallOptions& call);
 
 // A file's content.
 struct Picture {
@@ -73,9 +88,13 @@ class Job {
   Job(std::string the_id, std::string the_client, Drawing the_drawing);
 
   const std::string id, client;
-  const Drawing drawing;
+  const Task task;
+  const int64_t pixels_given;  // of the picture to begin with
+  const Drawing drawing;       // without the pictures that it was given
   const Clock::time_point made = Clock::now();
 
+  // The drawing's, with those pictures, which are held until the end.
+  CallOptions call() const;
   JobStatus status() const;
   // Called with what happens from now on, by the thread that does it; with `ended` at once where the end is past. The number is for unlisten().
   size_t listen(Listener listener);
@@ -111,6 +130,7 @@ class Job {
   void finish(JobState state, Failure failure);
 
   mutable std::mutex mutex_;
+  ImageInput image_, mask_image_;
   JobStatus status_;
   int steps_taken_ = 0;
   double seconds_ = 0;

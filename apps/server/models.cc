@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "components/models.h"
 #include "pipelines/loaded.h"
 #include "vivace/error.h"
 
@@ -43,6 +44,30 @@ LoadedModel::Settings LoadedModel::settings(const std::string& prompt, const Cal
           .guidance_scale = call.guidance_scale};
 }
 
+bool LoadedModel::serves(Task task) const {
+  const Family& own = *const_cast<DiffusionPipeline&>(pipe_).loaded().family;
+  return task == Task::text_to_image || &family_for(own, task, own.controlled) == &own;
+}
+
+CallOptions LoadedModel::fitted(CallOptions call) const {
+  if (call.image.images.empty()) return call;
+  const DiffusionPipeline::Loaded& loaded = const_cast<DiffusionPipeline&>(pipe_).loaded();
+  const Image& picture = call.image.images.front();
+  const int64_t scale = loaded.parts.component<VAEComponent>("vae").latents().scale;
+  const int64_t height = picture.height() / scale * scale, width = picture.width() / scale * scale;
+  if (loaded.family->task == Task::image_to_image && (call.height || call.width)) {
+    const int64_t wanted_height = call.height ? call.height : height, wanted_width = call.width ? call.width : width;
+    if (wanted_height != picture.height() || wanted_width != picture.width())
+      call.image = picture.resized(static_cast<int>(wanted_height), static_cast<int>(wanted_width));
+    call.height = call.width = 0;
+  }
+  if (loaded.family->task == Task::inpainting) {
+    if (!call.height) call.height = height;
+    if (!call.width) call.width = width;
+  }
+  return call;
+}
+
 int64_t LoadedModel::tokens(const std::string& prompt) const {
   const Tokenizer* tokenizer = const_cast<DiffusionPipeline&>(pipe_).loaded().parts.tokenizer("tokenizer");
   return tokenizer ? tokenizer->encode(prompt).length : 0;
@@ -57,10 +82,38 @@ void LoadedModel::use_scheduler(const std::string& name, const std::string& over
   scheduler_now_ = wanted;
 }
 
+void LoadedModel::use_loras(const std::vector<LoraChoice>& loras) {
+  if (loras == active_) return;
+  const auto file = [](const LoraChoice& a) { return std::pair(a.name, a.path); };
+  std::vector<std::string> names, unwanted;
+  std::vector<double> weights;
+  std::vector<LoraChoice> kept;
+  for (const LoraChoice& a : loaded_) std::ranges::count(loras, file(a), file) ? kept.push_back(a) : unwanted.push_back(a.name);
+  pipe_.delete_adapters(unwanted);
+  loaded_ = std::move(kept);
+  for (const LoraChoice& a : loras) {
+    names.push_back(a.name);
+    weights.push_back(a.weight);
+    if (std::ranges::count(loaded_, file(a), file)) continue;
+    active_.clear();  // whatever happens
+    pipe_.load_lora_weights(a.path, a.name);
+    loaded_.push_back(a);
+  }
+  pipe_.set_adapters(names, weights);
+  active_ = loras;
+}
+
 size_t LoadedModel::bytes() const {
   size_t total = 0;
   auto& pipe = const_cast<DiffusionPipeline&>(pipe_);
   for (const std::string& name : pipe.models()) total += pipe.model(name).component().held_bytes();
+  return total;
+}
+
+size_t LoadedModel::activation_bytes() const {
+  size_t total = 0;
+  auto& pipe = const_cast<DiffusionPipeline&>(pipe_);
+  for (const std::string& name : pipe.models()) total += pipe.model(name).component().arena_bytes();
   return total;
 }
 
@@ -83,10 +136,10 @@ void Models::choose(const std::string& name) {
     if (entries_[i].name == name) chosen_ = i;
 }
 
-std::shared_ptr<const LoadedModel> Models::loaded(const std::string& name) const {
+std::shared_ptr<const LoadedModel> Models::loaded(const std::string& name, Task task) const {
   const std::lock_guard lock(mutex_);
   for (size_t i = 0; i < entries_.size(); ++i)
-    if (entries_[i].name == name) return rows_[i].model;
+    if (entries_[i].name == name) return rows_[i].at(task);
   return nullptr;
 }
 
@@ -97,28 +150,36 @@ size_t Models::bytes() const {
   return total;
 }
 
-std::shared_ptr<LoadedModel> Models::load(const std::string& name) {
+std::shared_ptr<LoadedModel> Models::load(const std::string& name, Task task) {
   const auto at = static_cast<size_t>(std::ranges::find(entries_, name, &ModelEntry::name) - entries_.begin());
   if (at == entries_.size()) throw UsageError(cat("there is no model ", name));
   {
     const std::lock_guard lock(mutex_);
     rows_[at].used = ++uses_;
-    if (rows_[at].model) return rows_[at].model;
+    if (rows_[at].at(task)) return rows_[at].at(task);
   }
-  auto model = std::make_shared<LoadedModel>(load_(entries_[at].folder));
+  std::shared_ptr<LoadedModel> model;
+  if (task != Task::text_to_image) model = load(name);
+  if (!model || !model->serves(task)) model = std::make_shared<LoadedModel>(load_(entries_[at].folder, task));
   const std::lock_guard lock(mutex_);
-  rows_[at].model = model;
+  rows_[at].by_task[static_cast<size_t>(task)] = model;
   return model;
 }
 
 void Models::keep_within_budget(const std::string& name) {
   const std::lock_guard lock(mutex_);
   size_t total = 0;
-  for (Row& row : rows_) total += row.bytes = row.model ? row.model->bytes() : 0;
+  for (Row& row : rows_) {
+    const auto& own = row.at(Task::text_to_image);
+    row.bytes = own ? own->bytes() : 0;
+    for (const auto& model : row.by_task)
+      if (model && model != own) row.bytes += model->activation_bytes();
+    total += row.bytes;
+  }
   while (total > most_bytes_) {
     Row* oldest = nullptr;
     for (size_t i = 0; i < rows_.size(); ++i)
-      if (rows_[i].model && entries_[i].name != name && (!oldest || rows_[i].used < oldest->used)) oldest = &rows_[i];
+      if (rows_[i].at(Task::text_to_image) && entries_[i].name != name && (!oldest || rows_[i].used < oldest->used)) oldest = &rows_[i];
     if (!oldest) return;
     total -= oldest->bytes;
     *oldest = {};

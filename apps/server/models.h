@@ -2,12 +2,14 @@
 // not used for longest goes.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "job.h"
 #include "previews.h"
 #include "vivace/pipeline.h"
 
@@ -20,6 +22,7 @@ struct ModelEntry {
 // "sdxl=/models/sdxl", or a folder or file, whose name is the model's. Throws UserError where there is nothing, UsageError for a name that is taken.
 std::vector<ModelEntry> model_entries(const std::vector<std::string>& texts);
 
+// A model, opened as one class.
 class LoadedModel {
  public:
   explicit LoadedModel(DiffusionPipeline pipe);
@@ -33,25 +36,34 @@ class LoadedModel {
     double guidance_scale = 0;
   };
   Settings settings(const std::string& prompt, const CallOptions& call) const;
+  // The call in the words of this class: where the picture says the size, it gets the one that is asked for; with a mask, the size is the picture's
+  // unless one is asked for.
+  CallOptions fitted(CallOptions call) const;
+  // Whether what a call for this task is drawn with is this class.
+  bool serves(Task task) const;
   const std::string& scheduler_class() const { return scheduler_class_; }
   // Of the prompt, for its text encoder, without padding.
   int64_t tokens(const std::string& prompt) const;
 
   // Of the thread that draws, between two calls. "": the model's own; `overrides`: fields of its config. Throws UsageError.
   void use_scheduler(const std::string& name, const std::string& overrides);
-  size_t bytes() const;  // weights as they are prepared, and activations
+  // These over the weights and no others. Throws UserError for a file that does not fit.
+  void use_loras(const std::vector<LoraChoice>& loras);
+  size_t bytes() const;             // weights as they are prepared, and activations
+  size_t activation_bytes() const;  // those alone
   Previews& previews() { return previews_; }
 
  private:
   DiffusionPipeline pipe_;
   mutable std::mutex mutex_;  // of the pipeline's scheduler
   std::string scheduler_class_, scheduler_config_, scheduler_now_;
+  std::vector<LoraChoice> loaded_, active_;  // adapters
   Previews previews_;
 };
 
 class Models {
  public:
-  using Load = std::function<DiffusionPipeline(const std::string& folder)>;
+  using Load = std::function<DiffusionPipeline(const std::string& folder, Task task)>;
   Models(std::vector<ModelEntry> entries, Load load, size_t most_bytes);
 
   const std::vector<ModelEntry>& entries() const { return entries_; }
@@ -60,20 +72,21 @@ class Models {
   // What is drawn with where a request names none: the first, until another is chosen.
   std::string chosen() const;
   void choose(const std::string& name);
-  // nullptr where it is not loaded.
-  std::shared_ptr<const LoadedModel> loaded(const std::string& name) const;
+  // What a call for this task is drawn with; nullptr where it is not loaded.
+  std::shared_ptr<const LoadedModel> loaded(const std::string& name, Task task = Task::text_to_image) const;
   size_t bytes() const;
 
   // Of the thread that draws. Throws UserError.
-  std::shared_ptr<LoadedModel> load(const std::string& name);
+  std::shared_ptr<LoadedModel> load(const std::string& name, Task task = Task::text_to_image);
   // After a call, which may have prepared weights: lets models go but for `name`.
   void keep_within_budget(const std::string& name);
 
  private:
   struct Row {
-    std::shared_ptr<LoadedModel> model;
-    uint64_t used = 0;  // the higher, the later
+    std::array<std::shared_ptr<LoadedModel>, 3> by_task;  // the first is of the class that the model says it is; they share prepared weights
+    uint64_t used = 0;                                    // the higher, the later
     size_t bytes = 0;
+    const std::shared_ptr<LoadedModel>& at(Task task) const { return by_task[static_cast<size_t>(task)]; }
   };
 
   const std::vector<ModelEntry> entries_;

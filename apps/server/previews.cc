@@ -35,7 +35,7 @@ Image Previews::preview(const DiffusionPipeline& pipe, const Tensor& latents, in
     const DiffusionPipeline::Loaded& inside = const_cast<DiffusionPipeline&>(pipe).loaded();
     const int64_t side = kProbe * std::max<int64_t>(1, height / z.dim(1));
     Request request;
-    const Call call = inside.recipe->resolve("", {.height = side, .width = side});
+    const Call call = inside.recipe->resolve("", inside.recipe->blank_call({side, side}));
     // Patches of one colour and noise: a decoder looks at neighbours, and pictures have areas.
     Generator generator(0);
     Tensor probe = generator.randn({1, channels, kProbe, kProbe});

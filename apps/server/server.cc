@@ -80,6 +80,7 @@ std::string utc_now() {
 Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Load load)
     : options_(std::move(options)),
       models_(std::move(models), std::move(load), options_.model_bytes),
+      loras_(options_.lora_folder),
       jobs_(options_.result_seconds, options_.result_bytes),
       http_(options_.host, options_.port, options_.http,
             {.admit = [this](const Request& head, size_t& limit) { return admit(head, limit); },
@@ -91,6 +92,7 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
                .engine = engine_,
                .jobs = jobs_,
                .metrics = metrics_,
+               .loras = loras_,
                .limits = options_.drawing,
                .behind_proxy = options_.behind_proxy} {
   models_.load(models_.chosen());

@@ -1,9 +1,11 @@
 #include "service.h"
 
+#include <algorithm>
 #include <random>
 
 #include "base/joined.h"
 #include "base/log.h"
+#include "decode.h"
 
 namespace vivace::server {
 namespace {
@@ -45,11 +47,50 @@ std::string read_model(Fields& fields, Service& service) {
   return name;
 }
 
+Format read_format(Fields& f) { return *format_of(f.choice("output_format", {"png", "jpeg", "webp"}).value_or("png")); }
+
 std::vector<uint64_t> seeds_from(std::optional<int64_t> first, int64_t count) {
   const uint64_t begin = first ? static_cast<uint64_t>(*first) : std::random_device()();
   std::vector<uint64_t> seeds;
   for (int64_t i = 0; i < count; ++i) seeds.push_back(begin + static_cast<uint64_t>(i));
   return seeds;
+}
+
+namespace {
+
+// "style", or {"name": "style", "weight": 0.8}.
+LoraChoice read_lora(const nlohmann::json& value, const Loras& loras) {
+  if (value.is_string()) return loras.choice(value.get<std::string>(), 1, "loras");
+  Fields f(value.is_object() ? json_text(value) : "{}");
+  const auto name = f.text("name", 1000);
+  if (!name) throw FieldError("loras", "loras: expected names, or objects as {\"name\": \"style\", \"weight\": 0.8}");
+  const double weight = f.number("weight", -100, 100).value_or(1);
+  f.finish();
+  return loras.choice(*name, weight, "loras");
+}
+
+std::vector<LoraChoice> read_loras(Fields& f, const Loras& loras) {
+  std::vector<LoraChoice> chosen;
+  const nlohmann::json* list = f.value("loras");
+  if (!list) return chosen;
+  if (!list->is_array()) throw FieldError("loras", "loras is no list: expected one, as [\"style\"]");
+  for (const nlohmann::json& value : *list) chosen.push_back(read_lora(value, loras));
+  return chosen;
+}
+
+}  // namespace
+
+void read_picture(Fields& f, Service& service, CallOptions& call) {
+  call.width = f.integer("width", 1, 1 << 16).value_or(0);
+  call.height = f.integer("height", 1, 1 << 16).value_or(0);
+  const int64_t most = service.limits.picture_pixels;
+  const auto file = [&](const char* name) { return f.text(name, SIZE_MAX); };
+  if (const auto image = file("image")) call.image = decoded_picture(from_base64(*image, "image"), "image", most);
+  if (const auto mask = file("mask_image")) call.mask_image = decoded_mask(from_base64(*mask, "mask_image"), "mask_image", most);
+  if (!call.mask_image.empty() && call.image.empty())
+    throw FieldError("mask_image", "mask_image is for a picture, which this request has none of: expected image");
+  call.strength = f.number("strength", 0, 1);
+  if (call.strength && call.image.empty()) throw FieldError("strength", "strength is for a picture to begin with, which this request has none of");
 }
 
 Drawing read_drawing(Fields& f, Service& service) {
@@ -63,6 +104,7 @@ Drawing read_drawing(Fields& f, Service& service) {
   drawing.call.guidance_scale = f.number("guidance_scale", 0, 100);
   drawing.call.true_cfg_scale = f.number("true_cfg_scale", 0, 100);
   drawing.scheduler = f.text("scheduler", 100).value_or("");
+  drawing.loras = read_loras(f, service.loras);
   // JavaScript's numbers are whole up to 2^53.
   drawing.seeds = seeds_from(f.integer("seed", 0, int64_t{1} << 53), f.integer("n", 1, limits.pictures).value_or(1));
   return drawing;
@@ -77,9 +119,13 @@ std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& tas
       throw FieldError("scheduler", error.what());
     }
   }
+  for (const LoraChoice& lora : drawing.loras)
+    if (std::ranges::count(drawing.loras, lora.name, &LoraChoice::name) > 1)
+      throw FieldError("loras", cat("loras: \"", lora.name, "\" is there twice: expected each once"));
   CallOptions& call = drawing.call;
   int64_t height = call.height, width = call.width;
-  if (const auto model = x.service.models.loaded(drawing.model)) {
+  if (const auto model = x.service.models.loaded(drawing.model, task_of(call))) {
+    call = model->fitted(std::move(call));
     const LoadedModel::Settings settings = model->settings(drawing.prompt, call);
     height = settings.height;
     width = settings.width;

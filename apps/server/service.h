@@ -11,6 +11,7 @@
 #include "fields.h"
 #include "http/message.h"
 #include "job_store.h"
+#include "loras.h"
 #include "metrics.h"
 #include "models.h"
 
@@ -21,6 +22,7 @@ struct DrawingLimits {
   int64_t pixels = int64_t{2048} * 2048;
   int64_t steps = 1000, pictures = 10;
   size_t prompt_bytes = 32 << 10;
+  int64_t picture_pixels = int64_t{4096} * 4096;  // of a picture that it brings
 };
 
 struct Service {
@@ -28,6 +30,7 @@ struct Service {
   Engine& engine;
   JobStore& jobs;
   Metrics& metrics;
+  Loras& loras;
   const DrawingLimits limits;
   bool behind_proxy = false;  // X-Forwarded-For and X-Forwarded-Proto are the proxy's
   bool draining = false;
@@ -40,6 +43,9 @@ struct Exchange {
   std::vector<std::string> parts;  // of the path, for the pattern's {...}
   std::string client;              // who asks: an address
 };
+
+// What a request's body may have, with pictures and without.
+inline constexpr size_t kTextBody = size_t{1} << 20, kPictureBody = size_t{64} << 20;
 
 struct Route {
   std::string_view method, pattern;  // "GET", "/jobs/{id}"
@@ -56,10 +62,15 @@ std::span<const Route> operation_routes();
 Response failure_response(const std::string& path, const Failure& failure);
 void send_json(Exchange& exchange, const nlohmann::json& value, int status = 200);
 
+// png, unless output_format says another.
+Format read_format(Fields& fields);
 // The model that a request names, or the one that is chosen. Throws FieldError.
 std::string read_model(Fields& fields, Service& service);
-// The fields that Diffusers has, under its names: prompt, negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, seed, scheduler, n.
+// The fields that Diffusers has, under its names: prompt, negative_prompt, num_inference_steps, guidance_scale, true_cfg_scale, seed, scheduler, n,
+// and loras: names, or objects with a name and a weight.
 Drawing read_drawing(Fields& fields, Service& service);
+// The height and width, the picture and the mask (base64), and the strength.
+void read_picture(Fields& fields, Service& service, CallOptions& call);
 // `first`, `first` + 1, ...; a random one where there is none.
 std::vector<uint64_t> seeds_from(std::optional<int64_t> first, int64_t count);
 

@@ -119,15 +119,19 @@ void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles&
 
 }  // namespace
 
+const Family& family_for(const Family& own, Task task, bool controlled) {
+  if (own.model.empty()) return own;
+  const auto found = std::ranges::find_if(
+      families(), [&](const Family& family) { return family.model == own.model && family.task == task && family.controlled == controlled; });
+  return found == families().end() ? own : *found;
+}
+
 std::string class_for(const std::filesystem::path& path, const PretrainedOptions& options, Task task) {
   const Config index = Config::read(CheckpointFiles(path, options).configs() / "model_index.json");
   const auto name = index.get<std::string>("_class_name");
   const auto own = std::ranges::find(families(), name, &Family::class_name);
-  if (own == families().end() || own->model.empty()) return name;
-  const bool controlled = own->controlled || !options.controlnet.empty();
-  const auto found = std::ranges::find_if(
-      families(), [&](const Family& family) { return family.model == own->model && family.task == task && family.controlled == controlled; });
-  return found == families().end() ? name : std::string(found->class_name);
+  if (own == families().end()) return name;
+  return std::string(family_for(*own, task, own->controlled || !options.controlnet.empty()).class_name);
 }
 
 std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::path& path, const PretrainedOptions& options, bool look,

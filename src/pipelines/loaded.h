@@ -34,6 +34,9 @@ struct [[gnu::visibility("hidden")]] DiffusionPipeline::Loaded {
 std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::path& path, const PretrainedOptions& options, bool look = false,
                                                          std::span<const Family> among = families());
 
+// The family that the same parts make for a task, with ControlNets where `controlled`; `own` where they make none.
+const Family& family_for(const Family& own, Task task, bool controlled);
+
 // The class that the checkpoint's parts make for a task, with the ControlNets that are given; the checkpoint's own where they make none.
 std::string class_for(const std::filesystem::path& path, const PretrainedOptions& options, Task task);
 

@@ -8,6 +8,7 @@
 
 #include "../cli/program.h"
 #include "base/log.h"
+#include "pipelines/loaded.h"
 
 namespace vivace::server {
 
@@ -124,21 +125,6 @@ std::vector<Event> events_of(const std::string& body) {
   return events;
 }
 
-std::string from_base64(const std::string& text) {
-  static const std::string kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    if (c == '=') break;
-    bits = bits << 6 | static_cast<uint32_t>(kDigits.find(c));
-    if ((count += 6) < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>(bits >> count & 0xff);
-  }
-  return bytes;
-}
-
 namespace {
 
 ServerOptions options_for(const std::function<void(ServerOptions&)>& change) {
@@ -151,9 +137,14 @@ ServerOptions options_for(const std::function<void(ServerOptions&)>& change) {
 
 }  // namespace
 
+DiffusionPipeline load_model(const std::string& folder, Task task) {
+  PretrainedOptions options;
+  if (task != Task::text_to_image) options.pipeline_class = class_for(folder, options, task);
+  return DiffusionPipeline::from_pretrained(folder, options);
+}
+
 Running::Running(const std::function<void(ServerOptions&)>& change, std::vector<ModelEntry> models)
-    : server_(options_for(change), models.empty() ? model_entries({tiny_model().string()}) : std::move(models),
-              [](const std::string& folder) { return DiffusionPipeline::from_pretrained(folder); }),
+    : server_(options_for(change), models.empty() ? model_entries({tiny_model().string()}) : std::move(models), load_model),
       thread_([this] { server_.run(); }) {}
 
 Running::~Running() {

@@ -51,7 +51,8 @@ std::string request_text(const std::string& method, const std::string& path, con
 Answer ask(int port, const std::string& method, const std::string& path, const nlohmann::json& body = nullptr, const Lines& headers = {});
 // Of the body of a stream.
 std::vector<Event> events_of(const std::string& body);
-std::string from_base64(const std::string& text);
+// As the program loads them.
+DiffusionPipeline load_model(const std::string& folder, Task task);
 
 // A server with the tiny model, on a port of its own.
 class Running {

@@ -1,0 +1,33 @@
+// Adapters that requests may name: the files in a folder, so that no request reads another.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "job.h"
+
+namespace vivace::server {
+
+struct LoraEntry {
+  std::string name, path;  // "style" of style.safetensors
+};
+
+class Loras {
+ public:
+  // Empty: there are none. Throws UserError where there is no such folder.
+  explicit Loras(std::string folder);
+  // Looks into the folder again, and below it.
+  void refresh();
+  const std::vector<LoraEntry>& entries() const { return entries_; }
+  // Throws FieldError (of `field`) for a name that there is none of.
+  LoraChoice choice(const std::string& name, double weight, const std::string& field) const;
+
+ private:
+  const std::string folder_;
+  std::vector<LoraEntry> entries_;
+};
+
+// A1111's way to name them: takes "<lora:style:0.8>" out of a prompt. Throws FieldError.
+std::vector<LoraChoice> take_loras(std::string& prompt, const Loras& loras);
+
+}  // namespace vivace::server

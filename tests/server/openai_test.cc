@@ -1,0 +1,195 @@
+// OpenAI's images API.
+#include "../cli/program.h"
+#include "decode.h"
+#include "drawn.h"
+#include "vivace/quality.h"
+
+namespace vivace::server {
+namespace {
+
+void expect_refused(const nlohmann::json& change, const std::string& field, int status = 400) {
+  nlohmann::json body{{"prompt", "x"}, {"num_inference_steps", 1}};
+  body.update(change);
+  const Answer answer = post("/v1/images/generations", body);
+  EXPECT_EQ(answer.status, status) << body;
+  EXPECT_EQ(answer.json()["error"]["param"], field) << answer.body;
+  EXPECT_NE(answer.json()["error"]["message"].get<std::string>().find(field), std::string::npos) << answer.body;
+}
+
+TEST(ServerOpenAi, DrawsWhatTheProgramDraws) {
+  const Answer answer = post("/v1/images/generations", {{"model", "tiny"},
+                                                        {"prompt", "a red apple"},
+                                                        {"negative_prompt", "blurry"},
+                                                        {"n", 2},
+                                                        {"size", "24x32"},
+                                                        {"seed", 7},
+                                                        {"num_inference_steps", 3},
+                                                        {"guidance_scale", 4},
+                                                        {"scheduler", "ddim"},
+                                                        {"user", "u"},
+                                                        {"moderation", "low"},
+                                                        {"background", "opaque"}});
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const auto json = answer.json();
+  ASSERT_EQ(json["data"].size(), 2u);
+  for (int i = 0; i < 2; ++i) {
+    const std::string bytes = bytes_of(json["data"][i]["b64_json"]);
+    EXPECT_EQ(image_of(bytes).pixels(),
+              image_of(generated({"--negative-prompt", "blurry", "--width", "24", "--height", "32", "--seed", std::to_string(7 + i),
+                                  "--num-inference-steps", "3", "--guidance-scale", "4", "--scheduler", "ddim"}))
+                  .pixels());
+    EXPECT_NE(bytes.find("Steps: 3, Sampler: DDIMScheduler, CFG scale: 4, Seed: " + std::to_string(7 + i) + ", Size: 24x32"), std::string::npos);
+  }
+  EXPECT_EQ(json["size"], "24x32");
+  EXPECT_EQ(json["usage"]["output_tokens"], 2 * 24 * 32 / 256);
+  EXPECT_EQ(json["usage"]["input_tokens"], 5);  // three words and the ends
+  // The next call has the model's own scheduler again.
+  const Answer own = post("/v1/images/generations", {{"prompt", "a red apple"}, {"seed", 7}, {"num_inference_steps", 3}});
+  EXPECT_EQ(image_of(bytes_of(own.json()["data"][0]["b64_json"])).pixels(),
+            image_of(generated({"--seed", "7", "--num-inference-steps", "3"})).pixels());
+}
+
+TEST(ServerOpenAi, JpegAndUrls) {
+  const Answer answer = post(
+      "/v1/images/generations",
+      {{"prompt", "a red apple"}, {"num_inference_steps", 1}, {"output_format", "jpeg"}, {"output_compression", 80}, {"response_format", "url"}});
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const std::string url = answer.json()["data"][0]["url"];
+  ASSERT_TRUE(url.starts_with("http://127.0.0.1/jobs/")) << url;
+  const Answer file = ask(server().port(), "GET", url.substr(url.find("/jobs")));
+  EXPECT_EQ(file.status, 200);
+  EXPECT_TRUE(file.has_header("Content-Type: image/jpeg"));
+  EXPECT_TRUE(file.body.starts_with("\xff\xd8\xff"));
+  EXPECT_TRUE(file.body.ends_with("\xff\xd9"));
+  EXPECT_NE(file.body.find("a red apple\nSteps: 1"), std::string::npos);
+}
+
+TEST(ServerOpenAi, WebP) {
+  const auto picture = [](int compression) {
+    const Answer answer = post(
+        "/v1/images/generations",
+        {{"prompt", "a red \u82f9\u679c"}, {"num_inference_steps", 1}, {"seed", 7}, {"output_format", "webp"}, {"output_compression", compression}});
+    EXPECT_EQ(answer.json()["output_format"], "webp") << answer.body;
+    return bytes_of(answer.json()["data"][0]["b64_json"]);
+  };
+  const std::string good = picture(100), small = picture(10);
+  EXPECT_LT(small.size(), good.size());
+  // Where other programs look for the settings: EXIF's UserComment, UTF-16 with the big end first.
+  EXPECT_NE(good.find(std::string("UNICODE\0\0a\0 \0r\0e\0d\0 \x82\xf9\x67\x9c\0\n\0S\0t\0e\0p\0s", 37)), std::string::npos);
+  const Image decoded = decoded_picture(good, "x", 2000);
+  EXPECT_EQ(decoded.width(), 32);
+  const Answer png = post("/v1/images/generations", {{"prompt", "a red \u82f9\u679c"}, {"num_inference_steps", 1}, {"seed", 7}});
+  EXPECT_GT(psnr(decoded, image_of(bytes_of(png.json()["data"][0]["b64_json"]))), 25);  // it is lossy
+}
+
+TEST(ServerOpenAi, Loras) {
+  const auto draw = [](const nlohmann::json& loras) {
+    const Answer answer = post("/v1/images/generations", {{"prompt", "a red apple"}, {"num_inference_steps", 2}, {"seed", 7}, {"loras", loras}});
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    return image_of(bytes_of(answer.json()["data"][0]["b64_json"])).pixels();
+  };
+  const auto by_program = [](std::vector<std::string> more) {
+    more.insert(more.end(), {"--seed", "7", "--num-inference-steps", "2"});
+    return image_of(generated(more)).pixels();
+  };
+  const auto plain = by_program({}), first = by_program({"--lora", lora_file("first")});
+  EXPECT_NE(plain, first);
+  EXPECT_EQ(draw({"first"}), first);
+  EXPECT_EQ(draw(nullptr), plain);  // those of one request are not the next one's
+  EXPECT_EQ(draw({{{"name", "first"}, {"weight", 0.5}}, "second"}),
+            by_program({"--lora", lora_file("first") + ":0.5", "--lora", lora_file("more/second")}));
+  EXPECT_EQ(draw({"first"}), first);
+  EXPECT_EQ(draw(nlohmann::json::array()), plain);
+}
+
+TEST(ServerOpenAi, FewerStepsForLessQuality) {
+  const auto steps = [](const char* quality) {
+    const Answer answer = post("/v1/images/generations", {{"prompt", "x"}, {"quality", quality}});
+    const std::string bytes = bytes_of(answer.json()["data"][0]["b64_json"]);
+    const size_t at = bytes.find("Steps: ");
+    return at == std::string::npos ? 0 : std::stoi(bytes.substr(at + 7));
+  };
+  EXPECT_EQ(steps("low"), 17);
+  EXPECT_EQ(steps("medium"), 33);
+  EXPECT_EQ(steps("high"), 50);
+}
+
+TEST(ServerOpenAi, StreamsPartialImages) {
+  const nlohmann::json body{{"prompt", "a red apple"}, {"num_inference_steps", 8}, {"seed", 7}, {"stream", true}, {"partial_images", 3}, {"n", 2}};
+  const Answer answer = post("/v1/images/generations", body);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  EXPECT_TRUE(answer.has_header("Content-Type: text/event-stream; charset=utf-8"));
+  const std::vector<Event> events = events_of(answer.body);
+  ASSERT_EQ(events.size(), 8u) << answer.body;
+  for (size_t i = 0; i < events.size(); ++i) {
+    const Event& event = events[i];
+    EXPECT_EQ(event.name, i % 4 == 3 ? "image_generation.completed" : "image_generation.partial_image");
+    EXPECT_EQ(event.data["type"], event.name);
+    EXPECT_TRUE(event.data["created_at"].is_number_integer());
+    EXPECT_EQ(event.data["output_format"], "png");
+    EXPECT_EQ(event.data["quality"], "auto");
+    const Image image = image_of(bytes_of(event.data["b64_json"]));
+    if (i % 4 < 3) {
+      EXPECT_EQ(event.data["partial_image_index"], i % 4);
+      EXPECT_EQ(image.width(), 8);  // a pixel for each of the latents: the tiny model's scale is 4
+    } else {
+      EXPECT_EQ(image.pixels(), image_of(generated({"--seed", std::to_string(7 + i / 4), "--num-inference-steps", "8"})).pixels());
+      EXPECT_EQ(event.data["usage"]["output_tokens"], 4);
+    }
+  }
+}
+
+TEST(ServerOpenAi, ErrorsNameTheField) {
+  expect_refused({{"prompt", 7}}, "prompt");
+  expect_refused({{"prompt", nullptr}}, "prompt");
+  expect_refused({{"n", 0}}, "n");
+  expect_refused({{"n", 11}}, "n");
+  expect_refused({{"n", "2"}}, "n");
+  expect_refused({{"n", 1.5}}, "n");
+  expect_refused({{"size", "big"}}, "size");
+  expect_refused({{"size", "0x64"}}, "size");
+  expect_refused({{"size", "100000x100000"}}, "size");
+  expect_refused({{"size", "33x32"}}, "size");
+  expect_refused({{"quality", "best"}}, "quality");
+  expect_refused({{"output_format", "gif"}}, "output_format");
+  expect_refused({{"output_compression", 50}}, "output_compression");
+  expect_refused({{"background", "transparent"}}, "background");
+  expect_refused({{"partial_images", 2}}, "partial_images");
+  expect_refused({{"partial_images", 4}, {"stream", true}}, "partial_images");
+  expect_refused({{"response_format", "url"}, {"stream", true}}, "response_format");
+  expect_refused({{"num_inference_steps", 0}}, "num_inference_steps");
+  expect_refused({{"guidance_scale", "high"}}, "guidance_scale");
+  expect_refused({{"true_cfg_scale", 2}}, "true_cfg_scale");
+  expect_refused({{"scheduler", "fastest"}}, "scheduler");
+  expect_refused({{"loras", {"x"}}}, "loras");
+  expect_refused({{"loras", "first"}}, "loras");
+  expect_refused({{"loras", {{{"weight", 1}}}}}, "loras");
+  expect_refused({{"loras", {"first", "first"}}}, "loras");
+  expect_refused({{"loras", {"../first"}}}, "loras");
+  expect_refused({{"loras", {"wrong"}}}, "loras");
+  expect_refused({{"strength", 0.5}}, "strength");
+  expect_refused({{"seed", -1}}, "seed");
+  expect_refused({{"temperature", 1}}, "temperature");
+  expect_refused({{"model", "dall-e-3"}}, "model", 404);
+  EXPECT_EQ(post("/v1/images/generations", nlohmann::json::array()).status, 400);
+  Client garbage(server().port());
+  garbage.send(request_text("POST", "/v1/images/generations", "{\"prompt\": "));
+  EXPECT_EQ(garbage.read().status, 400);
+  EXPECT_EQ(post("/v1/images/variations", {}).status, 501);
+  // What is wrong is said before a stream begins.
+  EXPECT_EQ(post("/v1/images/generations", {{"prompt", "x"}, {"stream", true}, {"size", "33x32"}}).status, 400);
+}
+
+TEST(ServerOpenAi, ListsModels) {
+  const auto models = ask(server().port(), "GET", "/v1/models").json();
+  EXPECT_EQ(models["object"], "list");
+  ASSERT_EQ(models["data"].size(), 1u);
+  EXPECT_EQ(models["data"][0]["id"], "tiny");
+  EXPECT_EQ(models["data"][0]["object"], "model");
+  EXPECT_EQ(models["data"][0]["defaults"]["width"], 32);
+  EXPECT_EQ(ask(server().port(), "GET", "/v1/models/tiny").json()["class_name"], "StableDiffusionXLPipeline");
+  EXPECT_EQ(ask(server().port(), "GET", "/v1/models/other").status, 404);
+}
+
+}  // namespace
+}  // namespace vivace::server

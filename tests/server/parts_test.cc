@@ -1,0 +1,104 @@
+// Parts of the server, alone.
+#include "../cli/program.h"
+#include "base/joined.h"
+#include "client.h"
+#include "decode.h"
+#include "encode.h"
+#include "http/multipart.h"
+#include "job_queue.h"
+#include "webp.h"
+
+namespace vivace::server {
+namespace {
+
+TEST(ServerQueue, ClientsTakeTurns) {
+  using Pushed = JobQueue::Pushed;
+  JobQueue queue(10, 4);
+  const auto push = [&](const char* client, const char* name) { return queue.push(std::make_shared<Job>(name, client, Drawing{})); };
+  for (const char* name : {"a1", "a2", "a3", "a4"}) EXPECT_EQ(push("a", name), Pushed::yes);
+  EXPECT_EQ(push("a", "a5"), Pushed::full_for_client);
+  for (const char* name : {"b1", "b2"}) EXPECT_EQ(push("b", name), Pushed::yes);
+  std::vector<std::string> order;
+  for (int i = 0; i < 3; ++i) order.push_back(queue.take()->id);
+  EXPECT_EQ(push("c", "c1"), Pushed::yes);
+  while (queue.size() > 0) order.push_back(queue.take()->id);
+  EXPECT_EQ(joined(order), "a1, b1, a2, b2, a3, c1, a4");
+  for (const char* client : {"d", "e", "f", "g", "h", "i", "j", "k", "l", "m"}) EXPECT_EQ(push(client, client), Pushed::yes);
+  EXPECT_EQ(push("n", "n"), Pushed::full);
+  EXPECT_EQ(queue.close().size(), 10u);
+  EXPECT_EQ(push("a", "a7"), Pushed::closed);
+  EXPECT_EQ(queue.take(), nullptr);
+}
+
+TEST(ServerModels, TheOneNotUsedForLongestGoes) {
+  const std::string tiny = tiny_model().string();
+  Models models(model_entries({"a=" + tiny, "b=" + tiny}), load_model, 1);
+  models.load("a")->pipe()("x", {.num_inference_steps = 1});
+  models.keep_within_budget("a");
+  EXPECT_TRUE(models.loaded("a"));  // the one in use stays
+  models.load("b")->pipe()("x", {.num_inference_steps = 1});
+  models.keep_within_budget("b");
+  EXPECT_FALSE(models.loaded("a"));
+  EXPECT_TRUE(models.loaded("b"));
+  EXPECT_GT(models.bytes(), 0u);
+  EXPECT_THROW(model_entries({tiny, tiny}), UsageError);
+  EXPECT_THROW(model_entries({"/nowhere"}), UserError);
+}
+
+TEST(ServerForms, PartsAsTheyAreSent) {
+  const auto parts = [](const std::string& body, const std::string& type = "multipart/form-data; boundary=\"b:1\"") {
+    return parse_multipart(type, body);
+  };
+  const std::string body =
+      "whatever\r\n--b:1  \r\nContent-Disposition: form-data; name=prompt\r\n\r\na\r\n--b\r\n"
+      "--b:1\r\nX: y\r\ncontent-disposition: form-data; filename=\"a;\\\"b\\\".png\"; name=\"image[]\"\r\n\r\n\r\n--b:1--\r\nrest";
+  const std::vector<FormPart> read = parts(body);
+  ASSERT_EQ(read.size(), 2u);
+  EXPECT_EQ(read[0].name, "prompt");
+  EXPECT_EQ(read[0].data, "a\r\n--b");
+  EXPECT_EQ(read[1].name, "image[]");
+  EXPECT_EQ(form_name(read[1]), "image");
+  EXPECT_EQ(read[1].filename, "a;\"b\".png");
+  EXPECT_EQ(read[1].data, "");
+  EXPECT_TRUE(parts("--b:1--").empty());
+  EXPECT_TRUE(is_multipart("Multipart/Form-Data; boundary=x"));
+  EXPECT_FALSE(is_multipart("application/json"));
+  for (const std::string& wrong :
+       {std::string(""), std::string("--b:1"), std::string("--b:1\r\n\r\nx\r\n--b:1--"), body.substr(0, 60), body.substr(0, body.size() - 8)})
+    EXPECT_THROW(parts(wrong), UsageError) << wrong;
+  EXPECT_THROW(parts(body, "multipart/form-data"), UsageError);
+  std::string many;
+  for (int i = 0; i < 65; ++i) many += "--b:1\r\nContent-Disposition: form-data; name=x\r\n\r\n\r\n";
+  EXPECT_THROW(parts(many + "--b:1--"), UsageError);
+}
+
+TEST(ServerMasks, WhatIsTransparentIsWhite) {
+  // 2 x 1 pixels, the left one transparent; and a palette whose second colour is.
+  const std::string alpha = from_base64("iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAYAAAD0In+KAAAAEUlEQVR4nGPkEpFjkJOT+w8AA68Bl/LMqe4AAAAASUVORK5CYII=", "x");
+  EXPECT_EQ(decoded_mask(alpha, "x", 100).pixels(), (std::vector<uint8_t>{255, 255, 255, 0, 0, 0}));
+  EXPECT_EQ(decoded_picture(alpha, "x", 100).pixels(), (std::vector<uint8_t>{10, 20, 30, 40, 50, 60}));
+  const std::string webp = from_base64("UklGRiAAAABXRUJQVlA4TBQAAAAvAQAAEA9wCo8reNRj/gNHBSL6Hw==", "x");
+  EXPECT_EQ(decoded_mask(webp, "x", 100).pixels(), (std::vector<uint8_t>{255, 255, 255, 0, 0, 0}));
+  // Opaque ones say it in black and white.
+  const std::string opaque = from_base64("iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAYAAAD0In+KAAAAEUlEQVR4nGP4////fwYGhv8AGu4E/Aeot4AAAAAASUVORK5CYII=", "x");
+  EXPECT_EQ(decoded_mask(opaque, "x", 100).pixels(), (std::vector<uint8_t>{255, 255, 255, 0, 0, 0}));
+  EXPECT_EQ(inverted(decoded_mask(opaque, "x", 100)).pixels(), (std::vector<uint8_t>{0, 0, 0, 255, 255, 255}));
+  EXPECT_THROW(decoded_mask(alpha, "x", 1), UsageError);
+}
+
+TEST(ServerEncode, Base64) {
+  EXPECT_EQ(base64(""), "");
+  EXPECT_EQ(base64("f"), "Zg==");
+  EXPECT_EQ(base64("fo"), "Zm8=");
+  EXPECT_EQ(base64("foo"), "Zm9v");
+  EXPECT_EQ(base64("\xff\xfe\xfd\xfc"), "//79/A==");
+  for (const char* text : {"", "Zg==", "Zg", "Zm8=", "Zm9v", "//79/A=="}) {
+    const std::string bytes = from_base64(text, "x");
+    EXPECT_TRUE(base64(bytes).starts_with(text)) << text;
+  }
+  EXPECT_EQ(from_base64("data:image/png;base64,Zm9v", "x"), "foo");
+  for (const char* wrong : {"Z", "Zg===", "Zg==x", "Zm 9v", "Zm\n9v"}) EXPECT_THROW(from_base64(wrong, "x"), UsageError) << wrong;
+}
+
+}  // namespace
+}  // namespace vivace::server
