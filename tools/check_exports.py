@@ -19,7 +19,7 @@ def undeclared(lines: list[str], declared: set[str]) -> list[str]:
     for line in lines:
         _, kind, symbol = line.split(maxsplit=2)
         name = PREFIX.sub("", symbol)
-        ours = name.startswith("vivace::")
+        ours = name.startswith("vivace::") or name.startswith("vivace_")  # C++ and C
         if not ours and kind in "WVu":
             continue
         words = re.findall(r"\w+", re.sub(r"\[abi:\w+\]", "", name.split("(")[0].split("<")[0]))
