@@ -31,6 +31,7 @@ void check(const Options& o) {
   const server::EngineLimits& engine = o.server.engine;
   if (o.server.port < 0 || o.server.port > 65535) throw UsageError(cat("--port is ", o.server.port, ": expected 1 to 65535, or 0 for any free one"));
   if (engine.queue < 1 || engine.queue_of_a_client < 1) throw UsageError("--queue and --queue-per-client: expected 1 or more jobs");
+  if (engine.batch < 1 || engine.batch > 64) throw UsageError(cat("--batch is ", engine.batch, ": expected 1 to 64 pictures"));
   if (!(engine.preview_seconds >= 0) || !(engine.job_seconds >= 0) || !(o.server.result_seconds >= 0))
     throw UsageError("--preview-seconds, --job-seconds and --result-seconds: expected 0 or more");
 }
@@ -40,6 +41,7 @@ int run(const Options& o, const Common& common) {
   server::ServerOptions options = o.server;
   // The command line can be read by every user of the machine.
   if (const char* key = std::getenv("VIVACE_API_KEY"); key && options.api_key.empty()) options.api_key = key;
+  if (const char* key = std::getenv("VIVACE_PRIORITY_KEY"); key && options.priority_key.empty()) options.priority_key = key;
   if (!o.model_memory.empty()) options.model_bytes = memory(o.model_memory, "--model-memory");
   options.result_bytes = memory(o.result_memory, "--result-memory");
   if (!common.quiet) options.log = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
@@ -70,10 +72,13 @@ Command add_serve(Arguments& app, const Common& common) {
   c->add_option("--host", server.host, "Address to listen on; 0.0.0.0: all of this machine's").show_default();
   c->add_option("--port", server.port, "0: any free one").show_default();
   c->add_option("--api-key", server.api_key, "A key that clients must send; default: the variable VIVACE_API_KEY, if it is set");
+  c->add_option("--priority-key", server.priority_key,
+                "A key whose holders may say how urgent a request is (Priority: u=0 to u=7); default: the variable VIVACE_PRIORITY_KEY");
   c->add_option("--cors-origin", server.cors_origins, "Pages of this origin may call, as https://example.org, or *; may be given several times");
   c->add_flag("--behind-proxy", server.behind_proxy, "Believe X-Forwarded-For and X-Forwarded-Proto");
   c->add_option("--queue", server.engine.queue, "Jobs that may wait").show_default();
   c->add_option("--queue-per-client", server.engine.queue_of_a_client, "Those of one client").show_default();
+  c->add_option("--batch", server.engine.batch, "Pictures of requests that are alike and wait together which are drawn in one call").show_default();
   c->add_option("--job-seconds", server.engine.job_seconds, "The most that a job may take once it is begun; 0: as long as it takes").show_default();
   c->add_option("--preview-seconds", server.engine.preview_seconds, "The least between two previews").show_default();
   c->add_option("--result-seconds", server.result_seconds, "How long results are kept").show_default();

@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "decode.h"
+#include "fields.h"
+#include "job.h"
 
 namespace vivace::server {
 namespace {
@@ -14,21 +17,13 @@ bool equal(const std::string& given, const std::string& key) {
   return difference == 0;
 }
 
-std::string from_base64(std::string_view text) {
-  static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const size_t digit = kDigits.find(c);
-    if (digit == std::string_view::npos) break;
-    bits = bits << 6 | static_cast<uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>(bits >> count & 0xff);
+// "user:password" of Basic authentication; empty where it is none.
+std::string credentials(std::string_view text) {
+  try {
+    return from_base64(text, "authorization");
+  } catch (const FieldError&) {
+    return "";
   }
-  return bytes;
 }
 
 // "localhost" of "localhost:7860", "::1" of "[::1]:7860".
@@ -51,8 +46,16 @@ bool has_key(const Request& request, const std::string& key) {
   if (!given) return false;
   if (given->starts_with("Bearer ")) return equal(given->substr(7), key);
   if (!given->starts_with("Basic ")) return false;
-  const std::string user = from_base64(std::string_view(*given).substr(6));
+  const std::string user = credentials(std::string_view(*given).substr(6));
   return equal(user.substr(std::min(user.find(':'), user.size() - 1) + 1), key);
+}
+
+int urgency_of(const Request& request, const std::string& priority_key) {
+  const std::string* priority = request.header("priority");
+  if (!priority || priority_key.empty() || !has_key(request, priority_key)) return Job::kUrgency;
+  const size_t at = priority->find("u=");
+  const bool is_digit = at != std::string::npos && at + 2 < priority->size() && (*priority)[at + 2] >= '0' && (*priority)[at + 2] <= '7';
+  return is_digit ? (*priority)[at + 2] - '0' : Job::kUrgency;
 }
 
 std::string wrong_origin(const Request& request, const std::vector<std::string>& allowed, bool local) {

@@ -19,7 +19,7 @@ void metrics(Exchange& x) {
   const Service& s = x.service;
   x.reply->send({.content_type = "text/plain; version=0.0.4; charset=utf-8",
                  .body = s.metrics.text({.waiting = s.engine.waiting(),
-                                         .running = s.engine.running() ? size_t{1} : 0,
+                                         .running = s.engine.running().size(),
                                          .jobs_kept = s.jobs.size(),
                                          .model_bytes = s.models.bytes(),
                                          .result_bytes = s.jobs.result_bytes()})});

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <stop_token>
 
 #include "base/joined.h"
 #include "base/log.h"
@@ -72,78 +74,135 @@ void Engine::close() {
 }
 
 void Engine::check_time() {
-  const auto job = running();
-  if (job && limits_.job_seconds > 0 && since(job->started()) > limits_.job_seconds)
-    job->cancel({504, cat("the job took longer than the ", limits_.job_seconds, " s that this server gives one"), ""});
+  for (const auto& job : running())
+    if (limits_.job_seconds > 0 && since(job->started()) > limits_.job_seconds)
+      job->cancel({504, cat("the job took longer than the ", limits_.job_seconds, " s that this server gives one"), ""});
 }
 
-std::shared_ptr<Job> Engine::running() const {
+Engine::Jobs Engine::running() const {
   const std::lock_guard lock(mutex_);
   return running_;
 }
 
 void Engine::run() {
-  while (const auto job = queue_.take()) {
-    // Begun before anybody can see it as running, so that it has a time to be measured from.
-    job->start();
+  for (Jobs jobs = queue_.take(limits_.batch); !jobs.empty(); jobs = queue_.take(limits_.batch)) {
+    // Begun before anybody can see them as running, so that they have a time to be measured from.
+    for (const auto& job : jobs) job->start();
     {
       const std::lock_guard lock(mutex_);
-      running_ = job;
+      running_ = jobs;
     }
-    draw(*job);
-    models_.keep_within_budget(job->drawing.model);
-    metrics_.job(job->status().state, job->seconds_waited(), since(job->started()));
+    draw(jobs);
+    models_.keep_within_budget(jobs.front()->drawing.model);
+    for (const auto& job : jobs) metrics_.job(job->status().state, job->seconds_waited(), since(job->started()));
     const std::lock_guard lock(mutex_);
-    running_ = nullptr;
+    running_.clear();
   }
 }
 
-void Engine::draw(Job& job) {
+void Engine::draw(const Jobs& jobs) {
   try {
-    const auto model = models_.load(job.drawing.model, job.task);
-    model->use_scheduler(job.drawing.scheduler, job.drawing.scheduler_config);
-    use_loras(*model, job.drawing);
-    CallOptions call = model->fitted(job.call());
-    if (!call.num_inference_steps && job.drawing.steps_share < 1)
-      call.num_inference_steps =
-          std::max(1, static_cast<int>(std::lround(job.drawing.steps_share * model->settings(job.drawing.prompt, call).steps)));
-    for (const uint64_t seed : job.drawing.seeds) {
-      job.add_picture(draw_one(job, *model, call, seed));
-      metrics_.picture();
-      if (job.interrupted()) break;
-    }
-    job.end();
-  } catch (const Interrupted&) {
-    job.end();
+    draw_all(jobs);
+  } catch (const Interrupted&) {  // all of them were cancelled
   } catch (...) {
-    job.fail(failure_of_exception());
+    for (const auto& job : jobs) job->fail(failure_of_exception());
+  }
+  for (const auto& job : jobs) job->end();
+}
+
+void Engine::draw_all(const Jobs& jobs) {
+  const Job& first = *jobs.front();
+  const auto model = models_.load(first.drawing.model, first.task);
+  model->use_scheduler(first.drawing.scheduler, first.drawing.scheduler_config);
+  use_loras(*model, first.drawing);
+  CallOptions call = model->fitted(first.call());
+  if (!call.num_inference_steps && first.drawing.steps_share < 1)
+    call.num_inference_steps =
+        std::max(1, static_cast<int>(std::lround(first.drawing.steps_share * model->settings(first.drawing.prompt, call).steps)));
+  std::vector<Wanted> wanted;
+  for (const auto& job : jobs)
+    for (const uint64_t seed : job->drawing.seeds) wanted.push_back({job.get(), seed});
+  const size_t at_once = first.kind.empty() ? 1 : limits_.batch;
+  while (!wanted.empty()) {
+    const size_t count = std::min(at_once, wanted.size());
+    draw_batch(*model, call, std::span(wanted).first(count));
+    wanted.erase(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(count));
+    std::erase_if(wanted, [](const Wanted& w) { return w.job->interrupted() || w.job->stop().stop_requested(); });
   }
 }
 
-Picture Engine::draw_one(Job& job, LoadedModel& model, const CallOptions& options, uint64_t seed) {
-  const Drawing& drawing = job.drawing;
-  const LoadedModel::Settings settings = model.settings(drawing.prompt, options);
-  CallOptions call = options;
-  call.seed = seed;
-  call.stop = job.stop();
+// Pictures that one call draws.
+struct Engine::Batch {
+  LoadedModel& model;
+  LoadedModel::Settings settings;
+  std::span<const Wanted> wanted;
+  std::vector<std::pair<Job*, size_t>> jobs = {};  // each with its first picture
   int partial = 0;
-  Clock::time_point last = Clock::now();
-  call.callback_on_step_end = [&](const DiffusionPipeline& pipe, int step, float, StepState& state) {
-    metrics_.step(state.seconds);
-    const int done = step + 1, steps = state.num_timesteps;
-    job.set_step(done, steps, state.seconds);
-    if (job.take_skip()) state.interrupt = true;
-    if (done == steps || state.interrupt) return;
-    const bool due = done * (drawing.partial_images + 1) / steps > partial;
-    if (!due && !(job.watched() && since(last) >= limits_.preview_seconds)) return;
-    if (due) ++partial;
-    last = Clock::now();
-    job.set_preview(encoded(model.previews().preview(pipe, state.latents, settings.height, settings.width), Format::png, 0, seed, ""));
+  Clock::time_point last_preview = Clock::now();
+
+  size_t pictures_of(const Job* job) const { return static_cast<size_t>(std::ranges::count(wanted, job, &Wanted::job)); }
+};
+
+void Engine::draw_batch(LoadedModel& model, const CallOptions& options, std::span<const Wanted> wanted) {
+  Batch batch{.model = model, .settings = model.settings(wanted.front().job->drawing.prompt, options), .wanted = wanted};
+  CallOptions call = options;
+  Prompts prompts;
+  if (call.negative_prompt) call.negative_prompt->clear();
+  // The call stops once all of its jobs are to be stopped.
+  std::stop_source stop;
+  std::atomic<size_t> going = 0;
+  const auto one_less = [&] {
+    if (--going == 0) stop.request_stop();
   };
-  const PipelineOutput out = model.pipe()(drawing.prompt, call);
-  const Image& image = out.images.at(0);
-  if (!call.padding_mask_crop) model.previews().learn(out.latents, image);  // whose latents are a part's
-  return encoded(image, drawing.format, drawing.quality, seed, settings_text(drawing, model, settings, seed, image.height(), image.width()));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    Job& job = *wanted[i].job;
+    prompts.push_back(job.drawing.prompt);
+    call.seeds.push_back(wanted[i].seed);
+    if (call.negative_prompt) call.negative_prompt->push_back(job.drawing.call.negative_prompt->front());
+    if (std::ranges::count(batch.jobs, &job, [](const auto& entry) { return entry.first; }) == 0) batch.jobs.emplace_back(&job, i);
+  }
+  going = batch.jobs.size();
+  std::deque<std::stop_callback<decltype(one_less)>> stops;
+  for (const auto& [job, index] : batch.jobs) stops.emplace_back(job->stop(), one_less);
+  call.stop = stop.get_token();
+  call.callback_on_step_end = [&](const DiffusionPipeline& pipe, int step, float, StepState& state) { after_step(batch, pipe, step, state); };
+  const PipelineOutput out = model.pipe()(prompts, call);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const auto& [job, seed] = wanted[i];
+    if (job->stop().stop_requested()) continue;
+    const Image& image = out.images.at(i);
+    const auto row = static_cast<int64_t>(i);
+    if (!call.padding_mask_crop) model.previews().learn(out.latents.rows(row, row + 1), image);  // whose latents are a part's
+    job->add_picture(encoded(image, job->drawing.format, job->drawing.quality, seed,
+                             settings_text(job->drawing, model, batch.settings, seed, image.height(), image.width())));
+    metrics_.picture();
+  }
+}
+
+void Engine::after_step(Batch& batch, const DiffusionPipeline& pipe, int step, StepState& state) {
+  metrics_.step(state.seconds);
+  const int done = step + 1, steps = state.num_timesteps;
+  bool all_skip = true;
+  for (const auto& [job, index] : batch.jobs) {
+    if (job->stop().stop_requested()) {
+      job->end();  // the others go on
+      continue;
+    }
+    job->set_step(done, steps, state.seconds, batch.pictures_of(job));
+    all_skip &= batch.jobs.size() == 1 ? job->take_skip() : job->interrupted();
+  }
+  if (all_skip) state.interrupt = true;
+  if (done == steps || state.interrupt) return;
+  const bool is_time = since(batch.last_preview) >= limits_.preview_seconds;
+  for (const auto& [job, index] : batch.jobs) {
+    const bool due = done * (job->drawing.partial_images + 1) / steps > batch.partial;  // of a job that is drawn alone
+    if (!due && !(job->watched() && is_time)) continue;
+    if (due) ++batch.partial;
+    batch.last_preview = Clock::now();
+    const auto row = static_cast<int64_t>(index);
+    const Image preview = batch.model.previews().preview(pipe, state.latents.rows(row, row + 1), batch.settings.height, batch.settings.width);
+    job->set_preview(encoded(preview, Format::png, 0, batch.wanted[index].seed, ""));
+  }
 }
 
 }  // namespace vivace::server

@@ -1,9 +1,11 @@
-// The thread that draws: jobs out of the queue, one after the other. (Several at once would share the same cores, and memory would grow with them.)
+// The thread that draws: jobs out of the queue, one after the other, or some that are alike in one call. (Several calls at once would share the same
+// cores, and memory would grow with them.)
 #pragma once
 
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -22,6 +24,7 @@ struct Refusal {
 
 struct EngineLimits {
   size_t queue = 64, queue_of_a_client = 16;
+  size_t batch = 1;            // pictures that are drawn in one call
   double job_seconds = 3600;   // that a job may take once it is begun
   double preview_seconds = 2;  // between two previews of a picture, of a job that somebody watches
 };
@@ -41,21 +44,30 @@ class Engine {
   void close();
   // To be called now and then: what takes too long is stopped.
   void check_time();
-  std::shared_ptr<Job> running() const;
+  std::vector<std::shared_ptr<Job>> running() const;
   size_t waiting() const { return queue_.size(); }
   std::optional<size_t> position(const Job& job) const { return queue_.position(job); }
 
  private:
+  using Jobs = std::vector<std::shared_ptr<Job>>;
+  struct Wanted {  // a picture
+    Job* job;
+    uint64_t seed;
+  };
+  struct Batch;
+
   void run();
-  void draw(Job& job);
-  Picture draw_one(Job& job, LoadedModel& model, const CallOptions& options, uint64_t seed);
+  void draw(const Jobs& jobs);
+  void draw_all(const Jobs& jobs);
+  void draw_batch(LoadedModel& model, const CallOptions& options, std::span<const Wanted> wanted);
+  void after_step(Batch& batch, const DiffusionPipeline& pipe, int step, StepState& state);
 
   Models& models_;
   Metrics& metrics_;
   const EngineLimits limits_;
   JobQueue queue_;
   mutable std::mutex mutex_;
-  std::shared_ptr<Job> running_;
+  Jobs running_;
   std::thread thread_;
 };
 

@@ -43,6 +43,24 @@ int64_t pixels_of(const ImageInput& input) {
   return pixels;
 }
 
+// To the last bit.
+std::string shown(std::optional<double> value) {
+  char text[40] = "-";
+  if (value) std::snprintf(text, sizeof text, "%a", *value);
+  return text;
+}
+
+// All that a call says once for all of its pictures. Partial images are those of one picture after the other.
+std::string kind_of(const Drawing& d) {
+  if (d.partial_images > 0) return "";
+  const CallOptions& call = d.call;
+  std::string text = cat(d.model, '\n', d.scheduler, '\n', d.scheduler_config, '\n', shown(d.steps_share), ' ', call.height, 'x', call.width, ' ',
+                         shown(call.num_inference_steps), ' ', shown(call.guidance_scale), ' ', shown(call.true_cfg_scale), ' ', shown(call.eta), ' ',
+                         shown(call.clip_skip), ' ', call.negative_prompt.has_value());
+  for (const LoraChoice& lora : d.loras) text += cat('\n', lora.path, ' ', shown(lora.weight));
+  return text;
+}
+
 Drawing without_pictures(Drawing drawing) {
   drawing.call.image = drawing.call.mask_image = {};
   return drawing;
@@ -50,12 +68,14 @@ Drawing without_pictures(Drawing drawing) {
 
 }  // namespace
 
-Job::Job(std::string the_id, std::string the_client, Drawing the_drawing)
+Job::Job(std::string the_id, std::string the_client, Drawing the_drawing, int the_urgency)
     : id(std::move(the_id)),
       client(std::move(the_client)),
+      urgency(the_urgency),
       task(task_of(the_drawing.call)),
       pixels_given(pixels_of(the_drawing.call.image)),
       drawing(without_pictures(the_drawing)),
+      kind(task == Task::text_to_image ? kind_of(drawing) : ""),
       image_(std::move(the_drawing.call.image)),
       mask_image_(std::move(the_drawing.call.mask_image)) {}
 
@@ -72,9 +92,11 @@ JobStatus Job::status() const {
   JobStatus s = status_;
   const auto count = static_cast<double>(drawing.seeds.size());
   s.seconds_a_step = steps_taken_ > 0 ? seconds_ / steps_taken_ : 0;
-  const double at = s.steps > 0 ? static_cast<double>(s.step) / s.steps : 0;
-  s.progress = s.state == JobState::done ? 1 : std::min((static_cast<double>(s.pictures.size()) + at) / count, 1.0);
-  if (s.state == JobState::running) s.seconds_left = s.seconds_a_step * s.steps * (count - static_cast<double>(s.pictures.size()) - at);
+  const auto at_once = static_cast<double>(at_once_);
+  // In pictures.
+  const double done = static_cast<double>(s.pictures.size()) + (s.steps > 0 ? at_once * s.step / s.steps : 0);
+  s.progress = s.state == JobState::done ? 1 : std::min(done / count, 1.0);
+  if (s.state == JobState::running) s.seconds_left = s.seconds_a_step * s.steps * std::max(0.0, count - done) / at_once;
   return s;
 }
 
@@ -124,9 +146,10 @@ void Job::start() {
   tell(JobEvent::started);
 }
 
-void Job::set_step(int step, int steps, double seconds) {
+void Job::set_step(int step, int steps, double seconds, size_t at_once) {
   {
     const std::lock_guard lock(mutex_);
+    at_once_ = at_once;
     status_.step = step;
     status_.steps = steps;
     seconds_ += seconds;

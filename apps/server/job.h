@@ -69,7 +69,7 @@ std::string job_state_name(JobState state);
 
 struct JobStatus {
   JobState state = JobState::queued;
-  int step = 0, steps = 0;    // of the picture at hand
+  int step = 0, steps = 0;    // of the picture at hand, or of those that are drawn together
   double seconds_a_step = 0;  // so far
   double seconds_left = 0;    // of all pictures; 0 while that is not known
   double progress = 0;        // 0 to 1, of all pictures
@@ -85,12 +85,16 @@ class Job {
  public:
   using Listener = std::function<void(const Job&, JobEvent)>;
 
-  Job(std::string the_id, std::string the_client, Drawing the_drawing);
+  // The most urgent jobs, 0, are drawn first, 7 last.
+  static constexpr int kMostUrgent = 0, kUrgency = 3, kLeastUrgent = 7;
+  Job(std::string the_id, std::string the_client, Drawing the_drawing, int the_urgency = kUrgency);
 
   const std::string id, client;
+  const int urgency;
   const Task task;
   const int64_t pixels_given;  // of the picture to begin with
   const Drawing drawing;       // without the pictures that it was given
+  const std::string kind;      // jobs of one kind may be drawn together; empty: alone
   const Clock::time_point made = Clock::now();
 
   // The drawing's, with those pictures, which are held until the end.
@@ -114,7 +118,8 @@ class Job {
 
   // Of the thread that draws.
   void start();
-  void set_step(int step, int steps, double seconds);
+  // `at_once`: of its pictures that are drawn together.
+  void set_step(int step, int steps, double seconds, size_t at_once);
   void set_preview(Picture preview);
   void add_picture(Picture picture);
   void end();  // done, or cancelled where that was asked for
@@ -133,6 +138,7 @@ class Job {
   ImageInput image_, mask_image_;
   JobStatus status_;
   int steps_taken_ = 0;
+  size_t at_once_ = 1;
   double seconds_ = 0;
   Failure cancelled_;
   std::stop_source stop_;

@@ -1,8 +1,10 @@
-// Jobs that wait for the engine: bounded, and fair. Clients take turns, a job each; those of one client are in order.
+// Jobs that wait for the engine: bounded, and fair. The most urgent go first; among those clients take turns, a job each, and those of one client are
+// in order.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,8 +21,9 @@ class JobQueue {
 
   enum class Pushed { yes, full, full_for_client, closed };
   Pushed push(std::shared_ptr<Job> job);
-  // The next job; nullptr once closed.
-  std::shared_ptr<Job> take();
+  // The next job, and behind it others of its kind that wait, whoever's they are, as long as all together have no more than so many pictures. None
+  // once it is closed.
+  std::vector<std::shared_ptr<Job>> take(size_t most_pictures = 1);
   // Whether it was waiting still.
   bool remove(const Job& job);
   // Takes no more; hands back what waits.
@@ -34,11 +37,14 @@ class JobQueue {
     std::string name;
     std::deque<std::shared_ptr<Job>> jobs;
   };
+  using Turns = std::deque<Client>;  // whose turn is next; each has a job
+
+  void take_alike(std::vector<std::shared_ptr<Job>>& taken, size_t most_pictures);
 
   const size_t most_, most_of_a_client_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Client> clients_;  // whose turn is next; each has a job
+  std::map<int, Turns> levels_;  // by urgency; each has a client
   size_t size_ = 0;
   bool closed_ = false;
 };

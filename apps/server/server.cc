@@ -122,10 +122,10 @@ void Server::tick() {
   jobs_.expire();
   engine_.check_time();
   if (!service_.draining) return;
-  const auto job = engine_.running();
-  if (!job) return http_.drain();
-  if (std::chrono::duration<double>(Clock::now() - shutdown_at_).count() > options_.shutdown_seconds)
-    job->cancel({503, "the server is shutting down: try again", ""});
+  const auto jobs = engine_.running();
+  if (jobs.empty()) return http_.drain();
+  if (std::chrono::duration<double>(Clock::now() - shutdown_at_).count() <= options_.shutdown_seconds) return;
+  for (const auto& job : jobs) job->cancel({503, "the server is shutting down: try again", ""});
 }
 
 std::string Server::client_of(const Request& request) const {
@@ -164,7 +164,8 @@ std::optional<Response> Server::admit(const Request& head, size_t& body_limit) {
     response.headers.emplace_back("Allow", joined(found.methods));
     return response;
   }
-  if (found.route->needs_key && !options_.api_key.empty() && !has_key(head, options_.api_key)) {
+  const auto knows = [&](const std::string& key) { return !key.empty() && has_key(head, key); };
+  if (found.route->needs_key && !options_.api_key.empty() && !knows(options_.api_key) && !knows(options_.priority_key)) {
     Response response = refused(401, "a key is needed: Authorization: Bearer KEY");
     response.headers.emplace_back("WWW-Authenticate", "Bearer, Basic realm=\"vivace\"");
     return response;
@@ -196,7 +197,7 @@ void Server::handle(const Request& request, const std::shared_ptr<Reply>& reply)
   };
   const Found found = find_route(request);
   const auto answer = std::make_shared<WithHeaders>(reply, cors_headers(request));
-  Exchange exchange{service_, request, answer, found.parts, client_of(request)};
+  Exchange exchange{service_, request, answer, found.parts, client_of(request), urgency_of(request, options_.priority_key)};
   try {
     found.route->handle(exchange);
   } catch (const Refusal& refusal) {

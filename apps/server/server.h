@@ -17,6 +17,7 @@ struct ServerOptions {
   std::string host = "127.0.0.1";
   int port = 7860;
   std::string api_key;                    // empty: none is asked for
+  std::string priority_key;               // one whose holders may say how urgent a request is; empty: nobody
   std::vector<std::string> cors_origins;  // pages of other addresses that may call: "https://example.org", or "*"
   bool behind_proxy = false;              // X-Forwarded-For and X-Forwarded-Proto are believed
   std::string lora_folder;                // with adapters that requests may name; empty: none

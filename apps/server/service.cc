@@ -132,7 +132,7 @@ std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& tas
   }
   if (height * width > x.service.limits.pixels)
     throw FieldError("size", cat("the picture would have ", width, " x ", height, " pixels: expected at most ", x.service.limits.pixels));
-  auto job = std::make_shared<Job>(random_id(), x.client, std::move(drawing));
+  auto job = std::make_shared<Job>(random_id(), x.client, std::move(drawing), x.urgency);
   x.service.jobs.add(job, task);
   try {
     x.service.engine.submit(job);

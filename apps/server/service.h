@@ -42,6 +42,7 @@ struct Exchange {
   std::shared_ptr<Reply> reply;
   std::vector<std::string> parts;  // of the path, for the pattern's {...}
   std::string client;              // who asks: an address
+  int urgency = Job::kUrgency;
 };
 
 // What a request's body may have, with pictures and without.

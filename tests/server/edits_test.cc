@@ -44,7 +44,9 @@ TEST(ServerEdits, BehindAMask) {
   const auto right = by_program({"--image", photo_file(), "--mask-image", left_half_file()});
   EXPECT_EQ(drawn(left_half()), right);
   // OpenAI's masks are transparent where they are to be repainted: here the left half of 32 x 32 pixels.
-  EXPECT_EQ(drawn(bytes_of("iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAYAAABzenr0AAAAL0lEQVR42u3OsQ0AAAjDsML/P8MRDCzOHsmVe3OZO88BAAAAAAAAAAAAAAAAAAAs4UMBP+u7rAgAAAAASUVORK5CYII=")), right);
+  EXPECT_EQ(drawn(bytes_of("iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAYAAABzenr0AAAAL0lEQVR42u3OsQ0AAAjDsML/"
+                           "P8MRDCzOHsmVe3OZO88BAAAAAAAAAAAAAAAAAAAs4UMBP+u7rAgAAAAASUVORK5CYII=")),
+            right);
 }
 
 TEST(ServerEdits, StreamsUnderNamesOfTheirOwn) {

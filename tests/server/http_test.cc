@@ -2,7 +2,7 @@
 #include <thread>
 
 #include "../cli/program.h"
-#include "client.h"
+#include "drawn.h"
 
 namespace vivace::server {
 namespace {
@@ -135,6 +135,61 @@ TEST(ServerHttp, AFullQueueSaysWhenToComeBack) {
   EXPECT_NE(full.head.find("Retry-After: "), std::string::npos);
   EXPECT_EQ(full.json()["error"]["type"], "rate_limit_error");
   EXPECT_EQ(metric(running.port(), "vivace_queue_jobs"), 2);
+}
+
+TEST(ServerHttp, WhatIsDrawnTogetherIsWhatIsDrawnAlone) {
+  const Running running([](ServerOptions& o) { o.engine.batch = 4; });
+  const auto body = [](const char* prompt, int seed, int n) {
+    return nlohmann::json{{"prompt", prompt}, {"negative_prompt", "blue"}, {"num_inference_steps", 3}, {"seed", seed},
+                          {"n", n},           {"output_format", "png"}};
+  };
+  const auto pictures = [](const Answer& answer) {
+    std::vector<std::vector<uint8_t>> all;
+    for (const auto& one : answer.json()["data"]) all.push_back(image_of(bytes_of(one["b64_json"])).pixels());
+    return all;
+  };
+  struct Request {
+    nlohmann::json body;
+    std::vector<std::vector<uint8_t>> alone = {};
+  };
+  std::vector<Request> requests{{body("a red apple", 1, 1)}, {body("a rocket", 2, 2)}, {body("", 9, 1)}};
+  // One after the other, and by a server that draws each picture alone.
+  for (Request& request : requests) request.alone = pictures(post("/v1/images/generations", request.body));
+  // Behind one that takes long, so that all of them wait together; of one the client goes.
+  Client first(running.port());
+  first.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 1; }));
+  std::vector<std::unique_ptr<Client>> clients;
+  for (const Request& request : requests) {
+    clients.push_back(std::make_unique<Client>(running.port()));
+    clients.back()->send(request_text("POST", "/v1/images/generations", request.body.dump()));
+  }
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_queue_jobs") == 3; }));
+  const double before = metric(running.port(), "vivace_step_seconds_count");
+  first.close();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const auto together = pictures(clients[i]->read());
+    ASSERT_EQ(together.size(), requests[i].alone.size());
+    for (size_t j = 0; j < together.size(); ++j) EXPECT_EQ(together[j], requests[i].alone[j]) << i << ' ' << j;
+  }
+  EXPECT_LT(metric(running.port(), "vivace_step_seconds_count") - before, 20) << "three steps for all four, and few of the one before";
+}
+
+TEST(ServerHttp, OneOfABatchGoesAndTheOthersStay) {
+  const Running running([](ServerOptions& o) { o.engine.batch = 2; });
+  const auto body = [](const char* prompt) { return nlohmann::json{{"prompt", prompt}, {"num_inference_steps", 400}, {"seed", 1}}; };
+  Client first(running.port());
+  first.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 1; }));
+  Client stays(running.port());
+  stays.send(request_text("POST", "/v1/images/generations", body("stays").dump()));
+  const std::string goes = "/jobs/" + ask(running.port(), "POST", "/jobs", body("goes")).json()["id"].get<std::string>();
+  first.close();
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 2; }));
+  ask(running.port(), "DELETE", goes);
+  ASSERT_TRUE(eventually([&] { return ask(running.port(), "GET", goes).json()["status"] == "cancelled"; }));
+  EXPECT_EQ(metric(running.port(), "vivace_running_jobs"), 2);  // before the end of the other
+  EXPECT_EQ(stays.read().status, 200);
 }
 
 TEST(ServerHttp, AClientThatGoesStopsItsJob) {

@@ -1,5 +1,6 @@
 // Parts of the server, alone.
 #include "../cli/program.h"
+#include "admission.h"
 #include "base/joined.h"
 #include "client.h"
 #include "decode.h"
@@ -14,20 +15,72 @@ namespace {
 TEST(ServerQueue, ClientsTakeTurns) {
   using Pushed = JobQueue::Pushed;
   JobQueue queue(10, 4);
-  const auto push = [&](const char* client, const char* name) { return queue.push(std::make_shared<Job>(name, client, Drawing{})); };
+  const auto push = [&](const char* client, const char* name) { return queue.push(std::make_shared<Job>(name, client, Drawing{.seeds = {1}})); };
   for (const char* name : {"a1", "a2", "a3", "a4"}) EXPECT_EQ(push("a", name), Pushed::yes);
   EXPECT_EQ(push("a", "a5"), Pushed::full_for_client);
   for (const char* name : {"b1", "b2"}) EXPECT_EQ(push("b", name), Pushed::yes);
   std::vector<std::string> order;
-  for (int i = 0; i < 3; ++i) order.push_back(queue.take()->id);
+  for (int i = 0; i < 3; ++i) order.push_back(queue.take().at(0)->id);
   EXPECT_EQ(push("c", "c1"), Pushed::yes);
-  while (queue.size() > 0) order.push_back(queue.take()->id);
+  while (queue.size() > 0) order.push_back(queue.take().at(0)->id);
   EXPECT_EQ(joined(order), "a1, b1, a2, b2, a3, c1, a4");
   for (const char* client : {"d", "e", "f", "g", "h", "i", "j", "k", "l", "m"}) EXPECT_EQ(push(client, client), Pushed::yes);
   EXPECT_EQ(push("n", "n"), Pushed::full);
   EXPECT_EQ(queue.close().size(), 10u);
   EXPECT_EQ(push("a", "a7"), Pushed::closed);
-  EXPECT_EQ(queue.take(), nullptr);
+  EXPECT_TRUE(queue.take().empty());
+}
+
+TEST(ServerQueue, TheMostUrgentGoFirst) {
+  JobQueue queue(10, 10);
+  std::vector<std::shared_ptr<Job>> jobs;
+  const auto push = [&](const char* client, const char* name, int urgency) {
+    jobs.push_back(std::make_shared<Job>(name, client, Drawing{.seeds = {1}}, urgency));
+    queue.push(jobs.back());
+  };
+  push("a", "a1", 3);
+  push("a", "a2", 7);
+  push("b", "b1", 3);
+  push("b", "b2", 0);
+  push("a", "a3", 0);
+  std::vector<size_t> positions;
+  for (const auto& job : jobs) positions.push_back(queue.position(*job).value());
+  EXPECT_EQ(positions, (std::vector<size_t>{2, 4, 3, 0, 1}));
+  EXPECT_TRUE(queue.remove(*jobs[2]));
+  EXPECT_FALSE(queue.remove(*jobs[2]));
+  std::vector<std::string> order;
+  while (queue.size() > 0) order.push_back(queue.take().at(0)->id);
+  EXPECT_EQ(joined(order), "b2, a3, a1, a2");
+  // Those who hold the key say so, and nobody else.
+  const auto urgency = [](const std::string& header, const std::string& key) {
+    return urgency_of({.headers = {{"priority", header}, {"authorization", "Bearer " + key}}}, "secret");
+  };
+  EXPECT_EQ(urgency("u=1, i", "secret"), 1);
+  EXPECT_EQ(urgency("i, u=7", "secret"), 7);
+  for (const char* header : {"u=9", "u=", "i", ""}) EXPECT_EQ(urgency(header, "secret"), 3) << header;
+  EXPECT_EQ(urgency("u=0", "other"), 3);
+  EXPECT_EQ(urgency_of({.headers = {{"priority", "u=0"}, {"authorization", "Bearer "}}}, ""), 3);
+}
+
+TEST(ServerQueue, WhatIsAlikeIsTakenTogether) {
+  JobQueue queue(20, 20);
+  const auto push = [&](const char* client, const char* name, int steps, size_t pictures) {
+    Drawing drawing{.prompt = name, .seeds = std::vector<uint64_t>(pictures)};
+    drawing.call.num_inference_steps = steps;
+    queue.push(std::make_shared<Job>(name, client, drawing));
+  };
+  push("a", "a1", 4, 1);
+  push("a", "a2", 5, 1);
+  push("a", "a3", 4, 2);
+  push("b", "b1", 4, 1);
+  push("c", "c1", 4, 3);
+  push("c", "c2", 4, 1);
+  const auto take = [&](size_t most) { return joined(queue.take(most), ", ", [](const auto& job) { return job->id; }); };
+  EXPECT_EQ(take(4), "a1, b1, c2");  // a3 would be one too many beside b1, whose turn is earlier
+  EXPECT_EQ(take(1), "c1");          // alone, though it has more pictures than one
+  EXPECT_EQ(take(4), "a2");
+  EXPECT_EQ(take(4), "a3");
+  EXPECT_EQ(queue.size(), 0u);
 }
 
 TEST(ServerModels, TheOneNotUsedForLongestGoes) {
