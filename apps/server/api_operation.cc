@@ -1,6 +1,7 @@
 // For those who run the server, and for those who open its address.
 #include <algorithm>
 
+#include "base/files.h"
 #include "embedded.h"
 #include "service.h"
 
@@ -35,10 +36,23 @@ void embedded(Exchange& x) {
                  .headers = {{"Content-Security-Policy", kPolicy}, {"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-cache"}}});
 }
 
+// What `vivace bench` measured, where the server was given it: one file, which needs no other.
+void report(Exchange& x) {
+  if (x.service.report.empty()) throw FieldError("", "there is no report: start the server with --report and one of `vivace bench --ladder`", 404);
+  x.reply->send({.content_type = "text/html; charset=utf-8",
+                 .body = read_file(x.service.report),
+                 .headers = {{"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:"},
+                             {"X-Content-Type-Options", "nosniff"},
+                             {"Cache-Control", "no-cache"}}});
+}
+
 constexpr Route kRoutes[] = {
     {"GET", "/", embedded, 0, false},
     {"GET", "/page.css", embedded, 0, false},
+    {"GET", "/texts.js", embedded, 0, false},
+    {"GET", "/edit.js", embedded, 0, false},
     {"GET", "/page.js", embedded, 0, false},
+    {"GET", "/report", report, 0, false},
     {"GET", "/openapi.json", embedded, 0, false},
     {"GET", "/health", health, 0, false},
     {"GET", "/ready", ready, 0, false},

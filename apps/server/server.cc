@@ -94,6 +94,7 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
                .metrics = metrics_,
                .loras = loras_,
                .limits = options_.drawing,
+               .report = options_.report,
                .behind_proxy = options_.behind_proxy} {
   models_.load(models_.chosen());
   http_.every(kTick, [this] { tick(); });

@@ -21,6 +21,7 @@ struct ServerOptions {
   std::vector<std::string> cors_origins;  // pages of other addresses that may call: "https://example.org", or "*"
   bool behind_proxy = false;              // X-Forwarded-For and X-Forwarded-Proto are believed
   std::string lora_folder;                // with adapters that requests may name; empty: none
+  std::string report;                     // a file of HTML that the page links to; empty: none
   size_t model_bytes = size_t{1} << 62;   // that loaded models may take; the one in use stays
   double result_seconds = 3600;           // that results are kept for
   size_t result_bytes = size_t{256} << 20;

@@ -1,29 +1,11 @@
 "use strict";
 // The page of `vivace serve`: it makes a job, follows its events, and keeps what was drawn with its settings.
 
-const texts = {
-  en: {
-    prompt: "Prompt", negative: "Negative prompt", model: "Model", scheduler: "Scheduler", width: "Width", height: "Height", images: "Pictures",
-    steps: "Steps", guidance: "Guidance", seed: "Seed", key: "API key", draw: "Draw", cancel: "Cancel", history: "History", clear: "Clear history",
-    hint: "Pictures appear here. Drop one that was drawn here to use its settings again.", own: "the model's own", random: "random",
-    waiting: n => n ? `Waiting: ${n} before this one` : "Waiting", loading: "Beginning", step: (s, n, t) => `Step ${s} of ${n}, ${t} left`,
-    done: seed => `Done. Seed ${seed}`, cancelled: "Cancelled", lost: "The connection was lost. Trying again …", gone: "The server no longer knows this job",
-    none: "This picture holds no settings", unreachable: "The server cannot be reached", needsKey: "This server asks for a key",
-  },
-  zh: {
-    prompt: "提示词", negative: "反向提示词", model: "模型", scheduler: "调度器", width: "宽度", height: "高度", images: "张数",
-    steps: "步数", guidance: "引导系数", seed: "随机种子", key: "API 密钥", draw: "生成", cancel: "取消", history: "历史记录", clear: "清空历史",
-    hint: "图片会显示在这里。把在此生成的图片拖进来即可再次使用它的参数。", own: "模型默认", random: "随机",
-    waiting: n => n ? `排队中：前面还有 ${n} 个任务` : "排队中", loading: "正在开始", step: (s, n, t) => `第 ${s} / ${n} 步，剩余 ${t}`,
-    done: seed => `完成。种子 ${seed}`, cancelled: "已取消", lost: "连接已断开，正在重试……", gone: "服务器已不再保留此任务",
-    none: "这张图片不含参数", unreachable: "无法连接服务器", needsKey: "此服务器需要密钥",
-  },
-};
 const schedulers = [
   "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_sde", "unipc", "deis", "heun", "ddim", "pndm", "lms", "dpm2", "dpm2_a", "sa_solver", "lcm", "tcd",
 ];
 const $ = id => document.getElementById(id);
-const fields = ["prompt", "negative", "model", "scheduler", "width", "height", "images", "steps", "guidance", "seed"];
+const fields = ["prompt", "negative", "model", "scheduler", "width", "height", "images", "steps", "guidance", "seed", "strength"];
 const keptAtMost = 24;
 
 // Storage may be switched off.
@@ -44,9 +26,10 @@ function say(text, wrong = false) {
 function speak() {
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = t()[element.dataset.text];
+  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", t()[element.dataset.label]);
   $("language").textContent = language === "zh" ? "English" : "中文";
   $("language").lang = language === "zh" ? "en" : "zh";
-  for (const id of ["width", "height", "steps", "guidance"]) $(id).placeholder = t().own;
+  for (const id of ["width", "height", "steps", "guidance", "strength"]) $(id).placeholder = t().own;
   $("seed").placeholder = t().random;
   $("scheduler").options[0].textContent = t().own;
   showDefaults();
@@ -80,12 +63,32 @@ async function loadModels() {
   showDefaults();
 }
 
+// The server's adapters, each with a weight, 0 for none.
+async function loadLoras() {
+  const list = await (await call("sdapi/v1/loras")).json(), before = kept.get("loras", {});
+  $("loras-row").hidden = list.length === 0;
+  $("loras").replaceChildren(...list.map(({ name }) => {
+    const item = document.createElement("li"), label = document.createElement("label"), text = document.createElement("span"), weight = document.createElement("input");
+    text.textContent = name;
+    Object.assign(weight, { type: "number", min: -4, max: 4, step: 0.1, value: before[name] ?? 0 });
+    weight.dataset.lora = name;
+    label.append(text, weight);
+    item.append(label);
+    return item;
+  }));
+}
+
+function weights() {
+  return Object.fromEntries([...$("loras").querySelectorAll("input")].filter(i => Number(i.value) !== 0).map(i => [i.dataset.lora, Number(i.value)]));
+}
+
 function request() {
   const number = id => $(id).value === "" ? undefined : Number($(id).value);
   return {
     prompt: $("prompt").value, negative_prompt: $("negative").value || undefined, model: $("model").value || undefined,
     scheduler: $("scheduler").value || undefined, width: number("width"), height: number("height"), n: number("images"),
     num_inference_steps: number("steps"), guidance_scale: number("guidance"), seed: number("seed"),
+    loras: Object.entries(weights()).map(([name, weight]) => ({ name, weight })), ...edit.request(),
   };
 }
 
@@ -95,6 +98,7 @@ function show(source, preview) {
   $("picture").alt = $("prompt").value;
   $("picture").hidden = false;
   $("hint").hidden = true;
+  $("edit-this").hidden = preview;
 }
 
 function clock(seconds) {
@@ -165,6 +169,7 @@ async function follow(id) {
 async function draw() {
   if (current || !$("form").reportValidity()) return;
   kept.set("form", Object.fromEntries(fields.map(id => [id, $(id).value])));
+  kept.set("loras", weights());
   sessionStorage.setItem("vivace.key", $("key").value);
   try {
     const job = await (await call("jobs", { method: "POST", body: JSON.stringify(request()) })).json();
@@ -221,6 +226,12 @@ function showHistory() {
   }));
 }
 
+// Of any name: the list has short ones.
+function chooseScheduler(name) {
+  if (name && ![...$("scheduler").options].some(o => o.value === name)) $("scheduler").append(new Option(name, name));
+  $("scheduler").value = name;
+}
+
 // "a fox\nNegative prompt: blurry\nSteps: 20, Sampler: ..., Seed: 7, Size: 512x512"
 function use(parameters) {
   const lines = parameters.split("\n"), last = lines.pop();
@@ -232,9 +243,10 @@ function use(parameters) {
   $("guidance").value = value("CFG scale");
   $("seed").value = value("Seed");
   [$("width").value, $("height").value] = (value("Size") + "x").split("x");
-  const sampler = value("Sampler");
-  if (sampler && ![...$("scheduler").options].some(o => o.value === sampler)) $("scheduler").append(new Option(sampler, sampler));
-  $("scheduler").value = sampler;
+  chooseScheduler(value("Sampler"));
+  $("strength").value = value("Denoising strength");
+  const loras = Object.fromEntries(value("Loras").split(" ").filter(Boolean).map(text => [text.slice(0, text.lastIndexOf(":")), text.slice(text.lastIndexOf(":") + 1)]));
+  for (const input of $("loras").querySelectorAll("input")) input.value = loras[input.dataset.lora] ?? 0;
   if (models.some(m => m.id === value("Model"))) $("model").value = value("Model");
 }
 
@@ -256,18 +268,30 @@ function parametersOf(bytes) {
 
 async function dropped(file) {
   const bytes = await file.arrayBuffer();
-  const parameters = bytes.byteLength > 8 ? parametersOf(bytes) : null;
-  if (!parameters) return say(t().none, true);
+  const parameters = bytes.byteLength > 8 ? parametersOf(bytes) : null, source = URL.createObjectURL(file);
+  // A picture from elsewhere can only be edited.
+  if (!parameters) return editPicture(source);
   use(parameters);
-  show(URL.createObjectURL(file), false);
+  show(source, false);
   say("");
+}
+
+async function editPicture(source) {
+  try {
+    await edit.begin(source);
+    say("");
+  } catch {
+    say(t().notPicture, true);
+  }
 }
 
 $("form").addEventListener("submit", event => { event.preventDefault(); draw(); });
 $("cancel").addEventListener("click", cancel);
 $("model").addEventListener("change", showDefaults);
-$("key").addEventListener("change", () => { sessionStorage.setItem("vivace.key", $("key").value); loadModels().then(() => say("")).catch(error => say(error.message, true)); });
+$("key").addEventListener("change", () => { sessionStorage.setItem("vivace.key", $("key").value); Promise.all([loadModels(), loadLoras()]).then(() => say("")).catch(error => say(error.message, true)); });
 $("language").addEventListener("click", () => { language = language === "zh" ? "en" : "zh"; kept.set("language", language); speak(); if (!current) say(""); });
+$("edit-this").addEventListener("click", () => editPicture($("picture").src));
+$("file").addEventListener("change", () => { if ($("file").files[0]) editPicture(URL.createObjectURL($("file").files[0])); $("file").value = ""; });
 $("clear").addEventListener("click", () => { kept.set("history", []); showHistory(); });
 document.addEventListener("keydown", event => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); draw(); }
@@ -284,9 +308,11 @@ window.addEventListener("storage", showHistory);  // another tab has drawn
 
 $("scheduler").replaceChildren(new Option("", ""), ...schedulers.map(name => new Option(name, name)));
 for (const [id, value] of Object.entries(kept.get("form", {}))) if (fields.includes(id) && id !== "model") $(id).value = value;
+chooseScheduler(kept.get("form", {}).scheduler ?? "");
 $("key").value = sessionStorage.getItem("vivace.key") ?? "";
 speak();
 showHistory();
-loadModels()
+call("report", { method: "HEAD" }).then(() => { $("report").hidden = false; }).catch(() => { /* there is none */ });
+Promise.all([loadModels(), loadLoras()])
   .then(() => { const id = sessionStorage.getItem("vivace.job"); if (id) follow(id); })
   .catch(error => say(error.status ? error.message : t().unreachable, true));
