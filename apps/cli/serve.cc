@@ -10,6 +10,7 @@
 #include "interrupt.h"
 #include "options.h"
 #include "server.h"
+#include "systemd.h"
 
 namespace vivace::cli {
 namespace {
@@ -56,9 +57,14 @@ int run(const Options& o, const Common& common) {
   };
   const std::vector<server::ModelEntry> models = server::model_entries(o.models.empty() ? std::vector{default_model()} : o.models);
   const Uninterrupted until_shut_down;
+  options.socket = server::inherited_socket();
   server::Server server(options, models, load);
-  const std::stop_callback on_signal(interruption(), [&] { server.shutdown(); });
+  const std::stop_callback on_signal(interruption(), [&] {
+    server::notify("STOPPING=1");
+    server.shutdown();
+  });
   if (!common.quiet) std::fprintf(stderr, "serving %s at %s\n", joined(models, ", ", &server::ModelEntry::name).c_str(), server.address().c_str());
+  server::notify("READY=1");
   server.run();
   return 0;
 }

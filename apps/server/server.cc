@@ -82,11 +82,8 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
       models_(std::move(models), std::move(load), options_.model_bytes),
       loras_(options_.lora_folder),
       jobs_(options_.result_seconds, options_.result_bytes),
-      http_(options_.host, options_.port, options_.http,
-            {.admit = [this](const Request& head, size_t& limit) { return admit(head, limit); },
-             .handle = [this](Request request, std::shared_ptr<Reply> reply) { handle(request, reply); },
-             .refuse = [this](const Request& head, int status, const std::string& what) { return refuse(head, status, what); },
-             .done = [this](const Request& head, int status, double seconds) { done(head, status, seconds); }}),
+      http_(options_.socket ? std::make_unique<HttpServer>(*options_.socket, options_.http, handler())
+                            : std::make_unique<HttpServer>(options_.host, options_.port, options_.http, handler())),
       engine_(models_, metrics_, options_.engine),
       service_{.models = models_,
                .engine = engine_,
@@ -97,21 +94,28 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
                .report = options_.report,
                .behind_proxy = options_.behind_proxy} {
   models_.load(models_.chosen());
-  http_.every(kTick, [this] { tick(); });
+  http_->every(kTick, [this] { tick(); });
 }
 
 Server::~Server() = default;
 
+Handler Server::handler() {
+  return {.admit = [this](const Request& head, size_t& limit) { return admit(head, limit); },
+          .handle = [this](const Request& request, const std::shared_ptr<Reply>& reply) { handle(request, reply); },
+          .refuse = [this](const Request& head, int status, const std::string& what) { return refuse(head, status, what); },
+          .done = [this](const Request& head, int status, double seconds) { done(head, status, seconds); }};
+}
+
 std::string Server::address() const {
-  const std::string& host = http_.address();
+  const std::string& host = http_->address();
   return cat("http://", host.find(':') == std::string::npos ? host : "[" + host + "]", ':', port());
 }
 
-int Server::port() const { return http_.port(); }
-void Server::run() { http_.run(); }
+int Server::port() const { return http_->port(); }
+void Server::run() { http_->run(); }
 
 void Server::shutdown() {
-  http_.post([this] {
+  http_->post([this] {
     if (service_.draining) return;
     service_.draining = true;
     shutdown_at_ = Clock::now();
@@ -124,7 +128,7 @@ void Server::tick() {
   engine_.check_time();
   if (!service_.draining) return;
   const auto jobs = engine_.running();
-  if (jobs.empty()) return http_.drain();
+  if (jobs.empty()) return http_->drain();
   if (std::chrono::duration<double>(Clock::now() - shutdown_at_).count() <= options_.shutdown_seconds) return;
   for (const auto& job : jobs) job->cancel({503, "the server is shutting down: try again", ""});
 }
@@ -155,7 +159,7 @@ std::optional<Response> Server::admit(const Request& head, size_t& body_limit) {
     response.headers.insert(response.headers.end(), cors.begin(), cors.end());
     return response;
   };
-  const bool local = options_.api_key.empty() && is_loopback(http_.address());
+  const bool local = options_.api_key.empty() && is_loopback(http_->address());
   if (const std::string wrong = wrong_origin(head, options_.cors_origins, local); !wrong.empty()) return refused(403, wrong);
   if (head.method == "OPTIONS") return Response{.status = 204, .headers = cors_headers(head)};
   const Found found = find_route(head);

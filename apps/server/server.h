@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ namespace vivace::server {
 struct ServerOptions {
   std::string host = "127.0.0.1";
   int port = 7860;
+  std::optional<int> socket;              // that listens already, instead of host and port
   std::string api_key;                    // empty: none is asked for
   std::string priority_key;               // one whose holders may say how urgent a request is; empty: nobody
   std::vector<std::string> cors_origins;  // pages of other addresses that may call: "https://example.org", or "*"
@@ -47,6 +49,7 @@ class Server {
   void shutdown();
 
  private:
+  Handler handler();
   std::optional<Response> admit(const Request& head, size_t& body_limit);
   void handle(const Request& request, const std::shared_ptr<Reply>& reply);
   Response refuse(const Request& head, int status, const std::string& what) const;
@@ -60,7 +63,7 @@ class Server {
   Metrics metrics_;
   Loras loras_;
   JobStore jobs_;
-  HttpServer http_;
+  std::unique_ptr<HttpServer> http_;
   Engine engine_;
   Service service_;
   Clock::time_point shutdown_at_{};

@@ -32,7 +32,7 @@ struct Service {
   Metrics& metrics;
   Loras& loras;
   const DrawingLimits limits;
-  const std::string report;  // a file of HTML, or empty
+  const std::string report;   // a file of HTML, or empty
   bool behind_proxy = false;  // X-Forwarded-For and X-Forwarded-Proto are the proxy's
   bool draining = false;
 };

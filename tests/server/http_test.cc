@@ -1,8 +1,14 @@
 // What comes over the wire, whatever it is: limits, garbage, keys, pages of others, shutting down.
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include <thread>
 
 #include "../cli/program.h"
 #include "drawn.h"
+#include "systemd.h"
 
 namespace vivace::server {
 namespace {
@@ -236,6 +242,47 @@ TEST(ServerHttp, ShuttingDownWaitsOnlySoLong) {
   running.server().shutdown();
   EXPECT_EQ(first.read().status, 503);
   running.join();
+}
+
+TEST(ServerHttp, OnASocketThatListensAlready) {
+  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(socket, 5), 0);
+  const Running running([&](ServerOptions& o) {
+    o.socket = socket;
+    o.port = 1;  // which is not looked at
+  });
+  EXPECT_GT(running.port(), 1);
+  EXPECT_EQ(ask(running.port(), "GET", "/health").status, 200);
+}
+
+TEST(ServerSystemd, IsTold) {
+  const TempFolder folder;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  (folder / "notify").string().copy(address.sun_path, sizeof address.sun_path - 1);
+  const int socket = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  notify("READY=1");  // to nobody
+  ::setenv("NOTIFY_SOCKET", address.sun_path, 1);
+  notify("STOPPING=1");
+  ::unsetenv("NOTIFY_SOCKET");
+  char told[64] = "";
+  EXPECT_EQ(::recv(socket, told, sizeof told, MSG_DONTWAIT), 10);
+  EXPECT_STREQ(told, "STOPPING=1");
+  ::close(socket);
+  // Sockets are for the process that is named.
+  ::setenv("LISTEN_FDS", "2", 1);
+  EXPECT_FALSE(inherited_socket());
+  ::setenv("LISTEN_PID", "1", 1);
+  EXPECT_FALSE(inherited_socket());
+  ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+  EXPECT_THROW(inherited_socket(), UserError);
+  ::unsetenv("LISTEN_PID");
+  ::unsetenv("LISTEN_FDS");
 }
 
 TEST(ServerHttp, TheProgramServesUntilItIsTold) {

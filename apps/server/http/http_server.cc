@@ -1,5 +1,7 @@
 #include "http/http_server.h"
 
+#include <sys/socket.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
@@ -88,6 +90,23 @@ HttpServer::HttpServer(const std::string& host, int port, const HttpLimits& limi
   } catch (const boost::system::system_error& error) {
     throw UserError(cat("cannot listen on ", host, " port ", port, ": ", error.code().message(),
                         ": expected an address of this machine, such as 127.0.0.1 or 0.0.0.0, and a port that is free (--host, --port)"));
+  }
+  inside_->accept();
+}
+
+HttpServer::HttpServer(int socket, const HttpLimits& limits, Handler handler) : inside_(std::make_unique<Inside>(limits, std::move(handler))) {
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  const bool known = ::getsockname(socket, reinterpret_cast<sockaddr*>(&bound), &size) == 0;
+  if (!known || (bound.ss_family != AF_INET && bound.ss_family != AF_INET6))
+    throw UserError("the socket that was passed is none of TCP: expected ListenStream= with a port in the .socket unit");
+  try {
+    inside_->acceptor.assign(bound.ss_family == AF_INET ? tcp::v4() : tcp::v6(), socket);
+    const tcp::endpoint end = inside_->acceptor.local_endpoint();
+    inside_->address = end.address().to_string();
+    inside_->port = end.port();
+  } catch (const boost::system::system_error& error) {
+    throw UserError(cat("cannot listen on the socket that was passed: ", error.code().message()));
   }
   inside_->accept();
 }

@@ -25,6 +25,8 @@ class HttpServer {
  public:
   // Listens. Port 0: any free one. Throws UserError that names address and port.
   HttpServer(const std::string& host, int port, const HttpLimits& limits, Handler handler);
+  // On a socket that listens already, which becomes its own.
+  HttpServer(int socket, const HttpLimits& limits, Handler handler);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
 
