@@ -87,6 +87,7 @@ Command add_serve(Arguments& app, const Common& common) {
   c->add_option("--batch", server.engine.batch, "Pictures of requests that are alike and wait together which are drawn in one call").show_default();
   c->add_option("--job-seconds", server.engine.job_seconds, "The most that a job may take once it is begun; 0: as long as it takes").show_default();
   c->add_option("--preview-seconds", server.engine.preview_seconds, "The least between two previews").show_default();
+  c->add_option("--job-store", server.job_store, "Redis, as redis://localhost:6379, by which several servers answer for all jobs");
   c->add_option("--report", server.report, "A page of `vivace bench --ladder` (HTML) that the server's own links to");
   c->add_option("--result-seconds", server.result_seconds, "How long results are kept").show_default();
   c->group(Group::model);

@@ -1,4 +1,6 @@
 // Jobs: what takes long is begun with one request and asked for with others.
+#include <atomic>
+
 #include "base/log.h"
 #include "base/numbers.h"
 #include "encode.h"
@@ -30,10 +32,25 @@ nlohmann::json status_json(const Service& service, const Job& job, const JobStat
   return result;
 }
 
+const Failure kNoJob{404, "there is no such job: it was never there, or its time is over", ""};
+const Failure kNoImage{404, "the job has no such image yet", ""};
+const Failure kUnreachable{503, "the store of jobs cannot be reached: try again", ""};
+
+// This server's job; nullptr for one that another may have.
 std::shared_ptr<Job> job_of(Exchange& x) {
   auto job = x.service.jobs.find(x.parts.at(0));
-  if (!job) throw FieldError("", "there is no such job: it was never there, or its time is over", 404);
+  if (!job && !x.service.shared) throw FieldError("", kNoJob.message, kNoJob.status);
   return job;
+}
+
+// Asks the store for another server's job.
+void ask_store(Exchange& x, std::function<void(Reply& reply, const nlohmann::json& status)> then) {
+  const auto answer = [reply = x.reply, path = x.request.path, then = std::move(then)](const RedisJobs::Found& found) {
+    using State = RedisJobs::Found::State;
+    if (found.state == State::found) return then(*reply, found.status);
+    reply->send(failure_response(path, found.state == State::none ? kNoJob : kUnreachable));
+  };
+  x.service.shared->find(x.parts.at(0), answer);
 }
 
 void make_job(Exchange& x) {
@@ -43,17 +60,61 @@ void make_job(Exchange& x) {
   drawing.format = read_format(f);
   f.finish();
   const auto job = submit(x, std::move(drawing));
+  share_job(x.service, job);
   x.reply->send({.status = 202, .body = json_text(status_json(x.service, *job, job->status())), .headers = {{"Location", "/jobs/" + job->id}}});
 }
 
 void show_job(Exchange& x) {
   const auto job = job_of(x);
+  if (!job) return ask_store(x, [](Reply& reply, const nlohmann::json& status) { reply.send({.body = json_text(status)}); });
   send_json(x, status_json(x.service, *job, job->status()));
+}
+
+// What can be seen of another server's job: no previews, and not every step.
+void events_of_another(Exchange& x) {
+  struct Seen {
+    nlohmann::json status;
+    std::atomic<bool> gone = false;
+  };
+  const auto seen = std::make_shared<Seen>();
+  x.reply->on_gone([seen] { seen->gone = true; });
+  x.service.shared->watch(x.parts.at(0), [reply = x.reply, seen, path = x.request.path](const RedisJobs::Found& found) {
+    using State = RedisJobs::Found::State;
+    if (seen->gone) return false;
+    if (found.state == State::unreachable && !seen->status.is_null()) return true;  // it may come back
+    if (found.state != State::found) {
+      reply->send(failure_response(path, found.state == State::none ? kNoJob : kUnreachable));
+      reply->end_events();
+      return false;
+    }
+    const nlohmann::json& now = found.status;
+    if (seen->status.is_null()) {
+      reply->begin_events(true);
+      reply->event("status", json_text(now), false);
+    } else {
+      if (now["step"] != seen->status["step"])
+        reply->event("step",
+                     json_text({{"step", now["step"]},
+                                {"steps", now["steps"]},
+                                {"image", now["images"].size()},
+                                {"progress", now["progress"]},
+                                {"seconds_left", now["seconds_left"]}}),
+                     true);
+      for (size_t i = seen->status["images"].size(); i < now["images"].size(); ++i) reply->event("image", json_text(now["images"][i]), false);
+    }
+    seen->status = now;
+    const std::string state = now["status"];
+    if (state == job_state_name(JobState::queued) || state == job_state_name(JobState::running)) return true;
+    reply->event(state, json_text(now), false);
+    reply->end_events();
+    return false;
+  });
 }
 
 // The state, which the first event tells, and then what changes.
 void job_events(Exchange& x) {
   const auto job = job_of(x);
+  if (!job) return events_of_another(x);
   x.reply->begin_events(true);
   x.reply->event("status", json_text(status_json(x.service, *job, job->status())), false);
   if (x.request.parameter("previews") != "false") job->watch();
@@ -87,6 +148,8 @@ void job_events(Exchange& x) {
 
 void delete_job(Exchange& x) {
   const auto job = job_of(x);
+  if (x.service.shared) x.service.shared->remove(x.parts.at(0));
+  if (!job) return ask_store(x, [](Reply& reply, const nlohmann::json& status) { reply.send({.body = json_text(status)}); });
   if (job->ended() != Clock::time_point{}) x.service.jobs.forget(*job);
   x.service.engine.cancel(*job, {499, "the job was cancelled", ""});
   send_json(x, status_json(x.service, *job, job->status()));
@@ -95,16 +158,19 @@ void delete_job(Exchange& x) {
 // Without a key, so that a page can show it: an id is as hard to guess as a key.
 void job_image(Exchange& x) {
   const auto job = job_of(x);
-  const std::vector<std::shared_ptr<const Picture>> pictures = job->status().pictures;
-  size_t index = pictures.size();
+  std::optional<size_t> index;
   try {
     index = parse_number<uint32_t>(x.parts.at(1), "image");
   } catch (const UsageError&) {
   }
-  if (index >= pictures.size()) throw FieldError("", cat("the job has no image ", x.parts[1], " yet"), 404);
-  x.reply->send({.content_type = content_type(pictures[index]->format),
-                 .body = pictures[index]->bytes,
-                 .headers = {{"Cache-Control", "private, max-age=3600, immutable"}}});
+  const auto send = [reply = x.reply, path = x.request.path](const std::shared_ptr<const Picture>& picture) {
+    if (!picture) return reply->send(failure_response(path, kNoImage));
+    reply->send(
+        {.content_type = content_type(picture->format), .body = picture->bytes, .headers = {{"Cache-Control", "private, max-age=3600, immutable"}}});
+  };
+  if (index && !job) return x.service.shared->picture(x.parts.at(0), *index, send);
+  const auto pictures = index ? job->status().pictures : std::vector<std::shared_ptr<const Picture>>();
+  send(index && *index < pictures.size() ? pictures[*index] : nullptr);
 }
 
 constexpr Route kRoutes[] = {
@@ -116,6 +182,10 @@ constexpr Route kRoutes[] = {
 };
 
 }  // namespace
+
+void share_job(Service& service, const std::shared_ptr<Job>& job) {
+  if (service.shared) service.shared->follow(job, [&service](const Job& j) { return status_json(service, j, j.status()); });
+}
 
 std::span<const Route> job_routes() { return kRoutes; }
 

@@ -84,6 +84,8 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
       jobs_(options_.result_seconds, options_.result_bytes),
       http_(options_.socket ? std::make_unique<HttpServer>(*options_.socket, options_.http, handler())
                             : std::make_unique<HttpServer>(options_.host, options_.port, options_.http, handler())),
+      shared_(options_.job_store.empty() ? nullptr
+                                         : std::make_unique<RedisJobs>(redis_address(options_.job_store), options_.result_seconds, stop_asked())),
       engine_(models_, metrics_, options_.engine),
       service_{.models = models_,
                .engine = engine_,
@@ -91,6 +93,7 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
                .metrics = metrics_,
                .loras = loras_,
                .limits = options_.drawing,
+               .shared = shared_.get(),
                .report = options_.report,
                .behind_proxy = options_.behind_proxy} {
   models_.load(models_.chosen());
@@ -98,6 +101,11 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
 }
 
 Server::~Server() = default;
+
+// Of another server, for one of this one's jobs.
+std::function<void(const std::shared_ptr<Job>&)> Server::stop_asked() {
+  return [this](const std::shared_ptr<Job>& job) { http_->post([this, job] { engine_.cancel(*job, {499, "the job was cancelled", ""}); }); };
+}
 
 Handler Server::handler() {
   return {.admit = [this](const Request& head, size_t& limit) { return admit(head, limit); },

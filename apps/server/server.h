@@ -23,6 +23,7 @@ struct ServerOptions {
   std::vector<std::string> cors_origins;  // pages of other addresses that may call: "https://example.org", or "*"
   bool behind_proxy = false;              // X-Forwarded-For and X-Forwarded-Proto are believed
   std::string lora_folder;                // with adapters that requests may name; empty: none
+  std::string job_store;                  // redis://host:port, which other servers share; empty: none
   std::string report;                     // a file of HTML that the page links to; empty: none
   size_t model_bytes = size_t{1} << 62;   // that loaded models may take; the one in use stays
   double result_seconds = 3600;           // that results are kept for
@@ -50,6 +51,7 @@ class Server {
 
  private:
   Handler handler();
+  std::function<void(const std::shared_ptr<Job>&)> stop_asked();
   std::optional<Response> admit(const Request& head, size_t& body_limit);
   void handle(const Request& request, const std::shared_ptr<Reply>& reply);
   Response refuse(const Request& head, int status, const std::string& what) const;
@@ -64,6 +66,7 @@ class Server {
   Loras loras_;
   JobStore jobs_;
   std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<RedisJobs> shared_;
   Engine engine_;
   Service service_;
   Clock::time_point shutdown_at_{};

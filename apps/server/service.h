@@ -14,6 +14,7 @@
 #include "loras.h"
 #include "metrics.h"
 #include "models.h"
+#include "redis_jobs.h"
 
 namespace vivace::server {
 
@@ -32,8 +33,9 @@ struct Service {
   Metrics& metrics;
   Loras& loras;
   const DrawingLimits limits;
-  const std::string report;   // a file of HTML, or empty
-  bool behind_proxy = false;  // X-Forwarded-For and X-Forwarded-Proto are the proxy's
+  RedisJobs* shared = nullptr;  // with other servers
+  const std::string report;     // a file of HTML, or empty
+  bool behind_proxy = false;    // X-Forwarded-For and X-Forwarded-Proto are the proxy's
   bool draining = false;
 };
 
@@ -78,6 +80,8 @@ std::vector<uint64_t> seeds_from(std::optional<int64_t> first, int64_t count);
 
 // Into the queue. Throws FieldError for what cannot be drawn, as far as that is known, and Refusal.
 std::shared_ptr<Job> submit(Exchange& exchange, Drawing drawing, const std::string& task = "");
+// Where there are other servers, they may answer for the job too.
+void share_job(Service& service, const std::shared_ptr<Job>& job);
 // The client's going ends the job.
 void cancel_when_gone(Exchange& exchange, const std::shared_ptr<Job>& job);
 

@@ -23,7 +23,7 @@ bool Answer::has_header(const std::string& line) const {
 
 nlohmann::json Answer::json() const { return nlohmann::json::parse(body, nullptr, false); }
 
-Client::Client(int port) {
+Client::Client(int port, bool must_connect) {
   socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const timeval limit{60, 0};
   ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -31,7 +31,7 @@ Client::Client(int port) {
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) ADD_FAILURE() << "no connection";
+  if (::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 && must_connect) ADD_FAILURE() << "no connection";
 }
 
 Client::~Client() { close(); }

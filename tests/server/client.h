@@ -26,7 +26,8 @@ struct Event {
 
 class Client {
  public:
-  explicit Client(int port);
+  // Without a connection is a failure of the test, unless it may be.
+  explicit Client(int port, bool must_connect = true);
   ~Client();
   Client(const Client&) = delete;
 

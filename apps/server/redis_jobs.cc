@@ -1,0 +1,240 @@
+#include "redis_jobs.h"
+
+#include <hiredis/hiredis.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/log.h"
+#include "base/numbers.h"
+#include "fields.h"
+
+namespace vivace::server {
+namespace {
+
+constexpr std::chrono::seconds kConnectAgain{2};
+// How often a server says that it lives, and looks whether one of its jobs is to be stopped; and how long it counts as living without a word.
+constexpr std::chrono::milliseconds kLook{300};
+constexpr const char* kAlive = "5";
+constexpr timeval kTimeout{2, 0};
+// Beyond it only the beginning and the end of jobs is kept.
+constexpr size_t kMostWork = 1000;
+
+std::string key(const std::string& id) { return "vivace:job:" + id; }
+std::string picture_key(const std::string& id, size_t index) { return cat(key(id), ":image:", index); }
+std::string stop_key(const std::string& id) { return key(id) + ":stop"; }
+std::string server_key(const std::string& id) { return "vivace:server:" + id; }
+
+void free_reply(redisReply* reply) { freeReplyObject(reply); }
+
+// A picture with what is known of it before the bytes.
+std::string packed(const Picture& picture) {
+  return json_text({{"format", format_name(picture.format)}, {"height", picture.height}, {"width", picture.width}, {"seed", picture.seed}}) + '\n' +
+         picture.bytes;
+}
+
+std::shared_ptr<const Picture> unpacked(const std::string& text) {
+  const size_t line = text.find('\n');
+  const nlohmann::json head = nlohmann::json::parse(text.substr(0, line), nullptr, false);
+  const auto format = head.is_object() ? format_of(head.value("format", "")) : std::nullopt;
+  if (!format || line == std::string::npos) return nullptr;
+  return std::make_shared<const Picture>(Picture{.bytes = text.substr(line + 1), .format = *format});
+}
+
+bool has_ended(const nlohmann::json& status) {
+  const std::string state = status.value("status", "");
+  return state != job_state_name(JobState::queued) && state != job_state_name(JobState::running);
+}
+
+}  // namespace
+
+RedisAddress redis_address(const std::string& url) {
+  static constexpr std::string_view kScheme = "redis://";
+  const auto wrong = [&]() -> RedisAddress { throw UsageError(cat("--job-store is ", url, ": expected redis://host:port/database")); };
+  if (!url.starts_with(kScheme)) return wrong();
+  std::string rest = url.substr(kScheme.size());
+  RedisAddress address;
+  if (const size_t at = rest.rfind('@'); at != std::string::npos) {
+    const std::string user = rest.substr(0, at);
+    address.password = user.substr(user.find(':') == std::string::npos ? 0 : user.find(':') + 1);
+    rest = rest.substr(at + 1);
+  }
+  try {
+    if (const size_t slash = rest.find('/'); slash != std::string::npos) {
+      if (slash + 1 < rest.size()) address.database = parse_number<int>(rest.substr(slash + 1), "--job-store");
+      rest = rest.substr(0, slash);
+    }
+    if (const size_t colon = rest.rfind(':'); colon != std::string::npos) {
+      address.port = parse_number<int>(rest.substr(colon + 1), "--job-store");
+      rest = rest.substr(0, colon);
+    }
+  } catch (const UsageError&) {
+    return wrong();
+  }
+  address.host = rest;
+  if (rest.empty() || address.port < 1 || address.port > 65535 || address.database < 0) return wrong();
+  return address;
+}
+
+RedisJobs::RedisJobs(const RedisAddress& address, double seconds, std::function<void(const std::shared_ptr<Job>&)> cancel)
+    : address_(address),
+      seconds_(std::to_string(std::max(1L, std::lround(seconds)))),
+      self_(random_id()),
+      cancel_(std::move(cancel)),
+      redis_(nullptr, redisFree) {
+  if (!connected()) throw UserError(cat("no Redis at ", address_.host, " port ", address_.port, ": start one, or leave --job-store out"));
+  look_after();
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+// What waits is done first.
+RedisJobs::~RedisJobs() {
+  thread_.request_stop();
+  thread_.join();
+}
+
+bool RedisJobs::connected() {
+  if (redis_ && redis_->err == 0) return true;
+  if (Clock::now() < try_again_) return false;
+  try_again_ = Clock::now() + kConnectAgain;
+  redis_.reset(redisConnectWithTimeout(address_.host.c_str(), address_.port, kTimeout));
+  if (!redis_ || redis_->err != 0) return false;
+  redisSetTimeout(redis_.get(), kTimeout);
+  if (!address_.password.empty() && !command({"AUTH", address_.password})) return false;
+  return address_.database == 0 || command({"SELECT", std::to_string(address_.database)});
+}
+
+RedisJobs::Reply RedisJobs::command(const std::vector<std::string>& words) {
+  std::vector<const char*> texts;
+  std::vector<size_t> sizes;
+  for (const std::string& word : words) {
+    texts.push_back(word.data());
+    sizes.push_back(word.size());
+  }
+  Reply reply(static_cast<redisReply*>(redisCommandArgv(redis_.get(), static_cast<int>(words.size()), texts.data(), sizes.data())), free_reply);
+  if (reply && reply->type == REDIS_REPLY_ERROR) {
+    warn("Redis refuses ", words[0], ": ", reply->str);
+    reply.reset();
+  }
+  return reply;
+}
+
+void RedisJobs::ask(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  work_.push_back(std::move(work));
+  changed_.notify_one();
+}
+
+void RedisJobs::run(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested() || !work_.empty()) {
+    changed_.wait_for(lock, stop, kLook, [&] { return !work_.empty(); });
+    if (!work_.empty()) {
+      const std::function<void()> next = std::move(work_.front());
+      work_.pop_front();
+      lock.unlock();
+      next();
+      lock.lock();
+    }
+    if (Clock::now() - looked_ < kLook) continue;
+    lock.unlock();
+    look_after();
+    lock.lock();
+  }
+}
+
+void RedisJobs::look_after() {
+  looked_ = Clock::now();
+  if (!connected()) return;
+  command({"SET", server_key(self_), "1", "EX", kAlive});
+  std::erase_if(watched_, [this](const auto& watched) { return !watched.second(found(watched.first)); });
+  std::erase_if(followed_, [](const Followed& f) {
+    const auto job = f.job.lock();
+    return !job || job->ended() != Clock::time_point{};
+  });
+  if (followed_.empty()) return;
+  std::vector<std::string> words{"MGET"};
+  for (const Followed& f : followed_) words.push_back(stop_key(f.id));
+  const Reply reply = command(words);
+  for (size_t i = 0; reply && i < reply->elements; ++i)
+    if (const auto job = followed_[i].job.lock(); job && reply->element[i]->type == REDIS_REPLY_STRING) cancel_(job);
+}
+
+void RedisJobs::save(const std::string& id, nlohmann::json status) {
+  if (!connected()) return;
+  status["server"] = self_;
+  command({"SET", key(id), json_text(status), "EX", seconds_});
+}
+
+void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status) {
+  ask([this, job, status] {
+    followed_.push_back({job, job->id});
+    save(job->id, status(*job));
+  });
+  job->listen([this, status, last = std::make_shared<Clock::time_point>()](const Job& j, JobEvent event) {
+    // Steps are many: one now and then.
+    if (event == JobEvent::preview || (event == JobEvent::step && Clock::now() - *last < kLook)) return;
+    *last = Clock::now();
+    const JobStatus now = j.status();
+    {
+      const std::lock_guard lock(mutex_);
+      if (event == JobEvent::step && work_.size() > kMostWork) return;
+    }
+    if (event == JobEvent::picture)
+      ask([this, id = j.id, index = now.pictures.size() - 1, picture = now.pictures.back()] {
+        if (connected()) command({"SET", picture_key(id, index), packed(*picture), "EX", seconds_});
+      });
+    ask([this, id = j.id, text = status(j)] { save(id, text); });
+  });
+}
+
+RedisJobs::Found RedisJobs::found(const std::string& id) {
+  const Reply reply = connected() ? command({"GET", key(id)}) : Reply(nullptr, free_reply);
+  if (!reply) return {.state = Found::State::unreachable, .status = {}};
+  if (reply->type != REDIS_REPLY_STRING) return {};
+  nlohmann::json status = nlohmann::json::parse(reply->str, reply->str + reply->len, nullptr, false);
+  if (!status.is_object()) return {};
+  const std::string server = status.value("server", "");
+  status.erase("server");
+  if (!has_ended(status)) {
+    const Reply alive = command({"EXISTS", server_key(server)});
+    if (alive && alive->integer == 0) {
+      status["status"] = job_state_name(JobState::failed);
+      status["error"] = {{"status", 503}, {"message", "the server that had this job is gone: send it again"}, {"param", ""}};
+    }
+  }
+  return {.state = Found::State::found, .status = std::move(status)};
+}
+
+void RedisJobs::find(const std::string& id, std::function<void(const Found&)> then) {
+  ask([this, id, then = std::move(then)] { then(found(id)); });
+}
+
+void RedisJobs::watch(const std::string& id, std::function<bool(const Found&)> then) {
+  ask([this, id, then = std::move(then)] {
+    if (then(found(id))) watched_.emplace_back(id, then);
+  });
+}
+
+void RedisJobs::picture(const std::string& id, size_t index, std::function<void(std::shared_ptr<const Picture>)> then) {
+  ask([this, id, index, then = std::move(then)] {
+    const Reply reply = connected() ? command({"GET", picture_key(id, index)}) : Reply(nullptr, free_reply);
+    then(reply && reply->type == REDIS_REPLY_STRING ? unpacked(std::string(reply->str, reply->len)) : nullptr);
+  });
+}
+
+void RedisJobs::remove(const std::string& id) {
+  ask([this, id] {
+    const Found job = found(id);
+    if (job.state != Found::State::found) return;
+    if (!has_ended(job.status)) {
+      command({"SET", stop_key(id), "1", "EX", seconds_});
+      return;
+    }
+    std::vector<std::string> words{"DEL", key(id), stop_key(id)};
+    for (size_t i = 0; i < job.status.value("images", nlohmann::json::array()).size(); ++i) words.push_back(picture_key(id, i));
+    command(words);
+  });
+}
+
+}  // namespace vivace::server
