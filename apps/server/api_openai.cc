@@ -51,19 +51,8 @@ OpenAiSettings read_settings(Fields& f, Drawing& drawing) {
   return s;
 }
 
-// What is wrong with a height or a width is wrong with the size.
-std::shared_ptr<Job> submit_sized(Exchange& x, Drawing drawing) {
-  try {
-    return submit(x, std::move(drawing));
-  } catch (const UsageError& error) {
-    const std::string what = error.what();
-    if (what.starts_with("height is ") || what.starts_with("width is ")) throw FieldError("size", "size: " + what);
-    throw;
-  }
-}
-
 void draw(Exchange& x, Drawing drawing, const OpenAiSettings& settings) {
-  const auto job = submit_sized(x, std::move(drawing));
+  const auto job = submit(x, std::move(drawing));
   cancel_when_gone(x, job);
   if (settings.stream)
     answer_events(x, job, settings);

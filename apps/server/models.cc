@@ -57,6 +57,8 @@ CallOptions LoadedModel::fitted(CallOptions call) const {
   const int64_t height = picture.height() / scale * scale, width = picture.width() / scale * scale;
   if (loaded.family->task == Task::image_to_image && (call.height || call.width)) {
     const int64_t wanted_height = call.height ? call.height : height, wanted_width = call.width ? call.width : width;
+    for (const auto& [name, value] : {std::pair("height", wanted_height), std::pair("width", wanted_width)})
+      if (value % scale) throw UsageError(cat(name, " is ", value, ": expected a multiple of ", scale, " (the VAE's scale)"));
     if (wanted_height != picture.height() || wanted_width != picture.width())
       call.image = picture.resized(static_cast<int>(wanted_height), static_cast<int>(wanted_width));
     call.height = call.width = 0;

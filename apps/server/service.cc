@@ -32,7 +32,13 @@ nlohmann::json a1111_error(const Failure& failure) {
 
 }  // namespace
 
-Response failure_response(const std::string& path, const Failure& failure) {
+Response failure_response(const std::string& path, const Failure& given) {
+  Failure failure = given;
+  // What is wrong with a height or a width is wrong with OpenAI's size.
+  if (path.starts_with("/v1") && (failure.field == "height" || failure.field == "width")) {
+    failure.field = "size";
+    failure.message = "size: " + failure.message;
+  }
   return {.status = failure.status, .body = json_text(path.starts_with("/sdapi/") ? a1111_error(failure) : openai_error(failure))};
 }
 
@@ -110,6 +116,20 @@ Drawing read_drawing(Fields& f, Service& service) {
   return drawing;
 }
 
+namespace {
+
+void check_pixels(int64_t height, int64_t width, int64_t most) {
+  if (height * width > most) throw FieldError("size", cat("size: the picture would have ", width, " x ", height, " pixels: expected at most ", most));
+}
+
+// As far as the request says it.
+void check_pixels(const CallOptions& call, int64_t most) {
+  const Image* picture = call.image.images.empty() ? nullptr : &call.image.images.front();
+  check_pixels(call.height ? call.height : picture ? picture->height() : 1, call.width ? call.width : picture ? picture->width() : 1, most);
+}
+
+}  // namespace
+
 std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& task) {
   if (!drawing.scheduler.empty() || drawing.scheduler_config != "{}") {
     const std::string name = drawing.scheduler.empty() ? "euler" : drawing.scheduler;
@@ -123,15 +143,12 @@ std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& tas
     if (std::ranges::count(drawing.loras, lora.name, &LoraChoice::name) > 1)
       throw FieldError("loras", cat("loras: \"", lora.name, "\" is there twice: expected each once"));
   CallOptions& call = drawing.call;
-  int64_t height = call.height, width = call.width;
+  check_pixels(call, x.service.limits.pixels);
   if (const auto model = x.service.models.loaded(drawing.model, task_of(call))) {
     call = model->fitted(std::move(call));
     const LoadedModel::Settings settings = model->settings(drawing.prompt, call);
-    height = settings.height;
-    width = settings.width;
+    check_pixels(settings.height, settings.width, x.service.limits.pixels);
   }
-  if (height * width > x.service.limits.pixels)
-    throw FieldError("size", cat("the picture would have ", width, " x ", height, " pixels: expected at most ", x.service.limits.pixels));
   auto job = std::make_shared<Job>(random_id(), x.client, std::move(drawing), x.urgency);
   x.service.jobs.add(job, task);
   try {
