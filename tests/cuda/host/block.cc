@@ -152,18 +152,36 @@ void release_block() {
   for (Lane& lane : block->lanes) lane.state = State::ready;
 }
 
+// The lanes in the order in which they run; with `random` warp by warp, each as far as it comes before the next one moves: no warp may then count on
+// another.
+void shuffle_lanes(std::vector<unsigned>& order, std::mt19937& random) {
+  std::vector<unsigned> warps(order.size() / 32);
+  std::iota(warps.begin(), warps.end(), 0u);
+  std::ranges::shuffle(warps, random);
+  for (size_t w = 0; w < warps.size(); ++w) {
+    const std::span<unsigned> lanes = std::span(order).subspan(w * 32, 32);
+    std::iota(lanes.begin(), lanes.end(), warps[w] * 32);
+    std::ranges::shuffle(lanes, random);
+  }
+}
+
+void run_until_they_wait(std::span<const unsigned> order) {
+  for (bool moved = true; moved && block->error.empty();) {
+    moved = false;
+    for (unsigned i : order)
+      if (Lane& lane = block->lanes[i]; lane.state == State::ready) {
+        resume(lane);
+        moved = true;
+      }
+  }
+}
+
 void run_block(std::vector<unsigned>& order, std::mt19937* random) {
   const auto done = [](const Lane& lane) { return lane.state == State::done; };
   while (!std::ranges::all_of(block->lanes, done)) {
-    if (random) std::ranges::shuffle(order, *random);
-    for (bool moved = true; moved && block->error.empty();) {
-      moved = false;
-      for (unsigned i : order)
-        if (Lane& lane = block->lanes[i]; lane.state == State::ready) {
-          resume(lane);
-          moved = true;
-        }
-    }
+    if (random) shuffle_lanes(order, *random);
+    const size_t together = random ? 32 : order.size();
+    for (size_t first = 0; first < order.size(); first += together) run_until_they_wait(std::span(order).subspan(first, together));
     if (!block->error.empty()) break;
     if (!std::ranges::all_of(block->lanes, done)) release_block();
   }

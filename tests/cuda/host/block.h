@@ -23,7 +23,7 @@ struct Launch {
   Dim3 grid;
   unsigned block = 32;  // threads
   unsigned shared = 0;  // bytes
-  unsigned seed = 0;    // 0: in order
+  unsigned seed = 0;    // 0: in order, all warps at one pace; else shuffled, warp after warp
 };
 
 // Throws std::runtime_error with what went wrong first.

@@ -164,7 +164,6 @@ __device__ void attention(const AttentionArguments& a) {
     rows.sum[half] += shuffle_xor(rows.sum[half], 2);
   }
   // Through the place of the warp's own queries, so that they leave in 16 bytes a thread.
-  warp_barrier();
   UNROLL
   for (int j = 0; j < slice_tiles; ++j) {
     UNROLL
