@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Compiles the CUDA kernels with nvcc for each architecture, warnings being errors, and holds what ptxas says of them against a budget.
+"""Compiles the CUDA kernels with nvcc for each architecture, warnings being errors, and holds what ptxas says of them against a budget. With hipcc (Debian: hipcc,
+libamdhip64-dev) it compiles those that need no tensor cores for AMD's GPUs too.
 
-    python tools/check_cuda_kernels.py             # exit code 77, with the reason, where there is no nvcc
+    python tools/check_cuda_kernels.py             # what a compiler is there for; exit code 77 where there is neither
     python tools/check_cuda_kernels.py --update    # writes the budget anew, to be looked at in the diff
 
 A line of tests/cuda/compile/budget.txt is a kernel: source, type of its arguments, threads of a block, the instance, and the registers that it may take on each
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "src/backends/cuda/kernels"
 BUDGET = ROOT / "tests/cuda/compile/budget.txt"
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100f", "sm_120f"]
+AMD = ["gfx90a", "gfx1030"]
+TENSOR_CORES = {"attention", "gemm"}  # sources that want NVIDIA's
 LINE = re.compile(r"(\w+\.cuh) (\w+) (\d+) (.+?):((?: \d+)*)(?: memory (\d+))?")
 
 
@@ -39,54 +42,79 @@ class Kernel:
         return f"{self.source} {self.arguments} {self.block} {self.function}:" + "".join(f" {(r + 7) // 8 * 8}" for r in registers) + (f" memory {self.memory}" if self.memory else "")
 
 
-def nvcc() -> str | None:
-    return shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+def compiler(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin")
 
 
-def compiled(source: Path, architecture: str, folder: Path):
-    """What ptxas reports: {entry: (registers, stack, spilled bytes)}; text of an error instead where there is one."""
-    command = [nvcc(), "-cubin", f"-arch={architecture}", "-std=c++17", "-Werror", "all-warnings", "-Xptxas", "-v", f"-I{KERNELS}"]
-    done = subprocess.run([*command, "-o", folder / f"{source.stem}.{architecture}.cubin", source], capture_output=True, text=True)
-    if done.returncode:
-        return f"{source.name} for {architecture}:\n{done.stderr}{done.stdout}"
+def run(*command) -> tuple[bool, str]:
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode == 0, done.stderr + done.stdout
+
+
+def reports(source: Path, architecture: str):
+    """What ptxas says: {entry: (registers, local memory)}; the text of an error instead where there is one."""
+    options = ["-cubin", f"-arch={architecture}", "-std=c++17", "-Werror", "all-warnings", "-Xptxas", "-v", f"-I{KERNELS}"]
+    good, text = run(compiler("nvcc"), *options, "-o", source.with_suffix(f".{architecture}.cubin"), source)
+    if not good:
+        return f"{source.name} for {architecture}:\n{text}"
     result = {}
-    for part in done.stderr.split("Compiling entry function '")[1:]:
-        stack, stores, loads = map(int, re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", part).groups())
-        result[part.split("'")[0]] = (int(re.search(r"Used (\d+) registers", part)[1]), stack, stores + loads)
+    for part in text.split("Compiling entry function '")[1:]:
+        memory = map(int, re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", part).groups())
+        result[part.split("'")[0]] = int(re.search(r"Used (\d+) registers", part)[1]), max(memory)
     return result
+
+
+def check_nvidia(kernels: list[Kernel], sources: list[Path], pool: ThreadPoolExecutor, update: bool) -> list[str]:
+    jobs = {(source.stem, a): pool.submit(reports, source, a) for source in sources for a in ARCHITECTURES}
+    found = {key: job.result() for key, job in jobs.items()}
+    wrong = [text for text in found.values() if isinstance(text, str)]
+    if wrong:
+        return wrong
+    lines = [line for line in BUDGET.read_text().splitlines() if line.startswith("#")]
+    for i, kernel in enumerate(kernels):
+        entries = [found[Path(kernel.source).stem, a][f"kernel_{i}"] for a in ARCHITECTURES]
+        lines.append(kernel.line([registers for registers, _ in entries]))
+        for n, (registers, memory) in enumerate(entries):
+            name = f"{kernel.function} for {ARCHITECTURES[n]}"
+            if memory > kernel.memory:
+                wrong.append(f"{name}: {memory} bytes of local memory, more than the budget's {kernel.memory}")
+            if not update and (not kernel.registers or registers > kernel.registers[n]):
+                wrong.append(f"{name}: {registers} registers, more than the budget's {kernel.registers[n] if kernel.registers else 0}")
+    if update:
+        BUDGET.write_text("\n".join(lines) + "\n")
+    return wrong
+
+
+def check_amd(sources: list[Path], pool: ThreadPoolExecutor) -> list[str]:
+    options = ["--cuda-device-only", *(f"--offload-arch={a}" for a in AMD), "-std=c++17", "-O2", "-Wall", "-Werror", f"-I{KERNELS}", "-x", "hip", "-c"]
+    jobs = {source.name: pool.submit(run, compiler("hipcc"), *options, source, "-o", source.with_suffix(".o")) for source in sources}
+    return [f"{name} with hipcc:\n{job.result()[1]}" for name, job in jobs.items() if not job.result()[0]]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--update", action="store_true", help="write the budget anew")
     args = parser.parse_args()
-    if not nvcc():
-        print("skipped: there is no nvcc, so no CUDA kernel was compiled")
+    if not compiler("nvcc") and not compiler("hipcc"):
+        print("skipped: there is neither nvcc nor hipcc, so no CUDA kernel was compiled")
         return 77
-    comments = [line for line in BUDGET.read_text().splitlines() if line.startswith("#")]
     kernels = [Kernel(line) for line in BUDGET.read_text().splitlines() if not line.startswith("#")]
-    with tempfile.TemporaryDirectory() as name:
-        folder, sources = Path(name), sorted((ROOT / "tests/codegen/data").glob("*.cu"))
-        for source in sorted({k.source for k in kernels}):  # one file each
-            text = f'#include "{source}"\nnamespace vivace::cuda {{\n' + "".join(k.entry(f"kernel_{i}") for i, k in enumerate(kernels) if k.source == source) + "}\n"
-            sources.append(folder / f"{Path(source).stem}.cu")
-            sources[-1].write_text(text)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = {(s, a): pool.submit(compiled, s, a, folder) for s in sources for a in ARCHITECTURES}
-            found = {key: job.result() for key, job in jobs.items()}
-    wrong = [text for text in found.values() if isinstance(text, str)]
-    compiles, lines = not wrong, []
-    for i, kernel in enumerate(kernels):
-        entries = [found[source, a][f"kernel_{i}"] for a in ARCHITECTURES for source in sources if source.stem == Path(kernel.source).stem] if compiles else []
-        lines.append(kernel.line([registers for registers, _, _ in entries]))
-        for architecture, (registers, stack, spilled) in zip(ARCHITECTURES, entries):
-            if max(stack, spilled) > kernel.memory:
-                wrong.append(f"{kernel.function} for {architecture}: {stack} bytes of stack, {spilled} bytes spilled")
-            if not args.update and (not kernel.registers or registers > kernel.registers[ARCHITECTURES.index(architecture)]):
-                wrong.append(f"{kernel.function} for {architecture}: {registers} registers, more than the budget's {kernel.registers}")
-    if args.update and compiles:
-        BUDGET.write_text("\n".join([*comments, *lines]) + "\n")
-    print("\n".join(wrong) if wrong else f"{len(kernels)} kernels and {len(list((ROOT / 'tests/codegen/data').glob('*.cu')))} tile programs for {', '.join(ARCHITECTURES)}: within the budget")
+    wrong, done = [], []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        sources = []
+        for name in sorted({k.source for k in kernels}):  # one file each
+            entries = "".join(k.entry(f"kernel_{i}") for i, k in enumerate(kernels) if k.source == name)
+            sources.append(Path(folder) / f"{Path(name).stem}.cu")
+            sources[-1].write_text(f'#include "{name}"\nnamespace vivace::cuda {{\n{entries}}}\n')
+        programs = [Path(shutil.copy(p, folder)) for p in sorted((ROOT / "tests/codegen/data").glob("*.cu"))]
+        if compiler("nvcc"):
+            wrong += check_nvidia(kernels, sources + programs, pool, args.update)
+            done.append(f"{len(kernels)} kernels and {len(programs)} tile programs for {', '.join(ARCHITECTURES)}, within the budget")
+        if compiler("hipcc"):
+            plain = [source for source in sources if source.stem not in TENSOR_CORES]
+            wrong += check_amd(plain + programs, pool)
+            done.append(f"{len(plain)} sources and {len(programs)} tile programs for {', '.join(AMD)}")
+    print("\n".join(wrong or done))
     return 1 if wrong else 0
 
 

@@ -76,7 +76,6 @@ inline int exchange_if(int* at, int expected, int value) {
 inline unsigned bits_of(float x) { return std::bit_cast<unsigned>(x); }
 inline float float_of(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned high_product(unsigned a, unsigned b) { return static_cast<unsigned>(uint64_t{a} * b >> 32); }
-inline float fast_exp(float x) { return std::exp(x); }
 inline float fast_exp2(float x) { return std::exp2(x); }
 inline float fast_divide(float a, float b) { return a / b; }
 inline void fast_sincos(float x, float& sine, float& cosine) {

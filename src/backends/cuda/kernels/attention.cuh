@@ -3,7 +3,7 @@
 #pragma once
 
 #include "arguments.cuh"
-#include "numbers.cuh"
+#include "tensor_cores.cuh"
 
 namespace vivace::cuda {
 

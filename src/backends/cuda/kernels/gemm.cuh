@@ -3,6 +3,7 @@
 
 #include "gemm_finish.cuh"
 #include "gemm_load.cuh"
+#include "tensor_cores.cuh"
 
 namespace vivace::cuda {
 
@@ -21,7 +22,6 @@ template <>
 struct GemmSum<signed char> {
   using Type = int;
 };
-__device__ inline void multiply(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, signed char) { multiply_int8(c, a, b0, b1); }
 
 // T: of x and w; signed char: x is quantised rows, whose bytes are 128 too large. Y: of y, gate, residual and image_bias; P: of the bias. Blocks of
 // `tile_rows` x `tile_columns` results, warps of warp_rows x warp_columns. conv: rows are patches. aligned: see TileLoader.

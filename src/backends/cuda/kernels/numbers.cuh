@@ -2,7 +2,9 @@
 // too.
 #pragma once
 
-#ifdef __CUDACC__
+#if defined(__HIPCC__)
+#include "hip.cuh"
+#elif defined(__CUDACC__)
 #include "ptx.cuh"
 #else
 #include "host_cuda.h"
@@ -32,12 +34,6 @@ __device__ inline float rounded(float x) {
   from_float(x, narrow);
   return to_float(narrow);
 }
-
-// Two elements in a register.
-__device__ inline unsigned pair_of(float low, float high, bf16) { return bf16_pair(low, high); }
-__device__ inline unsigned pair_of(float low, float high, f16) { return f16_pair(low, high); }
-__device__ inline void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, bf16) { multiply_bf16(c, a, b0, b1); }
-__device__ inline void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, f16) { multiply_f16(c, a, b0, b1); }
 
 // 16 bytes: the widest access of a thread.
 template <class T>

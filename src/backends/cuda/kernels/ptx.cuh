@@ -32,8 +32,7 @@ __device__ inline int exchange_if(int* at, int expected, int value) { return ato
 __device__ inline unsigned bits_of(float x) { return __float_as_uint(x); }
 __device__ inline float float_of(unsigned bits) { return __uint_as_float(bits); }
 __device__ inline unsigned high_product(unsigned a, unsigned b) { return __umulhi(a, b); }
-// e^x and 2^x to about 2 units in the last place.
-__device__ inline float fast_exp(float x) { return __expf(x); }
+// 2^x to about 2 units in the last place.
 __device__ inline float fast_exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
