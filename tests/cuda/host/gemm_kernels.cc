@@ -16,6 +16,8 @@ std::span<const Kernel> gemm_kernels() {
       KERNEL(GemmArguments, gemm<bf16, bf16, float, 64, 64, 32, 32, true, true, false>),
       KERNEL(GemmArguments, gemm<bf16, bf16, float, 64, 64, 32, 32, true, false, false>),
       KERNEL(GemmArguments, gemm<bf16, bf16, float, 128, 128, 64, 32, false, true, false>),
+      KERNEL(GemmArguments, gemm<bf16, float, float, 64, 64, 32, 32, false, true, false>),
+      KERNEL(GemmArguments, gemm<bf16, float, float, 64, 64, 32, 32, false, false, false>),
       KERNEL(GemmArguments, gemm<f16, f16, f16, 64, 64, 32, 32, false, true, false>),
       KERNEL(GemmArguments, gemm<signed char, bf16, float, 64, 64, 32, 32, false, true, false>),
       KERNEL(GemmArguments, gemm<signed char, bf16, float, 64, 64, 32, 32, false, true, true>),

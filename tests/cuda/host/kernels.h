@@ -19,6 +19,8 @@ std::span<const Kernel> movement_kernels();
 std::span<const Kernel> gemm_kernels();
 std::span<const Kernel> attention_kernels();
 
+// Whether a list has the instance.
+bool has(std::string_view function);
 // Throws std::runtime_error naming what went wrong first, or the instance that no list has.
 void run(const vivace::cuda::Launch& launch, const void* arguments, unsigned seed = 0);
 template <class Arguments>

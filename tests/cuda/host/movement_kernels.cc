@@ -50,6 +50,8 @@ std::span<const Kernel> movement_kernels() {
       KERNEL(ElementwiseArguments, elementwise<6, float, float, float, unsigned>),
       KERNEL(ElementwiseArguments, elementwise<6, float, float, bf16, unsigned>),
       KERNEL(ElementwiseArguments, elementwise<6, bf16, bf16, float, unsigned>),
+      KERNEL(ElementwiseArguments, elementwise<6, f16, f16, float, unsigned>),
+      KERNEL(ElementwiseArguments, elementwise<6, f16, f16, bf16, unsigned>),
       KERNEL(ElementwiseArguments, elementwise<6, int, int, float, unsigned>),
       KERNEL(ElementwiseArguments, elementwise<7, float, float, float, unsigned>),
       KERNEL(ElementwiseArguments, elementwise<9, float, float, float, unsigned>),

@@ -36,7 +36,7 @@ void check_linear(const LinearCase& c) {
   const int64_t rows = c.images * c.tokens, out = c.geglu ? c.columns / 2 : c.columns;
   const Tensor x = draw({c.images, c.tokens, c.k}, c.dtype, 1), w = draw({c.columns, c.k}, c.dtype, 2, 0.2f), none;
   const Tensor bias = c.bias ? draw({c.columns}, c.bias_dtype, 3) : none, residual = c.residual ? draw({c.images, c.tokens, out}, c.dtype, 4) : none;
-  const Tensor gate = c.gate ? draw({c.images, 1, out}, c.dtype, 5) : none, laid = c.geglu ? in_kernel_order(w) : w;
+  const Tensor gate = c.gate ? draw({c.images, 1, out}, c.bias_dtype, 5) : none, laid = c.geglu ? in_kernel_order(w) : w;
   Tensor y({c.images, c.tokens, out}, c.dtype);
   const GemmArguments a{.x = x.data(),
                         .w = laid.data(),
@@ -181,7 +181,7 @@ void check_conv(const ConvCase& c) {
   const Attrs attrs = c.upsampled ? Attrs{} : Attrs{{"stride", c.stride}, {"padding", c.padding}, {"act", std::string(c.everything ? "silu" : "")}};
   const Op op = c.upsampled ? Op::upsample_conv2d : Op::conv2d;
   const Shape result = oracle(op, {x, w, bias}, attrs).shape();
-  const Tensor image_bias = c.everything ? draw({c.images, c.out}, c.dtype, 4) : none, residual = c.everything ? draw(result, c.dtype, 5) : none;
+  const Tensor image_bias = c.everything ? draw({c.images, c.out}, DType::float32, 4) : none, residual = c.everything ? draw(result, c.dtype, 5) : none;
   const Tensor patches = oracle(Op::transpose, {w}, {{"perm", std::vector<int64_t>{0, 2, 3, 1}}}).to(c.dtype);
   Tensor y(result, c.dtype);
   const int64_t k = c.kernel * c.kernel * c.in;

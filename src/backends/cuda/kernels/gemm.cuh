@@ -23,7 +23,7 @@ struct GemmSum<signed char> {
   using Type = int;
 };
 
-// T: of x and w; signed char: x is quantised rows, whose bytes are 128 too large. Y: of y, gate, residual and image_bias; P: of the bias. Blocks of
+// T: of x and w; signed char: x is quantised rows, whose bytes are 128 too large. Y: of y and residual; P: of bias, image_bias and gate. Blocks of
 // `tile_rows` x `tile_columns` results, warps of warp_rows x warp_columns. conv: rows are patches. aligned: see TileLoader.
 template <class T, class Y, class P, int tile_rows, int tile_columns, int warp_rows, int warp_columns, bool conv, bool aligned, bool geglu>
 __device__ void gemm(const GemmArguments& a) {

@@ -8,8 +8,8 @@ namespace vivace::cuda {
 
 struct GemmTypes {
   DType x{};     // float32, bfloat16 or float16 as w; uint8: quantised rows, with w int8
-  DType y{};     // of y, gate, residual and image_bias
-  DType bias{};  // float32, or as y
+  DType y{};     // of y and residual
+  DType bias{};  // of bias, image_bias and gate: float32, or as y
   bool convolution = false;
   bool geglu = false;    // rows of w in the order of geglu_rows()
   bool plain = false;    // without tensor cores; so is float32 always

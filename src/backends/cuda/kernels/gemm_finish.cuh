@@ -34,7 +34,7 @@ __device__ inline void finish_sums(const GemmArguments& a, long long row, int c,
   if (a.bias) add_vector<P>(a.bias, c, n, x);
 }
 
-// The sums [rows, width] at `sums` of the result's rows and columns from (row, column) on, by `threads` threads. P: of the bias. With GEGLU each 16
+// The sums [rows, width] at `sums` of the result's rows and columns from (row, column) on, by `threads` threads. P: of the bias, and of image_bias and gate. With GEGLU each 16
 // columns are 8 of the hidden half and 8 of the gate.
 template <class Y, class P, bool geglu>
 __device__ inline void finish_tile(const GemmArguments& a, const float* sums, int pitch, int rows, int width, long long row, int column, int thread,
@@ -59,10 +59,10 @@ __device__ inline void finish_tile(const GemmArguments& a, const float* sums, in
       UNROLL
       for (int i = 0; i < 8; ++i) x[i] *= activated(gate[i], a.act);
     } else {
-      if (a.image_bias) add_vector<Y>(a.image_bias, image * a.image_bias_pitch + c, n, x);
+      if (a.image_bias) add_vector<P>(a.image_bias, image * a.image_bias_pitch + c, n, x);
       UNROLL
       for (int i = 0; i < 8; ++i) x[i] = activated(x[i], a.act);
-      if (a.gate) scale_by_vector<Y>(a.gate, image * a.gate_pitch + c, n, x);
+      if (a.gate) scale_by_vector<P>(a.gate, image * a.gate_pitch + c, n, x);
       if (a.residual) add_vector<Y>(a.residual, r * a.residual_pitch + c, n, x);
     }
     store(x, n, y + r * a.y_pitch + c);
