@@ -62,9 +62,9 @@ struct GemmArguments {
   const void* w;  // column c at w + c * w_pitch, its k at distances of w_step (1 but for the plain kernel)
   void* y;
   const void* bias;        // [columns]
-  const void* image_bias;  // [columns] of each image, as gate and residual of y's dtype
+  const void* image_bias;  // [columns] of each image, as gate of the bias's dtype
   const void* gate;
-  const void* residual;
+  const void* residual;     // as y
   const float* row_scales;  // [rows], of quantised rows
   const float* scales;      // [columns], of a weight of 8 bits
   long long rows, rows_per_image;

@@ -34,8 +34,8 @@ __device__ inline void finish_sums(const GemmArguments& a, long long row, int c,
   if (a.bias) add_vector<P>(a.bias, c, n, x);
 }
 
-// The sums [rows, width] at `sums` of the result's rows and columns from (row, column) on, by `threads` threads. P: of the bias, and of image_bias and gate. With GEGLU each 16
-// columns are 8 of the hidden half and 8 of the gate.
+// The sums [rows, width] at `sums` of the result's rows and columns from (row, column) on, by `threads` threads. P: of the bias, and of image_bias
+// and gate. With GEGLU each 16 columns are 8 of the hidden half and 8 of the gate.
 template <class Y, class P, bool geglu>
 __device__ inline void finish_tile(const GemmArguments& a, const float* sums, int pitch, int rows, int width, long long row, int column, int thread,
                                    int threads) {
