@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "image/exif.h"
 #include "image/jpeg.h"
+#include "image/npy.h"
 #include "image/png.h"
 #include "vivace/error.h"
 
@@ -25,18 +26,6 @@ Format format_of(const std::filesystem::path& path) {
   if (extension == ".npy") return Format::npy;
   throw UsageError(cat("cannot write ", path.string(), ": ", extension.empty() ? "it has no extension" : cat("unknown extension \"", extension, "\""),
                        ": expected .png or .npy"));
-}
-
-// The header of NumPy's format 1.0; data begin at a multiple of 64.
-std::string npy_header(int height, int width) {
-  constexpr size_t kPreamble = 10;  // magic, version, length of the rest
-  std::string dict = cat("{'descr': '<f4', 'fortran_order': False, 'shape': (", height, ", ", width, ", 3), }");
-  dict.resize((kPreamble + dict.size() + 1 + 63) / 64 * 64 - kPreamble - 1, ' ');
-  dict += '\n';
-  std::string header("\x93NUMPY\x01\x00", 8);
-  header += static_cast<char>(dict.size() & 0xff);
-  header += static_cast<char>(dict.size() >> 8);
-  return header + dict;
 }
 
 }  // namespace
@@ -91,7 +80,7 @@ void Image::save(const std::filesystem::path& path, const TextChunks& text) cons
   if (empty()) throw UsageError("an empty image cannot be saved");
   if (format_of(path) == Format::png) return write_file(path, std::as_bytes(std::span<const uint8_t>(png(text))));
   FileWriter file(path);
-  file.write(npy_header(height(), width()));
+  file.write(npy_header(values_.shape()));
   file.write(std::as_bytes(values_.floats()));
   file.commit();
 }

@@ -1,12 +1,11 @@
 // A pipeline as a package: plans, prepared weights, and the small files of its checkpoint.
 #include "vivace/export.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/folder_writer.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "components/package.h"
@@ -28,51 +27,15 @@ void copy_all(const fs::path& from, const fs::path& to) {
   if (error) throw UserError(cat("cannot write ", to.string(), ": ", error.message()));
 }
 
-void make_folder(const fs::path& path) {
-  std::error_code error;
-  if (!fs::create_directory(path, error) && error) throw UserError(cat("cannot make the folder ", path.string(), ": ", error.message()));
-}
-
-fs::path without_slash(const fs::path& path) { return fs::absolute(path / "").parent_path(); }
-
 // Before the work, so that it is not done in vain.
 void check_target(const fs::path& path) {
-  const fs::path target = without_slash(path);
+  const fs::path target = folder_path(path);
   std::error_code ignored;
   if (path.empty()) throw UserError("cannot write a package with an empty name: give a path such as sdxl.vivace");
   if (fs::exists(target, ignored) && !fs::exists(target / kPackageFile, ignored))
     throw UserError(cat("cannot write ", path.string(), ": something that is no package is there: choose another name"));
   check_writable(target.parent_path() / kPackageFile);
 }
-
-// The folder while it is being written: beside the one it becomes, removed unless commit() gives it its name.
-class FolderWriter {
- public:
-  explicit FolderWriter(const fs::path& path)
-      : path_(without_slash(path)), temporary_(path_.parent_path() / cat(".vivace-", ::getpid(), "-", path_.filename().string())) {
-    make_folder(temporary_);
-  }
-  ~FolderWriter() {
-    std::error_code ignored;
-    if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
-  }
-  FolderWriter(const FolderWriter&) = delete;
-  FolderWriter& operator=(const FolderWriter&) = delete;
-
-  fs::path operator/(const std::string& name) const { return temporary_ / name; }
-  void commit() {
-    std::error_code error;
-    const fs::path old = temporary_.string() + "-old";
-    if (fs::exists(path_, error)) fs::rename(path_, old, error);
-    if (!error) fs::rename(temporary_, path_, error);
-    if (error) throw UserError(cat("cannot write ", path_.string(), ": ", error.message()));
-    temporary_.clear();
-    fs::remove_all(old, error);
-  }
-
- private:
-  fs::path path_, temporary_;
-};
 
 // The calls that a package serves: for each size with guidance and without, with as many prompts as its pictures can be shared among.
 std::vector<Call> calls_of(const Recipe& recipe, const std::vector<Size>& sizes, const ExportOptions& options) {
