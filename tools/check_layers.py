@@ -9,7 +9,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-LAYERS = ["base", "tensor", "ir", "ops", "codegen", "weights", "tokenizers", "schedulers", "image", "quality", "models", "passes", "runtime", "backends", "compiler", "components", "families", "pipelines", "c_api"]
+LAYERS = ["base", "tensor", "ir", "ops", "codegen", "weights", "tokenizers", "schedulers", "image", "video", "quality", "models", "passes", "runtime", "backends", "compiler", "components", "families", "pipelines", "c_api"]
 DOORS = {
     "backends": {"devices.h"},
     "codegen": set(),  # the tests' alone, until a device is there

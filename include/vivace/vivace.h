@@ -18,3 +18,4 @@
 #include "vivace/tensor.h"
 #include "vivace/threads.h"
 #include "vivace/version.h"
+#include "vivace/video.h"
