@@ -287,6 +287,7 @@ Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningS
   Plan plan = lower(graph, device, options, tuning ? *tuning : own, *request);
   plan.pass_seconds = std::move(report.seconds);
   plan.regions = std::move(report.regions);
+  plan.record = target.records && (options.mode == CompileMode::reduce_overhead || options.mode == CompileMode::max_autotune);
   if (options.fullgraph && !plan.graph_breaks.empty())
     throw UserError(cat("fullgraph: ", plan.graph_breaks.size(), " graph breaks, the first: ", plan.graph_breaks[0]));
   return plan;

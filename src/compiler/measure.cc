@@ -59,8 +59,7 @@ KernelTimer::Packed& KernelTimer::packed(const Offer& offer) {
   const size_t bytes = form.bytes, copies = std::clamp<size_t>(weights_ / std::max<size_t>(1, bytes), 1, kMostCopies);
   packed.copies.push_back(device_.allocate(bytes));
   const void* scales = form.scales >= 0 ? in_[static_cast<size_t>(form.scales)].get() : nullptr;
-  const auto pack =
-      bound([&](Stream& stream) { offer.pack(in_[static_cast<size_t>(form.input)].get(), scales, packed.copies[0].get(), &stream.stop); });
+  const auto pack = bound([&](Stream& stream) { offer.pack(in_[static_cast<size_t>(form.input)].get(), scales, packed.copies[0].get(), stream); });
   stream_->launch(*pack);
   while (packed.copies.size() < copies) {
     packed.copies.push_back(device_.allocate(bytes));

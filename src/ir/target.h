@@ -20,6 +20,8 @@ struct Target {
   bool blocks = false;                         // linears weights in blocks of several values, as they are stored
   bool quantized_rows = false;                 // norms and gates write rows of 8 bits
   int tile_inputs = 0, tile_instructions = 0;  // of a chain of elementwise ops at most; 0: none
+  bool tf32_convolutions = false;              // float32 convolutions may multiply as TF32 (backends::cudnn::allow_tf32)
+  bool records = false;                        // a step of the loop is cheaper as one launch (Stream::record)
 };
 
 }  // namespace vivace

@@ -39,7 +39,8 @@ int64_t held_by(const Parts& parts) {
 // What may be held in all: as the pipeline was told, or what is free beside what it holds already; without end where nothing says.
 int64_t limit_of(const DiffusionPipeline::Loaded& loaded) {
   if (loaded.max_memory > 0) return static_cast<int64_t>(loaded.max_memory);
-  const std::optional<uint64_t> free = available_memory();
+  const auto& models = loaded.parts.models;
+  const std::optional<uint64_t> free = models.empty() ? std::nullopt : models.begin()->second->component().device().free_memory();
   return free ? static_cast<int64_t>(*free) + held_by(loaded.parts) : std::numeric_limits<int64_t>::max();
 }
 

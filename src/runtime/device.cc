@@ -1,5 +1,6 @@
 #include "runtime/device.h"
 
+#include "base/memory_size.h"
 #include "runtime/request.h"
 
 namespace vivace {
@@ -13,6 +14,8 @@ std::shared_ptr<void> upload(Device& device, Stream& stream, const void* host, s
   stream.copy_in(copy.get(), host, bytes);
   return copy;
 }
+
+std::optional<uint64_t> Device::free_memory() const { return available_memory(); }
 
 const KernelEntry* Device::find(std::string_view kernel) const {
   for (const KernelEntry& entry : kernels())

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -13,6 +15,7 @@
 
 #include "ir/target.h"
 #include "runtime/kernel.h"
+#include "vivace/error.h"
 
 namespace vivace {
 
@@ -25,6 +28,20 @@ struct MachinePeak {
   double bytes = 0;  // a second, read from memory
 };
 
+// What a device reported of work that was put on a stream.
+class DeviceError : public UserError {
+ public:
+  DeviceError(const std::string& what, const BoundKernel* kernel) : UserError(what), kernel(kernel) {}
+  const BoundKernel* kernel;  // that could not be launched; nullptr where the device does not tell
+};
+
+// Work that was put on a stream once, to be put there again as one launch, on the same addresses.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() noexcept = 0;
+};
+
 // What runs and copies in order, for one request. All but wait() return at once, and may leave their work for later.
 class Stream {
  public:
@@ -33,8 +50,10 @@ class Stream {
   virtual void copy_in(void* to, const void* host, size_t bytes) noexcept = 0;     // `host` may change once this returns
   virtual void copy_out(void* host, const void* from, size_t bytes) noexcept = 0;  // `host` holds nothing before the next wait()
   virtual void copy(void* to, const void* from, size_t bytes) noexcept = 0;        // both the device's
+  // What `put` puts on this stream, which is not done now; kernels and copies within the device alone. nullptr where nothing is gained.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
   // Everything launched and copied so far has been done. The one place where the host blocks for a device: counts host_device_syncs where it had to.
-  // Throws what the device reported since the last wait.
+  // Throws DeviceError for what the device reported since the last wait.
   void wait(RequestCounters& counters);
 
   // Of the request that it works for: long kernels look at it between blocks of work. Who then waits looks too, before it reads what they made.
@@ -61,6 +80,8 @@ class Device {
   // 64-byte aligned, freed with its last owner. Throws UserError when it cannot be had. Memory::host is what copies are fastest with.
   virtual std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) = 0;
   virtual std::unique_ptr<Stream> stream() = 0;
+  // Bytes that can still be taken; nothing where nobody says so.
+  virtual std::optional<uint64_t> free_memory() const;
   // The CPU: a session's ports are the arena itself, mapped files are weights, and copies vanish.
   virtual bool shares_host_memory() const { return false; }
   // Takes about 0.2 s.

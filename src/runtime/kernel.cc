@@ -7,7 +7,7 @@ namespace {
 
 class CallOffer final : public Offer {
  public:
-  CallOffer(const KernelCall& call, BindFunction bind) : attrs_(*call.attrs), tuning_(call.tuning), call_(call), bind_(bind) {
+  CallOffer(const KernelCall& call, BindFunction bind) : attrs_(*call.attrs), tuning_(call.tuning), call_(call), bind_(std::move(bind)) {
     call_.attrs = &attrs_;
     call_.tuning = tuning_;
   }
@@ -22,10 +22,10 @@ class CallOffer final : public Offer {
 
 }  // namespace
 
-void Offer::pack(const void*, const void*, void*, Stop) const { throw InternalError("a kernel without a packed form was to pack"); }
+void Offer::pack(const void*, const void*, void*, Stream&) const { throw InternalError("a kernel without a packed form was to pack"); }
 
 std::unique_ptr<const Offer> call_offer(const KernelCall& call, BindFunction bind, size_t workspace_bytes) {
-  auto offer = std::make_unique<CallOffer>(call, bind);
+  auto offer = std::make_unique<CallOffer>(call, std::move(bind));
   offer->workspace_bytes = workspace_bytes;
   return offer;
 }

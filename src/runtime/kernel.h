@@ -21,6 +21,8 @@
 
 namespace vivace {
 
+class Stream;  // device.h
+
 // One side of a call. Rows are all dimensions but the last; `pitch` elements lie between the starts of two rows (0: the last dimension's size).
 struct Operand {
   DType dtype = DType::float32;
@@ -59,8 +61,6 @@ struct Buffers {
   BadValue bad_value{};
 };
 
-class Stream;  // device.h
-
 // A kernel with everything fixed: run() does no shape work, allocation or look-up. Stream::launch() runs it, now or later.
 class BoundKernel {
  public:
@@ -87,8 +87,8 @@ class Offer {
   size_t workspace_bytes = 0;
   std::optional<PackedForm> packed;
 
-  // Makes the packed form. `scales`: of the input packed->scales, nullptr without one.
-  virtual void pack(const void* source, const void* scales, void* to, Stop stop) const;
+  // Makes the packed form, as a kernel of `stream`. `scales`: of the input packed->scales, nullptr without one.
+  virtual void pack(const void* source, const void* scales, void* to, Stream& stream) const;
   virtual std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const = 0;
   // The parameters of the call, and settings of them that autotuning tries (tuning texts) beside the default.
   virtual std::vector<TuningParameter> parameters() const { return {}; }
@@ -107,7 +107,7 @@ struct Answer {
 };
 
 // An offer that keeps the call and binds by a function of it: of kernels with nothing to decide before they have their buffers.
-using BindFunction = std::unique_ptr<BoundKernel> (*)(const KernelCall&, const Buffers&);
+using BindFunction = std::function<std::unique_ptr<BoundKernel>(const KernelCall&, const Buffers&)>;
 std::unique_ptr<const Offer> call_offer(const KernelCall& call, BindFunction bind, size_t workspace_bytes = 0);
 
 struct KernelEntry {

@@ -124,6 +124,7 @@ struct Plan {
   PlanAutotuning autotuning;
   std::vector<PlanRegion> regions;
   std::vector<std::string> graph_breaks;  // nodes that run outside compiled kernels, with the reason
+  bool record = false;                    // sessions run the step as one launch (Stream::record)
 
   bool operator==(const Plan&) const = default;
   const std::vector<PlanStep>& program(Phase phase) const { return phase == Phase::prepare ? prepare : phase == Phase::setup ? setup : step; }

@@ -74,9 +74,9 @@ void fields(Archive& a, Same<PlanRegion> auto& v) {
 template <class Archive>
 void fields(Archive& a, Same<Plan> auto& v) {
   auto& [values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, host_arena_bytes, constant_bytes, backend, pass_seconds,
-         autotuning, regions, graph_breaks] = v;
+         autotuning, regions, graph_breaks, record] = v;
   a(values, prepare, setup, step, views, inputs, outputs, symbols, arena_bytes, host_arena_bytes, constant_bytes, backend, pass_seconds, autotuning,
-    regions, graph_breaks);
+    regions, graph_breaks, record);
 }
 
 }  // namespace vivace

@@ -10,9 +10,10 @@ namespace vivace {
 namespace {
 
 using Field = int64_t RequestCounters::*;
-constexpr Field kFields[] = {&RequestCounters::allocations,        &RequestCounters::host_device_syncs, &RequestCounters::plans_compiled,
-                             &RequestCounters::plans_resized,      &RequestCounters::guards_failed,     &RequestCounters::plans_loaded,
-                             &RequestCounters::constants_prepared, &RequestCounters::settings_timed,    &RequestCounters::parts_given_back};
+constexpr Field kFields[] = {&RequestCounters::allocations,    &RequestCounters::host_device_syncs, &RequestCounters::steps_recorded,
+                             &RequestCounters::steps_replayed, &RequestCounters::plans_compiled,    &RequestCounters::plans_resized,
+                             &RequestCounters::guards_failed,  &RequestCounters::plans_loaded,      &RequestCounters::constants_prepared,
+                             &RequestCounters::settings_timed, &RequestCounters::parts_given_back};
 static_assert(sizeof(RequestCounters) == std::size(kFields) * sizeof(int64_t), "a counter is missing in kFields");
 
 std::atomic<int64_t> g_totals[std::size(kFields)];

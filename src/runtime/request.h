@@ -14,6 +14,8 @@ struct RequestCounters {
   int64_t allocations = 0;  // of arenas, workspaces and constants
   // Waits of the host for a device, counted by Stream::wait() alone. The CPU's work is done when it returns, so it never counts.
   int64_t host_device_syncs = 0;
+  int64_t steps_recorded = 0;  // programs of a denoising step that became one launch: CUDA graphs that were captured
+  int64_t steps_replayed = 0;  // runs of them
   int64_t plans_compiled = 0;
   int64_t plans_resized = 0;       // by resize(): no pass, no choice of kernels
   int64_t guards_failed = 0;       // plans that could not be resized to a call

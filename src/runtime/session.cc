@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 #include "base/log.h"
@@ -45,6 +46,7 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
   bind(Phase::step, static_cast<int32_t>(plan_->setup.size()), step_);
   for (const PlanPort& port : plan_->inputs)
     if (!port.state.empty()) states_.emplace_back(port.value, std::ranges::find(plan_->outputs, port.state, &PlanPort::name)->value);
+  records_ = plan_->record && std::ranges::all_of(step_, [](const Call& call) { return call.on == Call::On::device; });
 }
 
 void Session::carry_states() {
@@ -137,6 +139,18 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
   // What the stream may still use, until a wait, and what it makes for the store: known to be whole once the wait was not stopped.
   std::vector<std::shared_ptr<void>> used;
   std::vector<Call> calls;
+  // Where this is left early they go, and nothing may use them any more.
+  const struct Drained {
+    Stream& stream;
+    RequestCounters& counters;
+    ~Drained() {
+      if (std::uncaught_exceptions() == 0) return;
+      try {
+        stream.wait(counters);
+      } catch (const DeviceError&) {
+      }
+    }
+  } drained{*stream_, request.counters};
   struct Made {
     Constant constant;
     bool fresh;
@@ -199,7 +213,7 @@ Session::Call Session::prepare_call(size_t prepare_step, std::vector<std::shared
   const Offer& offer = *program_->prepare[prepare_step];
   if (step.pack) {
     call.kernel = bound([&offer, source = address(step.in[0]), scales = step.in.size() > 1 ? address(step.in[1]) : nullptr,
-                         to = address(step.out)](Stream& stream) { offer.pack(source, scales, to, &stream.stop); });
+                         to = address(step.out)](Stream& stream) { offer.pack(source, scales, to, stream); });
     return call;
   }
   used.push_back(device_.allocate(offer.workspace_bytes, plan_->values[static_cast<size_t>(step.out)].memory));
@@ -288,8 +302,21 @@ void Session::wait(Request& request) {
   wait_whole(request);
 }
 
+void Session::wait_for_device(Request& request, const BoundKernel* last) {
+  try {
+    stream_->wait(request.counters);
+  } catch (const DeviceError& error) {
+    const BoundKernel* const kernel = error.kernel ? error.kernel : last;
+    for (const auto& [calls, steps] : {std::pair{&setup_, &plan_->setup}, std::pair{&step_, &plan_->step}})
+      for (size_t i = 0; i < calls->size(); ++i)
+        if (const PlanStep& step = (*steps)[i]; (*calls)[i].kernel.get() == kernel)
+          throw UserError(cat(error.what(), ", in kernel ", step.kernel, " of ", step.scope.empty() ? op_name(step.op) : step.scope));
+    throw;
+  }
+}
+
 void Session::wait_whole(Request& request) {
-  stream_->wait(request.counters);
+  wait_for_device(request);
   request.check();
 }
 
@@ -329,7 +356,7 @@ void Session::forget_quantized() {
 
 void Session::run(Call& call, Request& request) {
   if (call.on == Call::On::device) return stream_->launch(*call.kernel);
-  if (call.on == Call::On::host) stream_->wait(request.counters);  // for what it reads
+  if (call.on == Call::On::host) wait_for_device(request);  // for what it reads
   call.kernel->run(*stream_);
 }
 
@@ -337,12 +364,29 @@ void Session::run(Phase phase, Request& request) {
   const Turn turn(pool_turns(), request.stop);
   const FixedThreads fixed(program_->threads);
   stream_->stop = request.stop;
+  if (phase == Phase::step && recording_) {
+    request.check();
+    recording_->replay();
+    ++request.counters.steps_replayed;
+    return;
+  }
   for (Call& call : phase == Phase::setup ? setup_ : step_) {
     request.check();
     run(call, request);
   }
   request.check();
-  if (phase == Phase::step) carry_states();
+  if (phase != Phase::step) return;
+  carry_states();
+  if (records_) record_step(request);
+}
+
+void Session::record_step(Request& request) {
+  records_ = false;
+  recording_ = stream_->record([&] {
+    for (Call& call : step_) stream_->launch(*call.kernel);
+    carry_states();
+  });
+  if (recording_) ++request.counters.steps_recorded;
 }
 
 void Session::run_timed(Phase phase, Request& request, std::vector<double>& seconds) {
@@ -354,7 +398,7 @@ void Session::run_timed(Phase phase, Request& request, std::vector<double>& seco
   for (size_t i = 0; i < calls.size(); ++i) {
     request.check();
     run(calls[i], request);
-    stream_->wait(request.counters);
+    wait_for_device(request, calls[i].kernel.get());
     const auto after = std::chrono::steady_clock::now();
     seconds[i] += std::chrono::duration<double>(after - before).count();
     before = after;

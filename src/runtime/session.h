@@ -87,7 +87,11 @@ class Session {
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
   void bind(Phase phase, int32_t first_number, std::vector<Call>& bound);
   void run(Call& call, Request& request);
-  // The stream's work is done, and none of it was stopped: throws Interrupted otherwise.
+  // Once the step has run: its runs from now on are one launch.
+  void record_step(Request& request);
+  // The stream's work is done. What the device reports gets the name of the layer that it was reported of, or else that of `last`.
+  void wait_for_device(Request& request, const BoundKernel* last = nullptr);
+  // The same, and none of it was stopped: throws Interrupted otherwise.
   void wait_whole(Request& request);
   Call::On runs_on(const PlanStep& step) const;
   std::unique_ptr<BoundKernel> bound_copy(const PlanStep& step) const;
@@ -104,10 +108,12 @@ class Session {
   std::vector<std::shared_ptr<void>> staging_;                             // by value, of ports; null where the host reads the arena
   std::shared_ptr<void> arena_, workspace_, host_arena_, host_workspace_;  // the latter for kernels that run on the host
   size_t workspace_bytes_ = 0;
-  std::unique_ptr<Stream> stream_;
   std::vector<Call> setup_, step_;
+  bool records_ = false;                              // plan_->record, where all of the step is the device's; until it was tried
   std::vector<std::pair<int32_t, int32_t>> states_;   // values: an input, and the output that it becomes
   std::shared_ptr<void> bad_value_, bad_value_host_;  // the number of the first kernel that reported one, on the device and as last fetched
+  std::unique_ptr<Stream> stream_;                    // behind what it may still use when it goes
+  std::unique_ptr<Recording> recording_;              // of the step; nullptr: it runs kernel by kernel
 };
 
 }  // namespace vivace

@@ -86,7 +86,9 @@ class ConvOffer final : public Offer {
               .key = cat(name_of(kernel, call.op), '(', isa_name(level_), ' ', dtype_name(spec.compute), ' ', dtype_name(spec.w), ')')};
   }
 
-  void pack(const void* source, const void*, void* to, Stop stop) const override { kernel_.pack(spec_, level_, source, weight_, to, stop); }
+  void pack(const void* source, const void*, void* to, Stream& stream) const override {
+    kernel_.pack(spec_, level_, source, weight_, to, &stream.stop);
+  }
 
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
     const auto given = [&](size_t slot) { return slot < buffers.in.size() ? buffers.in[slot] : nullptr; };

@@ -40,7 +40,7 @@ Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<
 
 // Asks a kernel that decides nothing before it is bound: `refuse`, then an offer that keeps the call.
 inline Refusal refuse_nothing(const KernelCall&) { return std::nullopt; }
-template <BindFunction bind, Refusal (*refuse)(const KernelCall&) = refuse_nothing>
+template <auto bind, Refusal (*refuse)(const KernelCall&) = refuse_nothing>
 Answer accept(const KernelCall& call, const Target&) {
   if (Refusal reason = refuse(call)) return *reason;
   return call_offer(call, bind);

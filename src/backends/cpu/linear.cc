@@ -113,8 +113,8 @@ class GemmOffer final : public Offer {
                    ' ', dtype_name(spec.w), spec.geglu ? " geglu" : "", spec.hadamard > 0 ? cat(" hadamard ", spec.hadamard) : "", ')')};
   }
 
-  void pack(const void* source, const void* scales, void* to, Stop stop) const override {
-    gemm_pack(spec_, source, weight_, to, static_cast<const float*>(scales), level_, stop);
+  void pack(const void* source, const void* scales, void* to, Stream& stream) const override {
+    gemm_pack(spec_, source, weight_, to, static_cast<const float*>(scales), level_, &stream.stop);
   }
 
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {

@@ -134,7 +134,7 @@ class DnnlOffer final : public Offer {
         .input = 1, .bytes = pd_.weights_desc().get_size(), .key = cat(name, '(', layout_text(pd_.weights_desc()), ')'), .by_size = op == Op::conv2d};
   }
 
-  void pack(const void* source, const void*, void* to, Stop) const override {
+  void pack(const void* source, const void*, void* to, Stream&) const override {
     // oneDNN reorders between float32 and what it computes in; anything else takes a detour through float32.
     const Tensor plain = Tensor::view(weight_.shape, weight_.dtype, const_cast<void*>(source)).to(DType::float32);
     memory from({Dims(weight_.shape.begin(), weight_.shape.end()), memory::data_type::f32, op == Op::linear ? Tag::ab : Tag::oihw}, engine(),
