@@ -6,6 +6,7 @@
 
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/elementwise/tile.h"
+#include "backends/tile_layout.h"
 #include "base/log.h"
 #include "ops/tile_program.h"
 #include "vivace/error.h"
@@ -13,7 +14,6 @@
 namespace vivace::cpu {
 namespace {
 
-// [rows, channels] of the output, `repeats` times over: inputs that lack outer dimensions are read again for each repeat.
 struct Tiling {
   TileArguments arguments;
   TileProgram program;
@@ -71,68 +71,28 @@ TileInstruction tile_instruction(const vivace::TileInstruction& t, uint8_t dst, 
   return i;
 }
 
-std::vector<vivace::TileInstruction> instructions_of(const KernelCall& call) {
-  if (call.op == Op::tile) return TileText(call.attrs->text("program")).instructions();
-  vivace::TileInstruction only{call.op, {~0}, *call.attrs};
-  if (call.in.size() > 1) only.args.push_back(~1);
-  return {only};
-}
-
-// How `in` lies over the output; nullopt when the tile program has no such broadcast.
-struct Cover {
-  TileBroadcast broadcast;
-  int64_t repeats;  // of the whole program over outer dimensions
-  int64_t rows_per_image = 0;
-};
-std::optional<Cover> cover(const Shape& out, const Shape& in) {
-  if (in == out) return Cover{TileBroadcast::full, 1};
-  if (numel(in) == 1) return Cover{TileBroadcast::scalar, 1};
-  Shape padded(out.size() - in.size(), 1);
-  padded.insert(padded.end(), in.begin(), in.end());
-  const bool last = padded.back() == out.back();
-  const bool middle_ones = std::all_of(padded.begin() + 1, padded.end() - 1, [](int64_t d) { return d == 1; });
-  if (last && middle_ones && padded[0] == 1) return Cover{TileBroadcast::channel, 1};
-  if (last && middle_ones && padded[0] == out[0]) return Cover{TileBroadcast::image_channel, 1, numel(out) / out[0] / out.back()};
-  if (padded.back() == 1 && std::equal(padded.begin(), padded.end() - 1, out.begin())) return Cover{TileBroadcast::row, 1};
-  // Equal from some dimension on, absent before: [77, C] over [B, 77, C].
-  if (padded[0] == 1 && std::equal(padded.begin() + 1, padded.end(), out.begin() + 1)) return Cover{TileBroadcast::full, out[0]};
-  return std::nullopt;
-}
-
 Refusal refuse(const KernelCall& call) {
   if (call.in.size() > kTileInputs) return "more inputs than a tile program takes";
-  const auto instructions = instructions_of(call);
-  if (static_cast<int>(instructions.size()) > kTileInstructions) return "more instructions than a tile program holds";
-  for (size_t i = 0; i < call.in.size(); ++i) {
-    if (Refusal reason = refuse_unless_activations(call, {i})) return reason;
-    if (!cover(call.out.shape, call.in[i]->shape))
-      return cat("input ", i, " of shape ", to_string(call.in[i]->shape), " does not broadcast by rows or channels");
-  }
-  return std::nullopt;
+  if (static_cast<int>(tile_instructions(call).size()) > kTileInstructions) return "more instructions than a tile program holds";
+  return refuse_tile(call);
 }
 
 Tiling make_tiling(const KernelCall& call, const Buffers& buffers) {
   Tiling t;
-  const auto instructions = instructions_of(call);
+  const auto instructions = tile_instructions(call);
+  const TileLayout layout = tile_layout(call);
   const auto inputs = static_cast<uint8_t>(call.in.size());
-  for (size_t i = 0; i < inputs; ++i) t.repeats = std::max(t.repeats, cover(call.out.shape, call.in[i]->shape)->repeats);
-  t.arguments.rows = call.out.rows() / t.repeats;
-  t.arguments.channels = call.out.columns();
+  t.repeats = layout.repeats;
+  t.arguments.rows = layout.rows;
+  t.arguments.channels = layout.channels;
+  t.arguments.rows_per_image = layout.rows_per_image;
+  t.output_step = layout.output_step;
   t.program.input_count = inputs;
   for (size_t i = 0; i < inputs; ++i) {
-    const Operand& in = *call.in[i];
-    Cover c = *cover(call.out.shape, in.shape);
-    if (c.broadcast == TileBroadcast::image_channel && t.repeats > 1) {  // a repeat is an image
-      c = {TileBroadcast::channel, 1};
-      t.input_step[i] = in.row_pitch() * static_cast<int64_t>(dtype_size(in.dtype));
-    }
-    t.program.inputs[i] = {in.dtype, c.broadcast};
+    t.program.inputs[i] = layout.inputs[i].type;
     t.arguments.inputs[i] = buffers.in[i];
-    t.arguments.input_strides[i] = in.row_pitch();
-    if (c.rows_per_image) t.arguments.rows_per_image = c.rows_per_image;
-    if (c.broadcast == TileBroadcast::full && c.repeats == 1)
-      t.input_step[i] = t.arguments.rows * in.row_pitch() * static_cast<int64_t>(dtype_size(in.dtype));
-    if (c.broadcast == TileBroadcast::row) t.input_step[i] = t.arguments.rows * in.row_pitch() * static_cast<int64_t>(dtype_size(in.dtype));
+    t.arguments.input_strides[i] = layout.inputs[i].stride;
+    t.input_step[i] = layout.inputs[i].step;
   }
   // Results live in the registers behind the inputs; a register is free again after the last instruction that reads it.
   std::vector<int> last_read(instructions.size(), static_cast<int>(instructions.size()));
@@ -156,7 +116,6 @@ Tiling make_tiling(const KernelCall& call, const Buffers& buffers) {
   t.program.outputs[0] = {call.out.dtype, home.back()};
   t.arguments.outputs[0] = buffers.out;
   t.arguments.output_strides[0] = call.out.row_pitch();
-  t.output_step = t.arguments.rows * call.out.row_pitch() * static_cast<int64_t>(dtype_size(call.out.dtype));
   if (const char* error = tile_program_error(t.program)) throw InternalError(cat("tile program of ", op_name(call.op), ": ", error));
   return t;
 }
