@@ -13,8 +13,8 @@
 namespace vivace VIVACE_API {
 
 // off: eager, the same road with the optional passes switched off. default_: every optional pass that keeps the result to rounding.
-// max_autotune: kernels and their parameters by measurement, and faster algorithms within the error budget. There are no CUDA graphs on a CPU:
-// reduce_overhead is default_ there, and max_autotune_no_cudagraphs is max_autotune.
+// max_autotune: kernels and their parameters by measurement, and faster algorithms within the error budget. On a GPU reduce_overhead and max_autotune
+// run a step as one CUDA graph. There are none on a CPU: reduce_overhead is default_ there, and max_autotune_no_cudagraphs is max_autotune.
 enum class CompileMode { off, default_, reduce_overhead, max_autotune, max_autotune_no_cudagraphs };
 
 // "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs". Throws UsageError for another name.
@@ -81,6 +81,14 @@ struct AllowTF32 {
 };
 inline constexpr AllowTF32 allow_tf32{};
 }  // namespace backends::cuda::matmul
+namespace backends::cudnn {
+// torch.backends.cudnn.allow_tf32: whether a GPU may multiply float32 convolutions as TF32. Of the process, true at first; it tells plans apart.
+struct AllowTF32 {
+  operator bool() const;
+  const AllowTF32& operator=(bool allow) const;
+};
+inline constexpr AllowTF32 allow_tf32{};
+}  // namespace backends::cudnn
 
 // What a linear layer is computed with. int8_dynamic: weights int8 with a scale per output channel, activations int8 with a scale per token, found at
 // run time; rotated: both are first turned by a Hadamard matrix in blocks of up to 256 features, which leaves their product as it is and spreads an

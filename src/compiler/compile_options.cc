@@ -53,6 +53,7 @@ std::optional<SDPBackends>& scope() {
 }
 
 std::atomic<MatmulPrecision> process_precision{MatmulPrecision::highest};
+std::atomic<bool> convolutions_in_tf32{true};
 
 constexpr std::array<std::pair<const char*, bool CompilerFlags::*>, 6> kFlags{
     {{"conv_1x1_as_mm", &CompilerFlags::conv_1x1_as_mm},
@@ -176,5 +177,13 @@ const AllowTF32& AllowTF32::operator=(bool allow) const {
   return *this;
 }
 }  // namespace backends::cuda::matmul
+
+namespace backends::cudnn {
+AllowTF32::operator bool() const { return convolutions_in_tf32; }
+const AllowTF32& AllowTF32::operator=(bool allow) const {
+  convolutions_in_tf32 = allow;
+  return *this;
+}
+}  // namespace backends::cudnn
 
 }  // namespace vivace
