@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "backends/devices.h"
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
@@ -54,13 +53,15 @@ void TargetOptions::add(Arguments& app) {
   app.add_option("--batch", batch, "Batch; guidance makes 2 of a picture").show_default();
   app.group(Group::memory);
   app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
+  app.add_option("--device", device, "What to run on: cpu, cuda or cuda:N").show_default();
   compile.add(app);
   add_recipe(app, recipe);
   cache.add(app);
 }
 
 ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_recipe(options)) {
-  PretrainedOptions pretrained{.dtype = parse_dtype(options_.dtype), .variant = options.variant, .cache = options.cache.options()};
+  PretrainedOptions pretrained{
+      .dtype = parse_dtype(options_.dtype), .variant = options.variant, .cache = options.cache.options(), .device = options.device};
   options.files.apply(pretrained);
   loaded_ = load_pipeline(options.model, pretrained, true);
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));
@@ -102,7 +103,7 @@ Plan ComponentTarget::plan() const {
   TuningStore tuning(CacheFolder(options_.cache.options()));
   Graph graph = this->graph();
   resolve_weights(graph, component_->weights());
-  return compile(std::move(graph), *open_device(), options, &tuning);
+  return compile(std::move(graph), device(), options, &tuning);
 }
 
 SessionLease ComponentTarget::session(Request& request) {

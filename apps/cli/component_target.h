@@ -13,8 +13,8 @@
 namespace vivace::cli {
 
 struct TargetOptions {
-  std::string model, component, dtype = "fp32", variant, recipe;  // without a component: the denoiser
-  std::optional<int64_t> height, width;                           // of the picture; default: the model's size
+  std::string model, component, dtype = "fp32", variant, recipe, device = "cpu";  // without a component: the denoiser
+  std::optional<int64_t> height, width;                                           // of the picture; default: the model's size
   int64_t batch = 1;
   ModelFlags files;
   CompileFlags compile;
@@ -50,6 +50,7 @@ class ComponentTarget {
   // weights.
   SessionLease session(Request& request);
   const Component& component() const { return *component_; }
+  Device& device() const { return component_->device(); }
 
  private:
   TargetOptions options_;

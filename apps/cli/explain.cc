@@ -1,7 +1,6 @@
 // vivace explain: the plan of a component, step by step: which kernel runs, on what, and why the ones before it were refused.
 #include <map>
 
-#include "backends/devices.h"
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
@@ -82,8 +81,7 @@ Totals count(const Plan& plan) {
   return totals;
 }
 
-std::string arithmetic(DType dtype, const CompileOptions& options) {
-  const Target machine = open_device()->target();
+std::string arithmetic(DType dtype, const CompileOptions& options, const Target& machine) {
   return arithmetic_of(dtype, machine) + (dtype == DType::float32 ? products(options, machine) : "");
 }
 
@@ -143,8 +141,8 @@ nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const To
   for (const auto& [name, seconds] : plan.pass_seconds) passes[name] = seconds;
   return {{"component", target.name()},
           {"dtype", dtype_name(target.dtype())},
-          {"arithmetic", arithmetic(target.dtype(), target.compile_options())},
-          {"isa", open_device()->target().level_name},
+          {"arithmetic", arithmetic(target.dtype(), target.compile_options(), target.device().target())},
+          {"isa", target.device().target().level_name},
           {"prepare", to_json(plan, plan.prepare)},
           {"setup", to_json(plan, plan.setup)},
           {"step", to_json(plan, plan.step)},
@@ -183,8 +181,8 @@ std::string totals_text(const ComponentTarget& target, const Plan& plan, const T
   for (const auto& [name, entry] : totals.kernels)
     table.add({name, std::to_string(entry.first), entry.second > 0 ? fixed(entry.second / 1e9, 3) : ""});
   std::string text = table.text() + '\n';
-  text += cat(target.name(), ": ", arithmetic(target.dtype(), target.compile_options()), " on ", open_device()->target().level_name, "; ",
-              totals.steps, " steps, ", fixed(totals.flops / 1e9, 2), " GFLOP\n");
+  text += cat(target.name(), ": ", arithmetic(target.dtype(), target.compile_options(), target.device().target()), " on ",
+              target.device().target().level_name, "; ", totals.steps, " steps, ", fixed(totals.flops / 1e9, 2), " GFLOP\n");
   text += cat("activations ", bytes_text(static_cast<double>(plan.arena_bytes)), " at their peak, weights ",
               bytes_text(static_cast<double>(plan.constant_bytes)), " as prepared\n");
   text += cat("graph breaks: ", totals.graph_breaks, '\n');
@@ -223,7 +221,7 @@ int run(const Options& o, const Common& common) {
   if (o.passes) return list_passes(common);
   const ComponentTarget target(o);
   if (o.graph) {
-    print(print(run_passes(target.graph(), target.compile_options(), open_device()->target()), true));
+    print(print(run_passes(target.graph(), target.compile_options(), target.device().target()), true));
     return 0;
   }
   const Plan plan = target.plan();

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <map>
 
-#include "backends/devices.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/parallel.h"
@@ -66,7 +65,8 @@ struct Timed {
 
   Share share(size_t i) const {
     const PlanStep& step = steps[i];
-    return {1, seconds[i], flops(plan, step), flops(plan, step) / peak_of(peak, plan, step), moved_bytes(plan, step) / peak.bytes};
+    const auto at = [](double work, double rate) { return rate > 0 ? work / rate : 0; };  // 0: a device that does not measure itself
+    return {1, seconds[i], flops(plan, step), at(flops(plan, step), peak_of(peak, plan, step)), at(moved_bytes(plan, step), peak.bytes)};
   }
 
   double total() const {
@@ -159,8 +159,8 @@ nlohmann::json to_json(const MachinePeak& p) {
   return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int16", p.int16}, {"int8", p.int8}, {"bytes", p.bytes}};
 }
 
-std::string peak_text(const MachinePeak& p) {
-  return cat("this machine, measured on ", num_threads(), " threads with ", open_device()->target().level_name, ": ", fixed(p.float32 / 1e9, 0),
+std::string peak_text(const MachinePeak& p, const Target& machine) {
+  return cat("this machine, measured on ", num_threads(), " threads with ", machine.level_name, ": ", fixed(p.float32 / 1e9, 0),
              " GFLOP/s in float32, ", fixed(p.bfloat16 / 1e9, 0), " in bfloat16, ", fixed(p.int16 / 1e9, 0), " GOP/s in int16, ",
              fixed(p.int8 / 1e9, 0), " in int8; ", fixed(p.bytes / 1e9, 1),
              " GB/s read from memory (more than 100 % came out of a cache; Winograd's arithmetic is counted as a direct convolution's)\n");
@@ -243,7 +243,7 @@ int run(const Options& o, const Common& common) {
   session.run(Phase::setup, request);
   session.run(Phase::step, request);  // first touches and a cold cache are nobody's cost
   const Plan& plan = session.plan();
-  const MachinePeak peak = open_device()->measure_peak();
+  const MachinePeak peak = target.device().measure_peak();
   const Timed setup{plan, plan.setup, fastest_run(session, request, Phase::setup, plan.setup.size(), o.runs), peak};
   const Timed step{plan, plan.step, fastest_run(session, request, Phase::step, plan.step.size(), o.runs), peak};
   if (!o.trace.empty()) {
@@ -281,7 +281,7 @@ int run(const Options& o, const Common& common) {
             " ms a call (fastest of ", o.runs, "), ", fixed(total_flops / 1e9, 2), " GFLOP, ",
             fixed(total_flops / 1e9 / std::max(step.total(), 1e-12), 1), " GFLOP/s"));
   print(plan.setup.empty() ? std::string("\n") : cat("; setup ", fixed(setup.total() * 1e3, 2), " ms\n"));
-  print(peak_text(peak));
+  print(peak_text(peak, target.device().target()));
   return 0;
 }
 

@@ -26,7 +26,7 @@ struct ModelOptions {
   CacheOptions cache;
   // What sizes that were called before may keep of their activations' memory for the next call; the last one called keeps its own.
   size_t idle_bytes = size_t{256} << 20;
-  std::string device = "cpu";  // what it runs on
+  std::string device = "cpu";  // what it runs on: "cpu", "cuda", "cuda:1"
 };
 
 // What all models share.
@@ -48,6 +48,9 @@ class Model {
   void compile_repeated_blocks(CompileOptions options = {.mode = CompileMode::default_});
   // The same with whatever repeats in the graph.
   void compile_regions(CompileOptions options = {.mode = CompileMode::default_});
+  // Runs on "cpu", "cuda" or "cuda:1" from the next call on; what it was compiled with stays. Throws UsageError for a name that is none, UserError
+  // where this machine lacks it.
+  void to(const std::string& device);
   DType dtype() const;
   int64_t num_parameters() const;
   Component& component() { return *component_; }

@@ -143,7 +143,7 @@ struct PretrainedOptions {
   std::map<std::string, CompileOptions> compile_components;
   CacheOptions cache;
   size_t idle_bytes = ModelOptions{}.idle_bytes;  // of each component
-  std::string device = "cpu";                     // what all components run on
+  std::string device = "cpu";                     // what all components run on: "cpu", "cuda", "cuda:1"
   Offload offload = Offload::automatic;
   // What weights and activations may take at a time, in bytes; 0: what the machine has left. A call that does not fit is a UserError that says what
   // would, before anything is loaded.
@@ -194,6 +194,8 @@ class DiffusionPipeline {
   Scheduler& scheduler();
   const Scheduler& scheduler() const;
   void set_scheduler(std::unique_ptr<Scheduler> scheduler);
+  // Model::to of every model.
+  DiffusionPipeline& to(const std::string& device);
   // Model::fuse_qkv_projections of the denoiser (Diffusers' argument unet) and the VAE, or of one.
   void fuse_qkv_projections(bool unet = true, bool vae = true);
   void unfuse_qkv_projections(bool unet = true, bool vae = true);

@@ -95,15 +95,10 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   }
   if (!options.weights) package_ = ComponentPackage::find(folder);
   const CacheFolder cache(options.cache);
+  cache_options_ = options.cache;
   const auto use_cache = [&] {
-    const std::string config = read_file(folder / "config.json");
-    const std::string key = cat(name_, '\n', model_hash(config, weights_), '\n', files_text(weights_.files()), options.cache.enabled, ' ',
-                                options.cache.folder.string(), ' ', static_cast<const void*>(device_.get()));
-    prepared_ = PreparedWeights::shared(key, [&] {
-      auto made = std::make_shared<PreparedWeights>(device_);
-      made->cache = ComponentCache(cache, name_, config, weights_, device_);
-      return made;
-    });
+    config_ = read_file(folder / "config.json");
+    share_prepared(cache);
     tuning_ = TuningStore(cache);
   };
   if (!package_) {
@@ -123,6 +118,29 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
   if (model_hash(read_file(folder / "config.json"), weights_) != package_->model())
     throw UserError(cat(package_->checkpoint().string(), ": is not the checkpoint that the package was made from: export it again"));
   use_cache();
+}
+
+void Component::share_prepared(const CacheFolder& cache) {
+  const std::string key = cat(name_, '\n', model_hash(config_, weights_), '\n', files_text(weights_.files()), cache_options_.enabled, ' ',
+                              cache_options_.folder.string(), ' ', static_cast<const void*>(device_.get()));
+  prepared_ = PreparedWeights::shared(key, [&] {
+    auto made = std::make_shared<PreparedWeights>(device_);
+    made->cache = ComponentCache(cache, name_, config_, weights_, device_);
+    return made;
+  });
+}
+
+void Component::to(const std::shared_ptr<Device>& device) {
+  if (device == device_) return;
+  check_unpackaged();
+  forget_plans();
+  used_.clear();
+  unused_.clear();
+  device_ = device;
+  if (config_.empty())
+    prepared_ = std::make_shared<PreparedWeights>(device_);
+  else
+    share_prepared(CacheFolder(cache_options_));
 }
 
 bool Component::add_packaged_weights() const {

@@ -88,6 +88,8 @@ class [[gnu::visibility("hidden")]] Component {
   // is compiled already, UsageError.
   void compile(const CompileOptions& options, const std::string& function = "");
   void fuse_qkv_projections(bool fuse);
+  // Runs on another device. Plans and sessions are forgotten, prepared weights are those of that device.
+  void to(const std::shared_ptr<Device>& device);
   // Adds to options().quantize, now and after every later compile().
   void quantize(const std::map<std::string, Quantization>& layers);
   // Adapters over the checkpoint's weights, from the next call on. Plans are kept by WeightLayer::structure: where that stays none is compiled; and
@@ -125,6 +127,8 @@ class [[gnu::visibility("hidden")]] Component {
 
  private:
   CompileOptions options(const std::string& function, const Request& request) const;
+  // What components of this checkpoint have prepared on this device is shared with them, and kept as the cache options say.
+  void share_prepared(const CacheFolder& cache);
   // Constants that the package holds are found from now on; false where it holds none.
   bool add_packaged_weights() const;
   // The plan for the request, of its sizes.
@@ -149,6 +153,8 @@ class [[gnu::visibility("hidden")]] Component {
   std::map<std::string, Quantization> quantization_;
   std::optional<GraphRequest> typical_;
   std::shared_ptr<Device> device_;
+  std::string config_;  // the text of config.json; "" where nothing is shared or kept
+  CacheOptions cache_options_;
   std::shared_ptr<const ComponentPackage> package_;  // nullptr: a checkpoint
   // What requests share, each part with a lock of its own.
   mutable TuningStore tuning_;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <span>
 
+#include "backends/devices.h"
 #include "base/log.h"
 #include "compiler/symbols.h"
 #include "components/inputs.h"
@@ -83,6 +84,7 @@ Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 void Model::compile(const CompileOptions& options) { component_->compile(options); }
+void Model::to(const std::string& device) { component_->to(open_device(device)); }
 void Model::fuse_qkv_projections() { component_->fuse_qkv_projections(true); }
 void Model::unfuse_qkv_projections() { component_->fuse_qkv_projections(false); }
 void Model::compile_repeated_blocks(CompileOptions options) {

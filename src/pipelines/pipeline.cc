@@ -79,6 +79,11 @@ void DiffusionPipeline::set_scheduler(std::unique_ptr<Scheduler> scheduler) {
   loaded_->parts.scheduler = std::move(scheduler);
 }
 
+DiffusionPipeline& DiffusionPipeline::to(const std::string& device) {
+  for (const auto& [name, model] : loaded_->parts.models) model->to(device);
+  return *this;
+}
+
 void DiffusionPipeline::fuse_qkv_projections(bool denoiser, bool vae) {
   const std::string_view name = denoiser_of(*loaded_->family);
   for (const PartSpec& part : loaded_->family->parts)
