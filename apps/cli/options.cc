@@ -128,7 +128,7 @@ void PictureOptions::add(Arguments& app) {
       .show_default();
   files.add(app);
   app.add_option("--controlnet", controlnet, "Folder of a ControlNet, which reads --control-image; may be given several times");
-  app.add_option("--device", device, "What to run on: cpu").show_default();
+  app.add_option("--device", device, "What to run on: cpu, cuda or cuda:N").show_default();
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.add_option("--lora", loras, "An adapter over the model's weights, FILE or FILE:WEIGHT; several add up");
   app.add_option("--textual-inversion", embeddings, "Embeddings of a token that prompts may use, FILE or FILE:TOKEN");

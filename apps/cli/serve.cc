@@ -92,7 +92,7 @@ Command add_serve(Arguments& app, const Common& common) {
   c->add_option("--result-seconds", server.result_seconds, "How long results are kept").show_default();
   c->group(Group::model);
   c->add_option("--model", o->models, "Checkpoint folder, package or file, or NAME=PATH; may be given several times; the first is the default");
-  c->add_option("--device", o->picture.device, "What to run on: cpu").show_default();
+  c->add_option("--device", o->picture.device, "What to run on: cpu, cuda or cuda:N").show_default();
   c->add_option("--variant", o->picture.variant, "Weight files of this variant, such as fp16");
   c->add_option("--lora", o->picture.loras, "An adapter over the weights of every model, FILE or FILE:WEIGHT; several add up");
   c->add_option("--lora-dir", server.lora_folder, "A folder with adapters (.safetensors) that requests may name");

@@ -177,7 +177,11 @@ Graph Component::graph(const GraphRequest& request) const {
 Plan Component::plan(const GraphRequest& wanted, Request& request) const {
   Graph graph = this->graph(wanted);
   resolve_weights(graph, adapted());
-  return vivace::compile(std::move(graph), *device_, options(wanted.function, request), &tuning_, &request);
+  const CompileOptions options = this->options(wanted.function, request);
+  // Without kernels of 8 bits the layers would be what they mean, at full precision.
+  if (const Target target = device_->target(); !options.quantize.empty() && !target.int8_products)
+    throw UserError(cat(name_, ": quantised layers have no kernels on device ", target.name, ": run without quantisation"));
+  return vivace::compile(std::move(graph), *device_, options, &tuning_, &request);
 }
 
 SessionLease Component::lease(const GraphRequest& wanted, Request& request) const {

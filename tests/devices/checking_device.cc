@@ -71,8 +71,8 @@ std::unique_ptr<Stream> CheckingDevice::stream() { return std::make_unique<Check
 
 void add_checking_devices() {
   static const bool once = [] {
-    devices().push_back({"oracle", []() -> std::shared_ptr<Device> { return std::make_shared<CheckingDevice>(ref::device()->kernels()); }});
-    devices().push_back({"checking", []() -> std::shared_ptr<Device> { return std::make_shared<CheckingDevice>(cpu::device()->kernels()); }});
+    devices().push_back({"oracle", [](int) -> std::shared_ptr<Device> { return std::make_shared<CheckingDevice>(ref::device()->kernels()); }});
+    devices().push_back({"checking", [](int) -> std::shared_ptr<Device> { return std::make_shared<CheckingDevice>(cpu::device()->kernels()); }});
     return true;
   }();
   (void)once;

@@ -41,7 +41,7 @@ TEST(Pictures, AreTheCPUsBitForBit) {
 // Norms on the host: each costs two copies and a wait, and nothing else changes.
 TEST(Pictures, AreTheSameWithGraphBreaks) {
   add_checking_devices();
-  devices().push_back({"breaking", []() -> std::shared_ptr<Device> {
+  devices().push_back({"breaking", [](int) -> std::shared_ptr<Device> {
                          return std::make_shared<CheckingDevice>(cpu::device()->kernels(),
                                                                  [](const KernelEntry& entry) { return entry.op == Op::layer_norm; });
                        }});

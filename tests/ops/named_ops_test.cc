@@ -12,7 +12,7 @@ TEST_P(NamedOps, EveryKernelOfTheCpuMatchesTheMeaning) {
   const WantedResult wanted(item, dtype);
   int ran = 0;
   for (const KernelEntry& first : cpu::device()->kernels())
-    ran += wanted.check(std::make_shared<WithKernels>(with_first(*cpu::device(), first)), first.name);
+    ran += wanted.check(std::make_shared<WithKernels>(with_first(*cpu::device(), first)), first.name, wanted.unit());
   EXPECT_GT(ran, 0);
 }
 

@@ -357,9 +357,6 @@ class WantedResult {
     want_ = golden::run(decompose_all(graph), ref::device(), {}, inputs_, "", 0).at("y");
     for (float v : want_.floats()) rms_ += static_cast<double>(v) * v;
     rms_ = std::sqrt(rms_ / static_cast<double>(want_.numel()));
-    // One rounding of each narrow factor and of the result, plus float32 sums; five deviations of a random walk over the terms.
-    const double unit = dtype == DType::float32 ? 0x1p-24 : dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
-    tolerance_ = 5 * (3 * unit + std::sqrt(item.terms) * 0x1p-24);
   }
 
   Graph graph() const {
@@ -367,13 +364,17 @@ class WantedResult {
     b.output("y", item_.build(b));
     return b.take();
   }
-  // Whether the device's first choice is this kernel; then its result is compared.
-  bool check(const std::shared_ptr<Device>& device, std::string_view kernel) const {
+  // What the dtype rounds to.
+  double unit() const { return dtype_ == DType::float32 ? 0x1p-24 : dtype_ == DType::float16 ? 0x1p-11 : 0x1p-8; }
+  // Whether the device's first choice is this kernel; then its result is compared. `unit`: what it rounds factors to.
+  bool check(const std::shared_ptr<Device>& device, std::string_view kernel, double unit) const {
     const Plan plan = compile(graph(), *device, {});
     if (std::ranges::none_of(plan.step, [&](const PlanStep& s) { return s.kernel == kernel; })) return false;
+    // One rounding of each narrow factor and of the result, plus float32 sums; five deviations of a random walk over the terms.
+    const double tolerance = 5 * (3 * unit + std::sqrt(item_.terms) * 0x1p-24);
     const Tensor got = golden::run(graph(), device, {}, inputs_, "", 0).at("y");
     for (int64_t i = 0; i < want_.numel(); ++i) {
-      const double w = want_.floats()[i], allowed = tolerance_ * std::max(rms_, std::abs(w)), off = std::abs(got.floats()[i] - w);
+      const double w = want_.floats()[i], allowed = tolerance * std::max(rms_, std::abs(w)), off = std::abs(got.floats()[i] - w);
       if (off <= allowed) continue;
       ADD_FAILURE() << kernel << ", element " << i << ": " << got.floats()[i] << " instead of " << w << ", allowed are " << allowed;
       break;
@@ -386,7 +387,7 @@ class WantedResult {
   const DType dtype_;
   golden::Tensors inputs_;
   Tensor want_;
-  double rms_ = 0, tolerance_ = 0;
+  double rms_ = 0;
 };
 
 // The case's name and dtype, for a parameterised test.

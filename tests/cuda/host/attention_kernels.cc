@@ -19,6 +19,7 @@ std::span<const Kernel> attention_kernels() {
       KERNEL(AttentionArguments, attention<bf16, 272, 128, 32, 1, true>),
       KERNEL(AttentionArguments, attention_plain<float, 32>),
       KERNEL(AttentionArguments, attention_plain<float, 64>),
+      KERNEL(AttentionArguments, attention_plain<float, 96>),
       KERNEL(AttentionArguments, attention_plain<bf16, 32>),
       KERNEL(AttentionArguments, attention_plain<bf16, 64>),
   };

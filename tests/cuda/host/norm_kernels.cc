@@ -24,6 +24,7 @@ std::span<const Kernel> norm_kernels() {
       KERNEL(GroupNormArguments, group_norm_apply<float, float>),
       KERNEL(GroupNormArguments, group_norm_apply<bf16, float>),
       KERNEL(SoftmaxArguments, softmax<float, float>),
+      KERNEL(SoftmaxArguments, softmax<float, bf16>),
       KERNEL(SoftmaxArguments, softmax<bf16, bf16>),
       KERNEL(RotaryArguments, rotary<float>),
       KERNEL(RotaryArguments, rotary<bf16>),

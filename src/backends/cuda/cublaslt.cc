@@ -1,0 +1,146 @@
+#include "backends/cuda/cublaslt.h"
+
+#include <array>
+#include <mutex>
+
+#include "backends/cuda/library.h"
+#include "base/log.h"
+#include "vivace/error.h"
+
+namespace vivace::cuda {
+namespace {
+
+constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA recommends for Hopper; more than older ones use
+constexpr uint32_t kAlignment = 16;              // of operands: slices begin at multiples of as much
+constexpr int kMostAlgorithms = 8;
+
+cudaDataType_t type_of(DType dtype) { return dtype == DType::float32 ? CUDA_R_32F : dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_16F; }
+
+cublasLtEpilogue_t epilogue_of(const MatmulCall& call) {
+  switch (call.act) {
+    case kRelu:
+      return call.bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
+    case kGeluTanh:
+      return call.bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+    default:
+      return call.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+  }
+}
+
+class CublasLt final : public BlasLibrary {
+ public:
+  explicit CublasLt(const CublasLtFunctions& functions) : f(functions) {
+    if (f.create(&handle) != CUBLAS_STATUS_SUCCESS) throw UserError("cuda: cuBLASLt cannot be opened");
+  }
+  ~CublasLt() override { f.destroy(handle); }
+
+  std::string version() const override { return cat("cuBLASLt ", f.version()); }
+  std::shared_ptr<const Matmul> matmul(const MatmulCall& call) override;
+
+  const CublasLtFunctions f;
+  cublasLtHandle_t handle = nullptr;
+};
+
+// cuBLASLt's matrices are column-major: a row-major one is its transpose there. y^T [columns, rows] = (w^T)^T x^T, so that w comes first, transposed,
+// and the bias, a value a row of y^T, is one a column of y.
+class CublasLtMatmul final : public Matmul {
+ public:
+  CublasLtMatmul(const CublasLt& lt, const MatmulCall& call) : lt_(lt), call_(call) {
+    const auto& f = lt_.f;
+    const auto x = type_of(call.x), y = type_of(call.y);
+    require(f.create_operation(&operation_, call.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    set(operation_, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    set(operation_, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N);
+    set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(call));
+    if (call.bias) set(operation_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, y);
+    const auto columns = static_cast<uint64_t>(call.columns), rows = static_cast<uint64_t>(call.rows), k = static_cast<uint64_t>(call.k);
+    require(f.create_layout(&w_, x, k, columns, call.w_pitch));
+    require(f.create_layout(&x_, x, k, rows, call.x_pitch));
+    require(f.create_layout(&y_, y, columns, rows, call.y_pitch));
+    require(f.create_layout(&residual_, y, columns, rows, call.residual ? call.residual_pitch : call.y_pitch));
+    cublasLtMatmulPreference_t preference = nullptr;
+    require(f.create_preference(&preference));
+    set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspace);
+    for (auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                       CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+      set(preference, which, kAlignment);
+    const cublasStatus_t status =
+        f.heuristic(lt_.handle, operation_, w_, x_, residual_, y_, preference, kMostAlgorithms, results_.data(), &algorithms_);
+    f.destroy_preference(preference);
+    if (status != CUBLAS_STATUS_SUCCESS) algorithms_ = 0;
+  }
+  ~CublasLtMatmul() override {
+    for (cublasLtMatrixLayout_t layout : {w_, x_, y_, residual_})
+      if (layout) lt_.f.destroy_layout(layout);
+    if (operation_) lt_.f.destroy_operation(operation_);
+  }
+
+  int algorithms() const override { return algorithms_; }
+  size_t workspace_bytes(int algorithm) const override { return results_[static_cast<size_t>(algorithm)].workspaceSize; }
+
+  std::string run(int algorithm, const Addresses& a, DriverStream* stream) const override {
+    // The bias's address is a part of the operation.
+    std::unique_lock lock(mutex_, std::defer_lock);
+    if (call_.bias) {
+      lock.lock();
+      lt_.f.set_operation(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &a.bias, sizeof(a.bias));
+    }
+    const float one = 1, beta = call_.residual ? 1 : 0;
+    const auto& result = results_[static_cast<size_t>(algorithm)];
+    const cublasStatus_t status = lt_.f.matmul(lt_.handle, operation_, &one, a.w, w_, a.x, x_, &beta, call_.residual ? a.residual : a.y, residual_,
+                                               a.y, y_, &result.algo, a.workspace, result.workspaceSize, reinterpret_cast<cudaStream_t>(stream));
+    return status == CUBLAS_STATUS_SUCCESS ? "" : cat("cuBLASLt's status ", static_cast<int>(status));
+  }
+
+ private:
+  static void require(cublasStatus_t status) {
+    if (status != CUBLAS_STATUS_SUCCESS) throw InternalError(cat("cuda: cuBLASLt refuses a description with status ", static_cast<int>(status)));
+  }
+  template <class T>
+  void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t which, T value) {
+    require(lt_.f.set_operation(operation, which, &value, sizeof(value)));
+  }
+  template <class T>
+  void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t which, T value) {
+    require(lt_.f.set_preference(preference, which, &value, sizeof(value)));
+  }
+
+  const CublasLt& lt_;
+  const MatmulCall call_;
+  mutable std::mutex mutex_;
+  cublasLtMatmulDesc_t operation_ = nullptr;
+  cublasLtMatrixLayout_t w_ = nullptr, x_ = nullptr, y_ = nullptr, residual_ = nullptr;
+  std::array<cublasLtMatmulHeuristicResult_t, kMostAlgorithms> results_{};
+  int algorithms_ = 0;
+};
+
+std::shared_ptr<const Matmul> CublasLt::matmul(const MatmulCall& call) {
+  auto made = std::make_shared<const CublasLtMatmul>(*this, call);
+  return made->algorithms() > 0 ? made : nullptr;
+}
+
+}  // namespace
+
+std::unique_ptr<BlasLibrary> cublaslt(const CublasLtFunctions& functions) { return std::make_unique<CublasLt>(functions); }
+
+std::unique_ptr<BlasLibrary> find_cublaslt() {
+  static const std::unique_ptr<const Library> library = find_library({"libcublasLt.so.13", "libcublasLt.so.12"}, "install cuBLAS");
+  if (!library) return nullptr;
+  CublasLtFunctions f;
+  library->find("cublasLtCreate", f.create);
+  library->find("cublasLtDestroy", f.destroy);
+  library->find("cublasLtGetVersion", f.version);
+  library->find("cublasLtMatmul", f.matmul);
+  library->find("cublasLtMatmulDescCreate", f.create_operation);
+  library->find("cublasLtMatmulDescDestroy", f.destroy_operation);
+  library->find("cublasLtMatmulDescSetAttribute", f.set_operation);
+  library->find("cublasLtMatrixLayoutCreate", f.create_layout);
+  library->find("cublasLtMatrixLayoutDestroy", f.destroy_layout);
+  library->find("cublasLtMatmulPreferenceCreate", f.create_preference);
+  library->find("cublasLtMatmulPreferenceDestroy", f.destroy_preference);
+  library->find("cublasLtMatmulPreferenceSetAttribute", f.set_preference);
+  library->find("cublasLtMatmulAlgoGetHeuristic", f.heuristic);
+  return cublaslt(f);
+}
+
+}  // namespace vivace::cuda

@@ -1,0 +1,51 @@
+// An NVIDIA GPU: own kernels compiled for it by NVRTC, cuBLASLt and cuDNN where they win, the oracle on the host for what nobody else takes.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backends/cuda/driver.h"
+#include "runtime/device.h"
+
+namespace vivace::cuda {
+
+class CudaDevice final : public Device, public std::enable_shared_from_this<CudaDevice> {
+ public:
+  // `label` begins each of its errors: "cuda:0".
+  CudaDevice(std::unique_ptr<Driver> driver, std::string label);
+  ~CudaDevice() override;
+
+  Target target() const override;
+  std::span<const KernelEntry> kernels() const override { return kernels_; }
+  std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) override;
+  std::unique_ptr<Stream> stream() override;
+  std::optional<uint64_t> free_memory() const override { return driver_->free_bytes(); }
+  MachinePeak measure_peak() override { return {}; }
+  std::vector<MemoryLabel>* labels() override { return driver_->labels(); }
+
+  Driver& driver() const { return *driver_; }
+  const std::string& label() const { return label_; }
+  // Whether a host address lies in memory that this device gave as Memory::host.
+  bool is_pinned(const void* host) const;
+  // Throws UserError where there is no `what` to be had.
+  void require(Status status, const char* what) const;
+
+ private:
+  std::shared_ptr<void> allocate_pinned(size_t bytes);
+  [[noreturn]] void out_of_memory(size_t bytes) const;
+
+  const std::unique_ptr<Driver> driver_;
+  const std::string label_;
+  std::vector<KernelEntry> kernels_;
+  mutable std::mutex mutex_;
+  std::map<const char*, size_t> pinned_;  // bytes by begin
+};
+
+// GPU `number` of this machine. Throws UserError saying what is missing: "cuda: there is no libcuda.so.1: ...".
+std::shared_ptr<Device> device(int number);
+
+}  // namespace vivace::cuda

@@ -1,0 +1,82 @@
+// The GPU's kernel entries, a family a file; entries() puts them in order.
+#pragma once
+
+#include <cstring>
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include "backends/cuda/driver.h"
+#include "backends/cuda/kernels/arguments.cuh"
+#include "runtime/device.h"
+
+namespace vivace::cuda {
+
+// In order of preference an op. They keep the driver by reference.
+std::vector<KernelEntry> entries(Driver& driver);
+
+using Entries = std::vector<KernelEntry>;
+void add_norms(Driver& driver, Entries& list);
+void add_elementwise(Driver& driver, Entries& list);
+void add_movement(Driver& driver, Entries& list);
+void add_library_gemms(Driver& driver, Entries& list);
+void add_linears(Driver& driver, Entries& list);
+void add_library_convolutions(Driver& driver, Entries& list);
+void add_convolutions(Driver& driver, Entries& list);
+void add_attention(Driver& driver, Entries& list);
+void add_math_attention(Driver& driver, Entries& list);
+
+// Kernels with their arguments, launched one after the other.
+class Launches final : public BoundKernel {
+ public:
+  explicit Launches(Driver& driver) : driver_(driver) {}
+  template <class Arguments>
+  Launches& add(const Call<Arguments>& call) {
+    return add(driver_.load(call.launch), call.launch.grid, call.launch.block, call.launch.shared, &call.arguments, sizeof(Arguments));
+  }
+  Launches& add(DriverFunction* function, const unsigned (&grid)[3], unsigned block, unsigned shared, const void* arguments, size_t bytes);
+  void run(Stream& stream) noexcept override;
+
+ private:
+  struct One {
+    DriverFunction* function;
+    unsigned grid[3], block, shared;
+    std::vector<char> arguments;
+  };
+  Driver& driver_;
+  std::vector<One> all_;
+};
+
+template <class... Arguments>
+std::unique_ptr<BoundKernel> launches(Driver& driver, const Call<Arguments>&... calls) {
+  auto all = std::make_unique<Launches>(driver);
+  (all->add(calls), ...);
+  return all;
+}
+
+// An entry that decides nothing before it has its buffers.
+using Bind = std::unique_ptr<BoundKernel> (*)(Driver&, const KernelCall&, const Buffers&);
+using Refuse = Refusal (*)(const KernelCall&);
+using WorkspaceBytes = size_t (*)(const KernelCall&);
+struct Row {
+  std::string_view name;
+  Op op;
+  Bind bind;
+  Refuse refuse = nullptr;
+  WorkspaceBytes workspace = nullptr;
+  bool strided = false;  // reads and writes with a pitch
+  bool in_place = false;
+};
+KernelEntry entry(Driver& driver, const Row& row);
+
+// float32, bfloat16 or float16: what the kernels take as activations.
+bool is_activation_dtype(DType dtype);
+// Refuses unless every present input listed and the output are activations; the output may be quantised rows where the op says so.
+Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs);
+// By the name that ops have for it; kIdentity for "".
+Activation activation_of(const std::string& name);
+// Bytes between rows, and where the scales of quantised rows lie (op_list.inc).
+long long row_pitch(const Operand& operand);
+float* scales_of(const Operand& operand, void* data);
+
+}  // namespace vivace::cuda

@@ -1,0 +1,343 @@
+#include "backends/cuda/libcuda.h"
+
+#include <cuda.h>
+
+#include <map>
+#include <mutex>
+
+#include "backends/cuda/cublaslt.h"
+#include "backends/cuda/dnn.h"
+#include "backends/cuda/library.h"
+#include "backends/cuda/nvrtc.h"
+#include "base/log.h"
+#include "codegen/cuda_source.h"
+#include "vivace/error.h"
+
+namespace vivace::cuda {
+namespace {
+
+struct Functions {
+  Library library{"cuda", {"libcuda.so.1"}, "this machine has no NVIDIA driver, use --device cpu"};
+  decltype(&::cuInit) init;
+  decltype(&::cuGetErrorString) explain;
+  decltype(&::cuDriverGetVersion) version;
+  decltype(&::cuDeviceGetCount) count;
+  decltype(&::cuDeviceGet) device;
+  decltype(&::cuDeviceGetName) name;
+  decltype(&::cuDeviceGetAttribute) attribute;
+  decltype(&::cuDeviceTotalMem) total;
+  decltype(&::cuDevicePrimaryCtxRetain) retain;
+  decltype(&::cuDevicePrimaryCtxRelease) release;
+  decltype(&::cuCtxSetCurrent) set_current;
+  decltype(&::cuDeviceGetDefaultMemPool) pool;
+  decltype(&::cuMemPoolSetAttribute) set_pool;
+  decltype(&::cuMemPoolGetAttribute) get_pool;
+  decltype(&::cuMemPoolTrimTo) trim;
+  decltype(&::cuMemAllocAsync) allocate;
+  decltype(&::cuMemFreeAsync) free;
+  decltype(&::cuMemHostAlloc) allocate_host;
+  decltype(&::cuMemFreeHost) free_host;
+  decltype(&::cuMemGetInfo) memory;
+  decltype(&::cuStreamCreate) create_stream;
+  decltype(&::cuStreamDestroy) destroy_stream;
+  decltype(&::cuStreamSynchronize) synchronize_stream;
+  decltype(&::cuEventCreate) create_event;
+  decltype(&::cuEventDestroy) destroy_event;
+  decltype(&::cuEventRecord) record;
+  decltype(&::cuEventSynchronize) synchronize_event;
+  decltype(&::cuMemcpyHtoDAsync) to_device;
+  decltype(&::cuMemcpyDtoHAsync) to_host;
+  decltype(&::cuMemcpyDtoDAsync) within;
+  decltype(&::cuModuleLoadData) load;
+  decltype(&::cuModuleUnload) unload;
+  decltype(&::cuModuleGetFunction) function;
+  decltype(&::cuFuncSetAttribute) set_attribute;
+  decltype(&::cuLaunchKernel) launch;
+  decltype(&::cuStreamBeginCapture) begin_capture;
+  decltype(&::cuStreamEndCapture) end_capture;
+  decltype(&::cuGraphInstantiate) instantiate;
+  decltype(&::cuGraphDestroy) destroy_graph;
+  decltype(&::cuGraphExecDestroy) destroy_exec;
+  decltype(&::cuGraphLaunch) launch_graph;
+
+  Functions() {
+// The header names the versions of functions by macros: what is looked up is what these say.
+#define NAME(function) #function
+#define NAME_OF(function) NAME(function)
+#define TAKE(member, function) library.find(NAME_OF(function), member)
+    TAKE(init, cuInit);
+    TAKE(explain, cuGetErrorString);
+    TAKE(version, cuDriverGetVersion);
+    TAKE(count, cuDeviceGetCount);
+    TAKE(device, cuDeviceGet);
+    TAKE(name, cuDeviceGetName);
+    TAKE(attribute, cuDeviceGetAttribute);
+    TAKE(total, cuDeviceTotalMem);
+    TAKE(retain, cuDevicePrimaryCtxRetain);
+    TAKE(release, cuDevicePrimaryCtxRelease);
+    TAKE(set_current, cuCtxSetCurrent);
+    TAKE(pool, cuDeviceGetDefaultMemPool);
+    TAKE(set_pool, cuMemPoolSetAttribute);
+    TAKE(get_pool, cuMemPoolGetAttribute);
+    TAKE(trim, cuMemPoolTrimTo);
+    TAKE(allocate, cuMemAllocAsync);
+    TAKE(free, cuMemFreeAsync);
+    TAKE(allocate_host, cuMemHostAlloc);
+    TAKE(free_host, cuMemFreeHost);
+    TAKE(memory, cuMemGetInfo);
+    TAKE(create_stream, cuStreamCreate);
+    TAKE(destroy_stream, cuStreamDestroy);
+    TAKE(synchronize_stream, cuStreamSynchronize);
+    TAKE(create_event, cuEventCreate);
+    TAKE(destroy_event, cuEventDestroy);
+    TAKE(record, cuEventRecord);
+    TAKE(synchronize_event, cuEventSynchronize);
+    TAKE(to_device, cuMemcpyHtoDAsync);
+    TAKE(to_host, cuMemcpyDtoHAsync);
+    TAKE(within, cuMemcpyDtoDAsync);
+    TAKE(load, cuModuleLoadData);
+    TAKE(unload, cuModuleUnload);
+    TAKE(function, cuModuleGetFunction);
+    TAKE(set_attribute, cuFuncSetAttribute);
+    TAKE(launch, cuLaunchKernel);
+    TAKE(begin_capture, cuStreamBeginCapture);
+    TAKE(end_capture, cuStreamEndCapture);
+    TAKE(instantiate, cuGraphInstantiate);
+    TAKE(destroy_graph, cuGraphDestroy);
+    TAKE(destroy_exec, cuGraphExecDestroy);
+    TAKE(launch_graph, cuGraphLaunch);
+#undef TAKE
+#undef NAME_OF
+#undef NAME
+  }
+};
+
+CUdeviceptr address(const void* p) { return reinterpret_cast<CUdeviceptr>(p); }
+CUstream cu(DriverStream* stream) { return reinterpret_cast<CUstream>(stream); }
+CUevent cu(DriverEvent* event) { return reinterpret_cast<CUevent>(event); }
+
+class LibCuda final : public Driver {
+ public:
+  explicit LibCuda(int number) {
+    need(cu_.init(0), "this machine's GPUs cannot be used");
+    int count = 0;
+    need(cu_.count(&count), "its GPUs cannot be counted");
+    if (number < 0 || number >= count)
+      throw UserError(cat("cuda:", number, ": there ", count == 1 ? "is " : "are ", count, " GPU", count == 1 ? "" : "s",
+                          count ? cat(", from cuda:0 to cuda:", count - 1) : "", ": use another, or --device cpu"));
+    need(cu_.device(&device_, number), "the GPU cannot be opened");
+    char name[256] = {};
+    need(cu_.name(name, sizeof(name), device_), "the GPU cannot be opened");
+    int version = 0;
+    cu_.version(&version);
+    properties_ = {
+        .name = name,
+        .capability = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) * 10 + attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
+        .multiprocessors = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
+        .threads_per_multiprocessor = attribute(CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR),
+        .memory_bytes = 0,
+        .versions = cat("driver ", version / 1000, '.', version % 1000 / 10, ", ", nvrtc_.version())};
+    need(cu_.total(&properties_.memory_bytes, device_), "its memory cannot be measured");
+    need(cu_.retain(&context_, device_), "the GPU cannot be opened");
+    enter();
+    need(cu_.create_stream(&allocations_, CU_STREAM_NON_BLOCKING), "a stream cannot be made");
+    // What is freed stays with the process, for what is allocated next.
+    need(cu_.pool(&pool_, device_), "it has no memory pools");
+    cuuint64_t all = ~cuuint64_t{0};
+    need(cu_.set_pool(pool_, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &all), "its memory pool cannot be used");
+  }
+
+  ~LibCuda() override {
+    enter();
+    for (const auto& [text, loaded] : loaded_) cu_.unload(loaded.module);
+    cu_.destroy_stream(allocations_);
+    cu_.release(device_);
+  }
+
+  const Properties& properties() const override { return properties_; }
+  std::string explain(Status status) const override {
+    const char* text = nullptr;
+    cu_.explain(static_cast<CUresult>(status), &text);
+    return text ? text : cat("error ", status);
+  }
+
+  Status allocate(size_t bytes, void** memory) override {
+    enter();
+    CUdeviceptr p = 0;
+    Status status = cu_.allocate(&p, bytes, allocations_);
+    if (status == kOutOfMemory) {  // what is free may lie in pieces
+      cu_.synchronize_stream(allocations_);
+      cu_.trim(pool_, 0);
+      status = cu_.allocate(&p, bytes, allocations_);
+    }
+    if (status == kSuccess) status = cu_.synchronize_stream(allocations_);  // which has nothing else to do: others may use the memory now
+    *memory = reinterpret_cast<void*>(p);
+    return status;
+  }
+  void free(void* memory) override {
+    enter();
+    cu_.free(address(memory), allocations_);
+  }
+  Status allocate_pinned(size_t bytes, void** memory) override {
+    enter();
+    return cu_.allocate_host(memory, bytes, 0);
+  }
+  void free_pinned(void* memory) override {
+    enter();
+    cu_.free_host(memory);
+  }
+  size_t free_bytes() override {
+    enter();
+    size_t free = 0, total = 0;
+    cuuint64_t reserved = 0, used = 0;
+    cu_.memory(&free, &total);
+    cu_.get_pool(pool_, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &reserved);
+    cu_.get_pool(pool_, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &used);
+    return free + static_cast<size_t>(reserved - used);
+  }
+
+  Status create_stream(DriverStream** stream) override {
+    enter();
+    return cu_.create_stream(reinterpret_cast<CUstream*>(stream), CU_STREAM_NON_BLOCKING);
+  }
+  void destroy(DriverStream* stream) override {
+    enter();
+    cu_.destroy_stream(cu(stream));
+  }
+  Status synchronize(DriverStream* stream) override {
+    enter();
+    return cu_.synchronize_stream(cu(stream));
+  }
+  Status synchronize(DriverEvent* event) override {
+    enter();
+    return cu_.synchronize_event(cu(event));
+  }
+  Status create_event(DriverEvent** event) override {
+    enter();
+    return cu_.create_event(reinterpret_cast<CUevent*>(event), CU_EVENT_DISABLE_TIMING);
+  }
+  void destroy(DriverEvent* event) override {
+    enter();
+    cu_.destroy_event(cu(event));
+  }
+  Status record(DriverEvent* event, DriverStream* stream) override {
+    enter();
+    return cu_.record(cu(event), cu(stream));
+  }
+  Status copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) override {
+    if (bytes == 0) return kSuccess;
+    enter();
+    switch (way) {
+      case Way::to_device:
+        return cu_.to_device(address(to), from, bytes, cu(stream));
+      case Way::to_host:
+        return cu_.to_host(to, address(from), bytes, cu(stream));
+      case Way::within:
+        break;
+    }
+    return cu_.within(address(to), address(from), bytes, cu(stream));
+  }
+
+  DriverFunction* load(const Launch& launch) override { return load(module_text(launch), "kernel", launch.function, launch.shared); }
+  DriverFunction* load(const TileKernel& kernel) override {
+    constexpr const char* kEntry = "tile";
+    return load(cuda_source(kernel.program, kernel.inputs, kernel.output, kEntry), kEntry, kernel.program.text(), 0);
+  }
+  Status launch(DriverFunction* function, const unsigned (&grid)[3], unsigned block, unsigned shared, const void* arguments, size_t bytes,
+                DriverStream* stream) override {
+    enter();
+    void* extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, const_cast<void*>(arguments), CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, CU_LAUNCH_PARAM_END};
+    return cu_.launch(reinterpret_cast<CUfunction>(function), grid[0], grid[1], grid[2], block, 1, 1, shared, cu(stream), nullptr, extra);
+  }
+
+  Status begin_capture(DriverStream* stream) override {
+    enter();
+    return cu_.begin_capture(cu(stream), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+  }
+  Status end_capture(DriverStream* stream, DriverGraph** graph) override {
+    enter();
+    CUgraph captured = nullptr;
+    if (const Status status = cu_.end_capture(cu(stream), &captured)) return status;
+    const Status status = cu_.instantiate(reinterpret_cast<CUgraphExec*>(graph), captured, 0);
+    cu_.destroy_graph(captured);
+    return status;
+  }
+  Status launch(DriverGraph* graph, DriverStream* stream) override {
+    enter();
+    return cu_.launch_graph(reinterpret_cast<CUgraphExec>(graph), cu(stream));
+  }
+  void destroy(DriverGraph* graph) override {
+    enter();
+    cu_.destroy_exec(reinterpret_cast<CUgraphExec>(graph));
+  }
+
+  void enter() const override { cu_.set_current(context_); }
+  BlasLibrary* blas() override {
+    std::call_once(blas_once_, [&] {
+      enter();
+      blas_ = find_cublaslt();
+    });
+    return blas_.get();
+  }
+  DnnLibrary* dnn() override {
+    std::call_once(dnn_once_, [&] {
+      enter();
+      dnn_ = find_cudnn();
+    });
+    return dnn_.get();
+  }
+
+ private:
+  struct Loaded {
+    CUmodule module = nullptr;
+    CUfunction function = nullptr;
+    unsigned shared = 48u << 10;  // more has to be asked for
+  };
+
+  void need(CUresult status, const char* what) const {
+    if (status != CUDA_SUCCESS) throw UserError(cat("cuda: ", what, ": ", explain(status), ": use --device cpu"));
+  }
+  int attribute(CUdevice_attribute which) const {
+    int value = 0;
+    need(cu_.attribute(&value, which, device_), "the GPU cannot be asked");
+    return value;
+  }
+  DriverFunction* load(const std::string& text, const std::string& entry, const std::string& name, unsigned shared) {
+    const std::lock_guard lock(mutex_);
+    auto found = loaded_.find(text);
+    if (found == loaded_.end()) {
+      enter();
+      const std::string cubin = nvrtc_.compile(text, name, properties_.capability);
+      Loaded loaded;
+      need(cu_.load(&loaded.module, cubin.data()), "a kernel cannot be loaded");
+      need(cu_.function(&loaded.function, loaded.module, entry.c_str()), "a kernel cannot be loaded");
+      found = loaded_.emplace(text, loaded).first;
+    }
+    Loaded& loaded = found->second;
+    if (shared > loaded.shared) {
+      need(cu_.set_attribute(loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(shared)),
+           "a kernel cannot have its shared memory");
+      loaded.shared = shared;
+    }
+    return reinterpret_cast<DriverFunction*>(loaded.function);
+  }
+
+  const Functions cu_;
+  const Nvrtc nvrtc_;
+  CUdevice device_ = 0;
+  CUcontext context_ = nullptr;
+  CUmemoryPool pool_ = nullptr;
+  CUstream allocations_ = nullptr;
+  Properties properties_;
+  std::once_flag blas_once_, dnn_once_;
+  std::unique_ptr<BlasLibrary> blas_;
+  std::unique_ptr<DnnLibrary> dnn_;
+  std::mutex mutex_;
+  std::map<std::string, Loaded> loaded_;  // by text
+};
+
+}  // namespace
+
+std::unique_ptr<Driver> open_driver(int number) { return std::make_unique<LibCuda>(number); }
+
+}  // namespace vivace::cuda

@@ -1,0 +1,34 @@
+// A library that is looked for at run time, so that a program built with CUDA starts where there is none.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vivace::cuda {
+
+class Library {
+ public:
+  // The first of `names` that the loader finds. Throws UserError: "<who>: there is no <names>: <what to do>".
+  Library(std::string_view who, const std::vector<std::string>& names, std::string_view what_to_do);
+  ~Library();
+  Library(const Library&) = delete;
+
+  // Throws UserError naming the library where it lacks the function.
+  template <class Function>
+  void find(const char* name, Function& function) const {
+    function = reinterpret_cast<Function>(symbol(name));
+  }
+
+ private:
+  void* symbol(const char* name) const;
+
+  std::string who_, name_;
+  void* handle_ = nullptr;
+};
+
+// The same where it may be missing: nullptr, with an info line that says so.
+std::unique_ptr<const Library> find_library(const std::vector<std::string>& names, std::string_view what_to_do);
+
+}  // namespace vivace::cuda

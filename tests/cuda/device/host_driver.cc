@@ -1,0 +1,237 @@
+#include "host_driver.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "../host/kernels.h"
+#include "base/log.h"
+#include "tile_call.h"
+#include "vivace/error.h"
+
+namespace vivace::cuda {
+namespace {
+
+// CUDA's numbers.
+constexpr Status kInvalidValue = 1, kIllegalAddress = 700, kLaunchFailed = 719, kUnsupportedInCapture = 900;
+
+}  // namespace
+
+HostDriver::HostDriver(Options options)
+    : options_(std::move(options)),
+      properties_{.name = "a host that plays a GPU",
+                  .capability = options_.capability,
+                  .multiprocessors = 4,
+                  .threads_per_multiprocessor = 2048,
+                  .memory_bytes = options_.memory_bytes,
+                  .versions = "no driver"} {
+  if (!options_.libraries) return;
+  blas_ = host_blas(*this);
+  dnn_ = host_dnn(*this);
+}
+
+HostDriver::~HostDriver() = default;
+
+HostDriver::Counts HostDriver::counts() const {
+  const std::lock_guard lock(mutex_);
+  return counts_;
+}
+
+std::string HostDriver::explain(Status status) const {
+  switch (status) {
+    case kInvalidValue:
+      return "invalid argument";
+    case kOutOfMemory:
+      return "out of memory";
+    case kIllegalAddress:
+      return "an illegal memory access was encountered";
+    case kLaunchFailed:
+      return "unspecified launch failure";
+    case kUnsupportedInCapture:
+      return "operation not permitted when stream is capturing";
+    default:
+      return cat("error ", status);
+  }
+}
+
+Status HostDriver::allocate(size_t bytes, void** memory) {
+  const std::lock_guard lock(mutex_);
+  if (allocated_bytes_ + bytes > options_.memory_bytes) return kOutOfMemory;
+  if (!(*memory = memory_.allocate(bytes))) return kOutOfMemory;
+  allocated_[*memory] = bytes;
+  allocated_bytes_ += bytes;
+  ++counts_.allocations;
+  return kSuccess;
+}
+
+void HostDriver::free(void* memory) {
+  const std::lock_guard lock(mutex_);
+  const auto found = allocated_.find(memory);
+  allocated_bytes_ -= found->second;
+  allocated_.erase(found);
+  memory_.free(memory);
+}
+
+Status HostDriver::allocate_pinned(size_t bytes, void** memory) {
+  const std::lock_guard lock(mutex_);
+  *memory = ::operator new(bytes, std::align_val_t(64));
+  std::memset(*memory, GuardedMemory::kPoison, bytes);
+  pinned_[static_cast<const char*>(*memory)] = bytes;
+  return kSuccess;
+}
+
+void HostDriver::free_pinned(void* memory) {
+  const std::lock_guard lock(mutex_);
+  pinned_.erase(static_cast<const char*>(memory));
+  ::operator delete(memory, std::align_val_t(64));
+}
+
+size_t HostDriver::free_bytes() {
+  const std::lock_guard lock(mutex_);
+  return options_.memory_bytes - allocated_bytes_;
+}
+
+Status HostDriver::create_stream(DriverStream** stream) {
+  *stream = reinterpret_cast<DriverStream*>(new Stream);
+  return kSuccess;
+}
+
+void HostDriver::destroy(DriverStream* stream) { delete &of(stream); }
+
+Status HostDriver::run_until(Stream& stream, int64_t done) {
+  const std::lock_guard lock(mutex_);
+  ++counts_.waits;
+  if (stream.capturing) return kUnsupportedInCapture;
+  const GuardedMemory::Unlocked unlocked(memory_);
+  for (; stream.done < done; ++stream.done) {
+    const Work work = std::move(stream.queue.front());
+    stream.queue.pop_front();
+    if (broken_ == kSuccess) broken_ = work();
+  }
+  return broken_;
+}
+
+Status HostDriver::synchronize(DriverStream* stream) { return run_until(of(stream), of(stream).put); }
+
+Status HostDriver::synchronize(DriverEvent* event) {
+  const auto& e = *reinterpret_cast<const Event*>(event);
+  return e.stream ? run_until(*e.stream, e.behind) : kSuccess;
+}
+
+Status HostDriver::create_event(DriverEvent** event) {
+  *event = reinterpret_cast<DriverEvent*>(new Event);
+  return kSuccess;
+}
+
+void HostDriver::destroy(DriverEvent* event) { delete reinterpret_cast<Event*>(event); }
+
+Status HostDriver::record(DriverEvent* event, DriverStream* stream) {
+  if (of(stream).capturing) return kUnsupportedInCapture;
+  *reinterpret_cast<Event*>(event) = {&of(stream), of(stream).put};
+  return kSuccess;
+}
+
+Status HostDriver::put(DriverStream* stream, Work work) {
+  const std::lock_guard lock(mutex_);
+  if (broken_ != kSuccess) return broken_;
+  Stream& s = of(stream);
+  if (s.capturing) {
+    s.captured.push_back(std::move(work));
+  } else {
+    s.queue.push_back(std::move(work));
+    ++s.put;
+  }
+  return kSuccess;
+}
+
+Status HostDriver::copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) {
+  const std::lock_guard lock(mutex_);
+  ++counts_.copies;
+  const auto is_pinned = [&](const void* host) {
+    const auto* at = static_cast<const char*>(host);
+    const auto next = pinned_.upper_bound(at);
+    return next != pinned_.begin() && at + bytes <= std::prev(next)->first + std::prev(next)->second;
+  };
+  // From memory that is not pinned a driver copies while the host waits.
+  if (way != Way::within && !is_pinned(way == Way::to_device ? from : to)) return kInvalidValue;
+  if (way != Way::within && of(stream).capturing) return kUnsupportedInCapture;  // a graph would copy the same host bytes each time
+  if ((way != Way::to_host && !memory_.holds(to, bytes)) || (way != Way::to_device && !memory_.holds(from, bytes))) return kInvalidValue;
+  if (way == Way::to_host) std::memset(to, GuardedMemory::kPoison, bytes);
+  return put(stream, [=] {
+    std::memcpy(to, from, bytes);
+    return kSuccess;
+  });
+}
+
+DriverFunction* HostDriver::keep(const std::string& key, Function function) {
+  const std::lock_guard lock(mutex_);
+  auto& kept = functions_[key];
+  if (!kept) kept = std::make_unique<Function>(std::move(function));
+  return reinterpret_cast<DriverFunction*>(kept.get());
+}
+
+DriverFunction* HostDriver::load(const Launch& launch) {
+  if (!host_cuda::has(launch.function)) throw InternalError(cat(launch.function, " is not compiled for the host: give it a line in tests/cuda/host"));
+  return keep(launch.function,
+              {launch.function, [launch, seed = options_.seed](const unsigned(&grid)[3], unsigned block, unsigned shared, const void* arguments) {
+                 Launch now = launch;
+                 std::ranges::copy(grid, now.grid);
+                 now.block = block;
+                 now.shared = shared;
+                 host_cuda::run(now, arguments, seed);
+               }});
+}
+
+DriverFunction* HostDriver::load(const TileKernel& kernel) {
+  std::string key = cat("tile ", kernel.program.text(), ' ', dtype_name(kernel.output));
+  for (const TileInput& input : kernel.inputs) key += cat(' ', dtype_name(input.dtype), static_cast<int>(input.broadcast));
+  return keep(key, {key, [kernel](const unsigned(&)[3], unsigned, unsigned, const void* arguments) { run_tile(kernel, arguments); }});
+}
+
+Status HostDriver::launch(DriverFunction* function, const unsigned (&grid)[3], unsigned block, unsigned shared, const void* arguments, size_t bytes,
+                          DriverStream* stream) {
+  const std::lock_guard lock(mutex_);
+  ++counts_.launches;
+  const auto& f = *reinterpret_cast<const Function*>(function);
+  const bool fails = !options_.failing.empty() && f.name.find(options_.failing) != std::string::npos;
+  if ((fails && !options_.failing_late) || block == 0 || block > 1024 || shared > kMostShared) return kInvalidValue;
+  std::vector<char> copied(bytes);
+  std::memcpy(copied.data(), arguments, bytes);
+  return put(stream, [&f, fails, x = grid[0], y = grid[1], z = grid[2], block, shared, copied = std::move(copied)]() -> Status {
+    if (fails) return kIllegalAddress;
+    try {
+      f.run({x, y, z}, block, shared, copied.data());
+    } catch (const std::exception& error) {
+      warn("kernel ", f.name, ": ", error.what());
+      return kLaunchFailed;
+    }
+    return kSuccess;
+  });
+}
+
+Status HostDriver::begin_capture(DriverStream* stream) {
+  of(stream).capturing = true;
+  return broken_;
+}
+
+Status HostDriver::end_capture(DriverStream* stream, DriverGraph** graph) {
+  const std::lock_guard lock(mutex_);
+  Stream& s = of(stream);
+  s.capturing = false;
+  *graph = reinterpret_cast<DriverGraph*>(new Graph{std::exchange(s.captured, {})});
+  ++counts_.captures;
+  return kSuccess;
+}
+
+Status HostDriver::launch(DriverGraph* graph, DriverStream* stream) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++counts_.graph_launches;
+  }
+  for (const Work& work : reinterpret_cast<const Graph*>(graph)->work)
+    if (const Status status = put(stream, work)) return status;
+  return kSuccess;
+}
+
+void HostDriver::destroy(DriverGraph* graph) { delete reinterpret_cast<Graph*>(graph); }
+
+}  // namespace vivace::cuda

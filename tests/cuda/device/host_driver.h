@@ -1,0 +1,113 @@
+// The driver of a GPU that is none: streams whose work is done as late as a driver may do it, events, capture and replay of graphs, memory that the
+// host cannot touch, pinned memory, and the own kernels, run from their own sources by the fibers of tests/cuda/host. What a real driver would
+// refuse, or would wait for unasked, is an error here.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "../../devices/guarded_memory.h"
+#include "backends/cuda/blas.h"
+#include "backends/cuda/dnn.h"
+#include "backends/cuda/driver.h"
+
+namespace vivace::cuda {
+
+class HostDriver final : public Driver {
+ public:
+  struct Options {
+    size_t memory_bytes = size_t{8} << 30;
+    int capability = 90;
+    unsigned seed = 1;          // of the order in which lanes and blocks of a kernel run
+    bool libraries = true;      // those that the build has headers for
+    std::string failing;        // kernels whose name holds this are not launched: an error
+    bool failing_late = false;  // they fail when they run, as one that leaves its memory does
+  };
+  struct Counts {
+    int64_t waits = 0;  // for streams and events: all that blocks
+    int64_t launches = 0, copies = 0, captures = 0, graph_launches = 0, allocations = 0;
+  };
+
+  explicit HostDriver(Options options);
+  HostDriver() : HostDriver(Options{}) {}
+  ~HostDriver() override;
+  Counts counts() const;
+
+  const Properties& properties() const override { return properties_; }
+  std::string explain(Status status) const override;
+  Status allocate(size_t bytes, void** memory) override;
+  void free(void* memory) override;
+  Status allocate_pinned(size_t bytes, void** memory) override;
+  void free_pinned(void* memory) override;
+  size_t free_bytes() override;
+  Status create_stream(DriverStream** stream) override;
+  void destroy(DriverStream* stream) override;
+  Status synchronize(DriverStream* stream) override;
+  Status synchronize(DriverEvent* event) override;
+  Status create_event(DriverEvent** event) override;
+  void destroy(DriverEvent* event) override;
+  Status record(DriverEvent* event, DriverStream* stream) override;
+  Status copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) override;
+  DriverFunction* load(const Launch& launch) override;
+  DriverFunction* load(const TileKernel& kernel) override;
+  Status launch(DriverFunction* function, const unsigned (&grid)[3], unsigned block, unsigned shared, const void* arguments, size_t bytes,
+                DriverStream* stream) override;
+  Status begin_capture(DriverStream* stream) override;
+  Status end_capture(DriverStream* stream, DriverGraph** graph) override;
+  Status launch(DriverGraph* graph, DriverStream* stream) override;
+  void destroy(DriverGraph* graph) override;
+  std::vector<MemoryLabel>* labels() override { return &memory_.labels; }
+  BlasLibrary* blas() override { return blas_.get(); }
+  DnnLibrary* dnn() override { return dnn_.get(); }
+
+  // Work of a library, done in the stream's order.
+  using Work = std::function<Status()>;
+  Status put(DriverStream* stream, Work work);
+
+ private:
+  struct Stream {
+    std::deque<Work> queue;
+    int64_t put = 0, done = 0;  // pieces of work since it was made
+    bool capturing = false;
+    std::vector<Work> captured;
+  };
+  struct Event {
+    Stream* stream = nullptr;
+    int64_t behind = 0;
+  };
+  struct Function {
+    std::string name;
+    std::function<void(const unsigned (&grid)[3], unsigned block, unsigned shared, const void* arguments)> run;
+  };
+  struct Graph {
+    std::vector<Work> work;
+  };
+  Stream& of(DriverStream* stream) { return *reinterpret_cast<Stream*>(stream); }
+  Status run_until(Stream& stream, int64_t done);
+  DriverFunction* keep(const std::string& key, Function function);
+
+  const Options options_;
+  Properties properties_;
+  GuardedMemory memory_;
+  mutable std::recursive_mutex mutex_;  // of what follows
+  std::map<void*, size_t> allocated_;
+  size_t allocated_bytes_ = 0;
+  std::map<const char*, size_t> pinned_;
+  std::map<std::string, std::unique_ptr<Function>> functions_;
+  Status broken_ = kSuccess;  // after a kernel failed everything does
+  Counts counts_;
+  std::unique_ptr<BlasLibrary> blas_;
+  std::unique_ptr<DnnLibrary> dnn_;
+};
+
+// cuBLASLt and cuDNN on the host; nullptr in a build without their headers.
+std::unique_ptr<BlasLibrary> host_blas(HostDriver& driver);
+std::unique_ptr<DnnLibrary> host_dnn(HostDriver& driver);
+
+}  // namespace vivace::cuda

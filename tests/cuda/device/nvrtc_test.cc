@@ -1,0 +1,54 @@
+// NVRTC needs no GPU: what a device would load is compiled here where NVRTC is.
+#include "backends/cuda/nvrtc.h"
+
+#include <gtest/gtest.h>
+
+#include "backends/cuda/kernels/norm.h"
+#include "codegen/cuda_source.h"
+#include "vivace/error.h"
+
+namespace vivace::cuda {
+namespace {
+
+class CudaCompiler : public testing::Test {
+ protected:
+  void SetUp() override {
+    try {
+      nvrtc_ = std::make_unique<Nvrtc>();
+    } catch (const UserError& error) {
+      GTEST_SKIP() << error.what();
+    }
+  }
+  // A cubin is an ELF file.
+  static bool is_cubin(const std::string& bytes) {
+    return bytes.starts_with(
+        "\x7f"
+        "ELF");
+  }
+
+  std::unique_ptr<Nvrtc> nvrtc_;
+};
+
+TEST_F(CudaCompiler, MakesCubinsOfKernelsAndOfPrintedChains) {
+  const auto call = make_softmax({.rows = 1, .columns = 64, .x_pitch = 64, .y_pitch = 64}, DType::bfloat16, DType::bfloat16);
+  const TileInput input{DType::bfloat16, TileBroadcast::full};
+  for (int capability : {80, 90}) {
+    EXPECT_TRUE(is_cubin(nvrtc_->compile(module_text(call.launch), call.launch.function, capability))) << capability;
+    EXPECT_TRUE(is_cubin(nvrtc_->compile(cuda_source(TileText("t0=silu i0"), {&input, 1}, DType::float32, "tile"), "silu", capability)))
+        << capability;
+  }
+}
+
+TEST_F(CudaCompiler, SaysWhatIsWrong) {
+  try {
+    nvrtc_->compile("__global__ void f() { nothing(); }", "broken", 90);
+    FAIL();
+  } catch (const InternalError& error) {
+    EXPECT_TRUE(
+        std::string(error.what()).starts_with("cuda: compiling kernel broken: NVRTC_ERROR_COMPILATION broken(1): error: identifier \"nothing\""))
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace vivace::cuda

@@ -1,0 +1,110 @@
+// Pictures by the CUDA backend: those of the CPU within rounding, one wait a denoising step, one recording a size.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "host_device.h"
+#include "runtime/request.h"
+#include "vivace/vivace.h"
+
+namespace vivace {
+namespace {
+
+const std::string kAssets = std::string(VIVACE_SOURCE_DIR) + "/assets/";
+constexpr int kSteps = 2;
+
+DiffusionPipeline open(const std::string& model, const std::string& device, const CompileOptions& compile, DType dtype = DType::float32) {
+  cuda::shared_host_gpu();
+  return DiffusionPipeline::from_pretrained(kAssets + model, {.dtype = dtype, .compile = compile, .device = device});
+}
+
+CallOptions call_of(const std::string& model, uint64_t seed = 1, int64_t size = 32) {
+  CallOptions call{.height = size, .width = size, .num_inference_steps = kSteps, .seed = seed};
+  if (model == "emoji-flux") call.max_sequence_length = 24;
+  return call;
+}
+
+// RMS of the difference by that of `want`.
+double difference(const Tensor& got, const Tensor& want) {
+  EXPECT_EQ(got.shape(), want.shape());
+  double error = 0, size = 0;
+  for (int64_t i = 0; i < want.numel(); ++i) {
+    error += std::pow(got.floats()[i] - want.floats()[i], 2);
+    size += std::pow(want.floats()[i], 2);
+  }
+  return std::sqrt(error / size);
+}
+
+// Sums of some thousand terms in another order, through a hundred layers and the steps.
+const double kRounding = kSteps * std::sqrt(100.0 * 4096) * 0x1p-24 * 5;
+
+// As PyTorch allows by default, float32 convolutions multiply as TF32.
+class WithoutTF32 {
+ public:
+  WithoutTF32() { backends::cudnn::allow_tf32 = false; }
+  ~WithoutTF32() { backends::cudnn::allow_tf32 = true; }
+};
+
+void expect_pictures(const std::string& model) {
+  const WithoutTF32 exact;
+  for (const CompileOptions& compile : {CompileOptions{}, CompileOptions{.mode = CompileMode::reduce_overhead}}) {
+    const DiffusionPipeline cpu = open(model, "cpu", compile), gpu = open(model, "host-cuda", compile);
+    const PipelineOutput want = cpu("a red apple", call_of(model)), got = gpu("a red apple", call_of(model));
+    EXPECT_LT(difference(got.latents, want.latents), kRounding);
+    EXPECT_EQ(got.counters.loop_host_device_syncs, kSteps - 1) << "one a step, after the first";
+    EXPECT_EQ(got.counters.loop_allocations, want.counters.loop_allocations);
+    int far = 0;
+    for (size_t i = 0; i < want.images[0].pixels().size(); ++i) far += std::abs(int{want.images[0].pixels()[i]} - int{got.images[0].pixels()[i]}) > 1;
+    EXPECT_EQ(far, 0) << "a value of 8 bits may round the other way";
+  }
+}
+
+TEST(CudaPictures, EmojiXLIsTheCPUs) { expect_pictures("emoji-xl"); }
+TEST(CudaPictures, EmojiFluxIsTheCPUs) { expect_pictures("emoji-flux"); }
+
+// All that blocks is what the seam counts; a step is recorded once, whatever is then drawn.
+TEST(CudaPictures, PromptsAndSeedsReplayOneRecording) {
+  const DiffusionPipeline pipe = open("emoji-xl", "host-cuda", {.mode = CompileMode::reduce_overhead});
+  const cuda::HostDriver& driver = *cuda::shared_host_gpu().driver;
+  pipe("a red apple", call_of("emoji-xl"));
+  const RequestCounters before = process_counters();
+  const cuda::HostDriver::Counts driver_before = driver.counts();
+  pipe("a blue whale", call_of("emoji-xl", 2));
+  pipe("a cat", call_of("emoji-xl", 3));
+  const RequestCounters after = process_counters();
+  const cuda::HostDriver::Counts driver_after = driver.counts();
+  EXPECT_EQ(driver_after.captures, driver_before.captures);
+  EXPECT_EQ(after.steps_recorded, before.steps_recorded);
+  EXPECT_GE(after.steps_replayed - before.steps_replayed, 2 * kSteps);
+  EXPECT_EQ(driver_after.waits - driver_before.waits, after.host_device_syncs - before.host_device_syncs);
+  EXPECT_EQ(driver_after.allocations, driver_before.allocations);
+  EXPECT_EQ(after.plans_compiled, before.plans_compiled);
+  // Another size is another recording.
+  pipe("a cat", call_of("emoji-xl", 3, 48));
+  EXPECT_GT(process_counters().steps_recorded, after.steps_recorded);
+}
+
+// Factors of eleven bits, as deep.
+TEST(CudaPictures, ConvolutionsMultiplyAsTF32ByDefault) {
+  const DiffusionPipeline gpu = open("emoji-xl", "host-cuda", {});
+  const Tensor want = open("emoji-xl", "cpu", {})("a red apple", call_of("emoji-xl")).latents;
+  if (!cuda::shared_host_gpu().driver->dnn()) GTEST_SKIP() << "this build has no cuDNN";
+  const double off = difference(gpu("a red apple", call_of("emoji-xl")).latents, want);
+  EXPECT_LT(off, kSteps * std::sqrt(100.0) * 0x1p-11 * 5);
+  EXPECT_GT(off, 0x1p-16);
+}
+
+TEST(CudaPictures, APipelineMoves) {
+  const WithoutTF32 exact;
+  DiffusionPipeline pipe = open("emoji-xl", "cpu", {});
+  const PipelineOutput want = pipe("a red apple", call_of("emoji-xl"));
+  pipe.to("host-cuda");
+  const int64_t launches = cuda::shared_host_gpu().driver->counts().launches;
+  EXPECT_LT(difference(pipe("a red apple", call_of("emoji-xl")).latents, want.latents), kRounding);
+  EXPECT_GT(cuda::shared_host_gpu().driver->counts().launches, launches);
+  pipe.to("cpu");
+  EXPECT_EQ(difference(pipe("a red apple", call_of("emoji-xl")).latents, want.latents), 0);
+}
+
+}  // namespace
+}  // namespace vivace
