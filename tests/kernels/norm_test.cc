@@ -166,11 +166,11 @@ void check_row_norm(bool rms, DType in, DType out, int64_t rows, int64_t channel
   RowNorm norm{x.in(), rows, channels, affine ? gamma.data() : nullptr, affine && !rms ? beta.data() : nullptr, 1e-5f};
   norm.rows_per_image = rows_per_image, norm.gamma_stride = channels + 3, norm.beta_stride = channels;
   const auto run = rms ? rms_norm : layer_norm;
-  EXPECT_EQ(run(norm, y.out()), kNoBadRow);
+  EXPECT_EQ(run(norm, y.out(), nullptr), kNoBadRow);
   EXPECT_TRUE(y.untouched());
   Rows q(DType::uint8, rows, channels, 7);
   std::vector<float> scale(static_cast<size_t>(rows));
-  EXPECT_EQ(run(norm, q.out(scale.data())), kNoBadRow);
+  EXPECT_EQ(run(norm, q.out(scale.data()), nullptr), kNoBadRow);
   for (int64_t r = 0; r < rows; ++r) {
     RowNorm of_row = norm;
     if (rows_per_image && norm.gamma) of_row.gamma += r / rows_per_image * norm.gamma_stride;
@@ -216,7 +216,7 @@ void check_heads(bool rms, DType in, DType out, int64_t heads, int64_t channels,
   RowNorm norm{.x = x.in(), .rows = x.rows, .channels = channels, .gamma = affine ? gamma.data() : nullptr, .eps = 1e-6f, .heads = heads};
   if (affine && !rms) norm.beta = beta.data();
   if (turned) norm.rotation = {table.data(), kTokens};
-  EXPECT_EQ((rms ? rms_norm : layer_norm)(norm, y.out()), kNoBadRow);
+  EXPECT_EQ((rms ? rms_norm : layer_norm)(norm, y.out(), nullptr), kNoBadRow);
   EXPECT_TRUE(y.untouched());
   for (int64_t r = 0; r < x.rows; ++r)
     for (int64_t h = 0; h < heads; ++h) {

@@ -122,11 +122,11 @@ Tiling make_tiling(const KernelCall& call, const Buffers& buffers) {
 
 std::unique_ptr<BoundKernel> bind(const KernelCall& call, const Buffers& buffers) {
   Tiling t = make_tiling(call, buffers);
-  if (t.repeats == 1) return bound([t] { tile_run(t.program, t.arguments); });
-  return bound([t] {
+  if (t.repeats == 1) return bound([t](Stream& stream) { tile_run(t.program, t.arguments, &stream.stop); });
+  return bound([t](Stream& stream) {
     TileArguments a = t.arguments;
-    for (int64_t r = 0; r < t.repeats; ++r) {
-      tile_run(t.program, a);
+    for (int64_t r = 0; r < t.repeats && !stopped(&stream.stop); ++r) {
+      tile_run(t.program, a, &stream.stop);
       for (int i = 0; i < t.program.input_count; ++i) a.inputs[i] = static_cast<const char*>(a.inputs[i]) + t.input_step[static_cast<size_t>(i)];
       a.outputs[0] = static_cast<char*>(a.outputs[0]) + t.output_step;
     }

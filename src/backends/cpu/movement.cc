@@ -5,6 +5,7 @@
 
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/elementwise/elementwise.h"
+#include "backends/cpu/kernels/norm/split.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "ops/positions.h"
@@ -25,19 +26,17 @@ struct ByteCopy {
   const char* from;
   char* to;
   size_t rows, bytes, from_stride, to_stride;
-  void run() const noexcept {
-    parallel_for(static_cast<int64_t>(rows), std::max<int64_t>(1, (1 << 16) / static_cast<int64_t>(std::max<size_t>(1, bytes))),
-                 [this](int64_t begin, int64_t end) {
-                   for (int64_t r = begin; r < end; ++r)
-                     std::memcpy(to + static_cast<size_t>(r) * to_stride, from + static_cast<size_t>(r) * from_stride, bytes);
-                 });
+  void run(Stop stop) const noexcept {
+    share_rows(static_cast<int64_t>(rows), static_cast<int64_t>(bytes / 4), stop, [this](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) std::memcpy(to + static_cast<size_t>(r) * to_stride, from + static_cast<size_t>(r) * from_stride, bytes);
+    });
   }
 };
 
 std::unique_ptr<BoundKernel> bind_reshape(const KernelCall& call, const Buffers& buffers) {
   const size_t size = dtype_size(call.out.dtype), bytes = static_cast<size_t>(call.in[0]->columns()) * size;
   return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]), static_cast<char*>(buffers.out), static_cast<size_t>(call.in[0]->rows()),
-                                bytes, static_cast<size_t>(call.in[0]->row_pitch()) * size, bytes}] { copy.run(); });
+                                bytes, static_cast<size_t>(call.in[0]->row_pitch()) * size, bytes}](Stream& stream) { copy.run(&stream.stop); });
 }
 
 std::unique_ptr<BoundKernel> bind_slice(const KernelCall& call, const Buffers& buffers) {
@@ -53,7 +52,7 @@ std::unique_ptr<BoundKernel> bind_slice(const KernelCall& call, const Buffers& b
                       static_cast<size_t>(call.out.shape[axis]) * width,
                       static_cast<size_t>(x[axis]) * width,
                       static_cast<size_t>(call.out.shape[axis]) * width};
-  return bound([copy] { copy.run(); });
+  return bound([copy](Stream& stream) { copy.run(&stream.stop); });
 }
 
 std::unique_ptr<BoundKernel> bind_concat(const KernelCall& call, const Buffers& buffers) {
@@ -70,8 +69,8 @@ std::unique_ptr<BoundKernel> bind_concat(const KernelCall& call, const Buffers& 
                         bytes, static_cast<size_t>(y[axis]) * width});
     at += bytes;
   }
-  return bound([copies] {
-    for (const ByteCopy& c : copies) c.run();
+  return bound([copies](Stream& stream) {
+    for (const ByteCopy& c : copies) c.run(&stream.stop);
   });
 }
 
@@ -95,7 +94,7 @@ std::unique_ptr<BoundKernel> bind_upsample(const KernelCall& call, const Buffers
                    .channels = x.back(),
                    .out_height = y.end()[-3],
                    .out_width = y.end()[-2]};
-  return bound([u, out = row_output(call.out, buffers.out)] { upsample_nearest(u, out); });
+  return bound([u, out = row_output(call.out, buffers.out)](Stream& stream) { upsample_nearest(u, out, &stream.stop); });
 }
 
 std::unique_ptr<BoundKernel> bind_embedding(const KernelCall& call, const Buffers& buffers) {
@@ -145,7 +144,7 @@ std::unique_ptr<BoundKernel> bind_select_row(const KernelCall& call, const Buffe
 std::unique_ptr<BoundKernel> bind_expand_rows(const KernelCall& call, const Buffers& buffers) {
   const size_t bytes = static_cast<size_t>(call.out.columns()) * dtype_size(call.out.dtype), step = call.in[0]->rows() == 1 ? 0 : bytes;
   return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]), static_cast<char*>(buffers.out), static_cast<size_t>(call.out.rows()), bytes,
-                                step, bytes}] { copy.run(); });
+                                step, bytes}](Stream& stream) { copy.run(&stream.stop); });
 }
 
 std::unique_ptr<BoundKernel> bind_sinusoid(const KernelCall& call, const Buffers& buffers) {
@@ -173,8 +172,9 @@ std::unique_ptr<BoundKernel> bind_center_crop(const KernelCall& call, const Buff
   const int64_t side = square_side(table[0]);
   const size_t entry = static_cast<size_t>(table[1]) * dtype_size(call.out.dtype), line = static_cast<size_t>(like[2]) * entry;
   const int64_t first = (side / 2 - like[1] / 2) * side + side / 2 - like[2] / 2;
-  return bound([copy = ByteCopy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(first) * entry, static_cast<char*>(buffers.out),
-                                static_cast<size_t>(like[1]), line, static_cast<size_t>(side) * entry, line}] { copy.run(); });
+  return bound(
+      [copy = ByteCopy{static_cast<const char*>(buffers.in[0]) + static_cast<size_t>(first) * entry, static_cast<char*>(buffers.out),
+                       static_cast<size_t>(like[1]), line, static_cast<size_t>(side) * entry, line}](Stream& stream) { copy.run(&stream.stop); });
 }
 
 std::unique_ptr<BoundKernel> bind_depth_to_space(const KernelCall& call, const Buffers& buffers) {
@@ -247,8 +247,8 @@ std::unique_ptr<BoundKernel> bind_geglu(const KernelCall& call, const Buffers& b
   const int64_t channels = call.in[0]->columns() / 2;
   gate.data = static_cast<const char*>(hidden.data) + static_cast<size_t>(channels) * dtype_size(hidden.dtype);
   const GatedRows rows{.hidden = hidden, .gate = gate, .rows = call.out.rows(), .channels = channels};
-  return bound([rows, y = rows_output(call, buffers.out), bad = buffers.bad_value] {
-    if (gated_rows(rows, y) != kNoBadRow) bad.report();
+  return bound([rows, y = rows_output(call, buffers.out), bad = buffers.bad_value](Stream& stream) {
+    if (gated_rows(rows, y, &stream.stop) != kNoBadRow) bad.report();
   });
 }
 

@@ -63,8 +63,8 @@ GroupNorm group_norm_of(const KernelCall& call, const Buffers& buffers) {
 }
 
 std::unique_ptr<BoundKernel> bind_group_norm(const KernelCall& call, const Buffers& buffers) {
-  return bound([norm = group_norm_of(call, buffers), act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)] {
-    group_norm(norm, act, y);
+  return bound([norm = group_norm_of(call, buffers), act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)](Stream& stream) {
+    group_norm(norm, act, y, &stream.stop);
   });
 }
 
@@ -84,9 +84,8 @@ std::unique_ptr<BoundKernel> bind_spatial_norm(const KernelCall& call, const Buf
                                      .scale_bias = floats(5),
                                      .shift = floats(6),
                                      .shift_bias = floats(7)};
-  return bound([norm = group_norm_of(call, buffers), modulation, act = act_of(call.attrs->text("act")), y = row_output(call.out, buffers.out)] {
-    spatial_norm(norm, modulation, act, y);
-  });
+  return bound([norm = group_norm_of(call, buffers), modulation, act = act_of(call.attrs->text("act")),
+                y = row_output(call.out, buffers.out)](Stream& stream) { spatial_norm(norm, modulation, act, y, &stream.stop); });
 }
 
 RowNorm row_norm_of(const KernelCall& call, const Buffers& buffers) {
@@ -113,43 +112,44 @@ std::unique_ptr<BoundKernel> bind_layer_norm(const KernelCall& call, const Buffe
     return call.in[i]->shape[0] == 1 ? int64_t{0} : call.in[i]->row_pitch();
   };
   norm.gamma_stride = stride(1), norm.beta_stride = stride(2);
-  return bound([norm, y = rows_output(call, buffers.out), bad = buffers.bad_value] {
-    if (layer_norm(norm, y) != kNoBadRow) bad.report();
+  return bound([norm, y = rows_output(call, buffers.out), bad = buffers.bad_value](Stream& stream) {
+    if (layer_norm(norm, y, &stream.stop) != kNoBadRow) bad.report();
   });
 }
 
 std::unique_ptr<BoundKernel> bind_rms_norm(const KernelCall& call, const Buffers& buffers) {
   RowNorm norm = row_norm_of(call, buffers);
   if (call.has(2)) norm.rotation = rotation_of(call, 2, buffers);
-  return bound([norm, y = rows_output(call, buffers.out), bad = buffers.bad_value] {
-    if (rms_norm(norm, y) != kNoBadRow) bad.report();
+  return bound([norm, y = rows_output(call, buffers.out), bad = buffers.bad_value](Stream& stream) {
+    if (rms_norm(norm, y, &stream.stop) != kNoBadRow) bad.report();
   });
 }
 
 std::unique_ptr<BoundKernel> bind_rotary(const KernelCall& call, const Buffers& buffers) {
   const int64_t heads = call.attrs->integer("heads", 1);
   return bound([=, x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), channels = call.in[0]->columns() / heads,
-                rotation = rotation_of(call, 1, buffers), y = row_output(call.out, buffers.out)] { rotate(x, rows, heads, channels, rotation, y); });
+                rotation = rotation_of(call, 1, buffers),
+                y = row_output(call.out, buffers.out)](Stream& stream) { rotate(x, rows, heads, channels, rotation, y, &stream.stop); });
 }
 
 std::unique_ptr<BoundKernel> bind_quantize_rows(const KernelCall& call, const Buffers& buffers) {
   return bound([x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), columns = call.in[0]->columns(),
-                y = rows_output(call, buffers.out), bad = buffers.bad_value] {
-    if (quantize_rows(x, rows, columns, y) != kNoBadRow) bad.report();
+                y = rows_output(call, buffers.out), bad = buffers.bad_value](Stream& stream) {
+    if (quantize_rows(x, rows, columns, y, &stream.stop) != kNoBadRow) bad.report();
   });
 }
 
 std::unique_ptr<BoundKernel> bind_hadamard(const KernelCall& call, const Buffers& buffers) {
   return bound([block = call.attrs->integer("block"), rows = call.in[0]->rows(), columns = call.in[0]->columns(),
-                x = static_cast<const float*>(buffers.in[0]), y = static_cast<float*>(buffers.out)] {
-    parallel_for(rows, grain_rows(columns),
-                 [&](int64_t begin, int64_t end) { hadamard_blocks(x + begin * columns, (end - begin) * columns, block, y + begin * columns); });
+                x = static_cast<const float*>(buffers.in[0]), y = static_cast<float*>(buffers.out)](Stream& stream) {
+    share_rows(rows, columns, &stream.stop,
+               [&](int64_t begin, int64_t end) { hadamard_blocks(x + begin * columns, (end - begin) * columns, block, y + begin * columns); });
   });
 }
 
 std::unique_ptr<BoundKernel> bind_softmax(const KernelCall& call, const Buffers& buffers) {
   return bound([x = row_input(*call.in[0], buffers.in[0]), rows = call.in[0]->rows(), columns = call.in[0]->columns(),
-                y = row_output(call.out, buffers.out)] { softmax_rows(x, rows, columns, 1.f, y); });
+                y = row_output(call.out, buffers.out)](Stream& stream) { softmax_rows(x, rows, columns, 1.f, y, &stream.stop); });
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // linear and conv2d through oneDNN: for any x86-64 and for what our own kernels refuse (kernels of 5x5 and more, machines below AVX2).
+#include <algorithm>
 #include <dnnl.hpp>
 
 #include "backends/cpu/entries.h"
@@ -59,12 +60,16 @@ dnnl::primitive_attr attributes(const KernelCall& call, const memory::desc& out,
 
 constexpr size_t kAbsent = 99;
 
-// Measured with 2.6: a sum that differs between the images of a batch comes out wrong. They run one by one then.
-int64_t images_at_once(const KernelCall& call) { return call.has(3) ? 1 : as_images(call.out.shape)[0]; }
+// A primitive can't be stopped: one that would take longer than about this many additions and multiplications, some 50 ms where oneDNN has to serve
+// for everything, is divided into parts, between which a stop is looked at.
+constexpr int64_t kPartFlops = int64_t{1} << 30;
+int64_t part_of(int64_t n, int64_t flops_each, int64_t least) {
+  return std::clamp(kPartFlops / std::max<int64_t>(1, flops_each), std::min(least, n), std::max<int64_t>(1, n));
+}
 
-dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& call) {
-  const int64_t m = call.in[0]->rows(), k = call.in[0]->columns(), n = call.out.columns();
-  const memory::desc x({m, k}, type_of(call.in[0]->dtype), Tag::nc), y({m, n}, type_of(call.out.dtype), Tag::nc);
+dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& call, int64_t rows) {
+  const int64_t k = call.in[0]->columns(), n = call.out.columns();
+  const memory::desc x({rows, k}, type_of(call.in[0]->dtype), Tag::nc), y({rows, n}, type_of(call.out.dtype), Tag::nc);
   // Plain weights serve any number of rows: a plan made before the number of timesteps is known needs that.
   const memory::desc w({n, k}, type_of(call.in[0]->dtype), Tag::ab), b({n}, memory::data_type::f32, Tag::a);
   const auto kind = dnnl::prop_kind::forward_inference;
@@ -72,27 +77,41 @@ dnnl::inner_product_forward::primitive_desc linear_primitive(const KernelCall& c
   return {desc, attributes(call, y, kAbsent, 3), engine()};
 }
 
-dnnl::convolution_forward::primitive_desc conv_primitive(const KernelCall& call) {
+// Some lines of some images: those of the result, and those of the input that they are made of, with the padding at both ends.
+struct Band {
+  int64_t images, out_rows, in_begin, in_rows, before, after;
+  // The same primitive serves both.
+  bool is_like(const Band& b) const {
+    return images == b.images && out_rows == b.out_rows && in_rows == b.in_rows && before == b.before && after == b.after;
+  }
+};
+
+Band band_of(const KernelCall& call, int64_t images, int64_t out_begin, int64_t out_rows) {
+  const int64_t stride = call.attrs->integer("stride", 1), height = as_images(call.in[0]->shape)[1], kernel = call.in[1]->shape[2];
+  const auto& p = call.attrs->integers("padding");
+  // An odd rest of a stride is not read.
+  const int64_t begin = out_begin * stride - (p.empty() ? 0 : p[0]), end = begin + (out_rows - 1) * stride + kernel;
+  const int64_t first = std::max<int64_t>(0, begin), last = std::min(height, end);
+  return {images, out_rows, first, last - first, first - begin, end - last};
+}
+
+dnnl::convolution_forward::primitive_desc conv_primitive(const KernelCall& call, const Band& band, const memory::desc* packed) {
   const Shape x = as_images(call.in[0]->shape), y = as_images(call.out.shape);
   const Shape& w = call.in[1]->shape;
-  const int64_t n = images_at_once(call);
-  const memory::desc src({n, x[3], x[1], x[2]}, type_of(call.in[0]->dtype), Tag::nhwc),
-      dst({n, y[3], y[1], y[2]}, type_of(call.out.dtype), Tag::nhwc);
-  const memory::desc weight({w[0], w[1], w[2], w[3]}, type_of(call.in[0]->dtype), Tag::any), b({w[0]}, memory::data_type::f32, Tag::a);
+  const memory::desc src({band.images, x[3], band.in_rows, x[2]}, type_of(call.in[0]->dtype), Tag::nhwc),
+      dst({band.images, y[3], band.out_rows, y[2]}, type_of(call.out.dtype), Tag::nhwc);
+  const memory::desc weight = packed ? *packed : memory::desc({w[0], w[1], w[2], w[3]}, type_of(call.in[0]->dtype), Tag::any);
+  const memory::desc b({w[0]}, memory::data_type::f32, Tag::a);
   const int64_t stride = call.attrs->integer("stride", 1);
   const auto& p = call.attrs->integers("padding");
-  const Dims strides{stride, stride}, begin = p.empty() ? Dims{0, 0} : Dims{p[0], p[1]};
-  // What is padded behind is what the last output pixel reaches: an odd rest of a stride is not read.
-  const Dims end{(y[1] - 1) * stride + w[2] - x[1] - begin[0], (y[2] - 1) * stride + w[3] - x[2] - begin[1]};
+  const int64_t left = p.empty() ? 0 : p[1];
+  const Dims strides{stride, stride}, begin{band.before, left}, end{band.after, (y[2] - 1) * stride + w[3] - x[2] - left};
   const auto kind = dnnl::prop_kind::forward_inference;
   const auto direct = dnnl::algorithm::convolution_direct;
   const auto desc = call.has(2) ? dnnl::convolution_forward::desc(kind, direct, src, weight, b, dst, strides, begin, end)
                                 : dnnl::convolution_forward::desc(kind, direct, src, weight, dst, strides, begin, end);
   return {desc, attributes(call, dst, 3, 4), engine()};
 }
-
-auto primitive(const KernelCall& call, std::integral_constant<Op, Op::linear>) { return linear_primitive(call); }
-auto primitive(const KernelCall& call, std::integral_constant<Op, Op::conv2d>) { return conv_primitive(call); }
 
 Refusal refuse(const KernelCall& call, Isa level) {
   if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
@@ -123,63 +142,107 @@ class DnnlOffer final : public Offer {
  public:
   // Throws dnnl::error where there is no such primitive.
   DnnlOffer(const KernelCall& call, std::string_view name)
-      : pd_(primitive(call, std::integral_constant<Op, op>())),
-        weight_(*call.in[1]),
+      : weight_(*call.in[1]),
         columns_(call.out.columns()),
-        runs_(op == Op::conv2d ? as_images(call.out.shape)[0] / images_at_once(call) : 1),
+        in_width_(static_cast<int64_t>(dtype_size(call.in[0]->dtype))),
+        out_width_(static_cast<int64_t>(dtype_size(call.out.dtype))),
         has_activation_(algorithm_of(call.attrs->text("act")).has_value()) {
-    workspace_bytes = pd_.scratchpad_desc().get_size();
+    if constexpr (op == Op::linear)
+      divide_rows(call);
+    else
+      divide_images(call);
+    for (const auto& primitive : primitives_) workspace_bytes = std::max(workspace_bytes, primitive.scratchpad_desc().get_size());
     // Which layout a convolution's weights have is oneDNN's to choose for each size.
-    packed = {
-        .input = 1, .bytes = pd_.weights_desc().get_size(), .key = cat(name, '(', layout_text(pd_.weights_desc()), ')'), .by_size = op == Op::conv2d};
+    packed = {.input = 1, .bytes = weights().get_size(), .key = cat(name, '(', layout_text(weights()), ')'), .by_size = op == Op::conv2d};
   }
 
-  void pack(const void* source, const void*, void* to, Stream&) const override {
+  void pack(const void* source, const void*, void* to, Stream& request) const override {
+    if (stopped(&request.stop)) return;
     // oneDNN reorders between float32 and what it computes in; anything else takes a detour through float32.
     const Tensor plain = Tensor::view(weight_.shape, weight_.dtype, const_cast<void*>(source)).to(DType::float32);
     memory from({Dims(weight_.shape.begin(), weight_.shape.end()), memory::data_type::f32, op == Op::linear ? Tag::ab : Tag::oihw}, engine(),
                 const_cast<void*>(plain.data()));
-    memory packed_weight(pd_.weights_desc(), engine(), to);
+    memory packed_weight(weights(), engine(), to);
     dnnl::reorder(from, packed_weight).execute(stream(), from, packed_weight);
     stream().wait();
   }
 
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
-    std::vector<Args> runs;
-    for (int64_t i = 0; i < runs_; ++i) runs.push_back(arguments(buffers, static_cast<size_t>(i)));
-    return bound([primitive = Primitive(pd_), runs = std::move(runs)] {
-      for (const Args& args : runs) primitive.execute(stream(), args);
-      stream().wait();
+    std::vector<Primitive> primitives(primitives_.begin(), primitives_.end());
+    std::vector<std::pair<Primitive, Args>> parts;
+    for (const Part& part : parts_) parts.emplace_back(primitives[part.primitive], arguments(buffers, part));
+    return bound([parts = std::move(parts)](Stream& request) {
+      for (const auto& [primitive, args] : parts) {
+        if (stopped(&request.stop)) return;
+        primitive.execute(stream(), args);
+        stream().wait();
+      }
     });
   }
 
  private:
   using Args = std::unordered_map<int, memory>;
+  // What one execution makes: by which primitive, from and to where, in bytes, and of which image.
+  struct Part {
+    size_t primitive;
+    int64_t from, to, image;
+  };
 
-  Args arguments(const Buffers& buffers, size_t run) const {
+  memory::desc weights() const { return primitives_[0].weights_desc(); }
+
+  void divide_rows(const KernelCall& call) {
+    const int64_t m = call.in[0]->rows(), k = call.in[0]->columns(), n = call.out.columns(), at_once = part_of(m, 2 * k * n, 16);
+    primitives_.push_back(linear_primitive(call, at_once));
+    if (m % at_once != 0) primitives_.push_back(linear_primitive(call, m % at_once));
+    for (int64_t row = 0; row < m; row += at_once)
+      parts_.push_back({row + at_once <= m ? size_t{0} : size_t{1}, row * k * in_width_, row * n * out_width_, 0});
+  }
+
+  void divide_images(const KernelCall& call) {
+    const Shape x = as_images(call.in[0]->shape), y = as_images(call.out.shape);
+    const Shape& w = call.in[1]->shape;
+    const int64_t line_flops = 2 * numel(w) * y[2], lines = part_of(y[1], line_flops, 1);
+    // Measured with 2.6: a sum that differs between the images of a batch comes out wrong. They run one by one then.
+    const int64_t images = lines < y[1] || call.has(kImageBias) ? 1 : part_of(y[0], line_flops * y[1], 1);
+    std::vector<Band> bands;  // by primitive
+    for (int64_t image = 0; image < y[0]; image += images)
+      for (int64_t line = 0; line < y[1]; line += lines) {
+        const Band band = band_of(call, std::min(images, y[0] - image), line, std::min(lines, y[1] - line));
+        const auto known = std::ranges::find_if(bands, [&](const Band& b) { return b.is_like(band); });
+        const auto primitive = static_cast<size_t>(known - bands.begin());
+        if (known == bands.end()) {
+          const memory::desc packed_as = bands.empty() ? memory::desc() : weights();
+          primitives_.push_back(conv_primitive(call, band, bands.empty() ? nullptr : &packed_as));
+          bands.push_back(band);
+        }
+        parts_.push_back(
+            {primitive, (image * x[1] + band.in_begin) * x[2] * x[3] * in_width_, (image * y[1] + line) * y[2] * y[3] * out_width_, image});
+      }
+  }
+
+  Args arguments(const Buffers& buffers, const Part& part) const {
+    const auto& pd = primitives_[part.primitive];
     const auto given = [&](size_t i) { return i < buffers.in.size() ? buffers.in[i] : nullptr; };
-    // `data` of this run, whose operand takes so many bytes in each.
-    const auto wrap = [run](const memory::desc& desc, void* data) {
-      return memory(desc, engine(), static_cast<char*>(data) + run * desc.get_size());
-    };
-    Args args{{DNNL_ARG_SRC, wrap(pd_.src_desc(), buffers.in[0])},
-              {DNNL_ARG_WEIGHTS, memory(pd_.weights_desc(), engine(), buffers.in[1])},
-              {DNNL_ARG_DST, wrap(pd_.dst_desc(), buffers.out)},
-              {DNNL_ARG_SCRATCHPAD, memory(pd_.scratchpad_desc(), engine(), buffers.workspace)}};
-    if (given(2)) args[DNNL_ARG_BIAS] = memory(pd_.bias_desc(), engine(), buffers.in[2]);
+    const auto at = [](const memory::desc& desc, void* data, int64_t bytes) { return memory(desc, engine(), static_cast<char*>(data) + bytes); };
+    Args args{{DNNL_ARG_SRC, at(pd.src_desc(), buffers.in[0], part.from)},
+              {DNNL_ARG_WEIGHTS, memory(pd.weights_desc(), engine(), buffers.in[1])},
+              {DNNL_ARG_DST, at(pd.dst_desc(), buffers.out, part.to)},
+              {DNNL_ARG_SCRATCHPAD, memory(pd.scratchpad_desc(), engine(), buffers.workspace)}};
+    if (given(2)) args[DNNL_ARG_BIAS] = memory(pd.bias_desc(), engine(), buffers.in[2]);
     int position = 0;
     if (given(kImageBias))
       args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position++) | DNNL_ARG_SRC_1] =
-          wrap({{1, columns_, 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[kImageBias]);
+          at({{1, columns_, 1, 1}, memory::data_type::f32, Tag::nchw}, buffers.in[kImageBias], part.image * columns_ * 4);
     if (has_activation_) ++position;
-    if (given(kResidual)) args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1] = wrap(pd_.dst_desc(), buffers.in[kResidual]);
+    if (given(kResidual)) args[DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1] = at(pd.dst_desc(), buffers.in[kResidual], part.to);
     return args;
   }
 
-  const typename Primitive::primitive_desc pd_;
   const Operand weight_;
-  const int64_t columns_, runs_;
+  const int64_t columns_, in_width_, out_width_;  // of the result; bytes of an element
   const bool has_activation_;
+  std::vector<typename Primitive::primitive_desc> primitives_;
+  std::vector<Part> parts_;
 };
 
 template <Op op>

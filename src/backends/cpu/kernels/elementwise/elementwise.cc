@@ -14,11 +14,11 @@ int64_t nearest_index(int64_t i, int64_t in, int64_t out) noexcept {
   return std::min(static_cast<int64_t>(std::floor(static_cast<float>(i) * scale)), in - 1);
 }
 
-void upsample_nearest(const Upsample& up, const RowOutput& y) noexcept {
+void upsample_nearest(const Upsample& up, const RowOutput& y, Stop stop) noexcept {
   const auto width = static_cast<int64_t>(dtype_size(up.x.dtype));
   const auto bytes = static_cast<size_t>(up.channels * width);
   const int64_t x_pixel = up.x.stride * width, y_pixel = y.stride * width;
-  parallel_for(up.images * up.out_height, grain_rows(up.out_width * up.channels), [&](int64_t begin, int64_t end) {
+  share_rows(up.images * up.out_height, up.out_width * up.channels, stop, [&](int64_t begin, int64_t end) {
     for (int64_t line = begin; line < end; ++line) {
       const int64_t image = line / up.out_height;
       const int64_t source_line = image * up.height + nearest_index(line % up.out_height, up.height, up.out_height);

@@ -1,6 +1,6 @@
 // Moving and converting activations: layouts, upsampling, gathers, and small fixed formulas. Chains of elementwise operations, casts among them,
 // are tile programs (tile.h). Float types are float32, bfloat16 and float16 in any combination of input and output unless stated.
-// Nothing allocates or throws; input and output do not overlap unless stated.
+// Nothing allocates or throws; input and output do not overlap unless stated. What is stopped leaves its output unfinished.
 #pragma once
 
 #include "backends/cpu/kernels/activation.h"
@@ -15,7 +15,7 @@ struct GatedRows {
   int64_t rows = 0, channels = 0;
   Act act = Act::gelu;
 };
-int64_t gated_rows(const GatedRows& gated, const RowOutput& y) noexcept;
+int64_t gated_rows(const GatedRows& gated, const RowOutput& y, Stop stop = nullptr) noexcept;
 
 // NHWC images, `stride` elements between pixels, rows and images following without gaps; x and y of one dtype. Every output pixel is the input
 // pixel that torch.nn.functional.interpolate(mode="nearest", size=...) takes.
@@ -23,7 +23,7 @@ struct Upsample {
   RowInput x;
   int64_t images = 1, height = 0, width = 0, channels = 0, out_height = 0, out_width = 0;
 };
-void upsample_nearest(const Upsample& upsample, const RowOutput& y) noexcept;
+void upsample_nearest(const Upsample& upsample, const RowOutput& y, Stop stop = nullptr) noexcept;
 // The input index of output index i in that mode.
 int64_t nearest_index(int64_t i, int64_t in, int64_t out) noexcept;
 

@@ -50,18 +50,18 @@ const char* tile_program_error(const TileProgram& program) noexcept {
   return nullptr;
 }
 
-void tile_run(const TileProgram& program, const TileArguments& arguments) noexcept {
+void tile_run(const TileProgram& program, const TileArguments& arguments, Stop stop) noexcept {
   const auto& run = tile_kernels().run;
   if (is_flat(program, arguments)) {
     TileArguments flat = arguments;
     flat.channels = arguments.rows * arguments.channels;
     flat.rows = 1;
-    parallel_for(flat.channels, kElementGrain, [&](int64_t begin, int64_t end) { run(program, flat, 0, 1, begin, end); });
+    share_rows(flat.channels, 1, stop, [&](int64_t begin, int64_t end) { run(program, flat, 0, 1, begin, end); });
   } else if (arguments.rows < num_threads() && arguments.channels >= 2 * kElementGrain) {
-    parallel_for(arguments.channels, kElementGrain, [&](int64_t begin, int64_t end) { run(program, arguments, 0, arguments.rows, begin, end); });
+    share_rows(arguments.channels, 1, stop, [&](int64_t begin, int64_t end) { run(program, arguments, 0, arguments.rows, begin, end); });
   } else {
-    parallel_for(arguments.rows, grain_rows(arguments.channels),
-                 [&](int64_t begin, int64_t end) { run(program, arguments, begin, end, 0, arguments.channels); });
+    share_rows(arguments.rows, arguments.channels, stop,
+               [&](int64_t begin, int64_t end) { run(program, arguments, begin, end, 0, arguments.channels); });
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "base/stop.h"
 #include "ops/tile_input.h"
 
 namespace vivace::cpu {
@@ -65,7 +66,7 @@ struct TileArguments {
 };
 
 // Runs the program over [rows, channels]. An output may be the memory of a full input with the same dtype and stride, unless a later output is
-// that input itself; no other overlap.
-void tile_run(const TileProgram& program, const TileArguments& arguments) noexcept;
+// that input itself; no other overlap. What is stopped leaves its outputs unfinished.
+void tile_run(const TileProgram& program, const TileArguments& arguments, Stop stop = nullptr) noexcept;
 
 }  // namespace vivace::cpu

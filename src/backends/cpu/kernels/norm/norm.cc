@@ -40,8 +40,8 @@ int64_t each_image(const RowNorm& norm, bool rms, const RowOutput& y, int64_t be
   return bad;
 }
 
-int64_t all_rows(const RowNorm& norm, bool rms, const RowOutput& y) {
-  return split_rows(norm.rows, norm.heads * norm.channels, [&](int64_t begin, int64_t end) {
+int64_t all_rows(const RowNorm& norm, bool rms, const RowOutput& y, Stop stop) {
+  return split_rows(norm.rows, norm.heads * norm.channels, stop, [&](int64_t begin, int64_t end) {
     if (norm.heads == 1 && norm.rotation.table == nullptr) return each_image(norm, rms, y, begin, end);
     norm_kernels().head_norm(norm, rms, y, begin, end);
     return kNoBadRow;
@@ -50,7 +50,7 @@ int64_t all_rows(const RowNorm& norm, bool rms, const RowOutput& y) {
 
 }  // namespace
 
-void group_norm(const GroupNorm& norm, Act act, const RowOutput& y) noexcept {
+void group_norm(const GroupNorm& norm, Act act, const RowOutput& y, Stop stop) noexcept {
   if (norm.groups > kPartials) {
     const int64_t size = norm.channels / norm.groups;
     for (int64_t g = 0; g < norm.groups; g += kPartials) {
@@ -60,34 +60,33 @@ void group_norm(const GroupNorm& norm, Act act, const RowOutput& y) noexcept {
       slice.x = at_row(norm.x, 0, g * size);
       if (norm.gamma) slice.gamma = norm.gamma + g * size;
       if (norm.beta) slice.beta = norm.beta + g * size;
-      group_norm(slice, act, at_row(y, 0, g * size));
+      group_norm(slice, act, at_row(y, 0, g * size), stop);
     }
     return;
   }
   if (split_image(norm)) {
-    for (int64_t image = 0; image < norm.images; ++image) {
+    for (int64_t image = 0; image < norm.images && !stopped(stop); ++image) {
       with_shared_moments(norm, image, [&](const auto& moments_of) {
-        parallel_for(norm.pixels, grain_rows(norm.channels), [&](int64_t begin, int64_t end) {
-          apply_rows(norm, act, y, image * norm.pixels + begin, image * norm.pixels + end, moments_of);
-        });
+        share_rows(norm.pixels, norm.channels, stop,
+                   [&](int64_t begin, int64_t end) { apply_rows(norm, act, y, image * norm.pixels + begin, image * norm.pixels + end, moments_of); });
       });
     }
     return;
   }
   parallel_for(norm.images, grain_rows(norm.pixels * norm.channels), [&](int64_t begin, int64_t end) {
     Moments moments[kPartials];
-    for (int64_t image = begin; image < end; ++image) {
+    for (int64_t image = begin; image < end && !stopped(stop); ++image) {
       group_moments(norm, image * norm.pixels, norm.pixels, [&](int64_t g, const Moments& m) { moments[g] = m; });
       apply_rows(norm, act, y, image * norm.pixels, (image + 1) * norm.pixels, [&](int64_t g) -> const Moments& { return moments[g]; });
     }
   });
 }
 
-int64_t layer_norm(const RowNorm& norm, const RowOutput& y) noexcept { return all_rows(norm, false, y); }
-int64_t rms_norm(const RowNorm& norm, const RowOutput& y) noexcept { return all_rows(norm, true, y); }
+int64_t layer_norm(const RowNorm& norm, const RowOutput& y, Stop stop) noexcept { return all_rows(norm, false, y, stop); }
+int64_t rms_norm(const RowNorm& norm, const RowOutput& y, Stop stop) noexcept { return all_rows(norm, true, y, stop); }
 
-void rotate(const RowInput& x, int64_t rows, int64_t heads, int64_t channels, const Rotation& rotation, const RowOutput& y) noexcept {
-  parallel_for(rows, grain_rows(heads * channels), [&](int64_t begin, int64_t end) {
+void rotate(const RowInput& x, int64_t rows, int64_t heads, int64_t channels, const Rotation& rotation, const RowOutput& y, Stop stop) noexcept {
+  share_rows(rows, heads * channels, stop, [&](int64_t begin, int64_t end) {
     for (int64_t h = 0; h < heads; ++h) norm_kernels().rotate(at_row(x, 0, h * channels), channels, rotation, at_row(y, 0, h * channels), begin, end);
   });
 }

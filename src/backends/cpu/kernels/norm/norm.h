@@ -1,9 +1,11 @@
 // Normalisation over NHWC activations and over rows: statistics and arithmetic in float32 (partial sums combined in double), any of float32,
 // bfloat16 and float16 in and out. Nothing allocates or throws; outputs may alias the input of the same dtype and stride exactly.
+// What is stopped leaves its output unfinished.
 #pragma once
 
 #include "backends/cpu/kernels/activation.h"
 #include "backends/cpu/kernels/norm/quantize.h"
+#include "base/stop.h"
 
 namespace vivace::cpu {
 
@@ -18,7 +20,7 @@ struct GroupNorm {
 };
 
 // y = act((x - mean) / sqrt(variance + eps) * gamma + beta), the statistics per image and group. act: none or silu. y: a float dtype.
-void group_norm(const GroupNorm& norm, Act act, const RowOutput& y) noexcept;
+void group_norm(const GroupNorm& norm, Act act, const RowOutput& y, Stop stop = nullptr) noexcept;
 
 // Besides, every pixel is scaled and shifted by what a linear map makes of the pixel of a smaller video that it stands over: z [images, frames,
 // height, width, inputs]. The norm's images have out_frames x out_height x out_width pixels; frames before `apart` stand for one frame each, those
@@ -33,7 +35,7 @@ struct SpatialModulation {
 inline constexpr int64_t kSpatialGroups = 1024, kSpatialInputs = 64;  // at most
 
 // y = act(group_norm(x) * (z scale + scale_bias) + z shift + shift_bias). act: none or silu.
-void spatial_norm(const GroupNorm& norm, const SpatialModulation& modulation, Act act, const RowOutput& y) noexcept;
+void spatial_norm(const GroupNorm& norm, const SpatialModulation& modulation, Act act, const RowOutput& y, Stop stop = nullptr) noexcept;
 
 // Row r is turned by row r % tokens of the table [tokens, channels], pair after pair: (x0, x1) (cos, sin) -> (x0 cos - x1 sin, x1 cos + x0 sin).
 struct Rotation {
@@ -60,10 +62,11 @@ struct RowNorm {
 };
 
 // (v - mean) / sqrt(variance + eps) * gamma + beta. Return kNoBadRow or the lowest row that could not be quantised (see RowOutput).
-int64_t layer_norm(const RowNorm& norm, const RowOutput& y) noexcept;
+int64_t layer_norm(const RowNorm& norm, const RowOutput& y, Stop stop = nullptr) noexcept;
 // v / sqrt(mean of v^2 + eps) * gamma + beta.
-int64_t rms_norm(const RowNorm& norm, const RowOutput& y) noexcept;
+int64_t rms_norm(const RowNorm& norm, const RowOutput& y, Stop stop = nullptr) noexcept;
 // The rotation alone, of each head of [rows, heads * channels].
-void rotate(const RowInput& x, int64_t rows, int64_t heads, int64_t channels, const Rotation& rotation, const RowOutput& y) noexcept;
+void rotate(const RowInput& x, int64_t rows, int64_t heads, int64_t channels, const Rotation& rotation, const RowOutput& y,
+            Stop stop = nullptr) noexcept;
 
 }  // namespace vivace::cpu

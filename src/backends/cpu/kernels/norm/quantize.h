@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "base/stop.h"
 #include "vivace/dtype.h"
 
 namespace vivace::cpu {
@@ -37,6 +38,6 @@ void hadamard_blocks(const float* values, int64_t count, int64_t block, float* t
 inline constexpr int64_t kNoBadRow = -1;
 
 // y = x, quantised or cast.
-int64_t quantize_rows(const RowInput& x, int64_t rows, int64_t channels, const RowOutput& y) noexcept;
+int64_t quantize_rows(const RowInput& x, int64_t rows, int64_t channels, const RowOutput& y, Stop stop = nullptr) noexcept;
 
 }  // namespace vivace::cpu

@@ -33,11 +33,11 @@ struct Line {
 
 }  // namespace
 
-void spatial_norm(const GroupNorm& norm, const SpatialModulation& m, Act act, const RowOutput& y) noexcept {
+void spatial_norm(const GroupNorm& norm, const SpatialModulation& m, Act act, const RowOutput& y, Stop stop) noexcept {
   const int64_t lines = m.frames * m.height;
-  for (int64_t image = 0; image < norm.images; ++image)
+  for (int64_t image = 0; image < norm.images && !stopped(stop); ++image)
     with_shared_moments(norm, image, [&](const auto& moments_of) {
-      parallel_for(lines, grain_rows(norm.pixels / lines * norm.channels), [&](int64_t begin, int64_t end) {
+      share_rows(lines, norm.pixels / lines * norm.channels, stop, [&](int64_t begin, int64_t end) {
         alignas(64) float scale[kChannelTile], shift[kChannelTile];
         for (int64_t c = 0; c < norm.channels; c += kChannelTile) {
           const int64_t n = std::min(kChannelTile, norm.channels - c);
