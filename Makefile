@@ -2,10 +2,13 @@
 JOBS ?= $(shell nproc)
 # CI (which sets CI) treats warnings as errors; users' compilers may know warnings that ours does not.
 WERROR := $(if $(CI),-DVIVACE_WERROR=ON)
-# asan PART=1: the folders that read files from others, and their fuzz targets for a few seconds. tsan PART=1: what threads wait for (base alone).
-# fuzz SECONDS=10: so long for each target.
-PART_LAYERS := base;tensor;ir;ops;weights;tokenizers;image;passes
-PART_TESTS := base;tensor;weights;tokenizers;image;ir
+# PART=1: what `make test` runs, in folders below build/. asan: the fuzz targets of what reads files, forms and HTTP, their seeds and two seconds of changed
+# ones each. tsan: what several threads do at once, without models. fuzz SECONDS=10: so long for each target.
+ASAN_LAYERS := base;tensor;tokenizers;image
+ASAN_TARGETS := json safetensors gguf tokenizer picture form http
+TSAN_LAYERS := base;tensor;ir;ops;runtime
+# Where a kernel randomises more bits of addresses than GCC's sanitizers have room for.
+NOT_RANDOM := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 SECONDS ?= 60
 
 .PHONY: build test lint demo asan tsan fuzz install clean packages
@@ -20,6 +23,7 @@ packages:
 test: packages build
 	@tools/check_layers.py
 	@cd build && ctest -j $(JOBS) --output-on-failure --no-tests=error --progress
+	@$(MAKE) --no-print-directory asan tsan PART=1
 
 lint:
 	@tools/install_packages clang-format-14 clang-tidy-16 libomp-16-dev
@@ -31,20 +35,29 @@ lint:
 demo: build
 	@build/vivace sheet --from assets/emoji-sheets/a.txt --seed 100 --num-inference-steps 10 --compile default --output demo.png
 
+SANITIZED := -G Ninja -DVIVACE_SANITIZE=ON -DVIVACE_FUZZ=ON
 asan: packages
-	@cmake -S . -B build-asan -G Ninja -DVIVACE_SANITIZE=ON -DVIVACE_FUZZ=ON -DVIVACE_FUZZ_SECONDS=5 \
-	  $(if $(PART),"-DVIVACE_LAYERS=$(PART_LAYERS)" "-DVIVACE_TEST_FOLDERS=$(PART_TESTS)" -DVIVACE_PROGRAM=OFF)
+ifdef PART
+	@mkdir -p build/asan
+	@cmake -S . -B build/asan $(SANITIZED) -DVIVACE_FUZZ_SECONDS=2 "-DVIVACE_LAYERS=$(ASAN_LAYERS)" -DVIVACE_TESTS=OFF -DVIVACE_PROGRAM=OFF \
+	  > build/asan/cmake.log 2>&1 || { cat build/asan/cmake.log; exit 1; }
+	@$(NOT_RANDOM) cmake --build build/asan -j $(JOBS) --target $(ASAN_TARGETS:%=run_fuzz_%)
+else
+	@cmake -S . -B build-asan $(SANITIZED) -DVIVACE_FUZZ_SECONDS=5
 	@cmake --build build-asan -j $(JOBS)
-	@cd build-asan && ASAN_OPTIONS=handle_sigbus=0 ctest -j $(JOBS) --output-on-failure --no-tests=error
+	@cd build-asan && ASAN_OPTIONS=handle_sigbus=0 $(NOT_RANDOM) ctest -j $(JOBS) --output-on-failure --no-tests=error
+endif
 
-# What several threads do at once. With one OpenMP thread a request: ThreadSanitizer does not see how GNU OpenMP's threads wait for each other, so they are
-# not to meet. No address randomisation: its maps leave no room for some kernels' layouts.
-TSAN_TESTS = base$(if $(PART),,;compiler;pipelines)
+# With one OpenMP thread a request: ThreadSanitizer does not see how GNU OpenMP's threads wait for each other, so they are not to meet.
+TSAN_TESTS := threads$(if $(PART),,;compiler;pipelines)
+tsan: FOLDER := $(if $(PART),build/tsan,build-tsan)
 tsan: packages
-	@cmake -S . -B build-tsan -G Ninja -DVIVACE_SANITIZE=thread "-DVIVACE_TEST_FOLDERS=$(TSAN_TESTS)" $(if $(PART),-DVIVACE_LAYERS=base -DVIVACE_PROGRAM=OFF)
-	@cmake --build build-tsan -j $(JOBS) --target $(patsubst %,test_%,$(subst ;, ,$(TSAN_TESTS)))
-	@for test in $(subst ;, ,$(TSAN_TESTS)); do OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1 setarch -R build-tsan/tests/$$test/test_$$test \
-	  --gtest_filter='Turns.*:Request*.*:SessionPools.*:-*KernelsRunOnTheThreads*' || exit 1; done
+	@mkdir -p $(FOLDER)
+	@cmake -S . -B $(FOLDER) -G Ninja -DVIVACE_SANITIZE=thread "-DVIVACE_TEST_FOLDERS=$(TSAN_TESTS)" \
+	  $(if $(PART),"-DVIVACE_LAYERS=$(TSAN_LAYERS)" -DVIVACE_PROGRAM=OFF) > $(FOLDER)/cmake.log 2>&1 || { cat $(FOLDER)/cmake.log; exit 1; }
+	@cmake --build $(FOLDER) -j $(JOBS) --target $(patsubst %,test_%,$(subst ;, ,$(TSAN_TESTS)))
+	@for test in $(subst ;, ,$(TSAN_TESTS)); do OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1 $(NOT_RANDOM) $(FOLDER)/tests/$$test/test_$$test \
+	  --gtest_brief=1 --gtest_filter='Turns.*:Request*.*:SessionPools.*:-*KernelsRunOnTheThreads*' || exit 1; done
 
 fuzz:
 	@tools/install_packages clang-16 libclang-rt-16-dev libomp-16-dev

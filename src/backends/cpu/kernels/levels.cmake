@@ -34,7 +34,7 @@ target_sources(vivace_backends PRIVATE ${kernels}/int16_row.cc ${kernels}/attent
 
 vivace_levels(attention SOURCES level.cc LEVELS baseline avx2 avx512 avx512_bf16 amx)
 vivace_levels(attention SOURCES int8.cc LEVELS avx512_vnni)
-# O3: the transforms' arrays must become registers. Contraction off: what is fused is written as fma().
+# O3: the transforms' arrays must become registers. Contraction off: what is fused is written as MulAdd().
 vivace_levels(conv SOURCES level.cc LEVELS avx2 avx2_vnni avx512 avx512_vnni avx512_bf16 amx OPTIONS -O3 -ffp-contract=off)
 vivace_levels(gemm SOURCES level.cc LEVELS avx2 avx2_vnni avx512 avx512_vnni avx512_bf16 amx OPTIONS -O3)
 # VNNI and AMX have nothing for single vectors.

@@ -7,9 +7,7 @@
 #include <optional>
 #include <thread>
 
-#include "backends/cpu/device.h"
-#include "base/log.h"
-#include "compiler/compile.h"
+#include "toy.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -19,20 +17,21 @@ constexpr size_t kRow = size_t{1} << 16;  // bytes that a row of the activations
 
 class SessionPools : public testing::Test {
  protected:
-  std::shared_ptr<const Plan> plan(int64_t rows) const {
-    const std::string type = cat("float32[", rows, ", ", kRow / 4, "]");
-    return std::make_shared<const Plan>(
-        compile(parse_graph(cat("%0 = input(name=\"x\") : ", type, "\n%1 = silu(%0) : ", type, "\n%2 = silu(%1) : ", type, "\nreturn y=%2\n")),
-                *device_, {}));
-  }
+  std::shared_ptr<const Plan> plan(int64_t rows) const { return toy_plan(*device_, rows, kRow / sizeof(float)); }
   SessionLease lease(SessionPool& pool, const std::shared_ptr<const Plan>& plan, Request& request) {
     return pool.lease(plan, request, [&] {
       ++made_;
-      return std::make_unique<Session>(plan, *device_, store_, WeightSource{}, request);
+      return std::make_unique<Session>(plan, *device_, store_, weights_, request);
     });
   }
 
-  const std::shared_ptr<Device> device_ = cpu::device();
+  const std::shared_ptr<Device> device_ = std::make_shared<ToyDevice>();
+  const std::vector<float> weight_ = std::vector<float>(30 * kRow / sizeof(float));
+  const WeightSource weights_{.find =
+                                  [this](const std::string&) {
+                                    return WeightBytes{DType::float32, weight_.data()};
+                                  },
+                              .release = [](const std::string&) {}};
   ConstantStore store_{device_};
   int made_ = 0;
 };
@@ -85,7 +84,7 @@ TEST_F(SessionPools, RequestsWaitForMemoryInTheOrderOfAsking) {
     for (int i = 0; i < 4; ++i) {
       threads.emplace_back([&, i] {
         Request own;
-        const SessionLease session = pool.lease(one, own, [&] { return std::make_unique<Session>(one, *device_, store_, WeightSource{}, own); });
+        const SessionLease session = pool.lease(one, own, [&] { return std::make_unique<Session>(one, *device_, store_, weights_, own); });
         order.push_back(i);  // one at a time: there is room for one beside the first
       });
       std::this_thread::sleep_for(std::chrono::milliseconds(20));  // for the queue
