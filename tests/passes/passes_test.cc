@@ -52,8 +52,8 @@ void fusing(Graph& graph) {
   pass(graph, kFusing);
 }
 void on_plain(Graph& graph) {
-  for (const auto pass :
-       {keep_blocks, fuse_geglu, fuse_gated_linears, fuse_modulation, fuse_rotary, fuse_norm_activation, fuse_epilogues, fuse_elementwise, fuse_quantize})
+  for (const auto pass : {keep_blocks, fuse_geglu, fuse_gated_linears, fuse_modulation, fuse_rotary, fuse_norm_activation, fuse_epilogues,
+                          fuse_elementwise, fuse_quantize})
     pass(graph, kPlain);
   allow_int16(graph, {}, kPlain);
 }

@@ -181,7 +181,8 @@ void check_conv(const ConvCase& c) {
   const Attrs attrs = c.upsampled ? Attrs{} : Attrs{{"stride", c.stride}, {"padding", c.padding}, {"act", std::string(c.everything ? "silu" : "")}};
   const Op op = c.upsampled ? Op::upsample_conv2d : Op::conv2d;
   const Shape result = oracle(op, {x, w, bias}, attrs).shape();
-  const Tensor image_bias = c.everything ? draw({c.images, c.out}, DType::float32, 4) : none, residual = c.everything ? draw(result, c.dtype, 5) : none;
+  const Tensor image_bias = c.everything ? draw({c.images, c.out}, DType::float32, 4) : none,
+               residual = c.everything ? draw(result, c.dtype, 5) : none;
   const Tensor patches = oracle(Op::transpose, {w}, {{"perm", std::vector<int64_t>{0, 2, 3, 1}}}).to(c.dtype);
   Tensor y(result, c.dtype);
   const int64_t k = c.kernel * c.kernel * c.in;
