@@ -57,8 +57,9 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
   // Rows a multiple of 4 KiB apart share one set of the first cache (8 ways): a tile of 14 of them evicts itself.
   const bool conflicting = spec.k * elem_size(plan.a_given) % 4096 == 0 && plan.tile_rows > 8 && m > 8;
   b.pack_a = wanted.pack_a || !readable || conflicting;
-  // A's block and a panel share the second cache. The more panels, the less often A is packed; the more tiles, the less often W is decoded.
-  b.tiles = std::clamp<int64_t>(wanted.tiles > 0 ? wanted.tiles : plan.decodes() ? 16 : 8, 1, tiles);
+  // A's block and a panel share the second cache. The more panels, the less often A is packed; the more tiles, the less often W is decoded: most
+  // of all where that means blocks.
+  b.tiles = std::clamp<int64_t>(wanted.tiles > 0 ? wanted.tiles : plan.blocks ? 64 : plan.decodes() ? 16 : 8, 1, tiles);
   b.panels = std::clamp<int64_t>(wanted.panels > 0 ? wanted.panels : b.pack_a ? 20 : 8, 1, plan.panels);
   b.tile_outer = wanted.tile_outer;
   if (wanted.tiles <= 0 && wanted.panels <= 0) {
