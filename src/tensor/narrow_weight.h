@@ -21,6 +21,7 @@ class NarrowRow {
         inverse_(scale_ > 1e-38f ? 1.f / scale_ : 0.f) {}
 
   float scale() const { return scale_; }
+  float inverse() const { return inverse_; }  // 0 for a bad row too
   // To nearest even: what the sum with 1.5 * 2^23 keeps is an integer. Inlined, where nearbyint would be a call.
   int8_t int8(float x) const {
     constexpr float kInteger = 0x1.8p23f;

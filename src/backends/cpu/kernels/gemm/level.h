@@ -69,6 +69,10 @@ using MeasureFn = void (*)(const void* from, int64_t n, RowSize& size);
 // to[i] = from[i] * inverse, to nearest even, which must fit; zeros where inverse is 0.
 using ToInt16Fn = void (*)(const void* from, float inverse, int16_t* to, int64_t n);
 
+// A row of W as int8 (int8_inl.h).
+using Int8SizeFn = int32_t (*)(const float* values, int64_t n, bool pairs);
+using ToInt8Fn = int32_t (*)(const float* values, int64_t n, float inverse, int8_t* to);
+
 // For Strassen's algorithm (strassen.h). to[i] = from[0][i], or from[0][i] +- from[1][i] with two terms, converted like ConvertFn. n is a multiple
 // of 16.
 using CombineFn = void (*)(const void* const* from, int terms, bool minus, void* to, int64_t n);
@@ -110,6 +114,8 @@ struct Level {
   // From float32, bfloat16 and float16; null elsewhere.
   MeasureFn measure[kElems];
   ToInt16Fn to_int16[kElems];
+  Int8SizeFn int8_size;
+  ToInt8Fn to_int8;
   // Into float32 and int16; null where the product takes neither from that element.
   CombineFn combine[kElems][kElems];
   InterleaveFn interleave;

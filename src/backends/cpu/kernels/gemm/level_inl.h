@@ -6,6 +6,7 @@
 #include "backends/cpu/kernels/gemm/convert_inl.h"
 #include "backends/cpu/kernels/gemm/epilogue_inl.h"
 #include "backends/cpu/kernels/gemm/int16_inl.h"
+#include "backends/cpu/kernels/gemm/int8_inl.h"
 #include "backends/cpu/kernels/gemm/level.h"
 #include "backends/cpu/kernels/gemm/strassen_inl.h"
 #include "tensor/block_values.h"
@@ -73,6 +74,8 @@ constexpr Level common_level() {
   set(Elem::fp8, Elem::fp8, copy<f8e4m3>);
   set(Elem::s16, Elem::s16, copy<int16_t>);
   level.widen = widen_several;
+  level.int8_size = int8_size;
+  level.to_int8 = to_int8;
   auto rows = [&](Elem from, MeasureFn measure, ToInt16Fn to_int16) {
     level.measure[static_cast<int>(from)] = measure, level.to_int16[static_cast<int>(from)] = to_int16;
   };

@@ -1,8 +1,10 @@
 // Packing of W: rows are converted to the stored element, then the units of a panel's columns are laid side by side, in the order in which the
 // register tile reads them.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "backends/cpu/kernels/gemm/plan.h"
@@ -42,15 +44,15 @@ void load_floats(const Level& level, const Source& source, int64_t row, int64_t 
 // What a row's scale as 8 bits follows from (narrow_weight.h); NaN where the row is not finite, so that it shows in the result.
 float row_size(const Level& level, const Source& source, int64_t row, bool pairs) {
   static_assert(kChunk % 2 == 0);
-  float values[kChunk], largest = 0;
-  for (int64_t k0 = 0; k0 < source.k && !std::isnan(largest); k0 += kChunk) {
+  float values[kChunk];
+  int32_t largest = 0;
+  for (int64_t k0 = 0; k0 < source.k; k0 += kChunk) {
     const int64_t count = std::min(kChunk, source.k - k0);
     load_floats(level, source, row, k0, count, values);
-    const float part = absmax(values, count);
-    largest = std::isnan(part) ? part : std::max(largest, part);
-    if (pairs) largest = std::max(largest, largest_pair(values, count));
+    largest = std::max(largest, level.int8_size(values, count, pairs));
   }
-  return largest;
+  const auto size = std::bit_cast<float>(largest);
+  return std::isfinite(size) ? size : std::numeric_limits<float>::quiet_NaN();
 }
 
 Int16Row int16_row(const Level& level, const Source& source, int64_t row) {
@@ -70,22 +72,27 @@ struct Narrowing {
   std::optional<Int16Row> bits16;
 };
 
-// One row's elements [k0, k0 + count) in the stored form, `to` being the stored element of this part.
-void store_row(const Level& level, const Source& source, int64_t row, int64_t k0, int64_t count, Elem to, const Narrowing& narrow, char* out) {
+// One row's elements [k0, k0 + count) in the stored form, `to` being the stored element of this part. Gives the sum of what it stores as int8.
+int32_t store_row(const Level& level, const Source& source, int64_t row, int64_t k0, int64_t count, Elem to, const Narrowing& narrow, char* out) {
   const bool scaled = narrow.bits8 || narrow.bits16;
   const ConvertFn direct = source.dtype == DType::float64 ? nullptr : level.convert[static_cast<int>(elem_of(source.dtype))][static_cast<int>(to)];
-  if (direct && !scaled) return direct(source.at(row, k0), out, count);
+  if (direct && !scaled) {
+    direct(source.at(row, k0), out, count);
+    int32_t sum = 0;
+    for (int64_t i = 0; to == Elem::s8 && i < count; ++i) sum += static_cast<int8_t>(out[i]);
+    return sum;
+  }
   float values[kChunk];
   load_floats(level, source, row, k0, count, values);
-  if (!scaled) return level.convert[static_cast<int>(Elem::f32)][static_cast<int>(to)](values, out, count);
-  if (to == Elem::s16) return level.to_int16[static_cast<int>(Elem::f32)](values, narrow.bits16->inverse, reinterpret_cast<int16_t*>(out), count);
-  for (int64_t i = 0; i < count; ++i) {
-    if (to == Elem::fp8) {
-      reinterpret_cast<f8e4m3*>(out)[i] = narrow.bits8->float8(values[i]);
-    } else {
-      out[i] = static_cast<char>(narrow.bits8->int8(values[i]));
-    }
+  if (to == Elem::s8) return level.to_int8(values, count, narrow.bits8->inverse(), reinterpret_cast<int8_t*>(out));
+  if (!scaled) {
+    level.convert[static_cast<int>(Elem::f32)][static_cast<int>(to)](values, out, count);
+  } else if (to == Elem::s16) {
+    level.to_int16[static_cast<int>(Elem::f32)](values, narrow.bits16->inverse, reinterpret_cast<int16_t*>(out), count);
+  } else {
+    for (int64_t i = 0; i < count; ++i) reinterpret_cast<f8e4m3*>(out)[i] = narrow.bits8->float8(values[i]);
   }
+  return 0;
 }
 
 template <class T>
@@ -95,7 +102,8 @@ void interleave(const char (*rows)[kRowBytes], int columns, int64_t units, char*
   }
 }
 
-void interleave(const char (*rows)[kRowBytes], int columns, int64_t units, int64_t unit_bytes, char* out) {
+void interleave(const Level& level, const char (*rows)[kRowBytes], int columns, int64_t units, int64_t unit_bytes, char* out) {
+  if (unit_bytes == 4 && units % 4 == 0) return level.interleave(reinterpret_cast<const uint32_t*>(rows[0]), kRowBytes / 4, columns, units, out);
   switch (unit_bytes) {
     case 1:
       return interleave<uint8_t>(rows, columns, units, out);
@@ -131,7 +139,7 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
   if (plan.has_scale) std::memcpy(packed + panel * columns * 4, scale, static_cast<size_t>(columns) * 4);
 
   int32_t offset[kMaxPanel] = {};
-  char rows[kMaxPanel][kRowBytes];
+  alignas(64) char rows[kMaxPanel][kRowBytes];
   for (int part = 0; part < plan.parts; ++part) {
     const Elem to = part == 0 ? plan.w_stored : Elem::bf16_lo;
     char* out = packed + plan.panels_at() + (panel * plan.parts + part) * plan.stored_part();
@@ -140,10 +148,9 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
       std::memset(rows, 0, sizeof rows);
       for (int j = 0; j < columns; ++j) {
         if (row_of[j] < 0) continue;
-        store_row(level, source, row_of[j], k0, count, to, narrowing[j], rows[j]);
-        for (int64_t i = 0; plan.has_offset && i < count; ++i) offset[j] += 128 * static_cast<int8_t>(rows[j][i]);
+        offset[j] += 128 * store_row(level, source, row_of[j], k0, count, to, narrowing[j], rows[j]);
       }
-      interleave(rows, columns, units, plan.stored_unit(), out);
+      interleave(level, rows, columns, units, plan.stored_unit(), out);
       out += units * columns * plan.stored_unit();
     }
   }
