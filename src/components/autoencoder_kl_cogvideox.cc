@@ -46,6 +46,8 @@ Tensor join_frames(const std::vector<Tensor>& parts) {
   return out;
 }
 
+std::string variant_of(const VideoBatch& batch) { return cat(batch.first ? "first " : "next ", batch.frames, " frames"); }
+
 // What the last frames of a video's first batch leave to the next one.
 std::map<std::string, Tensor> states_after(Session& session, const char* result, Request& request) {
   std::map<std::string, Tensor> states;
@@ -119,17 +121,32 @@ GraphRequest AutoencoderKLCogVideoXComponent::request(bool decode, const VideoBa
                 const VideoBatch sized{s.at("batch"), batch.frames, s.at("height"), s.at("width"), batch.first};
                 return (decode ? build_cogvideox_decoder : build_cogvideox_encoder)(config, sized, std::move(b));
               },
-          .variant = cat(batch.first ? "first " : "next ", batch.frames, " frames")};
+          .variant = variant_of(batch)};
+}
+
+std::vector<GraphRequest> AutoencoderKLCogVideoXComponent::of_tiles(bool decode, const VideoBatch& whole, bool tiles_asked) const {
+  const auto grid = tiles_of(whole.height, whole.width, decode, tiles_asked);
+  std::vector<GraphRequest> all;
+  for (const auto& [h, w] : grid ? tile_sizes(*grid, whole.height, whole.width) : std::vector{std::pair(whole.height, whole.width)})
+    all.push_back(request(decode, {1, whole.frames, h, w, whole.first}, dtype()));
+  return all;
 }
 
 std::vector<GraphRequest> AutoencoderKLCogVideoXComponent::requests(bool decode, int64_t frames, int64_t height, int64_t width) const {
-  const auto grid = tiles_of(height, width, decode);
   const std::vector<FrameBatch> batches = frame_batches(frames, decode ? kLatentFrames : kSampleFrames);
   std::vector<GraphRequest> all;
-  for (const auto& [h, w] : grid ? tile_sizes(*grid, height, width) : std::vector{std::pair(height, width)})
-    for (size_t i = 0; i < std::min<size_t>(batches.size(), 2); ++i)
-      all.push_back(request(decode, {1, batches[i].second - batches[i].first, h, w, i == 0}, dtype()));
+  for (size_t i = 0; i < std::min<size_t>(batches.size(), 2); ++i)
+    for (GraphRequest& one : of_tiles(decode, {1, batches[i].second - batches[i].first, height, width, i == 0}, false)) all.push_back(std::move(one));
   return all;
+}
+
+std::vector<GraphRequest> AutoencoderKLCogVideoXComponent::in_tiles(const GraphRequest& whole) const {
+  const bool decode = whole.function == "decode";
+  VideoBatch batch{1, 1, whole.sizes.at("height"), whole.sizes.at("width"), true};
+  // Its frames are in the variant alone.
+  for (batch.first = whole.variant.starts_with("first"); variant_of(batch) != whole.variant; ++batch.frames) {
+  }
+  return of_tiles(decode, batch, true);
 }
 
 Tensor AutoencoderKLCogVideoXComponent::in_batches(const Tensor& x, bool decode, DType dtype, Request& request, const OnFrames& on_frames) const {
@@ -167,9 +184,10 @@ Tensor AutoencoderKLCogVideoXComponent::decode(const Tensor& latents, Request& r
   need_rank(latents, 5, "latents", "[N, C, F, h, w]");
   if (latents.numel() == 0 || latents.dim(1) != config_.latent_channels)
     throw UsageError(cat("latents has shape ", to_string(latents.shape()), ": expected [N, ", config_.latent_channels, ", F, h, w], none of them 0"));
-  const bool whole = !tiles_of(latents.dim(3), latents.dim(4), true);
+  const bool whole = !tiles_of(latents.dim(3), latents.dim(4), true, request.vae_tiles);
   const auto run = [&](DType dtype) {
-    return in_parts(latents, true, [&](const Tensor& z) { return in_batches(z, true, dtype, request, whole ? on_frames : nullptr); });
+    return in_parts(
+        latents, true, [&](const Tensor& z) { return in_batches(z, true, dtype, request, whole ? on_frames : nullptr); }, request.vae_tiles);
   };
   Tensor video = run(dtype());
   if (dtype() != DType::float32 && !is_finite(video) && is_finite(latents.to(DType::float32))) {
@@ -185,12 +203,15 @@ Autoencoder::Posterior AutoencoderKLCogVideoXComponent::encode(const Tensor& sam
   if (sample.numel() == 0 || sample.dim(1) != config_.in_channels || std::min(sample.dim(3), sample.dim(4)) < side)
     throw UsageError(cat("sample has shape ", to_string(sample.shape()), ": expected [N, ", config_.in_channels, ", F, H, W] of at least ", side,
                          " x ", side, " pixels"));
-  return posterior_of(in_parts(sample, false, [&](const Tensor& x) {
-    if (std::min(x.dim(3), x.dim(4)) < side)
-      throw UsageError(cat("sample has shape ", to_string(sample.shape()), ": its last tile has ", x.dim(3), " x ", x.dim(4),
-                           " pixels, expected at least ", side, " x ", side, ": choose another size, or disable_tiling()"));
-    return in_batches(x, false, dtype(), request, nullptr);
-  }));
+  return posterior_of(in_parts(
+      sample, false,
+      [&](const Tensor& x) {
+        if (std::min(x.dim(3), x.dim(4)) < side)
+          throw UsageError(cat("sample has shape ", to_string(sample.shape()), ": its last tile has ", x.dim(3), " x ", x.dim(4),
+                               " pixels, expected at least ", side, " x ", side, ": choose another size, or disable_tiling()"));
+        return in_batches(x, false, dtype(), request, nullptr);
+      },
+      request.vae_tiles));
 }
 
 AutoencoderKLCogVideoX AutoencoderKLCogVideoX::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {

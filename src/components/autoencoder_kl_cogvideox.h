@@ -28,6 +28,7 @@ class AutoencoderKLCogVideoXComponent : public AutoencoderComponent {
   std::vector<GraphRequest> decode_requests(int64_t frames, int64_t height, int64_t width) const { return requests(true, frames, height, width); }
   std::vector<GraphRequest> encode_requests(int64_t frames, int64_t height, int64_t width) const { return requests(false, frames, height, width); }
 
+  std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const override;
   // AutoencoderKLCogVideoX::enable_tiling.
   void set_tiles(std::optional<int64_t> height, std::optional<int64_t> width, std::optional<double> overlap_height,
                  std::optional<double> overlap_width);
@@ -41,6 +42,8 @@ class AutoencoderKLCogVideoXComponent : public AutoencoderComponent {
   TileGrid grid(const Tiles& tiles, bool decode) const;
   TileGrid tiles(bool decode) const override { return grid(tiles_, decode); }
   GraphRequest request(bool decode, const VideoBatch& batch, DType dtype) const;
+  // `whole` of each size of tile, where it takes several.
+  std::vector<GraphRequest> of_tiles(bool decode, const VideoBatch& whole, bool tiles_asked) const;
   std::vector<GraphRequest> requests(bool decode, int64_t frames, int64_t height, int64_t width) const;
   // All batches of frames of a video [N, C, F, h, w] or of a tile of one.
   Tensor in_batches(const Tensor& x, bool decode, DType dtype, Request& request, const OnFrames& on_frames) const;

@@ -49,6 +49,8 @@ class AutoencoderComponent : public Component {
   virtual Tensor decode(const Tensor& latents, Request& request) const = 0;
   // Autoencoder::encode for a request.
   virtual Autoencoder::Posterior encode(const Tensor& sample, Request& request) const = 0;
+  // The sessions of a decode or encode request of the class if what it is for is made in tiles.
+  virtual std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const = 0;
   void set_tiling(bool on) { tiling_ = on; }
   void set_slicing(bool on) { slicing_ = on; }
 
@@ -81,8 +83,7 @@ class VAEComponent : public AutoencoderComponent {
   // The sessions that one picture takes: one, or with tiling one for each size of tile. Height and width as above.
   std::vector<GraphRequest> decode_requests(int64_t height, int64_t width) const;
   std::vector<GraphRequest> encode_requests(int64_t height, int64_t width) const;
-  // The same for a session of a whole picture, if it is made in tiles.
-  std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const;
+  std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const override;
   Tensor decode(const Tensor& latents, Request& request) const override;
   Autoencoder::Posterior encode(const Tensor& sample, Request& request) const override;
 

@@ -119,7 +119,7 @@ Tensor AutoencoderComponent::in_parts(const Tensor& x, bool decode, const std::f
     return concat_rows(slices);
   }
   const auto grid = tiles_of(x.dim(-2), x.dim(-1), decode, tiles_asked);
-  return grid ? in_tiles(x, *grid, run) : run(x);
+  return grid ? vivace::in_tiles(x, *grid, run) : run(x);
 }
 
 Tensor VAEComponent::decode(const Tensor& latents, Request& request) const {

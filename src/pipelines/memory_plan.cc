@@ -124,7 +124,7 @@ MemoryPlan plan_memory(const Recipe& recipe, const Parts& parts, const Call& cal
   MemoryPlan plan;
   for (const SessionNeed& need : recipe.sessions_for(call)) {
     const Component& component = parts.model(need.part).component();
-    const auto* vae = request.vae_tiles ? dynamic_cast<const VAEComponent*>(&component) : nullptr;
+    const auto* vae = request.vae_tiles ? dynamic_cast<const AutoencoderComponent*>(&component) : nullptr;
     for (const GraphRequest& one : vae ? vae->in_tiles(need.request) : std::vector{need.request})
       plan.add({std::string(need.part), one.function, need.stage, component.memory_need(one, request)});
   }

@@ -1,6 +1,7 @@
 // AutoencoderKLCogVideoX against Diffusers in fp32: whole videos, in its batches of frames, in tiles and in slices, eager and compiled.
 #include "../temp_folder.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "components/autoencoder_kl_cogvideox.h"
 #include "components/random_checkpoint.h"
 #include "golden.h"
@@ -137,6 +138,28 @@ TEST(VideoVAEs, UpdateStatesInPlace) {
               static_cast<int64_t>(session->arena_bytes() + session->workspace_bytes()) + state_bytes);
     EXPECT_EQ(states, wanted.function == "decode" ? 22 : 14);
   }
+}
+
+// As where memory is short.
+TEST(VideoVAEs, WorkInTilesWhereARequestAsksForIt) {
+  const TempFolder folder;
+  AutoencoderKLCogVideoX vae = open_model(folder, tiny()), tiled = open_model(folder, tiny());
+  tiled.enable_tiling(32, 32);
+  static_cast<AutoencoderKLCogVideoXComponent&>(vae.component()).set_tiles(32, 32, {}, {});
+  vae.disable_tiling();
+  const auto& component = static_cast<const AutoencoderKLCogVideoXComponent&>(vae.component());
+  Request request;
+  request.vae_tiles = true;
+  const Tensor latents = Generator(7).randn({1, 4, 4, 4, 6}), wanted = tiled.decode(latents), got = component.decode(latents, request);
+  ASSERT_EQ(got.shape(), wanted.shape());
+  EXPECT_TRUE(std::ranges::equal(got.floats(), wanted.floats()));
+  std::vector<std::string> sessions;
+  for (const GraphRequest& whole : component.decode_requests(4, 4, 6))
+    for (const GraphRequest& tile : component.in_tiles(whole))
+      sessions.push_back(cat(tile.function, ' ', tile.variant, ' ', tile.sizes.at("height"), 'x', tile.sizes.at("width")));
+  EXPECT_EQ(sessions, (std::vector<std::string>{"decode first 2 frames 4x4", "decode first 2 frames 4x3", "decode first 2 frames 1x4",
+                                                "decode first 2 frames 1x3", "decode next 2 frames 4x4", "decode next 2 frames 4x3",
+                                                "decode next 2 frames 1x4", "decode next 2 frames 1x3"}));
 }
 
 TEST(VideoVAEs, SayWhatIsWrongWithACall) {
