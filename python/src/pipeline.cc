@@ -39,11 +39,14 @@ nb::dict draw(const DiffusionPipeline& pipe, const std::vector<std::string>& pro
   CallOptions call = call_options(arguments);
   if (!on_step.is_none()) call.callback_on_step_end = step_callback(on_step);
   PipelineOutput out;
-  {
+  try {
     const StopAtInterrupt interrupt;
     call.stop = interrupt.token();
     const nb::gil_scoped_release released;
     out = pipe(Prompts(prompt), call);
+  } catch (const Interrupted&) {
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();  // KeyboardInterrupt, which the signal is to raise
+    throw;
   }
   nb::list images;
   for (const Image& image : out.images) images.append(to_array(image.tensor()));
