@@ -41,7 +41,12 @@ std::optional<int64_t> jpeg_pixels(std::string_view file) {
 
 // As the file's head says, which is all that has been looked at.
 std::optional<int64_t> pixels_of(std::string_view file) {
-  if (file.starts_with(kPng)) return file.size() < 24 ? std::nullopt : std::optional(int64_t{big_endian(file, 16, 4)} * big_endian(file, 20, 4));
+  if (file.starts_with(kPng)) {
+    if (file.size() < 24) return std::nullopt;
+    // Sides of more than 31 bits, which PNG does not allow, would be too many pixels for 64 bits.
+    const auto side = [&](size_t at) { return std::min<int64_t>(big_endian(file, at, 4), INT32_MAX); };
+    return side(16) * side(20);
+  }
   if (file.starts_with(kJpeg)) return jpeg_pixels(file);
   const auto size = webp_size(file);
   return size ? std::optional(int64_t{size->height} * size->width) : std::nullopt;

@@ -137,6 +137,10 @@ TEST(ServerMasks, WhatIsTransparentIsWhite) {
   EXPECT_EQ(decoded_mask(opaque, "x", 100).pixels(), (std::vector<uint8_t>{255, 255, 255, 0, 0, 0}));
   EXPECT_EQ(inverted(decoded_mask(opaque, "x", 100)).pixels(), (std::vector<uint8_t>{0, 0, 0, 255, 255, 255}));
   EXPECT_THROW(decoded_mask(alpha, "x", 1), UsageError);
+  // Of sides whose product would be a small number again in 64 bits.
+  std::string huge = alpha;
+  huge.replace(16, 8, 8, '\xff');
+  EXPECT_NE(message_of<UsageError>([&] { decoded_mask(huge, "x", INT64_MAX / 4); }).find("expected at most"), std::string::npos);
 }
 
 TEST(ServerEncode, Base64) {
