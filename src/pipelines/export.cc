@@ -37,8 +37,9 @@ void check_target(const fs::path& path) {
   check_writable(target.parent_path() / kPackageFile);
 }
 
-// The calls that a package serves: for each size with guidance and without, with as many prompts as its pictures can be shared among.
-std::vector<Call> calls_of(const Recipe& recipe, const std::vector<Size>& sizes, const ExportOptions& options) {
+// The calls that a package serves: for each size with guidance and without, with as many prompts as its pictures can be shared among; of a class
+// that may be given a picture and need not, with one of that shape and without.
+std::vector<Call> calls_of(const Recipe& recipe, bool picture_needed, const std::vector<Size>& sizes, const ExportOptions& options) {
   std::vector<std::optional<int>> skips{std::nullopt};
   skips.insert(skips.end(), options.clip_skip.begin(), options.clip_skip.end());
   std::vector<Call> calls;
@@ -46,17 +47,21 @@ std::vector<Call> calls_of(const Recipe& recipe, const std::vector<Size>& sizes,
     for (int64_t prompts = 1; prompts <= options.batch; ++prompts) {
       if (options.batch % prompts) continue;
       const Prompts texts(std::vector<std::string>(static_cast<size_t>(prompts)));
-      // A negative prompt is given, so that it is encoded.
       CallOptions given = recipe.blank_call({height, width});
       given.num_images_per_prompt = static_cast<int>(options.batch / prompts);
-      Call call = recipe.resolve(texts, given);
-      call.options.negative_prompt = "";
-      for (const bool guidance : {call.guidance, false})
-        for (const std::optional<int> skip : skips) {
-          call.guidance = guidance;
-          call.options.clip_skip = skip;
-          calls.push_back(call);
-        }
+      std::vector<CallOptions> ways{given};
+      if (!picture_needed && !given.image.empty()) ways.emplace_back(given).image = {};
+      for (const CallOptions& way : ways) {
+        Call call = recipe.resolve(texts, way);
+        // A negative prompt is given, so that it is encoded.
+        call.options.negative_prompt = "";
+        for (const bool guidance : {call.guidance, false})
+          for (const std::optional<int> skip : skips) {
+            call.guidance = guidance;
+            call.options.clip_skip = skip;
+            calls.push_back(call);
+          }
+      }
     }
   return calls;
 }
@@ -119,7 +124,7 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
         cat("the ", parts.elsewhere.begin()->first, " of this pipeline lies outside of its checkpoint: a package holds one checkpoint's parts"));
   if (options.batch < 1 || options.batch > 4096) throw UsageError(cat("batch is ", options.batch, ": expected 1 or more"));
   const std::vector<Size> sizes = options.sizes.empty() ? std::vector{pipe.default_size()} : options.sizes;
-  const std::vector<Call> calls = calls_of(*loaded.recipe, sizes, options);
+  const std::vector<Call> calls = calls_of(*loaded.recipe, loaded.family->task != Task::text_to_image, sizes, options);
   if (loaded.weights_in_files && !options.weights)
     throw UsageError("weights: a package can name a checkpoint whose weights lie in its folders alone; this one has to hold them");
   check_target(path);

@@ -52,6 +52,27 @@ TEST(Export, APackageServesTheCallsOfItsBatch) {
   }
 }
 
+// Of the classes that begin with a picture: the plans that encode it are there too.
+TEST(Export, PackagesTakePictures) {
+  const TempFolder folder;
+  const fs::path model = copy_tiny(folder), package = folder / "tiny.vivace", picture = folder / "in.png";
+  const std::string index = read_text(model / "model_index.json"), name = "StableDiffusionXLPipeline";
+  ASSERT_EQ(vivace(generate(tiny_model(), picture)).code, 0);
+  for (const auto& [class_name, more] : {std::pair<std::string, std::vector<std::string>>{"StableDiffusionXLImg2ImgPipeline", {}},
+                                         {"StableDiffusionXLInpaintPipeline", {"--mask-image", picture}}}) {
+    write_text(model / "model_index.json", std::string(index).replace(index.find(name), name.size(), class_name));
+    const Finished exported = vivace({"export", model.string(), "-o", package.string(), "--compile", "default"});
+    ASSERT_EQ(exported.code, 0) << exported.err;
+    std::vector<std::string> from_picture{"--image", picture, "--strength", "0.9"};
+    from_picture.insert(from_picture.end(), more.begin(), more.end());
+    const Finished packaged = vivace(generate(package, folder / "a.npy", from_picture));
+    ASSERT_EQ(packaged.code, 0) << packaged.err;
+    from_picture.insert(from_picture.end(), {"--compile", "default"});
+    ASSERT_EQ(vivace(generate(model, folder / "b.npy", from_picture)).code, 0);
+    EXPECT_EQ(read_text(folder / "a.npy"), read_text(folder / "b.npy")) << class_name;
+  }
+}
+
 // Each way in which a package can be wrong: one line that says which, and no picture.
 TEST(Export, PackagesThatCannotRunAreRefused) {
   const TempFolder folder;

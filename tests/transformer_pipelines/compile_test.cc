@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "pipelines/loaded.h"
 #include "random_model.h"
@@ -181,6 +182,21 @@ TEST(AuraFlow, APackageServesItsCalls) {
   const PipelineOutput out = packaged("a red apple", call);
   EXPECT_EQ(out.counters.plans_compiled, 0);
   EXPECT_EQ(difference(pipe("a red apple", call).latents, out.latents), 0);
+}
+
+// With a picture to edit, and with none.
+TEST(FluxKontext, APackageServesBothWays) {
+  const TempFolder folder;
+  fs::copy(kFlux, folder / "kontext", fs::copy_options::recursive);
+  std::string index = read_file(kFlux / "model_index.json");
+  index.replace(index.find("FluxPipeline"), 12, "FluxKontextPipeline");
+  write_file(folder / "kontext/model_index.json", index);
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(folder / "kontext", {.compile = {.mode = CompileMode::default_}});
+  export_package(pipe, folder / "kontext.vivace", {.sizes = {{64, 64}}});
+  const std::string package = read_file(folder / "kontext.vivace/package.json");
+  EXPECT_NE(package.find("\"conditioned, float32, batch 1, condition_tokens 4096, image_tokens 4096"), std::string::npos) << package;
+  EXPECT_NE(package.find("\", float32, batch 1, image_tokens 4096"), std::string::npos) << package;
+  EXPECT_NE(package.find("\"encode, float32, batch 1, height 1024, width 1024"), std::string::npos) << package;
 }
 
 TEST(AuraFlow, RefusesEmbeddingsThatDoNotFit) {

@@ -63,6 +63,12 @@ Size FluxKontextRecipe::picture_size(const CallOptions& o) const {
   return {height / multiple * multiple, width / multiple * multiple};
 }
 
+CallOptions FluxKontextRecipe::blank_call(Size size) const {
+  CallOptions options = FluxRecipe::blank_call(size);
+  options.image = blank_picture(size.first ? size.first : default_size().first, size.second ? size.second : default_size().second);
+  return options;
+}
+
 Call FluxKontextRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
   Call call = FluxRecipe::resolve(prompt, o);
   if (o.image.empty()) return call;

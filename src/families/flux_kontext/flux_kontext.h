@@ -8,6 +8,7 @@ namespace vivace {
 class FluxKontextRecipe : public FluxRecipe {
  public:
   using FluxRecipe::FluxRecipe;
+  CallOptions blank_call(Size size) const override;
   Call resolve(const Prompts& prompt, const CallOptions& options) const override;
   std::vector<SessionNeed> sessions_for(const Call& call) const override;
   Conditioning encode(const Call& call, Request& request) const override;
