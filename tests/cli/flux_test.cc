@@ -6,6 +6,8 @@
 namespace vivace {
 namespace {
 
+namespace fs = std::filesystem;
+
 const std::string kFlux = VIVACE_SOURCE_DIR "/assets/emoji-flux";
 
 // Small pictures of it.
@@ -81,24 +83,62 @@ TEST(FluxSwitches, OffloadAndWhatDoesNotFit) {
   expect_no_picture(kFlux, 2, {"offload", "\"disk\"", "auto, model or none"}, {"--offload", "disk"});
 }
 
+// A tiny AuraFlow of random weights.
+fs::path aura(const TempFolder& folder) {
+  const fs::path source = VIVACE_SOURCE_DIR, configs = folder / "configs", model = folder / "aura";
+  fs::copy(source / "tests/transformer_pipelines/data/configs/aura", configs, fs::copy_options::recursive);
+  fs::copy(source / "tests/tokenizers/data/llama", configs / "tokenizer");
+  const Finished made = vivace({"make-random", configs.string(), model.string(), "--quiet", "--threads", "1"});
+  EXPECT_EQ(made.code, 0) << made.err;
+  return model;
+}
+
+const std::vector<std::string> kSmall{
+    "--num-inference-steps", "1", "--max-sequence-length", "16", "--height", "32", "--width", "32", "--threads", "1"};
+
+// Every rung draws a picture, the fused and the quantised ones too.
+void expect_ladder(const std::string& model, const fs::path& report) {
+  std::vector<std::string> arguments{"bench", "a red apple", "--model", model, "--ladder", "--runs", "1", "-q", "--json", report.string()};
+  arguments.insert(arguments.end(), kSmall.begin(), kSmall.end());
+  const Finished done = vivace(arguments);
+  ASSERT_EQ(done.code, 0) << done.err;
+  const auto rungs = nlohmann::json::parse(read_text(report), nullptr, false)["rungs"];
+  ASSERT_EQ(rungs.size(), 8u);
+  for (const auto& rung : rungs) {
+    EXPECT_FALSE(rung.contains("error")) << rung["name"] << ": " << rung["error"];
+    EXPECT_EQ(rung["pictures"].size(), 1u) << rung["name"];
+    for (const auto& q : rung["quality"]) EXPECT_TRUE(q["psnr"].is_null() || q["psnr"].get<double>() > 20) << rung["name"] << ' ' << q;
+  }
+}
+
+// The layers that tune tried in 8 bits, by the names of their groups.
+std::string tuned(const std::string& model, const fs::path& profile) {
+  std::vector<std::string> arguments{"tune", "a red apple", "--model", model, "--max-drift", "PSNR>=20", "-o", profile.string()};
+  arguments.insert(arguments.end(), kSmall.begin(), kSmall.end());
+  const Finished done = vivace(arguments);
+  EXPECT_EQ(done.code, 0) << done.err;
+  std::string names;
+  const auto written = nlohmann::json::parse(read_text(profile), nullptr, false);
+  for (const auto& [name, result] : written["tuning"]["measured"].items()) names += name + '\n';
+  return names;
+}
+
 TEST(FluxSwitches, BenchAndTuneKnowItsParts) {
   const TempFolder folder;
-  const std::vector<std::string> small{"--num-inference-steps", "1", "--max-sequence-length", "16", "--threads", "1"};
-  std::vector<std::string> more = small;
-  more.insert(more.end(), {"--runs", "1", "--json", folder / "report.json"});
-  const Finished bench = vivace(flux({"bench", "-q"}, more));
-  ASSERT_EQ(bench.code, 0) << bench.err;
+  expect_ladder(kFlux, folder / "report.json");
   EXPECT_EQ(nlohmann::json::parse(read_text(folder / "report.json"), nullptr, false)["settings"]["guidance_scale"], 3.5);
-
-  more = small;
-  more.insert(more.end(), {"--max-drift", "PSNR>=20", "-o", folder / "profile.json"});
-  const Finished tune = vivace(flux({"tune"}, more));
-  ASSERT_EQ(tune.code, 0) << tune.err;
-  const auto measured = nlohmann::json::parse(read_text(folder / "profile.json"), nullptr, false)["tuning"]["measured"];
-  std::string names;
-  for (const auto& [name, result] : measured.items()) names += name + '\n';
+  const std::string names = tuned(kFlux, folder / "profile.json");
   EXPECT_NE(names.find("int8 single_transformer_blocks attn in "), std::string::npos) << names;
   EXPECT_NE(names.find("int8 transformer_blocks ff_context in "), std::string::npos) << names;
+}
+
+TEST(AuraFlowSwitches, BenchAndTuneKnowItsParts) {
+  const TempFolder folder;
+  const std::string model = aura(folder).string();
+  expect_ladder(model, folder / "report.json");
+  const std::string names = tuned(model, folder / "profile.json");
+  EXPECT_NE(names.find("int8 single_transformer_blocks attn in "), std::string::npos) << names;
+  EXPECT_NE(names.find("int8 joint_transformer_blocks attn in "), std::string::npos) << names;
 }
 
 }  // namespace
