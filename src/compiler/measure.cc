@@ -55,15 +55,29 @@ KernelTimer::KernelTimer(const KernelCall& call, Device& device, size_t weights,
 KernelTimer::Packed& KernelTimer::packed(const Offer& offer) {
   const PackedForm& form = *offer.packed;
   Packed& packed = packed_[form.key];
-  if (!packed.copies.empty()) return packed;
   const size_t bytes = form.bytes, copies = std::clamp<size_t>(weights_ / std::max<size_t>(1, bytes), 1, kMostCopies);
-  packed.copies.push_back(device_.allocate(bytes));
-  const void* scales = form.scales >= 0 ? in_[static_cast<size_t>(form.scales)].get() : nullptr;
-  const auto pack = bound([&](Stream& stream) { offer.pack(in_[static_cast<size_t>(form.input)].get(), scales, packed.copies[0].get(), stream); });
-  stream_->launch(*pack);
-  while (packed.copies.size() < copies) {
+  if (packed.copies.size() >= copies) return packed;
+  // One form at a time has copies: all of them together would take several times what the model's weights do.
+  for (auto& [key, other] : packed_)
+    if (&other != &packed && other.copies.size() > 1) {
+      other.copies.resize(1);
+      other.next = 0;
+    }
+  if (packed.copies.empty()) {
     packed.copies.push_back(device_.allocate(bytes));
-    stream_->copy(packed.copies.back().get(), packed.copies[0].get(), bytes);
+    const void* scales = form.scales >= 0 ? in_[static_cast<size_t>(form.scales)].get() : nullptr;
+    const auto pack = bound([&](Stream& stream) { offer.pack(in_[static_cast<size_t>(form.input)].get(), scales, packed.copies[0].get(), stream); });
+    stream_->launch(*pack);
+  }
+  if (copies > 1) {
+    // In one piece: each on pages of its own would round small ones up to what they are not.
+    constexpr size_t kLine = 64;
+    const size_t stride = (bytes + kLine - 1) / kLine * kLine;
+    const std::shared_ptr<void> more = device_.allocate((copies - 1) * stride);
+    for (size_t i = 0; i + 1 < copies; ++i) {
+      packed.copies.emplace_back(more, static_cast<char*>(more.get()) + i * stride);
+      stream_->copy(packed.copies.back().get(), packed.copies[0].get(), bytes);
+    }
   }
   stream_->wait(waits_);
   return packed;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "backends/cpu/device.h"
+#include "backends/host_device.h"
 
 namespace vivace {
 namespace {
@@ -54,7 +55,7 @@ std::set<const void*> g_weights;  // that a fake kernel was bound with
 
 class PackingOffer final : public Offer {
  public:
-  PackingOffer() { packed = {.input = 1, .bytes = size_t{1} << 20}; }
+  explicit PackingOffer(std::string key) { packed = {.input = 1, .bytes = size_t{1} << 20, .key = std::move(key)}; }
   void pack(const void*, const void*, void*, Stop) const override {}
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
     g_weights.insert(buffers.in[1]);
@@ -62,10 +63,33 @@ class PackingOffer final : public Offer {
   }
 };
 
+KernelEntry fake_kernel(const std::string& form) {
+  return {
+      .name = "fake", .op = Op::linear, .ask = [form](const KernelCall&, const Target&) -> Answer { return std::make_unique<PackingOffer>(form); }};
+}
+
+// The CPU, knowing how many bytes are taken.
+class CountingDevice final : public HostDevice {
+ public:
+  Target target() const override { return cpu::device()->target(); }
+  std::span<const KernelEntry> kernels() const override { return {}; }
+  MachinePeak measure_peak() override { return {}; }
+  std::shared_ptr<void> allocate(size_t bytes, Memory memory) override {
+    taken_ += bytes;
+    most = std::max(most, taken_);
+    std::shared_ptr<void> data = HostDevice::allocate(bytes, memory);
+    void* const begin = data.get();
+    return {begin, [this, data = std::move(data), bytes](void*) { taken_ -= bytes; }};
+  }
+  size_t most = 0;
+
+ private:
+  size_t taken_ = 0;
+};
+
 // Weights come from memory as in the plan, which a small model's do not: no more copies than the model has bytes.
 TEST(Measure, CopiesNoMoreWeightsThanTheModelHas) {
-  const KernelEntry fake{
-      .name = "fake", .op = Op::linear, .ask = [](const KernelCall&, const Target&) -> Answer { return std::make_unique<PackingOffer>(); }};
+  const KernelEntry fake = fake_kernel("form");
   const Attrs none;
   const KernelCall call{.op = Op::linear,
                         .attrs = &none,
@@ -79,6 +103,18 @@ TEST(Measure, CopiesNoMoreWeightsThanTheModelHas) {
   EXPECT_EQ(copies(100), 1u);
   EXPECT_EQ(copies(size_t{5} << 20), 5u);
   EXPECT_EQ(copies(kBeyondCache), 16u);
+
+  // Of several forms in turn neither.
+  CountingDevice device;
+  {
+    constexpr size_t kWeights = size_t{8} << 20;
+    KernelTimer timer(call, device, kWeights);
+    g_weights.clear();
+    for (int round = 0; round < 3; ++round)
+      for (const char* form : {"one", "another", "third"}) timer.time(fake_kernel(form), "", {.runs = 8, .seconds = 10});
+    EXPECT_GE(g_weights.size(), 8u);
+    EXPECT_LE(device.most, kWeights + (size_t{2} << 20) + 4096) << "one form as often as the model has bytes, the two others once; operands";
+  }
 }
 
 }  // namespace
