@@ -4,13 +4,13 @@
 #   tools/measure_cpu.sh [BUILD]        BUILD: a Release build with -DVIVACE_BENCH=ON and tests; "build" by default
 #   PYTHON=venv/bin/python tools/measure_cpu.sh     with the peers that this Python has: torch and diffusers (eager), openvino
 #   MODEL=DIR                                       full-size SDXL of random weights; made (12 GB for a while less in bf16) in a temporary folder otherwise
-#   ONLY="unet512 int8 ..."                         some parts: peak kernels errors unet512 unet1024 vae drift
+#   ONLY="unet512 int8 ..."                         some parts: peak kernels errors unet512 unet1024 vae flux-slice drift
 #
 # Contestants alternate, each started anew for its turn (bench/compare_torch.py); seconds are the best of the rounds. A part that can't run says why.
 set -u
 cd "$(dirname "$0")/.."
 build=${1:-build} python=${PYTHON:-python3}
-only=${ONLY:-peak kernels errors unet512 unet1024 vae drift}
+only=${ONLY:-peak kernels errors unet512 unet1024 vae flux-slice drift}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 begin=$SECONDS
@@ -31,19 +31,13 @@ model() {
   fi
 }
 
-# component SIZE LABEL ROUNDS: the peers, Vivace in bf16 and, of the UNet, with every linear layer in int8 and attention in int8 too.
-component() {
-  local name=$1 size=$2 label=$3 rounds=$4 json=$work/$1-$2.json
+# compare LABEL COMPONENT SIZE ROUNDS CONTESTANTS...: those, as options of bench/compare_torch.py, beside the peers.
+compare() {
+  local label=$1 name=$2 size=$3 rounds=$4 json=$work/$2-$3.json
+  shift 4
   if ((${#peers[@]} == 0)); then row "$label" "" "" "no Python with torch and diffusers for a peer (PYTHON=...)"; fi
-  model || { row "$label" "" "" "no room for the model"; return; }
-  local worker="$build/vivace bench-component $name --worker --model $MODEL --dtype bf16 --height $size --width $size"
-  local vivace=(--vivace-worker "vivace=$worker --compile max-autotune --compiler-flag conv_1x1_as_mm=true")
-  if [[ $name == unet ]]; then
-    local int8="$worker --compile max-autotune --compiler-flag conv_1x1_as_mm=true --quantize int8-dynamic --quantize-filter all"
-    vivace+=(--vivace-worker "int8=$int8" --vivace-worker "int8+attention=$int8 --sdpa int8,auto")
-  fi
   if ! timeout "$(left)" "$python" bench/compare_torch.py "$name" --dtype bf16 --height "$size" --width "$size" --rounds "$rounds" --runs 2 --restart \
-    --peers "${peers[@]}" "${vivace[@]}" --json "$json" >&2; then
+    --peers "${peers[@]}" "$@" --json "$json" >&2; then
     row "$label" "" "" "did not finish in the time there was"
     return
   fi
@@ -61,10 +55,28 @@ P
   )
 }
 
+# component NAME SIZE LABEL ROUNDS: of SDXL, Vivace in bf16 and, of the UNet, with every linear layer in int8 and attention in int8 too.
+component() {
+  local name=$1 size=$2 label=$3 rounds=$4
+  model || { row "$label" "" "" "no room for the model"; return; }
+  local worker="$build/vivace bench-component ${name/-/.} --worker --model $MODEL --dtype bf16 --height $size --width $size"
+  local vivace=(--vivace-worker "vivace=$worker --compile max-autotune --compiler-flag conv_1x1_as_mm=true")
+  if [[ $name == unet ]]; then
+    local int8="$worker --compile max-autotune --compiler-flag conv_1x1_as_mm=true --quantize int8-dynamic --quantize-filter all"
+    vivace+=(--vivace-worker "int8=$int8" --vivace-worker "int8+attention=$int8 --sdpa int8,auto")
+  fi
+  compare "$label" "$name" "$size" "$rounds" "${vivace[@]}"
+}
+
+# built PROGRAM LABEL: whether this benchmark is there; a row that says how it comes there, if not.
+built() {
+  [[ -x $build/bench/$1 ]] || { row "$2" "" "" "no $build/bench/$1: configure with -DVIVACE_BENCH=ON and build it"; return 1; }
+}
+
 if wanted peak; then
   row "Measured peak" "$("$build/vivace" profile --model assets/emoji-xl --compile default --runs 1 2>/dev/null | sed -n 's/^this machine.*with \([^:]*\): /\1: /p' | head -1)" "" ""
 fi
-if wanted kernels; then
+if wanted kernels && built gemm_bench "GEMM"; then
   for shape in "bf16 plain 1024x1280x1280" "int16-dynamic plain 1024x1280x1280" "int8-dynamic plain 1024x1280x1280" "bf16 geglu 256x1280x10240" "int16-dynamic geglu 256x1280x10240"; do
     line=$("$build/bench/gemm_bench" 9 "$shape" | head -1)
     row "GEMM $shape" "$(sed -E 's/^[^|]*\| vivace [0-9.]+ ms ([0-9]+ GFLOP\/s).*/\1/' <<<"$line")" \
@@ -73,14 +85,19 @@ if wanted kernels; then
 fi
 if wanted errors; then
   if out=$(cd "$build" && timeout 300 ctest -R 'ErrorIsWhatItStates|ErrorsAre|StatedError|Errors' -j"$(nproc)" 2>&1); then
-    row "Stated errors of all kernels" "$(grep -oE '[0-9]+ tests passed|[0-9]+% tests passed[^(]*' <<<"$out" | tail -1)" "" ""
+    passed=$(grep -oE '[0-9]+ tests passed|[0-9]+% tests passed[^(]*' <<<"$out" | tail -1)
+    row "Stated errors of all kernels" "$passed" "" "$([[ $passed ]] || echo "no tests in $build: configure with tests and build them")"
   else
     row "Stated errors of all kernels" "FAILED: ctest -R Error" "" ""
   fi
 fi
 if wanted unet512; then component unet 512 "UNet 512²" 3; fi
 if wanted vae; then component vae-decode 512 "VAE decode 512²" 2; fi
-if wanted drift; then
+if wanted flux-slice; then
+  compare "FLUX slice 512²" flux-slice 512 1 --vivace "$build/vivace" --vivace-options "bf16=--compile max-autotune" \
+    --vivace-options "int8=--compile max-autotune --quantize int8-dynamic --quantize-filter all"
+fi
+if wanted drift && built quantization_drift "emoji-xl, drift"; then
   while IFS='|' read -r name figures; do row "emoji-xl, $name" "$figures" "" ""; done < <(
     timeout "$(left)" "$build/bench/quantization_drift" assets/emoji-xl 30 20 |
       sed -nE 's/^(int8[^0-9]*[a-z]) +([0-9.]+) +([0-9.]+) .*/\1|\2 dB median, \3 worst/p'
