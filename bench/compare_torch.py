@@ -11,7 +11,8 @@ all of them. A contestant that is not at work is stopped (SIGSTOP), so that its 
 into memory, or with --restart, a contestant is started anew for each of its turns.
 
 Peers (--peers): eager, channels_last (eager with channels-last weights and inputs), compile (torch.compile with freezing), int8 (torchao dynamic
-int8 linear layers, compiled), openvino, openvino-int8 (weights in int8 by NNCF; OpenVINO quantises activations where the processor has VNNI).
+int8 linear layers, compiled), zentorch (torch.compile by AMD's backend, with freezing), openvino, openvino-int8 (weights in int8 by NNCF; OpenVINO
+quantises activations where the processor has VNNI). zentorch is built for one version of torch: --peer-python zentorch=VENV/bin/python gives it its own.
 
 Vivace, by either option:
   --vivace PROGRAM      runs `PROGRAM bench-component COMPONENT --dtype .. --height .. --width .. --batch .. --threads .. --runs N --json`
@@ -88,6 +89,7 @@ TINY_FLUX = {**FLUX_SLICE, "num_attention_heads": 2}
 TINY_UNET = {**UNET, "block_out_channels": [32, 64, 64], "attention_head_dim": [1, 2, 2], "transformer_layers_per_block": [1, 1, 1]}
 TINY_VAE = {**VAE, "block_out_channels": [32, 32, 64, 64]}
 PARAMETERS = {"unet": 2.57e9, "vae-decode": 0.084e9, "flux-slice": 1.25e9}
+PEERS = ["eager", "channels_last", "compile", "int8", "zentorch", "openvino", "openvino-int8"]
 ROOT = Path(__file__).resolve().parents[1]
 TORCH_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -190,7 +192,7 @@ def prepare(args):
     if args.worker == "channels_last":
         model = model.to(memory_format=torch.channels_last)
         inputs = (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
-    elif args.worker in ("compile", "int8"):
+    elif args.worker in ("compile", "int8", "zentorch"):
         import torch._inductor.config
 
         torch._inductor.config.freezing = True
@@ -198,7 +200,10 @@ def prepare(args):
             from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
             quantize_(model, Int8DynamicActivationInt8WeightConfig())
-        model = torch.compile(model)
+        if args.worker == "zentorch":
+            import zentorch  # noqa: F401, registers the backend
+
+        model = torch.compile(model, backend="zentorch" if args.worker == "zentorch" else "inductor")
     elif args.worker.startswith("openvino"):
         import openvino
 
@@ -370,8 +375,9 @@ def contestants(args, folder: Path) -> list:
     restart = args.restart or (not args.tiny and count * 2 * PARAMETERS[args.component] * BYTES[args.dtype] > 0.8 * available)
     if restart and not args.restart:
         print("the models together would not fit into memory: each contestant is started anew for each turn")
-    python = [sys.executable, os.path.abspath(__file__), args.component, *options, *(["--tiny"] if args.tiny else [])]
-    entries = [Worker(peer, python + ["--worker", peer], restart, environment) for peer in args.peers]
+    pythons = dict(given.split("=", 1) for given in args.peer_python)
+    script = [os.path.abspath(__file__), args.component, *options, *(["--tiny"] if args.tiny else [])]
+    entries = [Worker(peer, [pythons.get(peer, sys.executable), *script, "--worker", peer], restart, environment) for peer in args.peers]
     if args.vivace:
         entries += vivace_contestants(args, options, environment, folder)
     for i, given in enumerate(args.vivace_worker):
@@ -418,7 +424,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=1, help="timed runs in each turn")
-    parser.add_argument("--peers", nargs="*", choices=["eager", "channels_last", "compile", "int8", "openvino", "openvino-int8"], default=["eager"])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=["eager"])
+    parser.add_argument("--peer-python", metavar="PEER=PYTHON", action="append", default=[], help="the Python that a peer runs in")
     parser.add_argument("--vivace", metavar="PROGRAM")
     parser.add_argument("--vivace-options", metavar="[NAME=]OPTIONS", action="append", default=[])
     parser.add_argument("--vivace-worker", metavar="[NAME=]CMD", action="append", default=[])
@@ -427,6 +434,8 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the script (Python peers only)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if any(given.partition("=")[0] not in PEERS or not given.partition("=")[2] for given in args.peer_python):
+        parser.error(f"--peer-python: expected PEER=PYTHON, as zentorch=venv/bin/python, of {', '.join(PEERS)}")
     if args.worker:
         worker(args)
         return 0
