@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/lost_pages.h"
+#include "base/will_need.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -102,9 +103,7 @@ void FileMap::read(size_t offset, std::span<std::byte> to) const {
 }
 
 void FileMap::will_need(size_t offset, size_t size) const {
-  if (offset >= this->size()) return;
-  const size_t end = offset + std::min(size, this->size() - offset), begin = offset / page_size() * page_size();
-  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_WILLNEED);
+  if (offset < this->size()) vivace::will_need(bytes().subspan(offset, std::min(size, this->size() - offset)));
 }
 
 void FileMap::dont_need(size_t offset, size_t size) const {

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <system_error>
 
 #include "base/build_id.h"
@@ -22,6 +23,33 @@ constexpr int kMaxParts = 16;
 
 // Kinds are folders of the cache.
 constexpr const char *kPlans = "plans", *kWeights = "weights", *kTuning = "tuning", *kChecks = "checks";
+
+// Which of a file's prepared weights have been found to be whole, under the stamp of the file, which the kernel changes with the file. Each use of an
+// entry changes it too.
+std::string whole_key(const std::string& name) { return cat("whole: ", name); }
+std::string whole_head(const FileStamp& stamp) { return cat(stamp.text(), '\n'); }
+
+ConstantStore::Whole known_whole(const CacheFolder& folder, const std::string& name, const FileStamp& stamp) {
+  const std::string head = whole_head(stamp);
+  const auto text = folder.read(kChecks, whole_key(name));
+  if (!text || !text->starts_with(head)) return {};
+  return {text->begin() + static_cast<std::ptrdiff_t>(head.size()), text->end()};
+}
+
+void keep_whole(const CacheFolder& folder, const std::string& name, const FileStamp& stamp, const ConstantStore::Whole& whole) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  if (stamp.changed % kSecond == 0) return;  // a file system of whole seconds does not tell a second's contents apart
+  folder.write(kChecks, whole_key(name), whole_head(stamp).append(whole.begin(), whole.end()));
+}
+
+// What has just been written.
+void keep_written(const CacheFolder& folder, const std::string& name, size_t count) {
+  const auto entry = folder.map(kWeights, name);
+  if (!entry) return;
+  const FileStamp stamp = entry->file->stamp_now();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the kernel's clock has moved on: a change from now on shows
+  if (entry->file->stamp_now() == stamp) keep_whole(folder, name, stamp, ConstantStore::Whole(count, 1));
+}
 
 }  // namespace
 
@@ -87,10 +115,23 @@ void ComponentCache::load_constants(ConstantStore& store) {
     const auto entry = folder_.map(kWeights, name);
     if (!entry) continue;
     try {
-      store.add_file(ConstantFile::open(entry->payload, entry->file, name), [folder = folder_](const ConstantFile& file) {
-        info("prepared weights in the cache are damaged and made again: ", file.name());
-        folder.remove(kWeights, file.name());
-      });
+      auto file = ConstantFile::open(entry->payload, entry->file, name);
+      ConstantStore::Whole whole = known_whole(folder_, name, entry->file->stamp());
+      const FileStamp stamp = entry->file->stamp_now();  // as this use has left it
+      if (whole.size() != file->size())
+        whole.clear();
+      else
+        keep_whole(folder_, name, stamp, whole);
+      store.add_file(
+          std::move(file),
+          [folder = folder_](const ConstantFile& file) {
+            info("prepared weights in the cache are damaged and made again: ", file.name());
+            folder.remove(kWeights, file.name());
+          },
+          std::move(whole),
+          [folder = folder_, name, stamp, map = entry->file](const ConstantStore::Whole& checked) {
+            if (map->stamp_now() == stamp) keep_whole(folder, name, stamp, checked);
+          });
     } catch (const UserError& error) {
       info("prepared weights in the cache are not used: ", error.what());
       folder_.remove(kWeights, name);
@@ -109,7 +150,8 @@ void ComponentCache::keep_constants(ConstantStore& store) {
   made = on_host(std::move(made), *device_, request.counters);
   auto write = [folder = folder_, name = part_name(part), made = std::move(made)] {
     try {
-      folder.write(kWeights, name, ConstantFile::bytes_of(made), [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); });
+      if (folder.write(kWeights, name, ConstantFile::bytes_of(made), [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); }))
+        keep_written(folder, name, made.size());
     } catch (const std::exception& error) {
       warn("prepared weights are not kept: ", error.what());
     }

@@ -42,6 +42,8 @@ class ConstantFile {
   std::shared_ptr<void> data(const Entry& entry) const;
   // Reads it.
   bool is_whole(const Entry& entry) const;
+  std::span<const std::byte> bytes_of(const Entry& entry) const { return bytes_.subspan(entry.offset, entry.bytes); }
+  size_t number_of(const Entry& entry) const { return static_cast<size_t>(&entry - entries_.data()); }  // below size()
   const std::string& name() const { return name_; }
   size_t size() const { return entries_.size(); }
   size_t bytes() const { return bytes_.size(); }

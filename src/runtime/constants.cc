@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <utility>
 
 #include "base/parallel.h"
+#include "base/will_need.h"
 
 namespace vivace {
 
@@ -50,20 +52,52 @@ std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, St
 bool ConstantStore::check_found() {
   const std::lock_guard lock(mutex_);
   if (found_.empty()) return true;
-  const std::vector<Found> found = std::exchange(found_, {});
-  std::vector<uint8_t> whole(found.size());
+  std::vector<Found> found = std::exchange(found_, {});
+  const auto known = std::ranges::stable_partition(found, [&](const Found& f) { return !known_whole(f); });
+  std::vector<Found> unknown(found.begin(), known.begin());
+  std::vector<uint8_t> whole(unknown.size());
   std::atomic<size_t> next{0};
   parallel_threads([&](int, int) {
-    for (size_t i; (i = next++) < found.size();) whole[i] = found[i].file->is_whole(*found[i].entry);
+    for (size_t i; (i = next++) < unknown.size();) whole[i] = unknown[i].file->is_whole(*unknown[i].entry);
   });
-  if (std::ranges::all_of(whole, [](uint8_t w) { return w; })) return true;
+  if (std::ranges::all_of(whole, [](uint8_t w) { return w; })) {
+    note_checked(unknown);
+    read_ahead({known.begin(), known.end()});
+    return true;
+  }
   for (const Found& f : found) {
     entries_.erase(f.id);
     bytes_ -= f.entry->bytes;
   }
-  for (size_t i = 0; i < found.size(); ++i)
-    if (!whole[i]) drop(found[i].file);
+  for (size_t i = 0; i < unknown.size(); ++i)
+    if (!whole[i]) drop(unknown[i].file);
   return false;
+}
+
+uint8_t& ConstantStore::known_whole(const Found& found) {
+  return std::ranges::find(files_, found.file, &File::file)->whole[found.file->number_of(*found.entry)];
+}
+
+void ConstantStore::note_checked(const std::vector<Found>& checked) {
+  for (const Found& f : checked) known_whole(f) = 1;
+  for (const File& file : files_)
+    if (file.checked && std::ranges::find(checked, file.file, &Found::file) != checked.end()) file.checked(file.whole);
+}
+
+// Kernels read mapped bytes, and a page that is not there yet costs them a wait; a file that is read from one end to the other costs the disk least.
+void ConstantStore::read_ahead(std::vector<Found> found) {
+  if (found.empty()) return;
+  std::ranges::reverse(found);  // a session looks its plan up from the end
+  try {
+    reading_ = std::jthread([found = std::move(found)](const std::stop_token& stop) {
+      constexpr size_t kPiece = size_t{8} << 20;  // between two looks at `stop`
+      for (const Found& f : found)
+        for (auto rest = f.file->bytes_of(*f.entry); !rest.empty() && !stop.stop_requested(); rest = rest.subspan(std::min(kPiece, rest.size())))
+          will_need(rest.first(std::min(kPiece, rest.size())));
+    });
+  } catch (const std::system_error&) {
+    // There are no more threads to be had: kernels wait for their pages.
+  }
 }
 
 void ConstantStore::drop(const std::shared_ptr<const ConstantFile>& file) {
@@ -118,9 +152,10 @@ void ConstantStore::forget(const std::set<ConstantId>& ids) {
   std::erase_if(new_, [&](const Constant& made) { return ids.contains(made.id); });
 }
 
-void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged) {
+void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged, Whole whole, Checked checked) {
   const std::lock_guard lock(mutex_);
-  files_.push_back({std::move(file), std::move(damaged)});
+  whole.resize(file->size());
+  files_.push_back({std::move(file), std::move(damaged), std::move(whole), std::move(checked)});
 }
 
 size_t ConstantStore::bytes() const {
@@ -130,6 +165,7 @@ size_t ConstantStore::bytes() const {
 
 void ConstantStore::clear() {
   const std::lock_guard lock(mutex_);
+  reading_ = {};
   free_ = std::make_shared<FreeBlocks>();  // what comes back from now on serves nobody here
   entries_.clear();
   files_.clear();

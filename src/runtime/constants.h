@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "runtime/constant_file.h"
@@ -21,8 +22,8 @@ class ConstantStore {
   // nullptr when it has not been made, nor lies in a file with this size. What comes from a file may be used once check_found() has read it.
   // It is copied to a device that cannot read it, and is there once `stream` is.
   std::shared_ptr<void> find(const ConstantId& id, size_t bytes, Stream& stream);
-  // Reads what was found in files since the last call (all threads). False where some of it is damaged: then nothing that was found counts, and the
-  // files that it lay in are not asked again.
+  // Reads what was found in files since the last call (all threads), but for what is known to be whole: that is read in the background, in the order
+  // in which a plan uses it. False where some of it is damaged: then nothing that was found counts, and the files that it lay in are not asked again.
   bool check_found();
   // `fresh`: made here and worth keeping, which take_new() gives.
   void put(const ConstantId& id, std::shared_ptr<void> data, size_t bytes, bool fresh = true);
@@ -30,7 +31,10 @@ class ConstantStore {
   std::shared_ptr<void> allocate(size_t bytes);
   // Constants made by an earlier start. `damaged` is called when one of them turns out to be, and may throw where they cannot be made again.
   using Damaged = std::function<void(const ConstantFile& file)>;
-  void add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged);
+  // Of a file's constants, by number: whether it has been found to be whole, and is as it was then. Told as more of them are.
+  using Whole = std::vector<uint8_t>;
+  using Checked = std::function<void(const Whole& whole)>;
+  void add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged, Whole whole = {}, Checked checked = nullptr);
   size_t bytes() const;  // those in use
   // As when it was made. Who holds constants keeps them.
   void clear();
@@ -46,6 +50,8 @@ class ConstantStore {
   struct File {
     std::shared_ptr<const ConstantFile> file;
     Damaged damaged;
+    Whole whole;
+    Checked checked;
   };
   struct Found {
     ConstantId id;
@@ -53,6 +59,9 @@ class ConstantStore {
     const ConstantFile::Entry* entry;
   };
   void drop(const std::shared_ptr<const ConstantFile>& file);
+  uint8_t& known_whole(const Found& found);
+  void note_checked(const std::vector<Found>& checked);
+  void read_ahead(std::vector<Found> found);
 
   struct Entry {
     std::shared_ptr<void> data;
@@ -67,6 +76,7 @@ class ConstantStore {
   size_t chunk_bytes_ = 0, chunk_used_ = 0;
   struct FreeBlocks;
   std::shared_ptr<FreeBlocks> free_;  // of chunks
+  std::jthread reading_;              // what was found
 };
 
 // The same constants in memory that the host reads: those given where the device shares it.

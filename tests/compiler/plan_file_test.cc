@@ -268,5 +268,38 @@ TEST(PlanFile, RandomDamage) {
   EXPECT_GT(refused, 100);
 }
 
+// What is known to be whole is not read before it is used; what is not is, once.
+TEST(ConstantStore, ReadsWhatItDoesNotKnowToBeWhole) {
+  const std::vector<float> values(100, 1);
+  std::vector<Constant> constants;
+  for (const char* name : {"a", "b"})
+    constants.push_back({hash128(name), std::shared_ptr<void>(const_cast<float*>(values.data()), [](void*) {}), values.size() * sizeof(float)});
+  const auto file = std::make_shared<std::vector<std::byte>>();
+  ConstantFile::write(constants, [&](std::span<const std::byte> piece) { file->insert(file->end(), piece.begin(), piece.end()); });
+  (*file)[file->size() - 60] ^= std::byte{1};  // of one of them
+  Request request;
+  const std::unique_ptr<Stream> stream = cpu::device()->stream();
+  for (const uint8_t known : {0, 1}) {
+    ConstantStore store(cpu::device());
+    int damaged = 0;
+    ConstantStore::Whole checked;
+    store.add_file(
+        ConstantFile::open(*file, file, "test"), [&](const ConstantFile&) { ++damaged; }, ConstantStore::Whole(2, known),
+        [&](const ConstantStore::Whole& whole) { checked = whole; });
+    for (const Constant& c : constants) EXPECT_TRUE(store.find(c.id, c.bytes, *stream));
+    EXPECT_EQ(store.check_found(), known == 1);
+    EXPECT_EQ(damaged, 1 - known);
+    EXPECT_TRUE(checked.empty()) << "nothing new is known";
+  }
+  (*file)[file->size() - 60] ^= std::byte{1};
+  ConstantStore store(cpu::device());
+  ConstantStore::Whole checked;
+  store.add_file(
+      ConstantFile::open(*file, file, "test"), [](const ConstantFile&) {}, {}, [&](const ConstantStore::Whole& whole) { checked = whole; });
+  EXPECT_TRUE(store.find(constants[0].id, constants[0].bytes, *stream));
+  EXPECT_TRUE(store.check_found());
+  EXPECT_EQ(std::ranges::count(checked, 1), 1) << "the other one has not been read";
+}
+
 }  // namespace
 }  // namespace vivace

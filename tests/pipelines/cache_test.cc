@@ -1,5 +1,8 @@
 // The second start: plans and prepared weights from the cache, equal pictures, and damage that is noticed.
+#include <algorithm>
+
 #include "base/cache_folder.h"
+#include "base/file_map.h"
 #include "startup.h"
 
 namespace vivace {
@@ -172,6 +175,35 @@ TEST(Cache, NothingIsReadThatIsNotUsed) {
   EXPECT_GT(repaired.counters.constants_prepared, 0) << "now it was read";
   expect_equal(repaired.latents, half.latents);
   EXPECT_EQ(dtype_start(DType::float16).counters.constants_prepared, 0);
+}
+
+// Gigabytes of prepared weights are not read from one end to the other before every start: what has been found whole is noted with the file's stamp.
+TEST(Cache, WhatIsWholeIsNoted) {
+  const TempFolder folder;
+  const CacheFolder cache(cached(folder).cache);
+  const auto unet = [&](const char* kind) {
+    for (const CacheEntry& entry : cache.entries())
+      if (entry.kind == kind && entry.key.find("unet: weights ") != std::string::npos) return entry;
+    return CacheEntry{};
+  };
+  // How many of its constants are noted under the stamp that the file has now.
+  const auto noted = [&]() -> std::ptrdiff_t {
+    const std::string text = cache.read("checks", unet("checks").key).value_or(""), head = FileMap::open(unet("weights").path)->stamp().text() + '\n';
+    return text.starts_with(head) ? std::count(text.begin() + static_cast<std::ptrdiff_t>(head.size()), text.end(), '\1') : -1;
+  };
+  start(kModel, cached(folder));
+  EXPECT_GT(noted(), 100) << "who has written them knows";
+  EXPECT_EQ(start(kModel, cached(folder)).counters.constants_prepared, 0);
+  EXPECT_GT(noted(), 100) << "using the entry changes its stamp";
+  cache.remove("checks", unet("checks").key);
+  EXPECT_EQ(start(kModel, cached(folder)).counters.constants_prepared, 0);
+  EXPECT_GT(noted(), 100) << "who has read them knows too";
+
+  std::string bytes = read_file(unet("weights").path);
+  bytes[bytes.size() / 2] ^= 1;
+  std::ofstream(unet("weights").path, std::ios::binary) << bytes;
+  EXPECT_EQ(noted(), -1);
+  EXPECT_GT(start(kModel, cached(folder)).counters.constants_prepared, 0);
 }
 
 TEST(Cache, DamagedEntriesAreMadeAgain) {
