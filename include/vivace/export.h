@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace vivace VIVACE_API {
 
 struct ExportOptions {
   std::vector<Size> sizes;        // pictures that the package can make; none: the model's own size
+  std::optional<int> num_frames;  // of a video; default: the class's
   int64_t batch = 1;              // pictures a call makes: prompts times num_images_per_prompt. With guidance and without are both compiled
   std::vector<int> clip_skip{1};  // values of clip_skip that it serves beside none
   // Prepared weights inside. Without, the package names the checkpoint it came from, which must stay there, and prepares them at every start (or

@@ -1,4 +1,4 @@
-// Pictures from texts and pictures. Names, arguments and defaults are those of Diffusers' pipeline of the same name.
+// Pictures and videos from texts and pictures. Names, arguments and defaults are those of Diffusers' pipeline of the same name.
 #pragma once
 
 #include <array>
@@ -18,6 +18,7 @@
 #include "vivace/image.h"
 #include "vivace/models.h"
 #include "vivace/scheduler.h"
+#include "vivace/video.h"
 
 namespace vivace VIVACE_API {
 
@@ -54,12 +55,19 @@ struct ImageInput {
 
 // What callback_on_step_end may look at and change.
 struct StepState {
-  Tensor latents;          // float32 [N, C, h, w]; assigning it replaces the run's
+  Tensor latents;          // float32 [N, C, h, w], of videos [N, F, C, h, w]; assigning it replaces the run's
   bool interrupt = false;  // true: no further steps; the picture so far is decoded
   int num_timesteps = 0;   // steps of this run
   double seconds = 0;      // what this step took
 };
 using StepCallback = std::function<void(const DiffusionPipeline& pipe, int step, float timestep, StepState& state)>;
+
+// What callback_on_frames is told.
+struct DecodedFrames {
+  int video = 0, first = 0;  // which of the call's videos, and the place of `frames` in it
+  int num_frames = 0;        // that the video will have
+  Video frames;
+};
 
 // The arguments of all pipelines. One that the pipeline at hand does not take is a UsageError that names it.
 struct CallOptions {
@@ -73,7 +81,9 @@ struct CallOptions {
   std::optional<double> denoising_end, denoising_start;
   std::optional<double> guidance_scale;  // default: the class's, 5 (SDXL), 7.5 (Stable Diffusion), ...; above 1 guidance is on
   double guidance_rescale = 0;
-  int num_images_per_prompt = 1;
+  int num_images_per_prompt = 1;       // of videos Diffusers' num_videos_per_prompt
+  std::optional<int> num_frames;       // of a video; default: the class's, as many as the model was made for, and 49 from a picture
+  bool use_dynamic_cfg = false;        // CogVideoX: the guidance follows the step
   double eta = 0;                      // DDIM
   std::optional<uint64_t> seed;        // Generator("cpu").manual_seed(seed); default: a random one, told in the output
   std::vector<uint64_t> seeds;         // one an image instead
@@ -86,7 +96,7 @@ struct CallOptions {
   Size crops_coords_top_left{0, 0}, negative_crops_coords_top_left{0, 0};
   std::optional<int> clip_skip;
   std::optional<double> true_cfg_scale;    // FLUX: guidance by a negative prompt, beside the one that the model was distilled with; above 1 it is on
-  std::optional<int> max_sequence_length;  // tokens of a prompt for T5; default: the class's, 512 (FLUX) or 256 (AuraFlow)
+  std::optional<int> max_sequence_length;  // tokens of a prompt for T5; default: the class's, 512 (FLUX), 256 (AuraFlow) or 226 (CogVideoX)
   ImageInput image;                        // the picture to begin with, or to edit
   std::optional<double> strength;          // 0 to 1: how much of the schedule is left for `image`; default: the class's, 0.3 (SDXL), 0.8, ...
   ImageInput mask_image;                   // inpainting: white is repainted, black is kept; of any size
@@ -101,6 +111,8 @@ struct CallOptions {
   bool auto_resize = true;          // Kontext: the picture gets the preferred size of the most similar shape
   bool output_latent = false;       // output_type="latent": no decoding
   StepCallback callback_on_step_end;
+  // Told the frames of each video as they are decoded; with tiles they come all at once.
+  std::function<void(const DecodedFrames& decoded)> callback_on_frames;
   // Asked to stop, the call ends with Interrupted: before the next kernel of a step, of a text encoder or of the decoder, of what prepares weights,
   // or before autotuning's next timing.
   std::stop_token stop;
@@ -122,7 +134,8 @@ struct CallCounters {
 
 struct PipelineOutput {
   std::vector<Image> images;  // empty with output_latent
-  Tensor latents;             // float32 [N, C, h, w], as the loop left them
+  std::vector<Video> frames;  // of a pipeline that makes videos, which makes no images
+  Tensor latents;             // float32 [N, C, h, w] or [N, F, C, h, w], as the loop left them
   std::vector<uint64_t> seeds;
   Timings timings;
   CallCounters counters;
@@ -412,6 +425,26 @@ class AuraFlowPipeline : public DiffusionPipeline {
  public:
   static AuraFlowPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
   static AuraFlowPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// CogVideoX 2b, 5b and 1.5: videos.
+class CogVideoXPipeline : public DiffusionPipeline {
+ public:
+  static CogVideoXPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static CogVideoXPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// CogVideoX I2V: videos that begin with a picture.
+class CogVideoXImageToVideoPipeline : public DiffusionPipeline {
+ public:
+  static CogVideoXImageToVideoPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static CogVideoXImageToVideoPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;

@@ -1,5 +1,7 @@
 // The list of families.
 #include "families/aura_flow/aura_flow.h"
+#include "families/cogvideox/cogvideox.h"
+#include "families/cogvideox_image_to_video/cogvideox_image_to_video.h"
 #include "families/family.h"
 #include "families/flux/flux.h"
 #include "families/flux_img2img/flux_img2img.h"
@@ -41,6 +43,8 @@ std::span<const Family> families() {
       flux_kontext_family(),
       flux_img2img_family(),
       aura_flow_family(),
+      cogvideox_family(),
+      cogvideox_image_to_video_family(),
   };
   return list;
 }

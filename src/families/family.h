@@ -34,7 +34,7 @@ struct Call {
   CallOptions options;
   Prompts prompt;                 // empty where options.prompt_embeds is given
   int64_t prompts = 1;            // texts, or rows of prompt_embeds
-  int64_t images = 1;             // of all prompts
+  int64_t images = 1;             // of all prompts; or videos
   int64_t height = 0, width = 0;  // of a picture
   double guidance_scale = 1;
   bool guidance = false;  // there is a negative prompt, and a prediction for it
@@ -47,6 +47,12 @@ struct Conditioning {
   std::map<std::string, Tensor> positive, negative;
   std::map<std::string, Tensor> shared;  // what has no row an image
   Tensor beside;                         // [images, C, h, w]: channels behind those of the latents, or none
+};
+
+// What a call makes of its latents: pictures, or videos.
+struct Pictures {
+  std::vector<Image> images;
+  std::vector<Video> frames;
 };
 
 // Where the loop starts, and what keeps it to a picture.
@@ -97,7 +103,9 @@ class Recipe {
   // The scheduler's timesteps are set. `request` outlives the predictor.
   virtual std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                                Request& request) const = 0;
-  virtual std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const = 0;
+  virtual Pictures decode(const Call& call, const Tensor& latents, Request& request) const = 0;
+  // Frames a second that a video is made for.
+  virtual double fps() const { return 8; }
 };
 
 struct Family {
@@ -113,6 +121,7 @@ struct Family {
   std::string_view model = {};
   Task task = Task::text_to_image;
   bool controlled = false;  // by ControlNets
+  bool videos = false;      // what it makes, instead of pictures
 };
 
 // The part that denoises: the first of the hot ones.

@@ -69,7 +69,11 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   predictor.reset();  // its sessions are for others while this one decodes
   mark = Clock::now();
   memory.begin(Stage::decode);
-  if (!options.output_latent) out.images = recipe.decode(call, out.latents, request);
+  if (!options.output_latent) {
+    Pictures made = recipe.decode(call, out.latents, request);
+    out.images = std::move(made.images);
+    out.frames = std::move(made.frames);
+  }
   memory.end();
   out.timings.decode = since(mark);
   out.seeds = noise.seeds();

@@ -232,6 +232,8 @@ VIVACE_PIPELINE(FluxPipeline)
 VIVACE_PIPELINE(FluxKontextPipeline)
 VIVACE_PIPELINE(FluxImg2ImgPipeline)
 VIVACE_PIPELINE(AuraFlowPipeline)
+VIVACE_PIPELINE(CogVideoXPipeline)
+VIVACE_PIPELINE(CogVideoXImageToVideoPipeline)
 VIVACE_PIPELINE(LatentConsistencyModelPipeline)
 #undef VIVACE_PIPELINE
 

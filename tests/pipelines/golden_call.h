@@ -80,6 +80,10 @@ inline CallOptions call_options(const nlohmann::json& call) {
       o.true_cfg_scale = value.get<double>();
     else if (key == "max_sequence_length")
       o.max_sequence_length = value.get<int>();
+    else if (key == "num_frames")
+      o.num_frames = value.get<int>();
+    else if (key == "use_dynamic_cfg")
+      o.use_dynamic_cfg = value;
     else if (key == "strength")
       o.strength = value.get<double>();
     else if (key == "max_area")

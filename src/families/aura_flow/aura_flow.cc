@@ -121,13 +121,13 @@ std::unique_ptr<Predictor> AuraFlowRecipe::predictor(const Call& call, const Con
   return guided_by_halves(transformer_.lease(transformer_request(call), request), call, conditioning, scheduler, options, request);
 }
 
-std::vector<Image> AuraFlowRecipe::decode(const Call&, const Tensor& latents, Request& request) const {
+Pictures AuraFlowRecipe::decode(const Call&, const Tensor& latents, Request& request) const {
   const auto latents_of = [&](int64_t n) {
     Tensor z = latents.rows(n, n + 1).clone();
     for (float& x : z.floats()) x /= static_cast<float>(format_.scaling_factor);
     return z;
   };
-  return decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request);
+  return {.images = decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request), .frames = {}};
 }
 
 Family aura_flow_family() {

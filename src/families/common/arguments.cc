@@ -56,6 +56,8 @@ constexpr Argument kArguments[] = {
     {"guess_mode", [](const CallOptions& o) { return o.guess_mode; }},
     {"max_area", [](const CallOptions& o) { return o.max_area.has_value(); }},
     {"auto_resize", [](const CallOptions& o) { return !o.auto_resize; }},
+    {"num_frames", [](const CallOptions& o) { return o.num_frames.has_value(); }},
+    {"use_dynamic_cfg", [](const CallOptions& o) { return o.use_dynamic_cfg; }},
 };
 
 // A side beyond this is a slip of the keyboard: one float32 activation of a VAE would take hundreds of gigabytes.

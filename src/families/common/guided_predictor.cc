@@ -157,10 +157,11 @@ void GuidedPredictor::predict(int step, float timestep, float input_scale, const
     set_up(*sessions_[0], false);
   }
   for (size_t i = 0; i < sessions_.size(); ++i) predict(i, step, timestep, input_scale, latents);
+  const auto scale = static_cast<float>(options_.scale_at ? options_.scale_at(timestep) : options_.scale);
   const bool finite = with_activations(positive(), [&]<class T>(const T* last) {
     const T* first = options_.guidance == Guidance::none ? nullptr : negative().as<T>();
-    return guide(first, options_.guidance == Guidance::halves ? last + latents.numel() : last, layout_of(latents, options_.channels_last),
-                 static_cast<float>(options_.scale), prediction);
+    return guide(first, options_.guidance == Guidance::halves ? last + latents.numel() : last, layout_of(latents, options_.channels_last), scale,
+                 prediction);
   });
   if (!finite)
     throw UserError(

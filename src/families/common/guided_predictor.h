@@ -36,9 +36,10 @@ void write_conditioning(Session& session, const Conditioning& conditioning, Guid
 struct GuidedPredictorOptions {
   std::string name;  // of the denoiser, for messages
   Guidance guidance = Guidance::none;
-  double scale = 1, rescale = 0;         // guidance_scale, guidance_rescale
-  int steps = 0;                         // of the schedule, for messages
-  std::function<float(float)> timestep;  // what the model takes for a timestep; empty: the same
+  double scale = 1, rescale = 0;                             // guidance_scale, guidance_rescale
+  std::function<double(float timestep)> scale_at = nullptr;  // guidance_scale where it changes from step to step
+  int steps = 0;                                             // of the schedule, for messages
+  std::function<float(float)> timestep;                      // what the model takes for a timestep; empty: the same
   std::string input = "sample", output = "sample";
   // Before the model runs a step: for what others give it at each. With the arguments of Predictor::predict.
   std::function<void(int step, float timestep, float input_scale, const Tensor& latents)> before_run = nullptr;

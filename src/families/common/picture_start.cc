@@ -76,7 +76,7 @@ Tensor in_turns(const Tensor& rows, int64_t images) {
   return out;
 }
 
-Autoencoder::Posterior encode_each(const std::vector<Tensor>& samples, const VAEComponent& vae, Request& request) {
+Autoencoder::Posterior encode_each(const std::vector<Tensor>& samples, const AutoencoderComponent& vae, Request& request) {
   std::vector<Tensor> means, logvars;
   for (const Tensor& sample : samples) {
     const Autoencoder::Posterior one = vae.encode(sample, request);

@@ -8,13 +8,30 @@
 
 namespace vivace {
 
-Image to_image(const Tensor& sample, const std::string& vae_folder) {
-  Tensor values = nchw_to_nhwc(sample).reshape({sample.dim(2), sample.dim(3), sample.dim(1)});
+namespace {
+
+// -1..1 -> 0..1.
+void to_colours(Tensor& values, const std::string& vae_folder) {
   for (float& x : values.floats()) {
     if (!std::isfinite(x)) throw UserError("the VAE gave a NaN or an infinity, in float32 too: check the weights in " + vae_folder);
     x = std::clamp(x / 2 + 0.5f, 0.f, 1.f);
   }
+}
+
+}  // namespace
+
+Image to_image(const Tensor& sample, const std::string& vae_folder) {
+  Tensor values = nchw_to_nhwc(sample).reshape({sample.dim(2), sample.dim(3), sample.dim(1)});
+  to_colours(values, vae_folder);
   return Image::from_tensor(values);
+}
+
+Video to_video(const Tensor& sample, const std::string& vae_folder) {
+  const int64_t frames = sample.dim(2), height = sample.dim(3), width = sample.dim(4);
+  // Its frames are as many times as many rows.
+  Tensor values = nchw_to_nhwc(sample.reshape({1, sample.dim(1), frames * height, width})).reshape({frames, height, width, sample.dim(1)});
+  to_colours(values, vae_folder);
+  return Video::from_tensor(values);
 }
 
 std::vector<Image> decode_each(int64_t images, const std::function<Tensor(int64_t)>& latents_of, const VAEComponent& vae,

@@ -14,6 +14,9 @@ namespace vivace {
 // [1, 3, H, W] in about -1..1 -> a picture. Throws UserError that names the VAE's folder for a NaN or an infinity.
 Image to_image(const Tensor& sample, const std::string& vae_folder);
 
+// [1, 3, F, H, W] -> a video, likewise.
+Video to_video(const Tensor& sample, const std::string& vae_folder);
+
 // Pictures of so many images, one after the other, so that the memory is that of one. `latents_of` gives an image's as the VAE takes them, [1, C, h,
 // w].
 std::vector<Image> decode_each(int64_t images, const std::function<Tensor(int64_t)>& latents_of, const VAEComponent& vae,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <tuple>
+#include <utility>
 
 #include "base/log.h"
 #include "families/common/arguments.h"
@@ -243,7 +244,7 @@ std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditi
   return guided_by_halves(std::move(session), call, conditioning, scheduler, options, request);
 }
 
-std::vector<Image> UNetRecipe::decode(const Call& call, const Tensor& latents, Request& request) const {
+Pictures UNetRecipe::decode(const Call& call, const Tensor& latents, Request& request) const {
   const LatentFormat format = vae_.latents();
   const int64_t channels = latents.dim(1), plane = latents.dim(2) * latents.dim(3);
   const bool statistics = own_statistics() && !format.mean.empty() && !format.std.empty();
@@ -261,7 +262,7 @@ std::vector<Image> UNetRecipe::decode(const Call& call, const Tensor& latents, R
   std::vector<Image> pictures = decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request);
   if (call.options.padding_mask_crop)
     for (Image& picture : pictures) picture = whole_picture(call, picture);
-  return pictures;
+  return {.images = std::move(pictures), .frames = {}};
 }
 
 }  // namespace vivace

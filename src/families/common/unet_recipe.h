@@ -32,7 +32,7 @@ class UNetRecipe : public Recipe {
               Request& request) const override;
   std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                        Request& request) const override;
-  std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const override;
+  Pictures decode(const Call& call, const Tensor& latents, Request& request) const override;
 
  protected:
   // A session of the text encoders that the call takes, for sessions_for.

@@ -230,14 +230,14 @@ std::unique_ptr<Predictor> FluxRecipe::predictor(const Call& call, const Conditi
   return guided_by_halves(transformer_.lease(transformer_request(call), request), call, conditioning, scheduler, options, request);
 }
 
-std::vector<Image> FluxRecipe::decode(const Call& call, const Tensor& latents, Request& request) const {
+Pictures FluxRecipe::decode(const Call& call, const Tensor& latents, Request& request) const {
   const auto [rows, columns] = tokens_of(call);
   const auto latents_of = [&, rows = rows, columns = columns](int64_t n) {
     Tensor z = unpack_latents(latents.rows(n, n + 1), 2 * rows, 2 * columns);
     for (float& x : z.floats()) x = x / static_cast<float>(format_.scaling_factor) + static_cast<float>(format_.shift_factor);
     return z;
   };
-  return decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request);
+  return {.images = decode_each(latents.dim(0), latents_of, vae_, parts_.folder("vae"), request), .frames = {}};
 }
 
 std::vector<PartSpec> flux_parts() {

@@ -20,7 +20,7 @@ class FluxRecipe : public Recipe {
   Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const override;
   std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                        Request& request) const override;
-  std::vector<Image> decode(const Call& call, const Tensor& latents, Request& request) const override;
+  Pictures decode(const Call& call, const Tensor& latents, Request& request) const override;
 
  protected:
   // What resolve takes beside a FluxPipeline's arguments.

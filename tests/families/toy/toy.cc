@@ -88,7 +88,7 @@ class ToyRecipe : public Recipe {
         GuidedPredictorOptions{.name = "denoiser", .steps = static_cast<int>(call.timesteps), .output = "prediction"}, request);
   }
   // The first frame.
-  std::vector<Image> decode(const Call& call, const Tensor& latents, Request&) const override {
+  Pictures decode(const Call& call, const Tensor& latents, Request&) const override {
     const ToyShape s = shape(call);
     const int64_t plane = s.height * s.width;
     std::vector<Image> images;
@@ -98,7 +98,7 @@ class ToyRecipe : public Recipe {
         picture.floats()[i] = std::clamp(latents.floats()[(n * denoiser_.channels() + i % 3) * s.frames * plane + i / 3], 0.f, 1.f);
       images.push_back(Image::from_tensor(picture));
     }
-    return images;
+    return {.images = images, .frames = {}};
   }
 
  private:

@@ -1,0 +1,169 @@
+// How CogVideoX compiles, and what its pipelines refuse.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "pipelines/loaded.h"
+#include "random_video_model.h"
+#include "vivace/vivace.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+
+CallOptions small_call(int frames = 9, int64_t height = 32, int64_t width = 48) {
+  return {.height = height, .width = width, .num_inference_steps = 2, .num_frames = frames, .seed = 3, .output_latent = true};
+}
+
+// RMS of the difference by that of `a`.
+double difference(const Tensor& a, const Tensor& b) {
+  EXPECT_EQ(a.shape(), b.shape());
+  double error = 0, size = 0;
+  for (int64_t i = 0; i < a.numel(); ++i) {
+    error += std::pow(a.as<float>()[i] - b.as<float>()[i], 2);
+    size += std::pow(a.as<float>()[i], 2);
+  }
+  return std::sqrt(error / size);
+}
+
+// Sums in another order: a rounding of float32 for each of some thousand terms, a few times over in two steps with guidance.
+const double kRounding = 40 * std::sqrt(1000.) * 0x1p-24;
+
+GraphRequest denoiser_request(DiffusionPipeline& pipe, const CallOptions& call) {
+  const Recipe& recipe = *pipe.loaded().recipe;
+  for (SessionNeed& need : recipe.sessions_for(recipe.resolve("a panda", call)))
+    if (need.stage == Stage::denoise) return std::move(need.request);
+  ADD_FAILURE() << "nothing denoises";
+  return {};
+}
+
+Plan plan_of(DiffusionPipeline& pipe, const CallOptions& call) {
+  Request request;
+  return pipe.transformer().component().plan(denoiser_request(pipe, call), request);
+}
+
+int64_t steps_of(const Plan& plan, Op op) { return std::ranges::count(plan.step, op, &PlanStep::op); }
+
+TEST(CogVideoX, FramesAndSizesTakeOnePlan) {
+  const TempFolder folder;
+  const fs::path model = random_video_model("5b", folder);
+  const CompileOptions dynamic{.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false};
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, {.compile = dynamic}), fixed = DiffusionPipeline::from_pretrained(model);
+  bool first = true;
+  for (int frames : {9, 1, 17})
+    for (int64_t height : {16, 32, 64}) {
+      const PipelineOutput out = pipe("a panda", small_call(frames, height));
+      EXPECT_EQ(out.counters.plans_compiled, first ? 2 : 0) << "text encoder and transformer";
+      EXPECT_EQ(out.counters.guards_failed, 0);
+      first = false;
+      EXPECT_LT(difference(fixed("a panda", small_call(frames, height)).latents, out.latents), kRounding) << frames << ", " << height;
+    }
+}
+
+// One video: text and video lie in one buffer, and what reads a part of it reads it there; the norms' scale and shift, the gates and the sums are no
+// passes of their own.
+TEST(CogVideoX, AJointSequenceIsNotCopied) {
+  for (const char* name : {"2b", "5b"}) {
+    const TempFolder folder;
+    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_video_model(name, folder));
+    pipe.transformer().compile({.mode = CompileMode::default_, .fullgraph = true});
+    const Plan plan = plan_of(pipe, small_call());
+    EXPECT_EQ(steps_of(plan, Op::slice), 0) << name;
+    EXPECT_EQ(std::ranges::count_if(plan.step, [](const PlanStep& s) { return s.op == Op::concat && s.attrs.integer("axis") == 1; }), 0) << name;
+    EXPECT_EQ(steps_of(plan, Op::add) + steps_of(plan, Op::mul) + steps_of(plan, Op::gelu_tanh), 0) << name;
+  }
+}
+
+TEST(CogVideoX, FusedProjectionsAreOneLinear) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_video_model("5b", folder));
+  const Tensor apart = pipe("a panda", small_call()).latents;
+  const int64_t before = steps_of(plan_of(pipe, small_call()), Op::linear);
+  pipe.transformer().fuse_qkv_projections();
+  EXPECT_EQ(steps_of(plan_of(pipe, small_call()), Op::linear), before - 3 * 2);
+  EXPECT_LT(difference(apart, pipe("a panda", small_call()).latents), kRounding);
+}
+
+// Diffusers' class lists no repeated blocks; what repeats in the graph is found all the same.
+TEST(CogVideoX, RepeatedBlocksAreNoneAndRegionsAreFound) {
+  const TempFolder folder;
+  const fs::path model = random_video_model("5b", folder);
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model);
+  const Tensor eager = pipe("a panda", small_call()).latents;
+  EXPECT_NE(message_of<UsageError>([&] { pipe.transformer().compile_repeated_blocks(); }).find("repeated blocks"), std::string::npos);
+  pipe.transformer().compile_regions();
+  const Plan plan = plan_of(pipe, small_call());
+  // The last one is of another kind: nobody reads what it makes of the text.
+  const auto block = std::ranges::find(plan.regions, "transformer_blocks.0", &PlanRegion::scope);
+  ASSERT_NE(block, plan.regions.end());
+  EXPECT_EQ(block->occurrences, 2);
+  EXPECT_LT(difference(eager, pipe("a panda", small_call()).latents), kRounding);
+}
+
+// 8 bits: the noise of a hundred products' roundings, amplified by guidance.
+TEST(CogVideoX, RunsInEightBits) {
+  const TempFolder folder;
+  const fs::path model = random_video_model("5b", folder);
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model);
+  const Tensor exact = pipe("a panda", small_call()).latents;
+  apply_dynamic_quant(pipe.transformer(), transformer_quant_filter_fn);
+  const double error = difference(exact, pipe("a panda", small_call()).latents);
+  EXPECT_LT(error, 0.2);
+  EXPECT_GT(error, kRounding) << "nothing ran in 8 bits";
+}
+
+// Diffusers makes one video a prompt, whatever it is asked for.
+TEST(CogVideoX, SeveralVideosAPromptAreThoseOfTheirGenerators) {
+  const TempFolder folder;
+  const DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_video_model("5b", folder));
+  CallOptions call = small_call();
+  call.num_images_per_prompt = 2;
+  call.seed.reset();
+  call.seeds = {4, 5};
+  const Tensor both = pipe("a panda", call).latents;
+  for (int64_t n = 0; n < 2; ++n) {
+    CallOptions one = small_call();
+    one.seed = call.seeds[static_cast<size_t>(n)];
+    EXPECT_LT(difference(pipe("a panda", one).latents, both.rows(n, n + 1)), kRounding);
+  }
+}
+
+TEST(CogVideoX, APackageServesItsCalls) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_video_model("i2v", folder), {.compile = {.mode = CompileMode::default_}});
+  const fs::path path = folder.path() / "cog.vivace";
+  export_package(pipe, path, {.sizes = {{32, 48}}, .num_frames = 9});
+  const DiffusionPipeline packaged = DiffusionPipeline::from_pretrained(path);
+  CallOptions call = small_call();
+  call.image = Image::from_tensor(Tensor::full({32, 48, 3}, 0.25));
+  const PipelineOutput out = packaged("a panda", call);
+  EXPECT_EQ(out.counters.plans_compiled, 0);
+  EXPECT_EQ(difference(pipe("a panda", call).latents, out.latents), 0);
+}
+
+TEST(CogVideoX, RefusesWhatItCannotDo) {
+  const TempFolder a, b, c;
+  DiffusionPipeline text = DiffusionPipeline::from_pretrained(random_video_model("2b", a));
+  DiffusionPipeline image = DiffusionPipeline::from_pretrained(random_video_model("i2v", b));
+  DiffusionPipeline next = DiffusionPipeline::from_pretrained(random_video_model("1.5", c));
+  const auto refusal = [](DiffusionPipeline& pipe, const CallOptions& call) { return message_of<UsageError>([&] { pipe("a panda", call); }); };
+  const auto expect = [](const std::string& message, const char* part) { EXPECT_NE(message.find(part), std::string::npos) << message; };
+  for (int frames : {0, -1, 1'000'000}) expect(refusal(text, small_call(frames)), "expected 1 to 16384, best of all 8 N + 1, as 9");
+  expect(refusal(text, small_call(9, 24)), "height is 24: expected a positive multiple of 16");
+  CallOptions call = small_call();
+  call.max_sequence_length = 12;
+  expect(refusal(text, call), "a prompt of 12 tokens: transformer takes 226 (max_text_seq_length)");
+  call = small_call();
+  call.image = Image::from_tensor(Tensor::full({32, 48, 3}, 0.25));
+  expect(refusal(text, call), "a CogVideoXPipeline does not take image");
+  expect(refusal(image, small_call()), "a CogVideoXImageToVideoPipeline begins with a picture: give it as image");
+  call = small_call(9, 48);
+  call.image = Image::from_tensor(Tensor::full({32, 48, 3}, 0.25));
+  expect(refusal(image, call), "has learned positions for 4 x 6 alone");
+  expect(refusal(next, small_call(9, 96)), "knows positions up to 8 x 8");
+}
+
+}  // namespace
+}  // namespace vivace
