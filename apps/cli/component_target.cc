@@ -50,6 +50,7 @@ void TargetOptions::add(Arguments& app) {
   app.group(Group::draw);
   app.add_option("--height", height, "Pixels of the picture; default: the model's size");
   app.add_option("--width", width, "Pixels of the picture; default: the model's size");
+  app.add_option("--num-frames", num_frames, "Frames of a video; default: the pipeline's, 49 for CogVideoX");
   app.add_option("--batch", batch, "Batch; guidance makes 2 of a picture").show_default();
   app.group(Group::memory);
   app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
@@ -67,8 +68,9 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));
   // A call of that many pictures, without guidance: what it takes, at the batch that was asked for.
   const Prompts prompts(std::vector<std::string>(static_cast<size_t>(options_.batch)));
-  Call call =
-      loaded_->recipe->resolve(prompts, loaded_->recipe->blank_call({positive(options_.height, "height"), positive(options_.width, "width")}));
+  CallOptions blank = loaded_->recipe->blank_call({positive(options_.height, "height"), positive(options_.width, "width")});
+  blank.num_frames = options_.num_frames;
+  Call call = loaded_->recipe->resolve(prompts, blank);
   call.guidance = false;
   call.images_in = 1;
   height_ = call.height;

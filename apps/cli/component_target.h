@@ -15,6 +15,7 @@ namespace vivace::cli {
 struct TargetOptions {
   std::string model, component, dtype = "fp32", variant, recipe, device = "cpu";  // without a component: the denoiser
   std::optional<int64_t> height, width;                                           // of the picture; default: the model's size
+  std::optional<int> num_frames;                                                  // of a video; default: the pipeline's
   int64_t batch = 1;
   ModelFlags files;
   CompileFlags compile;

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "interrupt.h"
 #include "options.h"
+#include "pipelines/loaded.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -16,6 +17,7 @@ namespace {
 struct Options {
   std::string model = default_model(), output, dtype = "fp32", variant;
   std::optional<int64_t> height, width;
+  std::optional<int> num_frames;
   std::vector<std::string> sizes;
   int64_t batch = 1;
   std::vector<int> clip_skip{1};
@@ -35,7 +37,8 @@ Size parse_size(const std::string& text) {
 }
 
 int run(const Options& o, const Common& common) {
-  ExportOptions options{.sizes = {}, .batch = o.batch, .clip_skip = o.clip_skip, .weights = !o.no_weights, .on_file = nullptr};
+  ExportOptions options{
+      .sizes = {}, .num_frames = o.num_frames, .batch = o.batch, .clip_skip = o.clip_skip, .weights = !o.no_weights, .on_file = nullptr};
   for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
   const auto begin = std::chrono::steady_clock::now();
   PretrainedOptions pretrained{.dtype = parse_dtype(o.dtype),
@@ -50,7 +53,9 @@ int run(const Options& o, const Common& common) {
     options.sizes.insert(options.sizes.begin(), {o.height.value_or(own.first), o.width.value_or(own.second)});
   }
   const Size size = options.sizes.empty() ? pipe.default_size() : options.sizes[0];
-  o.compile.quantize_components(pipe, {.height = size.first, .width = size.second});
+  CallOptions call = pipe.loaded().recipe->blank_call(size);
+  call.num_frames = o.num_frames;
+  o.compile.quantize_components(pipe, call);
   // A half-written folder is removed on the way out, which a signal that ends the process at once would not do.
   std::optional<Uninterrupted> writing;
   options.on_file = [&](const std::string& file) {
@@ -73,6 +78,7 @@ Command add_export(Arguments& app, const Common& common) {
   c->add_option("--height", o->height, "Pixels of the pictures it makes; default: the model's size");
   c->add_option("--width", o->width, "Pixels of the pictures it makes; default: the model's size");
   c->add_option("--size", o->sizes, "A further size, height x width, as 1024x768; may be given several times");
+  c->add_option("--num-frames", o->num_frames, "Frames of the videos it makes; default: the pipeline's, 49 for CogVideoX");
   c->add_option("--batch", o->batch, "Pictures that a call makes, of one prompt or of several").show_default();
   c->add_option("--clip-skip", o->clip_skip, "Values of clip_skip that it serves beside none, as 1,2; default: 1");
   c->group(Group::model);

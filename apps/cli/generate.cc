@@ -20,9 +20,10 @@ namespace {
 
 struct Options : PictureOptions {
   std::vector<std::string> text, prompt, prompt_2, negative_prompt, negative_prompt_2;
-  std::string output = "vivace.png";
+  std::string output, preview;
   std::optional<uint64_t> seed;
   int images = 1;
+  std::optional<double> fps;
 };
 
 double sum(const std::vector<double>& values) {
@@ -43,8 +44,11 @@ TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& p
   const size_t prompt = image / static_cast<size_t>(o.images);
   TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"prompt", prompts[prompt]}, {"seed", std::to_string(out.seeds[0])}};
   if (!o.negative_prompt.empty()) text.emplace_back("negative_prompt", o.negative_prompt[o.negative_prompt.size() > 1 ? prompt : 0]);
-  std::string settings = settings_text(app, o, pipe, out.images[image]);
-  if (out.images.size() > 1) settings += cat(" image=", image + 1, "/", out.images.size());
+  const size_t count = out.images.size() + out.frames.size();
+  const auto [height, width] = out.frames.empty() ? std::pair(out.images[image].height(), out.images[image].width())
+                                                  : std::pair(out.frames[image].height(), out.frames[image].width());
+  std::string settings = settings_text(app, o, pipe, height, width);
+  if (count > 1) settings += cat(out.frames.empty() ? " image=" : " video=", image + 1, "/", count);
   text.emplace_back("settings", std::move(settings));
   return text;
 }
@@ -106,12 +110,27 @@ void hint_at_few_steps(const Arguments& app, const Options& o, const CallOptions
   if (!hint.empty()) warn(hint);
 }
 
+// The file to write. Throws UsageError for one that this kind of model does not make, and for what is only for videos.
+std::string checked_output(const Options& o, bool videos) {
+  const std::string output = !o.output.empty() ? o.output : videos ? "vivace.mp4" : "vivace.png";
+  if (!videos) {
+    if (o.fps || !o.preview.empty()) throw UsageError(cat(o.fps ? "--fps" : "--preview", " is for videos, and this model makes pictures"));
+    Image::check_save_path(output);
+    return output;
+  }
+  Video::check_save_path(output);
+  if (!o.preview.empty()) Image::check_save_path(o.preview);
+  if (o.fps && !(*o.fps > 0 && *o.fps <= 1000)) throw UsageError(cat("--fps is ", *o.fps, ": expected a number above 0, up to 1000"));
+  return output;
+}
+
 int run(const Arguments& app, const Options& o, const Common& common) {
   std::vector<std::string> texts = o.text;
   texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
   const Prompts prompts(read_prompts(texts));
   if (prompts.empty()) throw UsageError("no prompt: expected a text, as in vivace generate \"a red apple\"");
-  Image::check_save_path(o.output);
+  const bool videos = o.makes_videos();
+  const std::string output = checked_output(o, videos);
   CallOptions call = o.call();
   call.prompt_2 = Prompts(read_prompts(o.prompt_2));
   if (!o.negative_prompt.empty()) call.negative_prompt = Prompts(read_prompts(o.negative_prompt));
@@ -124,18 +143,33 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   const double loading = seconds_since(begin);
   hint_at_few_steps(app, o, call, pipe);
   Progress progress(!common.quiet && !common.json);
+  Progress frames(!common.quiet && !common.json, "frame");
+  auto last = std::chrono::steady_clock::now();
   call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
     progress.step(step + 1, state.num_timesteps, state.seconds);
+    if (step + 1 == state.num_timesteps) progress.end();
+    last = std::chrono::steady_clock::now();
+  };
+  call.callback_on_frames = [&](const DecodedFrames& decoded) {
+    if (!o.preview.empty() && decoded.video == 0 && decoded.first == 0) decoded.frames.frame(0).save(o.preview);
+    frames.step(decoded.first + decoded.frames.frames(), decoded.num_frames, seconds_since(last));
+    last = std::chrono::steady_clock::now();
   };
   const Uninterrupted until_written;
   call.stop = interruption();
   const PipelineOutput out = pipe(prompts, call);
   progress.end();
+  frames.end();
 
   std::vector<std::string> files;
-  for (size_t i = 0; i < out.images.size(); ++i) {
-    const auto path = numbered(o.output, i, out.images.size());
-    out.images[i].save(path, describe(app, o, pipe, out, prompts, i));
+  const size_t count = out.images.size() + out.frames.size();
+  for (size_t i = 0; i < count; ++i) {
+    const auto path = numbered(output, i, count);
+    const TextChunks text = describe(app, o, pipe, out, prompts, i);
+    if (videos)
+      out.frames[i].save(path, {.fps = o.fps.value_or(pipe.loaded().recipe->fps()), .text = text, .stop = call.stop});
+    else
+      out.images[i].save(path, text);
     files.push_back(path.string());
     if (!common.quiet && !common.json) std::fprintf(stderr, "%s (seed %llu)\n", path.c_str(), static_cast<unsigned long long>(out.seeds[0]));
   }
@@ -149,19 +183,24 @@ int run(const Arguments& app, const Options& o, const Common& common) {
 
 Command add_generate(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  Arguments* c = app.add_subcommand("generate", "Make a picture from a prompt");
+  Arguments* c = app.add_subcommand("generate", "Make a picture or a video from a prompt");
   c->group(Group::draw);
   c->add_option("text", o->text, "The prompt; several make a batch");
   c->add_option("--prompt", o->prompt, "The prompt, as an option");
   c->add_option("--negative-prompt", o->negative_prompt, "What the picture should not show; one, or one a prompt");
   c->add_option("--prompt-2", o->prompt_2, "Prompt of the second text encoder");
   c->add_option("--negative-prompt-2", o->negative_prompt_2, "Negative prompt of the second text encoder");
-  c->add_option("--num-images-per-prompt", o->images, "Pictures").show_default();
+  c->add_option("--num-images-per-prompt,--num-videos-per-prompt", o->images, "Pictures, or videos").show_default();
   c->add_option("--seed", o->seed, "torch.Generator(\"cpu\").manual_seed(seed); default: a random one");
   o->add(*c);
   o->cache.add(*c);
   c->group(Group::output);
-  c->add_option("--output,-o", o->output, "Picture to write: .png, or .npy for float32 [H, W, 3] in 0..1; several are numbered").show_default();
+  c->add_option(
+      "--output,-o", o->output,
+      "File to write, several are numbered; a picture: .png (default: vivace.png), or .npy for float32 [H, W, 3] in 0..1; a video: .mp4 (default: "
+      "vivace.mp4), .webm, .gif, .webp, .npy for [F, H, W, 3], or without an extension a folder of PNGs");
+  c->add_option("--preview", o->preview, "Picture of a video's first frame, .png, written as soon as it is decoded");
+  c->add_option("--fps", o->fps, "Frames a second of a video; default: what the model was made for, 8, or 16 for CogVideoX 1.5");
   return {c, [o, c, &common] { return run(*c, *o, common); }};
 }
 

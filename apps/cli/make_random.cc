@@ -32,13 +32,31 @@ int64_t parse_size(const std::string& text) {
   return static_cast<int64_t>(bytes);
 }
 
+// "T5Tokenizer" of "T5TokenizerFast" too; empty where model_index.json does not say.
+std::string class_of(const Config& index, const std::string& name) {
+  if (!index.is_list(name)) return "";
+  std::string found = index.get<std::vector<std::optional<std::string>>>(name).back().value_or("");
+  return found.ends_with("Fast") ? found.substr(0, found.size() - 4) : found;
+}
+
+// The tokenizer that another checkpoint would lend: the one of that name, or where that is of another class one that is of this class.
+fs::path lender(const fs::path& checkpoint, const std::string& name, const std::string& class_name) {
+  if (!fs::exists(checkpoint / "model_index.json")) return checkpoint / name;
+  const Config index = Config::read(checkpoint / "model_index.json");
+  for (const std::string& other : {name, std::string("tokenizer"), std::string("tokenizer_2")})
+    if (class_of(index, other) == class_name) return checkpoint / other;
+  return {};
+}
+
 // Tokenizers that model_index.json names and the configs lack come from another checkpoint, so that the result can take a prompt.
 void borrow_tokenizers(const Options& o, const Common& common) {
   const Config index = Config::read(fs::path(o.out) / "model_index.json");
   for (const char* name : {"tokenizer", "tokenizer_2"}) {
-    const fs::path from = fs::path(o.tokenizers) / name, to = fs::path(o.out) / name;
+    const fs::path to = fs::path(o.out) / name;
     std::error_code error;
-    if (!index.is_list(name) || fs::exists(to) || !fs::is_directory(from)) continue;
+    if (!index.is_list(name) || fs::exists(to)) continue;
+    const fs::path from = lender(o.tokenizers, name, class_of(index, name));
+    if (!fs::is_directory(from)) continue;
     fs::copy(from, to, error);
     if (error) throw UserError(cat("cannot write ", to.string(), ": ", error.message()));
     if (!common.quiet) std::fprintf(stderr, "%s has no %s: %s was copied; its vocabulary is its own\n", o.configs.c_str(), name, from.c_str());

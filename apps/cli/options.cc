@@ -104,6 +104,7 @@ void PictureOptions::add(Arguments& app) {
   app.group(Group::draw);
   app.add_option("--height", height, "Pixels; default: the model's size");
   app.add_option("--width", width, "Pixels; default: the model's size");
+  app.add_option("--num-frames", num_frames, "Frames of a video; default: the pipeline's, 49 for CogVideoX");
   app.add_option("--original-size", original_size, "Height and width for SDXL's size conditioning").takes(2);
   app.add_option("--target-size", target_size, "Height and width").takes(2);
   app.add_option("--crops-coords-top-left", crop, "Top and left").takes(2);
@@ -133,10 +134,12 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--lora", loras, "An adapter over the model's weights, FILE or FILE:WEIGHT; several add up");
   app.add_option("--textual-inversion", embeddings, "Embeddings of a token that prompts may use, FILE or FILE:TOKEN");
   app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
-  app.add_option("--max-sequence-length", max_sequence_length, "Tokens of a prompt for T5, 512 at most; default 512 (FLUX), 256 (AuraFlow)");
+  app.add_option("--max-sequence-length", max_sequence_length,
+                 "Tokens of a prompt for T5, 512 at most for FLUX; default 512 (FLUX), 256 (AuraFlow), 226 (CogVideoX)");
   app.group(Group::sampling);
   app.add_option("--num-inference-steps", steps, "Denoising steps; default: the pipeline's, 50 for SDXL");
   app.add_option("--guidance-scale", guidance_scale, "Classifier-free guidance; default: the pipeline's, 5 for SDXL; 1 or less switches it off");
+  app.add_flag("--use-dynamic-cfg", use_dynamic_cfg, "CogVideoX: a guidance that follows the step");
   app.add_option("--true-cfg-scale", true_cfg_scale, "FLUX: guidance by a negative prompt; above 1 it is on");
   app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
   app.add_option("--scheduler", scheduler,
@@ -173,6 +176,8 @@ CallOptions PictureOptions::call() const {
   call.height = given_size(height, "height");
   call.width = given_size(width, "width");
   call.num_inference_steps = steps;
+  call.num_frames = num_frames;
+  call.use_dynamic_cfg = use_dynamic_cfg;
   call.timesteps = timesteps;
   call.sigmas = sigmas;
   call.guidance_scale = guidance_scale;
@@ -205,6 +210,13 @@ CallOptions PictureOptions::call() const {
   call.guess_mode = guess_mode;
   if (mask_blur != 0 && mask_image.empty()) throw UsageError("--mask-blur needs --mask-image");
   return call;
+}
+
+bool PictureOptions::makes_videos() const {
+  PretrainedOptions options;
+  files.apply(options);
+  const std::string name = class_for(model, options, Task::text_to_image);
+  return std::ranges::any_of(families(), [&](const Family& family) { return family.videos && family.class_name == name; });
 }
 
 PictureOptions PictureOptions::without_recipe() const {
@@ -270,7 +282,7 @@ std::vector<std::string> read_prompts(const std::vector<std::string>& texts, con
   return prompts;
 }
 
-std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image) {
+std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, int height, int width) {
   const Recipe& recipe = *pipe.loaded().recipe;
   const Call call = recipe.resolve("", o.call());
   // A package and a profile have a dtype of their own.
@@ -278,7 +290,8 @@ std::string settings_text(const Arguments& arguments, const PictureOptions& o, D
   const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
   const std::optional<int> steps = recipe.timesteps(call).num_inference_steps;  // none where timesteps or sigmas were given
   std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
-                         " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype, " height=", image.height(), " width=", image.width());
+                         " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype, " height=", height, " width=", width,
+                         pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");
   // The rest as it was given.
   for (const Option* option : arguments.options()) {
     if (option->is_text() || !option->given()) continue;

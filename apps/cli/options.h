@@ -74,7 +74,7 @@ struct PictureOptions {
   CompileFlags compile;
   CacheFlags cache;  // add() leaves its options out: what measures keeps nothing
   std::optional<int64_t> height, width;
-  std::optional<int> steps;
+  std::optional<int> steps, num_frames;
   std::optional<double> guidance_scale, denoising_end;
   double guidance_rescale = 0, eta = 0;
   std::vector<double> timesteps, sigmas;
@@ -90,7 +90,7 @@ struct PictureOptions {
   std::vector<std::string> loras, embeddings;  // "FILE" or "FILE:WEIGHT", "FILE" or "FILE:TOKEN"
   std::optional<int> padding_mask_crop;
   double mask_blur = 0;
-  bool no_auto_resize = false, vae_tiling = false;
+  bool no_auto_resize = false, vae_tiling = false, use_dynamic_cfg = false;
   Task task = Task::text_to_image;  // what the model is opened for, where its pictures come later than with `image` and `mask_image`
 
   void add(Arguments& app);
@@ -98,6 +98,8 @@ struct PictureOptions {
   PictureOptions without_recipe() const;
   // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".
   CallOptions call() const;
+  // Whether the model's pipeline makes videos, which is known before it is loaded.
+  bool makes_videos() const;
   // The pipeline, with the scheduler and the quantisation that were asked for; as the profile says where one is named.
   DiffusionPipeline load() const;
   // The same, loaded in this way instead.
@@ -107,8 +109,8 @@ struct PictureOptions {
 // `texts`, and the lines of `file` where one is named, as UTF-8.
 std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file = "");
 
-// "model=... num_inference_steps=... guidance_scale=...": what makes `image` again, with prompt and seed. `arguments`: the subcommand's, after
-// parsing.
-std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Image& image);
+// "model=... num_inference_steps=... guidance_scale=...": what makes a picture or video of that size again, with prompt and seed. `arguments`: the
+// subcommand's, after parsing.
+std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, int height, int width);
 
 }  // namespace vivace::cli

@@ -70,6 +70,13 @@ std::string fixed(double value, int digits) {
   return text;
 }
 
+std::vector<Image> pictures_of(const PipelineOutput& out) {
+  std::vector<Image> pictures = out.images;
+  for (const Video& video : out.frames)
+    for (int i = 0; i < video.frames(); ++i) pictures.push_back(video.frame(i));
+  return pictures;
+}
+
 int64_t peak_resident_bytes() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)

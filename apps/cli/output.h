@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/memory_size.h"
-#include "vivace/models.h"
+#include "vivace/pipeline.h"
 
 namespace vivace::cli {
 
@@ -31,6 +31,9 @@ class Table {
 std::string count_text(double count);
 // printf's %.*f.
 std::string fixed(double value, int digits);
+
+// All pictures of a call: its images, or the frames of its videos one after another. They share the values.
+std::vector<Image> pictures_of(const PipelineOutput& out);
 
 // The largest resident size this process has had so far (VmHWM), in bytes.
 int64_t peak_resident_bytes();

@@ -49,7 +49,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   for (const std::string& prompt : prompts) {
     call.seed = o.seed + images.size();
     const PipelineOutput out = pipe(prompt, call);
-    images.push_back(out.images[0]);
+    images.push_back(pictures_of(out).at(0));  // of a video its first frame
     seconds.push_back(out.timings.total);
     listing += prompt + '\n';
   }
@@ -58,7 +58,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
       .save(o.output, {{"Software", std::string("Vivace ") + VIVACE_VERSION},
                        {"prompt", listing},
                        {"seed", cat(o.seed, " and up, one a picture")},
-                       {"settings", settings_text(app, o, pipe, images[0])}});
+                       {"settings", settings_text(app, o, pipe, images[0].height(), images[0].width())}});
   if (common.json)
     print_json({{"files", {o.output}}, {"seconds", seconds}});
   else if (!common.quiet)

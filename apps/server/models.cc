@@ -26,6 +26,8 @@ std::vector<ModelEntry> model_entries(const std::vector<std::string>& texts) {
     if (std::ranges::count(entries, name, &ModelEntry::name))
       throw UsageError(cat("--model ", text, ": there is a model ", name, " already: name one of them, as in --model other=", path.string()));
     entries.push_back({name, path.string(), file ? "" : Config::read(path / "model_index.json").get<std::string>("_class_name")});
+    if (std::ranges::any_of(families(), [&](const Family& family) { return family.videos && family.class_name == entries.back().class_name; }))
+      throw UsageError(cat("--model ", text, ": a ", entries.back().class_name, " makes videos, and the server draws pictures: see vivace generate"));
   }
   if (entries.empty()) throw UsageError("no model: expected --model and a folder");
   return entries;

@@ -47,7 +47,7 @@ Image Previews::preview(const DiffusionPipeline& pipe, const Tensor& latents, in
           value = 0.3f * value + coarse.as<float>()[(c * (kProbe / 4) + y / 4) * (kProbe / 4) + x / 4];
         }
     const Tensor given = latents.rank() == 3 ? pack_latents(probe) : probe;
-    learn(given, inside.recipe->decode(call, given, request).at(0));
+    learn(given, inside.recipe->decode(call, given, request).images.at(0));
   }
   // Half-way latents are louder than finished ones, whose deviation is about 1.
   double sum = 0;

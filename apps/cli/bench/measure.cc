@@ -14,8 +14,8 @@ namespace vivace::cli {
 namespace {
 
 struct Picture {
-  Image image;
-  Tensor latents;  // [steps, n]
+  std::vector<Image> images;  // one, or a video's frames
+  Tensor latents;             // [steps, n]
 };
 
 struct Turn {
@@ -45,15 +45,20 @@ Turn take_turn(const Measurement& m, const Contestant& contestant, bool send) {
   Turn turn{cold, figures.get<double>("seconds"), figures.get<std::vector<double>>("steps"), figures, {}};
   for (size_t i = 0; send && i < m.prompts.size(); ++i) {
     const Config shapes = Config::parse(child.line(), "a benchmarked process's picture");
-    Image image = Image::from_tensor(read_tensor(child, shapes.get<std::vector<int64_t>>("image")));
-    turn.pictures.push_back({std::move(image), read_tensor(child, shapes.get<std::vector<int64_t>>("latents"))});
+    Picture picture;
+    for (auto left = shapes.get<int64_t>("images"); left > 0; --left)
+      picture.images.push_back(Image::from_tensor(read_tensor(child, shapes.get<std::vector<int64_t>>("image"))));
+    picture.latents = read_tensor(child, shapes.get<std::vector<int64_t>>("latents"));
+    turn.pictures.push_back(std::move(picture));
   }
   child.finish();
   return turn;
 }
 
-Quality compare(const Picture& reference, const Picture& picture) {
-  Quality q{psnr(reference.image, picture.image), ssim(reference.image, picture.image), mdsi(reference.image, picture.image), {}, {}};
+// Of image `i`; the latents are those of all.
+Quality compare(const Picture& reference, const Picture& picture, size_t i) {
+  const Image &a = reference.images[i], &b = picture.images[i];
+  Quality q{psnr(a, b), ssim(a, b), mdsi(a, b), {}, {}};
   for (int64_t step = 0; step < reference.latents.dim(0); ++step) {
     const Tensor a = reference.latents.rows(step, step + 1), b = picture.latents.rows(step, step + 1);
     q.latent_cosine.push_back(cosine_similarity(a, b));
@@ -64,9 +69,9 @@ Quality compare(const Picture& reference, const Picture& picture) {
 
 void add_pictures(RungFigures& rung, const std::vector<Picture>& pictures, const std::vector<Picture>& reference) {
   for (size_t i = 0; i < pictures.size(); ++i) {
-    if (!reference.empty()) rung.quality.push_back(compare(reference[i], pictures[i]));
+    for (size_t n = 0; n < pictures[i].images.size() && !reference.empty(); ++n) rung.quality.push_back(compare(reference[i], pictures[i], n));
     if (i >= kPictures) continue;
-    const std::vector<uint8_t> png = pictures[i].image.png();
+    const std::vector<uint8_t> png = pictures[i].images[0].png();
     rung.pictures.emplace_back(png.begin(), png.end());
   }
 }
@@ -84,6 +89,7 @@ void fill_settings(BenchSettings& settings, const Measurement& m, const Turn& tu
               .seed = m.seed,
               .height = turn.figures.get<int64_t>("height"),
               .width = turn.figures.get<int64_t>("width"),
+              .frames = turn.figures.get<int64_t>("frames"),
               .steps = static_cast<int>(turn.steps.size()),
               .runs = m.runs,
               .guidance_scale = turn.figures.get<double>("guidance_scale")};

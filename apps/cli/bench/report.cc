@@ -110,6 +110,7 @@ json to_json(const Report& r) {
             {"prompts", s.prompts},
             {"seed", s.seed},
             {"height", s.height},
+            {"num_frames", s.frames},
             {"width", s.width},
             {"num_inference_steps", s.steps},
             {"guidance_scale", s.guidance_scale},
@@ -134,6 +135,7 @@ Report read_report(const std::filesystem::path& path) {
                 .seed = static_cast<uint64_t>(s.get<int64_t>("seed")),
                 .height = s.get<int64_t>("height"),
                 .width = s.get<int64_t>("width"),
+                .frames = s.get_or<int64_t>("num_frames", 0),
                 .steps = s.get<int>("num_inference_steps"),
                 .runs = s.get<int>("runs"),
                 .guidance_scale = s.get<double>("guidance_scale")};

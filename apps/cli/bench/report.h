@@ -23,6 +23,7 @@ struct BenchSettings {
   std::vector<std::string> prompts;
   uint64_t seed = 0;  // of the first prompt's picture; each further one has the next
   int64_t height = 0, width = 0;
+  int64_t frames = 0;  // of a video
   int steps = 0, runs = 0;
   double guidance_scale = 0;
 };
@@ -40,8 +41,8 @@ struct RungFigures {
   // One entry a run. A picture in a warm process and the median of its steps; from the start of a process to its first picture.
   std::vector<double> seconds, step_seconds, cold_seconds;
   int64_t peak_resident_bytes = 0;    // of the process, at its largest
-  std::vector<Quality> quality;       // one entry a prompt; none for the reference
-  std::vector<std::string> pictures;  // PNG files, of the first prompts
+  std::vector<Quality> quality;       // one entry a picture, of a video one a frame; none for the reference
+  std::vector<std::string> pictures;  // PNG files, of the first prompts; of a video its first frame
 };
 
 struct Report {

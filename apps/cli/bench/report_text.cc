@@ -22,9 +22,9 @@ std::string header(const Report& r) {
   const BenchSettings& s = r.settings;
   const std::string prompts = s.prompts.size() == 1 ? cat('"', s.prompts[0], '"') : cat(s.prompts.size(), " prompts");
   return cat(r.program, ' ', r.version, " on ", r.machine.cpu, " (", r.machine.isa, ", ", r.machine.threads, " threads, ",
-             bytes_text(static_cast<double>(r.machine.memory_bytes)), ")\n", s.model, ", ", prompts, ", ", s.height, "x", s.width, ", ", s.steps,
-             " steps, guidance ", s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed, "; medians of ", s.runs,
-             s.runs == 1 ? " run\n\n" : " interleaved runs\n\n");
+             bytes_text(static_cast<double>(r.machine.memory_bytes)), ")\n", s.model, ", ", prompts, ", ", s.height, "x", s.width, ", ",
+             s.frames ? cat(s.frames, " frames, ") : "", s.steps, " steps, guidance ", s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed,
+             "; medians of ", s.runs, s.runs == 1 ? " run\n\n" : " interleaved runs\n\n");
 }
 
 // The last rung before `i` that has figures.
@@ -36,7 +36,9 @@ const RungFigures* rung_before(const Report& r, size_t i) {
 
 std::string speed_table(const Report& r) {
   const bool several = r.rungs.size() > 1;
-  std::vector<std::string> names{"rung", "s a picture", "spread %", "s a step"};
+  const bool video = r.settings.frames > 0;
+  std::vector<std::string> names{"rung", video ? "s a video" : "s a picture", "spread %", "s a step"};
+  if (video) names.emplace_back("s a frame");
   if (several) names.insert(names.end(), {"faster than the first", "than the one before"});
   names.insert(names.end(), {"cold start s", "peak memory"});
   Table table(names);
@@ -47,6 +49,7 @@ std::string speed_table(const Report& r) {
       continue;
     }
     std::vector<std::string> row{rung.name, seconds_text(rung.seconds), fixed(100 * spread(rung.seconds), 1), seconds_text(rung.step_seconds)};
+    if (video) row.push_back(fixed(median(rung.seconds) / static_cast<double>(r.settings.frames), 3));
     if (several) {
       const RungFigures* before = rung_before(r, i);
       row.push_back(times(ratio(r.rungs[0].seconds, rung.seconds)));
@@ -67,7 +70,7 @@ std::string scientific(double value) {
 
 std::string quality_table(const Report& r) {
   if (std::ranges::all_of(r.rungs, [](const RungFigures& rung) { return rung.quality.empty(); })) return "";
-  const bool several = r.settings.prompts.size() > 1;
+  const bool several = std::ranges::any_of(r.rungs, [](const RungFigures& rung) { return rung.quality.size() > 1; });
   Table table(several ? std::vector<std::string>{"against the first rung", "PSNR", "worst", "SSIM", "worst", "MDSI", "worst", "1 - latent cosine",
                                                  "latent relative RMS"}
                       : std::vector<std::string>{"against the first rung", "PSNR", "SSIM", "MDSI", "1 - latent cosine", "latent relative RMS"});

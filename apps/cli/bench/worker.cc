@@ -15,17 +15,17 @@ void print_values(const Tensor& values) {
   print(std::string(reinterpret_cast<const char*>(floats.data()), floats.size_bytes()));
 }
 
-// A prompt's picture and its latents after each step.
+// A prompt's picture, or its video's frames, and its latents after each step.
 void send_picture(DiffusionPipeline& pipe, CallOptions call, const std::string& prompt, uint64_t seed) {
   std::vector<Tensor> latents;
   call.seed = seed;
   call.callback_on_step_end = [&](const DiffusionPipeline&, int, float, StepState& state) {
     latents.push_back(state.latents.reshape({1, state.latents.numel()}).clone());
   };
-  const Image image = pipe(prompt, call).images[0];
+  const std::vector<Image> pictures = pictures_of(pipe(prompt, call));
   const Tensor all = concat_rows(latents);
-  print_line({{"image", image.tensor().shape()}, {"latents", all.shape()}});
-  print_values(image.tensor());
+  print_line({{"image", pictures[0].tensor().shape()}, {"images", pictures.size()}, {"latents", all.shape()}});
+  for (const Image& picture : pictures) print_values(picture.tensor());
   print_values(all);
 }
 
@@ -38,11 +38,13 @@ int bench_worker(const PictureOptions& options, const std::vector<std::string>& 
   pipe(prompts[0], call);
   print_line({{"first", true}});
   const PipelineOutput warm = pipe(prompts[0], call);
+  const std::vector<Image> pictures = pictures_of(warm);
   print_line({{"seconds", warm.timings.total},
               {"steps", warm.timings.steps},
               {"peak_resident_bytes", peak_resident_bytes()},
-              {"height", warm.images[0].height()},
-              {"width", warm.images[0].width()},
+              {"height", pictures[0].height()},
+              {"width", pictures[0].width()},
+              {"frames", warm.frames.empty() ? 0 : warm.frames[0].frames()},
               {"scheduler", pipe.scheduler().class_name()},
               {"guidance_scale", pipe.loaded().recipe->resolve(prompts[0], call).guidance_scale}});
   if (send)

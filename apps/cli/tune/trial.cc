@@ -1,8 +1,10 @@
 #include "tune/trial.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "interrupt.h"
+#include "output.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -29,7 +31,7 @@ std::vector<Image> Trial::draw(const PretrainedOptions& setting, size_t count) {
   std::vector<Image> images;
   for (size_t i = 0; i < count; ++i) {
     call_.seed = seed_ + i;
-    images.push_back(pipe(prompts_[i], call_).images[0]);
+    for (Image& image : pictures_of(pipe(prompts_[i], call_))) images.push_back(std::move(image));
   }
   return images;
 }

@@ -22,7 +22,7 @@ class Trial {
   const CallOptions& call() const { return call_; }
 
  private:
-  // Of the first `count` prompts.
+  // Of the first `count` prompts; of videos every frame, so that the worst of them counts.
   std::vector<Image> draw(const PretrainedOptions& setting, size_t count);
   // Of a picture's steps and decoding, once the setting is prepared.
   double seconds(const PretrainedOptions& setting);
