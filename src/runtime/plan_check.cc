@@ -89,9 +89,10 @@ class PlanCheck {
     }
     return at(value).where == PlanValue::Where::weight || made_[static_cast<size_t>(value)];
   }
-  // What a kernel writes when `value` is that or a view of it.
+  // What a kernel writes when `value` is that or a view of all of it. A slice is none: a concat copies one, though it may be of a part that lies in
+  // it.
   int32_t written(int32_t value) const {
-    while (view_[static_cast<size_t>(value)] && view_[static_cast<size_t>(value)]->op != Op::concat) value = view_[static_cast<size_t>(value)]->in[0];
+    for (const PlanView* view = nullptr; (view = view_[static_cast<size_t>(value)]) && is_view(view->op);) value = view->in[0];
     return value;
   }
 

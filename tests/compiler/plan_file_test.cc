@@ -110,6 +110,20 @@ TEST(PlanFile, ADynamicPlanCanStillBeResized) {
   }
 }
 
+// Frames of a video in front of which its first is repeated: the last part is written where it lies in the concat, the others are read from it.
+TEST(PlanFile, APartMayBeReadByOthersOfItsConcat) {
+  const Plan plan = compile(parse_graph(R"(%0 = input(name="x") : float32[1, 2, 8]
+%1 = silu(%0) : float32[1, 2, 8]
+%2 = slice(%1, axis=1, begin=0, end=1) : float32[1, 1, 8]
+%3 = concat(%2, %1, axis=1) : float32[1, 3, 8]
+%4 = softmax(%3) : float32[1, 3, 8]
+return y=%4
+)"),
+                            *cpu::device(), {.mode = CompileMode::default_});
+  ASSERT_TRUE(std::ranges::any_of(plan.values, [](const PlanValue& value) { return value.inside >= 0 && value.shift > 0 && !value.in_place; }));
+  EXPECT_EQ(parse_plan(bytes_of(serialize_plan(plan)), "plan", *cpu::device()), plan);
+}
+
 TEST(PlanFile, DamageIsAClearError) {
   const std::string good = serialize_plan(small_plan());
   const auto error = [&](const std::string& file) { return message_of<UserError>([&] { parse_plan(bytes_of(file), "x.plan", *cpu::device()); }); };
