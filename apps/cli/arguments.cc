@@ -226,6 +226,7 @@ void Arguments::fail(const std::string& what) const {
 
 std::vector<const Option*> Arguments::options() const {
   std::vector<const Option*> list;
+  list.reserve(options_.size());
   for (const Option& option : options_) list.push_back(&option);
   return list;
 }

@@ -110,7 +110,7 @@ nlohmann::json to_json(const Plan& plan, const std::vector<PlanStep>& program) {
 
 // What a mode comes to where there are no CUDA graphs.
 std::string mode_text(CompileMode mode) {
-  const std::string name = compile_mode_name(mode);
+  std::string name = compile_mode_name(mode);
   if (mode == CompileMode::off) return "off: eager, the optional passes do not run";
   if (mode == CompileMode::reduce_overhead) return name + ": as default, a CPU has no CUDA graphs and the steps of a plan have no overhead to reduce";
   if (mode == CompileMode::max_autotune_no_cudagraphs) return name + ": as max-autotune, a CPU has no CUDA graphs";

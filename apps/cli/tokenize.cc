@@ -24,6 +24,7 @@ int run(const Options& o, const Common& common) {
     warn("the prompt is longer than ", tokenizer.model_max_length(), " tokens; this was cut: \"", encoding.truncated, '"');
   if (!o.padded) encoding.ids.resize(static_cast<size_t>(encoding.length));
   std::vector<std::string> tokens;
+  tokens.reserve(encoding.ids.size());
   for (int32_t id : encoding.ids) tokens.push_back(tokenizer.token(id));
   if (common.json) {
     print_json({{"ids", encoding.ids}, {"tokens", tokens}, {"length", encoding.length}, {"truncated", encoding.truncated}});

@@ -59,7 +59,7 @@ std::string timestamp() {
 }
 
 std::string model_named(Service& service, const std::string& title, const char* field) {
-  const std::string name = without_hash(title);
+  std::string name = without_hash(title);
   if (!service.models.find(name))
     throw FieldError(field, cat(field, " is \"", title, "\": expected one of ", joined(service.models.entries(), ", ", &ModelEntry::name)));
   return name;

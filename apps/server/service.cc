@@ -45,7 +45,7 @@ Response failure_response(const std::string& path, const Failure& given) {
 void send_json(Exchange& exchange, const nlohmann::json& value, int status) { exchange.reply->send({.status = status, .body = json_text(value)}); }
 
 std::string read_model(Fields& fields, Service& service) {
-  const std::string name = fields.text("model", 1000).value_or("");
+  std::string name = fields.text("model", 1000).value_or("");
   if (name.empty()) return service.models.chosen();
   if (!service.models.find(name))
     throw FieldError("model", cat("there is no model \"", name, "\": expected one of ", joined(service.models.entries(), ", ", &ModelEntry::name)),

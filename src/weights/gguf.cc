@@ -187,6 +187,7 @@ void check_places(Reader& in, const TensorFileHeader& header, uint64_t available
       in.bad(cat(what, " ends at byte ", end, " of the data, but only ", available, " are there; it may be truncated: copy or download it again"));
   }
   std::vector<std::string_view> names;
+  names.reserve(header.entries.size());
   for (const auto& entry : header.entries) names.push_back(entry.name);
   std::ranges::sort(names);
   if (const auto twice = std::ranges::adjacent_find(names); twice != names.end()) in.bad(cat("tensor \"", printable(*twice), "\" is there twice"));

@@ -109,6 +109,7 @@ std::vector<std::string> differences(const Report& a, const Report& b) {
 Quality summary(const RungFigures& rung, const std::function<double(std::vector<double>, bool more_is_better)>& pick) {
   const auto all = [&](const auto& of, bool more_is_better) {
     std::vector<double> values;
+    values.reserve(rung.quality.size());
     for (const Quality& q : rung.quality) values.push_back(of(q));
     return pick(values, more_is_better);
   };

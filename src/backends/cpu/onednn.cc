@@ -170,6 +170,7 @@ class DnnlOffer final : public Offer {
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
     std::vector<Primitive> primitives(primitives_.begin(), primitives_.end());
     std::vector<std::pair<Primitive, Args>> parts;
+    parts.reserve(parts_.size());
     for (const Part& part : parts_) parts.emplace_back(primitives[part.primitive], arguments(buffers, part));
     return bound([parts = std::move(parts)](Stream& request) {
       for (const auto& [primitive, args] : parts) {
