@@ -56,7 +56,7 @@ std::set<const void*> g_weights;  // that a fake kernel was bound with
 class PackingOffer final : public Offer {
  public:
   explicit PackingOffer(std::string key) { packed = {.input = 1, .bytes = size_t{1} << 20, .key = std::move(key)}; }
-  void pack(const void*, const void*, void*, Stop) const override {}
+  void pack(const void*, const void*, void*, Stream&) const override {}
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
     g_weights.insert(buffers.in[1]);
     return bound([] {});

@@ -60,6 +60,7 @@ std::vector<uint8_t> some_weights(const Shape& shape, DType dtype) {
 // Of this level: "kernel(key)" -> hash.
 std::map<std::string, std::string> packed() {
   const auto device = open_device();
+  const auto stream = device->stream();
   std::map<std::string, std::string> found;
   for (const Case& c : cases()) {
     const std::vector<uint8_t> weights = some_weights(c.weights, c.weight);
@@ -74,7 +75,7 @@ std::map<std::string, std::string> packed() {
       const size_t bytes = answer.offer->packed->bytes;
       const std::shared_ptr<void> memory = device->allocate(bytes);
       std::memset(memory.get(), 0, bytes);
-      answer.offer->pack(weights.data(), call.in.size() > 4 ? scales.data() : nullptr, memory.get(), nullptr);
+      answer.offer->pack(weights.data(), call.in.size() > 4 ? scales.data() : nullptr, memory.get(), *stream);
       const std::string key = answer.offer->packed->key;  // kernels that pack alike have one
       found[entry.name + key.substr(key.find('('))] = to_string(hash128(memory.get(), bytes));
     }

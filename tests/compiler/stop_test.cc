@@ -114,10 +114,11 @@ class Stops : public testing::Test {
     std::memset(packed.get(), kUntouched, made->packed->bytes);
     std::stop_source stop;
     stop.request_stop();
-    const std::stop_token token = stop.get_token();
-    made->pack(source.get(), nullptr, packed.get(), &token);
+    const auto stopped = device_->stream(), stream = device_->stream();
+    stopped->stop = stop.get_token();
+    made->pack(source.get(), nullptr, packed.get(), *stopped);
     EXPECT_EQ(touched(packed.get(), made->packed->bytes), 0u);
-    made->pack(source.get(), nullptr, packed.get(), nullptr);
+    made->pack(source.get(), nullptr, packed.get(), *stream);
     EXPECT_GT(touched(packed.get(), made->packed->bytes), 0u);
   }
 
@@ -189,7 +190,7 @@ TEST_F(Stops, PartsOfAConvolutionOfOneDnnMeet) {
   const auto x = fill(bytes_of(*whole.in[0])), w = fill(bytes_of(*whole.in[1]));
   const auto packed_for = [&](const Offer& made) {
     std::shared_ptr<void> packed = device_->allocate(made.packed->bytes);
-    made.pack(w.get(), nullptr, packed.get(), nullptr);
+    made.pack(w.get(), nullptr, packed.get(), *device_->stream());
     return packed;
   };
   const auto expected_packed = packed_for(*of_few);
