@@ -17,7 +17,7 @@
 namespace vivace::cli {
 
 // Where an option stands in --help, in this order.
-enum class Group { own, draw, model, sampling, speed, memory, output, every_command };
+enum class Group { own, draw, tensors, model, sampling, speed, memory, output, every_command };
 
 // What --help or --version is to print: it ends the parsing wherever it stands.
 struct Printed {

@@ -3,8 +3,10 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/seconds.h"
+#include "call_files.h"
 #include "commands.h"
 #include "few_steps.h"
 #include "interrupt.h"
@@ -13,6 +15,7 @@
 #include "output.h"
 #include "pipelines/loaded.h"
 #include "progress.h"
+#include "tensor/npy.h"
 #include "vivace/version.h"
 
 namespace vivace::cli {
@@ -20,8 +23,9 @@ namespace {
 
 struct Options : PictureOptions {
   std::vector<std::string> text, prompt, prompt_2, negative_prompt, negative_prompt_2;
+  TensorFiles tensors;
   std::string output, preview;
-  std::optional<uint64_t> seed;
+  std::vector<uint64_t> seed;
   int images = 1;
   std::optional<double> fps;
 };
@@ -38,11 +42,14 @@ std::filesystem::path numbered(const std::filesystem::path& path, size_t i, size
   return path.parent_path() / (path.stem().string() + "-" + std::to_string(i + 1) + path.extension().string());
 }
 
+uint64_t seed_of(const PipelineOutput& out, size_t image) { return out.seeds[out.seeds.size() > 1 ? image : 0]; }
+
 // Model, prompt and settings, so that a picture can be made again.
 TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const PipelineOutput& out, const Prompts& prompts,
                     size_t image) {
   const size_t prompt = image / static_cast<size_t>(o.images);
-  TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"prompt", prompts[prompt]}, {"seed", std::to_string(out.seeds[0])}};
+  TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"seed", cat(seed_of(out, image))}};
+  if (!prompts.empty()) text.emplace_back("prompt", prompts[prompt]);
   if (!o.negative_prompt.empty()) text.emplace_back("negative_prompt", o.negative_prompt[o.negative_prompt.size() > 1 ? prompt : 0]);
   const size_t count = out.images.size() + out.frames.size();
   const auto [height, width] = out.frames.empty() ? std::pair(out.images[image].height(), out.images[image].width())
@@ -101,9 +108,9 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
   std::fprintf(stderr, "%s", memory_table(components).c_str());
 }
 
-void hint_at_few_steps(const Arguments& app, const Options& o, const CallOptions& options, DiffusionPipeline& pipe) {
+void hint_at_few_steps(const Arguments& app, const Options& o, const Prompts& prompts, const CallOptions& options, DiffusionPipeline& pipe) {
   const Recipe& recipe = *pipe.loaded().recipe;
-  const Call call = recipe.resolve("", options);
+  const Call call = recipe.resolve(prompts, options);
   const std::optional<int> steps = recipe.timesteps(call).num_inference_steps;
   if (!steps) return;  // a list of one's own
   const std::string hint = few_steps_hint(model_names(o.model, pipe.scheduler().class_name(), app), *steps, call.guidance_scale);
@@ -112,7 +119,14 @@ void hint_at_few_steps(const Arguments& app, const Options& o, const CallOptions
 
 // The file to write. Throws UsageError for one that this kind of model does not make, and for what is only for videos.
 std::string checked_output(const Options& o, bool videos) {
-  const std::string output = !o.output.empty() ? o.output : videos ? "vivace.mp4" : "vivace.png";
+  const bool latents = o.tensors.latents_out();
+  const std::string output = !o.output.empty() ? o.output : latents ? "vivace.npy" : videos ? "vivace.mp4" : "vivace.png";
+  if (latents) {
+    if (std::filesystem::path(output).extension() != ".npy") throw UsageError(cat("latents cannot be written to ", output, ": expected .npy"));
+    if (o.fps || !o.preview.empty()) throw UsageError(cat(o.fps ? "--fps" : "--preview", " is for what is decoded, and --output-type is latent"));
+    check_writable(output);
+    return output;
+  }
   if (!videos) {
     if (o.fps || !o.preview.empty()) throw UsageError(cat(o.fps ? "--fps" : "--preview", " is for videos, and this model makes pictures"));
     Image::check_save_path(output);
@@ -124,11 +138,37 @@ std::string checked_output(const Options& o, bool videos) {
   return output;
 }
 
+// The files of a call, which it names as they are written.
+std::vector<std::string> write(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const PipelineOutput& out, const Prompts& prompts,
+                               const std::string& output, std::stop_token stop, bool quiet) {
+  std::vector<std::string> files;
+  const auto written = [&](const std::filesystem::path& path, size_t image) {
+    files.push_back(path.string());
+    if (!quiet) std::fprintf(stderr, "%s (seed %llu)\n", path.c_str(), static_cast<unsigned long long>(seed_of(out, image)));
+  };
+  if (o.tensors.latents_out()) {
+    save_npy(output, out.latents);
+    written(output, 0);
+    return files;
+  }
+  const size_t count = out.images.size() + out.frames.size();
+  for (size_t i = 0; i < count; ++i) {
+    const auto path = numbered(output, i, count);
+    const TextChunks text = describe(app, o, pipe, out, prompts, i);
+    if (out.images.empty())
+      out.frames[i].save(path, {.fps = o.fps.value_or(pipe.loaded().recipe->fps()), .text = text, .stop = stop});
+    else
+      out.images[i].save(path, text);
+    written(path, i);
+  }
+  return files;
+}
+
 int run(const Arguments& app, const Options& o, const Common& common) {
   std::vector<std::string> texts = o.text;
   texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
   const Prompts prompts(read_prompts(texts));
-  if (prompts.empty()) throw UsageError("no prompt: expected a text, as in vivace generate \"a red apple\"");
+  if (prompts.empty() && o.tensors.prompt_embeds.empty()) throw UsageError("no prompt: expected a text, as in vivace generate \"a red apple\"");
   const bool videos = o.makes_videos();
   const std::string output = checked_output(o, videos);
   CallOptions call = o.call();
@@ -136,12 +176,16 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   if (!o.negative_prompt.empty()) call.negative_prompt = Prompts(read_prompts(o.negative_prompt));
   if (!o.negative_prompt_2.empty()) call.negative_prompt_2 = Prompts(read_prompts(o.negative_prompt_2));
   call.num_images_per_prompt = o.images;
-  call.seed = o.seed;
+  if (o.seed.size() == 1)
+    call.seed = o.seed[0];
+  else
+    call.seeds = o.seed;
+  o.tensors.apply(call);
 
   const auto begin = std::chrono::steady_clock::now();
   DiffusionPipeline pipe = o.load();
   const double loading = seconds_since(begin);
-  hint_at_few_steps(app, o, call, pipe);
+  hint_at_few_steps(app, o, prompts, call, pipe);
   Progress progress(!common.quiet && !common.json);
   Progress frames(!common.quiet && !common.json, "frame");
   auto last = std::chrono::steady_clock::now();
@@ -161,18 +205,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   progress.end();
   frames.end();
 
-  std::vector<std::string> files;
-  const size_t count = out.images.size() + out.frames.size();
-  for (size_t i = 0; i < count; ++i) {
-    const auto path = numbered(output, i, count);
-    const TextChunks text = describe(app, o, pipe, out, prompts, i);
-    if (videos)
-      out.frames[i].save(path, {.fps = o.fps.value_or(pipe.loaded().recipe->fps()), .text = text, .stop = call.stop});
-    else
-      out.images[i].save(path, text);
-    files.push_back(path.string());
-    if (!common.quiet && !common.json) std::fprintf(stderr, "%s (seed %llu)\n", path.c_str(), static_cast<unsigned long long>(out.seeds[0]));
-  }
+  const std::vector<std::string> files = write(app, o, pipe, out, prompts, output, call.stop, common.quiet || common.json);
   const std::vector<ComponentFigures> components = component_figures(pipe);
   if (common.verbose) print_phases(out, loading, components);
   if (common.json) print_json(figures(out, loading, components, files));
@@ -191,7 +224,8 @@ Command add_generate(Arguments& app, const Common& common) {
   c->add_option("--prompt-2", o->prompt_2, "Prompt of the second text encoder");
   c->add_option("--negative-prompt-2", o->negative_prompt_2, "Negative prompt of the second text encoder");
   c->add_option("--num-images-per-prompt,--num-videos-per-prompt", o->images, "Pictures, or videos").show_default();
-  c->add_option("--seed", o->seed, "torch.Generator(\"cpu\").manual_seed(seed); default: a random one");
+  c->add_option("--seed", o->seed, "torch.Generator(\"cpu\").manual_seed(seed); several, as 7,8, are one an image; default: a random one");
+  o->tensors.add(*c);
   o->add(*c);
   o->cache.add(*c);
   c->group(Group::output);

@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "call_files.h"
 #include "commands.h"
 #include "pipelines/loaded.h"
 #include "progress.h"
@@ -111,7 +112,9 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--negative-original-size", negative_original_size, "Height and width").takes(2);
   app.add_option("--negative-target-size", negative_target_size, "Height and width").takes(2);
   app.add_option("--negative-crops-coords-top-left", negative_crop, "Top and left").takes(2);
-  app.add_option("--image", image, "A picture to begin with, or to edit: PNG or JPEG; given several times, one for each image in turns");
+  app.add_option("--image", image,
+                 "A picture to begin with, or to edit: PNG, JPEG, or .npy (float32 [H, W, 3] in 0..1, or latents); given several times, one for each "
+                 "image in turns");
   app.add_option("--mask-image", mask_image, "With --image: what is white in this picture is repainted");
   app.add_option("--mask-blur", mask_blur, "Blur the mask with this radius first");
   app.add_option("--padding-mask-crop", padding_mask_crop,
@@ -146,6 +149,7 @@ void PictureOptions::add(Arguments& app) {
                  "Another scheduler: euler, euler_a, ddim, dpmpp_2m, dpmpp_sde, unipc, heun, lcm, tcd, ... or a class name");
   app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
   app.add_option("--sigmas", sigmas, "Custom sigmas, as 14.6,2.9,0");
+  app.add_option("--original-inference-steps", original_inference_steps, "LCM: steps of the schedule that it was distilled on; default 50");
   app.add_option("--controlnet-conditioning-scale", controlnet_conditioning_scale,
                  "How much the ControlNets count; one number, or one for each, as 1,0.5");
   app.add_option("--control-guidance-start", control_guidance_start, "Fraction of the steps at which ControlNets begin to count; likewise");
@@ -180,6 +184,7 @@ CallOptions PictureOptions::call() const {
   call.use_dynamic_cfg = use_dynamic_cfg;
   call.timesteps = timesteps;
   call.sigmas = sigmas;
+  call.original_inference_steps = original_inference_steps;
   call.guidance_scale = guidance_scale;
   call.denoising_end = denoising_end;
   call.guidance_rescale = guidance_rescale;
@@ -200,10 +205,10 @@ CallOptions PictureOptions::call() const {
   call.negative_aesthetic_score = negative_aesthetic_score;
   call.max_area = max_area;
   call.auto_resize = !no_auto_resize;
-  for (const std::string& file : image) call.image.images.push_back(Image::load(file));
+  call.image = load_image_input(image);
   for (const std::string& file : mask_image)
     call.mask_image.images.push_back(mask_blur == 0 ? Image::load(file) : Image::load(file).blurred(mask_blur));
-  for (const std::string& file : control_image) call.control_image.emplace_back(Image::load(file));
+  for (const std::string& file : control_image) call.control_image.push_back(load_image_input({file}));
   call.controlnet_conditioning_scale = controlnet_conditioning_scale;
   call.control_guidance_start = control_guidance_start;
   call.control_guidance_end = control_guidance_end;

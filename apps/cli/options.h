@@ -74,7 +74,7 @@ struct PictureOptions {
   CompileFlags compile;
   CacheFlags cache;  // add() leaves its options out: what measures keeps nothing
   std::optional<int64_t> height, width;
-  std::optional<int> steps, num_frames;
+  std::optional<int> steps, num_frames, original_inference_steps;
   std::optional<double> guidance_scale, denoising_end;
   double guidance_rescale = 0, eta = 0;
   std::vector<double> timesteps, sigmas;

@@ -10,8 +10,8 @@
 #include "base/log.h"
 #include "image/exif.h"
 #include "image/jpeg.h"
-#include "image/npy.h"
 #include "image/png.h"
+#include "tensor/npy.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -79,10 +79,7 @@ std::vector<uint8_t> Image::png(const TextChunks& text) const {
 void Image::save(const std::filesystem::path& path, const TextChunks& text) const {
   if (empty()) throw UsageError("an empty image cannot be saved");
   if (format_of(path) == Format::png) return write_file(path, std::as_bytes(std::span<const uint8_t>(png(text))));
-  FileWriter file(path);
-  file.write(npy_header(values_.shape()));
-  file.write(std::as_bytes(values_.floats()));
-  file.commit();
+  save_npy(path, values_);
 }
 
 void Image::check_save_path(const std::filesystem::path& path) {

@@ -6,7 +6,7 @@
 #include "base/files.h"
 #include "base/folder_writer.h"
 #include "base/log.h"
-#include "image/npy.h"
+#include "tensor/npy.h"
 #include "video/encode.h"
 #include "vivace/error.h"
 

@@ -6,6 +6,8 @@
 #include "base/files.h"
 #include "few_steps.h"
 #include "program.h"
+#include "tensor/npy.h"
+#include "vivace/generator.h"
 #include "vivace/image.h"
 #include "weights/safetensors.h"
 
@@ -166,6 +168,36 @@ TEST(Generate, NpyHasFloatsOfThePicture) {
     std::memcpy(&x, bytes.data() + begin + i * 4, 4);
     ASSERT_TRUE(x >= 0 && x <= 1) << x;
   }
+}
+
+// Latents go out and come in again: noise of one's own, a call in two halves, and numbers in place of pictures and texts.
+TEST(Generate, TensorsGoInAndOutAsNpy) {
+  const TempFolder folder;
+  const auto draw = [&](const char* output, const std::vector<std::string>& more) {
+    const Finished done = vivace(generate((folder / output).string(), more));
+    EXPECT_EQ(done.code, 0) << done.err;
+    return load_npy(folder / output);
+  };
+  const std::string half = (folder / "half.npy").string();
+  const Tensor latents = draw("half.npy", {"--denoising-end", "0.5", "--output-type", "latent"});
+  ASSERT_EQ(latents.rank(), 4);
+  const Tensor straight = draw("straight.npy", {});
+  const Tensor joined = draw("joined.npy", {"--image", half, "--denoising-start", "0.5"});
+  ASSERT_EQ(joined.shape(), straight.shape());
+  for (size_t i = 0; i < joined.floats().size(); ++i) ASSERT_NEAR(joined.floats()[i], straight.floats()[i], 1e-5) << i;
+
+  Generator generator(7);
+  save_npy(folder / "noise.npy", generator.randn(latents.shape()));
+  const Tensor from_noise = draw("from_noise.npy", {"--latents", (folder / "noise.npy").string()});
+  EXPECT_EQ(std::memcmp(from_noise.data(), straight.data(), straight.bytes()), 0);
+
+  const std::string path = (folder / "x.npy").string();
+  expect_refused(vivace(generate((folder / "x.png").string(), {"--output-type", "latent"})), 2, {"latents cannot be written", "expected .npy"});
+  expect_refused(vivace(generate(path, {"--output-type", "np"})), 2, {"--output-type is \"np\"", "expected pil or latent"});
+  expect_refused(vivace(generate(path, {"--latents", half, "--height", "64"})), 2, {"latents have shape"});
+  expect_refused(vivace(generate(path, {"--latents", VIVACE_SOURCE_DIR "/README.md"})), 1, {"README.md: not a .npy file"});
+  expect_refused(vivace(generate(path, {"--prompt-embeds", half})), 2, {"prompt and prompt_embeds are both given"});
+  expect_refused(vivace({"generate", "x", "--model", tiny_model(), "--seed", "1,2", "-o", path}), 2, {"seeds has 2 entries for 1 images"});
 }
 
 TEST(Generate, SameSeedSameBytes) {
