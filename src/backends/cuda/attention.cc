@@ -1,15 +1,11 @@
 // attention without its scores in memory (kernels/attention.h): on tensor cores, or in float32.
-#include "backends/cuda/kernels/attention.h"
+#include "backends/cuda/attention.h"
 
-#include "backends/cuda/entries.h"
 #include "base/log.h"
 
 namespace vivace::cuda {
-namespace {
 
-constexpr size_t kMask = 3;
-
-AttentionArguments arguments_of(const KernelCall& call) {
+AttentionArguments attention_arguments(const KernelCall& call) {
   const Shape &q = call.in[0]->shape, &k = call.in[1]->shape, &v = call.in[2]->shape;
   const int64_t heads = call.attrs->integer("heads");
   const auto row = [&](const Operand& o) -> long long { return o.row_pitch(); };
@@ -38,27 +34,29 @@ AttentionArguments arguments_of(const KernelCall& call) {
   return a;
 }
 
-template <bool plain>
-std::unique_ptr<BoundKernel> bind(Driver& driver, const KernelCall& call, const Buffers& buffers) {
-  AttentionArguments a = arguments_of(call);
-  a.q = buffers.in[0], a.k = buffers.in[1], a.v = buffers.in[2], a.y = buffers.out;
-  if (call.has(kMask)) a.mask = static_cast<const float*>(buffers.in[kMask]);
-  return launches(driver, make_attention(a, call.in[0]->shape[0], call.in[0]->dtype, plain));
-}
-
-Refusal refuse(const KernelCall& call) {
+Refusal refuse_attention_call(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0, 1, 2})) return reason;
   for (const DType dtype : {call.in[1]->dtype, call.in[2]->dtype, call.out.dtype})
     if (dtype != call.in[0]->dtype) return "q, k, v and the result have different dtypes";
   if (call.has(kMask) && call.in[kMask]->dtype != DType::float32) return "the mask is not float32";
   if (call.has(kMask) && call.in[kMask]->row_pitch() != call.in[kMask]->columns()) return "the mask's rows do not follow one another";
-  if (std::string reason = refuse_attention(arguments_of(call)); !reason.empty()) return reason;
+  if (std::string reason = refuse_attention(attention_arguments(call)); !reason.empty()) return reason;
   return std::nullopt;
+}
+
+namespace {
+
+template <bool plain>
+std::unique_ptr<BoundKernel> bind(Driver& driver, const KernelCall& call, const Buffers& buffers) {
+  AttentionArguments a = attention_arguments(call);
+  a.q = buffers.in[0], a.k = buffers.in[1], a.v = buffers.in[2], a.y = buffers.out;
+  if (call.has(kMask)) a.mask = static_cast<const float*>(buffers.in[kMask]);
+  return launches(driver, make_attention(a, call.in[0]->shape[0], call.in[0]->dtype, plain));
 }
 
 Refusal refuse_flash(const KernelCall& call) {
   if (call.in[0]->dtype == DType::float32) return "tensor cores multiply bfloat16 and float16";
-  return refuse(call);
+  return refuse_attention_call(call);
 }
 
 }  // namespace
@@ -67,7 +65,8 @@ void add_attention(Driver& driver, Entries& list) {
   KernelEntry flash = entry(driver, {.name = "attention_flash", .op = Op::attention, .bind = bind<false>, .refuse = refuse_flash, .strided = true});
   flash.kind = "flash";
   list.push_back(std::move(flash));
-  KernelEntry efficient = entry(driver, {.name = "attention_efficient", .op = Op::attention, .bind = bind<true>, .refuse = refuse, .strided = true});
+  KernelEntry efficient =
+      entry(driver, {.name = "attention_efficient", .op = Op::attention, .bind = bind<true>, .refuse = refuse_attention_call, .strided = true});
   efficient.kind = "efficient";
   list.push_back(std::move(efficient));
 }

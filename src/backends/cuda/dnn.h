@@ -1,4 +1,4 @@
-// Convolutions of a library, as the backend asks for them; cudnn.cc has them.
+// Convolutions and attention of a library, as the backend asks for them; cudnn.cc has them.
 #pragma once
 
 #include <memory>
@@ -35,12 +35,34 @@ class Convolution {
   virtual std::string run(int algorithm, const Addresses& addresses, DriverStream* stream) const = 0;
 };
 
+// y = softmax(scale q k^T) v, image by image and head by head; rows hold all heads side by side.
+struct AttentionCall {
+  int64_t images = 0, heads = 0, queries = 0, keys = 0, head_size = 0, value_size = 0;
+  int64_t q_image = 0, k_image = 0, v_image = 0, y_image = 0, q_row = 0, k_row = 0, v_row = 0, y_row = 0;  // pitches
+  DType dtype{};                                                                                           // bfloat16 or float16
+  float scale = 1;
+};
+
+// As a Convolution.
+class Attention {
+ public:
+  virtual ~Attention() = default;
+  virtual int algorithms() const = 0;
+  virtual size_t workspace_bytes(int algorithm) const = 0;
+  struct Addresses {
+    const void *q = nullptr, *k = nullptr, *v = nullptr;
+    void *y = nullptr, *workspace = nullptr;
+  };
+  virtual std::string run(int algorithm, const Addresses& addresses, DriverStream* stream) const = 0;
+};
+
 class DnnLibrary {
  public:
   virtual ~DnnLibrary() = default;
   virtual std::string version() const = 0;
   // Kept by the call's values: equal calls are built once. nullptr where it has no plan for it.
   virtual std::shared_ptr<const Convolution> convolution(const ConvolutionCall& call) = 0;
+  virtual std::shared_ptr<const Attention> attention(const AttentionCall& call) = 0;
 };
 
 // cuDNN; nullptr where this machine, or this build, lacks it. On the thread's GPU.

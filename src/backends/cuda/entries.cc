@@ -16,6 +16,7 @@ std::vector<KernelEntry> entries(Driver& driver) {
   add_convolutions(driver, list);
   add_norms(driver, list);
   add_attention(driver, list);
+  add_library_attention(driver, list);
   add_math_attention(driver, list);
   add_elementwise(driver, list);
   add_movement(driver, list);

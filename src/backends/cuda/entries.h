@@ -24,6 +24,7 @@ void add_linears(Driver& driver, Entries& list);
 void add_library_convolutions(Driver& driver, Entries& list);
 void add_convolutions(Driver& driver, Entries& list);
 void add_attention(Driver& driver, Entries& list);
+void add_library_attention(Driver& driver, Entries& list);
 void add_math_attention(Driver& driver, Entries& list);
 
 // Kernels with their arguments, launched one after the other.

@@ -1,34 +1,20 @@
 // cuDNN's graph API by plain arithmetic, from the very descriptors that were set: tensors with strides and ids, a convolution, and the pointwise
-// operations behind it through tensors that are nowhere in memory. What the library would refuse is refused.
-#include <cmath>
+// operations behind it through tensors that are nowhere in memory, or attention. What the library would refuse is refused.
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <vector>
 
 #include "backends/cuda/cudnn.h"
-#include "backends/ref/element.h"
+#include "host_cudnn_graph.h"
 #include "host_driver.h"
 
 namespace vivace::cuda {
 namespace {
 
-thread_local HostDriver* t_opening = nullptr;  // whose library is being opened
+using namespace host_cudnn;
 
-struct TensorInfo {
-  cudnnDataType_t type{};
-  std::vector<int64_t> sizes, strides;
-  int64_t id = 0;
-  bool is_virtual = false;
-  int64_t count() const { return sizes[0] * sizes[1] * sizes[2] * sizes[3]; }
-};
-struct Operation {
-  bool convolution = false;
-  TensorInfo x, other, y;  // other: the weight, or a second operand
-  bool has_other = false;
-  int64_t strides[2] = {}, before[2] = {}, after[2] = {};
-  cudnnPointwiseMode_t mode{};
-};
-using Graph = std::vector<Operation>;
+thread_local HostDriver* t_opening = nullptr;  // whose library is being opened
 
 struct Attribute {
   cudnnBackendAttributeType_t type;
@@ -61,9 +47,6 @@ struct Descriptor {
 };
 
 Descriptor& of(cudnnBackendDescriptor_t handle) { return *static_cast<Descriptor*>(handle); }
-DType dtype_of(cudnnDataType_t type) {
-  return type == CUDNN_DATA_FLOAT ? DType::float32 : type == CUDNN_DATA_BFLOAT16 ? DType::bfloat16 : DType::float16;
-}
 
 size_t size_of(cudnnBackendAttributeType_t type) {
   switch (type) {
@@ -81,107 +64,10 @@ size_t size_of(cudnnBackendAttributeType_t type) {
   }
 }
 
-// To ten bits of mantissa, ties away from zero.
-double tf32(double x) {
-  int exponent = 0;
-  const double mantissa = std::frexp(x, &exponent);
-  return std::ldexp(std::round(std::ldexp(mantissa, 11)), exponent - 11);
-}
-
-double activated(double x, cudnnPointwiseMode_t mode) {
-  switch (mode) {
-    case CUDNN_POINTWISE_RELU_FWD:
-      return std::fmax(x, 0);
-    case CUDNN_POINTWISE_SWISH_FWD:
-      return x / (1 + std::exp(-x));
-    default:
-      return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
-  }
-}
-
-// Values of tensors by id while a graph runs: those that are nowhere in memory, and where the others are.
-struct Values {
-  std::map<int64_t, std::vector<float>> inner;
-  std::map<int64_t, void*> memory;
-
-  static int64_t place(const TensorInfo& t, const int64_t (&at)[4]) {
-    int64_t p = 0;
-    for (size_t d = 0; d < 4; ++d) p += (t.sizes[d] == 1 ? 0 : at[d]) * t.strides[d];
-    return p;
-  }
-  double load(const TensorInfo& t, const int64_t (&at)[4]) const {
-    if (t.is_virtual) return inner.at(t.id)[static_cast<size_t>(place(t, at))];
-    return ref::load(dtype_of(t.type), memory.at(t.id), place(t, at));
-  }
-  void store(const TensorInfo& t, const int64_t (&at)[4], double value) {
-    if (t.is_virtual)
-      inner[t.id][static_cast<size_t>(place(t, at))] = static_cast<float>(value);
-    else
-      ref::store(dtype_of(t.type), memory.at(t.id), place(t, at), value);
-  }
-};
-
-// Every value, channels last, as the products take them.
-std::vector<float> channels_last(const TensorInfo& t, const Values& values) {
-  std::vector<float> all;
-  all.reserve(static_cast<size_t>(t.count()));
-  int64_t at[4];
-  for (at[0] = 0; at[0] < t.sizes[0]; ++at[0])
-    for (at[2] = 0; at[2] < t.sizes[2]; ++at[2])
-      for (at[3] = 0; at[3] < t.sizes[3]; ++at[3])
-        for (at[1] = 0; at[1] < t.sizes[1]; ++at[1]) {
-          const double x = values.load(t, at);
-          all.push_back(static_cast<float>(t.type == CUDNN_DATA_FLOAT ? tf32(x) : x));
-        }
-  return all;
-}
-
-void convolve(const Operation& o, Values& values) {
-  const std::vector<float> x = channels_last(o.x, values), w = channels_last(o.other, values);
-  const int64_t channels = o.x.sizes[1], height = o.x.sizes[2], width = o.x.sizes[3], kh = o.other.sizes[2], kw = o.other.sizes[3];
-  int64_t at[4];
-  for (at[0] = 0; at[0] < o.y.sizes[0]; ++at[0])
-    for (at[2] = 0; at[2] < o.y.sizes[2]; ++at[2])
-      for (at[3] = 0; at[3] < o.y.sizes[3]; ++at[3])
-        for (at[1] = 0; at[1] < o.y.sizes[1]; ++at[1]) {
-          double sum = 0;
-          for (int64_t r = 0; r < kh; ++r)
-            for (int64_t s = 0; s < kw; ++s) {
-              const int64_t h = at[2] * o.strides[0] + r - o.before[0], v = at[3] * o.strides[1] + s - o.before[1];
-              if (h < 0 || h >= height || v < 0 || v >= width) continue;
-              const float *px = &x[static_cast<size_t>(((at[0] * height + h) * width + v) * channels)],
-                          *pw = &w[static_cast<size_t>(((at[1] * kh + r) * kw + s) * channels)];
-              for (int64_t c = 0; c < channels; ++c) sum += static_cast<double>(px[c]) * pw[c];
-            }
-          values.store(o.y, at, sum);
-        }
-}
-
-void point_by_point(const Operation& o, Values& values) {
-  int64_t at[4];
-  for (at[0] = 0; at[0] < o.y.sizes[0]; ++at[0])
-    for (at[1] = 0; at[1] < o.y.sizes[1]; ++at[1])
-      for (at[2] = 0; at[2] < o.y.sizes[2]; ++at[2])
-        for (at[3] = 0; at[3] < o.y.sizes[3]; ++at[3]) {
-          const double x = values.load(o.x, at);
-          values.store(o.y, at, o.mode == CUDNN_POINTWISE_ADD ? x + values.load(o.other, at) : activated(x, o.mode));
-        }
-}
-
-Status run(const Graph& graph, Values values) {
-  for (const Operation& o : graph) {
-    if (o.y.is_virtual) values.inner[o.y.id].resize(static_cast<size_t>(o.y.count()));
-    if (o.convolution)
-      convolve(o, values);
-    else
-      point_by_point(o, values);
-  }
-  return kSuccess;
-}
-
 bool finish_tensor(Descriptor& d) {
   d.tensor = {d.one<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE), d.all<int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS),
-              d.all<int64_t>(CUDNN_ATTR_TENSOR_STRIDES), d.one<int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID), d.one<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL)};
+              d.all<int64_t>(CUDNN_ATTR_TENSOR_STRIDES),           d.one<int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID),
+              d.one<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL),           d.one<bool>(CUDNN_ATTR_TENSOR_IS_BY_VALUE)};
   return d.tensor.id > 0 && d.tensor.sizes.size() == 4 && d.tensor.strides.size() == 4 && d.one<int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT) > 0;
 }
 
@@ -190,7 +76,7 @@ bool finish_convolution(Descriptor& d) {
                    *y = d.part(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y), *how = d.part(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
   if (!x || !w || !y || !how || !x->finished || !w->finished || !y->finished || !how->finished) return false;
   Operation& o = d.operation;
-  o = {.convolution = true, .x = x->tensor, .other = w->tensor, .y = y->tensor, .has_other = true};
+  o = {.kind = Kind::convolution, .x = x->tensor, .other = w->tensor, .y = y->tensor, .has_other = true};
   const auto strides = how->all<int64_t>(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES), before = how->all<int64_t>(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS),
              after = how->all<int64_t>(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS), dilations = how->all<int64_t>(CUDNN_ATTR_CONVOLUTION_DILATIONS);
   if (how->one<int64_t>(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) != 2 || strides.size() != 2 || before.size() != 2 || after.size() != 2 ||
@@ -218,11 +104,29 @@ bool finish_pointwise(Descriptor& d) {
   return true;
 }
 
+constexpr auto kAttention = static_cast<cudnnBackendDescriptorType_t>(41);  // CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR
+bool finish_attention(Descriptor& d) {
+  const Descriptor* part[5];  // q, k, v, result, scale
+  for (int i = 0; i < 5; ++i) {
+    part[i] = d.part(static_cast<cudnnBackendAttributeName_t>(i < 4 ? 2800 + i : 2805));  // CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC and on
+    if (!part[i] || !part[i]->finished || part[i]->tensor.by_value != (i == 4) || part[i]->tensor.is_virtual) return false;
+  }
+  const TensorInfo &q = part[0]->tensor, &k = part[1]->tensor, &v = part[2]->tensor, &y = part[3]->tensor;
+  for (int i = 0; i < 4; ++i)
+    if (part[i]->tensor.type != q.type || q.type == CUDNN_DATA_FLOAT || part[i]->tensor.strides[3] != 1 || part[i]->tensor.sizes[3] % 8) return false;
+  d.operation = {.kind = Kind::attention, .x = q, .other = k, .y = y, .has_other = true, .values = v, .scale_id = part[4]->tensor.id};
+  const auto same = [](const TensorInfo& a, const TensorInfo& b, std::initializer_list<size_t> dims) {
+    return std::ranges::all_of(dims, [&](size_t i) { return a.sizes[i] == b.sizes[i]; });
+  };
+  return same(q, k, {0, 1, 3}) && same(k, v, {0, 1, 2}) && same(q, y, {0, 1, 2}) && same(v, y, {3});
+}
+
 // Each operation but the first reads what the one before it made, which is nowhere in memory.
 bool finish_graph(Descriptor& d) {
   auto graph = std::make_shared<Graph>();
   for (const Descriptor* op : d.all<const Descriptor*>(CUDNN_ATTR_OPERATIONGRAPH_OPS)) {
-    if (!op->finished || (graph->empty() ? !op->operation.convolution : op->operation.x.id != graph->back().y.id || !graph->back().y.is_virtual))
+    if (!op->finished ||
+        (graph->empty() ? op->operation.kind == Kind::pointwise : op->operation.x.id != graph->back().y.id || !graph->back().y.is_virtual))
       return false;
     graph->push_back(op->operation);
   }
@@ -268,6 +172,7 @@ cudnnStatus_t CUDNNWINAPI finish(cudnnBackendDescriptor_t descriptor) {
   if (d.type == CUDNN_BACKEND_TENSOR_DESCRIPTOR) good = finish_tensor(d);
   if (d.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) good = finish_convolution(d);
   if (d.type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR) good = finish_pointwise(d);
+  if (d.type == kAttention) good = finish_attention(d);
   if (d.type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) good = finish_graph(d);
   if (d.type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) good = (d.graph = d.part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)->graph) != nullptr;
   if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) good = (d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph) != nullptr;
@@ -296,16 +201,24 @@ cudnnStatus_t CUDNNWINAPI execute(cudnnHandle_t handle, cudnnBackendDescriptor_t
   const auto ids = v.all<int64_t>(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
   const auto pointers = v.all<void*>(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
   if (!p.finished || !v.finished || ids.size() != pointers.size()) return CUDNN_STATUS_BAD_PARAM;
-  Values values;
+  std::map<int64_t, void*> memory;
   for (size_t i = 0; i < ids.size(); ++i) {
     if (!pointers[i] || reinterpret_cast<uintptr_t>(pointers[i]) % 16) return CUDNN_STATUS_BAD_PARAM;
-    values.memory[ids[i]] = pointers[i];
+    memory[ids[i]] = pointers[i];
   }
-  const auto known = [&](const TensorInfo& t) { return t.is_virtual || values.memory.contains(t.id); };
-  for (const Operation& o : *p.graph)
+  const auto known = [&](const TensorInfo& t) { return t.is_virtual || memory.contains(t.id); };
+  double scale = 1;  // the host's, which is read now
+  for (const Operation& o : *p.graph) {
     if (!known(o.x) || !known(o.y) || (o.has_other && !known(o.other))) return CUDNN_STATUS_BAD_PARAM;
+    if (o.kind != Kind::attention) continue;
+    if (!known(o.values) || !memory.contains(o.scale_id)) return CUDNN_STATUS_BAD_PARAM;
+    scale = *static_cast<const float*>(memory[o.scale_id]);
+  }
   const auto& [driver, stream] = of(handle);
-  const Status status = driver->put(reinterpret_cast<DriverStream*>(stream), [graph = p.graph, values] { return run(*graph, values); });
+  const Status status = driver->put(reinterpret_cast<DriverStream*>(stream), [graph = p.graph, memory, scale] {
+    run(*graph, memory, scale);
+    return kSuccess;
+  });
   return status == kSuccess ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;
 }
 

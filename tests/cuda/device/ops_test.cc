@@ -58,6 +58,18 @@ TEST_P(CudaOpsOnAGpu, EveryKernelMatchesTheMeaning) {
   check(gpu);
 }
 
+// cuDNN is behind the own kernels in the list: that it takes attention without a mask is seen when it comes first.
+TEST(CudaAttention, ALibraryTakesItToo) {
+  const cuda::HostGpu gpu = cuda::host_gpu();
+  if (!gpu.driver->dnn()) GTEST_SKIP() << "this build has no cuDNN";
+  const auto* const item = std::ranges::find(kOpCases, std::string_view("attention_self"), &OpCase::name);
+  const WantedResult wanted(*item, DType::bfloat16);
+  const auto first = std::make_shared<Reordered>(gpu.device, with_first(*gpu.device, *gpu.device->find("cudnn_attention")));
+  EXPECT_TRUE(wanted.check(first, "cudnn_attention", wanted.unit()));
+  const Plan plan = compile(WantedResult(*item, DType::float32).graph(), *first, {});
+  EXPECT_TRUE(std::ranges::none_of(plan.step, [](const PlanStep& s) { return s.kernel == "cudnn_attention"; })) << "not of float32";
+}
+
 INSTANTIATE_TEST_SUITE_P(Cases, CudaOpsOnTheHost, testing::Combine(testing::ValuesIn(kOpCases), testing::Values(DType::float32, DType::bfloat16)),
                          case_name);
 INSTANTIATE_TEST_SUITE_P(Cases, CudaOpsOnAGpu,
