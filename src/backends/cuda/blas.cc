@@ -1,16 +1,13 @@
 // linear on a library's GEMM (blas.h), with what its epilogues take.
 #include "backends/cuda/blas.h"
 
-#include "backends/cuda/entries.h"
-#include "backends/cuda/kernels/movement.h"
+#include "backends/cuda/linear.h"
 #include "backends/cuda/packing.h"
 #include "backends/cuda/stream.h"
 #include "base/log.h"
 
 namespace vivace::cuda {
 namespace {
-
-constexpr size_t kWeight = 1, kBias = 2, kResidual = 3, kScale = 4, kGate = 5;
 
 class LibraryGemm final : public BoundKernel {
  public:

@@ -12,6 +12,7 @@ std::vector<KernelEntry> entries(Driver& driver) {
   Entries list;
   add_library_gemms(driver, list);
   add_linears(driver, list);
+  add_narrow_linears(driver, list);
   add_library_convolutions(driver, list);
   add_convolutions(driver, list);
   add_norms(driver, list);

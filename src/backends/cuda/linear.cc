@@ -1,16 +1,13 @@
 // linear, geglu_linear and matmul on own GEMMs (kernels/gemm.h).
+#include "backends/cuda/linear.h"
+
 #include <algorithm>
 
-#include "backends/cuda/entries.h"
-#include "backends/cuda/kernels/gemm.h"
-#include "backends/cuda/kernels/movement.h"
 #include "backends/cuda/packing.h"
 #include "base/log.h"
 
 namespace vivace::cuda {
 namespace {
-
-constexpr size_t kBias = 2, kResidual = 3, kScale = 4, kGate = 5;
 
 // Of a geglu_linear, whose gate has a gelu where nothing else is said.
 Activation act_of(const KernelCall& call) {
@@ -18,7 +15,9 @@ Activation act_of(const KernelCall& call) {
   return call.op == Op::geglu_linear && act == kIdentity ? kGelu : act;
 }
 
-GemmArguments arguments_of(const KernelCall& call) {
+}  // namespace
+
+GemmArguments linear_arguments(const KernelCall& call) {
   const Operand &x = *call.in[0], &w = *call.in[1];
   return {.rows = x.rows(),
           .rows_per_image = call.has(kGate) ? x.rows() / call.in[kGate]->shape[0] : x.rows(),
@@ -33,31 +32,38 @@ GemmArguments arguments_of(const KernelCall& call) {
           .act = act_of(call)};
 }
 
+GemmArguments with_buffers(GemmArguments a, const Buffers& buffers) {
+  const auto in = [&](size_t i) -> const void* { return i < buffers.in.size() ? buffers.in[i] : nullptr; };
+  a.x = in(0), a.w = in(kWeight), a.y = buffers.out;
+  a.bias = in(kBias), a.residual = in(kResidual), a.gate = in(kGate);
+  return a;
+}
+
+Refusal refuse_epilogue(const KernelCall& call) {
+  if (call.has(kBias) && call.in[kBias]->dtype != DType::float32) return "the bias is not float32";
+  if (call.has(kResidual) && call.in[kResidual]->dtype != call.out.dtype) return "the residual has another dtype";
+  if (call.has(kGate) && call.in[kGate]->dtype != DType::float32) return "the gate is not float32";
+  return std::nullopt;
+}
+
+namespace {
+
 class GemmOffer final : public Offer {
  public:
   GemmOffer(Driver& driver, const KernelCall& call, const GemmTypes& types)
-      : driver_(driver), arguments_(arguments_of(call)), types_(types), weight_(*call.in[1]), scales_(call.has(kScale)) {
+      : driver_(driver), arguments_(linear_arguments(call)), types_(types), weight_(*call.in[kWeight]) {
     if (weight_.dtype == types.x && !types.geglu) return;  // as it is stored
-    packed = {.input = 1,
-              .scales = scales_ ? static_cast<int>(kScale) : -1,
+    packed = {.input = static_cast<int>(kWeight),
               .bytes = static_cast<size_t>(numel(weight_.shape)) * dtype_size(types.x),
               .key = cat("rows(", dtype_name(types.x), types.geglu ? " geglu" : "", ')')};
   }
 
-  void pack(const void* source, const void* scales, void* to, Stream& stream) const override {
-    if (scales_)
-      launches(driver_, make_dequantize({source, static_cast<const float*>(scales), to, weight_.shape[0], weight_.shape[1]}, weight_.dtype, types_.x))
-          ->run(stream);
-    else
-      repack(driver_, linear_weight(weight_.shape, types_.geglu, weight_.dtype, types_.x), source, to)->run(stream);
+  void pack(const void* source, const void*, void* to, Stream& stream) const override {
+    repack(driver_, linear_weight(weight_.shape, types_.geglu, weight_.dtype, types_.x), source, to)->run(stream);
   }
 
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
-    GemmArguments a = arguments_;
-    const auto in = [&](size_t i) -> const void* { return i < buffers.in.size() ? buffers.in[i] : nullptr; };
-    a.x = in(0), a.w = in(1), a.y = buffers.out;
-    a.bias = in(kBias), a.residual = in(kResidual), a.gate = in(kGate);
-    return launches(driver_, make_gemm(a, types_));
+    return launches(driver_, make_gemm(with_buffers(arguments_, buffers), types_));
   }
 
  private:
@@ -65,21 +71,17 @@ class GemmOffer final : public Offer {
   const GemmArguments arguments_;
   const GemmTypes types_;
   const Operand weight_;
-  const bool scales_;
 };
 
 Answer ask(Driver& driver, const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0, kResidual})) return *reason;
-  const Operand& w = *call.in[1];
-  if (call.attrs->text("compute") == "int8_dynamic" || call.attrs->has("weight_storage")) return "there are no products of 8 bits on a GPU yet";
-  if (!is_floating(w.dtype) && !call.has(kScale)) return "the weight is neither floating point nor int8 with scales";
-  if (call.has(kBias) && call.in[kBias]->dtype != DType::float32) return "the bias is not float32";
-  if (call.has(kResidual) && call.in[kResidual]->dtype != call.out.dtype) return "the residual has another dtype";
-  if (call.has(kGate) && call.in[kGate]->dtype != DType::float32) return "the gate is not float32";
+  const Operand& w = *call.in[kWeight];
+  if (call.attrs->has("compute") || call.attrs->has("weight_storage") || call.has(kScale)) return "the weight is kept in 8 bits";
+  if (!is_floating(w.dtype)) return "the weight is not floating point";
+  if (Refusal reason = refuse_epilogue(call)) return *reason;
   const GemmTypes types{.x = call.in[0]->dtype, .y = call.out.dtype, .bias = DType::float32, .geglu = call.op == Op::geglu_linear};
-  if (call.has(kScale) && types.geglu) return "GEGLU with a weight that is stored in 8 bits";
   if ((w.dtype != types.x || types.geglu) && !w.constant) return "the weight is not constant, it cannot be packed once";
-  if (std::string reason = refuse_gemm(arguments_of(call), types); !reason.empty()) return reason;
+  if (std::string reason = refuse_gemm(linear_arguments(call), types); !reason.empty()) return reason;
   return std::make_unique<GemmOffer>(driver, call, types);
 }
 

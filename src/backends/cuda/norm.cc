@@ -52,6 +52,7 @@ RowNormArguments row_arguments(const KernelCall& call, const Buffers& buffers, R
           .heads = static_cast<int>(heads),
           .function = function,
           .step = buffers.bad_value.step,
+          .hadamard = static_cast<int>(call.attrs->integer("hadamard")),
           .eps = static_cast<float>(call.attrs->real("eps"))};
 }
 

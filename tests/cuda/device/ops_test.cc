@@ -48,15 +48,98 @@ class CudaOpsOnAGpu : public CudaOps {};
 // A GPU of each test's own: after an error it gives nothing but errors.
 TEST_P(CudaOpsOnTheHost, EveryKernelMatchesTheMeaning) { check(cuda::host_gpu().device); }
 
-TEST_P(CudaOpsOnAGpu, EveryKernelMatchesTheMeaning) {
-  std::shared_ptr<Device> gpu;
+std::shared_ptr<Device> gpu_or_null() {
   try {
-    gpu = open_device("cuda");
-  } catch (const UserError& error) {
-    GTEST_SKIP() << error.what();
+    return open_device("cuda");
+  } catch (const UserError&) {
+    return nullptr;
   }
-  check(gpu);
 }
+
+TEST_P(CudaOpsOnAGpu, EveryKernelMatchesTheMeaning) {
+  if (const std::shared_ptr<Device> gpu = gpu_or_null())
+    check(gpu);
+  else
+    GTEST_SKIP() << "there is no GPU";
+}
+
+// Linears of 8 bits, whose op means what it means with every bit.
+struct NarrowCase {
+  const char* name;
+  Op op;
+  Attrs attrs;
+  bool norm, rest;  // the rows come from a norm; a gate and a residual follow
+  double unit;      // deviation of what a factor is off, beside its own
+  double gain;      // of an error on its way to the result
+};
+
+constexpr double kBytes = 4 / 127.0 / 3.4641 * 1.4142;  // rows and weights of up to four deviations, in steps of 1/127, uniformly off
+
+const NarrowCase kNarrowCases[] = {
+    {"rows_are_quantised_first", Op::linear, {{"compute", "int8_dynamic"}}, false, false, kBytes, 1},
+    {"a_norm_quantises_them", Op::linear, {{"compute", "int8_dynamic"}}, true, true, kBytes, 3},
+    {"they_are_turned", Op::linear, {{"compute", "int8_dynamic"}, {"hadamard", int64_t{16}}}, true, false, kBytes, 1},
+    {"turned_first", Op::geglu_linear, {{"compute", "int8_dynamic"}, {"hadamard", int64_t{64}}}, false, false, kBytes, 6},
+    {"geglu", Op::geglu_linear, {{"compute", "int8_dynamic"}}, true, false, kBytes, 6},
+    {"weight_of_int8", Op::geglu_linear, {{"weight_storage", "int8"}}, false, false, kBytes, 6},
+    {"weight_of_float8", Op::linear, {{"weight_storage", "float8_e4m3"}}, true, true, 0x1p-4 / 1.7321, 3},
+};
+
+class CudaNarrowLinears : public testing::TestWithParam<std::tuple<int, DType>> {
+ protected:
+  static void check(const std::shared_ptr<Device>& device) {
+    const NarrowCase& item = kNarrowCases[std::get<0>(GetParam())];
+    const DType dtype = std::get<1>(GetParam());
+    const auto graph = [&] {
+      Builder b(dtype);
+      const Value none, bias = vec(b, "b", item.op == Op::linear ? 32 : 64), w = b.weight("w", {item.op == Op::linear ? 32 : 64, 64});
+      Value x = x3(b, 7, 64);
+      if (item.norm) x = b.emit(Op::layer_norm, {x}, {{"eps", 1e-5}});
+      std::vector<Value> in{x, w, bias};
+      if (item.rest) in.insert(in.end(), {x3(b, 7, 32, "r"), none, b.input("g", DType::float32, {2, 1, 32})});
+      b.output("y", b.emit(item.op, in, item.attrs));
+      return b.take();
+    };
+    golden::Tensors inputs{{"x", Generator(1).randn({2, 7, 64})}, {"r", Generator(2).randn({2, 7, 32})}, {"g", Generator(3).randn({2, 1, 32})}};
+    for (auto& [name, tensor] : inputs)
+      if (name != "g") tensor = tensor.to(dtype).to(DType::float32);
+    const Plan plan = compile(graph(), *device, {});
+    EXPECT_EQ(plan.graph_breaks, std::vector<std::string>());
+    EXPECT_TRUE(std::ranges::any_of(plan.step, [](const PlanStep& s) { return s.kernel.ends_with("_8_bits"); }));
+    const Tensor want = golden::run(decompose_all(graph()), ref::device(), {}, inputs, "", 0).at("y");
+    const Tensor got = golden::run(graph(), device, {}, inputs, "", 0).at("y");
+    double rms = 0;
+    for (const float x : want.floats()) rms += static_cast<double>(x) * x;
+    rms = std::sqrt(rms / static_cast<double>(want.numel()));
+    const double allowed = 5 * item.gain * (item.unit + (dtype == DType::float32 ? 0 : 0x1p-8)) * rms;
+    double most = 0;
+    for (int64_t i = 0; i < want.numel(); ++i) most = std::max(most, static_cast<double>(std::abs(got.floats()[i] - want.floats()[i])));
+    EXPECT_LT(most, allowed);
+    EXPECT_GT(most, 0x1p-14 * rms) << "nothing was rounded to 8 bits";
+  }
+};
+class CudaNarrowLinearsOnTheHost : public CudaNarrowLinears {};
+class CudaNarrowLinearsOnAGpu : public CudaNarrowLinears {};
+
+TEST_P(CudaNarrowLinearsOnTheHost, AreWithinTheirBits) { check(cuda::host_gpu().device); }
+TEST_P(CudaNarrowLinearsOnAGpu, AreWithinTheirBits) {
+  if (const std::shared_ptr<Device> gpu = gpu_or_null())
+    check(gpu);
+  else
+    GTEST_SKIP() << "there is no GPU";
+}
+
+std::string narrow_name(const testing::TestParamInfo<std::tuple<int, DType>>& info) {
+  return std::string(kNarrowCases[std::get<0>(info.param)].name) + "_" + std::string(dtype_name(std::get<1>(info.param)));
+}
+INSTANTIATE_TEST_SUITE_P(Cases, CudaNarrowLinearsOnTheHost,
+                         testing::Combine(testing::Range(0, static_cast<int>(std::size(kNarrowCases))),
+                                          testing::Values(DType::float32, DType::bfloat16)),
+                         narrow_name);
+INSTANTIATE_TEST_SUITE_P(Cases, CudaNarrowLinearsOnAGpu,
+                         testing::Combine(testing::Range(0, static_cast<int>(std::size(kNarrowCases))),
+                                          testing::Values(DType::float32, DType::bfloat16, DType::float16)),
+                         narrow_name);
 
 // cuDNN is behind the own kernels in the list: that it takes attention without a mask is seen when it comes first.
 TEST(CudaAttention, ALibraryTakesItToo) {

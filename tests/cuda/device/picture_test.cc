@@ -84,6 +84,23 @@ TEST(CudaPictures, PromptsAndSeedsReplayOneRecording) {
   EXPECT_GT(process_counters().steps_recorded, after.steps_recorded);
 }
 
+// On both machines linears lose the same bits: their pictures are nearer to each other than to the one without a loss.
+TEST(CudaPictures, LinearsOfEightBits) {
+  const WithoutTF32 exact;
+  const auto latents = [](const std::string& device, bool quantised) {
+    DiffusionPipeline pipe = open("emoji-xl", device, {.mode = CompileMode::default_});
+    if (quantised) apply_dynamic_quant(pipe.unet(), quantize_all);
+    CallOptions call = call_of("emoji-xl");
+    call.num_inference_steps = 1;
+    return pipe("a red apple", call).latents;
+  };
+  const Tensor whole = latents("cpu", false), cpu = latents("cpu", true), gpu = latents("host-cuda", true);
+  const double lost = difference(cpu, whole);
+  EXPECT_GT(lost, kRounding);
+  EXPECT_LT(difference(gpu, cpu), lost);
+  EXPECT_GT(difference(gpu, whole), lost / 2);
+}
+
 // Factors of eleven bits, as deep.
 TEST(CudaPictures, ConvolutionsMultiplyAsTF32ByDefault) {
   const DiffusionPipeline gpu = open("emoji-xl", "host-cuda", {});

@@ -23,6 +23,7 @@ std::span<const Kernel> gemm_kernels() {
       KERNEL(GemmArguments, gemm<signed char, bf16, float, 64, 64, 32, 32, false, true, true>),
       KERNEL(GemmArguments, gemm<signed char, bf16, float, 64, 64, 32, 32, false, false, false>),
       KERNEL(GemmArguments, gemm<signed char, float, float, 64, 64, 32, 32, false, true, false>),
+      KERNEL(GemmArguments, gemm<signed char, float, float, 64, 64, 32, 32, false, true, true>),
       KERNEL(GemmArguments, gemm_plain<float, float, float, false, false>),
       KERNEL(GemmArguments, gemm_plain<float, float, float, false, true>),
       KERNEL(GemmArguments, gemm_plain<float, float, float, true, false>),

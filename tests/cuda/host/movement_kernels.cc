@@ -1,5 +1,6 @@
 #include "kernels.h"
 //
+#include "quantize.cuh"
 #include "random.cuh"
 #include "step.cuh"
 #include "tables.cuh"
@@ -28,8 +29,12 @@ std::span<const Kernel> movement_kernels() {
       KERNEL(ReduceArguments, reduce<float, float, true>),
       KERNEL(ReduceArguments, reduce<bf16, bf16, false>),
       KERNEL(DequantizeArguments, dequantize<signed char, bf16>),
+      KERNEL(DequantizeArguments, dequantize<signed char, float>),
       KERNEL(DequantizeArguments, dequantize<f8e4m3, bf16>),
       KERNEL(DequantizeArguments, dequantize<f8e4m3, float>),
+      KERNEL(QuantizeWeightArguments, quantize_weight<float, signed char>),
+      KERNEL(QuantizeWeightArguments, quantize_weight<float, f8e4m3>),
+      KERNEL(QuantizeWeightArguments, quantize_weight<f16, signed char>),
       KERNEL(TableArguments, fill<float>),
       KERNEL(TableArguments, fill<bf16>),
       KERNEL(TableArguments, causal_mask),

@@ -8,6 +8,7 @@
 
 #include "backends/cuda/kernels/attention.h"
 #include "backends/cuda/kernels/gemm.h"
+#include "backends/cuda/kernels/movement.h"
 #include "backends/cuda/kernels/norm.h"
 #include "backends/cuda/kernels/sources.h"
 
@@ -75,6 +76,8 @@ TEST(CudaLaunch, TheBudgetIsOfWhatRuns) {
              .launch);
   expect(make_row_norm({.rows = 8192, .columns = 640, .heads = 1}, bf, f32, bf).launch);
   expect(make_row_norm({.rows = 8192, .columns = 640, .heads = 1}, bf, f32, DType::uint8).launch);
+  expect(make_row_norm({.rows = 8192, .columns = 18432, .heads = 1}, DType::float16, DType::float16, DType::uint8).launch);
+  for (DType storage : {DType::int8, DType::float8_e4m3}) expect(make_quantize_weight({.rows = 1280, .columns = 640}, bf, storage).launch);
   for (const auto& call : make_group_norm({.pixels = 16384, .channels = 320, .groups = 32}, 2, bf, f32)) expect(call.launch);
 }
 

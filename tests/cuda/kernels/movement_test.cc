@@ -1,7 +1,9 @@
 // Movement, elementwise ops with repeated inputs, reductions and tables on the host against the oracle. What only moves is equal, bit for bit.
 #include "backends/cuda/kernels/movement.h"
 
+#include "backends/cuda/kernels/gemm.h"
 #include "ops/infer.h"
+#include "tensor/narrow_weight.h"
 #include "testing.h"
 
 namespace vivace::cuda {
@@ -167,6 +169,58 @@ TEST(CudaMovement, WeightsOfEightBits) {
     run_in_any_order(
         y, make_dequantize({.in = w.data(), .scales = scales.as<float>(), .out = y.data(), .rows = 3, .columns = 86}, stored, DType::bfloat16));
     expect_equal(y, wanted.to(DType::bfloat16).to(DType::float32));
+  }
+}
+
+// The bits of tensor/narrow_weight.h, in the order of the rows that is asked for; a row that holds a NaN shows by its scale.
+TEST(CudaMovement, WeightsBecomeEightBits) {
+  constexpr int64_t kRows = 32, kColumns = 75;
+  Tensor w = draw({kRows, kColumns}, DType::float32, 1, 0.02f);
+  w.floats()[5 * kColumns + 3] = NAN;
+  std::fill_n(&w.floats()[7 * kColumns], kColumns, 0.f);
+  const auto check = [&](DType storage, bool pairs, bool geglu, bool follow) {
+    Tensor y({kRows, kColumns}, storage), scales({kRows}, DType::float32);
+    run_in_any_order(y, make_quantize_weight({.in = w.data(),
+                                              .out = y.data(),
+                                              .scales = scales.as<float>(),
+                                              .rows = kRows,
+                                              .columns = kColumns,
+                                              .pairs = pairs,
+                                              .geglu = geglu,
+                                              .scales_follow = follow},
+                                             DType::float32, storage));
+    for (int64_t r = 0; r < kRows; ++r) {
+      const int64_t stored = geglu ? geglu_row(r, kRows) : r;
+      const float* const row = &w.floats()[static_cast<size_t>(stored * kColumns)];
+      const NarrowRow narrow(storage, std::max(absmax(row, kColumns), pairs ? largest_pair(row, kColumns) : 0));
+      const float scale = scales.floats()[static_cast<size_t>(follow ? r : stored)];
+      if (stored == 5) {
+        EXPECT_TRUE(std::isnan(scale));
+        continue;
+      }
+      ASSERT_EQ(scale, narrow.scale()) << "row " << r;
+      for (int64_t i = 0; i < kColumns; ++i) {
+        const uint8_t wanted = storage == DType::int8 ? static_cast<uint8_t>(narrow.int8(row[i])) : narrow.float8(row[i]).bits;
+        ASSERT_EQ(y.as<uint8_t>()[r * kColumns + i], wanted) << "row " << r << ", element " << i;
+      }
+    }
+  };
+  check(DType::int8, true, false, false);
+  check(DType::int8, true, true, false);
+  check(DType::int8, false, true, true);
+  check(DType::float8_e4m3, false, false, true);
+}
+
+// To half a step of the scale, of the row as the oracle turns it.
+TEST(CudaMovement, WeightsOfEightBitsAreTurned) {
+  const Tensor w = draw({3, 64}, DType::float16, 1), wanted = oracle(Op::hadamard, {w}, {{"block", int64_t{32}}});
+  Tensor y({3, 64}, DType::int8), scales({3}, DType::float32);
+  run_in_any_order(
+      y, make_quantize_weight({.in = w.data(), .out = y.data(), .scales = scales.as<float>(), .rows = 3, .columns = 64, .hadamard = 32, .pairs = 1},
+                              DType::float16, DType::int8));
+  for (int64_t i = 0; i < y.numel(); ++i) {
+    const float scale = scales.floats()[static_cast<size_t>(i / 64)];
+    EXPECT_NEAR(y.as<int8_t>()[i] * scale, wanted.floats()[static_cast<size_t>(i)], 0.5001 * scale + 1e-6) << i;
   }
 }
 

@@ -14,6 +14,7 @@ struct RowCase {
   int64_t images, tokens, columns, heads;
   DType x, weights, y;
   bool weight, bias, by_image, table;
+  int hadamard = 0;
 };
 
 RowNormArguments arguments_of(const RowCase& c) {
@@ -26,6 +27,7 @@ RowNormArguments arguments_of(const RowCase& c) {
           .columns = static_cast<int>(c.columns),
           .heads = static_cast<int>(c.heads),
           .function = c.function,
+          .hadamard = c.hadamard,
           .eps = 1e-5f};
 }
 
@@ -106,6 +108,18 @@ TEST(CudaNorms, QuantizedRows) {
     check_quantized(c, oracle(Op::layer_norm, {x}, {{"eps", 1e-5}}), x);
     c.function = kGeglu;
     check_quantized(c, oracle(Op::geglu, {wide}), wide);
+  }
+}
+
+TEST(CudaNorms, QuantizedRowsAreTurned) {
+  for (const auto& [dtype, columns, block] : {std::tuple{DType::float32, int64_t{48}, 16}, std::tuple{DType::bfloat16, int64_t{1280}, 256}}) {
+    const Tensor x = draw({1, 5, columns}, dtype, 1);
+    RowCase c{kCopyRow, 1, 5, columns, 1, dtype, DType::float32, DType::uint8, false, false, false, false};
+    c.hadamard = block;
+    const Attrs attrs{{"block", int64_t{block}}};
+    check_quantized(c, oracle(Op::hadamard, {x}, attrs), x);
+    c.function = kLayerNorm;
+    check_quantized(c, oracle(Op::hadamard, {oracle(Op::layer_norm, {x}, {{"eps", 1e-5}})}, attrs), x);
   }
 }
 

@@ -25,6 +25,7 @@ struct RowNormArguments {
   int heads;
   int function;  // RowFunction
   int step;
+  int hadamard;  // quantised rows are turned in blocks of so many values; 0: as they are
   float eps;
 };
 
@@ -136,6 +137,19 @@ struct DequantizeArguments {
   const float* scales;  // [rows]
   void* out;
   long long rows, columns;
+};
+
+// A weight's rows to 8 bits and a scale each, by tensor/narrow_weight.h.
+struct QuantizeWeightArguments {
+  const void* in;  // [rows, columns]
+  void* out;       // the same
+  float* scales;   // [rows]
+  long long rows;
+  int columns;
+  int hadamard;       // rows are turned in blocks of so many values first; 0: as they are
+  int pairs;          // the size is no less than largest_pair()
+  int geglu;          // row r of `out` is row geglu_row(r) of `in` (gemm.h)
+  int scales_follow;  // scales in the order of `out`, else of `in`
 };
 
 struct ReduceArguments {

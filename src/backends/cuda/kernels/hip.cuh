@@ -23,6 +23,11 @@ template <class T>
 __device__ inline T shuffle(T x, int lane) {
   return __shfl(x, lane, 32);
 }
+// Lanes of a wavefront go together; what they wrote is seen.
+__device__ inline void warp_barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+}
 __device__ inline int exchange_if(int* at, int expected, int value) { return atomicCAS(at, expected, value); }
 
 __device__ inline unsigned bits_of(float x) { return __float_as_uint(x); }

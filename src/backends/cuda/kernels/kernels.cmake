@@ -1,7 +1,7 @@
 # The host's side of the CUDA kernels, and their text as a source file. Plain C++: nothing here needs the CUDA toolkit.
 set(cuda_kernels ${CMAKE_CURRENT_LIST_DIR})
 set(cuda_sources)
-foreach(name arguments attention attention_plain gemm gemm_finish gemm_load gemm_plain group_norm movement numbers ptx random row_norm softmax step tables tensor_cores)
+foreach(name arguments attention attention_plain gemm gemm_finish gemm_load gemm_plain group_norm movement numbers ptx quantize random row_norm softmax step tables tensor_cores)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${cuda_kernels}/${name}.cuh)
   file(READ ${cuda_kernels}/${name}.cuh text)
   string(APPEND cuda_sources "    {\"${name}.cuh\", R\"cuda(${text})cuda\"},\n")

@@ -79,6 +79,9 @@ void put(const Shape& values, long long filler, long long (&to)[kMostDims]) {
 // What counts elements (movement.cuh).
 const char* index_name(int64_t count) { return count < int64_t{1} << 31 ? "unsigned" : "long long"; }
 
+// What kernels call a weight's dtype of 8 bits.
+const char* narrow_name(DType dtype) { return dtype == DType::int8 ? "signed char" : "f8e4m3"; }
+
 size_t widest_unit(int64_t bytes) { return bytes % 16 == 0 ? 16 : bytes % 8 == 0 ? 8 : bytes % 4 == 0 ? 4 : bytes % 2 == 0 ? 2 : 1; }
 
 // The number of a function of movement.cuh.
@@ -194,8 +197,17 @@ Call<ReduceArguments> make_reduce(Op op, const Shape& shape, std::span<const int
 }
 
 Call<DequantizeArguments> make_dequantize(const DequantizeArguments& a, DType in, DType out) {
-  return flat(a, cat("dequantize<", in == DType::int8 ? "signed char" : "f8e4m3", ", ", type_name(out), ">"), "DequantizeArguments",
-              a.rows * a.columns);
+  return flat(a, cat("dequantize<", narrow_name(in), ", ", type_name(out), ">"), "DequantizeArguments", a.rows * a.columns);
+}
+
+Call<QuantizeWeightArguments> make_quantize_weight(const QuantizeWeightArguments& a, DType in, DType out) {
+  return {{.source = "quantize.cuh",
+           .function = cat("quantize_weight<", type_name(in), ", ", narrow_name(out), ">"),
+           .arguments = "QuantizeWeightArguments",
+           .grid = {static_cast<unsigned>(a.rows), 1, 1},
+           .block = kThreads,
+           .shared = static_cast<unsigned>((a.columns + 7) / 8 * 8 + 64) * 4},
+          a};
 }
 
 Call<TableArguments> make_table(TableKind kind, const TableArguments& a, DType dtype) {

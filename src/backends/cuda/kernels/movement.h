@@ -45,6 +45,8 @@ Call<ReduceArguments> make_reduce(Op op, const Shape& shape, std::span<const int
 
 // `in`: int8 or float8_e4m3.
 Call<DequantizeArguments> make_dequantize(const DequantizeArguments& arguments, DType in, DType out);
+// `in`: a float dtype; `out`: int8 or float8_e4m3. At most 24,000 columns.
+Call<QuantizeWeightArguments> make_quantize_weight(const QuantizeWeightArguments& arguments, DType in, DType out);
 
 // dtype: of the result, for kFill; of the table that is read, for kRelativePositionBias.
 Call<TableArguments> make_table(TableKind kind, const TableArguments& arguments, DType dtype);

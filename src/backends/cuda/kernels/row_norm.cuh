@@ -1,5 +1,6 @@
 // Norms of rows or of their heads, and what else is done to whole rows: LayerNorm and RMSNorm, with weights of each image and a rotation, GEGLU's
-// product; written as floats or quantised to 8 bits: q = round(x / scale) + 128, scale = absmax / 127 of the row.
+// product; written as floats or quantised to 8 bits: q = round(x / scale) + 128, scale = absmax / 127 of the row, which may be turned by a Hadamard
+// matrix first.
 #pragma once
 
 #include "arguments.cuh"
@@ -27,7 +28,40 @@ struct RowTeam {
     if constexpr (wide) return max_of_block(x, place());
     return max_of_warp(x);
   }
+  __device__ void barrier() const {
+    if constexpr (wide)
+      __syncthreads();
+    else
+      warp_barrier();
+  }
 };
+
+// Turns the team's row by the op's Hadamard matrix (ops/decompose.cc) in blocks of so many values, a power of two that divides `columns`; without the
+// matrix's factor, which is returned.
+template <bool wide>
+__device__ inline float turn_row(const RowTeam<wide>& team, float* values, int columns, int block) {
+  for (int stride = 1; stride < block;) {
+    const int factor = 4 * stride <= block ? 4 : 2;
+    team.barrier();
+    for (int i = team.thread(); i < columns / factor; i += team.size()) {
+      float* const at = values + i / stride * factor * stride + i % stride;
+      const float x0 = at[0], x1 = at[stride];
+      if (factor == 2) {
+        at[0] = x0 + x1;
+        at[stride] = x0 - x1;
+      } else {
+        const float x2 = at[2 * stride], x3 = at[3 * stride], sum = x0 + x1 + x2 + x3;
+        at[0] = sum - 2.f * x3;
+        at[stride] = sum - 2.f * x2;
+        at[2 * stride] = sum - 2.f * x1;
+        at[3 * stride] = sum - 2.f * x0;
+      }
+    }
+    stride *= factor;
+  }
+  team.barrier();
+  return rsqrtf(static_cast<float>(block));
+}
 
 template <class T>
 __device__ inline void load_row(const RowNormArguments& a, int row, int head, int c, int n, float (&x)[8]) {
@@ -117,8 +151,6 @@ __device__ void row_norm(const RowNormArguments& a) {
     }
     factor = rsqrtf(fast_divide(team.sum(squares), static_cast<float>(a.columns)) + a.eps);
   }
-  float most = 0.f;
-  bool bad = false;
   for (int c = begin; c < a.columns; c += step) {
     const int n = a.columns - c < 8 ? a.columns - c : 8;
     float x[8];
@@ -127,17 +159,22 @@ __device__ void row_norm(const RowNormArguments& a) {
     finish_row<W>(a, row, c, n, mean, factor, x);
     if constexpr (quantized) {
       UNROLL
-      for (int i = 0; i < 8; ++i) {
-        if (i >= n) continue;
-        most = fmaxf(most, fabsf(x[i]));
-        bad = bad || !(fabsf(x[i]) < 3.4028235e38f);
-        values[c + i] = x[i];
-      }
+      for (int i = 0; i < 8; ++i)
+        if (i < n) values[c + i] = x[i];
     } else {
       store(x, n, static_cast<Y*>(a.y) + row * a.y_pitch + static_cast<long long>(head) * a.columns + c);
     }
   }
   if constexpr (quantized) {
+    const float norm = a.hadamard ? turn_row(team, values, a.columns, a.hadamard) : 1.f;
+    float most = 0.f;
+    bool bad = false;
+    for (int c = begin; c < a.columns; c += step)
+      for (int i = c; i < c + 8 && i < a.columns; ++i) {
+        values[i] *= norm;
+        most = fmaxf(most, fabsf(values[i]));
+        bad = bad || !(fabsf(values[i]) < 3.4028235e38f);
+      }
     most = team.max(most);
     bad = team.max(bad ? 1.f : 0.f) > 0.f;
     const float scale = most * (1.f / 127.f), inverse = bad || most < 1e-36f ? 0.f : fast_divide(127.f, most);  // below, 127 / most is infinite
