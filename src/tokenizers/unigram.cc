@@ -84,13 +84,12 @@ std::shared_ptr<const PieceModel> unigram_of_json(const nlohmann::json& json, co
       pieces[id].type = SentencePiece::Type::control;
   pieces[unknown].type = SentencePiece::Type::unknown;
   if (const auto normalizer = json.find("normalizer"); normalizer != json.end() && normalizer->is_object()) {
-    const nlohmann::json* precompiled = &*normalizer;
-    if (normalizer->value("type", "") == "Sequence")
-      for (const nlohmann::json& step : normalizer->value("normalizers", nlohmann::json::array()))
-        if (step.value("type", "") == "Precompiled") precompiled = &step;
-    if (precompiled->contains("precompiled_charsmap") && (*precompiled)["precompiled_charsmap"].is_string())
-      charsmap = PrecompiledCharsmap(
-          decode_base64((*precompiled)["precompiled_charsmap"].get_ref<const std::string&>(), name + ": \"normalizer.precompiled_charsmap\""), name);
+    nlohmann::json steps = nlohmann::json::array({*normalizer});
+    if (normalizer->value("type", "") == "Sequence") steps = normalizer->value("normalizers", nlohmann::json::array());
+    for (const nlohmann::json& step : steps)
+      if (step.value("type", "") == "Precompiled" && step.contains("precompiled_charsmap") && step["precompiled_charsmap"].is_string())
+        charsmap = PrecompiledCharsmap(
+            decode_base64(step["precompiled_charsmap"].get_ref<const std::string&>(), name + ": \"normalizer.precompiled_charsmap\""), name);
   }
   return std::make_shared<Unigram>(serialize_unigram(pieces), std::move(charsmap), name);
 }
