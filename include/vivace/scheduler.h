@@ -99,7 +99,7 @@ class Scheduler {
   Scheduler(const Scheduler&) = default;
 };
 
-// By class name ("EulerDiscreteScheduler") or short name (euler, euler_a, ddim, dpmsolver++, dpmpp_2m, dpmpp_2m_sde, unipc, pndm, heun, lcm,
+// By class name ("EulerDiscreteScheduler") or short name (euler, euler_a, ddim, ddpm, dpmsolver++, dpmpp_2m, dpmpp_2m_sde, unipc, pndm, heun, lcm,
 // flow_match_euler, dpmpp_2s, dpmpp_sde, deis, lms, dpm2, dpm2_a, sa_solver, tcd, edm_euler, edm_dpmpp_2m, flow_match_heun, flow_match_lcm,
 // cogvideox_ddim, cogvideox_dpm). `config`
 // is the JSON of a scheduler_config.json, also one of another class: shared fields are kept, others ignored. Fields of `overrides` win, as keyword
@@ -117,6 +117,9 @@ struct EulerAncestralDiscreteScheduler {
   static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
 };
 struct DDIMScheduler {
+  static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
+};
+struct DDPMScheduler {
   static std::unique_ptr<Scheduler> from_config(const std::string& config = "{}", const std::string& overrides = "{}");
 };
 struct DPMSolverMultistepScheduler {

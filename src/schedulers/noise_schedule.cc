@@ -65,9 +65,10 @@ struct Betas {
 Betas read_betas(SchedulerConfig& config, const NoiseScheduleRules& rules) {
   const int n = config.integer("num_train_timesteps", 1000, 1, kMostTrainTimesteps);
   const double start = config.number("beta_start", rules.beta_start), end = config.number("beta_end", rules.beta_end);
-  const std::string schedule = rules.exponential
-                                   ? config.choice("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2", "exp"}, rules.beta_schedule)
-                                   : config.choice("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2"}, rules.beta_schedule);
+  const auto one_of = [&](std::initializer_list<std::string_view> known) { return config.choice("beta_schedule", known, rules.beta_schedule); };
+  const std::string schedule = rules.exponential           ? one_of({"linear", "scaled_linear", "squaredcos_cap_v2", "exp"})
+                               : rules.laplace_and_sigmoid ? one_of({"linear", "scaled_linear", "squaredcos_cap_v2", "laplace", "sigmoid"})
+                                                           : one_of({"linear", "scaled_linear", "squaredcos_cap_v2"});
   const std::vector<double> trained = config.numbers("trained_betas");
   if (!trained.empty()) {
     if (trained.size() != static_cast<size_t>(n)) config.unsupported("trained_betas", cat(n, " numbers, as num_train_timesteps says"));
@@ -83,8 +84,20 @@ Betas read_betas(SchedulerConfig& config, const NoiseScheduleRules& rules) {
                                 }),
             schedule, start, end};
   if (schedule == "exp") return {betas_for_alpha_bar(n, [](double t) { return std::exp(t * -12.0); }), schedule, start, end};
+  if (schedule == "laplace")
+    return {betas_for_alpha_bar(n,
+                                [](double t) {
+                                  const double lambda = -0.5 * std::copysign(1, 0.5 - t) * std::log(1 - 2 * std::abs(0.5 - t) + 1e-6);
+                                  return std::sqrt(std::exp(lambda) / (1 + std::exp(lambda)));
+                                }),
+            schedule, start, end};
   if (!(start >= 0 && start <= 1)) config.unsupported("beta_start", "a number from 0 to 1");
   if (!(end >= 0 && end <= 1)) config.unsupported("beta_end", "a number from 0 to 1");
+  if (schedule == "sigmoid") {
+    std::vector<float> betas = linspace_float(-6, 6, n);
+    for (float& beta : betas) beta = 1.f / (1.f + exp_float(-beta)) * static_cast<float>(end - start) + static_cast<float>(start);
+    return {std::move(betas), schedule, start, end};
+  }
   if (schedule == "linear") return {linspace_float(static_cast<float>(start), static_cast<float>(end), n), schedule, start, end};
   std::vector<float> betas = linspace_float(static_cast<float>(std::sqrt(start)), static_cast<float>(std::sqrt(end)), n);
   for (float& beta : betas) beta *= beta;

@@ -12,9 +12,10 @@ namespace vivace {
 struct NoiseScheduleRules {
   double beta_start = 0.0001, beta_end = 0.02;
   std::string_view beta_schedule = "linear";
-  bool exponential = false;       // beta_schedule "exp" is known
-  bool zero_terminal_snr = true;  // rescale_betas_zero_snr is a field
-  bool finite_sigma = true;       // with it, the last sigma is kept finite
+  bool exponential = false;          // beta_schedule "exp" is known
+  bool laplace_and_sigmoid = false;  // beta_schedules "laplace" and "sigmoid" are known
+  bool zero_terminal_snr = true;     // rescale_betas_zero_snr is a field
+  bool finite_sigma = true;          // with it, the last sigma is kept finite
 };
 
 struct NoiseSchedule {

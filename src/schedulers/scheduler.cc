@@ -17,6 +17,7 @@ constexpr Entry kSchedulers[] = {
     {"EulerDiscreteScheduler", make_euler_discrete},
     {"EulerAncestralDiscreteScheduler", make_euler_ancestral_discrete},
     {"DDIMScheduler", make_ddim},
+    {"DDPMScheduler", make_ddpm},
     {"DPMSolverMultistepScheduler", make_dpmsolver_multistep},
     {"UniPCMultistepScheduler", make_unipc_multistep},
     {"PNDMScheduler", make_pndm},
@@ -47,6 +48,7 @@ constexpr ShortName kShortNames[] = {
     {"euler", "EulerDiscreteScheduler"},
     {"euler_a", "EulerAncestralDiscreteScheduler"},
     {"ddim", "DDIMScheduler"},
+    {"ddpm", "DDPMScheduler"},
     {"dpmsolver++", "DPMSolverMultistepScheduler"},
     {"dpmpp_2m", "DPMSolverMultistepScheduler"},
     {"dpmpp_2m_sde", "DPMSolverMultistepScheduler", R"({"algorithm_type": "sde-dpmsolver++"})"},
@@ -109,6 +111,7 @@ std::vector<std::string> list_schedulers() {
 VIVACE_SCHEDULER(EulerDiscreteScheduler)
 VIVACE_SCHEDULER(EulerAncestralDiscreteScheduler)
 VIVACE_SCHEDULER(DDIMScheduler)
+VIVACE_SCHEDULER(DDPMScheduler)
 VIVACE_SCHEDULER(DPMSolverMultistepScheduler)
 VIVACE_SCHEDULER(UniPCMultistepScheduler)
 VIVACE_SCHEDULER(PNDMScheduler)

@@ -101,6 +101,7 @@ float sigma_init_noise(const std::vector<float>& sigmas, bool leading);
 std::unique_ptr<Scheduler> make_euler_discrete(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_euler_ancestral_discrete(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_ddim(SchedulerConfig config);
+std::unique_ptr<Scheduler> make_ddpm(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_dpmsolver_multistep(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_unipc_multistep(SchedulerConfig config);
 std::unique_ptr<Scheduler> make_pndm(SchedulerConfig config);

@@ -32,11 +32,12 @@ void expect_error(const std::function<void()>& call, std::initializer_list<std::
 }
 
 TEST(SchedulerNames, ClassAndShortNames) {
-  EXPECT_EQ(list_schedulers().size(), 23u);
+  EXPECT_EQ(list_schedulers().size(), 24u);
   for (const std::string& name : list_schedulers()) EXPECT_EQ(make_scheduler(name)->class_name(), name);
   const std::pair<const char*, const char*> names[] = {{"euler", "EulerDiscreteScheduler"},
                                                        {"euler_a", "EulerAncestralDiscreteScheduler"},
                                                        {"ddim", "DDIMScheduler"},
+                                                       {"ddpm", "DDPMScheduler"},
                                                        {"dpmsolver++", "DPMSolverMultistepScheduler"},
                                                        {"dpmpp_2m", "DPMSolverMultistepScheduler"},
                                                        {"unipc", "UniPCMultistepScheduler"},
@@ -154,6 +155,8 @@ TEST(SchedulerConfigs, RefusesValuesByName) {
        "prediction_type"},
       {"euler", R"({"beta_schedule": "sigmoid"})", "beta_schedule"},
       {"ddim", R"({"beta_schedule": "exp"})", "beta_schedule"},
+      {"ddpm", R"({"variance_type": "learned_range"})", "variance_type"},
+      {"ddpm", R"({"variance_type": "fixed_large_log"})", "variance_type"},
       {"heun", R"({"timestep_spacing": "random"})", "timestep_spacing"},
       {"euler", R"({"interpolation_type": "cubic"})", "interpolation_type"},
       {"euler", R"({"timestep_type": "half"})", "timestep_type"},
@@ -306,18 +309,20 @@ TEST(SetTimesteps, RefusesWhatAClassDoesNotTake) {
         r.sigmas = {1, 0.5}, r.timesteps = {1000};
       },
       "as many");
-  refuse(
-      "lcm",
-      [](auto& r) {
-        r.timesteps = {500, 500};
-      },
-      "descending");
-  refuse(
-      "lcm",
-      [](auto& r) {
-        r.timesteps = {1000, 500};
-      },
-      "num_train_timesteps");
+  for (const char* name : {"lcm", "ddpm"}) {
+    refuse(
+        name,
+        [](auto& r) {
+          r.timesteps = {500, 500};
+        },
+        "descending");
+    refuse(
+        name,
+        [](auto& r) {
+          r.timesteps = {1000, 500};
+        },
+        "num_train_timesteps");
+  }
   refuse(
       "lcm", [](auto& r) { r.num_inference_steps = 4, r.strength = 0; }, "strength");
   refuse(

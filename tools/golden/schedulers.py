@@ -158,6 +158,24 @@ def ddim():
     yield run(cls, {**SDXL, "clip_sample": False}, begin=5)
 
 
+def ddpm():
+    cls = "DDPMScheduler"
+    yield run(cls, {})
+    yield run(cls, {**SDXL, "clip_sample": False}, steps=20)
+    yield from beta_schedules(cls, extra=("laplace", "sigmoid"))
+    yield from spacings(cls, {**SD, "clip_sample": False})
+    for prediction in ("epsilon", "sample", "v_prediction"):
+        yield run(cls, {**SDXL, "clip_sample": False, "prediction_type": prediction}, seeds=(3, 4))
+    for variance in ("fixed_small_log", "fixed_large"):
+        yield run(cls, {**SDXL, "variance_type": variance})
+    yield run(cls, {**SDXL, "clip_sample_range": 0.6})
+    yield run(cls, {**SDXL, "thresholding": True, "dynamic_thresholding_ratio": 0.9, "sample_max_value": 1.7})
+    yield run(cls, {**SD, "clip_sample": False, "prediction_type": "v_prediction", "timestep_spacing": "trailing", "rescale_betas_zero_snr": True})
+    yield run(cls, {**SD, "clip_sample": False}, steps=None, timesteps=[999, 640, 320, 80, 0])
+    yield run(cls, {**SDXL, "clip_sample": False}, steps=1)
+    yield run(cls, {**SDXL, "clip_sample": False}, begin=5)
+
+
 def dpmsolver():
     cls = "DPMSolverMultistepScheduler"
     yield run(cls, {})
@@ -507,7 +525,7 @@ def shared_configs():
 
 
 def main():
-    makers = (euler, euler_ancestral, ddim, dpmsolver, unipc, pndm, heun, lcm, flow_match_euler, dpmsolver_singlestep, dpmsolver_sde, deis, lms, kdpm2,
+    makers = (euler, euler_ancestral, ddim, ddpm, dpmsolver, unipc, pndm, heun, lcm, flow_match_euler, dpmsolver_singlestep, dpmsolver_sde, deis, lms, kdpm2,
               sasolver, tcd, edm, flow_match_others, cogvideox, shared_configs)
     cases = [case for maker in makers for case in maker()]
     # Eight digits tell neighbouring float32 values apart well enough for a tolerance of a few units in the last place.
