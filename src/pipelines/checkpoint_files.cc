@@ -93,7 +93,7 @@ fs::path CheckpointFiles::tokenizer(std::string_view part) const {
   const fs::path folder = given == given_.end() ? configs_ / part : given->second;
   std::error_code ignored;
   if (file_ && !fs::is_directory(folder, ignored))
-    throw UserError(cat(name_, ": it needs a ", part, ", which does not come with Vivace: name its folder with ", as_option(part),
+    throw UserError(cat(name_, ": it needs a ", part, ", which ", configs_.string(), " does not have: name its folder with ", as_option(part),
                         " (PretrainedOptions::components)"));
   return folder;
 }

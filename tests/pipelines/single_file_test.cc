@@ -46,6 +46,11 @@ TEST(SingleFile, PartsLieInFilesOfTheirOwn) {
   EXPECT_NE(refusal().find("it holds no weights of a AutoencoderKL under any names that are known"), std::string::npos) << refusal();
   options.components["vae"] = tiny.write("vae.safetensors", {"vae"});
   EXPECT_EQ(picture(FluxPipeline::from_single_file(transformer, options)), whole);
+  // A tokenizer that the configs lack.
+  fs::rename(tiny.configs() / "tokenizer_2", tiny / "elsewhere");
+  EXPECT_NE(refusal().find("configs does not have: name its folder with --tokenizer-2"), std::string::npos) << refusal();
+  options.components["tokenizer_2"] = tiny / "elsewhere";
+  EXPECT_EQ(picture(FluxPipeline::from_single_file(transformer, options)), whole);
   // A part of a folder, too.
   options = {};
   options.components["transformer"] = transformer;
@@ -238,8 +243,8 @@ TEST(SingleFile, ConfigsOfTheProgramAreThoseOfTheFiles) {
       EXPECT_EQ(got, want) << name << ' ' << part;
     }
     for (const auto& [part, entry] : index.items())
-      if (part.starts_with("tokenizer") && entry.at(1) == "CLIPTokenizer")
-        open_tokenizer("CLIPTokenizer", configs / part);  // throws where files are missing
+      if (part.starts_with("tokenizer") && entry.at(1).is_string())
+        open_tokenizer(entry.at(1).get<std::string>(), configs / part);  // throws where files are missing
   }
 }
 

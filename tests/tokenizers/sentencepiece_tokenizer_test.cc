@@ -54,6 +54,22 @@ TEST(T5Tokenizer, tokenizer_json_alone_equals_transformers) {
   expect_golden(of_files(temp, kT5, {"tokenizer.json"}), "t5");
 }
 
+// The vocabulary that comes with the program: the first two lines are of T5's documentation, all are what transformers makes of them.
+TEST(T5Tokenizer, the_vocabulary_of_flux) {
+  const std::pair<const char*, std::vector<int32_t>> lines[] = {
+      {"translate English to German: The house is wonderful.", {13959, 1566, 12, 2968, 10, 37, 629, 19, 1627, 5, 1}},
+      {"Studies have been shown that owning a dog is good for you", {6536, 43, 118, 2008, 24, 293, 53, 3, 9, 1782, 19, 207, 21, 25, 1}},
+      {"a red apple", {3, 9, 1131, 8947, 1}},
+      {"Une pomme tr\u00e8s rouge, 3D \u2014 \u201coctane\u201d", {2435, 26234, 1264, 11732, 6, 220, 308, 3, 318, 105, 32, 75, 17, 152, 15, 153, 1}},
+      {"  two   spaces\nand <extra_id_0>", {192, 4856, 11, 32099, 1}},
+      {"\u65e5\u672c", {3, 2, 1}},
+      {"\ufb01ne \u00bd", {1399, 209, 2, 357, 1}},
+      {"", {1}}};
+  const auto tokenizer = SentencePieceTokenizer::from_pretrained(fs::path(VIVACE_SOURCE_DIR) / "assets/configs/flux-dev/tokenizer_2");
+  EXPECT_EQ(tokenizer.model_max_length(), 512);
+  for (const auto& [text, ids] : lines) EXPECT_EQ(tokenizer.encode(text, static_cast<int>(ids.size())).ids, ids) << text;
+}
+
 TEST(LlamaTokenizer, tokenizer_json_equals_transformers) {
   expect_golden(SentencePieceTokenizer::from_pretrained(kLlama), "llama");
   const TempFolder temp;
