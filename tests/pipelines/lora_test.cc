@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "checkpoint.h"
 #include "components/component.h"
@@ -253,6 +254,9 @@ TEST_F(Swapping, NamesAndFilesThatDoNotMatchAreSaid) {
   expect(refused({{q + ".lora_A.weight", {4, 64}}, {q + ".lora_B.weight", {64, 4}}, {q + ".alpha", {0}}}), ".alpha\" is [0]: expected one number");
   write_safetensors(folder_ / "nan.safetensors", {{q + ".lora_A.weight", float32, {1}}}, {}, [](size_t) { return Tensor::from({NAN}); });
   expect(message_of<UserError>([&] { pipe.load_lora_weights(folder_ / "nan.safetensors"); }), "1 tensors hold a NaN or infinity");
+  write_file(folder_ / "style.pt", "PK\x03\x04 and so on");
+  expect(message_of<UserError>([&] { pipe.load_lora_weights(folder_ / "style.pt"); }),
+         "style.pt: expected a .safetensors file: other formats can hold programs");
   expect(message_of<UserError>([&] { pipe.load_lora_weights(folder_ / "gone.safetensors"); }), "gone.safetensors: file not found");
   expect(message_of<UserError>([&] { pipe.load_lora_weights(folder_.path()); }), "pytorch_lora_weights.safetensors");
   EXPECT_EQ(pipe.get_list_adapters(), std::vector<std::string>{"default_0"}) << "what was refused has left nothing behind";
