@@ -13,9 +13,10 @@
 namespace vivace {
 namespace {
 
-// PyTorch's files, by how they begin: the ZIP archives of now and the bare pickles of old.
+// PyTorch's files, by how they begin: the ZIP archives of now and the bare pickles of old. The length of a safetensors header may look like either.
 void refuse_pickle(std::span<const std::byte> file, const std::string& name) {
-  const std::string_view text(reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 4));
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 9));
+  if (text.size() == 9 && text[8] == '{') return;
   const bool pickle = text.size() >= 2 && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5;
   if (!pickle && !text.starts_with("PK\x03\x04")) return;
   throw UserError(cat(name, ": a pickle, as PyTorch writes, is not opened, since reading one can run code that it holds: ", kConvertPickle));

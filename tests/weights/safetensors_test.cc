@@ -183,6 +183,19 @@ TEST(TensorFile, ReadsWhatTheOfficialLibraryWrote) {
   }
 }
 
+TEST(TensorFile, AHeadersLengthMayLookLikeAPickle) {
+  const TempFolder folder;
+  const std::filesystem::path path = folder / "x.safetensors";
+  for (const size_t length : {0x280, 0x580}) {  // "\x80\x02" as protocol 2 begins
+    std::string header = R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+    header.resize(length, ' ');
+    std::string bytes(8, '\0');
+    std::memcpy(bytes.data(), &length, sizeof length);
+    write_file(path, bytes + header + 'x');
+    EXPECT_EQ(TensorFile::open(path)->tensors().at(0).bytes, 1u);
+  }
+}
+
 TEST(TensorFile, CopiesTensorsThatAreNotAligned) {
   const TempFolder folder;
   std::string file =
