@@ -15,34 +15,6 @@
 namespace vivace {
 namespace {
 
-// A module list's name and the class of its entries. Several models call their lists alike: `inner` is a part that only this class has; empty: any.
-struct ListRow {
-  std::string_view list, class_name, inner;
-};
-constexpr ListRow kLists[] = {
-    {"transformer_blocks", "BasicTransformerBlock", "attn2"},
-    {"transformer_blocks", "FluxTransformerBlock", "norm1_context"},
-    {"single_transformer_blocks", "FluxSingleTransformerBlock", "proj_mlp"},
-    {"joint_transformer_blocks", "AuraFlowJointTransformerBlock", ""},
-    {"single_transformer_blocks", "AuraFlowSingleTransformerBlock", "ff"},
-    {"transformer_blocks", "CogVideoXBlock", "norm2.linear"},
-    {"block", "T5Block", "SelfAttention"},
-    {"resnets", "ResnetBlock2D", ""},
-    {"layers", "CLIPEncoderLayer", ""},
-    {"downsamplers", "Downsample2D", ""},
-    {"upsamplers", "Upsample2D", ""},
-};
-
-// The length of the scope's beginning that names an entry of `list`: of "mid.resnets.0.conv1" and "resnets" that of "mid.resnets.0".
-std::optional<size_t> entry_length(std::string_view scope, std::string_view list) {
-  const std::string text = '.' + std::string(scope) + '.', dotted = cat('.', list, '.');
-  const size_t at = text.rfind(dotted);
-  if (at == std::string::npos) return std::nullopt;
-  const size_t number = at + dotted.size(), end = text.find('.', number);
-  if (end == std::string::npos || text.find_first_not_of("0123456789", number) != end) return std::nullopt;
-  return end - 1;  // the dot put in front does not count
-}
-
 bool is_inside(std::string_view scope, std::string_view region) {
   return scope.starts_with(region) && (scope.size() == region.size() || scope[region.size()] == '.');
 }
@@ -202,21 +174,22 @@ Kinds named_regions(const Graph& graph, const std::vector<std::string>& classes)
 }  // namespace
 
 std::vector<RepeatedBlock> repeated_blocks(const Graph& graph) {
-  std::vector<RepeatedBlock> result;
-  for (const auto& [list, class_name, inner] : kLists) {
-    std::map<std::string, std::string> weights;  // of each block, by its name: what lies in it
-    for (const Node& node : graph.nodes) {
-      if (node.op != Op::weight) continue;
-      const std::string& name = node.attrs.text("name");
-      if (const auto length = entry_length(name, list)) weights[name.substr(0, *length)] += cat(name.substr(*length), to_string(node.shape), ';');
+  std::map<std::string, std::map<std::string, std::string>> classes;  // the blocks of each, by scope, with what lies in them
+  for (const Node& node : graph.nodes) {
+    if (node.op != Op::weight) continue;
+    const std::string& name = node.attrs.text("name");
+    for (size_t dot = name.rfind('.'); dot != std::string::npos && dot > 0; dot = name.rfind('.', dot - 1)) {
+      const auto block = graph.block_classes.find(name.substr(0, dot));
+      if (block != graph.block_classes.end()) classes[block->second][block->first] += cat(name.substr(dot), to_string(node.shape), ';');
     }
-    if (!inner.empty())
-      std::erase_if(weights, [part = cat('.', inner, '.')](const auto& block) { return block.second.find(part) == std::string::npos; });
-    if (weights.size() < 2) continue;
-    RepeatedBlock block{.class_name = std::string(class_name)};
+  }
+  std::vector<RepeatedBlock> result;
+  for (const auto& [class_name, blocks] : classes) {
+    if (blocks.size() < 2) continue;
+    RepeatedBlock block{.class_name = class_name};
     std::set<std::string> kinds;
-    for (const auto& [name, text] : weights) {
-      block.scopes.push_back(name);
+    for (const auto& [scope, text] : blocks) {
+      block.scopes.push_back(scope);
       kinds.insert(text);
     }
     block.kinds = static_cast<int>(kinds.size());

@@ -16,7 +16,7 @@ struct RepeatedBlock {
   std::vector<std::string> scopes;  // of the occurrences: "down_blocks.1.attentions.0.transformer_blocks.0"
   int kinds = 0;                    // how many of them differ in the shape of a weight
 };
-// By the scopes of the graph's nodes: "mid_block.resnets.0" is a ResnetBlock2D. Classes that occur once are left out.
+// Of graph.block_classes, those that occur more than once.
 std::vector<RepeatedBlock> repeated_blocks(const Graph& graph);
 
 // The graph with every occurrence of the classes replaced by what `passes` makes of one occurrence of its kind: two are of one kind when their

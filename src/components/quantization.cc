@@ -11,9 +11,7 @@
 #include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/measure.h"
-#include "compiler/regions.h"
 #include "components/component.h"
-#include "models/common/block_class.h"
 #include "ops/builder.h"
 #include "passes/passes.h"
 #include "runtime/session.h"
@@ -121,22 +119,12 @@ QuantizeFilter any_of(const std::set<std::string>& names) {
   return [names](const LinearInfo& layer) { return names.contains(layer.name); };
 }
 
-// The class of the repeated block around a layer; of any other block what the layer's name says.
-class BlockClasses {
- public:
-  explicit BlockClasses(const Graph& graph) {
-    for (const RepeatedBlock& block : repeated_blocks(graph))
-      for (const std::string& scope : block.scopes) classes_[scope] = block.class_name;
-  }
-  std::string of(const std::string& layer) const {
-    for (size_t end = layer.size(); end != std::string::npos && end > 0; end = layer.rfind('.', end - 1))
-      if (const auto found = classes_.find(layer.substr(0, end)); found != classes_.end()) return found->second;
-    return block_class(layer);
-  }
-
- private:
-  std::map<std::string, std::string> classes_;
-};
+// The class of the innermost block around a layer; "" for none.
+std::string block_class(const Graph& graph, const std::string& layer) {
+  for (size_t end = layer.size(); end != std::string::npos && end > 0; end = layer.rfind('.', end - 1))
+    if (const auto found = graph.block_classes.find(layer.substr(0, end)); found != graph.block_classes.end()) return found->second;
+  return "";
+}
 
 Graph typical_graph(const Model& model) { return model.component().typical_graph(); }
 
@@ -158,14 +146,13 @@ std::vector<std::string> quantize_model(Model& model, Quantization kind, const Q
 
 std::vector<LinearLayer> linear_layers(Graph graph, const CompileOptions& options) {
   if (runs_pass("conv_1x1_as_mm", options)) conv_1x1_as_mm(graph);
-  const BlockClasses classes(graph);
   std::vector<LinearLayer> layers;
   for (const Node& node : graph.nodes) {
     if (node.op != Op::linear) continue;
     const Node *matrix = &graph[node.inputs[1]], *weight = matrix->op == Op::reshape ? &graph[matrix->inputs[0]] : matrix;
     if (weight->op != Op::weight) continue;
     const Shape &x = graph[node.inputs[0]].shape, &w = matrix->shape;
-    layers.push_back({{node.scope, w[1], w[0], classes.of(node.scope)}, numel(x) / w[1], weight->attrs.text("name"), weight->dtype});
+    layers.push_back({{node.scope, w[1], w[0], block_class(graph, node.scope)}, numel(x) / w[1], weight->attrs.text("name"), weight->dtype});
   }
   return layers;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,6 +41,9 @@ struct Node {
 struct Graph {
   std::vector<Node> nodes;
   std::vector<std::pair<std::string, NodeId>> outputs;
+  // What Diffusers or transformers calls the blocks of the model, by their scopes: "down_blocks.1.resnets.0" is a "ResnetBlock2D". No part of the
+  // text.
+  std::map<std::string, std::string> block_classes;
 
   // "src/models/common/layers.cc:17", or "" where the graph came from text.
   std::string source_line(NodeId id) const;

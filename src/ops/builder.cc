@@ -4,9 +4,10 @@
 
 namespace vivace {
 
-Builder::Scope::Scope(Builder& b, std::string_view name) : builder_(b), previous_(b.prefix_.size()) {
+Builder::Scope::Scope(Builder& b, std::string_view name, std::string_view block_class) : builder_(b), previous_(b.prefix_.size()) {
   if (!b.prefix_.empty() && !name.empty()) b.prefix_ += '.';
   b.prefix_ += name;
+  if (!block_class.empty()) b.graph_.block_classes[b.prefix_] = block_class;
 }
 
 Builder::Scope::~Scope() { builder_.prefix_.resize(previous_); }

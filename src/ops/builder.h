@@ -28,10 +28,11 @@ class Builder {
   const Shape& shape(Value v) const { return graph_[v.id].shape; }
   int64_t channels(Value v) const { return graph_[v.id].shape.back(); }
 
-  // While the returned object lives, weights and nodes are named below `name`: "down_blocks.0" + "." + ...
+  // While the returned object lives, weights and nodes are named below `name`: "down_blocks.0" + "." + ... `block_class` says what stands there,
+  // where it has a name that users may ask for it by: "BasicTransformerBlock".
   class Scope {
    public:
-    Scope(Builder& b, std::string_view name);
+    Scope(Builder& b, std::string_view name, std::string_view block_class);
     ~Scope();
     Scope(const Scope&) = delete;
 
@@ -39,7 +40,7 @@ class Builder {
     Builder& builder_;
     size_t previous_;
   };
-  [[nodiscard]] Scope scope(std::string_view name) { return Scope(*this, name); }
+  [[nodiscard]] Scope scope(std::string_view name, std::string_view block_class = "") { return Scope(*this, name, block_class); }
 
   using Here = std::source_location;
   // `dims` names the dimensions whose sizes a call chooses: "batch,4*height,4*width,_" (compiler/symbols.h).

@@ -12,9 +12,8 @@ void resolve_weights(Graph& graph, const WeightStack& weights) {
       if (in != kNone) in = now[static_cast<size_t>(in)];
     now[static_cast<size_t>(id)] = (node.op == Op::weight ? weights.build(b, node) : b.copy(node)).id;
   }
-  std::vector<std::pair<std::string, NodeId>> outputs = std::move(graph.outputs);
-  graph = b.take();
-  for (auto& [name, id] : outputs) graph.outputs.emplace_back(std::move(name), now[static_cast<size_t>(id)]);
+  graph.nodes = b.take().nodes;
+  for (auto& [name, id] : graph.outputs) id = now[static_cast<size_t>(id)];
 }
 
 }  // namespace vivace

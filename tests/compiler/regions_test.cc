@@ -51,7 +51,7 @@ TEST(Regions, RepeatedBlocksAreCompiledOnceAKind) {
   EXPECT_EQ(std::ranges::count(plan.step, Op::geglu, &PlanStep::op), 0) << "inside, the gate is fused";
 }
 
-TEST(Regions, ModelsThatCallTheirBlocksAlikeAreToldApart) {
+TEST(Regions, BlocksAreWhatTheirModelsCallThem) {
   const auto classes = [](const char* name) {
     std::map<std::string, size_t> found;
     for (const RepeatedBlock& block : repeated_blocks(golden::make_component(case_named(name), DType::float32).graph))
@@ -63,6 +63,7 @@ TEST(Regions, ModelsThatCallTheirBlocksAlikeAreToldApart) {
   EXPECT_EQ(classes("aura_flow_odd_patches"), (Found{{"AuraFlowJointTransformerBlock", 2}, {"AuraFlowSingleTransformerBlock", 2}}));
   EXPECT_EQ(classes("cogvideox_2b"), (Found{{"CogVideoXBlock", 2}}));
   EXPECT_EQ(classes("t5_long"), (Found{{"T5Block", 3}}));
+  EXPECT_EQ(classes("tiny_vae_decode"), (Found{{"AutoencoderTinyBlock", 5}}));
   EXPECT_TRUE(classes("unet_sdxl").contains("BasicTransformerBlock"));
   EXPECT_FALSE(classes("unet_sdxl").contains("FluxTransformerBlock"));
 }
@@ -159,14 +160,14 @@ TEST(Regions, FullgraphAsksForNothingOutsideOfThem) {
     Value x = b.input("x", DType::float32, {1, 16, 16});
     if (!inside) x = b.transpose(x, {0, 2, 1});
     for (const char* layer : {"layers.0", "layers.1"}) {
-      const auto scope = b.scope(layer);
+      const auto scope = b.scope(layer, "Layer");
       if (inside) x = b.transpose(x, {0, 2, 1});
       x = b.emit(Op::linear, {x, b.weight("weight", {16, 16})});
     }
     b.output("y", x);
     return b.take();
   };
-  CompileOptions options = regional("CLIPEncoderLayer");
+  CompileOptions options = regional("Layer");
   options.fullgraph = true;
   EXPECT_EQ(compile(build(false), *cpu::device(), options).graph_breaks.size(), 0u);
   EXPECT_THROW(compile(build(true), *cpu::device(), options), UserError);

@@ -56,6 +56,13 @@ TEST(QuantizeFilter, LayersKnowTheirBlocksClasses) {
   EXPECT_EQ(classes["transformer_blocks.1.attn.to_q"], "FluxTransformerBlock");
   EXPECT_EQ(classes["single_transformer_blocks.4.proj_out"], "FluxSingleTransformerBlock");
   EXPECT_EQ(classes["proj_out"], "");
+  classes.clear();
+  pipe = DiffusionPipeline::from_pretrained(kEmoji);
+  for (const LinearLayer& layer : linear_layers(pipe.unet().component().typical_graph(), {})) classes[layer.info.name] = layer.info.block_class;
+  EXPECT_EQ(classes["time_embedding.linear_1"], "TimestepEmbedding");
+  EXPECT_EQ(classes["mid_block.resnets.0.time_emb_proj"], "ResnetBlock2D");
+  EXPECT_EQ(classes["mid_block.attentions.0.proj_in"], "Transformer2DModel");
+  EXPECT_EQ(classes["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"], "BasicTransformerBlock");
 }
 
 TEST(QuantizeFilter, FileOfNames) {

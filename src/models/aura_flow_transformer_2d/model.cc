@@ -83,7 +83,7 @@ class AuraFlowTransformer {
   }
 
   void joint_block(const std::string& name, Value& x, Value& text) {
-    const auto scope = b_.scope(name);
+    const auto scope = b_.scope(name, "AuraFlowJointTransformerBlock");
     const auto m = modulation(b_, "norm1", temb_, 6, dim_, false), c = modulation(b_, "norm1_context", temb_, 6, dim_, false);
     const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]), ht = modulate(b_, plain_layer_norm(b_, text, kEps), c[1], c[0]);
     Value image_out, text_out;
@@ -99,7 +99,7 @@ class AuraFlowTransformer {
   }
 
   Value single_block(const std::string& name, Value x) {
-    const auto scope = b_.scope(name);
+    const auto scope = b_.scope(name, "AuraFlowSingleTransformerBlock");
     const auto m = modulation(b_, "norm1", temb_, 6, dim_, false);
     const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]);
     Value out;

@@ -13,7 +13,7 @@ std::string item(std::string_view list, size_t i) { return std::string(list) + "
 
 // One head as wide as the channels, over all pixels.
 Value attention_block(Builder& b, std::string_view name, Value x, const AutoencoderKLConfig& config) {
-  const auto scope = b.scope(name);
+  const auto scope = b.scope(name, "Attention");
   const int64_t c = b.channels(x);
   const Value h = b.flatten_hw(group_norm(b, "group_norm", x, config.norm_num_groups, 1e-6));
   const Value q = linear(b, "to_q", h, c), k = linear(b, "to_k", h, c), v = linear(b, "to_v", h, c);
@@ -66,7 +66,7 @@ Graph build_vae_encoder(const AutoencoderKLConfig& config, int64_t batch, int64_
       for (int64_t j = 0; j < config.layers_per_block; ++j)
         x = resnet_block(b, item("resnets", static_cast<size_t>(j)), x, {}, out, resnet_options(config));
       // The encoder pads below and to the right only.
-      if (i + 1 < levels) x = conv2d(b, "downsamplers.0.conv", x, out, 3, 2, {0, 0, 1, 1});
+      if (i + 1 < levels) x = downsample(b, "downsamplers.0", x, out, {0, 0, 1, 1});
     }
     x = head(b, mid_block(b, x, config), 2 * config.latent_channels, config);
   }

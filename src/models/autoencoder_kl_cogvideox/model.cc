@@ -41,9 +41,9 @@ class Layers {
     return b_.emit(Op::conv3d, {frames, w, b_.weight("conv.bias", {out})}, {{"padding", std::vector<int64_t>{1, 1, 1, 1}}});
   }
 
-  // CogVideoXResnetBlock3D; z: the latents, of a decoder.
+  // z: the latents, of a decoder.
   Value resnet(std::string_view name, Value x, Value z, int64_t out) {
-    const auto scope = b_.scope(name);
+    const auto scope = b_.scope(name, "CogVideoXResnetBlock3D");
     const auto act = [&](Value v) { return b_.activation(v, config_.act_fn); };
     Value h = causal_conv("conv1", act(norm("norm1", x, z, config_.norm_eps)), out);
     h = causal_conv("conv2", act(norm("norm2", h, z, config_.norm_eps)), out);
@@ -64,7 +64,7 @@ class Layers {
 
   // Nearest 2x, then a convolution of each frame. Doubled frames are equal, so they are doubled behind it.
   Value upsample(Value x, bool time) {
-    const auto scope = b_.scope("upsamplers.0");
+    const auto scope = b_.scope("upsamplers.0", "CogVideoXUpsample3D");
     ++level_;
     const Value y = conv2d_same(b_, "conv", b_.emit(Op::upsample_nearest, {x}), b_.channels(x), 3);
     const int64_t frames = b_.shape(x)[kTime];
@@ -73,7 +73,7 @@ class Layers {
   }
 
   Value downsample(Value x, bool time) {
-    const auto scope = b_.scope("downsamplers.0");
+    const auto scope = b_.scope("downsamplers.0", "CogVideoXDownsample3D");
     ++level_;
     const int64_t frames = b_.shape(x)[kTime];
     if (time && frames > 1) x = b_.emit(Op::avg_pool, {x}, {{"axis", kTime}, {"size", int64_t{2}}, {"keep", frames % 2}});

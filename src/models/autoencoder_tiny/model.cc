@@ -23,9 +23,9 @@ class Layers {
     ++next_;
     return b_.emit(Op::upsample_nearest, {x});
   }
-  // AutoencoderTinyBlock, of as many channels in as out.
+  // Of as many channels in as out.
   Value block(Value x, std::string_view act) {
-    const auto scope = b_.scope(std::to_string(next_++));
+    const auto scope = b_.scope(std::to_string(next_++), "AutoencoderTinyBlock");
     const int64_t c = b_.channels(x);
     Value y = b_.activation(conv2d_same(b_, "conv.0", x, c, 3), act);
     y = b_.activation(conv2d_same(b_, "conv.2", y, c, 3), act);

@@ -9,7 +9,7 @@ namespace vivace {
 namespace {
 
 Value encoder_layer(Builder& b, int64_t i, Value x, const CLIPTextConfig& config) {
-  const auto scope = b.scope("encoder.layers." + std::to_string(i));
+  const auto scope = b.scope("encoder.layers." + std::to_string(i), "CLIPEncoderLayer");
   const int64_t c = config.hidden_size, heads = config.num_attention_heads;
   const Value n1 = layer_norm(b, "layer_norm1", x, config.layer_norm_eps);
   {

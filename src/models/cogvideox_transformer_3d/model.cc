@@ -137,7 +137,7 @@ class CogVideoXTransformer {
   }
 
   void block(const std::string& name, Value& text, Value& video) {
-    const auto scope = b_.scope(name);
+    const auto scope = b_.scope(name, "CogVideoXBlock");
     const auto m = modulation(b_, "norm1", temb_, 6, dim_, true);
     Value h = norm_zero("norm1", text, video, m);
     {

@@ -3,7 +3,7 @@
 namespace vivace {
 
 Value resnet_block(Builder& b, std::string_view name, Value x, Value temb, int64_t out, const ResnetOptions& options) {
-  const auto scope = b.scope(name);
+  const auto scope = b.scope(name, "ResnetBlock2D");
   const auto act = [&](Value v) { return b.activation(v, options.act); };
   const auto norm = [&](std::string_view norm_name, Value v) { return group_norm(b, norm_name, v, options.groups, options.eps); };
   Value h = conv2d_same(b, "conv1", act(norm("norm1", x)), out, 3);
@@ -22,8 +22,13 @@ Value resnet_block(Builder& b, std::string_view name, Value x, Value temb, int64
 }
 
 Value upsample(Builder& b, std::string_view name, Value x, Value like) {
-  const auto scope = b.scope(name);
+  const auto scope = b.scope(name, "Upsample2D");
   return conv2d_same(b, "conv", b.emit(Op::upsample_nearest, {x, like}), b.channels(x), 3);
+}
+
+Value downsample(Builder& b, std::string_view name, Value x, int64_t out, std::vector<int64_t> padding) {
+  const auto scope = b.scope(name, "Downsample2D");
+  return conv2d(b, "conv", x, out, 3, 2, std::move(padding));
 }
 
 }  // namespace vivace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "models/common/layers.h"
 
@@ -21,5 +22,8 @@ Value resnet_block(Builder& b, std::string_view name, Value x, Value temb, int64
 
 // Nearest 2x (or to the height and width of `like`), then a 3x3 convolution.
 Value upsample(Builder& b, std::string_view name, Value x, Value like);
+
+// A 3x3 convolution of stride 2.
+Value downsample(Builder& b, std::string_view name, Value x, int64_t out, std::vector<int64_t> padding);
 
 }  // namespace vivace

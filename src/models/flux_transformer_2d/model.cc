@@ -92,7 +92,7 @@ class FluxTransformer {
   }
 
   void double_block(const std::string& name, Value& x, Value& text) {
-    const auto scope = b_.scope(name);
+    const auto scope = b_.scope(name, "FluxTransformerBlock");
     const auto m = modulation(b_, "norm1", temb_, 6, dim_, true), c = modulation(b_, "norm1_context", temb_, 6, dim_, true);
     const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]), ht = modulate(b_, plain_layer_norm(b_, text, kEps), c[1], c[0]);
     Value image_out, text_out;
@@ -113,7 +113,7 @@ class FluxTransformer {
 
   // `x`: text, then image.
   Value single_block(const std::string& name, Value x) {
-    const auto scope = b_.scope(name);
+    const auto scope = b_.scope(name, "FluxSingleTransformerBlock");
     const auto m = modulation(b_, "norm", temb_, 3, dim_, true);
     const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]);
     Value attended;

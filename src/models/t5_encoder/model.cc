@@ -48,7 +48,7 @@ Graph build_t5_encoder(const T5EncoderConfig& config, int64_t batch, int64_t tok
   const auto norm = [&](std::string_view name) { return b.cast(rms_norm(b, name, x, config.layer_norm_epsilon), b.dtype()); };
   Value bias;
   for (int64_t i = 0; i < config.num_layers; ++i) {
-    const auto block = b.scope("block." + std::to_string(i));
+    const auto block = b.scope("block." + std::to_string(i), "T5Block");
     {
       const auto layer = b.scope("layer.0");
       if (!bias || config.bias_in_every_block) bias = position_bias(b, ids, hidden, config);

@@ -30,7 +30,7 @@ ResnetOptions resnet_options(const UNetConfig& config) {
 }  // namespace
 
 Value basic_transformer_block(Builder& b, std::string_view name, Value x, Value context, int64_t heads, bool only_cross_attention) {
-  const auto scope = b.scope(name);
+  const auto scope = b.scope(name, "BasicTransformerBlock");
   const auto norm = [&](std::string_view n) { return layer_norm(b, n, x, 1e-5); };
   const Value n1 = norm("norm1");
   x = b.add(attention_layer(b, "attn1", n1, only_cross_attention ? context : n1, heads), x);
@@ -39,7 +39,7 @@ Value basic_transformer_block(Builder& b, std::string_view name, Value x, Value 
 }
 
 Value transformer_2d(Builder& b, std::string_view name, Value x, Value context, int64_t layers, const BlockSpec& spec, const UNetConfig& config) {
-  const auto scope = b.scope(name);
+  const auto scope = b.scope(name, "Transformer2DModel");
   const int64_t c = b.channels(x);
   Value h = group_norm(b, "norm", x, config.norm_num_groups, 1e-6);
   const bool linear_projection = config.use_linear_projection;
@@ -61,7 +61,7 @@ Value down_block(Builder& b, std::string_view name, Value x, const Conditioning&
   if (spec.resample) {
     const int64_t p = config.downsample_padding;
     // Padding 0 means Diffusers' asymmetric padding: one row below, one column to the right.
-    x = conv2d(b, "downsamplers.0.conv", x, spec.out_channels, 3, 2, p ? std::vector<int64_t>{p, p, p, p} : std::vector<int64_t>{0, 0, 1, 1});
+    x = downsample(b, "downsamplers.0", x, spec.out_channels, p ? std::vector<int64_t>{p, p, p, p} : std::vector<int64_t>{0, 0, 1, 1});
     skips.push_back(x);
   }
   return x;

@@ -13,7 +13,7 @@ Value sinusoid(Builder& b, Value t, int64_t dim, const UNetConfig& config) {
 
 // TimestepEmbedding: linear_1, act, linear_2. `cond` is added (through cond_proj) before.
 Value timestep_embedding(Builder& b, std::string_view name, Value x, Value cond, int64_t dim, const UNetConfig& config) {
-  const auto scope = b.scope(name);
+  const auto scope = b.scope(name, "TimestepEmbedding");
   if (cond) x = b.add(x, linear(b, "cond_proj", cond, b.channels(x), false));
   return b.activation(linear(b, "linear_2", b.activation(linear(b, "linear_1", x, dim), config.act_fn), dim), config.timestep_post_act);
 }
