@@ -153,6 +153,67 @@ TEST(CudaAttention, ALibraryTakesItToo) {
   EXPECT_TRUE(std::ranges::none_of(plan.step, [](const PlanStep& s) { return s.kernel == "cudnn_attention"; })) << "not of float32";
 }
 
+// A checkpoint's own bytes and scales: what they stand for, multiplied. Bytes times bytes are exact but for the rows' rounding, widened weights but
+// for the dtype's.
+void check_stored(Op op, DType stored, bool products, double off) {
+  constexpr int64_t kRows = 5, kIn = 32, kOut = 48;
+  const cuda::HostGpu gpu = cuda::host_gpu();
+  Builder b(DType::float32, [stored](const std::string& name) { return name == "w" ? stored : DType::float32; });
+  const Value none;
+  std::vector<Value> in{b.input("x", DType::float32, {kRows, kIn}), b.weight("w", {kOut, kIn}), vec(b, "b", kOut), none, vec(b, "s", kOut)};
+  b.output("y", b.emit(op, in, products ? Attrs{{"compute", "int8_dynamic"}} : Attrs{}));
+  const auto plan = std::make_shared<const Plan>(compile(b.take(), *gpu.device, {}));
+  EXPECT_EQ(plan->graph_breaks, std::vector<std::string>());
+  Tensor w({kOut, kIn}, stored);
+  for (int64_t i = 0; i < w.numel(); ++i) w.as<uint8_t>()[i] = static_cast<uint8_t>(i * 29 + i / 7) & 0xf7;  // no NaN of float8's
+  const Tensor bias = Generator(1).randn({kOut}), x = Generator(2).randn({kRows, kIn}), wide = w.to(DType::float32);
+  Tensor scales({kOut}, DType::float32);
+  for (int64_t i = 0; i < kOut; ++i) scales.floats()[static_cast<size_t>(i)] = 0.01f * static_cast<float>(i + 1);
+  ConstantStore store(gpu.device);
+  Request request;
+  Session session(plan, *gpu.device, store,
+                  {.find = [&](const std::string& name) -> WeightBytes {
+                     return name == "w" ? WeightBytes{stored, w.data()} : WeightBytes{DType::float32, (name == "b" ? bias : scales).data()};
+                   },
+                   .release = [](const std::string&) {}},
+                  request);
+  session.write("x", x);
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
+  const Tensor y = session.read("y", request);
+  const auto sum = [&](int64_t r, int64_t c, bool sizes) {
+    double total = 0;
+    for (int64_t i = 0; i < kIn; ++i) {
+      const double p = static_cast<double>(x.floats()[static_cast<size_t>(r * kIn + i)]) * wide.floats()[static_cast<size_t>(c * kIn + i)] *
+                       scales.floats()[static_cast<size_t>(c)];
+      total += sizes ? std::abs(p) : p;
+    }
+    return total + (sizes ? 0 : bias.floats()[static_cast<size_t>(c)]);
+  };
+  const auto gelu = [](double g) { return g / 2 * (1 + std::erf(g / std::sqrt(2.0))); };
+  const int64_t columns = y.shape()[1];
+  for (int64_t r = 0; r < kRows; ++r)
+    for (int64_t c = 0; c < columns; ++c) {
+      const double got = y.floats()[static_cast<size_t>(r * columns + c)], h = sum(r, c, false), h_off = off * sum(r, c, true);
+      if (op == Op::linear) {
+        ASSERT_NEAR(got, h, h_off + 1e-5) << r << ", " << c;
+      } else {
+        const double g = sum(r, kOut / 2 + c, false), g_off = off * sum(r, kOut / 2 + c, true);
+        ASSERT_NEAR(got, h * gelu(g), h_off * (std::abs(gelu(g)) + g_off) + std::abs(h) * 1.13 * g_off + 1e-4) << r << ", " << c;
+      }
+    }
+}
+
+TEST(CudaStoredBytes, AreWhatTheyStandFor) {
+  constexpr double kSums = 32 * 0x1p-24;
+  // A row's element is off by half a step of at most 1/127 of its largest, which is some four times the usual one.
+  check_stored(Op::linear, DType::int8, true, 0.5 / 127 * 4 * 3);
+  check_stored(Op::geglu_linear, DType::int8, true, 0.5 / 127 * 4 * 3);
+  check_stored(Op::linear, DType::int8, false, kSums);
+  check_stored(Op::geglu_linear, DType::int8, false, kSums);
+  check_stored(Op::geglu_linear, DType::float8_e4m3, false, kSums);
+}
+
 INSTANTIATE_TEST_SUITE_P(Cases, CudaOpsOnTheHost, testing::Combine(testing::ValuesIn(kOpCases), testing::Values(DType::float32, DType::bfloat16)),
                          case_name);
 INSTANTIATE_TEST_SUITE_P(Cases, CudaOpsOnAGpu,
