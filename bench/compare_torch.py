@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""Times Vivace's SDXL UNet step, VAE decode and a slice of FLUX against PyTorch and others, on one machine in one run.
+"""Times Vivace's SDXL UNet step, VAE decode, slices of FLUX and CogVideoX and CogVideoX's VAE against PyTorch and others, on one machine in one run.
 
     python bench/compare_torch.py unet --dtype bf16 --height 512 --width 512 --peers eager compile openvino --vivace build/vivace
     python bench/compare_torch.py flux-slice --peers eager compile int8 --vivace build/vivace \\
         --vivace-options "bf16=--compile max-autotune" --vivace-options "int8=--compile max-autotune --quantize int8-dynamic --quantize-filter all"
+    python bench/compare_torch.py cogvideox-slice --height 480 --width 720 --num-frames 49 --rounds 3 --warm-ups 1 --peers eager compile --vivace build/vivace \\
+        --vivace-options "bf16=--compile max-autotune" --vivace-options "int8=--compile max-autotune --quantize int8-dynamic --quantize-filter all"
+    python bench/compare_torch.py cogvideox-vae-decode --height 240 --width 360 --num-frames 9 --limit 900 --peers eager compile --vivace build/vivace
 
-The models have SDXL's full size (flux-slice: 2 double and 4 single blocks of FLUX.1 at full width, 512 text tokens) and random weights, made in the storage dtype at once (never in fp32 first). Every contestant lives in a
+The models have SDXL's full size (flux-slice: 2 double and 4 single blocks of FLUX.1 at full width, 512 text tokens; cogvideox-slice: 4 blocks of the 2b
+model at full width, 226 text tokens) and random weights, made in the storage dtype at once (never in fp32 first). Every contestant lives in a
 process of its own; the rounds go through all contestants in turn, starting one further each round, so that a slow minute of the machine hits
 all of them. A contestant that is not at work is stopped (SIGSTOP), so that its threads can't spin. Where all models together would not fit
-into memory, or with --restart, a contestant is started anew for each of its turns.
+into memory, or with --restart, a contestant is started anew for each of its turns. With --limit a peer that takes longer to be ready, or for one
+run, is left out with a line that says so.
 
 Peers (--peers): eager, channels_last (eager with channels-last weights and inputs), compile (torch.compile with freezing), int8 (torchao dynamic
 int8 linear layers, compiled), zentorch (torch.compile by AMD's backend, with freezing), openvino, openvino-int8 (weights in int8 by NNCF; OpenVINO
@@ -37,6 +42,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -84,15 +90,35 @@ FLUX_SLICE = {
     "pooled_projection_dim": 768,
 }
 FLUX_TOKENS = 512  # of the text
+COGVIDEOX = "cogvideox-2b"  # its configs in assets/configs
+COGVIDEOX_LAYERS = 4  # 0.25 billion parameters with what is around them
+COGVIDEOX_TOKENS = 226
 # For trying the script itself.
 TINY_FLUX = {**FLUX_SLICE, "num_attention_heads": 2}
 TINY_UNET = {**UNET, "block_out_channels": [32, 64, 64], "attention_head_dim": [1, 2, 2], "transformer_layers_per_block": [1, 1, 1]}
 TINY_VAE = {**VAE, "block_out_channels": [32, 32, 64, 64]}
-PARAMETERS = {"unet": 2.57e9, "vae-decode": 0.084e9, "flux-slice": 1.25e9}
+PARAMETERS = {"unet": 2.57e9, "vae-decode": 0.084e9, "flux-slice": 1.25e9, "cogvideox-slice": 0.25e9, "cogvideox-vae-decode": 0.216e9}
 PEERS = ["eager", "channels_last", "compile", "int8", "zentorch", "openvino", "openvino-int8"]
 ROOT = Path(__file__).resolve().parents[1]
 TORCH_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+def cogvideox_config(part: str, tiny: bool) -> dict:
+    config = json.loads((ROOT / "assets" / "configs" / COGVIDEOX / part / "config.json").read_text())
+    if part == "transformer":
+        config["num_layers"] = COGVIDEOX_LAYERS
+        return {**config, "num_attention_heads": 2} if tiny else config
+    return {**config, "block_out_channels": [32, 32, 64, 64]} if tiny else config
+
+
+# Of a component that is a part of a checkpoint of its own: which part, its configuration, and whose configurations are around it.
+def part_of(component: str, tiny: bool = False) -> tuple[str, dict, str] | None:
+    return {
+        "flux-slice": lambda: ("transformer", TINY_FLUX if tiny else FLUX_SLICE, "flux-schnell"),
+        "cogvideox-slice": lambda: ("transformer", cogvideox_config("transformer", tiny), COGVIDEOX),
+        "cogvideox-vae-decode": lambda: ("vae", cogvideox_config("vae", tiny), COGVIDEOX),
+    }.get(component, lambda: None)()
 
 
 # ---------------------------------------------------------------------------------------------- the workers' side
@@ -116,10 +142,17 @@ def random_weights(module, dtype):
     return module.eval().requires_grad_(False)
 
 
+def set_positions(transformer) -> None:
+    """The table that a model made on no device lacks."""
+    embed = transformer.patch_embed
+    table = embed._get_positional_embeddings(embed.sample_height, embed.sample_width, embed.sample_frames)
+    embed.register_buffer("pos_embedding", table.to(embed.proj.weight.dtype), persistent=False)
+
+
 def build(args):
     """The model as a module of plain tensors, and its inputs."""
     import torch
-    from diffusers import AutoencoderKL, FluxTransformer2DModel, UNet2DConditionModel
+    from diffusers import AutoencoderKL, AutoencoderKLCogVideoX, CogVideoXTransformer3DModel, FluxTransformer2DModel, UNet2DConditionModel
 
     dtype = getattr(torch, TORCH_DTYPES[args.dtype])
     height, width = args.height // 8, args.width // 8
@@ -141,6 +174,22 @@ def build(args):
         def forward(self, latents, timestep, text, pooled, img_ids, txt_ids):
             return self.transformer(latents, text, pooled, timestep, img_ids, txt_ids, return_dict=False)[0]
 
+    class CogVideoX(torch.nn.Module):
+        def __init__(self, transformer):
+            super().__init__()
+            self.transformer = transformer
+
+        def forward(self, latents, timestep, text):
+            return self.transformer(latents, text, timestep, return_dict=False)[0]
+
+    class DecodeVideo(torch.nn.Module):
+        def __init__(self, vae):
+            super().__init__()
+            self.decoder = vae.decoder
+
+        def forward(self, latents):  # of one batch of frames
+            return self.decoder(latents)[0]
+
     class Decode(torch.nn.Module):
         def __init__(self, vae):
             super().__init__()
@@ -154,7 +203,11 @@ def build(args):
         if args.component == "unet":
             model = Unet(UNet2DConditionModel.from_config(TINY_UNET if args.tiny else UNET))
         elif args.component == "flux-slice":
-            model = Flux(FluxTransformer2DModel.from_config(TINY_FLUX if args.tiny else FLUX_SLICE))
+            model = Flux(FluxTransformer2DModel.from_config(part_of(args.component, args.tiny)[1]))
+        elif args.component == "cogvideox-slice":
+            model = CogVideoX(CogVideoXTransformer3DModel.from_config(part_of(args.component, args.tiny)[1]))
+        elif args.component == "cogvideox-vae-decode":
+            model = DecodeVideo(AutoencoderKLCogVideoX.from_config(part_of(args.component, args.tiny)[1]))
         else:
             model = Decode(AutoencoderKL.from_config(TINY_VAE if args.tiny else VAE))
     if args.component == "flux-slice":
@@ -165,6 +218,14 @@ def build(args):
         noise = [torch.randn(args.batch, *shape).to(dtype) for shape in ((rows * columns, 64), (FLUX_TOKENS, 4096), (768,))]
         ids = (img_ids.view(-1, 3).to(dtype), torch.zeros(FLUX_TOKENS, 3).to(dtype))
         return random_weights(model, dtype), (noise[0], torch.full((args.batch,), 0.5).to(dtype), noise[1], noise[2], *ids)
+    if args.component.startswith("cogvideox"):
+        frames = (args.num_frames - 1) // 4 + 1
+        if args.component == "cogvideox-vae-decode":
+            return random_weights(model, dtype), (torch.randn(args.batch, 16, frames, height, width).to(dtype),)
+        model = random_weights(model, dtype)
+        set_positions(model.transformer)
+        inputs = [torch.randn(args.batch, *shape).to(dtype) for shape in ((frames, 16, height, width), (COGVIDEOX_TOKENS, 4096))]
+        return model, (inputs[0], torch.full((args.batch,), 500), inputs[1])
     latents = torch.randn(args.batch, 4, height, width).to(dtype)
     if args.component == "vae-decode":
         return random_weights(model, dtype), (latents,)
@@ -207,9 +268,9 @@ def prepare(args):
     elif args.worker.startswith("openvino"):
         import openvino
 
-        # Converting runs the model once, which is slow in bf16 where the processor has no bf16 products: it does so on small latents (FLUX's come with
-        # a position each).
-        example = inputs if args.component == "flux-slice" else (inputs[0][:, :, :4, :4].contiguous(), *inputs[1:])
+        # Converting runs the model once, which is slow in bf16 where the processor has no bf16 products: it does so on small latents (those of slices
+        # come with a position each).
+        example = inputs if args.component.endswith("-slice") else (inputs[0][..., :4, :4].contiguous(), *inputs[1:])
         converted = openvino.convert_model(model, example_input=example)
         converted.reshape({i: openvino.PartialShape(list(tensor.shape)) for i, tensor in enumerate(inputs)})
         precision = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[args.dtype]
@@ -234,7 +295,7 @@ def worker(args) -> None:
     start = time.perf_counter()
     with torch.no_grad():
         run = prepare(args)
-        for _ in range(2):
+        for _ in range(args.warm_ups):
             run()
         print(json.dumps({"ready": time.perf_counter() - start}), flush=True)
         for _ in sys.stdin:
@@ -250,21 +311,35 @@ class ContestantError(RuntimeError):
     pass
 
 
-class Worker:
-    """A contestant in the workers' protocol."""
+class TooSlow(ContestantError):
+    pass
 
-    def __init__(self, name: str, command: list[str], restart: bool, environment: dict):
-        self.name, self.command, self.restart, self.environment = name, command, restart, environment
+
+class Worker:
+    """A contestant in the workers' protocol. `limit`: the most seconds for an answer, None for any number."""
+
+    def __init__(self, name: str, command: list[str], restart: bool, environment: dict, limit: float | None):
+        self.name, self.command, self.restart, self.environment, self.limit = name, command, restart, environment, limit
         self.process, self.prepare_seconds, self.peak_rss = None, None, 0.0
 
     def answer(self, key: str) -> float:
-        for line in self.process.stdout:
-            try:
-                message = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a library's own chatter
-            if isinstance(message, dict) and key in message:
-                return message[key]
+        late = threading.Event()
+        process = self.process
+        timer = threading.Timer(self.limit or threading.TIMEOUT_MAX, lambda: (late.set(), process.kill()))
+        timer.daemon = True
+        timer.start()
+        try:
+            for line in process.stdout:
+                try:
+                    message = json.loads(line)
+                except json.JSONDecodeError:
+                    continue  # a library's own chatter
+                if isinstance(message, dict) and key in message:
+                    return message[key]
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise TooSlow(f"{self.name} was not {'ready' if key == 'ready' else 'done'} after {self.limit:g} seconds and is left out")
         raise ContestantError(f"{self.name} ended with status {self.process.wait()} before it answered: {shlex.join(self.command)}")
 
     def start(self) -> None:
@@ -292,7 +367,7 @@ class Worker:
     def stop(self) -> None:
         if self.process is None:
             return
-        self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)  # which is nothing to one that ended
         self.process.stdin.close()
         try:
             self.process.wait(timeout=30)
@@ -340,23 +415,24 @@ def machine() -> str:
     return f"{platform.node()}: {fields.get('model name', platform.machine())}, {os.cpu_count()} CPUs, {memory:.0f} GiB; {' '.join(flags)}"
 
 
-def make_flux_slice(args, folder: Path) -> Path:
-    """A checkpoint of which the transformer alone has weights: all that bench-component reads."""
-    configs, out = folder / "configs", folder / "flux-slice"
-    (configs / "transformer").mkdir(parents=True)
-    (configs / "transformer" / "config.json").write_text(json.dumps(FLUX_SLICE))
-    shutil.copy(ROOT / "assets" / "configs" / "flux-schnell" / "model_index.json", configs)
+def make_checkpoint(args, part: str, config: dict, around: str, folder: Path) -> Path:
+    """A checkpoint of which one part alone has weights: all that bench-component reads."""
+    configs, out = folder / "configs", folder / args.component
+    (configs / part).mkdir(parents=True)
+    (configs / part / "config.json").write_text(json.dumps(config))
+    shutil.copy(ROOT / "assets" / "configs" / around / "model_index.json", configs)
     tokenizers = ROOT / "assets" / "emoji-flux"
     subprocess.run([*shlex.split(args.vivace), "make-random", configs, out, "--dtype", args.dtype, "--tokenizers", tokenizers, "--quiet"], check=True)
-    ignored = shutil.ignore_patterns("transformer", "tokenizer*")
-    shutil.copytree(ROOT / "assets" / "configs" / "flux-schnell", out, dirs_exist_ok=True, ignore=ignored)
+    shutil.copytree(ROOT / "assets" / "configs" / around, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(part, "tokenizer*"))
     return out
 
 
 def vivace_contestants(args, options: list[str], environment: dict, folder: Path) -> list:
     component, more = args.component.replace("-", "."), []
-    if args.component == "flux-slice":
-        component, more = "transformer", ["--model", str(make_flux_slice(args, folder))]
+    if part := part_of(args.component):
+        component, more = "vae.decode" if part[0] == "vae" else part[0], ["--model", str(make_checkpoint(args, *part, folder))]
+        if args.num_frames:
+            more += ["--num-frames", str(args.num_frames)]
     command = [*shlex.split(args.vivace), "bench-component", component, *more, *options]
     entries = []
     for given in args.vivace_options or [""]:
@@ -376,13 +452,14 @@ def contestants(args, folder: Path) -> list:
     if restart and not args.restart:
         print("the models together would not fit into memory: each contestant is started anew for each turn")
     pythons = dict(given.split("=", 1) for given in args.peer_python)
-    script = [os.path.abspath(__file__), args.component, *options, *(["--tiny"] if args.tiny else [])]
-    entries = [Worker(peer, [pythons.get(peer, sys.executable), *script, "--worker", peer], restart, environment) for peer in args.peers]
+    script = [os.path.abspath(__file__), args.component, *options, "--num-frames", str(args.num_frames), "--warm-ups", str(args.warm_ups)]
+    script += ["--tiny"] if args.tiny else []
+    entries = [Worker(peer, [pythons.get(peer, sys.executable), *script, "--worker", peer], restart, environment, args.limit) for peer in args.peers]
     if args.vivace:
         entries += vivace_contestants(args, options, environment, folder)
     for i, given in enumerate(args.vivace_worker):
         name, command = re.fullmatch(r"(?:([\w+-]+)=)?(.*)", given, re.DOTALL).groups()
-        entries.append(Worker(name or (f"vivace {i + 1}" if i else "vivace"), shlex.split(command), restart, environment))
+        entries.append(Worker(name or (f"vivace {i + 1}" if i else "vivace"), shlex.split(command), restart, environment, args.limit))
     return entries
 
 
@@ -410,20 +487,33 @@ def report(args, entries: list, times: dict[str, list[list[float]]]) -> dict:
             f"{row['contestant']:16} {row['min_seconds']:9.4f} {row['median_seconds']:9.4f} {row['spread']:7.1%} {row['ratio']:14.3f} "
             f"{row['prepare_seconds']:10.1f} {row['peak_rss_gb']:12.2f}"
         )
-    keys = ("component", "dtype", "height", "width", "batch", "threads", "tiny")
+    keys = ("component", "dtype", "height", "width", "num_frames", "batch", "threads", "tiny")
     return {"machine": machine(), **{k: getattr(args, k) for k in keys}, "results": rows}
+
+
+def within_limit(entries: list, entry, action) -> None:
+    """Does it; a contestant that takes too long is one no more."""
+    try:
+        action()
+    except TooSlow as error:
+        print(error, flush=True)
+        entry.stop()
+        entries.remove(entry)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("component", choices=["unet", "vae-decode", "flux-slice"])
+    parser.add_argument("component", choices=list(PARAMETERS))
     parser.add_argument("--dtype", choices=list(TORCH_DTYPES), default="bf16")
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--num-frames", type=int, default=0, help="of a video; default: 49, of the decoder 9, which is one batch of frames")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=1, help="timed runs in each turn")
+    parser.add_argument("--warm-ups", type=int, default=2, help="runs of a peer before it is ready")
+    parser.add_argument("--limit", metavar="SECONDS", type=float, help="leave a peer out that takes longer to be ready or for one run")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=["eager"])
     parser.add_argument("--peer-python", metavar="PEER=PYTHON", action="append", default=[], help="the Python that a peer runs in")
     parser.add_argument("--vivace", metavar="PROGRAM")
@@ -436,6 +526,12 @@ def main() -> int:
     args = parser.parse_args()
     if any(given.partition("=")[0] not in PEERS or not given.partition("=")[2] for given in args.peer_python):
         parser.error(f"--peer-python: expected PEER=PYTHON, as zentorch=venv/bin/python, of {', '.join(PEERS)}")
+    videos = {"cogvideox-slice": 49, "cogvideox-vae-decode": 9}
+    if args.num_frames and args.component not in videos:
+        parser.error(f"--num-frames is for videos: {', '.join(videos)}")
+    args.num_frames = args.num_frames or videos.get(args.component, 0)
+    if args.component == "cogvideox-vae-decode" and args.num_frames not in (1, 5, 9):
+        parser.error("--num-frames of the decoder is 1, 5 or 9: more frames are decoded in several batches")
     if args.worker:
         worker(args)
         return 0
@@ -445,17 +541,18 @@ def main() -> int:
     if not entries:
         parser.error("no contestants: name some --peers, --vivace or --vivace-worker")
     print(machine())
-    print(f"{args.component} {args.dtype} {args.height}x{args.width} batch {args.batch}, {args.threads} threads, {args.rounds} rounds of {args.runs}")
+    frames = f"x{args.num_frames}" if args.num_frames else ""
+    print(f"{args.component} {args.dtype} {args.height}x{args.width}{frames} batch {args.batch}, {args.threads} threads, {args.rounds} rounds of {args.runs}")
     times = {entry.name: [] for entry in entries}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no stopped worker is left behind
     try:
-        for entry in entries:
+        for entry in list(entries):
             if not getattr(entry, "restart", True):
-                entry.start()
+                within_limit(entries, entry, entry.start)
         for i in range(args.rounds):
-            shift = i % len(entries)
+            shift = i % len(entries) if entries else 0
             for entry in entries[shift:] + entries[:shift]:
-                times[entry.name].append(entry.turn(args.runs))
+                within_limit(entries, entry, lambda entry=entry: times[entry.name].append(entry.turn(args.runs)))
             print(f"round {i + 1}: " + ", ".join(f"{e.name} {min(times[e.name][-1]):.4f}" for e in entries), flush=True)
     except ContestantError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -464,6 +561,8 @@ def main() -> int:
         for entry in entries:
             entry.stop()
         scratch.cleanup()
+    if not entries:
+        return 1
     figures = report(args, entries, times)
     if args.json:
         Path(args.json).write_text(json.dumps(figures, indent=2) + "\n")
