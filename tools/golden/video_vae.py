@@ -36,6 +36,7 @@ def vae_config(**fields) -> dict:
 TINY = vae_config()
 WIDE = vae_config(block_out_channels=[16, 24, 32, 40], norm_num_groups=4, latent_channels=16, layers_per_block=2, sample_height=64, sample_width=96)
 HALF_TIME = vae_config(block_out_channels=[8, 12, 8], temporal_compression_ratio=2, act_fn="gelu", norm_eps=1e-5)
+QUANT_CONVS = vae_config(latent_channels=3, use_quant_conv=True, use_post_quant_conv=True)
 ALL_TIME = vae_config(temporal_compression_ratio=8, block_out_channels=[8, 16, 24, 8])
 
 # name, config, latents to decode, arguments of enable_tiling, slicing
@@ -45,6 +46,7 @@ DECODES = [
     ("wide_batch_slices", WIDE, (2, 16, 3, 2, 3), None, True),
     ("half_time", HALF_TIME, (1, 4, 4, 3, 4), None, False),
     ("all_time", ALL_TIME, (1, 4, 5, 2, 3), None, False),
+    ("quant_convs", QUANT_CONVS, (1, 3, 5, 3, 4), None, False),
     ("tiles", WIDE, (1, 16, 3, 6, 10), {}, False),
     ("tiles_wide_picture", WIDE, (1, 16, 4, 3, 8), {}, False),
     ("tiles_given", TINY, (1, 4, 5, 6, 5), {"tile_sample_min_height": 32, "tile_sample_min_width": 24, "tile_overlap_factor_height": 0.25, "tile_overlap_factor_width": 0.4}, False),
@@ -58,6 +60,7 @@ ENCODES = [
     ("wide_batch", WIDE, (2, 3, 17, 16, 24), None, False),
     ("half_time", HALF_TIME, (1, 3, 10, 12, 8), None, False),
     ("all_time", ALL_TIME, (1, 3, 9, 16, 24), None, True),
+    ("quant_convs", QUANT_CONVS, (1, 3, 17, 24, 16), None, False),
     ("tiles", WIDE, (1, 3, 9, 48, 88), {}, False),
 ]
 

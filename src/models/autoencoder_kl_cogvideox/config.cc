@@ -20,9 +20,11 @@ AutoencoderKLCogVideoXConfig read_autoencoder_kl_cogvideox_config(const Config& 
   v.scaling_factor = c.get_or<double>("scaling_factor", 1.15258426);
   v.shift_factor = c.get_or<double>("shift_factor", 0);
   v.invert_scale_latents = c.get_or<bool>("invert_scale_latents", false);
-  // As wide as the picture, they would not fit the latents that they are for.
-  c.require<bool>("use_quant_conv", false);
-  c.require<bool>("use_post_quant_conv", false);
+  // Diffusers makes them as wide as pictures, so latents have to be.
+  for (const auto& [key, used] : {std::pair{"use_quant_conv", &v.use_quant_conv}, {"use_post_quant_conv", &v.use_post_quant_conv}}) {
+    *used = c.get_or<bool>(key, false);
+    if (*used && v.latent_channels != v.out_channels) c.unsupported(key, "false where latent_channels and out_channels differ");
+  }
   const auto blocks = [&](const char* key, std::string_view known) {
     for (const std::string& type : c.get_or<std::vector<std::string>>(key, {}))
       if (type != known) c.unsupported(key, known);

@@ -16,7 +16,7 @@ struct AutoencoderKLCogVideoXConfig {
   int64_t temporal_compression_ratio = 4;
   int64_t sample_height = 480, sample_width = 720;  // pixels of a video; of a tile half as many
   double scaling_factor = 1.15258426, shift_factor = 0;
-  bool invert_scale_latents = false;
+  bool invert_scale_latents = false, use_quant_conv = false, use_post_quant_conv = false;
 
   // Pixels a latent pixel.
   int64_t scale() const { return int64_t{1} << (block_out_channels.size() - 1); }

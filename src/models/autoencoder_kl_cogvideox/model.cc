@@ -50,6 +50,13 @@ class Layers {
     return b_.add(b_.channels(x) == out ? x : pointwise("conv_shortcut", x, out), h);
   }
 
+  // A convolution of 1x1x1.
+  Value pointwise(std::string_view name, Value x, int64_t out) {
+    const auto scope = b_.scope(name);
+    const Value w = b_.reshape(b_.weight("weight", {out, b_.channels(x), 1, 1, 1}), {0, -1});
+    return b_.emit(Op::linear, {x, w, b_.weight("bias", {out})});
+  }
+
   // silu and the last convolution; act_fn is the resnets' alone.
   Value head(Value x, Value z, int64_t out) {
     constexpr double kEps = 1e-6;
@@ -104,12 +111,6 @@ class Layers {
                    {{"groups", config_.norm_num_groups}, {"eps", kSpatialEps}});
   }
 
-  Value pointwise(std::string_view name, Value x, int64_t out) {
-    const auto scope = b_.scope(name);
-    const Value w = b_.reshape(b_.weight("weight", {out, b_.channels(x), 1, 1, 1}), {0, -1});
-    return b_.emit(Op::linear, {x, w, b_.weight("bias", {out})});
-  }
-
   const AutoencoderKLCogVideoXConfig& config_;
   const VideoBatch& batch_;
   Builder& b_;
@@ -133,7 +134,8 @@ std::map<std::string, int64_t> sizes(const AutoencoderKLCogVideoXConfig& config,
 
 Graph build_cogvideox_decoder(const AutoencoderKLCogVideoXConfig& config, const VideoBatch& batch, Builder b) {
   Layers layers(config, batch, b);
-  const Value z = layers.input("latents", config.latent_channels);
+  Value z = layers.input("latents", config.latent_channels);
+  if (config.use_post_quant_conv) z = layers.pointwise("post_quant_conv", z, config.latent_channels);
   const auto scope = b.scope("decoder");
   const size_t levels = config.block_out_channels.size();
   Value x = layers.causal_conv("conv_in", z, config.block_out_channels.back());
@@ -149,16 +151,20 @@ Graph build_cogvideox_decoder(const AutoencoderKLCogVideoXConfig& config, const 
 
 Graph build_cogvideox_encoder(const AutoencoderKLCogVideoXConfig& config, const VideoBatch& batch, Builder b) {
   Layers layers(config, batch, b);
-  const Value sample = layers.input("sample", config.in_channels);
-  const auto scope = b.scope("encoder");
-  const size_t levels = config.block_out_channels.size();
-  Value x = layers.causal_conv("conv_in", sample, config.block_out_channels[0]);
-  for (size_t i = 0; i < levels; ++i) {
-    const auto block = b.scope(item("down_blocks", static_cast<int64_t>(i)));
-    for (int64_t j = 0; j < config.layers_per_block; ++j) x = layers.resnet(item("resnets", j), x, {}, config.block_out_channels[i]);
-    if (i + 1 < levels) x = layers.downsample(x, config.compresses_time(i));
+  Value x = layers.input("sample", config.in_channels);
+  {
+    const auto scope = b.scope("encoder");
+    const size_t levels = config.block_out_channels.size();
+    x = layers.causal_conv("conv_in", x, config.block_out_channels[0]);
+    for (size_t i = 0; i < levels; ++i) {
+      const auto block = b.scope(item("down_blocks", static_cast<int64_t>(i)));
+      for (int64_t j = 0; j < config.layers_per_block; ++j) x = layers.resnet(item("resnets", j), x, {}, config.block_out_channels[i]);
+      if (i + 1 < levels) x = layers.downsample(x, config.compresses_time(i));
+    }
+    x = layers.head(layers.mid_block(x, {}), {}, 2 * config.latent_channels);
   }
-  b.output("moments", layers.head(layers.mid_block(x, {}), {}, 2 * config.latent_channels));
+  if (config.use_quant_conv) x = layers.pointwise("quant_conv", x, 2 * config.latent_channels);
+  b.output("moments", x);
   return b.take();
 }
 
