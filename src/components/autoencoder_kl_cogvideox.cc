@@ -124,11 +124,26 @@ GraphRequest AutoencoderKLCogVideoXComponent::request(bool decode, const VideoBa
           .variant = variant_of(batch)};
 }
 
+// Where a remainder is left that the samplers cannot halve so often.
+void AutoencoderKLCogVideoXComponent::check_tile(int64_t height, int64_t width, int64_t whole_height, int64_t whole_width) const {
+  if (const int64_t side = config_.scale(); std::min(height, width) < side)
+    throw UsageError(cat("a picture of ", whole_height, " x ", whole_width, " pixels (height, width) leaves the encoder a tile of ", height, " x ",
+                         width, ", expected at least ", side, " x ", side, ": choose another size, or no tiling"));
+}
+
+bool AutoencoderKLCogVideoXComponent::can_be_tiled(int64_t height, int64_t width) const {
+  const auto grid = tiles_of(height, width, false, true);
+  return !grid || std::ranges::all_of(tile_sizes(*grid, height, width),
+                                      [side = config_.scale()](const auto& tile) { return std::min(tile.first, tile.second) >= side; });
+}
+
 std::vector<GraphRequest> AutoencoderKLCogVideoXComponent::of_tiles(bool decode, const VideoBatch& whole, bool tiles_asked) const {
-  const auto grid = tiles_of(whole.height, whole.width, decode, tiles_asked);
+  const auto grid = tiles_of(whole.height, whole.width, decode, tiles_asked && (decode || can_be_tiled(whole.height, whole.width)));
   std::vector<GraphRequest> all;
-  for (const auto& [h, w] : grid ? tile_sizes(*grid, whole.height, whole.width) : std::vector{std::pair(whole.height, whole.width)})
+  for (const auto& [h, w] : grid ? tile_sizes(*grid, whole.height, whole.width) : std::vector{std::pair(whole.height, whole.width)}) {
+    if (!decode) check_tile(h, w, whole.height, whole.width);
     all.push_back(request(decode, {1, whole.frames, h, w, whole.first}, dtype()));
+  }
   return all;
 }
 
@@ -206,12 +221,10 @@ Autoencoder::Posterior AutoencoderKLCogVideoXComponent::encode(const Tensor& sam
   return posterior_of(in_parts(
       sample, false,
       [&](const Tensor& x) {
-        if (std::min(x.dim(3), x.dim(4)) < side)
-          throw UsageError(cat("sample has shape ", to_string(sample.shape()), ": its last tile has ", x.dim(3), " x ", x.dim(4),
-                               " pixels, expected at least ", side, " x ", side, ": choose another size, or disable_tiling()"));
+        check_tile(x.dim(3), x.dim(4), sample.dim(3), sample.dim(4));
         return in_batches(x, false, dtype(), request, nullptr);
       },
-      request.vae_tiles));
+      request.vae_tiles && can_be_tiled(sample.dim(3), sample.dim(4))));
 }
 
 AutoencoderKLCogVideoX AutoencoderKLCogVideoX::from_pretrained(const std::filesystem::path& path, const ModelOptions& options) {

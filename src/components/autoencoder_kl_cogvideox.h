@@ -42,6 +42,10 @@ class AutoencoderKLCogVideoXComponent : public AutoencoderComponent {
   TileGrid grid(const Tiles& tiles, bool decode) const;
   TileGrid tiles(bool decode) const override { return grid(tiles_, decode); }
   GraphRequest request(bool decode, const VideoBatch& batch, DType dtype) const;
+  // Throws UsageError for a tile of a picture to encode that is too small for the samplers.
+  void check_tile(int64_t height, int64_t width, int64_t whole_height, int64_t whole_width) const;
+  // Whether a picture to encode has no such tile.
+  bool can_be_tiled(int64_t height, int64_t width) const;
   // `whole` of each size of tile, where it takes several.
   std::vector<GraphRequest> of_tiles(bool decode, const VideoBatch& whole, bool tiles_asked) const;
   std::vector<GraphRequest> requests(bool decode, int64_t frames, int64_t height, int64_t width) const;

@@ -178,6 +178,18 @@ TEST(VideoVAEs, SayWhatIsWrongWithACall) {
               vae.encode(Tensor::zeros({1, 3, 1, 7, 8}));
             }),
             "sample has shape [1, 3, 1, 7, 8]: expected [N, 3, F, H, W] of at least 8 x 8 pixels");
+  vae.enable_tiling(32, 32);  // every 26 rows and 25 columns
+  const char* remainder =
+      "a picture of 32 x 56 pixels (height, width) leaves the encoder a tile of 32 x 6, expected at least 8 x 8: choose another size, or no tiling";
+  EXPECT_EQ(message_of<UsageError>([&] { vae.encode(Tensor::zeros({1, 3, 1, 32, 56})); }), remainder);
+  const auto& component = static_cast<const AutoencoderKLCogVideoXComponent&>(vae.component());
+  EXPECT_EQ(message_of<UsageError>([&] { component.encode_requests(1, 32, 56); }), remainder) << "before anything is encoded";
+  vae.disable_tiling();
+  // Where memory is short tiles are no must.
+  EXPECT_EQ(component.in_tiles(component.encode_requests(1, 32, 56).at(0)).size(), 1u);
+  Request tiled;
+  tiled.vae_tiles = true;
+  EXPECT_EQ(component.encode(Tensor::zeros({1, 3, 1, 32, 56}), tiled).mean.shape(), (Shape{1, 4, 1, 4, 7}));
   EXPECT_EQ(message_of<UsageError>([&] { vae.enable_tiling(8, 8); }),
             "tiles of 1 pixels a side cannot overlap: this VAE's sample_size is too small for tiling");
 }
