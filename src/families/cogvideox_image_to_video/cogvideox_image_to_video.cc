@@ -49,8 +49,8 @@ Tensor CogVideoXImageToVideoRecipe::encoded(const Call& call, Noise& noise, Requ
   std::vector<Tensor> samples;
   for (const Tensor& sample : samples_of(call)) samples.push_back(rounded(sample).reshape({1, 3, 1, call.height, call.width}));
   Autoencoder::Posterior posterior = encode_each(samples, vae_, request);
-  // With a generator an image each draws a sample of its own, even of a picture that it shares.
-  if (noise.generators().size() > 1) posterior = {in_turns(posterior.mean, call.images), in_turns(posterior.logvar, call.images)};
+  // Each video has a sample of its own, even of a picture that it shares: Diffusers takes a picture for every video.
+  posterior = {in_turns(posterior.mean, call.images), in_turns(posterior.logvar, call.images)};
   Tensor latents = sampled(posterior, drawn(posterior.mean.shape(), noise));
   const auto factor = static_cast<float>(format_.invert_scale_latents ? 1 / format_.scaling_factor : format_.scaling_factor);
   for (float& x : latents.floats()) x *= factor;
@@ -60,7 +60,7 @@ Tensor CogVideoXImageToVideoRecipe::encoded(const Call& call, Noise& noise, Requ
 // The posterior is sampled before the noise is drawn, by the same generators.
 Start CogVideoXImageToVideoRecipe::start(const Call& call, Conditioning& conditioning, const Scheduler& scheduler, const StepRange& steps,
                                          Noise& noise, Request& request) const {
-  const Tensor first = in_turns(encoded(call, noise, request), call.images);
+  const Tensor first = in_turns(encoded(call, noise, request), call.images);  // given latents may be fewer
   const VideoGrid grid = grid_of(call);
   Tensor condition = Tensor::zeros({call.images, grid.frames, format_.channels, grid.height, grid.width});
   const int64_t picture = first.numel() / call.images, video = condition.numel() / call.images;
