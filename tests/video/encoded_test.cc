@@ -11,6 +11,7 @@ extern "C" {
 
 #include "base/files.h"
 #include "base/log.h"
+#include "small_files.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
 #include "vivace/video.h"
@@ -171,6 +172,14 @@ TEST(EncodedVideo, IsNotLeftHalfWritten) {
     stop.request_stop();
     EXPECT_THROW(moving(3, 32, 32).save(folder / name, {.stop = stop.get_token()}), Interrupted);
     EXPECT_EQ(folder.files(), 0u) << name;
+  }
+  {
+    const SmallFiles limit(128);  // as a disk that is full
+    for (const char* name : {"v.mp4", "v.webm", "v.gif", "v.webp"}) {
+      const std::string full = message_of<UserError>([&] { moving(3, 32, 32).save(folder / name); });
+      EXPECT_NE(full.find("the file would exceed the size limit"), std::string::npos) << full;
+      EXPECT_EQ(folder.files(), 0u) << name;
+    }
   }
   const std::string message = message_of<UserError>([&] { moving(1, 2, 16400).save(folder / "v.webp"); });
   EXPECT_NE(message.find("libwebp_anim does not take a"), std::string::npos) << message;

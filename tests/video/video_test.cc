@@ -1,15 +1,12 @@
 // Videos as tensors, NumPy files and folders of PNGs; what is said of paths and values that are none.
 #include "vivace/video.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
-#include <csignal>
 #include <cstring>
 #include <fstream>
 
 #include "base/files.h"
 #include "base/log.h"
+#include "small_files.h"
 #include "temp_folder.h"
 #include "video/gif_palette.h"
 #include "video/metadata.h"
@@ -97,22 +94,12 @@ TEST(Videos, LeaveNothingHalfWritten) {
     EXPECT_THROW(small().save(folder / name, {.stop = stop.get_token()}), Interrupted);
     EXPECT_EQ(folder.files(), 0u) << name;
   }
-  // A disk that fills: the process may write files of 128 bytes.
-  const rlimit before = [] {
-    rlimit limit{};
-    ::getrlimit(RLIMIT_FSIZE, &limit);
-    return limit;
-  }();
-  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit little{128, before.rlim_max};
-  ::setrlimit(RLIMIT_FSIZE, &little);
+  const SmallFiles limit(128);  // as a disk that is full
   for (const char* name : {"v.npy", "frames"}) {
     const std::string message = message_of<UserError>([&] { small(3, 32, 32).save(folder / name); });
     EXPECT_NE(message.find("the file would exceed the size limit"), std::string::npos) << message;
     EXPECT_EQ(folder.files(), 0u) << name;
   }
-  ::setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, ignored);
 }
 
 TEST(GifPalettes, HoldTheColoursThatThereAre) {
