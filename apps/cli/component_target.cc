@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "components/model_classes.h"
+#include "components/models.h"
 #include "passes/passes.h"
 #include "recipes.h"
 #include "vivace/error.h"
@@ -75,6 +76,8 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   call.images_in = 1;
   height_ = call.height;
   width_ = call.width;
+  if (options_.vae_tiling && loaded_->parts.has("vae"))
+    if (auto* vae = dynamic_cast<AutoencoderComponent*>(&loaded_->parts.model("vae").component())) vae->set_tiling(true);
   std::string known, part;
   for (SessionNeed& need : loaded_->recipe->sessions_for(call)) {
     const std::string name = target_name(*loaded_, need);
@@ -86,10 +89,11 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
     if (name != options_.component) continue;
     part = need.part;
     stage_ = need.stage;
-    request_ = std::move(need.request);
+    requests_.push_back(std::move(need.request));
+    requests_.back().sizes["batch"] = options_.batch;
   }
   if (part.empty()) throw UsageError(cat("unknown component \"", name(), "\": expected one of ", known));
-  request_.sizes["batch"] = options_.batch;
+  request_ = requests_.back();
   component_ = &loaded_->parts.model(part).component();
   component_->compile(options_.compile.options(name()));
   if (part == denoiser_of(*loaded_->family)) options_.compile.compile_blocks(loaded_->parts.model(part), name());
@@ -99,13 +103,19 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
 }
 
 // Looking at a plan must not take a minute: what earlier searches found is shown, new ones are made only when asked for.
-Plan ComponentTarget::plan() const {
+Plan ComponentTarget::plan(const GraphRequest& request) const {
   CompileOptions options = compile_;
   if (!options_.compile.autotune_seconds) options.autotune_seconds = 0;
   TuningStore tuning(CacheFolder(options_.cache.options()));
-  Graph graph = this->graph();
+  Graph graph = component_->graph(request);
   resolve_weights(graph, component_->weights());
   return compile(std::move(graph), device(), options, &tuning);
+}
+
+std::vector<Plan> ComponentTarget::plans() const {
+  std::vector<Plan> all;
+  for (const GraphRequest& request : requests_) all.push_back(plan(request));
+  return all;
 }
 
 SessionLease ComponentTarget::session(Request& request) {

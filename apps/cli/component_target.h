@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "components/component.h"
 #include "options.h"
@@ -17,6 +18,7 @@ struct TargetOptions {
   std::optional<int64_t> height, width;                                           // of the picture; default: the model's size
   std::optional<int> num_frames;                                                  // of a video; default: the pipeline's
   int64_t batch = 1;
+  bool vae_tiling = false;  // the VAE's sessions are those of tiles
   ModelFlags files;
   CompileFlags compile;
   CacheFlags cache;  // of what max-autotune found; plans and weights are not kept
@@ -46,7 +48,9 @@ class ComponentTarget {
   const CompileOptions& compile_options() const { return compile_; }
   // Before any pass, and compiled, without timing kernels unless --autotune-seconds says so.
   Graph graph() const { return component_->graph(request_); }
-  Plan plan() const;
+  Plan plan() const { return plan(request_); }
+  // The same of every session that a call takes of the component: batches of frames, tiles. The one above is the last of them.
+  std::vector<Plan> plans() const;
   // Compiled, prepared, bound, and given inputs: normal noise, random token ids, timestep 500, time_ids of the size. Throws UserError without
   // weights.
   SessionLease session(Request& request);
@@ -54,12 +58,15 @@ class ComponentTarget {
   Device& device() const { return component_->device(); }
 
  private:
+  Plan plan(const GraphRequest& request) const;
+
   TargetOptions options_;
   std::unique_ptr<DiffusionPipeline::Loaded> loaded_;
   std::vector<std::string> names_;
   Component* component_ = nullptr;
   int64_t height_ = 0, width_ = 0;
   GraphRequest request_;
+  std::vector<GraphRequest> requests_;
   Stage stage_ = Stage::denoise;
   CompileOptions compile_;
 };

@@ -1,4 +1,5 @@
 // vivace info: what a checkpoint holds, and what running it will take.
+#include <algorithm>
 #include <map>
 
 #include "base/json.h"
@@ -36,11 +37,13 @@ Listing examine(const TargetOptions& options, const std::string& component, cons
     const Graph graph = t.graph();
     for (const Node& node : graph.nodes)
       if (node.op == Op::weight) parameters[node.attrs.text("name")] = numel(node.shape);
-    const Plan plan = t.plan();
-    if (!target.ends_with(".encode"))
-      memory.add({component, target, t.stage(), memory_need(Program(std::make_shared<const Plan>(plan), t.component().device()))});
-    listing.arena_bytes = plan.arena_bytes;  // a VAE's decoder comes last
-    listing.constant_bytes = plan.constant_bytes;
+    listing.arena_bytes = 0;  // a VAE's decoder comes last
+    for (const Plan& plan : t.plans()) {
+      listing.arena_bytes = std::max(listing.arena_bytes, plan.arena_bytes);
+      listing.constant_bytes = plan.constant_bytes;
+      if (!target.ends_with(".encode"))
+        memory.add({component, target, t.stage(), memory_need(Program(std::make_shared<const Plan>(plan), t.component().device()))});
+    }
     const auto blocks = repeated_blocks(graph);
     listing.blocks.insert(listing.blocks.end(), blocks.begin(), blocks.end());
     if (const WeightStack* weights = t.weights(); weights && listing.files == 0) {
@@ -153,6 +156,7 @@ Command add_info(Arguments& app, const Common& common) {
   Arguments* c = app.add_subcommand("info", "What a checkpoint holds, and the memory its plans take");
   o->batch = 2;  // with guidance
   o->add(*c);
+  c->add_flag("--vae-tiling", o->vae_tiling, "The VAE works in tiles");
   c->add_option("folder", o->model, "Checkpoint folder, as --model");
   return {c, [o, &common] { return run(*o, common); }};
 }

@@ -1,0 +1,179 @@
+// The program with CogVideoX: videos written and interrupted; what looks at it, measures and compiles ahead.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "program.h"
+#include "vivace/image.h"
+
+namespace vivace {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const std::string kFullSize = VIVACE_SOURCE_DIR "/assets/configs/cogvideox-2b";
+
+// A tiny CogVideoX of random weights; made once a process.
+const fs::path& tiny_video_model() {
+  static const TempFolder folder;
+  static const fs::path model = [] {
+    const fs::path source = VIVACE_SOURCE_DIR, configs = folder / "configs";
+    fs::copy(source / "tests/video_pipelines/data/configs/5b", configs, fs::copy_options::recursive);
+    fs::copy(source / "assets/emoji-flux/tokenizer_2", configs / "tokenizer");
+    const Finished made = vivace({"make-random", configs.string(), (folder / "tiny").string(), "--quiet", "--threads", "1"});
+    if (made.code != 0) ADD_FAILURE() << made.err;
+    return folder / "tiny";
+  }();
+  return model;
+}
+
+std::vector<std::string> small(const std::string& command, std::vector<std::string> more) {
+  std::vector<std::string> arguments{command,
+                                     "a panda",
+                                     "--model",
+                                     tiny_video_model().string(),
+                                     "--num-inference-steps",
+                                     "2",
+                                     "--num-frames",
+                                     "9",
+                                     "--height",
+                                     "32",
+                                     "--width",
+                                     "48",
+                                     "--max-sequence-length",
+                                     "16",
+                                     "--threads",
+                                     "1"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+json json_of(const Finished& done) {
+  EXPECT_EQ(done.code, 0) << done.err;
+  return json::parse(done.out, nullptr, false);
+}
+
+TEST(GenerateVideo, TellsFramesAndWritesAPreview) {
+  const TempFolder folder;
+  const Finished done = vivace({"generate",
+                                "a panda",
+                                "--model",
+                                tiny_video_model().string(),
+                                "--num-inference-steps",
+                                "2",
+                                "--num-frames",
+                                "12",
+                                "--height",
+                                "32",
+                                "--width",
+                                "48",
+                                "--max-sequence-length",
+                                "16",
+                                "--threads",
+                                "1",
+                                "--seed",
+                                "3",
+                                "--num-videos-per-prompt",
+                                "2",
+                                "--use-dynamic-cfg",
+                                "--preview",
+                                (folder / "first.png").string(),
+                                "-o",
+                                (folder / "x").string()});
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_NE(done.err.find("num_frames is 12: the VAE makes 9 frames of it; its numbers are 8 N + 1, the nearest is 9"), std::string::npos)
+      << done.err;
+  EXPECT_NE(done.err.find("frame 9/9"), std::string::npos) << done.err;
+  const auto frame = [&](const char* video, const char* name) { return Image::load(folder / video / name).pixels(); };
+  EXPECT_TRUE(fs::exists(folder / "x-1" / "frame_0009.png"));
+  EXPECT_FALSE(fs::exists(folder / "x-1" / "frame_0010.png"));
+  EXPECT_NE(frame("x-1", "frame_0001.png"), frame("x-2", "frame_0001.png"));
+  EXPECT_EQ(Image::load(folder / "first.png").pixels(), frame("x-1", "frame_0001.png"));
+}
+
+TEST(GenerateVideo, AFullDiskLeavesNothing) {
+  const TempFolder folder;
+  for (const char* name : {"x.npy", "x.mp4", "x.gif", "x"}) {
+    expect_refused(vivace(small("generate", {"-q", "-o", (folder / name).string()}), {.file_size_limit = 500}), 1, {name});
+    EXPECT_EQ(folder.files(), 0u) << name;
+  }
+}
+
+// Many frames of a size that takes the encoder a while.
+TEST(GenerateVideo, InterruptedWhileEncodingLeavesNothing) {
+  const TempFolder folder;
+  for (const char* name : {"x.webm", "x"}) {
+    const std::string output = (folder / name).string();
+    const Finished done = vivace({"generate", "a panda", "--model", tiny_video_model().string(), "--num-inference-steps", "1", "--guidance-scale",
+                                  "1", "--num-frames", "49", "--height", "160", "--width", "240", "--max-sequence-length", "16", "-o", output},
+                                 {.interrupt_at = "frame 49/49"});
+    EXPECT_EQ(done.code, 130) << done.err;
+    EXPECT_NE(done.err.find("interrupted"), std::string::npos) << done.err;
+    EXPECT_EQ(folder.files(), 0u) << name;
+  }
+}
+
+TEST(VideoTools, BenchTellsSecondsAFrameAndTheQualityOfEachFrame) {
+  const TempFolder folder;
+  const Finished done = vivace(small("bench", {"--ladder", "--runs", "1", "--seed", "5", "--json", (folder / "r.json").string()}));
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_NE(done.out.find("s a frame"), std::string::npos) << done.out;
+  const json report = json::parse(read_text(folder / "r.json"), nullptr, false);
+  EXPECT_EQ(report["settings"]["num_frames"], 9);
+  ASSERT_EQ(report["rungs"].size(), 8u);
+  bool in_eight_bits = false;
+  for (const json& rung : report["rungs"]) {
+    EXPECT_FALSE(rung.contains("error")) << rung["name"] << ": " << rung["error"];
+    EXPECT_EQ(rung["quality"].size(), &rung == &report["rungs"][0] ? 0u : 9u) << rung["name"];
+    if (rung["name"].get<std::string>().find("int8") == std::string::npos) continue;
+    in_eight_bits = true;
+    // Of nine frames one is the worst, and the table shows it.
+    double worst = 1e9;
+    for (const json& q : rung["quality"]) worst = std::min(worst, q["psnr"].get<double>());
+    char text[32];
+    std::snprintf(text, sizeof text, "%.2f dB", worst);
+    EXPECT_NE(done.out.find(text), std::string::npos) << text << " in\n" << done.out;
+  }
+  EXPECT_TRUE(in_eight_bits);
+}
+
+TEST(VideoTools, TuneKnowsItsParts) {
+  const TempFolder folder;
+  const Finished done = vivace(small("tune", {"--max-drift", "PSNR>=20", "-o", (folder / "p.json").string()}));
+  ASSERT_EQ(done.code, 0) << done.err;
+  std::string names;
+  const json profile = json::parse(read_text(folder / "p.json"), nullptr, false);
+  for (const auto& [name, result] : profile["tuning"]["measured"].items()) names += name + '\n';
+  EXPECT_NE(names.find("int8 transformer_blocks attn1 in "), std::string::npos) << names;
+  EXPECT_NE(names.find("int8 transformer_blocks ff in "), std::string::npos) << names;
+}
+
+TEST(VideoTools, ExplainShowsEveryPart) {
+  for (const char* component : {"transformer", "vae.decode", "text_encoder"}) {
+    const json plan = json_of(vivace({"explain", "--component", component, "--model", kFullSize, "--dtype", "bf16", "--num-frames", "9", "--height",
+                                      "240", "--width", "352", "--compile", "default", "--json"}));
+    EXPECT_GT(plan["step"].size(), 100u) << component;
+  }
+  // 3 x 15 x 22 patches of 1920 channels and 226 tokens, 30 blocks: 24 products of width squared a token, and attention over all of them.
+  const json plan = json_of(vivace({"explain", "--model", kFullSize, "--num-frames", "9", "--height", "240", "--width", "352", "--json"}));
+  const double tokens = 3 * 15 * 22 + 226, products = 30 * (24. * 1920 * 1920 * tokens + 4. * 1920 * tokens * tokens);
+  EXPECT_NEAR(plan["flops"].get<double>() / products, 1, 0.03);
+}
+
+// 49 frames of 480 x 720 in 8 bits, with offload and tiles, are planned for less than 12 GB before anything is loaded.
+TEST(VideoTools, FullSizeFitsIntoTwelveGigabytes) {
+  const std::vector<std::string> call{"info", kFullSize, "--dtype", "bf16", "--quantize", "int8-dynamic", "--quantize-filter", "all", "--vae-tiling"};
+  const json info = json_of(vivace([&] {
+    std::vector<std::string> with = call;
+    with.emplace_back("--json");
+    return with;
+  }()));
+  EXPECT_EQ(info["components"]["transformer"]["parameters"], 1693783872);  // as Diffusers counts them
+  const auto peak = info["bytes"]["peak"].get<int64_t>();
+  EXPECT_LT(peak, 12'000'000'000);
+  EXPECT_GT(peak, 4'762'310'656) << "T5, a byte a parameter";
+  EXPECT_GT(info["bytes"]["peak_with_everything_kept"].get<int64_t>(), peak);
+}
+
+}  // namespace
+}  // namespace vivace
