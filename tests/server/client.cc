@@ -111,6 +111,12 @@ Answer ask(int port, const std::string& method, const std::string& path, const n
   return connection.read();
 }
 
+double metric(int port, const std::string& name) {
+  const std::string text = ask(port, "GET", "/metrics").body;
+  const size_t at = text.find('\n' + name + ' ');
+  return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
+}
+
 std::vector<Event> events_of(const std::string& body) {
   std::vector<Event> events;
   for (size_t at = 0; at < body.size();) {

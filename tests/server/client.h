@@ -50,6 +50,8 @@ class Client {
 using Lines = std::vector<std::string>;  // "Authorization: Bearer x"
 std::string request_text(const std::string& method, const std::string& path, const std::string& body = "", const Lines& headers = {});
 Answer ask(int port, const std::string& method, const std::string& path, const nlohmann::json& body = nullptr, const Lines& headers = {});
+// Of /metrics; -1 where it is not there.
+double metric(int port, const std::string& name);
 // Of the body of a stream.
 std::vector<Event> events_of(const std::string& body);
 // As the program loads them.

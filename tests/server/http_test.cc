@@ -1,14 +1,6 @@
-// What comes over the wire, whatever it is: limits, garbage, keys, pages of others, shutting down.
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <thread>
-
+// What comes over the wire, whatever it is: limits, garbage, keys, pages of others, clients that go, shutting down.
 #include "../cli/program.h"
 #include "drawn.h"
-#include "systemd.h"
 
 namespace vivace::server {
 namespace {
@@ -18,12 +10,6 @@ using namespace std::chrono_literals;
 const nlohmann::json kQuick{{"prompt", "a red apple"}, {"num_inference_steps", 2}, {"seed", 7}};
 // Takes long enough to be stopped.
 const nlohmann::json kLong{{"prompt", "a red apple"}, {"num_inference_steps", 1000}, {"seed", 7}};
-
-double metric(int port, const std::string& name) {
-  const std::string text = ask(port, "GET", "/metrics").body;
-  const size_t at = text.find('\n' + name + ' ');
-  return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
-}
 
 TEST(ServerHttp, OneConnectionCarriesManyRequests) {
   const Running running;
@@ -214,6 +200,21 @@ TEST(ServerHttp, AClientThatGoesStopsItsJob) {
   EXPECT_EQ(ask(running.port(), "POST", "/v1/images/generations", kQuick).status, 200);
 }
 
+TEST(ServerHttp, CommentsKeepAStreamAlive) {
+  const Running running([](ServerOptions& o) { o.http.comment = 30ms; });
+  Client first(running.port()), waits(running.port());
+  first.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 1; }));
+  nlohmann::json stream = kQuick;
+  stream["stream"] = true;
+  waits.send(request_text("POST", "/v1/images/generations", stream.dump()));
+  // Before there is anything to be told.
+  EXPECT_TRUE(waits.read_until(": keep-alive\n\n"));
+  EXPECT_EQ(waits.seen().find("event: "), std::string::npos);
+  first.close();
+  EXPECT_TRUE(waits.read_until("event: image_generation.completed"));
+}
+
 TEST(ServerHttp, AJobThatTakesTooLongIsStopped) {
   const Running running([](ServerOptions& o) { o.engine.job_seconds = 0.3; });
   EXPECT_EQ(ask(running.port(), "POST", "/v1/images/generations", kLong).status, 504);
@@ -242,94 +243,6 @@ TEST(ServerHttp, ShuttingDownWaitsOnlySoLong) {
   running.server().shutdown();
   EXPECT_EQ(first.read().status, 503);
   running.join();
-}
-
-TEST(ServerHttp, OnASocketThatListensAlready) {
-  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  ASSERT_EQ(::listen(socket, 5), 0);
-  const Running running([&](ServerOptions& o) {
-    o.socket = socket;
-    o.port = 1;  // which is not looked at
-  });
-  EXPECT_GT(running.port(), 1);
-  EXPECT_EQ(ask(running.port(), "GET", "/health").status, 200);
-}
-
-TEST(ServerSystemd, IsTold) {
-  const TempFolder folder;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  (folder / "notify").string().copy(address.sun_path, sizeof address.sun_path - 1);
-  const int socket = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  ASSERT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  notify("READY=1");  // to nobody
-  ::setenv("NOTIFY_SOCKET", address.sun_path, 1);
-  notify("STOPPING=1");
-  ::unsetenv("NOTIFY_SOCKET");
-  char told[64] = "";
-  EXPECT_EQ(::recv(socket, told, sizeof told, MSG_DONTWAIT), 10);
-  EXPECT_STREQ(told, "STOPPING=1");
-  ::close(socket);
-  // Sockets are for the process that is named.
-  ::setenv("LISTEN_FDS", "2", 1);
-  EXPECT_FALSE(inherited_socket());
-  ::setenv("LISTEN_PID", "1", 1);
-  EXPECT_FALSE(inherited_socket());
-  ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
-  EXPECT_THROW(inherited_socket(), UserError);
-  ::unsetenv("LISTEN_PID");
-  ::unsetenv("LISTEN_FDS");
-}
-
-TEST(ServerHttp, TheProgramServesUntilItIsTold) {
-  const Finished done =
-      vivace({"serve", "--model", tiny_model(), "--port", "0", "--threads", "1"}, {.interrupt_at = "serving tiny at http://127.0.0.1:"});
-  EXPECT_EQ(done.code, 0) << done.err;
-  const Running running;
-  expect_refused(vivace({"serve", "--model", tiny_model(), "--port", std::to_string(running.port())}), 1, {"--port", std::to_string(running.port())});
-  expect_refused(vivace({"serve", "--model", "/nowhere"}), 1, {"/nowhere", "model_index.json"});
-  expect_refused(vivace({"serve", "--model", tiny_model(), "--port", "65536"}), 2, {"--port", "65536"});
-  expect_refused(vivace({"serve", "--model", tiny_model(), "--model", tiny_model()}), 2, {"--model", "tiny"});
-  expect_refused(vivace({"serve", "--model", tiny_model(), "--result-memory", "much"}), 2, {"--result-memory", "much"});
-}
-
-// A few hundred here; VIVACE_LOAD_REQUESTS=10000 for more (docs/serve.md).
-TEST(ServerHttp, UnderLoadNothingIsLostOrMixedUp) {
-  const Running running;
-  const char* wanted = std::getenv("VIVACE_LOAD_REQUESTS");
-  const int requests = wanted ? std::atoi(wanted) : 240, clients = 6;
-  const auto draw = [&](int seed) {
-    return ask(running.port(), "POST", "/v1/images/generations", {{"prompt", "x"}, {"num_inference_steps", 1}, {"seed", seed}});
-  };
-  std::vector<std::string> right;
-  for (int seed = 0; seed < 4; ++seed) right.push_back(draw(seed).json()["data"][0]["b64_json"].get<std::string>());
-  std::atomic<int> done = 0, wrong = 0;
-  double early = 0;
-  std::vector<std::thread> threads;
-  for (int c = 0; c < clients; ++c)
-    threads.emplace_back([&, c] {
-      for (int i = 0; i < requests / clients; ++i, ++done) {
-        const int kind = (i + c) % 8, seed = (i * 7 + c) % 4;
-        if (kind == 0) Client(running.port()).send("\x01garbage\r\n\r\n");
-        if (kind == 1) Client(running.port()).send("POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{\"pro");
-        if (kind == 2) Client(running.port()).send(request_text("POST", "/v1/images/generations", kLong.dump()));
-        if (kind == 3 && ask(running.port(), "POST", "/v1/images/generations", {{"prompt", 7}}).status != 400) ++wrong;
-        if (kind < 4) continue;
-        const Answer answer = draw(seed);
-        if (answer.status != 200 || answer.json()["data"][0]["b64_json"] != right[static_cast<size_t>(seed)]) ++wrong;
-        if (c == 0 && early == 0 && i > requests / clients / 4) early = metric(running.port(), "vivace_resident_bytes");
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(done, requests / clients * clients);
-  EXPECT_EQ(wrong, 0);
-  EXPECT_TRUE(eventually([&] { return metric(running.port(), "vivace_kept_jobs") == 0; }));
-  // An allocator keeps some of what it was given.
-  EXPECT_LT(metric(running.port(), "vivace_resident_bytes"), early * 1.02 + 4e6);
 }
 
 }  // namespace

@@ -1,0 +1,153 @@
+// What is for those who run the server: the program, systemd, the log, the memory that models take.
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <mutex>
+
+#include "../cli/program.h"
+#include "base/log.h"
+#include "drawn.h"
+#include "process.h"
+#include "systemd.h"
+
+namespace vivace::server {
+namespace {
+
+TEST(ServerOperation, ALineOfJsonARequest) {
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  {
+    const Running running([&](ServerOptions& o) {
+      o.log = [&](const std::string& line) {
+        const std::lock_guard lock(mutex);
+        lines.push_back(line);
+      };
+    });
+    ask(running.port(), "POST", "/v1/images/generations?key=secret", {{"prompt", "a secret"}, {"n", 0}}, {"Authorization: Bearer secret"});
+    ask(running.port(), "GET", "/nowhere");
+  }
+  ASSERT_EQ(lines.size(), 2u);
+  const auto line = nlohmann::json::parse(lines[0]);
+  EXPECT_EQ(line["method"], "POST");
+  EXPECT_EQ(line["path"], "/v1/images/generations");
+  EXPECT_EQ(line["status"], 400);
+  EXPECT_EQ(line["client"], "127.0.0.1");
+  EXPECT_GE(line["seconds"], 0);
+  EXPECT_EQ(line["time"].get<std::string>().size(), 20u);
+  EXPECT_EQ(nlohmann::json::parse(lines[1])["status"], 404);
+  for (const std::string& each : lines) EXPECT_EQ(each.find("secret"), std::string::npos) << each;
+}
+
+TEST(ServerOperation, AModelThatIsNotUsedGoes) {
+  const std::string tiny = tiny_model().string();
+  const Running running([](ServerOptions& o) { o.model_bytes = 1; }, model_entries({"a=" + tiny, "b=" + tiny}));
+  const auto draw = [&](const char* model) {
+    const nlohmann::json body{{"prompt", "a red apple"}, {"num_inference_steps", 2}, {"seed", 7}, {"model", model}};
+    return ask(running.port(), "POST", "/v1/images/generations", body).json()["data"][0]["b64_json"];
+  };
+  const auto loaded = [&](const char* model) { return ask(running.port(), "GET", std::string("/v1/models/") + model).json()["loaded"] == true; };
+  EXPECT_TRUE(loaded("a"));
+  EXPECT_FALSE(loaded("b"));
+  const auto right = image_of(bytes_of(draw("a"))).pixels();
+  EXPECT_EQ(image_of(bytes_of(draw("b"))).pixels(), right);
+  EXPECT_TRUE(eventually([&] { return loaded("b") && !loaded("a"); }));
+  EXPECT_EQ(image_of(bytes_of(draw("a"))).pixels(), right);
+  EXPECT_TRUE(eventually([&] { return loaded("a") && !loaded("b"); }));
+}
+
+int listening_socket(int flags) {
+  const int socket = ::socket(AF_INET, SOCK_STREAM | flags, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(::listen(socket, 5), 0);
+  return socket;
+}
+
+// Where systemd would be told.
+int socket_of_systemd(const std::filesystem::path& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.string().copy(address.sun_path, sizeof address.sun_path - 1);
+  const int socket = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  EXPECT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  return socket;
+}
+
+TEST(ServerOperation, OnASocketThatListensAlready) {
+  const int socket = listening_socket(SOCK_CLOEXEC);
+  const Running running([&](ServerOptions& o) {
+    o.socket = socket;
+    o.port = 1;  // which is not looked at
+  });
+  EXPECT_GT(running.port(), 1);
+  EXPECT_EQ(ask(running.port(), "GET", "/health").status, 200);
+}
+
+TEST(ServerSystemd, IsTold) {
+  const TempFolder folder;
+  const int socket = socket_of_systemd(folder / "notify");
+  notify("READY=1");  // to nobody
+  ::setenv("NOTIFY_SOCKET", (folder / "notify").c_str(), 1);
+  notify("STOPPING=1");
+  ::unsetenv("NOTIFY_SOCKET");
+  char told[64] = "";
+  EXPECT_EQ(::recv(socket, told, sizeof told, MSG_DONTWAIT), 10);
+  EXPECT_STREQ(told, "STOPPING=1");
+  ::close(socket);
+  // Sockets are for the process that is named.
+  ::setenv("LISTEN_FDS", "2", 1);
+  EXPECT_FALSE(inherited_socket());
+  ::setenv("LISTEN_PID", "1", 1);
+  EXPECT_FALSE(inherited_socket());
+  ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+  EXPECT_THROW(inherited_socket(), UserError);
+  ::unsetenv("LISTEN_PID");
+  ::unsetenv("LISTEN_FDS");
+}
+
+TEST(ServerOperation, TheProgramServesUntilItIsTold) {
+  const Finished done =
+      vivace({"serve", "--model", tiny_model(), "--port", "0", "--threads", "1"}, {.interrupt_at = "serving tiny at http://127.0.0.1:"});
+  EXPECT_EQ(done.code, 0) << done.err;
+  const Running running;
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--port", std::to_string(running.port())}), 1, {"--port", std::to_string(running.port())});
+  expect_refused(vivace({"serve", "--model", "/nowhere"}), 1, {"/nowhere", "model_index.json"});
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--port", "65536"}), 2, {"--port", "65536"});
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--model", tiny_model()}), 2, {"--model", "tiny"});
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--result-memory", "much"}), 2, {"--result-memory", "much"});
+}
+
+TEST(ServerSystemd, StartsAndStopsTheProgram) {
+  const TempFolder folder;
+  const int told = socket_of_systemd(folder / "notify"), socket = listening_socket(0);
+  const auto hears = [&](const std::string& what) {
+    return eventually([&] {
+      char text[64] = "";
+      return ::recv(told, text, sizeof text - 1, MSG_DONTWAIT) > 0 && text == what;
+    });
+  };
+  // As systemd does: the socket as the first descriptor, and who it is for.
+  Process program({"bash", "-c",
+                   cat("exec env LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET=", (folder / "notify").string(), ' ', VIVACE_PROGRAM,
+                       " serve --quiet --threads 1 --port 1 --model ", tiny_model().string(), " 3<&", socket)});
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
+  // Nobody is refused before it serves.
+  Client early(ntohs(address.sin_port));
+  early.send(request_text("GET", "/health"));
+  EXPECT_TRUE(hears("READY=1"));
+  EXPECT_EQ(early.read().status, 200);
+  program.send(SIGTERM);
+  EXPECT_TRUE(hears("STOPPING=1"));
+  EXPECT_EQ(program.wait(), 0);
+  ::close(told);
+  ::close(socket);
+}
+
+}  // namespace
+}  // namespace vivace::server
