@@ -37,7 +37,6 @@ void refuse_what_there_is_nothing_for(Fields& f) {
   f.refuse("script_name", "there are no scripts");
   f.refuse("alwayson_scripts", "there are no scripts");
   f.refuse("refiner_checkpoint", "there is no refiner");
-  f.refuse("save_images", "nothing is written on the server");
 }
 
 // Clients send 1 for true.

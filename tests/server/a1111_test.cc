@@ -35,6 +35,34 @@ TEST(ServerA1111, Txt2ImgAnswersWhatItsClientsRead) {
   EXPECT_NE(info["infotexts"][0].get<std::string>().find("Negative prompt: blurry\nSteps: 3"), std::string::npos);
 }
 
+// What SillyTavern sends, with all that is for the web UI's own window and files.
+TEST(ServerA1111, WhatIsForItsOwnWindowIsIgnored) {
+  const auto pixels = [](const nlohmann::json& more) {
+    nlohmann::json body{{"prompt", "a red apple"}, {"steps", 2}, {"seed", 7}, {"sampler_name", "DDIM"}};
+    body.update(more);
+    const Answer answer = post("/sdapi/v1/txt2img", body);
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    return image_of(bytes_of(answer.json()["images"][0])).pixels();
+  };
+  EXPECT_EQ(pixels({{"url", "http://localhost:7860"},
+                    {"auth", ""},
+                    {"restore_faces", false},
+                    {"enable_hr", false},
+                    {"hr_upscaler", "Latent"},
+                    {"hr_scale", 2},
+                    {"hr_additional_modules", nlohmann::json::array()},
+                    {"hr_second_pass_steps", 0},
+                    {"denoising_strength", 0.7},
+                    {"override_settings", {{"CLIP_stop_at_last_layers", 1}, {"sd_vae", "Automatic"}}},
+                    {"override_settings_restore_afterwards", true},
+                    {"clip_skip", 1},
+                    {"save_images", true},
+                    {"send_images", true},
+                    {"do_not_save_grid", false},
+                    {"do_not_save_samples", false}}),
+            pixels(nlohmann::json::object()));
+}
+
 TEST(ServerA1111, SaysWhatItCannotDo) {
   const auto refused = [](const nlohmann::json& change, const char* field) {
     nlohmann::json body{{"prompt", "x"}, {"steps", 1}};
