@@ -53,15 +53,26 @@ void ask_store(Exchange& x, std::function<void(Reply& reply, const nlohmann::jso
   x.service.shared->find(x.parts.at(0), answer);
 }
 
-void make_job(Exchange& x) {
-  Fields f(x.request.body);
-  Drawing drawing = read_drawing(f, x.service);
-  read_picture(f, x.service, drawing.call);
+Drawing read_job(Fields& f, Service& service) {
+  Drawing drawing = read_drawing(f, service);
+  read_picture(f, service, drawing.call);
   drawing.format = read_format(f);
   f.finish();
+  return drawing;
+}
+
+// The job is answered for once others know of it.
+void make_job(Exchange& x) {
+  Fields f(x.request.body);
+  Drawing drawing = read_job(f, x.service);
+  nlohmann::json request = f.object();
+  // What was chosen here is the same wherever it is drawn.
+  request["model"] = drawing.model;
+  request["seed"] = drawing.seeds.front();
   const auto job = submit(x, std::move(drawing));
-  share_job(x.service, job);
-  x.reply->send({.status = 202, .body = json_text(status_json(x.service, *job, job->status())), .headers = {{"Location", "/jobs/" + job->id}}});
+  share_job(x.service, job, x.service.shared ? json_text(request) : "", [&service = x.service, reply = x.reply, job] {
+    reply->send({.status = 202, .body = json_text(status_json(service, *job, job->status())), .headers = {{"Location", "/jobs/" + job->id}}});
+  });
 }
 
 void show_job(Exchange& x) {
@@ -183,8 +194,23 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-void share_job(Service& service, const std::shared_ptr<Job>& job) {
-  if (service.shared) service.shared->follow(job, [&service](const Job& j) { return status_json(service, j, j.status()); });
+void share_job(Service& service, const std::shared_ptr<Job>& job, const std::string& request, std::function<void()> then) {
+  if (!service.shared) return then();
+  const auto status = [&service](const Job& j) { return status_json(service, j, j.status()); };
+  service.shared->follow(job, status, request, std::move(then));
+}
+
+void take_up_job(Service& service, const RedisJobs::Order& order) {
+  try {
+    Fields f(order.request);
+    const auto job = std::make_shared<Job>(order.id, order.client, read_job(f, service), order.urgency);
+    service.engine.submit(job, true);
+    service.jobs.add(job);
+    share_job(service, job, order.request, [] {});
+  } catch (const Refusal&) {  // the server ends: another takes it
+  } catch (...) {
+    service.shared->fail(order, failure_of_exception());
+  }
 }
 
 std::span<const Route> job_routes() { return kRoutes; }

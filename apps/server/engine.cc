@@ -51,8 +51,8 @@ Engine::~Engine() {
   thread_.join();
 }
 
-void Engine::submit(std::shared_ptr<Job> job) {
-  const JobQueue::Pushed pushed = queue_.push(std::move(job));
+void Engine::submit(std::shared_ptr<Job> job, bool admitted) {
+  const JobQueue::Pushed pushed = queue_.push(std::move(job), admitted);
   if (pushed == JobQueue::Pushed::yes) return;
   const double seconds = std::ceil(std::max(1.0, metrics_.job_seconds()) * static_cast<double>(queue_.size() + 1));
   const int retry_after = static_cast<int>(std::min(seconds, 3600.0));

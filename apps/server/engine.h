@@ -36,8 +36,8 @@ class Engine {
   ~Engine();
   Engine(const Engine&) = delete;
 
-  // Throws Refusal where the queue is full or closed.
-  void submit(std::shared_ptr<Job> job);
+  // Throws Refusal where the queue is full or closed. `admitted`: the job was in a server's queue already, so that its being full does not count.
+  void submit(std::shared_ptr<Job> job, bool admitted = false);
   // A job that waits ends at once, one that is drawn before its next kernel.
   void cancel(Job& job, const Failure& why);
   // Takes no more jobs and hands back those that wait. What is drawn is drawn on.

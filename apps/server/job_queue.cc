@@ -4,15 +4,15 @@
 
 namespace vivace::server {
 
-JobQueue::Pushed JobQueue::push(std::shared_ptr<Job> job) {
+JobQueue::Pushed JobQueue::push(std::shared_ptr<Job> job, bool however_full) {
   const std::lock_guard lock(mutex_);
   if (closed_) return Pushed::closed;
-  if (size_ >= most_) return Pushed::full;
+  if (size_ >= most_ && !however_full) return Pushed::full;
   size_t of_client = 0;
   for (const auto& [urgency, turns] : levels_)
     for (const Client& client : turns)
       if (client.name == job->client) of_client += client.jobs.size();
-  if (of_client >= most_of_a_client_) return Pushed::full_for_client;
+  if (of_client >= most_of_a_client_ && !however_full) return Pushed::full_for_client;
   Turns& turns = levels_[job->urgency];
   auto client = std::ranges::find(turns, job->client, &Client::name);
   if (client == turns.end()) client = turns.insert(turns.end(), Client{job->client, {}});

@@ -20,7 +20,7 @@ class JobQueue {
   JobQueue(size_t most, size_t most_of_a_client) : most_(most), most_of_a_client_(most_of_a_client) {}
 
   enum class Pushed { yes, full, full_for_client, closed };
-  Pushed push(std::shared_ptr<Job> job);
+  Pushed push(std::shared_ptr<Job> job, bool however_full = false);
   // The next job, and behind it others of its kind that wait, whoever's they are, as long as all together have no more than so many pictures. None
   // once it is closed.
   std::vector<std::shared_ptr<Job>> take(size_t most_pictures = 1);

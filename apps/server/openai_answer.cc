@@ -65,7 +65,7 @@ void answer_whole(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSett
     if (settings.response_format != "url" || status.state != JobState::done) service.jobs.forget(j);
   };
   job->listen(answer);
-  if (settings.response_format == "url") share_job(x.service, job);
+  if (settings.response_format == "url") share_job(x.service, job, "", [] {});
 }
 
 void answer_events(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSettings& settings) {

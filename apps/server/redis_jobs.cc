@@ -13,17 +13,33 @@ namespace vivace::server {
 namespace {
 
 constexpr std::chrono::seconds kConnectAgain{2};
-// How often a server says that it lives, and looks whether one of its jobs is to be stopped; and how long it counts as living without a word.
+// How often a server renews its lease and looks whether one of its jobs is to be stopped, or one of a server that is gone to be taken up; and how
+// many seconds a lease is for.
 constexpr std::chrono::milliseconds kLook{300};
-constexpr const char* kAlive = "5";
+constexpr const char* kLease = "5";
+// A job that took so many servers with it is not given to another.
+constexpr int kMostServers = 3;
 constexpr timeval kTimeout{2, 0};
+constexpr const char* kServerGone = "the server that had this job is gone: send it again";
 // Beyond it only the beginning and the end of jobs is kept.
 constexpr size_t kMostWork = 1000;
 
 std::string key(const std::string& id) { return "vivace:job:" + id; }
 std::string picture_key(const std::string& id, size_t index) { return cat(key(id), ":image:", index); }
 std::string stop_key(const std::string& id) { return key(id) + ":stop"; }
-std::string server_key(const std::string& id) { return "vivace:server:" + id; }
+std::string request_key(const std::string& id) { return key(id) + ":request"; }
+constexpr const char* kServers = "vivace:servers";
+std::string lease_key(const std::string& server) { return "vivace:server:" + server; }
+std::string jobs_key(const std::string& server) { return lease_key(server) + ":jobs"; }
+
+// KEYS: the set of the writer's jobs, the job's status, the key; ARGV: the job, the value, seconds. A Redis that has forgotten all is told anew.
+constexpr const char* kSetOwn = R"(
+if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 0 then
+  if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+  redis.call('SADD', KEYS[1], ARGV[1])
+end
+redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
+return 1)";
 
 void free_reply(redisReply* reply) { freeReplyObject(reply); }
 
@@ -44,6 +60,18 @@ std::shared_ptr<const Picture> unpacked(const std::string& text) {
 bool has_ended(const nlohmann::json& status) {
   const std::string state = status.value("status", "");
   return state != job_state_name(JobState::queued) && state != job_state_name(JobState::running);
+}
+
+void set_failed(nlohmann::json& status, const Failure& failure) {
+  status["status"] = job_state_name(JobState::failed);
+  status["error"] = {{"status", failure.status}, {"message", failure.message}, {"param", failure.field}};
+}
+
+std::vector<std::string> texts_of(const redisReply* reply) {
+  std::vector<std::string> texts;
+  for (size_t i = 0; reply && reply->type == REDIS_REPLY_ARRAY && i < reply->elements; ++i)
+    if (reply->element[i]->type == REDIS_REPLY_STRING) texts.emplace_back(reply->element[i]->str, reply->element[i]->len);
+  return texts;
 }
 
 }  // namespace
@@ -76,11 +104,11 @@ RedisAddress redis_address(const std::string& url) {
   return address;
 }
 
-RedisJobs::RedisJobs(const RedisAddress& address, double seconds, std::function<void(const std::shared_ptr<Job>&)> cancel)
+RedisJobs::RedisJobs(const RedisAddress& address, double seconds, Callbacks callbacks)
     : address_(address),
       seconds_(std::to_string(std::max(1L, std::lround(seconds)))),
       self_(random_id()),
-      cancel_(std::move(cancel)),
+      callbacks_(std::move(callbacks)),
       redis_(nullptr, redisFree) {
   if (!connected()) throw UserError(cat("no Redis at ", address_.host, " port ", address_.port, ": start one, or leave --job-store out"));
   look_after();
@@ -91,6 +119,7 @@ RedisJobs::RedisJobs(const RedisAddress& address, double seconds, std::function<
 RedisJobs::~RedisJobs() {
   thread_.request_stop();
   thread_.join();
+  if (connected()) command({"DEL", lease_key(self_)});
 }
 
 bool RedisJobs::connected() {
@@ -117,6 +146,11 @@ RedisJobs::Reply RedisJobs::command(const std::vector<std::string>& words) {
     reply.reset();
   }
   return reply;
+}
+
+bool RedisJobs::exists(const std::string& key) {
+  const Reply reply = command({"EXISTS", key});
+  return reply && reply->integer != 0;
 }
 
 void RedisJobs::ask(std::function<void()> work) {
@@ -146,7 +180,9 @@ void RedisJobs::run(const std::stop_token& stop) {
 void RedisJobs::look_after() {
   looked_ = Clock::now();
   if (!connected()) return;
-  command({"SET", server_key(self_), "1", "EX", kAlive});
+  command({"SET", lease_key(self_), "1", "EX", kLease});
+  command({"SADD", kServers, self_});
+  if (takes_up_) look_for_orphans();
   std::erase_if(watched_, [this](const auto& watched) { return !watched.second(found(watched.first)); });
   std::erase_if(followed_, [](const Followed& f) {
     const auto job = f.job.lock();
@@ -157,53 +193,121 @@ void RedisJobs::look_after() {
   for (const Followed& f : followed_) words.push_back(stop_key(f.id));
   const Reply reply = command(words);
   for (size_t i = 0; reply && i < reply->elements; ++i)
-    if (const auto job = followed_[i].job.lock(); job && reply->element[i]->type == REDIS_REPLY_STRING) cancel_(job);
+    if (const auto job = followed_[i].job.lock(); job && reply->element[i]->type == REDIS_REPLY_STRING) callbacks_.cancel(job);
 }
 
-void RedisJobs::save(const std::string& id, nlohmann::json status) {
-  if (!connected()) return;
-  status["server"] = self_;
-  command({"SET", key(id), json_text(status), "EX", seconds_});
+void RedisJobs::look_for_orphans() {
+  const Reply servers = command({"SMEMBERS", kServers});
+  for (const std::string& server : texts_of(servers.get())) {
+    if (server == self_ || exists(lease_key(server))) continue;
+    const Reply id = command({"SRANDMEMBER", jobs_key(server)});
+    if (!id || id->type != REDIS_REPLY_STRING) {
+      command({"SREM", kServers, server});
+      continue;
+    }
+    const std::string job(id->str, id->len);
+    const Reply moved = command({"SMOVE", jobs_key(server), jobs_key(self_), job});
+    if (moved && moved->integer == 1) return begin_again(job);
+  }
 }
 
-void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status) {
-  ask([this, job, status] {
-    followed_.push_back({job, job->id});
-    save(job->id, status(*job));
+void RedisJobs::begin_again(const std::string& id) {
+  const auto read = [this](const std::string& name) {
+    const Reply reply = command({"GET", name});
+    return reply && reply->type == REDIS_REPLY_STRING ? nlohmann::json::parse(reply->str, reply->str + reply->len, nullptr, false) : nlohmann::json();
+  };
+  const nlohmann::json status = read(key(id));
+  nlohmann::json order = read(request_key(id));
+  if (!status.is_object() || has_ended(status)) {
+    command({"SREM", jobs_key(self_), id});
+    return;
+  }
+  const Order again{.id = id,
+                    .client = order.is_object() ? order.value("client", "") : "",
+                    .request = order.is_object() ? order.value("request", "") : "",
+                    .urgency = order.is_object() ? order.value("urgency", Job::kUrgency) : Job::kUrgency};
+  if (again.request.empty()) return fail(again, {503, kServerGone, ""});
+  const int servers = order.value("servers", 1);
+  if (servers >= kMostServers) return fail(again, {500, cat(servers, " servers went while they had this job: it is not given to another"), ""});
+  order["servers"] = servers + 1;
+  set(id, request_key(id), json_text(order));
+  callbacks_.take_up(again);
+}
+
+void RedisJobs::fail(const Order& order, const Failure& failure) {
+  ask([this, id = order.id, failure] {
+    nlohmann::json status = found(id).status;
+    if (!status.is_object()) return;
+    set_failed(status, failure);
+    save(id, std::move(status));
   });
-  job->listen([this, status, last = std::make_shared<Clock::time_point>()](const Job& j, JobEvent event) {
+}
+
+bool RedisJobs::set(const std::string& id, const std::string& name, const std::string& value) {
+  if (!connected()) return true;
+  const Reply reply = command({"EVAL", kSetOwn, "3", jobs_key(self_), key(id), name, id, value, seconds_});
+  return !reply || reply->integer == 1;
+}
+
+bool RedisJobs::save(const std::string& id, nlohmann::json status) {
+  status["server"] = self_;
+  const bool own = set(id, key(id), json_text(status));
+  if (!own || !has_ended(status)) return own;
+  command({"DEL", request_key(id)});
+  command({"SREM", jobs_key(self_), id});
+  return true;
+}
+
+void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status, const std::string& request, std::function<void()> then) {
+  ask([this, job, status, request, then = std::move(then)] {
+    followed_.push_back({job, job->id});
+    // One that was taken up is there, and has been counted.
+    const std::string order = json_text({{"client", job->client}, {"urgency", job->urgency}, {"request", request}});
+    if (!request.empty() && connected()) command({"SET", request_key(job->id), order, "EX", seconds_, "NX"});
+    save(job->id, status(*job));
+    then();
+  });
+  job->listen([this, status, whose = std::weak_ptr(job), can_be_made = !request.empty(), last = std::make_shared<Clock::time_point>()](
+                  const Job& j, JobEvent event) {
     // Steps are many: one now and then.
     if (event == JobEvent::preview || (event == JobEvent::step && Clock::now() - *last < kLook)) return;
     *last = Clock::now();
     const JobStatus now = j.status();
+    if (event == JobEvent::ended && handing_over_ && can_be_made && now.failure.status == 503) return;
     {
       const std::lock_guard lock(mutex_);
       if (event == JobEvent::step && work_.size() > kMostWork) return;
     }
     if (event == JobEvent::picture)
-      ask([this, id = j.id, index = now.pictures.size() - 1, picture = now.pictures.back()] {
-        if (connected()) command({"SET", picture_key(id, index), packed(*picture), "EX", seconds_});
-      });
-    ask([this, id = j.id, text = status(j)] { save(id, text); });
+      ask([this, id = j.id, index = now.pictures.size() - 1, picture = now.pictures.back()] { set(id, picture_key(id, index), packed(*picture)); });
+    ask([this, whose, id = j.id, text = status(j)] {
+      if (save(id, text)) return;
+      if (const auto of = whose.lock()) callbacks_.lost(of);
+    });
   });
 }
 
 RedisJobs::Found RedisJobs::found(const std::string& id) {
-  const Reply reply = connected() ? command({"GET", key(id)}) : Reply(nullptr, free_reply);
-  if (!reply) return {.state = Found::State::unreachable, .status = {}};
-  if (reply->type != REDIS_REPLY_STRING) return {};
-  nlohmann::json status = nlohmann::json::parse(reply->str, reply->str + reply->len, nullptr, false);
-  if (!status.is_object()) return {};
-  const std::string server = status.value("server", "");
-  status.erase("server");
-  if (!has_ended(status)) {
-    const Reply alive = command({"EXISTS", server_key(server)});
-    if (alive && alive->integer == 0) {
-      status["status"] = job_state_name(JobState::failed);
-      status["error"] = {{"status", 503}, {"message", "the server that had this job is gone: send it again"}, {"param", ""}};
+  for (std::string before;;) {
+    const Reply reply = connected() ? command({"GET", key(id)}) : Reply(nullptr, free_reply);
+    if (!reply) return {.state = Found::State::unreachable, .status = {}};
+    if (reply->type != REDIS_REPLY_STRING) return {};
+    nlohmann::json status = nlohmann::json::parse(reply->str, reply->str + reply->len, nullptr, false);
+    if (!status.is_object()) return {};
+    const std::string server = status.value("server", "");
+    status.erase("server");
+    if (has_ended(status) || exists(lease_key(server))) return {.state = Found::State::found, .status = std::move(status)};
+    if (exists(request_key(id))) {
+      status["status"] = job_state_name(JobState::queued);
+      return {.state = Found::State::found, .status = std::move(status)};
     }
+    // Unless another has taken it up, and ended it, meanwhile.
+    if (server == before) {
+      set_failed(status, {503, kServerGone, ""});
+      return {.state = Found::State::found, .status = std::move(status)};
+    }
+    before = server;
   }
-  return {.state = Found::State::found, .status = std::move(status)};
 }
 
 void RedisJobs::find(const std::string& id, std::function<void(const Found&)> then) {

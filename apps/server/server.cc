@@ -84,8 +84,9 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
       jobs_(options_.result_seconds, options_.result_bytes),
       http_(options_.socket ? std::make_unique<HttpServer>(*options_.socket, options_.http, handler())
                             : std::make_unique<HttpServer>(options_.host, options_.port, options_.http, handler())),
-      shared_(options_.job_store.empty() ? nullptr
-                                         : std::make_unique<RedisJobs>(redis_address(options_.job_store), options_.result_seconds, stop_asked())),
+      shared_(options_.job_store.empty()
+                  ? nullptr
+                  : std::make_unique<RedisJobs>(redis_address(options_.job_store), options_.result_seconds, shared_callbacks())),
       engine_(models_, metrics_, options_.engine),
       service_{.models = models_,
                .engine = engine_,
@@ -102,9 +103,19 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
 
 Server::~Server() = default;
 
-// Of another server, for one of this one's jobs.
-std::function<void(const std::shared_ptr<Job>&)> Server::stop_asked() {
-  return [this](const std::shared_ptr<Job>& job) { http_->post([this, job] { engine_.cancel(*job, {499, "the job was cancelled", ""}); }); };
+// All of it on the thread of the connections, which is there only once this object is whole.
+RedisJobs::Callbacks Server::shared_callbacks() {
+  return {.cancel = [this](const auto& job) { http_->post([this, job] {
+                                                engine_.cancel(*job, {499, "the job was cancelled", ""});
+                                              }); },
+          .lost =
+              [this](const auto& job) {
+                http_->post([this, job] {
+                  engine_.cancel(*job, {503, "another server has this job now: ask again", ""});
+                  jobs_.forget(*job);
+                });
+              },
+          .take_up = [this](const RedisJobs::Order& order) { http_->post([this, order] { take_up_job(service_, order); }); }};
 }
 
 Handler Server::handler() {
@@ -127,6 +138,7 @@ void Server::shutdown() {
     if (service_.draining) return;
     service_.draining = true;
     shutdown_at_ = Clock::now();
+    if (shared_) shared_->hand_over();
     engine_.close();
   });
 }
@@ -134,6 +146,7 @@ void Server::shutdown() {
 void Server::tick() {
   jobs_.expire();
   engine_.check_time();
+  if (shared_) shared_->take_up(!service_.draining && engine_.waiting() < options_.engine.queue);
   if (!service_.draining) return;
   const auto jobs = engine_.running();
   if (jobs.empty()) return http_->drain();

@@ -51,7 +51,7 @@ class Server {
 
  private:
   Handler handler();
-  std::function<void(const std::shared_ptr<Job>&)> stop_asked();
+  RedisJobs::Callbacks shared_callbacks();
   std::optional<Response> admit(const Request& head, size_t& body_limit);
   void handle(const Request& request, const std::shared_ptr<Reply>& reply);
   Response refuse(const Request& head, int status, const std::string& what) const;

@@ -1,6 +1,7 @@
 // What the interfaces to clients (api_*.cc) are built on: one request, the server behind it, and a table of routes each.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -80,8 +81,10 @@ std::vector<uint64_t> seeds_from(std::optional<int64_t> first, int64_t count);
 
 // Into the queue. Throws FieldError for what cannot be drawn, as far as that is known, and Refusal.
 std::shared_ptr<Job> submit(Exchange& exchange, Drawing drawing, const std::string& task = "");
-// Where there are other servers, they may answer for the job too.
-void share_job(Service& service, const std::shared_ptr<Job>& job);
+// Where there are other servers, they may answer for the job too, and, by the request of POST /jobs, make it again. Then calls back, on any thread.
+void share_job(Service& service, const std::shared_ptr<Job>& job, const std::string& request, std::function<void()> then);
+// A job whose server is gone.
+void take_up_job(Service& service, const RedisJobs::Order& order);
 // The client's going ends the job.
 void cancel_when_gone(Exchange& exchange, const std::shared_ptr<Job>& job);
 

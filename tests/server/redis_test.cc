@@ -1,40 +1,12 @@
 // Several servers that share their jobs through a Redis of the test's own.
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "../cli/program.h"
 #include "base/log.h"
 #include "drawn.h"
+#include "encode.h"
+#include "process.h"
 
 namespace vivace::server {
 namespace {
-
-// A program that runs until it is killed.
-class Process {
- public:
-  explicit Process(std::vector<std::string> arguments) {
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    pid_ = ::fork();
-    if (pid_ != 0) return;
-    ::execvp(argv[0], argv.data());
-    ::_exit(127);
-  }
-  ~Process() { kill(); }
-  Process(const Process&) = delete;
-  void kill() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = 0;
-  }
-  bool alive() const { return ::waitpid(pid_, nullptr, WNOHANG) == 0; }
-
- private:
-  pid_t pid_ = 0;
-};
 
 // A port that was free a moment ago.
 int free_port() {
@@ -52,7 +24,7 @@ class ServerRedis : public testing::Test {
                                             "no", "--logfile", (folder_ / "log").string(), "--dir", folder_.path().string()});
     ASSERT_TRUE(eventually([&] {
       try {
-        const RedisJobs jobs(redis_address(url()), 1, nullptr);
+        const RedisJobs jobs(redis_address(url()), 1, {});
         return true;
       } catch (const UserError&) {
         return false;
@@ -114,27 +86,99 @@ TEST_F(ServerRedis, AnotherServersJobIsFollowedAndStopped) {
   EXPECT_TRUE(events.read_until("event: cancelled"));
 }
 
-TEST_F(ServerRedis, JobsOfAServerThatWasKilledAreReported) {
-  const int port = free_port();
-  Process program(
-      {VIVACE_PROGRAM, "serve", "--quiet", "--threads", "1", "--model", tiny_model().string(), "--port", std::to_string(port), "--job-store", url()});
-  const auto serves = [&] {
+nlohmann::json drawing(int seed, int steps) { return {{"prompt", "a red apple"}, {"num_inference_steps", steps}, {"seed", seed}}; }
+
+std::string picture_of(int port, const std::string& path) { return ask(port, "GET", path + "/images/0").body; }
+
+double jobs_done(int port) { return std::max(0.0, metric(port, "vivace_jobs_total{state=\"done\"}")); }
+
+// `vivace serve`, which can be killed and stopped.
+struct Replica {
+  explicit Replica(const std::string& store)
+      : program({VIVACE_PROGRAM, "serve", "--quiet", "--threads", "1", "--model", tiny_model().string(), "--port", std::to_string(port),
+                 "--job-store", store}) {}
+  bool serves() const {
     Client connection(port, false);
     return connection.send(request_text("GET", "/health")) && connection.read().status == 200;
-  };
-  ASSERT_TRUE(eventually(serves));
-  const std::string done = made(port, {{"prompt", "x"}, {"num_inference_steps", 1}, {"seed", 1}});
-  ASSERT_TRUE(has_status(port, done, "done"));
-  const std::string drawn = made(port, {{"prompt", "x"}, {"num_inference_steps", 1000}, {"n", 10}});
-  const std::string waits = made(port, {{"prompt", "x"}, {"num_inference_steps", 1000}});
-  ASSERT_TRUE(eventually([&] { return ask(port, "GET", drawn).json()["step"] > 0; }));
-  program.kill();
+  }
+  const int port = free_port();
+  Process program;
+};
+
+TEST_F(ServerRedis, JobsOfAServerThatWasKilledAreTakenUp) {
+  Replica killed(url()), frozen(url());
+  ASSERT_TRUE(eventually([&] { return killed.serves() && frozen.serves(); }));
+  const std::string done = made(killed.port, drawing(1, 2));
+  ASSERT_TRUE(has_status(killed.port, done, "done"));
+  // One is drawn, others wait, and more come until the end: none that was answered with 202 may be lost.
+  std::vector<std::string> jobs{made(killed.port, {{"prompt", "x"}, {"num_inference_steps", 1000}, {"n", 2}, {"seed", 0}})};
+  ASSERT_TRUE(eventually([&] { return ask(killed.port, "GET", jobs[0]).json()["step"] > 0; }));
+  jobs.push_back(made(frozen.port, {{"prompt", "x"}, {"num_inference_steps", 1000}, {"n", 2}, {"seed", 0}}));
+  ASSERT_TRUE(eventually([&] { return ask(frozen.port, "GET", jobs[1]).json()["step"] > 0; }));
+  for (int seed = 0; seed < 4; ++seed) jobs.push_back(made(killed.port, drawing(seed, 2)));
+  nlohmann::json edit = drawing(7, 4);
+  edit["image"] = base64(photo());
+  jobs.push_back(made(killed.port, edit));
+  killed.program.send(SIGKILL);
+  frozen.program.send(SIGSTOP);
+  const Running one(shared()), two(shared());
+  Client events(two.port());
+  events.send(request_text("GET", jobs[0] + "/events"));
+  for (const std::string& job : jobs)
+    ASSERT_TRUE(eventually([&] {
+      const std::string status = ask(one.port(), "GET", job).json()["status"];
+      EXPECT_TRUE(status == "queued" || status == "running" || status == "done") << status;
+      return status == "done";
+    })) << job;
+  EXPECT_TRUE(events.read_until("event: done"));
+  // Each of them once, on both servers, and as the first one would have drawn it.
+  EXPECT_EQ(jobs_done(one.port()) + jobs_done(two.port()), jobs.size());
+  EXPECT_GT(jobs_done(one.port()), 0);
+  EXPECT_GT(jobs_done(two.port()), 0);
+  for (size_t seed = 0; seed < 4; ++seed)
+    EXPECT_EQ(image_of(picture_of(two.port(), jobs[2 + seed])).pixels(),
+              image_of(generated({"--seed", std::to_string(seed), "--num-inference-steps", "2"})).pixels());
+  EXPECT_EQ(image_of(picture_of(two.port(), jobs[6])).pixels(),
+            image_of(generated({"--seed", "7", "--num-inference-steps", "4", "--image", photo_file()})).pixels());
+  EXPECT_EQ(ask(one.port(), "GET", done).json()["status"], "done");
+  EXPECT_EQ(ask(one.port(), "GET", done + "/images/0").status, 200);
+  // The one that comes back has lost its job, and says what the others do.
+  const std::string right = picture_of(one.port(), jobs[1]);
+  frozen.program.send(SIGCONT);
+  EXPECT_TRUE(has_status(frozen.port, jobs[1], "done"));
+  EXPECT_EQ(picture_of(frozen.port, jobs[1]), right);
+  EXPECT_EQ(ask(one.port(), "GET", jobs[1]).json()["status"], "done");
+}
+
+TEST_F(ServerRedis, AServerThatEndsLeavesWhatWaitsToOthers) {
+  std::vector<std::string> jobs;
+  {
+    const Running ends(shared());
+    jobs = {made(ends.port(), drawing(1, 1000)), made(ends.port(), drawing(2, 2))};
+    ASSERT_TRUE(eventually([&] { return ask(ends.port(), "GET", jobs[0]).json()["step"] > 0; }));
+  }
+  // There is none that could draw them: they wait for one.
   const Running other(shared());
-  ASSERT_TRUE(has_status(other.port(), drawn, "failed"));
-  ASSERT_TRUE(has_status(other.port(), waits, "failed"));
-  EXPECT_EQ(ask(other.port(), "GET", drawn).json()["error"]["status"], 503);
-  EXPECT_EQ(ask(other.port(), "GET", done).json()["status"], "done");
-  EXPECT_EQ(ask(other.port(), "GET", done + "/images/0").status, 200);
+  for (const std::string& job : jobs) EXPECT_TRUE(has_status(other.port(), job, "done"));
+}
+
+TEST_F(ServerRedis, WhatEndsServersIsNotGivenToMore) {
+  std::string bad, lost;
+  {
+    const Running ends(shared());
+    bad = made(ends.port(), drawing(1, 1000));
+    lost = made(ends.port(), drawing(1, 1000));
+  }
+  const auto redis = [&](const std::string& command) { return std::system(cat("redis-cli -p ", port_, " -n 1 ", command, " > /dev/null").c_str()); };
+  // As if two more had gone; and one whose request is no longer there.
+  const std::string request = "vivace:job:" + bad.substr(6) + ":request";
+  ASSERT_EQ(redis(cat("SET ", request, " '{\"client\": \"x\", \"urgency\": 3, \"request\": \"{}\", \"servers\": 3}'")), 0);
+  ASSERT_EQ(redis(cat("DEL vivace:job:", lost.substr(6), ":request")), 0);
+  const Running other(shared());
+  ASSERT_TRUE(has_status(other.port(), bad, "failed"));
+  EXPECT_EQ(ask(other.port(), "GET", bad).json()["error"]["status"], 500);
+  ASSERT_TRUE(has_status(other.port(), lost, "failed"));
+  EXPECT_EQ(ask(other.port(), "GET", lost).json()["error"]["status"], 503);
 }
 
 TEST_F(ServerRedis, WithoutRedisEachServerHasItsOwn) {
