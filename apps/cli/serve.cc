@@ -19,7 +19,7 @@ struct Options {
   std::vector<std::string> models;
   PictureOptions picture;  // how they are loaded
   server::ServerOptions server;
-  std::string model_memory, result_memory = "256M";
+  std::string preview_vae, model_memory, result_memory = "256M";
 };
 
 size_t memory(const std::string& text, const char* name) {
@@ -35,6 +35,13 @@ void check(const Options& o) {
   if (engine.batch < 1 || engine.batch > 64) throw UsageError(cat("--batch is ", engine.batch, ": expected 1 to 64 pictures"));
   if (!(engine.preview_seconds >= 0) || !(engine.job_seconds >= 0) || !(o.server.result_seconds >= 0))
     throw UsageError("--preview-seconds, --job-seconds and --result-seconds: expected 0 or more");
+}
+
+std::shared_ptr<const AutoencoderTiny> preview_decoder(const Options& o) {
+  if (o.preview_vae.empty()) return nullptr;
+  const ModelOptions options{
+      .dtype = parse_dtype(o.picture.dtype), .compile = o.picture.compile.options(), .cache = o.picture.cache.options(), .device = o.picture.device};
+  return std::make_shared<const AutoencoderTiny>(AutoencoderTiny::from_pretrained(o.preview_vae, options));
 }
 
 int run(const Options& o, const Common& common) {
@@ -57,6 +64,7 @@ int run(const Options& o, const Common& common) {
   };
   const std::vector<server::ModelEntry> models = server::model_entries(o.models.empty() ? std::vector{default_model()} : o.models);
   const Uninterrupted until_shut_down;
+  options.preview_decoder = preview_decoder(o);
   options.socket = server::inherited_socket();
   server::Server server(options, models, load);
   const std::stop_callback on_signal(interruption(), [&] {
@@ -96,6 +104,7 @@ Command add_serve(Arguments& app, const Common& common) {
   c->add_option("--variant", o->picture.variant, "Weight files of this variant, such as fp16");
   c->add_option("--lora", o->picture.loras, "An adapter over the weights of every model, FILE or FILE:WEIGHT; several add up");
   c->add_option("--lora-dir", server.lora_folder, "A folder with adapters (.safetensors) that requests may name");
+  c->add_option("--preview-vae", o->preview_vae, "A folder with an AutoencoderTiny (TAESD), which makes previews in full size");
   c->group(Group::speed);
   Option& by_profile = c->add_option("--profile", o->picture.profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
   c->group(Group::memory);

@@ -26,6 +26,8 @@ void use_loras(LoadedModel& model, const Drawing& drawing) {
   }
 }
 
+// Previews that somebody watches take at most one part in so many of the time.
+constexpr double kPreviewShare = 20;
 constexpr const char* kShuttingDown = "the server is shutting down: try again";
 
 }  // namespace
@@ -137,8 +139,10 @@ struct Engine::Batch {
   LoadedModel::Settings settings;
   std::span<const Wanted> wanted;
   std::vector<std::pair<Job*, size_t>> jobs = {};  // each with its first picture
+  std::stop_token stop = {};
   int partial = 0;
   Clock::time_point last_preview = Clock::now();
+  double preview_seconds = 0;  // that the last one took
 
   size_t pictures_of(const Job* job) const { return static_cast<size_t>(std::ranges::count(wanted, job, &Wanted::job)); }
 };
@@ -164,7 +168,7 @@ void Engine::draw_batch(LoadedModel& model, const CallOptions& options, std::spa
   going = batch.jobs.size();
   std::deque<std::stop_callback<decltype(one_less)>> stops;
   for (const auto& [job, index] : batch.jobs) stops.emplace_back(job->stop(), one_less);
-  call.stop = stop.get_token();
+  call.stop = batch.stop = stop.get_token();
   call.callback_on_step_end = [&](const DiffusionPipeline& pipe, int step, float, StepState& state) { after_step(batch, pipe, step, state); };
   const PipelineOutput out = model.pipe()(prompts, call);
   for (size_t i = 0; i < wanted.size(); ++i) {
@@ -193,15 +197,18 @@ void Engine::after_step(Batch& batch, const DiffusionPipeline& pipe, int step, S
   }
   if (all_skip) state.interrupt = true;
   if (done == steps || state.interrupt) return;
-  const bool is_time = since(batch.last_preview) >= limits_.preview_seconds;
+  const bool is_time = since(batch.last_preview) >= std::max(limits_.preview_seconds, kPreviewShare * batch.preview_seconds);
   for (const auto& [job, index] : batch.jobs) {
     const bool due = done * (job->drawing.partial_images + 1) / steps > batch.partial;  // of a job that is drawn alone
     if (!due && !(job->watched() && is_time)) continue;
     if (due) ++batch.partial;
-    batch.last_preview = Clock::now();
+    const Clock::time_point begin = Clock::now();
     const auto row = static_cast<int64_t>(index);
-    const Image preview = batch.model.previews().preview(pipe, state.latents.rows(row, row + 1), batch.settings.height, batch.settings.width);
+    const Image preview =
+        batch.model.previews().preview(pipe, state.latents.rows(row, row + 1), batch.settings.height, batch.settings.width, batch.stop);
     job->set_preview(encoded(preview, Format::png, 0, batch.wanted[index].seed, ""));
+    batch.last_preview = Clock::now();
+    batch.preview_seconds = since(begin);
   }
 }
 

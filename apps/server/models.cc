@@ -33,8 +33,12 @@ std::vector<ModelEntry> model_entries(const std::vector<std::string>& texts) {
   return entries;
 }
 
-LoadedModel::LoadedModel(DiffusionPipeline pipe)
-    : pipe_(std::move(pipe)), scheduler_class_(pipe_.scheduler().class_name()), scheduler_config_(pipe_.scheduler().config()), scheduler_now_("{}") {}
+LoadedModel::LoadedModel(DiffusionPipeline pipe, std::shared_ptr<const AutoencoderTiny> preview_decoder)
+    : pipe_(std::move(pipe)),
+      scheduler_class_(pipe_.scheduler().class_name()),
+      scheduler_config_(pipe_.scheduler().config()),
+      scheduler_now_("{}"),
+      previews_(std::move(preview_decoder)) {}
 
 LoadedModel::Settings LoadedModel::settings(const std::string& prompt, const CallOptions& options) const {
   const std::lock_guard lock(mutex_);
@@ -121,8 +125,12 @@ size_t LoadedModel::activation_bytes() const {
   return total;
 }
 
-Models::Models(std::vector<ModelEntry> entries, Load load, size_t most_bytes)
-    : entries_(std::move(entries)), load_(std::move(load)), most_bytes_(most_bytes), rows_(entries_.size()) {}
+Models::Models(std::vector<ModelEntry> entries, Load load, size_t most_bytes, std::shared_ptr<const AutoencoderTiny> preview_decoder)
+    : entries_(std::move(entries)),
+      load_(std::move(load)),
+      most_bytes_(most_bytes),
+      preview_decoder_(std::move(preview_decoder)),
+      rows_(entries_.size()) {}
 
 const ModelEntry* Models::find(const std::string& name) const {
   const auto found = std::ranges::find(entries_, name, &ModelEntry::name);
@@ -164,7 +172,7 @@ std::shared_ptr<LoadedModel> Models::load(const std::string& name, Task task) {
   }
   std::shared_ptr<LoadedModel> model;
   if (task != Task::text_to_image) model = load(name);
-  if (!model || !model->serves(task)) model = std::make_shared<LoadedModel>(load_(entries_[at].folder, task));
+  if (!model || !model->serves(task)) model = std::make_shared<LoadedModel>(load_(entries_[at].folder, task), preview_decoder_);
   const std::lock_guard lock(mutex_);
   rows_[at].by_task[static_cast<size_t>(task)] = model;
   return model;

@@ -25,7 +25,8 @@ std::vector<ModelEntry> model_entries(const std::vector<std::string>& texts);
 // A model, opened as one class.
 class LoadedModel {
  public:
-  explicit LoadedModel(DiffusionPipeline pipe);
+  // `preview_decoder`: as Previews has it.
+  explicit LoadedModel(DiffusionPipeline pipe, std::shared_ptr<const AutoencoderTiny> preview_decoder = nullptr);
 
   // Whatever is const may be called while it draws.
   const DiffusionPipeline& pipe() const { return pipe_; }
@@ -64,7 +65,7 @@ class LoadedModel {
 class Models {
  public:
   using Load = std::function<DiffusionPipeline(const std::string& folder, Task task)>;
-  Models(std::vector<ModelEntry> entries, Load load, size_t most_bytes);
+  Models(std::vector<ModelEntry> entries, Load load, size_t most_bytes, std::shared_ptr<const AutoencoderTiny> preview_decoder = nullptr);
 
   const std::vector<ModelEntry>& entries() const { return entries_; }
   // nullptr for a name that there is none of.
@@ -92,6 +93,7 @@ class Models {
   const std::vector<ModelEntry> entries_;
   const Load load_;
   const size_t most_bytes_;
+  const std::shared_ptr<const AutoencoderTiny> preview_decoder_;
   mutable std::mutex mutex_;
   std::vector<Row> rows_;  // as entries_
   size_t chosen_ = 0;

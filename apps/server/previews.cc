@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "components/models.h"
 #include "families/common/packed_latents.h"
 #include "pipelines/loaded.h"
 #include "vivace/error.h"
@@ -26,42 +27,60 @@ Tensor planes(const Tensor& latents, int64_t height, int64_t width) {
   return one.reshape({one.dim(1), one.dim(2), one.dim(3)});
 }
 
+float as_colour(float value) { return std::isfinite(value) ? std::clamp(value, 0.f, 1.f) : 0.f; }
+
+const VAEComponent& vae_of(const AutoencoderTiny& model) { return dynamic_cast<const VAEComponent&>(model.component()); }
+
 }  // namespace
 
-Image Previews::preview(const DiffusionPipeline& pipe, const Tensor& latents, int64_t height, int64_t width) {
-  const Tensor z = planes(latents, height, width);
-  const int64_t channels = z.dim(0), plane = z.dim(1) * z.dim(2);
-  if (map_.empty()) {
-    const DiffusionPipeline::Loaded& inside = const_cast<DiffusionPipeline&>(pipe).loaded();
-    const int64_t side = kProbe * std::max<int64_t>(1, height / z.dim(1));
-    Request request;
-    const Call call = inside.recipe->resolve("", inside.recipe->blank_call({side, side}));
-    // Patches of one colour and noise: a decoder looks at neighbours, and pictures have areas.
-    Generator generator(0);
-    Tensor probe = generator.randn({1, channels, kProbe, kProbe});
-    const Tensor coarse = generator.randn({channels, kProbe / 4, kProbe / 4});
-    for (int64_t c = 0; c < channels; ++c)
-      for (int64_t y = 0; y < kProbe; ++y)
-        for (int64_t x = 0; x < kProbe; ++x) {
-          float& value = probe.as<float>()[(c * kProbe + y) * kProbe + x];
-          value = 0.3f * value + coarse.as<float>()[(c * (kProbe / 4) + y / 4) * (kProbe / 4) + x / 4];
-        }
-    const Tensor given = latents.rank() == 3 ? pack_latents(probe) : probe;
-    learn(given, inside.recipe->decode(call, given, request).images.at(0));
-  }
+Image Previews::preview(const DiffusionPipeline& pipe, const Tensor& latents, int64_t height, int64_t width, const std::stop_token& stop) {
+  Tensor z = planes(latents, height, width).clone();
   // Half-way latents are louder than finished ones, whose deviation is about 1.
   double sum = 0;
   for (const float x : z.floats()) sum += static_cast<double>(x) * x;
-  const auto scale = static_cast<float>(1 / std::max(1.0, std::sqrt(sum / static_cast<double>(z.numel()))));
+  const auto quieter = static_cast<float>(1 / std::max(1.0, std::sqrt(sum / static_cast<double>(z.numel()))));
+  for (float& x : z.floats()) x *= quieter;
+  if (decoder_ && vae_of(*decoder_).latents().channels == z.dim(0)) return decoded(z, stop);
+  if (map_.empty()) learn_at_first(pipe, z.dim(0), latents.rank() == 3, std::max<int64_t>(1, height / z.dim(1)), stop);
+  return guessed(z);
+}
+
+Image Previews::decoded(const Tensor& z, const std::stop_token& stop) const {
+  Request request(stop);
+  Tensor picture = nchw_to_nhwc(vae_of(*decoder_).decode(z.reshape({1, z.dim(0), z.dim(1), z.dim(2)}), request));
+  for (float& x : picture.floats()) x = as_colour(x / 2 + 0.5f);
+  return Image::from_tensor(picture.reshape({picture.dim(1), picture.dim(2), picture.dim(3)}));
+}
+
+Image Previews::guessed(const Tensor& z) const {
+  const int64_t channels = z.dim(0), plane = z.dim(1) * z.dim(2);
   Tensor picture({z.dim(1), z.dim(2), 3}, DType::float32);
   const float* in = z.as<float>();
   for (int64_t i = 0; i < plane; ++i)
     for (int64_t k = 0; k < 3; ++k) {
       float value = map_[static_cast<size_t>(channels * 3 + k)];
-      for (int64_t c = 0; c < channels; ++c) value += in[c * plane + i] * scale * map_[static_cast<size_t>(c * 3 + k)];
-      picture.as<float>()[i * 3 + k] = std::isfinite(value) ? std::clamp(value, 0.f, 1.f) : 0.f;
+      for (int64_t c = 0; c < channels; ++c) value += in[c * plane + i] * map_[static_cast<size_t>(c * 3 + k)];
+      picture.as<float>()[i * 3 + k] = as_colour(value);
     }
   return Image::from_tensor(picture);
+}
+
+void Previews::learn_at_first(const DiffusionPipeline& pipe, int64_t channels, bool packed, int64_t scale, const std::stop_token& stop) {
+  const DiffusionPipeline::Loaded& inside = const_cast<DiffusionPipeline&>(pipe).loaded();
+  Request request(stop);
+  const Call call = inside.recipe->resolve("", inside.recipe->blank_call({kProbe * scale, kProbe * scale}));
+  // Patches of one colour and noise: a decoder looks at neighbours, and pictures have areas.
+  Generator generator(0);
+  Tensor probe = generator.randn({1, channels, kProbe, kProbe});
+  const Tensor coarse = generator.randn({channels, kProbe / 4, kProbe / 4});
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t y = 0; y < kProbe; ++y)
+      for (int64_t x = 0; x < kProbe; ++x) {
+        float& value = probe.as<float>()[(c * kProbe + y) * kProbe + x];
+        value = 0.3f * value + coarse.as<float>()[(c * (kProbe / 4) + y / 4) * (kProbe / 4) + x / 4];
+      }
+  const Tensor given = packed ? pack_latents(probe) : probe;
+  learn(given, inside.recipe->decode(call, given, request).images.at(0));
 }
 
 void Previews::learn(const Tensor& latents, const Image& image) {

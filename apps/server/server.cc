@@ -79,7 +79,7 @@ std::string utc_now() {
 
 Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Load load)
     : options_(std::move(options)),
-      models_(std::move(models), std::move(load), options_.model_bytes),
+      models_(std::move(models), std::move(load), options_.model_bytes, options_.preview_decoder),
       loras_(options_.lora_folder),
       jobs_(options_.result_seconds, options_.result_bytes),
       http_(options_.socket ? std::make_unique<HttpServer>(*options_.socket, options_.http, handler())

@@ -17,16 +17,17 @@ namespace vivace::server {
 struct ServerOptions {
   std::string host = "127.0.0.1";
   int port = 7860;
-  std::optional<int> socket;              // that listens already, instead of host and port
-  std::string api_key;                    // empty: none is asked for
-  std::string priority_key;               // one whose holders may say how urgent a request is; empty: nobody
-  std::vector<std::string> cors_origins;  // pages of other addresses that may call: "https://example.org", or "*"
-  bool behind_proxy = false;              // X-Forwarded-For and X-Forwarded-Proto are believed
-  std::string lora_folder;                // with adapters that requests may name; empty: none
-  std::string job_store;                  // redis://host:port, which other servers share; empty: none
-  std::string report;                     // a file of HTML that the page links to; empty: none
-  size_t model_bytes = size_t{1} << 62;   // that loaded models may take; the one in use stays
-  double result_seconds = 3600;           // that results are kept for
+  std::optional<int> socket;                               // that listens already, instead of host and port
+  std::string api_key;                                     // empty: none is asked for
+  std::string priority_key;                                // one whose holders may say how urgent a request is; empty: nobody
+  std::vector<std::string> cors_origins;                   // pages of other addresses that may call: "https://example.org", or "*"
+  bool behind_proxy = false;                               // X-Forwarded-For and X-Forwarded-Proto are believed
+  std::string lora_folder;                                 // with adapters that requests may name; empty: none
+  std::string job_store;                                   // redis://host:port, which other servers share; empty: none
+  std::string report;                                      // a file of HTML that the page links to; empty: none
+  std::shared_ptr<const AutoencoderTiny> preview_decoder;  // of the models whose latents it takes; nullptr: none
+  size_t model_bytes = size_t{1} << 62;                    // that loaded models may take; the one in use stays
+  double result_seconds = 3600;                            // that results are kept for
   size_t result_bytes = size_t{256} << 20;
   double shutdown_seconds = 30;  // that what is drawn has to end, once shutdown() was called
   EngineLimits engine;

@@ -141,6 +141,44 @@ TEST(ServerOpenAi, StreamsPartialImages) {
   }
 }
 
+TEST(ServerOpenAi, PreviewsOfASmallDecoder) {
+  // The tiny model with an AutoencoderTiny, of which only that is wanted.
+  const TempFolder folder;
+  const std::filesystem::path configs = folder / "configs", made = folder / "made";
+  std::filesystem::copy(VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels", configs, std::filesystem::copy_options::recursive);
+  std::string index = read_text(configs / "model_index.json");
+  index.replace(index.find("AutoencoderKL"), 13, "AutoencoderTiny");
+  write_text(configs / "model_index.json", index);
+  write_text(configs / "vae/config.json", R"({"_class_name": "AutoencoderTiny", "latent_channels": 4, "num_encoder_blocks": [1, 1, 1],
+    "num_decoder_blocks": [1, 1, 1], "encoder_block_out_channels": [8, 8, 8], "decoder_block_out_channels": [8, 8, 8]})");
+  ASSERT_EQ(vivace({"make-random", configs, made, "--quiet"}).code, 0);
+  const auto decoder = std::make_shared<const AutoencoderTiny>(AutoencoderTiny::from_pretrained(made / "vae"));
+  const Running running([&](ServerOptions& o) { o.preview_decoder = decoder; });
+  const auto stream = [&](bool partial) {
+    return events_of(ask(running.port(), "POST", "/v1/images/generations",
+                         {{"prompt", "a red apple"}, {"num_inference_steps", 2}, {"seed", 7}, {"stream", true}, {"partial_images", partial ? 1 : 0}})
+                         .body);
+  };
+  const std::vector<Event> events = stream(true);
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0].data["size"], "32x32");
+  // What it makes of the latents after the first step, as loud as a finished picture's.
+  Tensor latents;
+  const auto look = [&](const DiffusionPipeline&, int step, float, StepState& state) {
+    if (step == 0) latents = state.latents.clone();
+  };
+  load_model(tiny_model().string(), Task::text_to_image)("a red apple", {.num_inference_steps = 2, .seed = 7, .callback_on_step_end = look});
+  double sum = 0;
+  for (const float x : latents.floats()) sum += static_cast<double>(x) * x;
+  for (float& x : latents.floats()) x /= static_cast<float>(std::max(1.0, std::sqrt(sum / static_cast<double>(latents.numel()))));
+  Tensor right = nchw_to_nhwc(decoder->decode(latents)).reshape({32, 32, 3});
+  for (float& x : right.floats()) x = std::clamp(x / 2 + 0.5f, 0.f, 1.f);
+  EXPECT_GT(psnr(Image::from_tensor(right), image_of(bytes_of(events[0].data["b64_json"]))), 48) << "a value of 255 up or down at most";
+  // The picture is what it is without.
+  EXPECT_EQ(events[1].data["b64_json"], stream(false).back().data["b64_json"]);
+  vivace::expect_refused(vivace({"serve", "--model", tiny_model(), "--port", "0", "--preview-vae", tiny_model() / "vae"}), 1, {"vae"});
+}
+
 TEST(ServerOpenAi, ErrorsNameTheField) {
   expect_refused({{"prompt", 7}}, "prompt");
   expect_refused({{"prompt", nullptr}}, "prompt");
