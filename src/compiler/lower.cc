@@ -25,9 +25,7 @@ class Lowering {
   Plan run() {
     find_slices_in_place();
     Plan plain = assemble({});
-    std::vector<PlacedPart> parts = place_parts(graph_, placed_nodes(), plain);
-    // Where a part of the first axis begins depends on the sizes of those before it.
-    if (options_.dynamic) std::erase_if(parts, [](const PlacedPart& part) { return part.pitch == 0; });
+    const std::vector<PlacedPart> parts = place_parts(graph_, placed_nodes(), plain);
     if (parts.empty()) return plain;
     Plan joined = assemble(parts);
     // No more bytes are live at once, but they may lie worse.
@@ -51,7 +49,7 @@ class Lowering {
       if (graph_[id].op == Op::input)
         plan_.inputs.push_back({graph_[id].attrs.text("name"), id, parse_dims(graph_[id].attrs.text("dims")), graph_[id].attrs.text("state")});
     for (const auto& [name, id] : graph_.outputs) plan_.outputs.push_back({name, id, {}, ""});
-    plan_.symbols = symbols_of(plan_, options_);
+    plan_.symbols = symbols_of(plan_, options_, fixed_sizes(graph_));
     count_constants();
     plan_memory(plan_, device_);
     return std::move(plan_);
@@ -77,8 +75,7 @@ class Lowering {
   // A kernel whose operands are not where the others' are: what it reads and writes is copied.
   bool crosses(const KernelEntry& entry) const { return entry.memory == Memory::host && !device_.shares_host_memory(); }
 
-  // A slice of the last axis needs no copy when every reader can skip over the rest of the row, one that lies in one piece never does. Where that
-  // begins depends on sizes, which must be those of the plan.
+  // A slice of the last axis needs no copy when every reader can skip over the rest of the row, one that lies in one piece never does.
   void find_slices_in_place() {
     slice_in_place_.assign(graph_.nodes.size(), 0);
     std::vector<uint8_t> needs_dense(graph_.nodes.size()), given(graph_.nodes.size());
@@ -99,9 +96,10 @@ class Lowering {
     }
   }
 
-  // Rows that follow one another, or columns of a single row. In setup a size of 1 may be that of the timesteps, which every plan may change.
+  // Rows that follow one another, or columns of a single row. A size of 1 is a constant, but in setup it may be that of the timesteps, which every
+  // plan may change.
   bool is_in_one_piece(const Node& slice) const {
-    return slice.phase == Phase::step && !options_.dynamic && is_outermost(graph_[slice.inputs[0]].shape, axis_of_slice(slice));
+    return slice.phase == Phase::step && is_outermost(graph_[slice.inputs[0]].shape, axis_of_slice(slice));
   }
 
   int64_t axis_of_slice(const Node& slice) const {

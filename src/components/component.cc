@@ -20,12 +20,16 @@
 namespace vivace {
 namespace {
 
+int64_t granularity_of(const GraphRequest& request, const std::string& name) {
+  const auto found = request.granularity.find(name);
+  return found == request.granularity.end() ? 1 : found->second;
+}
+
 // Plans that may serve one another's calls.
 std::string key_of(const GraphRequest& request, bool dynamic) {
   std::string key = cat(request.function, request.variant.empty() ? "" : ", ", request.variant, ", ", dtype_name(request.dtype));
-  if (!dynamic)
-    for (const auto& [name, size] : request.sizes)
-      if (name != kTimesteps) key += cat(", ", name, ' ', size);
+  for (const auto& [name, size] : request.sizes)
+    if (dynamic ? granularity_of(request, name) == 0 : name != kTimesteps) key += cat(", ", name, ' ', size);
   return key;
 }
 
@@ -51,11 +55,12 @@ Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
   Sizes sizes = request.sizes;
   if (!dynamic) return sizes;
   for (auto size = sizes.begin(); size != sizes.end(); ++size) {
-    const auto found = request.granularity.find(size->first);
-    const int64_t granularity = found == request.granularity.end() ? 1 : found->second;
+    const int64_t granularity = granularity_of(request, size->first);
+    if (granularity == 0) continue;
     // What differs in the call differs in the graph, or it would share a symbol.
     const auto taken = [&](const auto& other) {
-      return other.second == size->second && request.sizes.at(other.first) != request.sizes.at(size->first);
+      return other.second == size->second && granularity_of(request, other.first) > 0 &&
+             request.sizes.at(other.first) != request.sizes.at(size->first);
     };
     while (size->second < 2 * granularity || std::any_of(sizes.begin(), size, taken)) size->second += granularity;
   }

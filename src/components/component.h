@@ -31,7 +31,7 @@ struct GraphRequest {
   DType dtype = DType::float32;
   Sizes sizes;  // by the names of the inputs' dimensions
   // Sizes of which the graph halves or doubles: a dynamic graph is built for at least twice as much, so that no inner size is 1, and on the same side
-  // of divisibility as the call. 1 where a name is missing.
+  // of divisibility as the call. 1 where a name is missing. 0: a dynamic graph too is made for this size alone ("=batch" of compiler/symbols.h).
   Sizes granularity;
   std::function<Graph(const Sizes&, Builder)> build;
   std::string variant = {};  // of a function that has graphs of several kinds: "first, 3 frames"

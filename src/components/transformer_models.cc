@@ -22,7 +22,7 @@ GraphRequest FluxTransformer2DComponent::request(const FluxTransformer2DShape& s
   GraphRequest request{.function = conditioned ? "conditioned" : "",
                        .dtype = dtype(),
                        .sizes = {{"batch", shape.batch}, {"image_tokens", shape.image_tokens}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
-                       .granularity = {},
+                       .granularity = {{"batch", 0}},
                        .build = [config = config_, conditioned](const Sizes& s, Builder b) {
                          return build_flux_transformer_2d(
                              config, {s.at("batch"), s.at("image_tokens"), conditioned ? s.at("condition_tokens") : 0, s.at("tokens")}, std::move(b));
@@ -35,7 +35,7 @@ GraphRequest AuraFlowTransformer2DComponent::request(const AuraFlowTransformer2D
   return {.function = "",
           .dtype = dtype(),
           .sizes = {{"batch", shape.batch}, {"height", shape.height}, {"width", shape.width}, {"tokens", shape.tokens}, {kTimesteps, timesteps}},
-          .granularity = {{"height", config_.patch_size}, {"width", config_.patch_size}},
+          .granularity = {{"batch", 0}, {"height", config_.patch_size}, {"width", config_.patch_size}},
           .build = [config = config_](const Sizes& s, Builder b) {
             return build_aura_flow_transformer_2d(config, {s.at("batch"), s.at("height"), s.at("width"), s.at("tokens")}, std::move(b));
           }};
@@ -63,8 +63,7 @@ FluxTransformer2DComponent::FluxTransformer2DComponent(const std::filesystem::pa
 
 AuraFlowTransformer2DComponent::AuraFlowTransformer2DComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : Component(path, options), config_(read_aura_flow_transformer_2d_config(read_config(path))) {
-  // Guidance makes a batch of 2.
-  set_typical(request({2, config_.sample_size, config_.sample_size, 256}));
+  set_typical(request({1, config_.sample_size, config_.sample_size, 256}));
   if (is_packaged() || weights().empty()) return;
   const auto small = [&] { return graph(request({1, config_.patch_size, config_.patch_size, 2})); };
   quantize(stored_quantization(read_config(path), weights(), small));

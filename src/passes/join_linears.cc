@@ -1,5 +1,7 @@
 #include "passes/join_linears.h"
 
+#include <algorithm>
+
 #include "passes/match.h"
 
 namespace vivace {
@@ -16,6 +18,11 @@ NodeId joined(Graph& graph, const std::vector<NodeId>& group, size_t input) {
     concat.inputs.push_back(graph[id].inputs[input]);
     concat.shape[0] += graph[graph[id].inputs[input]].shape[0];
   }
+  // Linears of several images have one weight.
+  const auto made = std::find_if(graph.nodes.rbegin(), graph.nodes.rend(), [&](const Node& node) {
+    return node.op == Op::concat && node.inputs == concat.inputs && node.attrs == concat.attrs;
+  });
+  if (made != graph.nodes.rend()) return static_cast<NodeId>(graph.nodes.rend() - made) - 1;
   return graph.add(std::move(concat));
 }
 

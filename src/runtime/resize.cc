@@ -21,7 +21,7 @@ class Resizing {
     plan_ = from_;
     if (Refusal failed = set_inputs()) return failed;
     if (Refusal failed = infer_types()) return failed;
-    if (Refusal failed = check_places()) return failed;
+    if (Refusal failed = place_parts()) return failed;
     for (const auto* program : {&plan_.setup, &plan_.step})
       for (const PlanStep& step : *program)
         if (Refusal failed = check_kernel(step)) return failed;
@@ -92,24 +92,75 @@ class Resizing {
     value(v).type = p.copy ? *inputs[0] : infer(p.op, *p.attrs, inputs, value(v).type);
   }
 
-  // What lies inside another value has its place by the last dimension alone, which must then be the same.
-  Refusal check_places() {
+  // Rows with a pitch keep their columns; where slices and the parts of concats begin follows from the sizes.
+  Refusal place_parts() {
     for (size_t v = 0; v < plan_.values.size(); ++v) {
       const PlanValue& part = plan_.values[v];
-      if (part.inside < 0 || (!part.pitch && !part.shift)) continue;
-      const Shape &now = part.type.shape, &before = shape_before(static_cast<int32_t>(v)), &whole = value(part.inside).type.shape;
-      const bool same = part.pitch ? now.back() == before.back() && whole.back() == shape_before(part.inside).back() : now == before;
-      if (!same) return cat("a slice ", to_string(before), " of ", to_string(shape_before(part.inside)), " would lie elsewhere");
+      if (part.inside < 0 || !part.pitch) continue;
+      const Shape& before = shape_before(static_cast<int32_t>(v));
+      if (part.type.shape.back() != before.back() || value(part.inside).type.shape.back() != shape_before(part.inside).back())
+        return cat("a slice ", to_string(before), " of ", to_string(shape_before(part.inside)), " would lie elsewhere");
     }
+    views_.resize(plan_.values.size());
+    for (const PlanView& view : plan_.views) views_[static_cast<size_t>(view.out)] = &view;
     for (const PlanView& view : plan_.views) {
-      if (view.op != Op::slice && view.op != Op::concat) continue;
-      const Shape& whole = value(view.op == Op::slice ? view.in[0] : view.out).type.shape;
-      const auto rank = static_cast<int64_t>(whole.size());
-      const int64_t axis = (view.attrs.integer("axis") + rank) % rank;
-      const bool columns = axis == rank - 1 && (view.op == Op::concat || value(view.out).pitch > 0);
-      if (!columns && !is_outermost(whole, axis)) return cat("parts of ", to_string(whole), " along axis ", axis, " would not lie in one piece");
+      const Refusal failed = view.op == Op::slice    ? place_slice(view)
+                             : view.op == Op::concat ? place_in_concat(view.attrs, view.in, view.out)
+                                                     : std::nullopt;
+      if (failed) return failed;
+    }
+    for (const auto* program : {&plan_.setup, &plan_.step})
+      for (const PlanStep& step : *program)
+        if (step.op == Op::concat)
+          if (Refusal failed = place_in_concat(step.attrs, step.in, step.out)) return failed;
+    return std::nullopt;
+  }
+
+  static size_t axis_of(const Attrs& attrs, const Shape& whole) {
+    const auto rank = static_cast<int64_t>(whole.size());
+    return static_cast<size_t>((attrs.integer("axis") + rank) % rank);
+  }
+  static Refusal refuse_apart(const Shape& whole, size_t axis) {
+    if (is_outermost(whole, static_cast<int64_t>(axis))) return std::nullopt;
+    return cat("parts of ", to_string(whole), " along axis ", axis, " would not lie in one piece");
+  }
+  // Between two entries along the axis, of columns within a row.
+  static int64_t bytes_of_entry(const TensorType& whole, size_t axis) {
+    const int64_t elements = axis + 1 == whole.shape.size() ? 1 : numel(whole.shape) / std::max<int64_t>(1, whole.shape[axis]);
+    return elements * static_cast<int64_t>(dtype_size(whole.dtype));
+  }
+
+  Refusal place_slice(const PlanView& view) {
+    const TensorType& whole = value(view.in[0]).type;
+    PlanValue& part = value(view.out);
+    const size_t axis = axis_of(view.attrs, whole.shape);
+    if (!part.pitch)
+      if (Refusal failed = refuse_apart(whole.shape, axis)) return failed;
+    part.shift = slice_begin(view.attrs, whole.shape, part.type.shape, axis) * bytes_of_entry(whole, axis);
+    return std::nullopt;
+  }
+
+  // The parts that their kernels write in their place.
+  Refusal place_in_concat(const Attrs& attrs, const std::vector<int32_t>& in, int32_t out) {
+    const TensorType& whole = value(out).type;
+    const size_t axis = axis_of(attrs, whole.shape);
+    int64_t shift = 0;
+    for (int32_t part : in) {
+      const int64_t bytes = value(part).type.shape[axis] * bytes_of_entry(whole, axis);
+      if (PlanValue& made = value(written(part)); made.inside == out && !made.in_place) {
+        if (axis + 1 < whole.shape.size())
+          if (Refusal failed = refuse_apart(whole.shape, axis)) return failed;
+        made.shift = shift;
+      }
+      shift += bytes;
     }
     return std::nullopt;
+  }
+
+  // What a kernel writes when `v` is that or a view of all of it.
+  int32_t written(int32_t v) const {
+    for (const PlanView* view = nullptr; (view = views_[static_cast<size_t>(v)]) && is_view(view->op);) v = view->in[0];
+    return v;
   }
 
   Refusal check_kernel(const PlanStep& step) {
@@ -131,7 +182,8 @@ class Resizing {
   const Device& device_;
   const Target target_ = device_.target();
   Plan& plan_;
-  std::vector<Producer> producers_;  // by value
+  std::vector<Producer> producers_;     // by value
+  std::vector<const PlanView*> views_;  // by value
 };
 
 }  // namespace

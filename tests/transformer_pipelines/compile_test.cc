@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 
 #include "base/files.h"
 #include "base/log.h"
@@ -125,50 +126,102 @@ TEST(AuraFlow, FusedProjectionsAreOneLinearASequence) {
   const Tensor apart = pipe("a red apple", aura_call()).latents;
   const int64_t before = steps_of(plan_of(pipe, aura_call()), Op::linear);
   pipe.fuse_qkv_projections();
-  EXPECT_EQ(steps_of(plan_of(pipe, aura_call()), Op::linear), before - 1 * 4 - 2 * 2);
+  EXPECT_EQ(steps_of(plan_of(pipe, aura_call()), Op::linear), before - 2 * (1 * 4 + 2 * 2)) << "of both halves of guidance";
   EXPECT_LT(difference(apart, pipe("a red apple", aura_call()).latents), kRounding);
 }
 
-// Text and image lie in one buffer, and what reads a part of it reads it there.
+// Text and image lie in one buffer, and what reads a part of it reads it there: with several images and in plans of any size too.
 TEST(Flux, JointSequencesAreNotCopied) {
-  for (const bool fuse : {true, false}) {
-    DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux);
-    CompileOptions options{.mode = CompileMode::default_, .fullgraph = true};
-    if (!fuse) options.disable_passes = {"fuse_projections"};
-    pipe.transformer().compile(options);
-    const Plan plan = plan_of(pipe, flux_call());
-    EXPECT_EQ(sequence_copies(plan), 0);
-    EXPECT_EQ(steps_of(plan, Op::slice), 0);
+  for (const bool dynamic : {false, true})
+    for (const bool fuse : {true, false})
+      for (const int images : {1, 2}) {
+        SCOPED_TRACE(cat("dynamic ", dynamic, ", fused ", fuse, ", images ", images));
+        DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux);
+        CompileOptions options{.mode = CompileMode::default_, .fullgraph = true, .dynamic = dynamic};
+        if (!fuse) options.disable_passes = {"fuse_projections"};
+        pipe.transformer().compile(options);
+        CallOptions call = flux_call();
+        call.num_images_per_prompt = images;
+        const Plan plan = plan_of(pipe, call);
+        EXPECT_EQ(sequence_copies(plan), 0);
+        EXPECT_EQ(steps_of(plan, Op::slice), images == 1 ? 0 : images) << "an image's latents";
+      }
+}
+
+// The picture that is edited is embedded once, and copied to where the latents' embedding is, which blocks write over: once a step.
+TEST(FluxKontext, JointSequencesAreNotCopied) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("kontext", folder));
+  for (const int images : {1, 2}) {
+    CallOptions call{.height = 32, .width = 32, .num_inference_steps = 2, .num_images_per_prompt = images, .seed = 3};
+    call.max_sequence_length = 16;
+    call.max_area = 1024;
+    call.auto_resize = false;
+    call.image = Image::from_pixels(32, 48, std::vector<uint8_t>(32 * 48 * 3, 128));
+    for (const bool dynamic : {false, true}) {
+      pipe.transformer().compile({.mode = CompileMode::default_, .fullgraph = true, .dynamic = dynamic});
+      EXPECT_EQ(sequence_copies(plan_of(pipe, call)), images);
+    }
+  }
+}
+
+// One plan serves all sizes and lengths of prompts, another one another number of images.
+TEST(Flux, SizesAndPromptLengthsTakeOnePlan) {
+  const CompileOptions dynamic{.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false};
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux, {.compile = dynamic}), fixed = DiffusionPipeline::from_pretrained(kFlux);
+  for (const int images : {1, 2}) {
+    int calls = 0;
+    for (const auto& [height, width, length] : {std::tuple(64, 96, 24), {96, 64, 24}, {48, 48, 9}, {32, 128, 40}}) {
+      CallOptions call{.height = height, .width = width, .num_inference_steps = 2, .num_images_per_prompt = images, .seed = 3};
+      call.max_sequence_length = length;
+      const PipelineOutput out = pipe("a red apple", call);
+      EXPECT_EQ(out.counters.plans_compiled, calls++ > 0 ? 0 : images == 1 ? 4 : 1) << "text encoders, transformer, decoder";
+      EXPECT_EQ(out.counters.guards_failed, 0);
+      EXPECT_LT(difference(fixed("a red apple", call).latents, out.latents), kRounding);
+    }
   }
 }
 
 // Q and K are normed and rotated in one trip; attention and the feed-forward of single blocks write into one buffer, which proj_out reads.
 TEST(Flux, NothingStandsBetweenTheProductsButNormsAndAttention) {
   for (const DType dtype : {DType::float32, DType::bfloat16})
-    for (const bool int8 : {false, true}) {
-      SCOPED_TRACE(cat(dtype_name(dtype), int8 ? " int8" : ""));
-      DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux, {.dtype = dtype});
-      if (int8) apply_dynamic_quant(pipe.transformer(), quantize_all);
-      pipe.transformer().compile({.mode = CompileMode::default_, .fullgraph = true});
-      const Plan plan = plan_of(pipe, flux_call());
-      EXPECT_EQ(steps_of(plan, Op::rotary), 0);
-      EXPECT_EQ(steps_of(plan, Op::rms_norm), 2 * 4 + 5 * 2);
-      EXPECT_EQ(steps_of(plan, Op::concat), 0);
-      EXPECT_EQ(steps_of(plan, Op::slice), 0);
-      // x_embedder, four for each stream of a double block, three a single block, proj_out.
-      EXPECT_EQ(steps_of(plan, Op::linear), 1 + 2 * 8 + 5 * 3 + 1) << "modulations are a table of setup's";
-    }
+    for (const bool int8 : {false, true})
+      for (const int images : {1, 3}) {
+        SCOPED_TRACE(cat(dtype_name(dtype), int8 ? " int8, images " : ", images ", images));
+        DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux, {.dtype = dtype});
+        if (int8) apply_dynamic_quant(pipe.transformer(), quantize_all);
+        pipe.transformer().compile({.mode = CompileMode::default_, .fullgraph = true});
+        CallOptions call = flux_call();
+        call.num_images_per_prompt = images;
+        const Plan plan = plan_of(pipe, call);
+        EXPECT_EQ(steps_of(plan, Op::rotary), 0);
+        EXPECT_EQ(steps_of(plan, Op::rms_norm), images * (2 * 4 + 5 * 2));
+        EXPECT_EQ(steps_of(plan, Op::concat), 0);
+        EXPECT_EQ(steps_of(plan, Op::slice), images == 1 ? 0 : images) << "an image's latents";
+        // x_embedder, four for each stream of a double block, three a single block, proj_out.
+        EXPECT_EQ(steps_of(plan, Op::linear), images * (1 + 2 * 8 + 5 * 3 + 1)) << "modulations are a table of setup's";
+        // A table each of timestep_embedder, of norm1 and norm1_context, of norm, and of norm_out; and the prompt's embedding.
+        EXPECT_EQ(std::ranges::count(plan.setup, "context_embedder", &PlanStep::scope), 1);
+        EXPECT_EQ(std::ranges::count_if(plan.setup,
+                                        [](const PlanStep& step) { return step.op == Op::linear && step.scope.find("norm") != std::string::npos; }),
+                  2 * 2 + 5 + 1)
+            << "modulations of all images at once";
+      }
 }
 
-TEST(AuraFlow, JointSequencesOfOneImageAreNotCopied) {
+TEST(AuraFlow, JointSequencesAreNotCopied) {
   const TempFolder folder;
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("aura", folder));
-  pipe.transformer().compile({.mode = CompileMode::default_, .fullgraph = true});
-  CallOptions call = aura_call();
-  call.guidance_scale = 1;
-  const Plan plan = plan_of(pipe, call);
-  EXPECT_EQ(sequence_copies(plan), 0);
-  EXPECT_EQ(steps_of(plan, Op::slice), 0);
+  for (const bool dynamic : {false, true})
+    for (const double guidance : {1., 3.5}) {
+      pipe.transformer().compile({.mode = CompileMode::default_, .fullgraph = true, .dynamic = dynamic});
+      CallOptions call = aura_call();
+      call.max_sequence_length = 64;  // of 16 tokens copies would take less memory
+      call.guidance_scale = guidance;
+      const Plan plan = plan_of(pipe, call);
+      EXPECT_EQ(sequence_copies(plan), 0);
+      EXPECT_EQ(steps_of(plan, Op::slice), 0);
+    }
 }
 
 TEST(AuraFlow, APackageServesItsCalls) {

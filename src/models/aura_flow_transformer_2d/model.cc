@@ -18,25 +18,34 @@ class AuraFlowTransformer {
   void build() {
     const std::string multiple = config_.patch_size == 1 ? "" : std::to_string(config_.patch_size) + "*";
     const Value latents = b_.input("hidden_states", b_.dtype(), {shape_.batch, shape_.height, shape_.width, config_.in_channels}, Phase::step,
-                                   "batch," + multiple + "height," + multiple + "width,_");
+                                   "=batch," + multiple + "height," + multiple + "width,_");
     const Value encoder =
-        b_.input("encoder_hidden_states", b_.dtype(), {shape_.batch, shape_.tokens, config_.joint_attention_dim}, Phase::setup, "batch,tokens,_");
+        b_.input("encoder_hidden_states", b_.dtype(), {shape_.batch, shape_.tokens, config_.joint_attention_dim}, Phase::setup, "=batch,tokens,_");
     // The angles are scaled after their frequency, which in float32 is not the same as scaling the timestep.
     const Value time = b_.emit(Op::sinusoid, {b_.input("timestep", DType::float32, {1})},
                                {{"dim", int64_t{256}}, {"flip_sin_to_cos", int64_t{1}}, {"downscale_freq_shift", 0.}, {"scale", 1000.}});
     temb_ = embedding_mlp(b_, "time_step_proj", b_.cast(time, b_.dtype()), dim_);
     const Value patches = patch(latents);
-    Value x = b_.add(b_.flatten_hw(patches), positions(patches));
-    Value text = with_registers(linear(b_, "context_embedder", encoder, dim_, false));
-    for (int64_t i = 0; i < config_.num_mmdit_layers; ++i) joint_block("joint_transformer_blocks." + std::to_string(i), x, text);
+    const Value embedded = b_.add(b_.flatten_hw(patches), positions(patches));
+    const Value texts = with_registers(linear(b_, "context_embedder", encoder, dim_, false));
+    // One image after the other in each block, as in FLUX.
+    std::vector<Value> image, text;
+    for (int64_t i = 0; i < shape_.batch; ++i) {
+      image.push_back(row_of_image(b_, embedded, i));
+      text.push_back(row_of_image(b_, texts, i));
+    }
+    for (int64_t i = 0; i < config_.num_mmdit_layers; ++i) joint_block("joint_transformer_blocks." + std::to_string(i), image, text);
     if (config_.num_single_dit_layers) {
-      Value all = b_.concat({text, x}, 1);
-      for (int64_t i = 0; i < config_.num_single_dit_layers; ++i) all = single_block("single_transformer_blocks." + std::to_string(i), all);
-      x = image_of(all, x);
+      std::vector<Value> all;
+      for (size_t i = 0; i < image.size(); ++i) all.push_back(b_.concat({text[i], image[i]}, 1));
+      for (int64_t i = 0; i < config_.num_single_dit_layers; ++i) single_block("single_transformer_blocks." + std::to_string(i), all);
+      for (size_t i = 0; i < image.size(); ++i) image[i] = image_of(all[i], image[i]);
     }
     // No norm here, and scale before shift.
     const auto m = modulation(b_, "norm_out", temb_, 2, dim_, false);
-    x = linear(b_, "proj_out", modulate(b_, x, m[0], m[1]), config_.patch_size * config_.patch_size * config_.out_channels, false);
+    for (Value& x : image)
+      x = linear(b_, "proj_out", modulate(b_, x, m[0], m[1]), config_.patch_size * config_.patch_size * config_.out_channels, false);
+    const Value x = image.size() == 1 ? image[0] : b_.concat(image, 0);
     b_.output("sample", b_.emit(Op::depth_to_space, {b_.unflatten_hw(x, patches)}, {{"block", config_.patch_size}}));
   }
 
@@ -82,9 +91,13 @@ class AuraFlowTransformer {
     return b_.add(x, b_.mul(m[5], feed_forward(name, modulate(b_, y, m[4], m[3]))));
   }
 
-  void joint_block(const std::string& name, Value& x, Value& text) {
+  void joint_block(const std::string& name, std::vector<Value>& image, std::vector<Value>& text) {
     const auto scope = b_.scope(name, "AuraFlowJointTransformerBlock");
     const auto m = modulation(b_, "norm1", temb_, 6, dim_, false), c = modulation(b_, "norm1_context", temb_, 6, dim_, false);
+    for (size_t i = 0; i < image.size(); ++i) joint_block(image[i], text[i], m, c);
+  }
+
+  void joint_block(Value& x, Value& text, const std::vector<Value>& m, const std::vector<Value>& c) {
     const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]), ht = modulate(b_, plain_layer_norm(b_, text, kEps), c[1], c[0]);
     Value image_out, text_out;
     {
@@ -98,9 +111,13 @@ class AuraFlowTransformer {
     text = add_feed_forward("ff_context", text, text_out, c);
   }
 
-  Value single_block(const std::string& name, Value x) {
+  void single_block(const std::string& name, std::vector<Value>& all) {
     const auto scope = b_.scope(name, "AuraFlowSingleTransformerBlock");
     const auto m = modulation(b_, "norm1", temb_, 6, dim_, false);
+    for (Value& x : all) x = single_block(x, m);
+  }
+
+  Value single_block(Value x, const std::vector<Value>& m) {
     const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]);
     Value out;
     {

@@ -13,6 +13,7 @@ struct AuraFlowTransformer2DShape {
 
 // Inputs:  hidden_states [N, H, W, in], timestep float32 [1] (0..1); once a prompt encoder_hidden_states [N, tokens, joint_attention_dim].
 // Output:  sample [N, H, W, out].
+// Dynamic but for N: a graph is of so many images.
 Graph build_aura_flow_transformer_2d(const AuraFlowTransformer2DConfig& config, const AuraFlowTransformer2DShape& shape, Builder builder);
 
 }  // namespace vivace

@@ -17,6 +17,13 @@ inline Value plain_layer_norm(Builder& b, Value x, double eps, int64_t heads = 1
   return b.emit(Op::layer_norm, {x}, {{"eps", eps}, {"heads", heads}});
 }
 
+// Of what has a row an image that of image `i`; what has one row is the same for all of them.
+inline Value row_of_image(Builder& b, Value x, int64_t i) { return b.shape(x)[0] == 1 ? x : b.slice(x, 0, i, i + 1); }
+inline std::vector<Value> row_of_image(Builder& b, std::vector<Value> all, int64_t i) {
+  for (Value& x : all) x = row_of_image(b, x, i);
+  return all;
+}
+
 // x (1 + scale) + shift.
 inline Value modulate(Builder& b, Value x, Value scale, Value shift) { return b.add(b.mul(x, b.affine(scale, 1, 1)), shift); }
 

@@ -14,29 +14,41 @@ class FluxTransformer {
   FluxTransformer(const FluxTransformer2DConfig& config, const FluxTransformer2DShape& shape, Builder& b)
       : config_(config), shape_(shape), b_(b), dim_(config.inner_dim()), heads_(config.num_attention_heads) {}
 
+  // Text and image are one sequence for attention. Those of several images would not follow one another in memory, so a block takes one image after
+  // the other.
   void build() {
     const Value latents =
-        b_.input("hidden_states", b_.dtype(), {shape_.batch, shape_.image_tokens, config_.in_channels}, Phase::step, "batch,image_tokens,_");
+        b_.input("hidden_states", b_.dtype(), {shape_.batch, shape_.image_tokens, config_.in_channels}, Phase::step, "=batch,image_tokens,_");
     const Value encoder =
-        b_.input("encoder_hidden_states", b_.dtype(), {shape_.batch, shape_.tokens, config_.joint_attention_dim}, Phase::setup, "batch,tokens,_");
+        b_.input("encoder_hidden_states", b_.dtype(), {shape_.batch, shape_.tokens, config_.joint_attention_dim}, Phase::setup, "=batch,tokens,_");
     embed_time();
     rotary_tables();
-    Value x = linear(b_, "x_embedder", latents, dim_);
-    if (shape_.condition_tokens) {
-      const Value condition = b_.input("image_latents", b_.dtype(), {shape_.batch, shape_.condition_tokens, config_.in_channels}, Phase::setup,
-                                       "batch,condition_tokens,_");
-      x = b_.concat({x, linear(b_, "x_embedder", condition, dim_)}, 1);
+    Value condition;
+    if (shape_.condition_tokens)
+      condition = b_.input("image_latents", b_.dtype(), {shape_.batch, shape_.condition_tokens, config_.in_channels}, Phase::setup,
+                           "=batch,condition_tokens,_");
+    const Value texts = linear(b_, "context_embedder", encoder, dim_);
+    std::vector<Value> image, text, all;
+    for (int64_t i = 0; i < shape_.batch; ++i) {
+      const Value x = linear(b_, "x_embedder", row_of_image(b_, latents, i), dim_);
+      // In front, so that what is predicted is the sequence's end.
+      image.push_back(condition ? b_.concat({linear(b_, "x_embedder", row_of_image(b_, condition, i), dim_), x}, 1) : x);
+      text.push_back(row_of_image(b_, texts, i));
     }
-    Value text = linear(b_, "context_embedder", encoder, dim_);
-    for (int64_t i = 0; i < config_.num_layers; ++i) double_block("transformer_blocks." + std::to_string(i), x, text);
-    Value all = b_.concat({text, x}, 1);
-    for (int64_t i = 0; i < config_.num_single_layers; ++i) all = single_block("single_transformer_blocks." + std::to_string(i), all);
-    x = b_.emit(Op::slice, {all, x}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}, {"back", int64_t{1}}});
-    if (shape_.condition_tokens) x = b_.emit(Op::slice, {x, latents}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}});
+    for (int64_t i = 0; i < config_.num_layers; ++i) double_block("transformer_blocks." + std::to_string(i), image, text);
+    for (int64_t i = 0; i < shape_.batch; ++i) all.push_back(b_.concat({text[static_cast<size_t>(i)], image[static_cast<size_t>(i)]}, 1));
+    for (int64_t i = 0; i < config_.num_single_layers; ++i) single_block("single_transformer_blocks." + std::to_string(i), all);
     // Scale before shift, unlike in the blocks.
-    const auto m = modulation(b_, "norm_out", temb_, 2, dim_, true);
-    x = modulate(b_, plain_layer_norm(b_, x, kEps), m[0], m[1]);
-    b_.output("sample", linear(b_, "proj_out", x, config_.patch_size * config_.patch_size * config_.out_channels));
+    const auto modulations = modulation(b_, "norm_out", temb_, 2, dim_, true);
+    std::vector<Value> samples;
+    for (int64_t i = 0; i < shape_.batch; ++i) {
+      const Value x =
+          b_.emit(Op::slice, {all[static_cast<size_t>(i)], latents}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}, {"back", int64_t{1}}});
+      const auto m = row_of_image(b_, modulations, i);
+      samples.push_back(linear(b_, "proj_out", modulate(b_, plain_layer_norm(b_, x, kEps), m[0], m[1]),
+                               config_.patch_size * config_.patch_size * config_.out_channels));
+    }
+    b_.output("sample", samples.size() == 1 ? samples[0] : b_.concat(samples, 0));
   }
 
  private:
@@ -50,10 +62,10 @@ class FluxTransformer {
   void embed_time() {
     const auto scope = b_.scope("time_text_embed");
     const Value timestep = b_.input("timestep", DType::float32, {1});
-    const Value pooled = b_.input("pooled_projections", b_.dtype(), {shape_.batch, config_.pooled_projection_dim}, Phase::setup, "batch,_");
+    const Value pooled = b_.input("pooled_projections", b_.dtype(), {shape_.batch, config_.pooled_projection_dim}, Phase::setup, "=batch,_");
     temb_ = embedding_mlp(b_, "timestep_embedder", time_projection(timestep), dim_);
     if (config_.guidance_embeds) {
-      const Value guidance = b_.input("guidance", DType::float32, {shape_.batch}, Phase::setup, "batch");
+      const Value guidance = b_.input("guidance", DType::float32, {shape_.batch}, Phase::setup, "=batch");
       temb_ = b_.add(temb_, embedding_mlp(b_, "guidance_embedder", time_projection(guidance), dim_));
     }
     temb_ = b_.add(temb_, embedding_mlp(b_, "text_embedder", pooled, dim_));
@@ -65,7 +77,7 @@ class FluxTransformer {
     image_table_ = table(b_.input("img_ids", DType::float32, {shape_.image_tokens, 3}, Phase::setup, "image_tokens,_"));
     if (shape_.condition_tokens)
       image_table_ = b_.concat(
-          {image_table_, table(b_.input("image_latents_ids", DType::float32, {shape_.condition_tokens, 3}, Phase::setup, "condition_tokens,_"))}, 0);
+          {table(b_.input("image_latents_ids", DType::float32, {shape_.condition_tokens, 3}, Phase::setup, "condition_tokens,_")), image_table_}, 0);
     table_ = b_.concat({text_table_, image_table_}, 0);
   }
 
@@ -91,9 +103,14 @@ class FluxTransformer {
     return b_.add(x, b_.mul(m[5], feed_forward(name, modulate(b_, plain_layer_norm(b_, x, kEps), m[4], m[3]))));
   }
 
-  void double_block(const std::string& name, Value& x, Value& text) {
+  void double_block(const std::string& name, std::vector<Value>& image, std::vector<Value>& text) {
     const auto scope = b_.scope(name, "FluxTransformerBlock");
-    const auto m = modulation(b_, "norm1", temb_, 6, dim_, true), c = modulation(b_, "norm1_context", temb_, 6, dim_, true);
+    const auto of_image = modulation(b_, "norm1", temb_, 6, dim_, true), of_text = modulation(b_, "norm1_context", temb_, 6, dim_, true);
+    for (size_t i = 0; i < image.size(); ++i)
+      double_block(image[i], text[i], row_of_image(b_, of_image, static_cast<int64_t>(i)), row_of_image(b_, of_text, static_cast<int64_t>(i)));
+  }
+
+  void double_block(Value& x, Value& text, const std::vector<Value>& m, const std::vector<Value>& c) {
     const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]), ht = modulate(b_, plain_layer_norm(b_, text, kEps), c[1], c[0]);
     Value image_out, text_out;
     {
@@ -111,10 +128,14 @@ class FluxTransformer {
     text = clamp_float16(add_feed_forward("ff_context", b_.add(text, b_.mul(c[2], text_out)), c));
   }
 
-  // `x`: text, then image.
-  Value single_block(const std::string& name, Value x) {
+  // Of each image text, then image.
+  void single_block(const std::string& name, std::vector<Value>& all) {
     const auto scope = b_.scope(name, "FluxSingleTransformerBlock");
-    const auto m = modulation(b_, "norm", temb_, 3, dim_, true);
+    const auto modulations = modulation(b_, "norm", temb_, 3, dim_, true);
+    for (size_t i = 0; i < all.size(); ++i) all[i] = single_block(all[i], row_of_image(b_, modulations, static_cast<int64_t>(i)));
+  }
+
+  Value single_block(Value x, const std::vector<Value>& m) {
     const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]);
     Value attended;
     {
