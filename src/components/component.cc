@@ -49,6 +49,20 @@ bool has_weights(const std::filesystem::path& folder) {
                              [](const auto& entry) { return entry.path().filename().string().find(".safetensors") != std::string::npos; });
 }
 
+// Whether sizes of the graph's inputs are equal that differ in the call.
+bool confuses_sizes(const Graph& graph, const Sizes& asked) {
+  Sizes built;
+  for (const Node& node : graph.nodes) {
+    if (node.op != Op::input) continue;
+    const std::vector<PlanDim> dims = parse_dims(node.attrs.text("dims"));
+    for (size_t i = 0; i < dims.size(); ++i)
+      if (asked.contains(dims[i].name)) built[dims[i].name] = node.shape[i];
+  }
+  return std::ranges::any_of(built, [&](const auto& a) {
+    return std::ranges::any_of(built, [&](const auto& b) { return a.second == b.second && asked.at(a.first) != asked.at(b.first); });
+  });
+}
+
 }  // namespace
 
 Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
@@ -170,13 +184,19 @@ CompileOptions Component::options(const std::string& function, const Request& re
 
 Graph Component::graph(const GraphRequest& request) const {
   check_unpackaged();
-  Graph graph =
-      request.build(sizes_to_build(request, options(request.function).dynamic), Builder(request.dtype, [this, &request](const std::string& weight) {
-                      const ModelWeight* found = adapted().find(weight);
-                      return found ? found->dtype : request.dtype;
-                    }));
-  verify(graph, GraphStage::model);
-  return graph;
+  const bool dynamic = options(request.function).dynamic;
+  Sizes sizes = sizes_to_build(request, dynamic);
+  for (;;) {
+    Graph graph = request.build(sizes, Builder(request.dtype, [this, &request](const std::string& weight) {
+                                  const ModelWeight* found = adapted().find(weight);
+                                  return found ? found->dtype : request.dtype;
+                                }));
+    verify(graph, GraphStage::model);
+    if (!dynamic || sizes == request.sizes || !confuses_sizes(graph, request.sizes)) return graph;
+    // Sides of inner levels follow from those that were made larger.
+    for (auto& [name, size] : sizes)
+      if (size != request.sizes.at(name)) size += granularity_of(request, name);
+  }
 }
 
 Plan Component::plan(const GraphRequest& wanted, Request& request) const {
