@@ -84,11 +84,13 @@ int main(int argc, char** argv) {
       {"int8-dynamic, text encoders", float32, quantize_text_encoders},
       {"int8 attention", float32, use_int8_attention},
       {"int8-dynamic, all, attention", float32, [](DiffusionPipeline& p) { apply_dynamic_quant(denoiser(p), quantize_all), use_int8_attention(p); }},
+      {"int8-dynamic-rotated, all, attention", float32,
+       [](DiffusionPipeline& p) { apply_dynamic_quant(denoiser(p), quantize_all, Quantization::int8_dynamic_rotated), use_int8_attention(p); }},
       {"int8-weight-only, all", float32, [](DiffusionPipeline& p) { quantize_weight_only(denoiser(p)); }},
       {"float8-weight-only, all", float32, [](DiffusionPipeline& p) { quantize_weight_only(denoiser(p), DType::float8_e4m3); }},
   };
   const std::vector<Image> exact = runs.draw(float32, [](DiffusionPipeline&) {});
-  std::printf("%d prompts, %d steps\n%-30s %12s %12s %12s %12s\n", runs.prompts, runs.steps, "", "PSNR median", "PSNR worst", "SSIM median",
+  std::printf("%d prompts, %d steps\n%-38s %12s %12s %12s %12s\n", runs.prompts, runs.steps, "", "PSNR median", "PSNR worst", "SSIM median",
               "MDSI median");
   for (const auto& contestant : contestants) {
     const std::vector<Image> images = runs.draw(contestant.dtype, contestant.change);
@@ -98,6 +100,6 @@ int main(int argc, char** argv) {
       s.push_back(ssim(exact[i], images[i]));
       m.push_back(mdsi(exact[i], images[i]));
     }
-    std::printf("%-30s %12.2f %12.2f %12.4f %12.4f\n", contestant.name, median(p), *std::ranges::min_element(p), median(s), median(m));
+    std::printf("%-38s %12.2f %12.2f %12.4f %12.4f\n", contestant.name, median(p), *std::ranges::min_element(p), median(s), median(m));
   }
 }
