@@ -174,7 +174,7 @@ async function draw() {
   try {
     const job = await (await call("jobs", { method: "POST", body: JSON.stringify(request()) })).json();
     await follow(job.id);
-    await loadModels();
+    loadModels().catch(() => { /* what it says of the job stays */ });
   } catch (error) {
     say(error.status ? error.message : t().unreachable, true);
   }
