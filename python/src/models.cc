@@ -28,6 +28,12 @@ void bind_models(nb::module_& m) {
       .def_prop_ro("dtype", [](const Model& model) { return std::string(dtype_name(model.dtype())); })
       .def("num_parameters", &Model::num_parameters);
   nb::class_<Autoencoder, Model>(m, "Autoencoder", "A VAE of any class.")
+      .def(
+          "compile_decode", [](Autoencoder& vae, const nb::kwargs& arguments) { vae.compile_decode(compile_options(arguments)); },
+          "compile() for the decoder alone: pipe.vae.decode = torch.compile(pipe.vae.decode, ...).")
+      .def(
+          "compile_encode", [](Autoencoder& vae, const nb::kwargs& arguments) { vae.compile_encode(compile_options(arguments)); },
+          "compile() for the encoder alone.")
       .def("enable_tiling", &Autoencoder::enable_tiling)
       .def("disable_tiling", &Autoencoder::disable_tiling)
       .def("enable_slicing", &Autoencoder::enable_slicing)

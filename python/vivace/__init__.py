@@ -18,6 +18,7 @@ from ._vivace import (
     set_num_threads,
     transformer_quant_filter_fn,
 )
+from .attention import SDPBackend
 from .pipelines import *  # noqa: F403
 from .pipelines import __all__ as _pipelines
 from .schedulers import *  # noqa: F403
@@ -28,6 +29,7 @@ __all__ = [
     "InternalError",
     "LinearInfo",
     "Model",
+    "SDPBackend",
     "UsageError",
     "UserError",
     "__version__",

@@ -99,6 +99,19 @@ def test_latents_and_embeddings_come_as_arrays(pipe) -> None:
         draw(pipe, latents="noise")
 
 
+def test_tensors_of_pytorch(pipe) -> None:
+    torch = pytest.importorskip("torch")
+    noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))
+    right = draw(pipe, latents=noise.numpy()).images
+    assert (draw(pipe, latents=noise).images == right).all()
+    every_second = torch.repeat_interleave(noise, 2, dim=3)[..., ::2]
+    assert (draw(pipe, latents=every_second).images == right).all()
+    # A generator is taken by its seed, and what comes back needs no copy.
+    output = draw(pipe, generator=torch.Generator().manual_seed(7))
+    assert (output.images == draw(pipe).images).all()
+    assert torch.from_numpy(output.images).data_ptr() == output.images.ctypes.data
+
+
 def test_pictures_come_in_all_forms(tiny) -> None:
     pipe = vivace.StableDiffusionXLImg2ImgPipeline.from_pretrained(tiny)
     pixels = numpy.arange(32 * 32 * 3, dtype=numpy.uint8).reshape(32, 32, 3)
@@ -156,8 +169,10 @@ def test_compiled_and_quantised(tiny) -> None:
     assert not (draw(pipe).images == eager).all()
     with pytest.raises(ValueError, match="fastest"):
         pipe.unet.compile(mode="fastest")
-    with vivace.sdpa_kernel("math"):
+    with vivace.sdpa_kernel(vivace.SDPBackend.MATH):
         draw(pipe)
+    with pytest.raises(ValueError, match="fastest"):
+        vivace.sdpa_kernel("fastest")
 
 
 def test_the_gil_is_released(pipe) -> None:

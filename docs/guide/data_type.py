@@ -1,0 +1,8 @@
+# Model data type
+from vivace import StableDiffusionXLPipeline
+
+pipeline = StableDiffusionXLPipeline.from_pretrained("stable-diffusion-xl-base-1.0", torch_dtype="bfloat16")
+
+prompt = "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k"
+image = pipeline(prompt, num_inference_steps=30).images[0]
+image.save("astronaut.png")

@@ -1,0 +1,9 @@
+# Fused projection matrices
+from vivace import StableDiffusionXLPipeline
+
+pipeline = StableDiffusionXLPipeline.from_pretrained("stable-diffusion-xl-base-1.0", torch_dtype="bfloat16")
+pipeline.fuse_qkv_projections()
+
+prompt = "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k"
+image = pipeline(prompt, num_inference_steps=30).images[0]
+image.save("astronaut.png")

@@ -1,0 +1,9 @@
+# Scaled dot product attention
+from vivace import SDPBackend, StableDiffusionXLPipeline, sdpa_kernel
+
+pipeline = StableDiffusionXLPipeline.from_pretrained("stable-diffusion-xl-base-1.0", torch_dtype="bfloat16")
+
+prompt = "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k"
+with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
+    image = pipeline(prompt, num_inference_steps=30).images[0]
+image.save("astronaut.png")
