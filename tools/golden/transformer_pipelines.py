@@ -1,6 +1,6 @@
 """Golden files for whole calls of the transformer pipelines: FLUX, FLUX Kontext, image to image, AuraFlow.
 
-    python tools/golden/transformer_pipelines.py          writes tests/transformer_pipelines/data
+    python tools/golden/transformer_pipelines.py [NAME...]          writes tests/transformer_pipelines/data, of all cases or of these
 
 In fp32 on the CPU, on tiny checkpoints with weights by the rule in weights.py and on assets/emoji-flux. Formats: README.md in this folder. Cases on emoji-flux
 keep the latents after every step ("latents.0" ...), since its pictures hardly show what a sampler does wrong. `image` in a call names a PNG of the folder.
@@ -8,6 +8,7 @@ keep the latents after every step ("latents.0" ...), since its pictures hardly s
 
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -91,6 +92,7 @@ CASES = [
     case("dev_true_cfg_off", "dev", negative_prompt="blue", num_inference_steps=2),
     case("dev_latent", "dev", output_type="latent", num_inference_steps=2),
     case("dev_embeds", "dev", prompt=None, prompt_embeds=embeds(1, 12, 32), pooled_prompt_embeds=embeds(2, 24), num_inference_steps=2),
+    case("dev_latents", "dev", prompt=["a dog", "a cat"], latents={"randn_seed": 6, "shape": [2, 96, 16]}, num_inference_steps=2),
     case("schnell", "schnell", guidance_scale=0.0),
     case("schnell_true_cfg", "schnell", negative_prompt="", true_cfg_scale=3.0, num_inference_steps=3),
     case("kontext_text_alone", "kontext", **KONTEXT),
@@ -106,6 +108,8 @@ CASES = [
     case("aura_batch", "aura", height=16, width=16, prompt=["a dog", "a cat, " + LONG], num_inference_steps=2),
     case("aura_embeds", "aura", height=16, width=32, prompt=None, prompt_embeds=embeds(3, 12, 32), negative_prompt_embeds=embeds(4, 12, 32), num_inference_steps=2),
     case("aura_embeds_beside_text", "aura", height=16, width=16, prompt=None, prompt_embeds=embeds(5, 10, 32), negative_prompt="blue", num_inference_steps=2),
+    case("aura_latents", "aura", height=16, width=24, latents={"randn_seed": 7, "shape": [1, 4, 8, 12]}, num_inference_steps=2),
+    case("aura_sigmas", "aura", height=16, width=16, sigmas=[1.0, 0.6, 0.1], num_inference_steps=3, guidance_scale=2.0),
     case("emoji_red_apple", EMOJI),
     case("emoji_rocket", EMOJI, prompt="rocket", generator={"seed": 5}, num_inference_steps=8),
     case("emoji_true_cfg", EMOJI, prompt="a cute panda", negative_prompt="", true_cfg_scale=3.0, num_inference_steps=4),
@@ -113,7 +117,7 @@ CASES = [
 
 
 def write_inputs() -> None:
-    shutil.rmtree(DATA, ignore_errors=True)
+    shutil.rmtree(DATA / "configs", ignore_errors=True)
     for name, files in CONFIGS.items():
         for file, content in files.items():
             path = DATA / "configs" / name / file
@@ -162,9 +166,13 @@ def run_case(item: dict) -> dict:
 
 def main() -> None:
     keep_quiet()
-    write_inputs()
-    writer = GoldenWriter(DATA)
+    names = sys.argv[1:]
+    if not names:
+        write_inputs()
+    writer = GoldenWriter(DATA, keep=bool(names))
     for item in CASES:
+        if names and item["name"] not in names:
+            continue
         writer.add(item, run_case(item), 640)
         print(f"{item['name']:36} latents rms {writer.cases[-1]['outputs']['latents']['rms']:8.3f}", flush=True)
     writer.finish("tools/golden/transformer_pipelines.py", library_versions())
