@@ -157,23 +157,8 @@ Kinds choose_regions(const Graph& graph) {
   return chosen;
 }
 
-Kinds named_regions(const Graph& graph, const std::vector<std::string>& classes) {
-  const std::vector<RepeatedBlock> blocks = repeated_blocks(graph);
-  std::set<std::string> scopes;
-  for (const std::string& name : classes) {
-    const auto block = std::ranges::find(blocks, name, &RepeatedBlock::class_name);
-    if (block == blocks.end()) {
-      const std::string known = joined(blocks, ", ", &RepeatedBlock::class_name);
-      throw UsageError(cat("regional compilation: the model does not repeat \"", name, "\": expected ", known.empty() ? "" : known + " or ", "auto"));
-    }
-    scopes.insert(block->scopes.begin(), block->scopes.end());
-  }
-  return cut_all(graph, scopes);
-}
-
-}  // namespace
-
-std::vector<RepeatedBlock> repeated_blocks(const Graph& graph) {
+// Classes of which the graph has at least so many.
+std::vector<RepeatedBlock> blocks_of(const Graph& graph, size_t least) {
   std::map<std::string, std::map<std::string, std::string>> classes;  // the blocks of each, by scope, with what lies in them
   for (const Node& node : graph.nodes) {
     if (node.op != Op::weight) continue;
@@ -185,7 +170,7 @@ std::vector<RepeatedBlock> repeated_blocks(const Graph& graph) {
   }
   std::vector<RepeatedBlock> result;
   for (const auto& [class_name, blocks] : classes) {
-    if (blocks.size() < 2) continue;
+    if (blocks.size() < least) continue;
     RepeatedBlock block{.class_name = class_name};
     std::set<std::string> kinds;
     for (const auto& [scope, text] : blocks) {
@@ -197,6 +182,25 @@ std::vector<RepeatedBlock> repeated_blocks(const Graph& graph) {
   }
   return result;
 }
+
+Kinds named_regions(const Graph& graph, const std::vector<std::string>& classes) {
+  // A small model may have one of a class whose others have many.
+  const std::vector<RepeatedBlock> blocks = blocks_of(graph, 1);
+  std::set<std::string> scopes;
+  for (const std::string& name : classes) {
+    const auto block = std::ranges::find(blocks, name, &RepeatedBlock::class_name);
+    if (block == blocks.end()) {
+      const std::string known = joined(blocks, ", ", &RepeatedBlock::class_name);
+      throw UsageError(cat("regional compilation: the model has no \"", name, "\": expected ", known.empty() ? "" : known + " or ", "auto"));
+    }
+    scopes.insert(block->scopes.begin(), block->scopes.end());
+  }
+  return cut_all(graph, scopes);
+}
+
+}  // namespace
+
+std::vector<RepeatedBlock> repeated_blocks(const Graph& graph) { return blocks_of(graph, 2); }
 
 Graph compile_regions(Graph graph, const std::vector<std::string>& classes, const std::function<Graph(Graph)>& passes,
                       std::vector<PlanRegion>& found) {

@@ -21,7 +21,7 @@ std::vector<RepeatedBlock> repeated_blocks(const Graph& graph);
 
 // The graph with every occurrence of the classes replaced by what `passes` makes of one occurrence of its kind: two are of one kind when their
 // graphs, without names, print the same. "auto" stands for the scopes that repeat, those first that save the most work. Throws UsageError for a class
-// that the graph does not repeat. `found` receives what was compiled.
+// that the graph does not have. `found` receives what was compiled.
 Graph compile_regions(Graph graph, const std::vector<std::string>& classes, const std::function<Graph(Graph)>& passes,
                       std::vector<PlanRegion>& found);
 

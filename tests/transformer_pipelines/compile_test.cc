@@ -108,6 +108,15 @@ TEST(Flux, RepeatedBlocksAreItsTwoKinds) {
   EXPECT_LT(difference(eager, pipe("a red apple", flux_call()).latents), kRounding);
 }
 
+TEST(Flux, ABlockThatIsThereOnceIsARegionToo) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("dev", folder));
+  pipe.transformer().compile_repeated_blocks({.mode = CompileMode::default_, .fullgraph = true});
+  std::map<std::string, int> occurrences;
+  for (const PlanRegion& region : plan_of(pipe, flux_call()).regions) occurrences[region.scope] = region.occurrences;
+  EXPECT_EQ(occurrences, (std::map<std::string, int>{{"single_transformer_blocks.0", 2}, {"transformer_blocks.0", 1}}));
+}
+
 // to_qkv and to_added_qkv, without a compile mode too.
 TEST(Flux, FusedProjectionsAreOneLinearASequence) {
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux);
