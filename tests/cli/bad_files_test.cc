@@ -106,15 +106,81 @@ TEST_F(BadFiles, FieldsOfAWrongTypeOrValue) {
   expect_no_picture(model_, 1, {"model_index.json", "SomeOtherPipeline"});
 }
 
+// Links to the parts of emoji-flux, but for `own`, which is a copy to be damaged.
+void link_flux(const TempFolder& folder, const std::string& own) {
+  const fs::path flux = VIVACE_SOURCE_DIR "/assets/emoji-flux";
+  for (const auto& part : fs::directory_iterator(flux))
+    if (part.path().filename() != own) fs::create_symlink(part.path(), folder / part.path().filename().string());
+  fs::copy(flux / own, folder / own, fs::copy_options::recursive);
+}
+
 // A line through two points of one place.
 TEST(BadFluxFiles, ShiftOfTheSchedule) {
   const TempFolder folder;
-  for (const auto& part : fs::directory_iterator(VIVACE_SOURCE_DIR "/assets/emoji-flux"))
-    if (part.path().filename() != "scheduler") fs::create_symlink(part.path(), folder / part.path().filename().string());
-  fs::create_directory(folder / "scheduler");
+  link_flux(folder, "scheduler");
   write_text(folder / "scheduler/scheduler_config.json",
              R"({"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": true, "base_image_seq_len": 4096})");
   expect_no_picture(folder.path(), 1, {"scheduler", "max_image_seq_len", "4096"});
+}
+
+TEST(BadFluxFiles, AT5WithoutItsTokenizer) {
+  const TempFolder folder;
+  link_flux(folder, "tokenizer_2");
+  for (const char* file : {"spiece.model", "tokenizer.json"}) fs::remove(folder / "tokenizer_2" / file);
+  expect_no_picture(folder.path(), 1, {"tokenizer_2", "expected spiece.model, tokenizer.model or tokenizer.json"});
+  fs::remove_all(folder / "tokenizer_2");
+  expect_no_picture(folder.path(), 1, {"tokenizer_2"});
+}
+
+TEST(BadFluxFiles, AnIndexOfClassesThatNobodyKnows) {
+  const TempFolder folder;
+  link_flux(folder, "model_index.json");
+  const std::string index = read_text(folder / "model_index.json");
+  for (const char* name :
+       {"T5EncoderModel", "T5TokenizerFast", "FluxTransformer2DModel", "AutoencoderKL", "FlowMatchEulerDiscreteScheduler", "FluxPipeline"}) {
+    std::string changed = index;
+    changed.replace(changed.find(name), std::strlen(name), "SomethingElse");
+    write_text(folder / "model_index.json", changed);
+    expect_no_picture(folder.path(), 1, {"SomethingElse"});
+  }
+}
+
+TEST(BadFluxUse, SizesAndPrompts) {
+  const fs::path flux = VIVACE_SOURCE_DIR "/assets/emoji-flux";
+  for (const char* length : {"0", "-1", "513"})
+    expect_no_picture(flux, 2, {"max_sequence_length", length, "1 to 512"}, {"--max-sequence-length", length});
+  expect_no_picture(flux, 2, {"height"}, {"--height", "15", "--width", "32"});
+  expect_no_picture(flux, 2, {"--true-cfg-scale", "nan"}, {"--true-cfg-scale", "nan"});
+  expect_no_picture(flux, 2, {"FluxPipeline", "max_area"}, {"--max-area", "4096"});
+  const TempFolder folder;
+  const std::string path = (folder / "x.npy").string();
+  const Finished done = vivace({"generate", "a very, very, very red apple", "--model", flux.string(), "--height", "47", "--width", "35",
+                                "--num-inference-steps", "1", "--max-sequence-length", "8", "--threads", "1", "-o", path});
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_NE(done.err.find("a picture of 47 x 35 is made 32 x 32: height and width are multiples of 16"), std::string::npos) << done.err;
+  EXPECT_NE(done.err.find("the prompt is longer than 8 tokens; this was cut: \"apple\""), std::string::npos) << done.err;
+}
+
+// Pictures in that are none, end early, or claim to be larger than any.
+TEST(BadFluxUse, Pictures) {
+  const TempFolder folder;
+  const fs::path flux = VIVACE_SOURCE_DIR "/assets/emoji-flux", images = VIVACE_SOURCE_DIR "/tests/image/data";
+  const std::string bad = (folder / "bad").string();
+  const auto refused = [&](const std::string& bytes, const std::vector<std::string>& names) {
+    write_text(bad, bytes);
+    expect_no_picture(flux, 1, names, {"--image", bad, "--height", "32", "--width", "32"});
+  };
+  expect_no_picture(flux, 1, {"nowhere.png"}, {"--image", (folder / "nowhere.png").string()});
+  refused("", {bad, "the file is empty"});
+  refused("GIF89a", {bad, "not a PNG or JPEG picture"});
+  std::string jpeg = read_text(images / "rgb_420.jpg");
+  const std::string png = read_text(VIVACE_SOURCE_DIR "/tests/transformer_pipelines/data/square.png");
+  refused(jpeg.substr(0, 100), {bad});
+  refused(png.substr(0, png.size() / 2), {bad});
+  const size_t frame = jpeg.find("\xff\xc0");
+  ASSERT_NE(frame, std::string::npos);
+  jpeg.replace(frame + 5, 4, "\xff\xdc\xff\xdc");  // height and width
+  refused(jpeg, {bad, "65500 x 65500 pixels", "at most 268435456"});
 }
 
 TEST_F(BadFiles, TruncatedSafetensors) {

@@ -96,6 +96,16 @@ fs::path aura(const TempFolder& folder) {
 const std::vector<std::string> kSmall{
     "--num-inference-steps", "1", "--max-sequence-length", "16", "--height", "32", "--width", "32", "--threads", "1"};
 
+TEST(AuraFlowSwitches, RefusesSizesThatAreNoMultiple) {
+  const TempFolder folder;
+  const fs::path model = aura(folder);
+  expect_no_picture(model, 2, {"height", "30", "multiple"}, {"--height", "30", "--width", "32"});
+  expect_no_picture(model, 2, {"width", "34", "multiple"}, {"--height", "32", "--width", "34"});
+  expect_no_picture(model, 2, {"4096", "pos_embed_max_size"}, {"--height", "4096", "--width", "32"});
+  expect_no_picture(model, 2, {"max_sequence_length", "0"}, {"--height", "32", "--width", "32", "--max-sequence-length", "0"});
+  expect_no_picture(model, 2, {"AuraFlowPipeline", "true_cfg_scale"}, {"--true-cfg-scale", "2"});
+}
+
 // Every rung draws a picture, the fused and the quantised ones too.
 void expect_ladder(const std::string& model, const fs::path& report) {
   std::vector<std::string> arguments{"bench", "a red apple", "--model", model, "--ladder", "--runs", "1", "-q", "--json", report.string()};
