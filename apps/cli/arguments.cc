@@ -11,7 +11,8 @@ namespace {
 
 constexpr size_t kHelpColumn = 34, kHelpWidth = 120;
 // In the order of Group.
-constexpr std::array<const char*, 9> kTitles{"Options", "What to draw", "Tensors, as .npy files", "Model", "Sampling", "Speed", "Memory and cache", "Output", "Every command"};
+constexpr std::array<const char*, 9> kTitles{"Options",          "What to draw", "Tensors, as .npy files", "Model", "Sampling", "Speed",
+                                             "Memory and cache", "Output",       "Every command"};
 
 // "-5 apples" and "-" are texts.
 bool is_option(const std::string& word) {

@@ -7,6 +7,7 @@
 #include "backends/cuda/entries.h"
 #include "base/log.h"
 #include "ops/positions.h"
+#include "vivace/error.h"
 
 namespace vivace::cuda {
 namespace {
@@ -195,11 +196,13 @@ std::unique_ptr<BoundKernel> bind_table(Driver& driver, const KernelCall& call, 
       a.value = call.attrs->real("theta");
       return launches(driver, make_table(kRotaryTable, a, call.out.dtype));
     }
-    default:
+    case Op::relative_position_bias:
       a.heads = static_cast<int>(call.out.shape[1]);
       a.buckets = static_cast<int>(call.in[0]->shape[0]);
       a.max_distance = static_cast<int>(call.attrs->integer("max_distance"));
       return launches(driver, make_table(kRelativePositionBias, a, call.in[0]->dtype));
+    default:
+      throw InternalError(cat("no table is made for ", op_name(call.op)));
   }
 }
 
