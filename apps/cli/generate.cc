@@ -45,16 +45,15 @@ std::filesystem::path numbered(const std::filesystem::path& path, size_t i, size
 uint64_t seed_of(const PipelineOutput& out, size_t image) { return out.seeds[out.seeds.size() > 1 ? image : 0]; }
 
 // Model, prompt and settings, so that a picture can be made again.
-TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const PipelineOutput& out, const Prompts& prompts,
-                    size_t image) {
+TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out, size_t image) {
   const size_t prompt = image / static_cast<size_t>(o.images);
   TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"seed", cat(seed_of(out, image))}};
-  if (!prompts.empty()) text.emplace_back("prompt", prompts[prompt]);
+  if (!call.prompt.empty()) text.emplace_back("prompt", call.prompt[prompt]);
   if (!o.negative_prompt.empty()) text.emplace_back("negative_prompt", o.negative_prompt[o.negative_prompt.size() > 1 ? prompt : 0]);
   const size_t count = out.images.size() + out.frames.size();
   const auto [height, width] = out.frames.empty() ? std::pair(out.images[image].height(), out.images[image].width())
                                                   : std::pair(out.frames[image].height(), out.frames[image].width());
-  std::string settings = settings_text(app, o, pipe, height, width);
+  std::string settings = settings_text(app, o, pipe, call, height, width);
   if (count > 1) settings += cat(out.frames.empty() ? " image=" : " video=", image + 1, "/", count);
   text.emplace_back("settings", std::move(settings));
   return text;
@@ -108,10 +107,8 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
   std::fprintf(stderr, "%s", memory_table(components).c_str());
 }
 
-void hint_at_few_steps(const Arguments& app, const Options& o, const Prompts& prompts, const CallOptions& options, DiffusionPipeline& pipe) {
-  const Recipe& recipe = *pipe.loaded().recipe;
-  const Call call = recipe.resolve(prompts, options);
-  const std::optional<int> steps = recipe.timesteps(call).num_inference_steps;
+void hint_at_few_steps(const Arguments& app, const Options& o, const Call& call, DiffusionPipeline& pipe) {
+  const std::optional<int> steps = pipe.loaded().recipe->timesteps(call).num_inference_steps;
   if (!steps) return;  // a list of one's own
   const std::string hint = few_steps_hint(model_names(o.model, pipe.scheduler().class_name(), app), *steps, call.guidance_scale);
   if (!hint.empty()) warn(hint);
@@ -139,8 +136,8 @@ std::string checked_output(const Options& o, bool videos) {
 }
 
 // The files of a call, which it names as they are written.
-std::vector<std::string> write(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const PipelineOutput& out, const Prompts& prompts,
-                               const std::string& output, std::stop_token stop, bool quiet) {
+std::vector<std::string> write(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out,
+                               const std::string& output, bool quiet) {
   std::vector<std::string> files;
   const auto written = [&](const std::filesystem::path& path, size_t image) {
     files.push_back(path.string());
@@ -154,9 +151,9 @@ std::vector<std::string> write(const Arguments& app, const Options& o, Diffusion
   const size_t count = out.images.size() + out.frames.size();
   for (size_t i = 0; i < count; ++i) {
     const auto path = numbered(output, i, count);
-    const TextChunks text = describe(app, o, pipe, out, prompts, i);
+    const TextChunks text = describe(app, o, pipe, call, out, i);
     if (out.images.empty())
-      out.frames[i].save(path, {.fps = o.fps.value_or(pipe.loaded().recipe->fps()), .text = text, .stop = stop});
+      out.frames[i].save(path, {.fps = o.fps.value_or(pipe.loaded().recipe->fps()), .text = text, .stop = call.options.stop});
     else
       out.images[i].save(path, text);
     written(path, i);
@@ -185,7 +182,6 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   const auto begin = std::chrono::steady_clock::now();
   DiffusionPipeline pipe = o.load();
   const double loading = seconds_since(begin);
-  hint_at_few_steps(app, o, prompts, call, pipe);
   Progress progress(!common.quiet && !common.json);
   Progress frames(!common.quiet && !common.json, "frame");
   auto last = std::chrono::steady_clock::now();
@@ -201,11 +197,13 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   };
   const Uninterrupted until_written;
   call.stop = interruption();
+  const Call resolved = pipe.loaded().recipe->resolve(prompts, call);
+  hint_at_few_steps(app, o, resolved, pipe);
   const PipelineOutput out = pipe(prompts, call);
   progress.end();
   frames.end();
 
-  const std::vector<std::string> files = write(app, o, pipe, out, prompts, output, call.stop, common.quiet || common.json);
+  const std::vector<std::string> files = write(app, o, pipe, resolved, out, output, common.quiet || common.json);
   const std::vector<ComponentFigures> components = component_figures(pipe);
   if (common.verbose) print_phases(out, loading, components);
   if (common.json) print_json(figures(out, loading, components, files));

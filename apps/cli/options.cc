@@ -287,13 +287,11 @@ std::vector<std::string> read_prompts(const std::vector<std::string>& texts, con
   return prompts;
 }
 
-std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, int height, int width) {
-  const Recipe& recipe = *pipe.loaded().recipe;
-  const Call call = recipe.resolve("", o.call());
+std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Call& call, int height, int width) {
   // A package and a profile have a dtype of their own.
   const DType own = pipe.model(pipe.models().back()).dtype();
   const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
-  const std::optional<int> steps = recipe.timesteps(call).num_inference_steps;  // none where timesteps or sigmas were given
+  const std::optional<int> steps = pipe.loaded().recipe->timesteps(call).num_inference_steps;  // none where timesteps or sigmas were given
   std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
                          " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype, " height=", height, " width=", width,
                          pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");

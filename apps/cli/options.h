@@ -110,7 +110,7 @@ struct PictureOptions {
 std::vector<std::string> read_prompts(const std::vector<std::string>& texts, const std::string& file = "");
 
 // "model=... num_inference_steps=... guidance_scale=...": what makes a picture or video of that size again, with prompt and seed. `arguments`: the
-// subcommand's, after parsing.
-std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, int height, int width);
+// subcommand's, after parsing; `call`: what the pipeline makes of them.
+std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Call& call, int height, int width);
 
 }  // namespace vivace::cli

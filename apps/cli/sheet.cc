@@ -6,6 +6,7 @@
 #include "interrupt.h"
 #include "options.h"
 #include "output.h"
+#include "pipelines/loaded.h"
 #include "progress.h"
 #include "vivace/error.h"
 #include "vivace/version.h"
@@ -58,7 +59,8 @@ int run(const Arguments& app, const Options& o, const Common& common) {
       .save(o.output, {{"Software", std::string("Vivace ") + VIVACE_VERSION},
                        {"prompt", listing},
                        {"seed", cat(o.seed, " and up, one a picture")},
-                       {"settings", settings_text(app, o, pipe, images[0].height(), images[0].width())}});
+                       {"settings",
+                        settings_text(app, o, pipe, pipe.loaded().recipe->resolve(Prompts(prompts), call), images[0].height(), images[0].width())}});
   if (common.json)
     print_json({{"files", {o.output}}, {"seconds", seconds}});
   else if (!common.quiet)
