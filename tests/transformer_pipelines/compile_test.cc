@@ -6,6 +6,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
+#include "difference.h"
 #include "pipelines/loaded.h"
 #include "random_model.h"
 #include "vivace/vivace.h"
@@ -27,17 +28,6 @@ CallOptions aura_call(int64_t height = 32, int64_t width = 24) {
   CallOptions call{.height = height, .width = width, .num_inference_steps = 2, .seed = 3};
   call.max_sequence_length = 16;
   return call;
-}
-
-// RMS of the difference by that of `a`.
-double difference(const Tensor& a, const Tensor& b) {
-  EXPECT_EQ(a.shape(), b.shape());
-  double error = 0, size = 0;
-  for (int64_t i = 0; i < a.numel(); ++i) {
-    error += std::pow(a.as<float>()[i] - b.as<float>()[i], 2);
-    size += std::pow(a.as<float>()[i], 2);
-  }
-  return std::sqrt(error / size);
 }
 
 // Sums in another order: a rounding of float32 for each of some thousand terms, a few times over in two steps with guidance.

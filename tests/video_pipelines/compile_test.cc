@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "difference.h"
 #include "pipelines/loaded.h"
 #include "random_video_model.h"
 #include "vivace/vivace.h"
@@ -15,17 +16,6 @@ namespace fs = std::filesystem;
 
 CallOptions small_call(int frames = 9, int64_t height = 32, int64_t width = 48) {
   return {.height = height, .width = width, .num_inference_steps = 2, .num_frames = frames, .seed = 3, .output_latent = true};
-}
-
-// RMS of the difference by that of `a`.
-double difference(const Tensor& a, const Tensor& b) {
-  EXPECT_EQ(a.shape(), b.shape());
-  double error = 0, size = 0;
-  for (int64_t i = 0; i < a.numel(); ++i) {
-    error += std::pow(a.as<float>()[i] - b.as<float>()[i], 2);
-    size += std::pow(a.as<float>()[i], 2);
-  }
-  return std::sqrt(error / size);
 }
 
 // Sums in another order: a rounding of float32 for each of some thousand terms, a few times over in two steps with guidance.
