@@ -46,7 +46,9 @@ Tensor join_frames(const std::vector<Tensor>& parts) {
   return out;
 }
 
-std::string variant_of(const VideoBatch& batch) { return cat(batch.first ? "first " : "next ", batch.frames, " frames"); }
+VideoBatch batch_of(const Sizes& sizes) {
+  return {sizes.at("batch"), sizes.at("frames"), sizes.at("height"), sizes.at("width"), sizes.at("first") != 0};
+}
 
 // What the last frames of a video's first batch leave to the next one.
 std::map<std::string, Tensor> states_after(Session& session, const char* result, Request& request) {
@@ -112,16 +114,15 @@ TileGrid AutoencoderKLCogVideoXComponent::grid(const Tiles& tiles, bool decode) 
 
 GraphRequest AutoencoderKLCogVideoXComponent::request(bool decode, const VideoBatch& batch, DType dtype) const {
   const int64_t granularity = decode ? 1 : config_.scale();
+  Sizes sizes = (decode ? cogvideox_decoder_sizes : cogvideox_encoder_sizes)(config_, batch);
+  sizes.insert({{"frames", batch.frames}, {"first", batch.first}});
   return {.function = decode ? "decode" : "encode",
           .dtype = dtype,
-          .sizes = (decode ? cogvideox_decoder_sizes : cogvideox_encoder_sizes)(config_, batch),
-          .granularity = {{"height", granularity}, {"width", granularity}},
-          .build =
-              [config = config_, decode, batch](const Sizes& s, Builder b) {
-                const VideoBatch sized{s.at("batch"), batch.frames, s.at("height"), s.at("width"), batch.first};
-                return (decode ? build_cogvideox_decoder : build_cogvideox_encoder)(config, sized, std::move(b));
-              },
-          .variant = variant_of(batch)};
+          .sizes = std::move(sizes),
+          .granularity = {{"height", granularity}, {"width", granularity}, {"frames", 0}, {"first", 0}},
+          .build = [config = config_, decode](const Sizes& s, Builder b) {
+            return (decode ? build_cogvideox_decoder : build_cogvideox_encoder)(config, batch_of(s), std::move(b));
+          }};
 }
 
 // Where a remainder is left that the samplers cannot halve so often.
@@ -156,12 +157,7 @@ std::vector<GraphRequest> AutoencoderKLCogVideoXComponent::requests(bool decode,
 }
 
 std::vector<GraphRequest> AutoencoderKLCogVideoXComponent::in_tiles(const GraphRequest& whole) const {
-  const bool decode = whole.function == "decode";
-  VideoBatch batch{1, 1, whole.sizes.at("height"), whole.sizes.at("width"), true};
-  // Its frames are in the variant alone.
-  for (batch.first = whole.variant.starts_with("first"); variant_of(batch) != whole.variant; ++batch.frames) {
-  }
-  return of_tiles(decode, batch, true);
+  return of_tiles(whole.function == "decode", batch_of(whole.sizes), true);
 }
 
 Tensor AutoencoderKLCogVideoXComponent::in_batches(const Tensor& x, bool decode, DType dtype, Request& request, const OnFrames& on_frames) const {

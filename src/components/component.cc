@@ -10,7 +10,6 @@
 #include "base/seconds.h"
 #include "compiler/compile.h"
 #include "compiler/search_text.h"
-#include "compiler/symbols.h"
 #include "passes/passes.h"
 #include "runtime/plan_file.h"
 #include "runtime/resize.h"
@@ -19,19 +18,6 @@
 
 namespace vivace {
 namespace {
-
-int64_t granularity_of(const GraphRequest& request, const std::string& name) {
-  const auto found = request.granularity.find(name);
-  return found == request.granularity.end() ? 1 : found->second;
-}
-
-// Plans that may serve one another's calls.
-std::string key_of(const GraphRequest& request, bool dynamic) {
-  std::string key = cat(request.function, request.variant.empty() ? "" : ", ", request.variant, ", ", dtype_name(request.dtype));
-  for (const auto& [name, size] : request.sizes)
-    if (dynamic ? granularity_of(request, name) == 0 : name != kTimesteps) key += cat(", ", name, ' ', size);
-  return key;
-}
 
 // How a plan is kept. Those after the first were compiled for calls that the ones before them do not fit.
 std::string numbered(const std::string& key, size_t index) { return index == 0 ? key : cat(key, ", plan ", index); }
@@ -49,37 +35,7 @@ bool has_weights(const std::filesystem::path& folder) {
                              [](const auto& entry) { return entry.path().filename().string().find(".safetensors") != std::string::npos; });
 }
 
-// Whether sizes of the graph's inputs are equal that differ in the call.
-bool confuses_sizes(const Graph& graph, const Sizes& asked) {
-  Sizes built;
-  for (const Node& node : graph.nodes) {
-    if (node.op != Op::input) continue;
-    const std::vector<PlanDim> dims = parse_dims(node.attrs.text("dims"));
-    for (size_t i = 0; i < dims.size(); ++i)
-      if (asked.contains(dims[i].name)) built[dims[i].name] = node.shape[i];
-  }
-  return std::ranges::any_of(built, [&](const auto& a) {
-    return std::ranges::any_of(built, [&](const auto& b) { return a.second == b.second && asked.at(a.first) != asked.at(b.first); });
-  });
-}
-
 }  // namespace
-
-Sizes sizes_to_build(const GraphRequest& request, bool dynamic) {
-  Sizes sizes = request.sizes;
-  if (!dynamic) return sizes;
-  for (auto size = sizes.begin(); size != sizes.end(); ++size) {
-    const int64_t granularity = granularity_of(request, size->first);
-    if (granularity == 0) continue;
-    // What differs in the call differs in the graph, or it would share a symbol.
-    const auto taken = [&](const auto& other) {
-      return other.second == size->second && granularity_of(request, other.first) > 0 &&
-             request.sizes.at(other.first) != request.sizes.at(size->first);
-    };
-    while (size->second < 2 * granularity || std::any_of(sizes.begin(), size, taken)) size->second += granularity;
-  }
-  return sizes;
-}
 
 Component::Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device,
                      const SessionLimits& limits)
@@ -184,19 +140,10 @@ CompileOptions Component::options(const std::string& function, const Request& re
 
 Graph Component::graph(const GraphRequest& request) const {
   check_unpackaged();
-  const bool dynamic = options(request.function).dynamic;
-  Sizes sizes = sizes_to_build(request, dynamic);
-  for (;;) {
-    Graph graph = request.build(sizes, Builder(request.dtype, [this, &request](const std::string& weight) {
-                                  const ModelWeight* found = adapted().find(weight);
-                                  return found ? found->dtype : request.dtype;
-                                }));
-    verify(graph, GraphStage::model);
-    if (!dynamic || sizes == request.sizes || !confuses_sizes(graph, request.sizes)) return graph;
-    // Sides of inner levels follow from those that were made larger.
-    for (auto& [name, size] : sizes)
-      if (size != request.sizes.at(name)) size += granularity_of(request, name);
-  }
+  return build_graph(request, options(request.function).dynamic, [this, &request](const std::string& weight) {
+    const ModelWeight* found = adapted().find(weight);
+    return found ? found->dtype : request.dtype;
+  });
 }
 
 Plan Component::plan(const GraphRequest& wanted, Request& request) const {

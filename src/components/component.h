@@ -14,31 +14,16 @@
 
 #include "compiler/tuning_store.h"
 #include "components/component_cache.h"
+#include "components/graph_request.h"
 #include "components/package.h"
 #include "components/plan_shelf.h"
 #include "components/prepared_weights.h"
-#include "ops/builder.h"
 #include "runtime/memory_need.h"
 #include "runtime/session_pool.h"
 #include "vivace/models.h"
 #include "weights/weight_stack.h"
 
 namespace vivace {
-
-// A way to call a component: which graph, and with what sizes.
-struct GraphRequest {
-  std::string function;  // "decode"; with variant, dtype and sizes it stands for one graph
-  DType dtype = DType::float32;
-  Sizes sizes;  // by the names of the inputs' dimensions
-  // Sizes of which the graph halves or doubles: a dynamic graph is built for at least twice as much, so that no inner size is 1, and on the same side
-  // of divisibility as the call. 1 where a name is missing. 0: a dynamic graph too is made for this size alone ("=batch" of compiler/symbols.h).
-  Sizes granularity;
-  std::function<Graph(const Sizes&, Builder)> build;
-  std::string variant = {};  // of a function that has graphs of several kinds: "first, 3 frames"
-};
-
-// The sizes that a graph is built for. A dynamic one is never built for a size of 1, which shapes could take for a broadcast.
-Sizes sizes_to_build(const GraphRequest& request, bool dynamic);
 
 // Weights of a component that do not lie in its folder.
 struct ComponentWeights {

@@ -169,7 +169,8 @@ TEST(VideoVAEs, WorkInTilesWhereARequestAsksForIt) {
   std::vector<std::string> sessions;
   for (const GraphRequest& whole : component.decode_requests(4, 4, 6))
     for (const GraphRequest& tile : component.in_tiles(whole))
-      sessions.push_back(cat(tile.function, ' ', tile.variant, ' ', tile.sizes.at("height"), 'x', tile.sizes.at("width")));
+      sessions.push_back(cat(tile.function, tile.sizes.at("first") ? " first " : " next ", tile.sizes.at("frames"), " frames ",
+                             tile.sizes.at("height"), 'x', tile.sizes.at("width")));
   EXPECT_EQ(sessions, (std::vector<std::string>{"decode first 2 frames 4x4", "decode first 2 frames 4x3", "decode first 2 frames 1x4",
                                                 "decode first 2 frames 1x3", "decode next 2 frames 4x4", "decode next 2 frames 4x3",
                                                 "decode next 2 frames 1x4", "decode next 2 frames 1x3"}));
