@@ -12,7 +12,6 @@
 
 #include "base/log.h"
 #include "base/lost_pages.h"
-#include "base/will_need.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -100,10 +99,6 @@ void FileMap::read(size_t offset, std::span<std::byte> to) const {
     to = to.subspan(static_cast<size_t>(got));
     offset += static_cast<size_t>(got);
   }
-}
-
-void FileMap::will_need(size_t offset, size_t size) const {
-  if (offset < this->size()) vivace::will_need(bytes().subspan(offset, std::min(size, this->size() - offset)));
 }
 
 void FileMap::dont_need(size_t offset, size_t size) const {

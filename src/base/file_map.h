@@ -42,9 +42,7 @@ class FileMap {
   // Copies [offset, offset + to.size()) without the map. Throws UserError that names the file where it has been cut short or cannot be read.
   void read(size_t offset, std::span<std::byte> to) const;
 
-  // Hints for the range [offset, offset + size), cut to the file; neither changes what is read.
-  // will_need starts reading ahead. dont_need gives back the resident pages that lie wholly inside the range.
-  void will_need(size_t offset, size_t size) const;
+  // Gives back the resident pages that lie wholly inside the range [offset, offset + size), cut to the file. Changes nothing of what is read.
   void dont_need(size_t offset, size_t size) const;
 
  private:

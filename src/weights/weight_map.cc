@@ -134,12 +134,6 @@ const std::shared_ptr<const TensorFile>& WeightMap::owner_of(const WeightInfo& w
   return *file;
 }
 
-size_t WeightMap::total_bytes() const {
-  size_t bytes = 0;
-  for (const WeightInfo& weight : weights_) bytes += weight.bytes;
-  return bytes;
-}
-
 int64_t WeightMap::total_elements() const {
   int64_t elements = 0;
   for (const WeightInfo& weight : weights_) elements += numel(weight.shape);
@@ -161,10 +155,6 @@ void WeightMap::release(const WeightInfo& weight) const {
   const FileMap& map = file_of(weight).map();
   const auto* data = static_cast<const std::byte*>(weight.data);
   if (data >= map.data() && data < map.data() + map.size()) map.dont_need(static_cast<size_t>(data - map.data()), weight.bytes);
-}
-
-void WeightMap::will_need() const {
-  for (const auto& file : files_) file->map().will_need(0, file->map().size());
 }
 
 }  // namespace vivace

@@ -43,7 +43,6 @@ class WeightMap {
 
   const std::vector<WeightInfo>& weights() const { return weights_; }  // sorted by name
   size_t size() const { return weights_.size(); }
-  size_t total_bytes() const;
   int64_t total_elements() const;  // the number of parameters
   // Where the tensor lies.
   const TensorFile& file_of(const WeightInfo& weight) const { return *owner_of(weight); }
@@ -58,8 +57,6 @@ class WeightMap {
 
   // The tensor's pages will not be read for a while: they are given back.
   void release(const WeightInfo& weight) const;
-  // Starts reading all files into the page cache.
-  void will_need() const;
 
  private:
   const std::shared_ptr<const TensorFile>& owner_of(const WeightInfo& weight) const;

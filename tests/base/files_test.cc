@@ -69,12 +69,8 @@ TEST(FileMap, MapsTheWholeFile) {
   write_file(folder / "weights", text);
   const auto map = FileMap::open(folder / "weights");
   ASSERT_EQ(map->size(), text.size());
-  map->will_need(4000, 200);
   EXPECT_EQ(std::memcmp(map->data(), text.data(), text.size()), 0);
-  for (size_t offset : {size_t{0}, size_t{1}, size_t{4096}, text.size() - 1, text.size(), size_t{1} << 60}) {
-    map->will_need(offset, SIZE_MAX);
-    map->dont_need(offset, SIZE_MAX);
-  }
+  for (size_t offset : {size_t{0}, size_t{1}, size_t{4096}, text.size() - 1, text.size(), size_t{1} << 60}) map->dont_need(offset, SIZE_MAX);
   EXPECT_EQ(std::memcmp(map->data(), text.data(), text.size()), 0) << "pages given back are read again from the file";
   fs::remove(folder / "weights");
   EXPECT_EQ(static_cast<char>(map->data()[text.size() - 1]), 'z') << "the map outlives the name";

@@ -22,8 +22,10 @@ cublasLtEpilogue_t epilogue_of(const MatmulCall& call) {
       return call.bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
     case kGeluTanh:
       return call.bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
-    default:
+    case kIdentity:
       return call.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    default:
+      throw InternalError(cat("cuBLASLt has no epilogue for activation ", static_cast<int>(call.act)));
   }
 }
 
