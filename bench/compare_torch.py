@@ -540,6 +540,9 @@ def main() -> int:
     entries = contestants(args, Path(scratch.name))
     if not entries:
         parser.error("no contestants: name some --peers, --vivace or --vivace-worker")
+    names = [entry.name for entry in entries]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        parser.error(f"two contestants are called {', '.join(twice)}: name those of --vivace-options and --vivace-worker otherwise (NAME=..)")
     print(machine())
     frames = f"x{args.num_frames}" if args.num_frames else ""
     print(f"{args.component} {args.dtype} {args.height}x{args.width}{frames} batch {args.batch}, {args.threads} threads, {args.rounds} rounds of {args.runs}")
