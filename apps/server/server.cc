@@ -155,11 +155,13 @@ void Server::tick() {
 }
 
 std::string Server::client_of(const Request& request) const {
-  const std::string* forwarded = options_.behind_proxy ? request.header("x-forwarded-for") : nullptr;
-  // The last address is what the proxy itself saw.
-  if (!forwarded) return request.address;
-  const size_t last = forwarded->find_last_of(", ");
-  return last == std::string::npos ? *forwarded : forwarded->substr(last + 1);
+  if (!options_.behind_proxy) return request.address;
+  // What the proxy itself saw is the last address of the last line: some add a line to those that a client sent.
+  const auto is_line = [](const auto& field) { return field.first == "x-forwarded-for"; };
+  const auto line = std::find_if(request.headers.rbegin(), request.headers.rend(), is_line);
+  if (line == request.headers.rend()) return request.address;
+  const size_t last = line->second.find_last_of(", ");
+  return last == std::string::npos ? line->second : line->second.substr(last + 1);
 }
 
 Headers Server::cors_headers(const Request& request) const {

@@ -40,6 +40,22 @@ TEST(ServerOperation, ALineOfJsonARequest) {
   for (const std::string& each : lines) EXPECT_EQ(each.find("secret"), std::string::npos) << each;
 }
 
+TEST(ServerOperation, AProxyTellsWhoTheClientIs) {
+  // nginx writes the line anew or adds to it, HAProxy adds one: whatever the client said of itself stands before.
+  const std::string said = "X-Forwarded-For: 192.0.2.1", also = "X-Forwarded-For: 192.0.2.2, 192.0.2.3";
+  for (const auto& [believed, client] : {std::pair(true, "192.0.2.3"), std::pair(false, "127.0.0.1")}) {
+    std::string line;
+    {
+      const Running running([&](ServerOptions& o) {
+        o.behind_proxy = believed;
+        o.log = [&](const std::string& text) { line = text; };
+      });
+      ask(running.port(), "GET", "/health", nullptr, {said, also});
+    }
+    EXPECT_EQ(nlohmann::json::parse(line)["client"], client);
+  }
+}
+
 TEST(ServerOperation, AModelThatIsNotUsedGoes) {
   const std::string tiny = tiny_model().string();
   const Running running([](ServerOptions& o) { o.model_bytes = 1; }, model_entries({"a=" + tiny, "b=" + tiny}));
