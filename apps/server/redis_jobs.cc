@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/log.h"
 #include "base/numbers.h"
@@ -128,6 +129,7 @@ bool RedisJobs::connected() {
   try_again_ = Clock::now() + kConnectAgain;
   redis_.reset(redisConnectWithTimeout(address_.host.c_str(), address_.port, kTimeout));
   if (!redis_ || redis_->err != 0) return false;
+  is_new_ = true;
   redisSetTimeout(redis_.get(), kTimeout);
   if (!address_.password.empty() && !command({"AUTH", address_.password})) return false;
   return address_.database == 0 || command({"SELECT", std::to_string(address_.database)});
@@ -182,6 +184,7 @@ void RedisJobs::look_after() {
   if (!connected()) return;
   command({"SET", lease_key(self_), "1", "EX", kLease});
   command({"SADD", kServers, self_});
+  if (std::exchange(is_new_, false)) tell_all();
   if (takes_up_) look_for_orphans();
   std::erase_if(watched_, [this](const auto& watched) { return !watched.second(found(watched.first)); });
   std::erase_if(followed_, [](const Followed& f) {
@@ -258,13 +261,27 @@ bool RedisJobs::save(const std::string& id, nlohmann::json status) {
   return true;
 }
 
+bool RedisJobs::tell(const Job& job, const Followed& followed) {
+  // One that was taken up is there, and has been counted.
+  if (!followed.order.empty() && connected()) command({"SET", request_key(followed.id), followed.order, "EX", seconds_, "NX"});
+  return save(followed.id, followed.status(job));
+}
+
+void RedisJobs::tell_all() {
+  for (const Followed& f : followed_) {
+    const auto job = f.job.lock();
+    if (!job || job->ended() != Clock::time_point{}) continue;
+    const auto pictures = job->status().pictures;
+    for (size_t i = 0; i < pictures.size(); ++i) set(f.id, picture_key(f.id, i), packed(*pictures[i]));
+    if (!tell(*job, f)) callbacks_.lost(job);
+  }
+}
+
 void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status, const std::string& request, std::function<void()> then) {
   ask([this, job, status, request, then = std::move(then)] {
-    followed_.push_back({job, job->id});
-    // One that was taken up is there, and has been counted.
-    const std::string order = json_text({{"client", job->client}, {"urgency", job->urgency}, {"request", request}});
-    if (!request.empty() && connected()) command({"SET", request_key(job->id), order, "EX", seconds_, "NX"});
-    save(job->id, status(*job));
+    const std::string order = request.empty() ? "" : json_text({{"client", job->client}, {"urgency", job->urgency}, {"request", request}});
+    followed_.push_back({job, job->id, order, status});
+    tell(*job, followed_.back());
     then();
   });
   job->listen([this, status, whose = std::weak_ptr(job), can_be_made = !request.empty(), last = std::make_shared<Clock::time_point>()](

@@ -78,7 +78,8 @@ class RedisJobs {
   using Reply = std::unique_ptr<redisReply, void (*)(redisReply*)>;
   struct Followed {
     std::weak_ptr<Job> job;
-    std::string id;
+    std::string id, order;  // empty: none could make it again
+    Status status;
   };
 
   void run(const std::stop_token& stop);
@@ -90,6 +91,9 @@ class RedisJobs {
   // Of a job of this server; false where it is another's.
   bool set(const std::string& id, const std::string& name, const std::string& value);
   bool save(const std::string& id, nlohmann::json status);
+  bool tell(const Job& job, const Followed& followed);
+  // To a Redis that was away: it may have been started again, with nothing in it.
+  void tell_all();
   Found found(const std::string& id);
   void look_after();
   void look_for_orphans();
@@ -100,6 +104,7 @@ class RedisJobs {
   const Callbacks callbacks_;
   std::atomic<bool> takes_up_ = false, handing_over_ = false;
   std::unique_ptr<redisContext, void (*)(redisContext*)> redis_;
+  bool is_new_ = false;  // the connection
   Clock::time_point try_again_{}, looked_{};
   std::vector<Followed> followed_;  // of this object's thread, as all before
   std::vector<std::pair<std::string, std::function<bool(const Found&)>>> watched_;

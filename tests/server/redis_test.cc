@@ -20,6 +20,10 @@ class ServerRedis : public testing::Test {
  protected:
   void SetUp() override {
     if (!is_installed("redis-server")) GTEST_SKIP() << "there is no redis-server: apt-get install redis-server";
+    start_redis();
+  }
+  // With nothing in it.
+  void start_redis() {
     redis_.emplace(std::vector<std::string>{"redis-server", "--port", std::to_string(port_), "--bind", "127.0.0.1", "--save", "", "--appendonly",
                                             "no", "--logfile", (folder_ / "log").string(), "--dir", folder_.path().string()});
     ASSERT_TRUE(eventually([&] {
@@ -179,6 +183,33 @@ TEST_F(ServerRedis, WhatEndsServersIsNotGivenToMore) {
   EXPECT_EQ(ask(other.port(), "GET", bad).json()["error"]["status"], 500);
   ASSERT_TRUE(has_status(other.port(), lost, "failed"));
   EXPECT_EQ(ask(other.port(), "GET", lost).json()["error"]["status"], 503);
+}
+
+TEST_F(ServerRedis, OneThatForgotAllIsToldAnew) {
+  std::string drawn, waiting;
+  {
+    const Running one(shared());
+    drawn = made(one.port(), {{"prompt", "a red apple"}, {"num_inference_steps", 1000}, {"seed", 1}, {"n", 10}});
+    waiting = made(one.port(), drawing(2, 2));
+    ASSERT_TRUE(eventually([&] { return ask(one.port(), "GET", drawn).json()["images"].size() > 0; }));
+    redis_.reset();
+    start_redis();
+    // By the new one alone another server knows what is drawn, with its first pictures, and what waits.
+    const Running two(shared());
+    for (const auto& [job, status] : {std::pair(drawn, "running"), std::pair(waiting, "queued")}) EXPECT_TRUE(has_status(two.port(), job, status));
+    EXPECT_EQ(picture_of(two.port(), drawn), picture_of(one.port(), drawn));
+    EXPECT_EQ(ask(two.port(), "DELETE", drawn).status, 200);
+    EXPECT_TRUE(has_status(one.port(), drawn, "cancelled"));
+    EXPECT_TRUE(has_status(two.port(), waiting, "done"));
+    drawn = made(one.port(), drawing(1, 1000));
+    waiting = made(one.port(), drawing(2, 2));
+    redis_.reset();
+    start_redis();
+    ASSERT_TRUE(eventually([&] { return ask(two.port(), "GET", waiting).status == 200; }));
+  }
+  // And makes it again where its server is gone.
+  const Running other(shared());
+  for (const std::string& job : {drawn, waiting}) EXPECT_TRUE(has_status(other.port(), job, "done"));
 }
 
 TEST_F(ServerRedis, WithoutRedisEachServerHasItsOwn) {
