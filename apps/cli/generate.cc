@@ -89,7 +89,8 @@ nlohmann::json figures(const PipelineOutput& out, double loading, const std::vec
             {"guards_failed", n.guards_failed},
             {"parts_given_back", n.parts_given_back},
             {"loop_allocations", n.loop_allocations},
-            {"loop_host_device_syncs", n.loop_host_device_syncs}}},
+            {"loop_host_device_syncs", n.loop_host_device_syncs},
+            {"loop_break", n.loop_break}}},
           {"bytes", {{"plans", memory}, {"peak_resident", peak_resident_bytes()}}}};
 }
 
@@ -104,6 +105,7 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
                static_cast<long long>(n.plans_compiled), static_cast<long long>(n.plans_resized), static_cast<long long>(n.guards_failed),
                static_cast<long long>(n.loop_allocations), static_cast<long long>(n.loop_host_device_syncs),
                static_cast<long long>(n.parts_given_back));
+  if (!n.loop_break.empty()) std::fprintf(stderr, "each step waited for the device: %s\n", n.loop_break.c_str());
   std::fprintf(stderr, "%s", memory_table(components).c_str());
 }
 
@@ -190,6 +192,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
     if (step + 1 == state.num_timesteps) progress.end();
     last = std::chrono::steady_clock::now();
   };
+  call.callback_on_step_end_tensor_inputs.clear();
   call.callback_on_frames = [&](const DecodedFrames& decoded) {
     if (!o.preview.empty() && decoded.video == 0 && decoded.first == 0) decoded.frames.frame(0).save(o.preview);
     frames.step(decoded.first + decoded.frames.frames(), decoded.num_frames, seconds_since(last));
@@ -222,7 +225,8 @@ Command add_generate(Arguments& app, const Common& common) {
   c->add_option("--prompt-2", o->prompt_2, "Prompt of the second text encoder");
   c->add_option("--negative-prompt-2", o->negative_prompt_2, "Negative prompt of the second text encoder");
   c->add_option("--num-images-per-prompt,--num-videos-per-prompt", o->images, "Pictures, or videos").show_default();
-  c->add_option("--seed", o->seed, "torch.Generator(\"cpu\").manual_seed(seed); several, as 7,8, are one an image; default: a random one");
+  c->add_option("--seed", o->seed,
+                "torch.Generator(\"cpu\").manual_seed(seed); several, as 7,8, are one an image; default: a random one");
   o->tensors.add(*c);
   o->add(*c);
   o->cache.add(*c);

@@ -44,6 +44,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
     const int steps = state.num_timesteps;
     progress.step(static_cast<int>(images.size()) * steps + step + 1, count * steps, state.seconds);
   };
+  call.callback_on_step_end_tensor_inputs.clear();
   std::string listing;
   const Uninterrupted until_written;
   call.stop = interruption();

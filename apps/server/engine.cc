@@ -170,6 +170,7 @@ void Engine::draw_batch(LoadedModel& model, const CallOptions& options, std::spa
   for (const auto& [job, index] : batch.jobs) stops.emplace_back(job->stop(), one_less);
   call.stop = batch.stop = stop.get_token();
   call.callback_on_step_end = [&](const DiffusionPipeline& pipe, int step, float, StepState& state) { after_step(batch, pipe, step, state); };
+  call.callback_on_step_end_tensor_inputs.clear();  // previews ask for them
   const PipelineOutput out = model.pipe()(prompts, call);
   for (size_t i = 0; i < wanted.size(); ++i) {
     const auto& [job, seed] = wanted[i];
@@ -205,7 +206,7 @@ void Engine::after_step(Batch& batch, const DiffusionPipeline& pipe, int step, S
     const Clock::time_point begin = Clock::now();
     const auto row = static_cast<int64_t>(index);
     const Image preview =
-        batch.model.previews().preview(pipe, state.latents.rows(row, row + 1), batch.settings.height, batch.settings.width, batch.stop);
+        batch.model.previews().preview(pipe, state.look().rows(row, row + 1), batch.settings.height, batch.settings.width, batch.stop);
     job->set_preview(encoded(preview, Format::png, 0, batch.wanted[index].seed, ""));
     batch.last_preview = Clock::now();
     batch.preview_seconds = since(begin);

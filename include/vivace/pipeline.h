@@ -55,10 +55,12 @@ struct ImageInput {
 
 // What callback_on_step_end may look at and change.
 struct StepState {
-  Tensor latents;          // float32 [N, C, h, w], of videos [N, F, C, h, w]; assigning it replaces the run's
+  Tensor latents;  // float32 [N, C, h, w], of videos [N, F, C, h, w]; assigning it replaces the run's. None where no tensor inputs are asked for
   bool interrupt = false;  // true: no further steps; the picture so far is decoded
   int num_timesteps = 0;   // steps of this run
-  double seconds = 0;      // what this step took
+  double seconds = 0;      // what the last step took that is done
+  // The latents as they are now, for one that wants them after some steps alone. Where they lie on a device this waits for it.
+  std::function<Tensor()> look = nullptr;
 };
 using StepCallback = std::function<void(const DiffusionPipeline& pipe, int step, float timestep, StepState& state)>;
 
@@ -111,6 +113,8 @@ struct CallOptions {
   bool auto_resize = true;          // Kontext: the picture gets the preferred size of the most similar shape
   bool output_latent = false;       // output_type="latent": no decoding
   StepCallback callback_on_step_end;
+  // "latents", or nothing for a callback that only counts steps: a device then goes on while it is called, two steps behind at most.
+  std::vector<std::string> callback_on_step_end_tensor_inputs{"latents"};
   // Told the frames of each video as they are decoded; with tiles they come all at once.
   std::function<void(const DecodedFrames& decoded)> callback_on_frames;
   // Asked to stop, the call ends with Interrupted: before the next kernel of a step, of a text encoder or of the decoder, of what prepares weights,
@@ -129,6 +133,8 @@ struct CallCounters {
   int64_t plans_compiled = 0, plans_resized = 0, guards_failed = 0;
   // In the denoising loop after its first step: 0 but for noise that is drawn and tensors that a callback keeps.
   int64_t loop_allocations = 0, loop_host_device_syncs = 0;
+  // Why each step waits for the device; empty where none does.
+  std::string loop_break = {};
   int64_t parts_given_back = 0;  // components whose weights went so that others have room
 };
 

@@ -53,7 +53,8 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
                       .latents = std::move(start.latents),
                       .generators = noise.generators(),
                       .after_step = std::move(start.after_step),
-                      .on_step_end = nullptr};
+                      .on_step_end = nullptr,
+                      .gives_latents = !options.callback_on_step_end_tensor_inputs.empty()};
   if (options.callback_on_step_end)
     loop.on_step_end = [&](int step, float t, StepState& state) { options.callback_on_step_end(*this, step, t, state); };
   try {
@@ -62,6 +63,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
     out.timings.steps = std::move(result.seconds);
     out.counters.loop_allocations = result.allocations;
     out.counters.loop_host_device_syncs = result.host_device_syncs;
+    out.counters.loop_break = std::move(result.loop_break);
   } catch (const UserError& error) {
     check_denoisers(loaded_->parts, recipe.sessions_for(call));
     throw;

@@ -1,9 +1,11 @@
 // The sampling loop, written once: a predictor, a scheduler and a callback. It knows nothing of ranks, of guidance or of what latents are of; a start
-// in the middle, a mask, several models in a step are its callers' (pipelines/call.cc, the predictors, after_step).
+// in the middle, a mask, several models in a step are its callers' (pipelines/call.cc, the predictors, after_step). Where a device takes whole steps
+// (Predictor::on_device) the host is up to two of them ahead, and waits after the last.
 #pragma once
 
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "families/predictor.h"
@@ -21,13 +23,16 @@ struct DenoiseRequest {
   std::span<Generator* const> generators;
   std::function<void(int step, Tensor& latents)> after_step;              // may be empty; by the index of the schedule, as the predictor
   std::function<void(int step, float timestep, StepState&)> on_step_end;  // may be empty; counts the steps taken
+  bool gives_latents = true;                                              // to on_step_end, which may change them
 };
 
 struct DenoiseResult {
   Tensor latents;
   std::vector<double> seconds;  // one entry a step
-  // After the first step: tensors and pages taken, waits for a device. Both are 0 unless noise is drawn or a callback keeps tensors.
+  // After the first step and before the wait for the last: tensors and pages taken, waits for a device. Both are 0 unless noise is drawn or a
+  // callback keeps tensors, and where the steps are the device's.
   int64_t allocations = 0, host_device_syncs = 0;
+  std::string loop_break;  // why the steps are not the device's, where it has a memory of its own
 };
 
 // Throws what the predictor throws, UsageError when a callback leaves latents of another shape.

@@ -2,6 +2,7 @@
 
 #include "base/memory_size.h"
 #include "runtime/request.h"
+#include "runtime/step_loop.h"
 
 namespace vivace {
 
@@ -14,6 +15,8 @@ std::shared_ptr<void> upload(Device& device, Stream& stream, const void* host, s
   stream.copy_in(copy.get(), host, bytes);
   return copy;
 }
+
+LoopKernels Device::loop_kernels(const LoopCall&) { return {}; }
 
 std::optional<uint64_t> Device::free_memory() const { return available_memory(); }
 

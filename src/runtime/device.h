@@ -20,6 +20,8 @@
 namespace vivace {
 
 struct RequestCounters;  // request.h
+struct LoopCall;         // step_loop.h
+struct LoopKernels;
 
 // What a device can do at most, as measured: the ceiling that `vivace profile` holds kernels against.
 struct MachinePeak {
@@ -52,6 +54,10 @@ class Stream {
   virtual void copy(void* to, const void* from, size_t bytes) noexcept = 0;        // both the device's
   // What `put` puts on this stream, which is not done now; kernels and copies within the device alone. nullptr where nothing is gained.
   virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
+  // The place in this order behind all that was put here so far; the last few are kept.
+  virtual int64_t mark() noexcept { return 0; }
+  // Whether the device has come by it. Asks, and waits for nothing.
+  virtual bool passed(int64_t) noexcept { return true; }
   // Everything launched and copied so far has been done. The one place where the host blocks for a device: counts host_device_syncs where it had to.
   // Throws DeviceError for what the device reported since the last wait.
   void wait(RequestCounters& counters);
@@ -80,6 +86,8 @@ class Device {
   // 64-byte aligned, freed with its last owner. Throws UserError when it cannot be had. Memory::host is what copies are fastest with.
   virtual std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) = 0;
   virtual std::unique_ptr<Stream> stream() = 0;
+  // What keeps a denoising loop's latents there (step_loop.h); none where the host makes each step's.
+  virtual LoopKernels loop_kernels(const LoopCall& call);
   // Bytes that can still be taken; nothing where nobody says so.
   virtual std::optional<uint64_t> free_memory() const;
   // The CPU: a session's ports are the arena itself, mapped files are weights, and copies vanish.

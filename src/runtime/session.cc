@@ -47,6 +47,7 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
   for (const PlanPort& port : plan_->inputs)
     if (!port.state.empty()) states_.emplace_back(port.value, std::ranges::find(plan_->outputs, port.state, &PlanPort::name)->value);
   records_ = plan_->record && std::ranges::all_of(step_, [](const Call& call) { return call.on == Call::On::device; });
+  recorded_.wanted = records_;
 }
 
 void Session::carry_states() {
@@ -364,29 +365,67 @@ void Session::run(Phase phase, Request& request) {
   const Turn turn(pool_turns(), request.stop);
   const FixedThreads fixed(program_->threads);
   stream_->stop = request.stop;
-  if (phase == Phase::step && recording_) {
-    request.check();
-    recording_->replay();
-    ++request.counters.steps_replayed;
-    return;
-  }
-  for (Call& call : phase == Phase::setup ? setup_ : step_) {
+  if (phase == Phase::step) return run_step(recorded_, nullptr, request);
+  for (Call& call : setup_) {
     request.check();
     run(call, request);
   }
   request.check();
-  if (phase != Phase::step) return;
-  carry_states();
-  if (records_) record_step(request);
 }
 
-void Session::record_step(Request& request) {
-  records_ = false;
-  recording_ = stream_->record([&] {
-    for (Call& call : step_) stream_->launch(*call.kernel);
+void Session::run_step(Recorded& recorded, StepLoop* loop, Request& request) {
+  request.check();
+  if (recorded.recording) {
+    recorded.recording->replay();
+    ++request.counters.steps_replayed;
+    return;
+  }
+  if (loop) stream_->launch(loop->feed());
+  for (Call& call : step_) {
+    run(call, request);
+    request.check();
+  }
+  const auto end = [&] {
     carry_states();
+    if (loop) stream_->launch(loop->finish());
+  };
+  end();
+  if (!std::exchange(recorded.wanted, false)) return;
+  recorded.recording = stream_->record([&] {
+    if (loop) stream_->launch(loop->feed());
+    for (Call& call : step_) stream_->launch(*call.kernel);
+    end();
   });
-  if (recording_) ++request.counters.steps_recorded;
+  if (recorded.recording) ++request.counters.steps_recorded;
+}
+
+StepLoop* Session::loop(const LoopCall& call, Request& request) {
+  if (loop_ && loop_->fits(call)) return loop_.get();
+  if (loop_) wait_for_device(request);  // an earlier request's steps, if it was stopped
+  recorded_loop_ = {};
+  loop_ = StepLoop::make(device_, call);
+  recorded_loop_.wanted = records_;
+  return loop_.get();
+}
+
+void Session::begin(StepLoop& loop, std::span<const LoopStep> steps, const Bounds& bounds, const Tensor& latents, const Tensor& beside,
+                    Request& request) {
+  loop.begin(*stream_, steps, bounds, latents, beside, request.counters);
+}
+
+int64_t Session::run(StepLoop& loop, const Tensor& noise, Request& request) {
+  const Turn turn(pool_turns(), request.stop);
+  const FixedThreads fixed(program_->threads);
+  stream_->stop = request.stop;
+  if (noise.defined()) loop.put_noise(*stream_, noise);
+  run_step(recorded_loop_, &loop, request);
+  return stream_->mark();
+}
+
+void Session::read(StepLoop& loop, Request& request) {
+  loop.fetch(*stream_);
+  wait(request);
+  check_quantized();
 }
 
 void Session::run_timed(Phase phase, Request& request, std::vector<double>& seconds) {

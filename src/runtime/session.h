@@ -14,6 +14,7 @@
 #include "runtime/plan.h"
 #include "runtime/program.h"
 #include "runtime/request.h"
+#include "runtime/step_loop.h"
 
 namespace vivace {
 
@@ -34,6 +35,7 @@ class Session {
       : Session(std::make_shared<const Program>(std::move(plan), device), device, store, weights, request) {}
 
   const Plan& plan() const { return *plan_; }
+  const Device& device() const { return device_; }
   // For a loop, which looks names up once: fill the input's `host`, send it, run, fetch the output, wait, read its `host`. Unknown name:
   // InternalError.
   Port input(const std::string& name);
@@ -61,6 +63,15 @@ class Session {
   // The same, waiting for each step and adding its seconds to `seconds` (one entry a step).
   void run_timed(Phase phase, Request& request, std::vector<double>& seconds);
 
+  // The loop around the step that works on these buffers (step_loop.h), an earlier request's where it fits; nullptr where the device has none.
+  StepLoop* loop(const LoopCall& call, Request& request);
+  void begin(StepLoop& loop, std::span<const LoopStep> steps, const Bounds& bounds, const Tensor& latents, const Tensor& beside, Request& request);
+  // Puts its next step on the stream: feeds the model, runs it, finishes. `noise`: what the step draws, or none. Returns the place behind it.
+  int64_t run(StepLoop& loop, const Tensor& noise, Request& request);
+  bool passed(int64_t mark) { return stream_->passed(mark); }
+  // Fetches where it stands, and waits; throws what check_quantized() does.
+  void read(StepLoop& loop, Request& request);
+
   // What setup and step read that is not computed there: prepared constants, and weights that are used as the checkpoint stores them. A store that
   // holds these (ConstantStore::add_file) needs no checkpoint. `weights` is what it will know tensors by; only their origins are asked for.
   std::vector<Constant> constants(const WeightSource& weights = {}) const;
@@ -87,8 +98,12 @@ class Session {
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
   void bind(Phase phase, int32_t first_number, std::vector<Call>& bound);
   void run(Call& call, Request& request);
-  // Once the step has run: its runs from now on are one launch.
-  void record_step(Request& request);
+  // The step, or what was recorded of it. `loop`: around it, or nullptr.
+  struct Recorded {
+    bool wanted = false;                   // until it was tried
+    std::unique_ptr<Recording> recording;  // nullptr: it runs kernel by kernel
+  };
+  void run_step(Recorded& recorded, StepLoop* loop, Request& request);
   // The stream's work is done. What the device reports gets the name of the layer that it was reported of, or else that of `last`.
   void wait_for_device(Request& request, const BoundKernel* last = nullptr);
   // The same, and none of it was stopped: throws Interrupted otherwise.
@@ -109,11 +124,12 @@ class Session {
   std::shared_ptr<void> arena_, workspace_, host_arena_, host_workspace_;  // the latter for kernels that run on the host
   size_t workspace_bytes_ = 0;
   std::vector<Call> setup_, step_;
-  bool records_ = false;                              // plan_->record, where all of the step is the device's; until it was tried
+  bool records_ = false;                              // plan_->record, where all of the step is the device's
   std::vector<std::pair<int32_t, int32_t>> states_;   // values: an input, and the output that it becomes
   std::shared_ptr<void> bad_value_, bad_value_host_;  // the number of the first kernel that reported one, on the device and as last fetched
-  std::unique_ptr<Stream> stream_;                    // behind what it may still use when it goes
-  std::unique_ptr<Recording> recording_;              // of the step; nullptr: it runs kernel by kernel
+  std::unique_ptr<StepLoop> loop_;
+  std::unique_ptr<Stream> stream_;  // behind what it may still use when it goes
+  Recorded recorded_, recorded_loop_;
 };
 
 }  // namespace vivace

@@ -35,6 +35,12 @@ class SchedulerBase : public Scheduler {
   void step_in_place(const Tensor& model_output, int i, Tensor& sample, std::span<Generator* const> generators) final;
   Tensor add_noise(const Tensor& original, const Tensor& noise, int i) const final;
 
+  // For a loop that runs the steps itself. The step as data; throws UserError saying why it cannot be run.
+  const StepProgram& program(int i) const;
+  const Bounds& bounds() const { return bounds_; }
+  // Drawn once a step whose program asks for it, in the order of the steps.
+  virtual Tensor noise(int i, const Shape& shape, std::span<Generator* const> generators);
+
  protected:
   SchedulerBase() = default;
   SchedulerBase(const SchedulerBase&) = default;
@@ -55,9 +61,6 @@ class SchedulerBase : public Scheduler {
   virtual StepProgram plan_step(int i) const = 0;
   // Factors of original and noise at timesteps_[i].
   virtual std::pair<float, float> noise_mix(int i) const = 0;
-
-  // Drawn once a step whose program asks for it.
-  virtual Tensor noise(int i, const Shape& shape, std::span<Generator* const> generators);
 
   // The noise level that s_churn raises `sigma` to before a step, and the deviation of the noise that does (Karras et al. 2022, algorithm 2).
   struct Churn {
@@ -80,7 +83,6 @@ class SchedulerBase : public Scheduler {
   int steps_requested(const SchedulerTimesteps& request) const;
   void plan();
   void check_index(int i) const;
-  const StepProgram& program(int i) const;  // the step, or the reason why it cannot be run
 
   std::string class_name_, config_json_;
   int num_train_timesteps_ = 0;

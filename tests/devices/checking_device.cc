@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
+#include <utility>
 
 #include "backends/cpu/device.h"
 #include "backends/devices.h"
 #include "backends/ref/device.h"
+#include "runtime/step_loop.h"
 
 namespace vivace {
 namespace {
@@ -28,18 +31,31 @@ class CheckingStream final : public Stream {
   void copy(void* to, const void* from, size_t bytes) noexcept override {
     queue_.push_back([=] { std::memcpy(to, from, bytes); });
   }
+  int64_t mark() noexcept override { return done_ + std::ssize(queue_); }
+  // Who asks once is told that it is under way, and who asks again that it is done.
+  bool passed(int64_t mark) noexcept override {
+    if (mark <= done_) return true;
+    if (std::exchange(asked_, mark) == mark) work_until(mark);
+    return mark <= done_;
+  }
 
  private:
   bool finish() override {
     if (queue_.empty()) return false;
-    const GuardedMemory::Unlocked unlocked(memory_);
-    for (const auto& work : queue_) work();
-    queue_.clear();
+    work_until(mark());
     return true;
+  }
+  void work_until(int64_t mark) {
+    const GuardedMemory::Unlocked unlocked(memory_);
+    for (; done_ < mark; ++done_) {
+      queue_.front()();
+      queue_.pop_front();
+    }
   }
 
   GuardedMemory& memory_;
-  std::vector<std::function<void()>> queue_;
+  std::deque<std::function<void()>> queue_;
+  int64_t done_ = 0, asked_ = 0;  // pieces of work since the stream was made
 };
 
 }  // namespace
@@ -66,6 +82,8 @@ std::shared_ptr<void> CheckingDevice::allocate(size_t bytes, Memory memory) {
   if (!begin) return nullptr;
   return {begin, [this](void* p) { memory_.free(p); }};
 }
+
+LoopKernels CheckingDevice::loop_kernels(const LoopCall& call) { return ref::device()->loop_kernels(call); }
 
 std::unique_ptr<Stream> CheckingDevice::stream() { return std::make_unique<CheckingStream>(memory_); }
 

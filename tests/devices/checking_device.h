@@ -1,5 +1,5 @@
 // A device that is none of the CPU's, to keep everything above it honest without a GPU: the host cannot touch its memory (guarded_memory.h), what is
-// launched and copied happens at the wait, and what is copied out holds 0xCB until then.
+// launched and copied happens at the wait, or when the host asks again how far it is, and what is copied out holds 0xCB until then.
 #pragma once
 
 #include <functional>
@@ -19,6 +19,7 @@ class CheckingDevice final : public Device {
   std::span<const KernelEntry> kernels() const override { return kernels_; }
   std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) override;
   std::unique_ptr<Stream> stream() override;
+  LoopKernels loop_kernels(const LoopCall& call) override;  // the oracle's
   MachinePeak measure_peak() override { return {}; }
   std::vector<MemoryLabel>* labels() override { return &memory_.labels; }
 

@@ -1,6 +1,7 @@
 // The loop with predictors of the tests' own: what it does not know, its callers can do.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "pipelines/denoise_loop.h"
@@ -105,6 +106,80 @@ TEST(Denoise, AMaskIsItsCallers) {
     EXPECT_EQ(result.latents.floats()[i] == original.floats()[i], is_kept(i)) << i;
     EXPECT_TRUE(std::isfinite(result.latents.floats()[i]));
   }
+}
+
+// A device that says of each step that it is done when it is asked twice.
+struct SlowDevice : DeviceLoop {
+  void begin(std::span<const DeviceStep> steps, const Bounds&, const Tensor& latents) override {
+    EXPECT_EQ(steps.size(), 5u);
+    EXPECT_EQ(steps[0].step, 1);
+    value = latents.floats()[0];
+  }
+  void step(const Tensor& noise) override {
+    EXPECT_FALSE(noise.defined());
+    ++put;
+    most_ahead = std::max(most_ahead, put - finished);
+  }
+  int done() override {
+    if (++asked % 2 == 0 && finished < put) ++finished;
+    return finished;
+  }
+  void read(Tensor& latents) override {
+    finished = put;
+    latents.floats()[0] = value + static_cast<float>(put);
+  }
+  float value = 0;
+  int put = 0, finished = 0, asked = 0, most_ahead = 0;
+};
+struct OnSlowDevice : TwoModels {
+  OnDevice on_device(const Tensor&, std::string against) override {
+    if (!against.empty()) return {nullptr, against};
+    auto made = std::make_unique<SlowDevice>();
+    device = made.get();
+    return {std::move(made), {}};
+  }
+  SlowDevice* device = nullptr;
+};
+
+TEST(Denoise, IsTwoStepsAheadOfADeviceAtMost) {
+  OnSlowDevice predictor;
+  const auto scheduler = euler(6);
+  DenoiseRequest r = request(predictor, *scheduler, 1, 6, Tensor::from({1, 1, 1}, std::vector<float>{10}));
+  std::vector<int> told;
+  r.gives_latents = false;
+  r.on_step_end = [&](int step, float, StepState& state) {
+    told.push_back(step);
+    EXPECT_FALSE(state.latents.defined());
+    EXPECT_LE(predictor.device->put - predictor.device->finished, 2);
+    if (step == 2) {
+      EXPECT_EQ(state.look().floats()[0], 13);
+    }
+  };
+  const DenoiseResult result = denoise(std::move(r));
+  EXPECT_EQ(told, (std::vector<int>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(result.latents.floats()[0], 15);
+  EXPECT_EQ(result.seconds.size(), 5u);
+  EXPECT_EQ(result.loop_break, "");
+  EXPECT_TRUE(predictor.steps.empty()) << "nobody predicts on the host";
+}
+
+TEST(Denoise, WhatADeviceCannotDoBetweenStepsIsTheHosts) {
+  OnSlowDevice predictor;
+  const auto scheduler = euler(3);
+  DenoiseRequest r = request(predictor, *scheduler, 0, 3, Tensor::zeros({1, 4, 2}));
+  r.after_step = [](int, Tensor&) {};
+  const DenoiseResult result = denoise(std::move(r));
+  EXPECT_EQ(predictor.steps, (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(result.loop_break, "the picture that is kept is put back after each step");
+}
+
+TEST(Denoise, ACallbackSetsNoLatentsThatItWasNotGiven) {
+  TwoModels predictor;
+  const auto scheduler = euler(2);
+  DenoiseRequest r = request(predictor, *scheduler, 0, 2, Tensor::zeros({1, 4, 2}));
+  r.gives_latents = false;
+  r.on_step_end = [](int, float, StepState& state) { state.latents = Tensor::zeros({1, 4, 2}); };
+  EXPECT_THROW(denoise(std::move(r)), UsageError);
 }
 
 TEST(Denoise, ACallbackMustLeaveTheShape) {

@@ -18,7 +18,6 @@ OTHER_FORMS = {
     "generator": "seed, seeds or generators",
     "output_type": "output_latent; pictures are Images",
     "return_dict": "always a PipelineOutput",
-    "callback_on_step_end_tensor_inputs": "the callback gets the latents",
     "_auto_resize": "auto_resize",
     "prompt_attention_mask": "not needed: Diffusers asks for it beside prompt_embeds and reads it no more",
     "negative_prompt_attention_mask": "likewise",

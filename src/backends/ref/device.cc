@@ -72,6 +72,7 @@ class RefDevice final : public HostDevice {
  public:
   Target target() const override { return {.name = "ref", .text = "the oracle", .level_name = "float64"}; }
   std::span<const KernelEntry> kernels() const override { return list(); }
+  LoopKernels loop_kernels(const LoopCall& call) override { return ref::loop_kernels(call); }
   MachinePeak measure_peak() override { return {}; }
 };
 

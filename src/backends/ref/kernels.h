@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backends/ref/element.h"
+#include "runtime/step_loop.h"
 
 namespace vivace::ref {
 
@@ -28,5 +29,7 @@ void fill(const Bound& k);
 void center_crop(const Bound& k);
 void rotary_table(const Bound& k);
 void relative_position_bias(const Bound& k);
+
+LoopKernels loop_kernels(const LoopCall& call);
 
 }  // namespace vivace::ref

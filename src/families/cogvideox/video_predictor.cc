@@ -18,4 +18,8 @@ void VideoPredictor::predict(int step, float timestep, float input_scale, const 
   unpack_video(config_, predicted_, prediction);
 }
 
+Predictor::OnDevice VideoPredictor::on_device(const Tensor& latents, std::string against) {
+  return patches_->on_device(latents, against.empty() ? "the host packs a video's latents" : std::move(against));
+}
+
 }  // namespace vivace

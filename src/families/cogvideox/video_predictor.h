@@ -14,6 +14,7 @@ class VideoPredictor : public Predictor {
   // `config` outlives the predictor.
   VideoPredictor(const CogVideoXTransformer3DConfig& config, std::unique_ptr<Predictor> patches);
   void predict(int step, float timestep, float input_scale, const Tensor& latents, Tensor& prediction) override;
+  OnDevice on_device(const Tensor& latents, std::string against) override;
 
  private:
   const CogVideoXTransformer3DConfig& config_;

@@ -116,6 +116,8 @@ Call resolve_common(const Prompts& prompt, const CallOptions& o, int64_t prompts
   if (o.denoising_end && !(*o.denoising_end >= 0 && *o.denoising_end <= 1))
     throw UsageError(cat("denoising_end is ", *o.denoising_end, ": expected a fraction between 0 and 1"));
   if (!o.timesteps.empty() && !o.sigmas.empty()) throw UsageError("timesteps and sigmas are both given: choose one");
+  for (const std::string& name : o.callback_on_step_end_tensor_inputs)
+    if (name != "latents") throw UsageError(cat("callback_on_step_end_tensor_inputs has \"", name, "\": expected \"latents\", or nothing"));
   if (o.clip_skip && *o.clip_skip < 0) throw UsageError(cat("clip_skip is ", *o.clip_skip, ": expected 0 or more"));
   return c;
 }

@@ -9,17 +9,6 @@
 namespace vivace {
 namespace {
 
-// [images, channels, pixels] outside, [images, pixels, channels] inside; with one channel the same on both sides.
-struct Layout {
-  int64_t images, channels, pixels;
-  int64_t image() const { return channels * pixels; }
-};
-
-Layout layout_of(const Tensor& latents, bool channels_last) {
-  const int64_t images = latents.dim(0), channels = channels_last ? latents.dim(1) : 1;
-  return {images, channels, latents.numel() / (images * channels)};
-}
-
 // positive, or with a negative prediction negative + scale * (positive - negative). Whether all of it is finite.
 template <class T>
 bool guide(const T* negative, const T* positive, const Layout& l, float scale, Tensor& prediction) {
@@ -50,6 +39,11 @@ double standard_deviation(const T* x, int64_t n) {
 }
 
 }  // namespace
+
+Layout layout_of(const Tensor& latents, bool channels_last) {
+  const int64_t images = latents.dim(0), channels = channels_last ? latents.dim(1) : 1;
+  return {images, channels, latents.numel() / (images * channels)};
+}
 
 void feed_latents(const Tensor& latents, const Tensor& beside, bool channels_last, float factor, Tensor& input) {
   const Layout l = layout_of(latents, channels_last);
@@ -114,6 +108,10 @@ void GuidedPredictor::set_up(Session& session, bool negative) {
   session.run(Phase::setup, request_);
 }
 
+void GuidedPredictor::not_finite(int step, float timestep) const {
+  throw UserError(cat("the ", options_.name, " gave a NaN or an infinity at step ", step + 1, " of ", options_.steps, " (timestep ", timestep, ")"));
+}
+
 // rescale_noise_cfg (https://arxiv.org/abs/2305.08891, section 3.4): the guided prediction gets the deviation of the positive one.
 void GuidedPredictor::rescale(Tensor& prediction) const {
   const int64_t images = prediction.dim(0), image = prediction.numel() / images;
@@ -126,21 +124,25 @@ void GuidedPredictor::rescale(Tensor& prediction) const {
   }
 }
 
-void GuidedPredictor::predict(size_t number, int step, float timestep, float input_scale, const Tensor& latents) {
-  Session& session = *sessions_[number];
-  Ports& ports = ports_[number];
+void GuidedPredictor::check_fit(const Ports& ports, const Tensor& latents) const {
   const Tensor& beside = conditioning_.beside;
   const int64_t times = options_.guidance == Guidance::halves ? 2 : 1;
   if (ports.input.host.numel() != (latents.numel() + (beside.defined() ? beside.numel() : 0)) * times ||
       ports.output.host.numel() != latents.numel() * times)
     throw InternalError(cat("latents ", to_string(latents.shape()), " do not fit ", options_.name, "'s input ", to_string(ports.input.host.shape()),
                             " and output ", to_string(ports.output.host.shape())));
+}
+
+void GuidedPredictor::predict(size_t number, int step, float timestep, float input_scale, const Tensor& latents) {
+  Session& session = *sessions_[number];
+  Ports& ports = ports_[number];
+  check_fit(ports, latents);
   if (options_.before_run) options_.before_run(step, timestep, input_scale, latents);
-  feed_latents(latents, beside, options_.channels_last, input_scale, ports.input.host);
+  feed_latents(latents, conditioning_.beside, options_.channels_last, input_scale, ports.input.host);
   if (ports.scheduled)
     *ports.step.host.as<int32_t>() = step;
   else
-    *ports.step.host.as<float>() = options_.timestep ? options_.timestep(timestep) : timestep;
+    *ports.step.host.as<float>() = model_timestep(timestep);
   session.send(ports.input);
   session.send(ports.step);
   session.run(Phase::step, request_);
@@ -157,15 +159,13 @@ void GuidedPredictor::predict(int step, float timestep, float input_scale, const
     set_up(*sessions_[0], false);
   }
   for (size_t i = 0; i < sessions_.size(); ++i) predict(i, step, timestep, input_scale, latents);
-  const auto scale = static_cast<float>(options_.scale_at ? options_.scale_at(timestep) : options_.scale);
+  const float scale = scale_of(timestep);
   const bool finite = with_activations(positive(), [&]<class T>(const T* last) {
     const T* first = options_.guidance == Guidance::none ? nullptr : negative().as<T>();
     return guide(first, options_.guidance == Guidance::halves ? last + latents.numel() : last, layout_of(latents, options_.channels_last), scale,
                  prediction);
   });
-  if (!finite)
-    throw UserError(
-        cat("the ", options_.name, " gave a NaN or an infinity at step ", step + 1, " of ", options_.steps, " (timestep ", timestep, ")"));
+  if (!finite) not_finite(step, timestep);
   if (options_.guidance != Guidance::none && options_.rescale > 0) rescale(prediction);
 }
 

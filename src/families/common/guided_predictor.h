@@ -28,6 +28,13 @@ auto with_activations(const Tensor& t, const Fn& fn) {
   }
 }
 
+// Of latents: [images, channels, pixels] outside, [images, pixels, channels] inside; with one channel the same on both sides.
+struct Layout {
+  int64_t images, channels, pixels;
+  int64_t image() const { return channels * pixels; }
+};
+Layout layout_of(const Tensor& latents, bool channels_last);
+
 // Latents times `factor`, and the channels `beside` them or none -> a model's input, whose images may be as many or twice as many.
 void feed_latents(const Tensor& latents, const Tensor& beside, bool channels_last, float factor, Tensor& input);
 // Writes what a session has inputs for: of the negative prompt, of the positive one, or with halves of both.
@@ -54,8 +61,10 @@ class GuidedPredictor : public Predictor {
   GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps, GuidedPredictorOptions options,
                   Request& request);
   void predict(int step, float timestep, float input_scale, const Tensor& latents, Tensor& prediction) override;
+  OnDevice on_device(const Tensor& latents, std::string against) override;
 
  private:
+  class Loop;
   // Ports of a session, taken once: a step takes no memory.
   struct Ports {
     Port input, step, output;
@@ -65,6 +74,12 @@ class GuidedPredictor : public Predictor {
   void set_up(Session& session, bool negative);
   void predict(size_t session, int step, float timestep, float input_scale, const Tensor& latents);
   void rescale(Tensor& prediction) const;
+  // Throws InternalError unless latents and what is beside them fit the session's ports.
+  void check_fit(const Ports& ports, const Tensor& latents) const;
+  // What the model is told of a step.
+  float model_timestep(float timestep) const { return options_.timestep ? options_.timestep(timestep) : timestep; }
+  float scale_of(float timestep) const { return static_cast<float>(options_.scale_at ? options_.scale_at(timestep) : options_.scale); }
+  [[noreturn]] void not_finite(int step, float timestep) const;
   bool alternates() const { return options_.guidance == Guidance::in_turn && sessions_.size() == 1; }
   // Where the predictions lie; with halves both in one.
   const Tensor& negative() const { return alternates() ? negative_ : ports_.front().output.host; }
