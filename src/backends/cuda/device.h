@@ -23,6 +23,7 @@ class CudaDevice final : public Device, public std::enable_shared_from_this<Cuda
   std::span<const KernelEntry> kernels() const override { return kernels_; }
   std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) override;
   std::unique_ptr<Stream> stream() override;
+  LoopKernels loop_kernels(const LoopCall& call) override;
   std::optional<uint64_t> free_memory() const override { return driver_->free_bytes(); }
   MachinePeak measure_peak() override { return {}; }
   std::vector<MemoryLabel>* labels() override { return driver_->labels(); }

@@ -20,7 +20,7 @@ class DnnLibrary;
 
 // What the driver answered: CUDA's numbers, 0 for success.
 using Status = int;
-inline constexpr Status kSuccess = 0, kOutOfMemory = 2;
+inline constexpr Status kSuccess = 0, kOutOfMemory = 2, kNotReady = 600;
 
 // The driver's own, known by address alone.
 struct DriverStream;
@@ -68,6 +68,8 @@ class Driver {
   virtual Status create_event(DriverEvent** event) = 0;
   virtual void destroy(DriverEvent* event) = 0;
   virtual Status record(DriverEvent* event, DriverStream* stream) = 0;
+  // kNotReady until the stream has come by where it was recorded. Does not block.
+  virtual Status query(DriverEvent* event) = 0;
   // Host memory is pinned, or the call would block.
   virtual Status copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) = 0;
 

@@ -45,6 +45,7 @@ struct Functions {
   decltype(&::cuEventDestroy) destroy_event;
   decltype(&::cuEventRecord) record;
   decltype(&::cuEventSynchronize) synchronize_event;
+  decltype(&::cuEventQuery) query_event;
   decltype(&::cuMemcpyHtoDAsync) to_device;
   decltype(&::cuMemcpyDtoHAsync) to_host;
   decltype(&::cuMemcpyDtoDAsync) within;
@@ -92,6 +93,7 @@ struct Functions {
     TAKE(destroy_event, cuEventDestroy);
     TAKE(record, cuEventRecord);
     TAKE(synchronize_event, cuEventSynchronize);
+    TAKE(query_event, cuEventQuery);
     TAKE(to_device, cuMemcpyHtoDAsync);
     TAKE(to_host, cuMemcpyDtoHAsync);
     TAKE(within, cuMemcpyDtoDAsync);
@@ -223,6 +225,10 @@ class LibCuda final : public Driver {
   Status record(DriverEvent* event, DriverStream* stream) override {
     enter();
     return cu_.record(cu(event), cu(stream));
+  }
+  Status query(DriverEvent* event) override {
+    enter();
+    return cu_.query_event(cu(event));
   }
   Status copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) override {
     if (bytes == 0) return kSuccess;

@@ -31,6 +31,8 @@ CudaStream::~CudaStream() {
   // What is under way uses memory that goes with its owners now.
   if (busy_) (void)driver().synchronize(handle_);
   for (const Chunk& chunk : chunks_) driver().destroy(chunk.event);
+  for (DriverEvent* event : mark_events_)
+    if (event) driver().destroy(event);
   driver().destroy(handle_);
 }
 
@@ -71,9 +73,11 @@ void CudaStream::next_chunk() {
     chunks_.push_back(std::move(chunk));
     return;
   }
-  // Weights: more than the chunks hold. The loop's copies never come here, since each wait empties them.
+  // Weights, and the noise of many steps: more than the chunks hold.
   chunk_ = (chunk_ + 1) % chunks_.size();
-  check(driver().synchronize(chunks_[chunk_].event), "copying to the device");
+  Status status = driver().query(chunks_[chunk_].event);
+  if (status == kNotReady) status = driver().synchronize(chunks_[chunk_].event);
+  check(status, "copying to the device");
   chunks_[chunk_].used = 0;
 }
 
@@ -119,6 +123,22 @@ std::unique_ptr<Recording> CudaStream::record(const std::function<void()>& put) 
   DriverGraph* graph = nullptr;
   check(driver().end_capture(handle_, &graph), "recording the step");
   return graph ? std::make_unique<Graph>(*this, graph) : nullptr;
+}
+
+int64_t CudaStream::mark() noexcept {
+  DriverEvent*& event = mark_events_[static_cast<size_t>(marks_) % kMarks];
+  if (!event) check(driver().create_event(&event), "an event");
+  check(driver().record(event, handle_), "an event");
+  return marks_++;
+}
+
+bool CudaStream::passed(int64_t mark) noexcept {
+  DriverEvent* const event = mark_events_[static_cast<size_t>(mark) % kMarks];
+  if (!event) return true;                      // which failed
+  const Status status = driver().query(event);  // an older mark's event has been put further behind
+  if (status == kNotReady) return false;
+  check(status, "a kernel or a copy failed");
+  return true;
 }
 
 bool CudaStream::finish() {

@@ -1,7 +1,7 @@
 // A stream of a GPU: launches, copies through pinned memory, recordings as CUDA graphs.
 #pragma once
 
-#include <deque>
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +23,8 @@ class CudaStream final : public Stream {
   void copy_out(void* host, const void* from, size_t bytes) noexcept override;
   void copy(void* to, const void* from, size_t bytes) noexcept override;
   std::unique_ptr<Recording> record(const std::function<void()>& put) override;
+  int64_t mark() noexcept override;
+  bool passed(int64_t mark) noexcept override;
 
   // For kernels: what they put on the stream, and what they are told of it.
   DriverStream* handle() const { return handle_; }
@@ -55,7 +57,10 @@ class CudaStream final : public Stream {
     std::shared_ptr<void> pinned;
     size_t bytes;
   };
-  std::vector<Landing> landings_;  // copies out into memory that is not pinned, which the next wait completes
+  std::vector<Landing> landings_;      // copies out into memory that is not pinned, which the next wait completes
+  static constexpr size_t kMarks = 4;  // more than the steps that the loop is ahead
+  std::array<DriverEvent*, kMarks> mark_events_{};
+  int64_t marks_ = 0;
   bool busy_ = false;
   std::string error_;
   const BoundKernel *running_ = nullptr, *failed_ = nullptr;

@@ -97,9 +97,13 @@ Status HostDriver::create_stream(DriverStream** stream) {
 
 void HostDriver::destroy(DriverStream* stream) { delete &of(stream); }
 
-Status HostDriver::run_until(Stream& stream, int64_t done) {
+void HostDriver::count_wait() {
   const std::lock_guard lock(mutex_);
   ++counts_.waits;
+}
+
+Status HostDriver::run_until(Stream& stream, int64_t done) {
+  const std::lock_guard lock(mutex_);
   if (stream.capturing) return kUnsupportedInCapture;
   const GuardedMemory::Unlocked unlocked(memory_);
   for (; stream.done < done; ++stream.done) {
@@ -110,11 +114,26 @@ Status HostDriver::run_until(Stream& stream, int64_t done) {
   return broken_;
 }
 
-Status HostDriver::synchronize(DriverStream* stream) { return run_until(of(stream), of(stream).put); }
+Status HostDriver::synchronize(DriverStream* stream) {
+  count_wait();
+  return run_until(of(stream), of(stream).put);
+}
 
 Status HostDriver::synchronize(DriverEvent* event) {
+  count_wait();
   const auto& e = *reinterpret_cast<const Event*>(event);
   return e.stream ? run_until(*e.stream, e.behind) : kSuccess;
+}
+
+// Who asks once is told that it is under way, and who asks again finds it done.
+Status HostDriver::query(DriverEvent* event) {
+  auto& e = *reinterpret_cast<Event*>(event);
+  {
+    const std::lock_guard lock(mutex_);
+    ++counts_.queries;
+  }
+  if (!e.stream || e.stream->done >= e.behind) return broken_;
+  return std::exchange(e.asked, true) ? run_until(*e.stream, e.behind) : kNotReady;
 }
 
 Status HostDriver::create_event(DriverEvent** event) {
@@ -126,7 +145,7 @@ void HostDriver::destroy(DriverEvent* event) { delete reinterpret_cast<Event*>(e
 
 Status HostDriver::record(DriverEvent* event, DriverStream* stream) {
   if (of(stream).capturing) return kUnsupportedInCapture;
-  *reinterpret_cast<Event*>(event) = {&of(stream), of(stream).put};
+  *reinterpret_cast<Event*>(event) = {&of(stream), of(stream).put, false};
   return kSuccess;
 }
 

@@ -31,6 +31,7 @@ class HostDriver final : public Driver {
   };
   struct Counts {
     int64_t waits = 0;  // for streams and events: all that blocks
+    int64_t queries = 0;
     int64_t launches = 0, copies = 0, captures = 0, graph_launches = 0, allocations = 0;
   };
 
@@ -53,6 +54,7 @@ class HostDriver final : public Driver {
   Status create_event(DriverEvent** event) override;
   void destroy(DriverEvent* event) override;
   Status record(DriverEvent* event, DriverStream* stream) override;
+  Status query(DriverEvent* event) override;
   Status copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) override;
   DriverFunction* load(const Launch& launch) override;
   DriverFunction* load(const TileKernel& kernel) override;
@@ -80,6 +82,7 @@ class HostDriver final : public Driver {
   struct Event {
     Stream* stream = nullptr;
     int64_t behind = 0;
+    bool asked = false;
   };
   struct Function {
     std::string name;
@@ -89,6 +92,7 @@ class HostDriver final : public Driver {
     std::vector<Work> work;
   };
   Stream& of(DriverStream* stream) { return *reinterpret_cast<Stream*>(stream); }
+  void count_wait();
   Status run_until(Stream& stream, int64_t done);
   DriverFunction* keep(const std::string& key, Function function);
 

@@ -1,7 +1,6 @@
-// Random numbers as torch.Generator("cuda") has them, and a scheduler's step.
+// Random numbers as torch.Generator("cuda") has them.
 #include "backends/cuda/kernels/random.h"
 
-#include "schedulers/step_program.h"
 #include "testing.h"
 
 namespace vivace::cuda {
@@ -52,37 +51,6 @@ TEST(CudaRandom, LargeTensorsGoRoundTheGrid) {
   const auto call = make_random({.count = n, .offset = 8}, 1, 2048);
   EXPECT_EQ(offset_after(call), 16u);
   EXPECT_EQ(offset_after(make_random({.count = 12}, 132, 2048)), 4u);
-}
-
-// The host's step of a program with history, by the table's rows of two steps; bit for bit.
-TEST(CudaStep, EqualsTheHosts) {
-  const Tensor sample = draw({1000}, DType::float32, 1), output = draw({1000}, DType::float32, 2), noise = draw({1000}, DType::float32, 3);
-  const float coefficients[2][3] = {{1.25f, -0.5f, 0.f}, {0.7f, 0.3f, 0.1f}};
-  const Tensor table = Tensor::from(Shape{2, 3}, std::span<const float>(&coefficients[0][0], 6));
-  Tensor y({1000}, DType::float32);
-  int index = 0;
-  for (float bound : {0.f, 1.f}) {
-    for (index = 0; index < 2;) {
-      run_in_any_order(y, make_step({.in = {sample.as<float>(), output.as<float>(), noise.as<float>()},
-                                     .out = y.as<float>(),
-                                     .table = table.as<float>(),
-                                     .index = &index,
-                                     .count = 1000,
-                                     .terms = 3,
-                                     .bound = bound}));
-      StepProgram program;
-      program.assign(kPrevSample,
-                     static_cast<double>(coefficients[index][0]) * Linear(kSample) +
-                         static_cast<double>(coefficients[index][1]) * Linear(kModelOutput) +
-                         static_cast<double>(coefficients[index][2]) * Linear(kNoise),
-                     bound != 0 ? Bound::clip : Bound::none);
-      const Tensor wanted = StepRunner().run(program, {.kind = Bound::clip, .clip_range = 1}, sample.clone(), output, noise);
-      for (size_t i = 0; i < 1000; ++i) ASSERT_EQ(y.floats()[i], wanted.floats()[i]) << i;
-      const int before = index;
-      host_cuda::run(make_advance(&index));
-      ASSERT_EQ(index, before + 1);
-    }
-  }
 }
 
 }  // namespace

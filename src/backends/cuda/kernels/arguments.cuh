@@ -174,21 +174,36 @@ struct TableArguments {
   float scale;
 };
 
-inline constexpr int kStepTerms = 8;
-// out = sum of coefficient * in, clamped to +-bound where that is not 0, with coefficients of this step's row of a table.
-struct StepArguments {
-  const float* in[kStepTerms];
-  float* out;
-  const float* table;  // [steps, terms]
-  const int* index;    // the step, on the device; nullptr: 0
-  long long count;
-  int terms;
-  float bound;
+// LoopState and its rows as runtime/step_loop.h has them.
+struct LoopState {
+  const int* table;
+  float* slots;
+  int row_words, row, bad_row, unused;
+};
+enum LoopSlot : int { kLatents = 0, kPredicted = 1, kNextLatents = 3 };
+
+// Latents times this row's factor, and what lies beside them -> the model's input; what it is told of the step.
+struct FeedArguments {
+  const LoopState* state;
+  void* input;
+  int* step;
+  const float* beside;
+  long long count;  // of the input's elements
+  long long images, channels, beside_channels, pixels;
 };
 
-// The step is over.
+// The guided prediction, this row's combinations, the next latents.
+struct FinishArguments {
+  LoopState* state;
+  const void* output;
+  long long count;  // of the latents
+  long long channels, pixels;
+  int halves;
+};
+
+// The row is done.
 struct AdvanceArguments {
-  int* index;
+  LoopState* state;
 };
 
 struct RandomArguments {

@@ -20,4 +20,4 @@ std::span<const KernelSource> kernel_sources() {
 }  // namespace vivace::cuda
 ]])
 target_sources(vivace_backends PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/cuda_kernel_sources.cc ${cuda_kernels}/attention.cc ${cuda_kernels}/gemm.cc ${cuda_kernels}/launch.cc
-  ${cuda_kernels}/movement.cc ${cuda_kernels}/norm.cc ${cuda_kernels}/random.cc)
+  ${cuda_kernels}/movement.cc ${cuda_kernels}/norm.cc ${cuda_kernels}/random.cc ${cuda_kernels}/step.cc)

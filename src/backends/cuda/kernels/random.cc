@@ -21,17 +21,4 @@ unsigned long long offset_after(const Call<RandomArguments>& call) {
   return call.arguments.offset + ((static_cast<unsigned long long>(call.arguments.count) - 1) / round + 1) * 4;
 }
 
-Call<StepArguments> make_step(const StepArguments& a) {
-  return {{.source = "step.cuh",
-           .function = "combine",
-           .arguments = "StepArguments",
-           .grid = {std::clamp(blocks_for(a.count, 256), 1u, 1024u), 1, 1},
-           .block = 256},
-          a};
-}
-
-Call<AdvanceArguments> make_advance(int* index) {
-  return {{.source = "step.cuh", .function = "advance", .arguments = "AdvanceArguments", .block = 32}, {index}};
-}
-
 }  // namespace vivace::cuda

@@ -1,4 +1,4 @@
-// Launches of random numbers (random.cuh) and of a scheduler's step (step.cuh).
+// Launches of random numbers (random.cuh).
 #pragma once
 
 #include "backends/cuda/kernels/arguments.cuh"
@@ -11,8 +11,5 @@ namespace vivace::cuda {
 Call<RandomArguments> make_random(const RandomArguments& arguments, int multiprocessors, int threads_each);
 // How far the generator is after it.
 unsigned long long offset_after(const Call<RandomArguments>& call);
-
-Call<StepArguments> make_step(const StepArguments& arguments);
-Call<AdvanceArguments> make_advance(int* index);
 
 }  // namespace vivace::cuda

@@ -1,0 +1,30 @@
+#include "backends/cuda/kernels/step.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace vivace::cuda {
+namespace {
+
+constexpr unsigned kThreads = 256, kMostBlocks = 1024;  // threads go on to other elements
+
+template <class Arguments>
+Call<Arguments> over(const Arguments& a, std::string function, const char* arguments) {
+  return {{.source = "step.cuh",
+           .function = std::move(function),
+           .arguments = arguments,
+           .grid = {std::clamp(blocks_for(a.count, kThreads), 1u, kMostBlocks), 1, 1},
+           .block = kThreads},
+          a};
+}
+
+}  // namespace
+
+Call<FeedArguments> make_feed(const FeedArguments& a, DType dtype) { return over(a, cat("feed<", type_name(dtype), ">"), "FeedArguments"); }
+Call<FinishArguments> make_finish(const FinishArguments& a, DType dtype) { return over(a, cat("finish<", type_name(dtype), ">"), "FinishArguments"); }
+Call<AdvanceArguments> make_advance(LoopState* state) {
+  return {{.source = "step.cuh", .function = "advance", .arguments = "AdvanceArguments", .block = 32}, {state}};
+}
+
+}  // namespace vivace::cuda
