@@ -25,7 +25,7 @@ cublasLtEpilogue_t epilogue_of(const MatmulCall& call) {
     case kIdentity:
       return call.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     default:
-      throw InternalError(cat("cuBLASLt has no epilogue for activation ", static_cast<int>(call.act)));
+      throw InternalError(cat("cuBLASLt has no epilogue for activation ", int{call.act}));
   }
 }
 
