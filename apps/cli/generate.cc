@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <random>
 
 #include "base/files.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@ struct Options : PictureOptions {
   TensorFiles tensors;
   std::string output, preview;
   std::vector<uint64_t> seed;
+  std::string generator_device = "cpu";
   int images = 1;
   std::optional<double> fps;
 };
@@ -175,10 +177,18 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   if (!o.negative_prompt.empty()) call.negative_prompt = Prompts(read_prompts(o.negative_prompt));
   if (!o.negative_prompt_2.empty()) call.negative_prompt_2 = Prompts(read_prompts(o.negative_prompt_2));
   call.num_images_per_prompt = o.images;
-  if (o.seed.size() == 1)
+  std::vector<Generator> generators;  // of the call
+  if (o.generator_device == "cuda") {
+    for (const uint64_t seed : o.seed) generators.push_back(Generator::cuda(seed));
+    if (generators.empty()) generators.push_back(Generator::cuda(std::random_device()()));
+    for (Generator& generator : generators) call.generators.push_back(&generator);
+  } else if (o.generator_device != "cpu") {
+    throw UsageError(cat("--generator-device is ", o.generator_device, ": expected cpu or cuda"));
+  } else if (o.seed.size() == 1) {
     call.seed = o.seed[0];
-  else
+  } else {
     call.seeds = o.seed;
+  }
   o.tensors.apply(call);
 
   const auto begin = std::chrono::steady_clock::now();
@@ -226,7 +236,10 @@ Command add_generate(Arguments& app, const Common& common) {
   c->add_option("--negative-prompt-2", o->negative_prompt_2, "Negative prompt of the second text encoder");
   c->add_option("--num-images-per-prompt,--num-videos-per-prompt", o->images, "Pictures, or videos").show_default();
   c->add_option("--seed", o->seed,
-                "torch.Generator(\"cpu\").manual_seed(seed); several, as 7,8, are one an image; default: a random one");
+                "Of the random numbers, as torch.Generator's manual_seed; several, as 7,8, are one an image; default: a random one");
+  c->add_option("--generator-device", o->generator_device,
+                "Whose random numbers: cpu (torch.Generator(\"cpu\")) or cuda (torch.Generator(\"cuda\"), on any device)")
+      .show_default();
   o->tensors.add(*c);
   o->add(*c);
   o->cache.add(*c);

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "base/log.h"
+#include "tensor/philox.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -80,8 +81,18 @@ float to_uniform(uint32_t bits) { return static_cast<float>(bits & 0xffffffu) * 
 
 }  // namespace
 
+Generator Generator::cuda(uint64_t seed, int64_t gpu_threads) {
+  constexpr int64_t kBlock = 256;
+  if (gpu_threads < kBlock || gpu_threads % kBlock)
+    throw UsageError(cat("gpu_threads is ", gpu_threads, ": expected a GPU's multiprocessors times the threads of each, a multiple of ", kBlock));
+  Generator generator(seed);
+  generator.gpu_threads_ = gpu_threads;
+  return generator;
+}
+
 Generator& Generator::manual_seed(uint64_t seed) {
   seed_ = seed;
+  offset_ = 0;
   state_[0] = static_cast<uint32_t>(seed);
   for (uint32_t i = 1; i < state_.size(); ++i) state_[i] = 1812433253u * (state_[i - 1] ^ (state_[i - 1] >> 30)) + i;
   next_ = static_cast<uint32_t>(state_.size());
@@ -100,6 +111,8 @@ void Generator::refill() {
 }
 
 uint32_t Generator::random32() {
+  if (gpu_threads_)
+    throw UsageError("a generator of CUDA's numbers draws tensors alone: give a scheduler that plants a tree of noise (DPMSolverSDE) the CPU's");
   if (next_ == state_.size()) refill();
   uint32_t y = state_[next_++];
   y ^= y >> 11;
@@ -128,13 +141,20 @@ double Generator::normal_double() {
 
 Tensor Generator::rand(const Shape& shape) {
   Tensor out(shape, DType::float32);
-  for (float& value : out.floats()) value = to_uniform(random32());
+  if (gpu_threads_)
+    offset_ = philox_fill(out.floats(), seed_, offset_, gpu_threads_, false);
+  else
+    for (float& value : out.floats()) value = to_uniform(random32());
   return out;
 }
 
 Tensor Generator::randn(const Shape& shape) {
   Tensor out(shape, DType::float32);
   const std::span<float> values = out.floats();
+  if (gpu_threads_) {
+    offset_ = philox_fill(values, seed_, offset_, gpu_threads_, true);
+    return out;
+  }
   if (values.size() < 16) {
     for (float& value : values) value = static_cast<float>(normal_double());
     return out;

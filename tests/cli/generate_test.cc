@@ -208,6 +208,24 @@ TEST(Generate, SameSeedSameBytes) {
   EXPECT_NE(Image::load(folder / "a.png").pixels(), Image::load(folder / "c.png").pixels());
 }
 
+TEST(Generate, DrawsTheNoiseOfAGpu) {
+  const TempFolder folder;
+  const auto draw = [&](const char* name, std::vector<std::string> more) {
+    more.insert(more.end(), {"-q", "--output-type", "latent"});
+    EXPECT_EQ(vivace(generate((folder / name).string(), more)).code, 0);
+    return load_npy(folder / name);
+  };
+  const Tensor gpu = draw("gpu.npy", {"--generator-device", "cuda"}), cpu = draw("cpu.npy", {"--generator-device", "cpu"});
+  save_npy(folder / "noise.npy", Generator::cuda(7).randn(gpu.shape()));
+  const Tensor given = draw("given.npy", {"--latents", (folder / "noise.npy").string()});
+  EXPECT_EQ(std::memcmp(gpu.data(), given.data(), gpu.bytes()), 0);
+  EXPECT_NE(std::memcmp(gpu.data(), cpu.data(), gpu.bytes()), 0);
+  const std::string path = (folder / "x.png").string();
+  EXPECT_EQ(vivace(generate(path, {"-q", "--generator-device", "cuda"})).code, 0);
+  EXPECT_NE(read_text(path).find("generator_device=cuda"), std::string::npos) << "what it takes to draw it again";
+  expect_refused(vivace(generate(path, {"--generator-device", "gpu"})), 2, {"--generator-device is gpu", "expected cpu or cuda"});
+}
+
 TEST(Generate, ARandomSeedIsToldAndDrawsTheSameAgain) {
   const TempFolder folder;
   const auto draw = [&](const char* name, std::vector<std::string> more) {

@@ -1,4 +1,4 @@
-// Random numbers against torch.Generator("cpu") (tools/golden/generator.py).
+// Random numbers against torch.Generator("cpu") (tools/golden/generator.py), and those of torch.Generator("cuda").
 #include "vivace/generator.h"
 
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
 #include "vivace/error.h"
 
@@ -116,6 +117,55 @@ TEST(RandnTensor, RefusesWrongNumbersOfGenerators) {
   EXPECT_THROW(randn_tensor({}, two), UsageError);
   EXPECT_THROW(randn_tensor({3, 4}, {}), UsageError);
   EXPECT_THROW(randn_tensor({3, 4}, none), UsageError);
+}
+
+// torch.randn(12, generator=torch.Generator("cuda").manual_seed(0)), as programs that reproduce its pictures elsewhere document it.
+TEST(CudaGenerator, EqualsTorch) {
+  const float wanted[] = {-0.92466259f, -0.42534415f, -2.6438457f,  0.14518388f,  -0.12086647f, -0.57972564f,
+                          -0.62285122f, -0.32838709f, -1.07454231f, -0.36314407f, -1.67105067f, 2.26550497f};
+  Generator generator = Generator::cuda(0);
+  const Tensor y = generator.randn({2, 6});
+  for (size_t i = 0; i < 12; ++i) EXPECT_NEAR(y.floats()[i], wanted[i], 1e-6) << i;
+  EXPECT_EQ(generator.initial_seed(), 0u);
+  const Tensor next = generator.randn({12});
+  EXPECT_NE(next.floats()[0], y.floats()[0]) << "the stream goes on";
+  EXPECT_EQ(generator.manual_seed(0).randn({12}).floats()[0], y.floats()[0]);
+  EXPECT_THROW((void)generator.random64(), UsageError);
+  EXPECT_THROW(Generator::cuda(0, 1000), UsageError);
+}
+
+// Philox as its paper writes it, with the counter as one number of 128 bits.
+struct Counter {
+  uint32_t x[4];
+};
+Counter philox(uint64_t seed, uint64_t high, uint64_t low) {
+  Counter c{{static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32), static_cast<uint32_t>(high), static_cast<uint32_t>(high >> 32)}};
+  auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  for (int r = 0; r < 10; ++r, k0 += 0x9e3779b9u, k1 += 0xbb67ae85u) {
+    const uint64_t p0 = uint64_t{0xd2511f53u} * c.x[0], p1 = uint64_t{0xcd9e8d57u} * c.x[2];
+    c = {{static_cast<uint32_t>(p1 >> 32) ^ c.x[1] ^ k0, static_cast<uint32_t>(p1), static_cast<uint32_t>(p0 >> 32) ^ c.x[3] ^ k1,
+          static_cast<uint32_t>(p0)}};
+  }
+  return c;
+}
+
+// Element i belongs to thread i % threads; each of its draws of four serves four elements that are a grid apart, and each call takes whole draws.
+TEST(CudaGenerator, LargeTensorsGoRoundTheGrid) {
+  const int64_t threads = 2048, n = 4 * threads + 3 * threads + 5;  // a second draw, which is not used up
+  const uint64_t seed = 0x123456789abcdefull;
+  Generator generator = Generator::cuda(seed, threads);
+  (void)generator.randn({4 * threads + 1});  // two draws
+  const Tensor y = generator.rand({n}), z = generator.randn({n});
+  for (int64_t i = 0; i < n; i += 97) {
+    const int64_t turn = i / threads;
+    const auto bits = [&](uint64_t first) { return philox(seed, static_cast<uint64_t>(i % threads), first + static_cast<uint64_t>(turn / 4)); };
+    const double u = (bits(2).x[turn % 4] + 0.5) * 0x1p-32;
+    ASSERT_NEAR(y.floats()[static_cast<size_t>(i)], u == 1 ? 0 : u, 0x1p-23) << i;
+    const Counter c = bits(4);
+    const uint32_t* pair = c.x + turn % 4 / 2 * 2;
+    const double radius = std::sqrt(-2 * std::log((pair[0] + 0.5) * 0x1p-32)), angle = (pair[1] + 0.5) * 0x1p-32 * 2 * std::numbers::pi;
+    ASSERT_NEAR(z.floats()[static_cast<size_t>(i)], radius * (turn % 2 ? std::cos(angle) : std::sin(angle)), 4e-6) << i;
+  }
 }
 
 }  // namespace

@@ -75,13 +75,8 @@ inline int exchange_if(int* at, int expected, int value) {
 
 inline unsigned bits_of(float x) { return std::bit_cast<unsigned>(x); }
 inline float float_of(unsigned bits) { return std::bit_cast<float>(bits); }
-inline unsigned high_product(unsigned a, unsigned b) { return static_cast<unsigned>(uint64_t{a} * b >> 32); }
 inline float fast_exp2(float x) { return std::exp2(x); }
 inline float fast_divide(float a, float b) { return a / b; }
-inline void fast_sincos(float x, float& sine, float& cosine) {
-  sine = std::sin(x);
-  cosine = std::cos(x);
-}
 inline int round_to_int(float x) { return static_cast<int>(std::nearbyint(x)); }
 inline float mul_rounded(float a, float b) { return a * b; }
 inline float add_rounded(float a, float b) { return a + b; }

@@ -1,7 +1,6 @@
 #include "kernels.h"
 //
 #include "quantize.cuh"
-#include "random.cuh"
 #include "step.cuh"
 #include "tables.cuh"
 
@@ -48,7 +47,6 @@ std::span<const Kernel> movement_kernels() {
       KERNEL(FinishArguments, finish<bf16>),
       KERNEL(FinishArguments, finish<f16>),
       KERNEL(AdvanceArguments, advance),
-      KERNEL(RandomArguments, random_numbers),
       KERNEL(ElementwiseArguments, elementwise<0, float, float, float, unsigned>),
       KERNEL(ElementwiseArguments, elementwise<0, bf16, bf16, bf16, unsigned>),
       KERNEL(ElementwiseArguments, elementwise<1, float, float, float, unsigned>),

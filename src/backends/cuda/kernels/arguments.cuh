@@ -206,11 +206,4 @@ struct AdvanceArguments {
   LoopState* state;
 };
 
-struct RandomArguments {
-  float* out;
-  long long count;
-  unsigned long long seed, offset;
-  int normal;
-};
-
 }  // namespace vivace::cuda

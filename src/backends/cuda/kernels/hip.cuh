@@ -32,10 +32,8 @@ __device__ inline int exchange_if(int* at, int expected, int value) { return ato
 
 __device__ inline unsigned bits_of(float x) { return __float_as_uint(x); }
 __device__ inline float float_of(unsigned bits) { return __uint_as_float(bits); }
-__device__ inline unsigned high_product(unsigned a, unsigned b) { return __umulhi(a, b); }
 __device__ inline float fast_exp2(float x) { return exp2f(x); }
 __device__ inline float fast_divide(float a, float b) { return __fdividef(a, b); }
-__device__ inline void fast_sincos(float x, float& sine, float& cosine) { __sincosf(x, &sine, &cosine); }
 __device__ inline int round_to_int(float x) { return __float2int_rn(x); }
 __device__ inline float mul_rounded(float a, float b) { return __fmul_rn(a, b); }
 __device__ inline float add_rounded(float a, float b) { return __fadd_rn(a, b); }

@@ -31,7 +31,6 @@ __device__ inline int exchange_if(int* at, int expected, int value) { return ato
 
 __device__ inline unsigned bits_of(float x) { return __float_as_uint(x); }
 __device__ inline float float_of(unsigned bits) { return __uint_as_float(bits); }
-__device__ inline unsigned high_product(unsigned a, unsigned b) { return __umulhi(a, b); }
 // 2^x to about 2 units in the last place.
 __device__ inline float fast_exp2(float x) {
   float y;
@@ -40,8 +39,6 @@ __device__ inline float fast_exp2(float x) {
 }
 // a / b to 2 units in the last place, without the call that an exact division is; 0 where b is over 2^126.
 __device__ inline float fast_divide(float a, float b) { return __fdividef(a, b); }
-// Of an angle in [-pi, 2 pi].
-__device__ inline void fast_sincos(float x, float& sine, float& cosine) { __sincosf(x, &sine, &cosine); }
 // Rounded to nearest even.
 __device__ inline int round_to_int(float x) { return __float2int_rn(x); }
 // A product and a sum that round each on their own.
