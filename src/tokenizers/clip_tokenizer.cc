@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 #include <system_error>
 
 #include "base/log.h"
@@ -111,6 +112,11 @@ CLIPTokenizer CLIPTokenizer::from_pretrained(const std::filesystem::path& folder
           cat(files.vocabulary_name, ": no token ", in_quotes(*content), ": expected the ", key, " of ", config.name, " in the vocabulary"));
   }
 
+  const auto ends_a_word = [&](int byte) { return files.vocabulary.find(cat(byte_spelling(static_cast<uint8_t>(byte)), kEndOfWord)) >= 0; };
+  if (std::ranges::none_of(std::views::iota(0, 256), ends_a_word))
+    throw UserError(cat(files.vocabulary_name, ": no byte with ", in_quotes(kEndOfWord),
+                        " behind it: expected the tokens of a CLIPTokenizer, in which it ends a word"));
+
   CLIPTokenizer tokenizer;
   tokenizer.encoding_ = BytePairEncoding(files.vocabulary, kEndOfWord, files.vocabulary.find(config.unk_token));
   add_merges(tokenizer.encoding_, files);
@@ -118,6 +124,7 @@ CLIPTokenizer CLIPTokenizer::from_pretrained(const std::filesystem::path& folder
   // A token that the vocabulary lacks gets the next id behind it, whatever id its declaration gives.
   tokenizer.vocabulary_ = std::move(files.vocabulary);
   Vocabulary& vocabulary = tokenizer.vocabulary_;
+  tokenizer.vocab_size_ = vocabulary.size();
   int32_t next_id = vocabulary.size();
   for (auto token = config.added_tokens.begin(); token != config.added_tokens.end(); ++token) {
     const auto same = [&](const AddedToken& other) { return other.content == token->content; };

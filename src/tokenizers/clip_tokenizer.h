@@ -38,9 +38,10 @@ class CLIPTokenizer : public Tokenizer {
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = false) const;
 
   int32_t bos_token_id() const { return bos_token_id_; }
-  int32_t eos_token_id() const { return eos_token_id_; }
-  int32_t pad_token_id() const { return pad_token_id_; }
+  int32_t eos_token_id() const override { return eos_token_id_; }
+  int32_t pad_token_id() const override { return pad_token_id_; }
   int model_max_length() const override { return model_max_length_; }
+  int32_t vocab_size() const override { return vocab_size_; }
   // The ids are those below it.
   int32_t size() const { return vocabulary_.size(); }
   // The same with one token more, which stands for `count` ids in a row, size() and those behind it: what textual inversion adds. As in Diffusers the
@@ -51,7 +52,8 @@ class CLIPTokenizer : public Tokenizer {
   CLIPTokenizer();
   void encode_words(std::string_view text, std::vector<int32_t>& ids) const;
 
-  Vocabulary vocabulary_;  // the added tokens that the file lacks follow behind its own
+  Vocabulary vocabulary_;   // the added tokens that the file lacks follow behind its own
+  int32_t vocab_size_ = 0;  // its own
   BytePairEncoding encoding_;
   AddedTokens added_tokens_;
   std::vector<int32_t> special_ids_;

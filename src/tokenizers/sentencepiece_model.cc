@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <optional>
 
 #include "base/log.h"
 #include "vivace/error.h"
@@ -50,9 +51,14 @@ enum Field : int {
 };
 constexpr uint64_t kUnigram = 1;
 
-// The field's last value in a message, of those that are bytes or messages; empty without one.
-std::string_view find_bytes(std::string_view message, int field) {
-  std::string_view found;
+// A field's value in a message, the last one where there are several: of numbers, of bytes or messages.
+struct FieldValue {
+  std::optional<uint64_t> number;
+  std::string_view bytes;
+};
+
+FieldValue find(std::string_view message, int field) {
+  FieldValue found;
   size_t at = 0;
   const auto varint = [&]() -> uint64_t {
     uint64_t value = 0;
@@ -66,10 +72,11 @@ std::string_view find_bytes(std::string_view message, int field) {
   };
   while (at < message.size()) {
     const uint64_t key = varint();
+    const bool wanted = key >> 3 == static_cast<uint64_t>(field);
     uint64_t size = 0;
     switch (key & 7) {
       case 0:
-        varint();
+        if (const uint64_t number = varint(); wanted) found.number = number;
         break;
       case 1:
         size = 8;
@@ -84,7 +91,7 @@ std::string_view find_bytes(std::string_view message, int field) {
         return found;
     }
     if (size > message.size() - at) return found;
-    if ((key & 7) == 2 && key >> 3 == static_cast<uint64_t>(field)) found = message.substr(at, size);
+    if ((key & 7) == 2 && wanted) found.bytes = message.substr(at, size);
     at += size;
   }
   return found;
@@ -107,7 +114,9 @@ std::string serialize_unigram(const std::vector<SentencePiece>& pieces) {
   return without_normalizer(model);
 }
 
-std::string charsmap_of(std::string_view model) { return std::string(find_bytes(find_bytes(model, kNormalizer), kCharsmap)); }
+bool is_unigram(std::string_view model) { return find(find(model, kTrainer).bytes, kModelType).number.value_or(kUnigram) == kUnigram; }
+
+std::string charsmap_of(std::string_view model) { return std::string(find(find(model, kNormalizer).bytes, kCharsmap).bytes); }
 
 std::string without_normalizer(std::string_view model) {
   // Messages that follow one another are merged, the later fields counting.

@@ -17,6 +17,8 @@ struct SentencePiece {
 
 // A unigram model of these pieces, by id; one of them is the unknown one. Without a normaliser.
 std::string serialize_unigram(const std::vector<SentencePiece>& pieces);
+// Whether the pieces of a model are chosen by their scores, not merged in pairs.
+bool is_unigram(std::string_view model);
 // The normaliser's precompiled_charsmap of a model; empty where it has none or is no model.
 std::string charsmap_of(std::string_view model);
 // The model without its normaliser: it takes texts as they come.

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "tokenizers/piece_pairs.h"
+#include "tokenizers/sentencepiece_model.h"
 #include "tokenizers/unigram.h"
 #include "vivace/error.h"
 
@@ -17,6 +18,8 @@ namespace {
 
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
+
+constexpr std::string_view kSpace = "\u2581";  // stands for one in a piece
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
@@ -61,35 +64,40 @@ Template template_of(const Json& tokenizer) {
 
 }  // namespace
 
-SentencePieceTokenizer SentencePieceTokenizer::from_pretrained(const fs::path& folder) {
-  const fs::path spiece = folder / "spiece.model", pairs = folder / "tokenizer.model", whole = folder / "tokenizer.json",
+SentencePieceTokenizer SentencePieceTokenizer::from_pretrained(const fs::path& folder, PieceKind kind) {
+  const bool unigram = kind == PieceKind::unigram;
+  const fs::path pieces = folder / (unigram ? "spiece.model" : "tokenizer.model"), whole = folder / "tokenizer.json",
                  config_path = folder / "tokenizer_config.json";
-  const bool has_json = is_there(whole);
-  if (!is_there(spiece) && !is_there(pairs) && !has_json)
-    throw UserError(cat(folder.string(), ": no tokenizer: expected spiece.model, tokenizer.model or tokenizer.json in it"));
+  const bool has_pieces = is_there(pieces), has_json = is_there(whole);
+  if (!has_pieces && !has_json)
+    throw UserError(cat(folder.string(), ": no tokenizer: expected ", pieces.filename().string(), " or tokenizer.json in it"));
   const Json config = is_there(config_path) ? read_json(config_path) : Json::object();
   const std::string text = has_json ? read_file(whole) : "";
   const Json json = has_json ? parse_json(text, whole.string()) : Json::object();
   if (!config.is_object()) throw UserError(cat(config_path.string(), ": expected an object, {...}"));
   if (has_json && (!json.is_object() || !json.contains("model") || !json["model"].is_object()))
     throw UserError(cat(whole.string(), ": expected an object with a \"model\""));
-  const std::string type = has_json ? token_field(json["model"], "type", "BPE") : "";
+  const auto of_another_kind = [&](const fs::path& file, const std::string& what) {
+    throw UserError(cat(file.string(), ": ", what, ": expected the ", unigram ? "unigram model of a T5Tokenizer" : "byte pairs of a LlamaTokenizer"));
+  };
+  if (const char* type = unigram ? "Unigram" : "BPE"; has_json && token_field(json["model"], "type", "BPE") != type)
+    of_another_kind(whole, cat("a model of type ", in_quotes(token_field(json["model"], "type", "BPE"))));
 
   try {
     SentencePieceTokenizer tokenizer;
-    const bool unigram = is_there(spiece) || type == "Unigram";
-    if (is_there(spiece)) {
-      tokenizer.model_ = unigram_of_file(read_file(spiece), spiece.string());
-    } else if (type == "Unigram") {
-      tokenizer.model_ = unigram_of_json(json, whole.string());
-    } else if (type == "BPE") {
+    if (unigram) {
+      const std::string model = has_pieces ? read_file(pieces) : "";
+      if (!is_unigram(model)) of_another_kind(pieces, "a model of pairs");
+      tokenizer.model_ = has_pieces ? unigram_of_file(model, pieces.string()) : unigram_of_json(json, whole.string());
+    } else if (has_json) {
       BytePairFiles files = TokenizerJson::parse(text, whole.string()).files;
+      if (files.vocabulary.find(kSpace) < 0) of_another_kind(whole, cat("no token ", in_quotes(kSpace)));
       const int32_t unknown = files.vocabulary.find(token_field(json["model"], "unk_token", "<unk>"));
       tokenizer.model_ = piece_pairs_of_files(std::move(files), unknown);
-    } else if (!has_json) {
-      tokenizer.model_ = piece_pairs_of_model(read_file(pairs), pairs.string());
     } else {
-      throw UserError(cat(whole.string(), ": a model of type \"", type, "\": expected \"Unigram\" or \"BPE\""));
+      const std::string model = read_file(pieces);
+      if (is_unigram(model)) of_another_kind(pieces, "a unigram model");
+      tokenizer.model_ = piece_pairs_of_model(model, pieces.string());
     }
     const PieceModel& model = *tokenizer.model_;
 
@@ -189,7 +197,6 @@ std::string SentencePieceTokenizer::token(int32_t id) const {
 }
 
 std::string SentencePieceTokenizer::decode(const std::vector<int32_t>& ids) const {
-  constexpr std::string_view kSpace = "\u2581";
   std::string bytes;
   for (const int32_t id : ids) {
     std::string piece = token(id);

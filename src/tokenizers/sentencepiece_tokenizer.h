@@ -26,24 +26,27 @@ class PieceModel {
   virtual std::string text(int32_t id) const = 0;          // `id` within size()
 };
 
+// A T5Tokenizer's model, or a LlamaTokenizer's.
+enum class PieceKind : uint8_t { unigram, pairs };
+
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  // Reads the tokenizer folder of a Diffusers checkpoint: spiece.model or tokenizer.model, or tokenizer.json; tokenizer_config.json where it is
-  // there. Throws UserError that names the file and what was expected.
-  static SentencePieceTokenizer from_pretrained(const std::filesystem::path& folder);
+  // Reads the tokenizer folder of a Diffusers checkpoint: spiece.model (unigram) or tokenizer.model (pairs), or tokenizer.json; tokenizer_config.json
+  // where it is there. Throws UserError that names the file and what was expected, for a model of another kind too.
+  static SentencePieceTokenizer from_pretrained(const std::filesystem::path& folder, PieceKind kind);
 
   using Tokenizer::encode;
   Encoding encode(std::string_view text, int length) const override;
   std::string token(int32_t id) const override;
   int model_max_length() const override { return model_max_length_; }
+  int32_t vocab_size() const override { return model_->size(); }
+  int32_t eos_token_id() const override { return eos_token_id_; }
+  int32_t pad_token_id() const override { return pad_token_id_; }
 
   // The text's tokens without special ones and truncation.
   std::vector<int32_t> tokenize_ids(std::string_view text) const;
   // The text of tokens, a space for each "▁" but the first.
   std::string decode(const std::vector<int32_t>& ids) const;
-
-  int32_t eos_token_id() const { return eos_token_id_; }
-  int32_t pad_token_id() const { return pad_token_id_; }
 
  private:
   SentencePieceTokenizer() : added_tokens_([](std::string_view text) { return std::string(text); }) {}

@@ -16,15 +16,19 @@ struct Entry {
   std::shared_ptr<const Tokenizer> (*open)(const std::filesystem::path& folder);
 };
 
-template <class T>
-std::shared_ptr<const Tokenizer> open(const std::filesystem::path& folder) {
-  return std::make_shared<const T>(T::from_pretrained(folder));
+std::shared_ptr<const Tokenizer> clip(const std::filesystem::path& folder) {
+  return std::make_shared<const CLIPTokenizer>(CLIPTokenizer::from_pretrained(folder));
+}
+std::shared_ptr<const Tokenizer> t5(const std::filesystem::path& folder) {
+  return std::make_shared<const SentencePieceTokenizer>(SentencePieceTokenizer::from_pretrained(folder, PieceKind::unigram));
+}
+std::shared_ptr<const Tokenizer> llama(const std::filesystem::path& folder) {
+  return std::make_shared<const SentencePieceTokenizer>(SentencePieceTokenizer::from_pretrained(folder, PieceKind::pairs));
 }
 
 constexpr Entry kTokenizers[] = {
-    {"CLIPTokenizer", open<CLIPTokenizer>},           {"CLIPTokenizerFast", open<CLIPTokenizer>},
-    {"T5Tokenizer", open<SentencePieceTokenizer>},    {"T5TokenizerFast", open<SentencePieceTokenizer>},
-    {"LlamaTokenizer", open<SentencePieceTokenizer>}, {"LlamaTokenizerFast", open<SentencePieceTokenizer>},
+    {"CLIPTokenizer", clip}, {"CLIPTokenizerFast", clip}, {"T5Tokenizer", t5},
+    {"T5TokenizerFast", t5}, {"LlamaTokenizer", llama},   {"LlamaTokenizerFast", llama},
 };
 
 const Entry* find(std::string_view class_name) {

@@ -26,6 +26,10 @@ class Tokenizer {
   // The token as the vocabulary spells it; empty for an id that there is none for.
   virtual std::string token(int32_t id) const = 0;
   virtual int model_max_length() const = 0;
+  // Tokens of the vocabulary itself: those that were added to it may lie beyond.
+  virtual int32_t vocab_size() const = 0;
+  virtual int32_t eos_token_id() const = 0;  // what ends a text; -1: nothing does
+  virtual int32_t pad_token_id() const = 0;
 };
 
 // Whether `class_name` is one of a tokenizer that model_index.json may name: "CLIPTokenizer".

@@ -127,9 +127,45 @@ TEST(BadFluxFiles, AT5WithoutItsTokenizer) {
   const TempFolder folder;
   link_flux(folder, "tokenizer_2");
   for (const char* file : {"spiece.model", "tokenizer.json"}) fs::remove(folder / "tokenizer_2" / file);
-  expect_no_picture(folder.path(), 1, {"tokenizer_2", "expected spiece.model, tokenizer.model or tokenizer.json"});
+  expect_no_picture(folder.path(), 1, {"tokenizer_2", "expected spiece.model or tokenizer.json"});
   fs::remove_all(folder / "tokenizer_2");
   expect_no_picture(folder.path(), 1, {"tokenizer_2"});
+}
+
+// Whose ids mean nothing to the text encoder.
+TEST(BadFluxFiles, ATokenizerOfAnotherModel) {
+  const fs::path flux = VIVACE_SOURCE_DIR "/assets/emoji-flux", others = VIVACE_SOURCE_DIR "/assets/tokenizers";
+  const auto refused = [&](const std::string& part, const std::function<void(const fs::path& folder)>& change,
+                           const std::vector<std::string>& names) {
+    const TempFolder folder;
+    link_flux(folder, part);
+    change(folder / part);
+    expect_no_picture(folder.path(), 1, names);
+  };
+  const auto put = [](const fs::path& from) {
+    return [from](const fs::path& folder) {
+      fs::remove_all(folder);
+      fs::copy(from, folder, fs::copy_options::recursive);
+    };
+  };
+  const auto say = [](const char* file, const std::string& from, const std::string& to) {
+    return [=](const fs::path& folder) {
+      std::string text = read_text(folder / file);
+      ASSERT_NE(text.find(from), std::string::npos);
+      write_text(folder / file, text.replace(text.find(from), from.size(), to));
+    };
+  };
+  const std::string one_model = "expected the tokenizer and the text encoder of one model";
+  refused("tokenizer_2", put(flux / "tokenizer"), {"tokenizer_2/tokenizer.json", "BPE", "expected the unigram model of a T5Tokenizer"});
+  refused("tokenizer_2", put(others / "t5"), {"tokenizer_2 has 32100 tokens", "text_encoder_2 a vocab_size of 1600", one_model});
+  refused("tokenizer_2", say("tokenizer_config.json", "\"eos_token\": \"</s>\"", "\"eos_token\": \"<unk>\""),
+          {"tokenizer_2 has the eos token 2", "text_encoder_2 expects 1 (eos_token_id)", one_model});
+  refused("tokenizer_2", say("tokenizer_config.json", "\"pad_token\": \"<pad>\"", "\"pad_token\": \"</s>\""),
+          {"tokenizer_2 has the padding token 1", "text_encoder_2 expects 0 (pad_token_id)", one_model});
+  refused("tokenizer", put(flux / "tokenizer_2"), {"tokenizer/tokenizer.json", "BPE"});
+  refused("tokenizer", put(others / "clip"), {"tokenizer has 49408 tokens", "text_encoder a vocab_size of 1536", one_model});
+  refused("text_encoder", say("config.json", "\"eos_token_id\": 2", "\"eos_token_id\": 1534"),
+          {"tokenizer has the eos token 1535", "text_encoder expects 1534 (eos_token_id)", one_model});
 }
 
 TEST(BadFluxFiles, AnIndexOfClassesThatNobodyKnows) {

@@ -14,12 +14,15 @@ const nlohmann::json& pieces() {
   return data;
 }
 
-const fs::path kT5 = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-flux/tokenizer_2", kLlama = fs::path(VIVACE_TEST_DATA) / "llama";
+const fs::path kFlux = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-flux", kT5 = kFlux / "tokenizer_2", kLlama = fs::path(VIVACE_TEST_DATA) / "llama";
+
+SentencePieceTokenizer t5(const fs::path& folder) { return SentencePieceTokenizer::from_pretrained(folder, PieceKind::unigram); }
+SentencePieceTokenizer llama(const fs::path& folder) { return SentencePieceTokenizer::from_pretrained(folder, PieceKind::pairs); }
 
 // A folder with these files of another alone.
-SentencePieceTokenizer of_files(const TempFolder& temp, const fs::path& from, std::initializer_list<const char*> files) {
+const fs::path& of_files(const TempFolder& temp, const fs::path& from, std::initializer_list<const char*> files) {
   for (const char* file : files) fs::copy_file(from / file, temp.path() / file, fs::copy_options::overwrite_existing);
-  return SentencePieceTokenizer::from_pretrained(temp.path());
+  return temp.path();
 }
 
 // `padded`: the padding token is known, which Llama's tokenizer.json does not say.
@@ -44,14 +47,14 @@ void expect_golden(const SentencePieceTokenizer& tokenizer, const std::string& n
 }
 
 TEST(T5Tokenizer, spiece_model_equals_transformers) {
-  expect_golden(SentencePieceTokenizer::from_pretrained(kT5), "t5");
+  expect_golden(t5(kT5), "t5");
   const TempFolder temp;
-  expect_golden(of_files(temp, kT5, {"spiece.model"}), "t5");
+  expect_golden(t5(of_files(temp, kT5, {"spiece.model"})), "t5");
 }
 
 TEST(T5Tokenizer, tokenizer_json_alone_equals_transformers) {
   const TempFolder temp;
-  expect_golden(of_files(temp, kT5, {"tokenizer.json"}), "t5");
+  expect_golden(t5(of_files(temp, kT5, {"tokenizer.json"})), "t5");
 }
 
 // The vocabulary that comes with the program: the first two lines are of T5's documentation, all are what transformers makes of them.
@@ -65,21 +68,20 @@ TEST(T5Tokenizer, the_vocabulary_of_flux) {
       {"\u65e5\u672c", {3, 2, 1}},
       {"\ufb01ne \u00bd", {1399, 209, 2, 357, 1}},
       {"", {1}}};
-  const auto tokenizer = SentencePieceTokenizer::from_pretrained(fs::path(VIVACE_SOURCE_DIR) / "assets/configs/flux-dev/tokenizer_2");
+  const auto tokenizer = t5(fs::path(VIVACE_SOURCE_DIR) / "assets/configs/flux-dev/tokenizer_2");
   EXPECT_EQ(tokenizer.model_max_length(), 512);
   for (const auto& [text, ids] : lines) EXPECT_EQ(tokenizer.encode(text, static_cast<int>(ids.size())).ids, ids) << text;
 }
 
 TEST(LlamaTokenizer, tokenizer_json_equals_transformers) {
-  expect_golden(SentencePieceTokenizer::from_pretrained(kLlama), "llama");
+  expect_golden(llama(kLlama), "llama");
   const TempFolder temp;
-  expect_golden(of_files(temp, kLlama, {"tokenizer.json"}), "llama", false);
+  expect_golden(llama(of_files(temp, kLlama, {"tokenizer.json"})), "llama", false);
 }
 
 TEST(LlamaTokenizer, tokenizer_model_merges_as_tokenizer_json_does) {
   const TempFolder temp;
-  const auto model = of_files(temp, kLlama, {"tokenizer.model"});
-  const auto json = SentencePieceTokenizer::from_pretrained(kLlama);
+  const auto model = llama(of_files(temp, kLlama, {"tokenizer.model"})), json = llama(kLlama);
   for (const auto& item : pieces().at("strings")) {
     const std::string text = item.at("text");
     if (text.find('<') == text.npos) {
@@ -89,7 +91,7 @@ TEST(LlamaTokenizer, tokenizer_model_merges_as_tokenizer_json_does) {
 }
 
 TEST(T5Tokenizer, tokens_and_what_is_cut_off) {
-  const auto tokenizer = SentencePieceTokenizer::from_pretrained(kT5);
+  const auto tokenizer = t5(kT5);
   EXPECT_EQ(tokenizer.encode("a red apple", 8).ids, (std::vector<int32_t>{3, 35, 76, 1, 0, 0, 0, 0}));
   EXPECT_EQ(tokenizer.encode("", 3).ids, (std::vector<int32_t>{1, 0, 0}));
   EXPECT_EQ(tokenizer.token(3), "\u2581a");
@@ -102,13 +104,13 @@ TEST(SentencePieceTokenizer, refuses_what_is_none) {
   const TempFolder temp;
   const auto message = [&] {
     try {
-      SentencePieceTokenizer::from_pretrained(temp.path());
+      t5(temp.path());
       return std::string("accepted");
     } catch (const UserError& error) {
       return std::string(error.what());
     }
   };
-  EXPECT_NE(message().find("expected spiece.model, tokenizer.model or tokenizer.json"), std::string::npos) << message();
+  EXPECT_NE(message().find("expected spiece.model or tokenizer.json"), std::string::npos) << message();
   write_text(temp.path() / "spiece.model", "no model");
   EXPECT_NE(message().find("spiece.model: no model of sentencepiece"), std::string::npos) << message();
   fs::remove(temp.path() / "spiece.model");
@@ -120,6 +122,33 @@ TEST(SentencePieceTokenizer, refuses_what_is_none) {
     write_text(temp.path() / "tokenizer.json", text);
     EXPECT_NE(message().find("tokenizer.json"), std::string::npos) << text << ": " << message();
   }
+}
+
+// Each of these would make ids of a text, which mean nothing to the model.
+TEST(SentencePieceTokenizer, refuses_a_tokenizer_of_another_kind) {
+  const auto refused = [](auto open, const fs::path& from, std::initializer_list<const char*> files, const char* name, const std::string& what) {
+    const TempFolder temp;
+    for (const char* file : files) fs::copy_file(from / file, temp / file);
+    if (files.size() == 1) fs::rename(temp / *files.begin(), temp / name);
+    const std::string message = message_of<UserError>([&] { open(temp.path()); });
+    EXPECT_NE(message.find(name + what), std::string::npos) << message;
+  };
+  refused(t5, kFlux / "tokenizer", {"tokenizer.json", "tokenizer_config.json"}, "tokenizer.json",
+          ": a model of type \"BPE\": expected the unigram model of a T5Tokenizer");
+  refused(t5, kLlama, {"tokenizer.json"}, "tokenizer.json", ": a model of type \"BPE\"");
+  refused(t5, kLlama, {"tokenizer.model"}, "spiece.model", ": a model of pairs: expected the unigram model of a T5Tokenizer");
+  refused(llama, kFlux / "tokenizer", {"tokenizer.json", "tokenizer_config.json"}, "tokenizer.json",
+          ": no token \"\u2581\": expected the byte pairs of a LlamaTokenizer");
+  refused(llama, kT5, {"tokenizer.json"}, "tokenizer.json", ": a model of type \"Unigram\": expected the byte pairs of a LlamaTokenizer");
+  refused(llama, kT5, {"spiece.model"}, "tokenizer.model", ": a unigram model: expected the byte pairs of a LlamaTokenizer");
+  refused(CLIPTokenizer::from_pretrained, kT5, {"tokenizer.json"}, "tokenizer.json", ": wrong value at \"model.type\"");
+  refused(CLIPTokenizer::from_pretrained, kLlama, {"tokenizer.json", "tokenizer_config.json"}, "tokenizer.json",
+          ": no byte with \"</w>\" behind it: expected the tokens of a CLIPTokenizer");
+  // Where both files are there, both are looked at.
+  const TempFolder temp;
+  of_files(temp, kT5, {"spiece.model"});
+  of_files(temp, kFlux / "tokenizer", {"tokenizer.json"});
+  EXPECT_NE(message_of<UserError>([&] { t5(temp.path()); }).find("tokenizer.json: a model of type \"BPE\""), std::string::npos);
 }
 
 }  // namespace

@@ -142,6 +142,19 @@ TEST(AuraFlowPipeline, embeddings_are_the_prompt) {
   EXPECT_NE(message_of<UsageError>([&] { pipe({}, o); }).find("negative_prompt_embeds"), std::string::npos);
 }
 
+// Whose ids may lie beyond the encoder's table.
+TEST(AuraFlowPipeline, refuses_more_tokens_than_the_text_encoder_has) {
+  const TempFolder folder;
+  const fs::path model = random_model("aura", folder), file = model / "tokenizer/tokenizer.json";
+  nlohmann::json tokenizer = nlohmann::json::parse(std::ifstream(file));
+  nlohmann::json& vocab = tokenizer["model"]["vocab"];
+  while (vocab.size() <= 912) vocab["more " + std::to_string(vocab.size())] = vocab.size();
+  std::ofstream(file) << tokenizer;
+  const std::string message = message_of<UserError>([&] { DiffusionPipeline::from_pretrained(model); });
+  EXPECT_NE(message.find("tokenizer has 913 tokens, "), std::string::npos) << message;
+  EXPECT_NE(message.find("text_encoder a vocab_size of 912: expected the tokenizer and the text encoder of one model"), std::string::npos) << message;
+}
+
 // A model that is called on its own is in its caller's scope as well.
 TEST(T5EncoderModel, is_in_the_scope_of_sdpa_kernel) {
   const auto model = T5EncoderModel::from_pretrained(kSource / "assets/emoji-flux/text_encoder_2");

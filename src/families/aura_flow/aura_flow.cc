@@ -26,6 +26,7 @@ AuraFlowRecipe::AuraFlowRecipe(const Parts& parts)
       format_(vae_.latents()) {
   const AuraFlowTransformer2DConfig& model = transformer_.config();
   const auto fail = [](const auto&... args) { throw UserError(cat(args...)); };
+  check_tokenizer(parts, "tokenizer", "text_encoder");
   if (model.in_channels != format_.channels || model.out_channels != format_.channels)
     fail(parts.folder("transformer"), " takes ", model.in_channels, " channels and gives ", model.out_channels,
          " (in_channels, out_channels), the latents of ", parts.folder("vae"), " have ", format_.channels,

@@ -39,6 +39,7 @@ CogVideoXRecipe::CogVideoXRecipe(const Parts& parts, int64_t conditions)
       format_(vae_.latents()) {
   const CogVideoXTransformer3DConfig& model = transformer_.config();
   const auto fail = [](const auto&... args) { throw UserError(cat(args...)); };
+  check_tokenizer(parts, "tokenizer", "text_encoder");
   const int64_t read = format_.channels * (1 + conditions);
   if (model.in_channels != read || model.out_channels != format_.channels)
     fail(parts.folder("transformer"), " takes ", model.in_channels, " channels and gives ", model.out_channels,

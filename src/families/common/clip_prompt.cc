@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "components/transformer_models.h"
 #include "tokenizers/clip_tokenizer.h"
 #include "vivace/error.h"
 
@@ -62,17 +63,35 @@ Tensor repeat_rows(const Tensor& t, int64_t times) {
 }
 
 void check_tokenizer(const Parts& parts, std::string_view name, std::string_view text_encoder) {
-  const auto* tokenizer = dynamic_cast<const CLIPTokenizer*>(parts.tokenizer(name));
+  const Tokenizer* tokenizer = parts.tokenizer(name);
   if (!tokenizer || !parts.has(text_encoder)) return;
-  const CLIPTextConfig& config = parts.component<CLIPTextComponent>(text_encoder).config();
-  if (tokenizer->model_max_length() > config.max_position_embeddings)
-    throw UserError(cat(parts.folder(name), " makes prompts of ", tokenizer->model_max_length(), " tokens (model_max_length), ",
-                        parts.folder(text_encoder), " takes up to ", config.max_position_embeddings, " (max_position_embeddings)"));
-  for (const auto& [token, id] :
-       {std::pair{"bos", tokenizer->bos_token_id()}, {"eos", tokenizer->eos_token_id()}, {"padding", tokenizer->pad_token_id()}})
-    if (id >= config.vocab_size)
-      throw UserError(cat(parts.folder(name), " has the ", token, " token ", id, ", ", parts.folder(text_encoder), " a vocab_size of ",
-                          config.vocab_size, ": expected those of one model"));
+  const auto fail = [&](const auto&... args) {
+    throw UserError(cat(parts.folder(name), args..., ": expected the tokenizer and the text encoder of one model"));
+  };
+  const auto check_size = [&](int64_t rows) {
+    if (tokenizer->vocab_size() > rows) fail(" has ", tokenizer->vocab_size(), " tokens, ", parts.folder(text_encoder), " a vocab_size of ", rows);
+  };
+  // `stated`: in the encoder's config, as `field`.
+  const auto check_id = [&](const char* token, int64_t id, const char* field, std::optional<int64_t> stated) {
+    if (stated && id != *stated) fail(" has the ", token, " token ", id, ", ", parts.folder(text_encoder), " expects ", *stated, " (", field, ")");
+  };
+  if (const auto* clip = dynamic_cast<const CLIPTokenizer*>(tokenizer)) {
+    const CLIPTextConfig& config = parts.component<CLIPTextComponent>(text_encoder).config();
+    if (clip->model_max_length() > config.max_position_embeddings)
+      throw UserError(cat(parts.folder(name), " makes prompts of ", clip->model_max_length(), " tokens (model_max_length), ",
+                          parts.folder(text_encoder), " takes up to ", config.max_position_embeddings, " (max_position_embeddings)"));
+    check_size(config.vocab_size);
+    for (const auto& [token, id] : {std::pair{"bos", clip->bos_token_id()}, {"eos", clip->eos_token_id()}, {"padding", clip->pad_token_id()}})
+      if (id >= config.vocab_size) fail(" has the ", token, " token ", id, ", ", parts.folder(text_encoder), " a vocab_size of ", config.vocab_size);
+    // The model pools a prompt where it finds this token. 2 stands in older configs: it pools the greatest id.
+    if (config.eos_token_id != 2) check_id("eos", clip->eos_token_id(), "eos_token_id", config.eos_token_id);
+  } else {
+    const T5EncoderConfig& config = parts.component<T5EncoderComponent>(text_encoder).config();
+    check_size(config.vocab_size);
+    if (config.bias_in_every_block) return;  // UMT5 comes with tokenizers of several kinds: what its config says of their ids is not relied on
+    check_id("eos", tokenizer->eos_token_id(), "eos_token_id", config.eos_token_id);
+    check_id("padding", tokenizer->pad_token_id(), "pad_token_id", config.pad_token_id);
+  }
 }
 
 }  // namespace vivace

@@ -1,4 +1,4 @@
-// Prompts through CLIP text encoders: what the families that have them share.
+// Prompts through text encoders: what the families share.
 #pragma once
 
 #include "components/models.h"
@@ -21,7 +21,7 @@ Tensor join_features(const Tensor& a, const Tensor& b);
 // Each row `times` times in a row: prompts -> images.
 Tensor repeat_rows(const Tensor& t, int64_t times);
 
-// Whether the tokenizer's prompts fit the text encoder. Throws UserError with both folders.
+// Whether the tokenizer's prompts fit the text encoder, CLIP's or T5's. Throws UserError with both folders.
 void check_tokenizer(const Parts& parts, std::string_view tokenizer, std::string_view text_encoder);
 
 }  // namespace vivace

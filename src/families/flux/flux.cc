@@ -44,6 +44,7 @@ FluxRecipe::FluxRecipe(const Parts& parts)
   const FluxTransformer2DConfig& model = transformer_.config();
   const auto fail = [](const auto&... args) { throw UserError(cat(args...)); };
   check_tokenizer(parts, "tokenizer", "text_encoder");
+  check_tokenizer(parts, "tokenizer_2", "text_encoder_2");
   if (model.in_channels != 4 * format_.channels)
     fail(parts.folder("transformer"), " takes ", model.in_channels, " channels (in_channels), 2 x 2 patches of the latents of ", parts.folder("vae"),
          " have ", 4 * format_.channels, " (4 times latent_channels): expected the parts of one model");

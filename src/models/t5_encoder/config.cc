@@ -15,6 +15,8 @@ T5EncoderConfig read_t5_encoder_config(const Config& c) {
   t.relative_attention_num_buckets = c.get_or<int64_t>("relative_attention_num_buckets", 32);
   t.relative_attention_max_distance = c.get_or<int64_t>("relative_attention_max_distance", 128);
   t.layer_norm_epsilon = c.get_or<double>("layer_norm_epsilon", 1e-6);
+  t.eos_token_id = c.get_optional<int64_t>("eos_token_id");
+  t.pad_token_id = c.get_optional<int64_t>("pad_token_id");
   const std::string proj =
       c.one_of("feed_forward_proj", {"relu", "gelu", "gelu_new", "silu", "gated-gelu", "gated-silu", "gated-relu"}, umt5 ? "gated-gelu" : "relu");
   t.is_gated_act = proj.starts_with("gated-");

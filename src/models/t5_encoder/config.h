@@ -1,6 +1,7 @@
 // text_encoder_2/config.json of a T5EncoderModel, text_encoder/config.json of a UMT5EncoderModel.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/json.h"
@@ -13,7 +14,8 @@ struct T5EncoderConfig {
   bool is_gated_act = false;  // of feed_forward_proj
   std::string act = "relu";   // an op name
   double layer_norm_epsilon = 1e-6;
-  bool bias_in_every_block = false;  // UMT5: each block has a table of position biases; T5: the first one's serves all
+  std::optional<int64_t> eos_token_id, pad_token_id;  // of the tokenizer that it was trained with, where the file says so
+  bool bias_in_every_block = false;                   // UMT5: each block has a table of position biases; T5: the first one's serves all
 };
 
 // Throws UserError naming file and field.
