@@ -89,12 +89,10 @@ Call FluxRecipe::resolve(const Prompts& prompt, const CallOptions& given) const 
   const Size wanted = wanted_size(given);
   o.height = wanted.first / token_pixels() * token_pixels();
   o.width = wanted.second / token_pixels() * token_pixels();
-  if (o.height != wanted.first || o.width != wanted.second)
-    warn("a picture of ", wanted.first, " x ", wanted.second, " is made ", o.height, " x ", o.width, ": height and width are multiples of ",
-         token_pixels());
   if (o.height == 0) o.height = -1;  // smaller than a token: refused as what it is
   if (o.width == 0) o.width = -1;
   Call c = resolve_common(prompt, o, prompts, default_size(), token_pixels());
+  c.options = given;
   const int length = o.max_sequence_length.value_or(kMostTokens);
   if (length < 1 || length > kMostTokens) throw UsageError(cat("max_sequence_length is ", length, ": expected 1 to ", kMostTokens));
   const double scale = o.true_cfg_scale.value_or(1);
@@ -165,6 +163,8 @@ Conditioning FluxRecipe::encode(const Call& call, Request& request) const {
     inputs["encoder_hidden_states"] = repeat_rows(encoded.embeds, o.num_images_per_prompt);
     inputs["pooled_projections"] = repeat_rows(encoded.pooled, o.num_images_per_prompt);
   };
+  if (const auto [height, width] = wanted_size(o); height != call.height || width != call.width)
+    warn("a picture of ", height, " x ", width, " is made ", call.height, " x ", call.width, ": height and width are multiples of ", token_pixels());
   const auto second = [](const Prompts& prompts) { return prompts.empty() ? std::nullopt : std::optional(prompts); };
   Conditioning result;
   if (o.prompt_embeds.defined())

@@ -42,12 +42,12 @@ Call StableDiffusionRecipe::resolve(const Prompts& prompt, const CallOptions& op
   const Size own = default_size();
   if (class_.task == Task::image_to_image && o.latents.defined())
     throw UsageError(cat("a ", parts_.class_name, " does not take latents: give them as image, where they are of a picture"));
-  if (class_.task == Task::text_to_image && !class_.controlled && !o.height != !o.width) {
-    // As in Diffusers, which asks for both or none here.
-    warn(o.height ? "height" : "width", " alone is not used: give height and width, or neither of them for ", own.second, 'x', own.first);
-    o.height = own.first, o.width = own.second;
-  }
-  return resolve_call(prompt, o, count_prompts(prompt, o, unet_.config().cross_attention_dim));
+  // As in Diffusers, which asks for both or none here.
+  const bool one_alone = class_.task == Task::text_to_image && !class_.controlled && !o.height != !o.width;
+  if (one_alone) o.height = own.first, o.width = own.second;
+  Call call = resolve_call(prompt, o, count_prompts(prompt, o, unet_.config().cross_attention_dim));
+  if (one_alone) call.options.height = options.height, call.options.width = options.width;
+  return call;
 }
 
 int64_t StableDiffusionRecipe::tokens(const Call& call) const {
@@ -67,6 +67,8 @@ std::vector<SessionNeed> StableDiffusionRecipe::text_sessions(const Call& call) 
 // The last hidden state behind the final norm. As in Diffusers, clip_skip does not reach the negative prompt.
 Conditioning StableDiffusionRecipe::encode(const Call& call, Request& request) const {
   const CallOptions& o = call.options;
+  if ((o.height && o.height != call.height) || (o.width && o.width != call.width))
+    warn(o.height ? "height" : "width", " alone is not used: give height and width, or neither of them for ", call.height, 'x', call.width);
   auto& text = parts_.component<CLIPTextComponent>("text_encoder");
   const auto states = [&](const Prompts& prompts, int skip) {
     return text.encode(tokenize(*parts_.tokenizer("tokenizer"), prompts, tokens(call)), skip, request).hidden_state_normed;
