@@ -50,6 +50,12 @@ TEST(CLIPTokenizer, StringsEqualTransformers) {
   }
 }
 
+TEST(CLIPTokenizer, IdsOfEmojiFlux) {
+  const CLIPTokenizer::Encoding red_apple = CLIPTokenizer::from_pretrained(VIVACE_SOURCE_DIR "/assets/emoji-flux/tokenizer").encode("a red apple", 7);
+  EXPECT_EQ(red_apple.ids, (Ids{1534, 320, 609, 752, 1535, 1535, 1535}));
+  EXPECT_EQ(red_apple.length, 5);
+}
+
 TEST(CLIPTokenizer, PaddingAndTruncationEqualTransformers) {
   for (const auto& row : golden()["padded"]) {
     const CLIPTokenizer& t = tokenizer(row["tokenizer"]);
