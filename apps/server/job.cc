@@ -57,7 +57,7 @@ std::string kind_of(const Drawing& d) {
   std::string text = cat(d.model, '\n', d.scheduler, '\n', d.scheduler_config, '\n', shown(d.steps_share), ' ', call.height, 'x', call.width, ' ',
                          shown(call.num_inference_steps), ' ', shown(call.guidance_scale), ' ', shown(call.true_cfg_scale), ' ', shown(call.eta), ' ',
                          shown(call.clip_skip), ' ', call.negative_prompt.has_value());
-  for (const LoraChoice& lora : d.loras) text += cat('\n', lora.path, ' ', shown(lora.weight));
+  for (const LoraChoice& lora : d.loras) text += cat('\n', lora.path, ' ', shown(lora.weight), ' ', lora.stamp.text());
   return text;
 }
 

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file_map.h"
 #include "families/family.h"
 #include "vivace/pipeline.h"
 
@@ -28,6 +29,7 @@ std::optional<Format> format_of(std::string_view name);
 struct LoraChoice {
   std::string name, path;
   double weight = 1;
+  FileStamp stamp = {};  // of the file when it was asked for: one that took its place is another
   bool operator==(const LoraChoice&) const = default;
 };
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/numbers.h"
 #include "fields.h"
+#include "vivace/error.h"
 
 namespace vivace::server {
 
@@ -36,7 +37,13 @@ void Loras::refresh() {
 
 LoraChoice Loras::choice(const std::string& name, double weight, const std::string& field) const {
   const auto found = std::ranges::find(entries_, name, &LoraEntry::name);
-  if (found != entries_.end()) return {found->name, found->path, weight};
+  if (found != entries_.end()) {
+    try {
+      return {found->name, found->path, weight, FileMap::open(found->path)->stamp()};
+    } catch (const UserError& error) {
+      throw FieldError(field, cat(field, ": ", error.what()));
+    }
+  }
   throw FieldError(field, cat(field, ": there is no adapter \"", name, "\": ",
                               entries_.empty() ? "the server was started without --lora-dir, or there are none in it"
                                                : "expected one of " + joined(entries_, ", ", &LoraEntry::name)));

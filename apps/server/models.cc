@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <tuple>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -92,7 +93,8 @@ void LoadedModel::use_scheduler(const std::string& name, const std::string& over
 
 void LoadedModel::use_loras(const std::vector<LoraChoice>& loras) {
   if (loras == active_) return;
-  const auto file = [](const LoraChoice& a) { return std::pair(a.name, a.path); };
+  active_.reset();  // until all of it is done: a file that does not fit must not leave the others to the next request
+  const auto file = [](const LoraChoice& a) { return std::tuple(a.name, a.path, a.stamp); };
   std::vector<std::string> names, unwanted;
   std::vector<double> weights;
   std::vector<LoraChoice> kept;
@@ -103,7 +105,6 @@ void LoadedModel::use_loras(const std::vector<LoraChoice>& loras) {
     names.push_back(a.name);
     weights.push_back(a.weight);
     if (std::ranges::count(loaded_, file(a), file)) continue;
-    active_.clear();  // whatever happens
     pipe_.load_lora_weights(a.path, a.name);
     loaded_.push_back(a);
   }

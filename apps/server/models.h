@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,8 @@ class LoadedModel {
   DiffusionPipeline pipe_;
   mutable std::mutex mutex_;  // of the pipeline's scheduler
   std::string scheduler_class_, scheduler_config_, scheduler_now_;
-  std::vector<LoraChoice> loaded_, active_;  // adapters
+  std::vector<LoraChoice> loaded_;                                             // adapters
+  std::optional<std::vector<LoraChoice>> active_ = std::vector<LoraChoice>();  // of these; nullopt: not known
   Previews previews_;
 };
 

@@ -104,6 +104,30 @@ TEST(ServerOpenAi, Loras) {
   EXPECT_EQ(draw(nlohmann::json::array()), plain);
 }
 
+// What a request leaves behind that fails, or that was of another file, is not in the next one's picture.
+TEST(ServerOpenAi, LorasThatFailOrAreReplaced) {
+  const auto ask_for = [](const nlohmann::json& loras) {
+    return post("/v1/images/generations", {{"prompt", "a red apple"}, {"num_inference_steps", 2}, {"seed", 7}, {"loras", loras}});
+  };
+  const auto draw = [&](const nlohmann::json& loras) {
+    const Answer answer = ask_for(loras);
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    return image_of(bytes_of(answer.json()["data"][0]["b64_json"])).pixels();
+  };
+  const auto plain = draw(nullptr), first = draw({"first"}), second = draw({"second"});
+  EXPECT_EQ(draw({"first"}), first);
+  EXPECT_EQ(ask_for({"first", "wrong"}).status, 400);
+  EXPECT_EQ(draw(nullptr), plain);
+  EXPECT_EQ(draw({"first"}), first);
+  const std::string file = lora_file("first"), aside = file + ".aside";
+  std::filesystem::rename(file, aside);
+  EXPECT_EQ(ask_for({"first"}).status, 400);
+  std::filesystem::copy_file(lora_file("more/second"), file);
+  EXPECT_EQ(draw({"first"}), second);
+  std::filesystem::rename(aside, file);
+  EXPECT_EQ(draw({"first"}), first);
+}
+
 TEST(ServerOpenAi, FewerStepsForLessQuality) {
   const auto steps = [](const char* quality) {
     const Answer answer = post("/v1/images/generations", {{"prompt", "x"}, {"quality", quality}});
