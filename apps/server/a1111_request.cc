@@ -1,5 +1,7 @@
 // The requests of AUTOMATIC1111's web UI, and what it says of pictures.
+#include <algorithm>
 #include <ctime>
+#include <initializer_list>
 
 #include "a1111.h"
 #include "base/joined.h"
@@ -28,7 +30,17 @@ Fields inner(Fields& fields, std::string_view name) {
   return Fields(value ? json_text(*value) : "{}");
 }
 
+// A number that changes A1111's pictures, unless it is one of those that do not.
+void refuse_other_than(Fields& f, const char* name, std::initializer_list<double> harmless, const char* why) {
+  const auto given = f.number(name, -1e9, 1e9);
+  if (given && std::ranges::count(harmless, *given) == 0) throw FieldError(name, cat(name, " is ", *given, ": ", why));
+}
+
 void refuse_what_there_is_nothing_for(Fields& f) {
+  for (const char* name : {"s_churn", "s_tmin"}) refuse_other_than(f, name, {0}, "samplers add no noise of their own");
+  refuse_other_than(f, "s_noise", {1}, "samplers scale no noise");
+  for (const char* name : {"seed_resize_from_w", "seed_resize_from_h"})
+    refuse_other_than(f, name, {-1, 0}, "noise is drawn in the picture's own size");
   f.refuse("enable_hr", "there is no second pass");
   f.refuse("restore_faces", "there is no model for faces");
   f.refuse("tiling", "pictures do not tile");
@@ -88,6 +100,11 @@ Drawing read_txt2img(Fields& f, Service& service) {
   drawing.scheduler_config = choice.config;
   Fields overrides = inner(f, "override_settings");
   if (const auto model = overrides.text("sd_model_checkpoint", 1000)) drawing.model = model_named(service, *model, "sd_model_checkpoint");
+  if (const std::string vae = overrides.text("sd_vae", 1000).value_or(""); !vae.empty() && vae != "Automatic" && vae != "None")
+    throw FieldError("sd_vae", cat("sd_vae is \"", vae, "\": expected Automatic, each model has a VAE of its own"));
+  for (const char* name : {"eta_ancestral", "initial_noise_multiplier"})
+    refuse_other_than(overrides, name, {1}, "noise has the size that the sampler says");
+  refuse_other_than(overrides, "eta_noise_seed_delta", {0}, "noise has the seed that is given");
   set_clip_skip(call, overrides.integer("CLIP_stop_at_last_layers", 1, 12).value_or(1));
   set_clip_skip(call, f.integer("clip_skip", 0, 12).value_or(1));
   refuse_what_there_is_nothing_for(f);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "components/models.h"
 #include "pipelines/loaded.h"
+#include "samplers.h"
 #include "vivace/error.h"
 
 namespace vivace::server {
@@ -85,7 +86,9 @@ int64_t LoadedModel::tokens(const std::string& prompt) const {
 void LoadedModel::use_scheduler(const std::string& name, const std::string& overrides) {
   const std::string wanted = name + overrides;
   if (wanted == scheduler_now_) return;
-  auto scheduler = make_scheduler(name.empty() ? scheduler_class_ : name, scheduler_config_, overrides);
+  const std::string& chosen = name.empty() ? scheduler_class_ : name;
+  check_choice({chosen, overrides});
+  auto scheduler = make_scheduler(chosen, scheduler_config_, overrides);
   const std::lock_guard lock(mutex_);
   pipe_.set_scheduler(std::move(scheduler));
   scheduler_now_ = wanted;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <nlohmann/json.hpp>
 
 #include "base/joined.h"
 #include "base/log.h"
@@ -70,6 +71,18 @@ SchedulerChoice scheduler_choice(const std::string& sampler, const std::string& 
     throw FieldError("sampler_name",
                      cat("sampler_name is \"", name, "\": expected one of ", joined(kSamplers, ", ", &Sampler::name), ", ", joined(classes)));
   return choice;
+}
+
+void check_choice(const SchedulerChoice& choice) {
+  try {
+    const auto made = make_scheduler(choice.scheduler, "{}", choice.config);
+    const auto fields = nlohmann::json::parse(choice.config), has = nlohmann::json::parse(made->config());
+    for (const auto& [field, value] : fields.items())
+      if (!has.contains(field))
+        throw UsageError(cat("scheduler: a ", made->class_name(), " has no ", field, ": expected Automatic, or another sampler"));
+  } catch (const UserError& error) {
+    throw FieldError("scheduler", error.what());
+  }
 }
 
 }  // namespace vivace::server

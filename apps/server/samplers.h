@@ -24,5 +24,7 @@ struct SchedulerChoice {
 // Of a sampler by A1111's name or Diffusers' ("DPM++ 2M Karras" too), and a spacing ("Automatic": the model's own). Empty texts: not given. Throws
 // FieldError.
 SchedulerChoice scheduler_choice(const std::string& sampler, const std::string& spacing);
+// Throws FieldError for a scheduler that there is none of, and for a field that it does not have, which would change nothing.
+void check_choice(const SchedulerChoice& choice);
 
 }  // namespace vivace::server

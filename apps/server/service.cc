@@ -6,6 +6,7 @@
 #include "base/joined.h"
 #include "base/log.h"
 #include "decode.h"
+#include "samplers.h"
 
 namespace vivace::server {
 namespace {
@@ -131,14 +132,8 @@ void check_pixels(const CallOptions& call, int64_t most) {
 }  // namespace
 
 std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& task) {
-  if (!drawing.scheduler.empty() || drawing.scheduler_config != "{}") {
-    const std::string name = drawing.scheduler.empty() ? "euler" : drawing.scheduler;
-    try {
-      make_scheduler(name, "{}", drawing.scheduler_config);
-    } catch (const UserError& error) {
-      throw FieldError("scheduler", error.what());
-    }
-  }
+  // The model's own is known when it is loaded.
+  if (!drawing.scheduler.empty()) check_choice({drawing.scheduler, drawing.scheduler_config});
   for (const LoraChoice& lora : drawing.loras)
     if (std::ranges::count(drawing.loras, lora.name, &LoraChoice::name) > 1)
       throw FieldError("loras", cat("loras: \"", lora.name, "\" is there twice: expected each once"));

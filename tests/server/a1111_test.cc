@@ -56,6 +56,8 @@ TEST(ServerA1111, WhatIsForItsOwnWindowIsIgnored) {
                     {"override_settings", {{"CLIP_stop_at_last_layers", 1}, {"sd_vae", "Automatic"}}},
                     {"override_settings_restore_afterwards", true},
                     {"clip_skip", 1},
+                    {"s_noise", 1},
+                    {"seed_resize_from_w", -1},
                     {"save_images", true},
                     {"send_images", true},
                     {"do_not_save_grid", false},
@@ -78,7 +80,13 @@ TEST(ServerA1111, SaysWhatItCannotDo) {
   refused({{"alwayson_scripts", {{"x", 1}}}}, "alwayson_scripts");
   refused({{"sampler_name", "Magic"}}, "sampler_name");
   refused({{"scheduler", "Magic"}}, "scheduler");
+  for (const char* sampler : {"DDIM", "Euler a", "LCM"}) refused({{"sampler_name", sampler}, {"scheduler", "Karras"}}, "scheduler");
   refused({{"steps", 0}}, "steps");
+  refused({{"s_churn", 5}}, "s_churn");
+  refused({{"s_noise", 1.1}}, "s_noise");
+  refused({{"seed_resize_from_w", 512}}, "seed_resize_from_w");
+  refused({{"override_settings", {{"sd_vae", "other.safetensors"}}}}, "sd_vae");
+  refused({{"override_settings", {{"initial_noise_multiplier", 1.2}}}}, "initial_noise_multiplier");
   refused({{"width", 33}}, "width");
   refused({{"batch_size", 5}, {"n_iter", 3}}, "n_iter");
   refused({{"override_settings", {{"sd_model_checkpoint", "other"}}}}, "sd_model_checkpoint");
