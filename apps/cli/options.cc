@@ -293,8 +293,8 @@ std::string settings_text(const Arguments& arguments, const PictureOptions& o, D
   const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
   const std::optional<int> steps = pipe.loaded().recipe->timesteps(call).num_inference_steps;  // none where timesteps or sigmas were given
   std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
-                         " scheduler=", pipe.scheduler().class_name(), " dtype=", dtype, " height=", height, " width=", width,
-                         pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");
+                         " scheduler=", o.scheduler.empty() ? pipe.scheduler().class_name() : o.scheduler, " dtype=", dtype, " height=", height,
+                         " width=", width, pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");
   // The rest as it was given.
   for (const Option* option : arguments.options()) {
     if (option->is_text() || !option->given()) continue;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "encode.h"
 #include "fields.h"
+#include "samplers.h"
 #include "vivace/error.h"
 #include "vivace/version.h"
 
@@ -37,8 +38,13 @@ std::string settings_text(const Drawing& drawing, const LoadedModel& model, cons
   std::string text = drawing.prompt + '\n';
   if (drawing.call.negative_prompt && !drawing.call.negative_prompt->empty() && !drawing.call.negative_prompt->front().empty())
     text += cat("Negative prompt: ", drawing.call.negative_prompt->front(), '\n');
-  text += cat("Steps: ", settings.steps, ", Sampler: ", model.pipe().scheduler().class_name(), ", CFG scale: ", settings.guidance_scale,
-              ", Seed: ", seed, ", Size: ", width, 'x', height, ", Model: ", drawing.model);
+  // By the name that was asked for, which may say more than the class.
+  text += cat("Steps: ", settings.steps, ", Sampler: ", drawing.scheduler.empty() ? model.pipe().scheduler().class_name() : drawing.scheduler);
+  for (const Spacing& spacing : spacings())
+    if (spacing.config == drawing.scheduler_config && spacing.config != "{}") text += cat(", Schedule type: ", spacing.label);
+  text += cat(", CFG scale: ", settings.guidance_scale, ", Seed: ", seed, ", Size: ", width, 'x', height, ", Model: ", drawing.model);
+  if (drawing.call.clip_skip) text += cat(", Clip skip: ", *drawing.call.clip_skip + 1);  // as A1111 counts
+  if (drawing.call.eta != 0) text += cat(", Eta: ", drawing.call.eta);
   if (drawing.call.strength) text += cat(", Denoising strength: ", *drawing.call.strength);
   if (!drawing.loras.empty())
     text += ", Loras: " + joined(drawing.loras, " ", [](const LoraChoice& lora) { return cat(lora.name, ':', lora.weight); });

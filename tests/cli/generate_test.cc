@@ -39,6 +39,16 @@ TEST(Generate, PngCarriesPromptSeedAndSettings) {
   EXPECT_EQ(folder.files(), 1u);
 }
 
+// Two of its names are one class.
+TEST(Generate, PngCarriesTheSchedulerAsItWasAskedFor) {
+  const TempFolder folder;
+  const std::string path = (folder / "x.png").string();
+  for (const char* name : {"dpmpp_2m", "dpmpp_2m_sde", "HeunDiscreteScheduler"}) {
+    ASSERT_EQ(vivace(generate(path, {"--scheduler", name})).code, 0);
+    EXPECT_NE(read_text(path).find(std::string(" scheduler=") + name + ' '), std::string::npos) << name;
+  }
+}
+
 TEST(Generate, HintsOnceAtAFewStepModelWithManySteps) {
   const TempFolder folder;
   const std::filesystem::path plain = copy_tiny(folder), turbo = folder / "tiny-Turbo_v1";

@@ -100,6 +100,8 @@ TEST(ServerA1111, SpacingsAreThoseOfTheScheduler) {
   };
   const std::string karras = picture({{"sampler_name", "Euler"}, {"scheduler", "Karras"}});
   EXPECT_EQ(karras, picture({{"sampler_name", "Euler Karras"}}));
+  EXPECT_NE(bytes_of(karras).find("Sampler: euler, Schedule type: Karras, CFG scale"), std::string::npos);
+  EXPECT_NE(bytes_of(picture({{"sampler_name", "DDIM"}, {"eta", 0.5}, {"clip_skip", 2}})).find("Clip skip: 2, Eta: 0.5"), std::string::npos);
   EXPECT_NE(karras, picture({{"sampler_name", "Euler"}}));
   EXPECT_EQ(picture({{"sampler_name", "Euler"}}), picture({{"sampler_index", "Euler"}, {"scheduler", "automatic"}}));
 }

@@ -38,7 +38,7 @@ TEST(ServerOpenAi, DrawsWhatTheProgramDraws) {
               image_of(generated({"--negative-prompt", "blurry", "--width", "24", "--height", "32", "--seed", std::to_string(7 + i),
                                   "--num-inference-steps", "3", "--guidance-scale", "4", "--scheduler", "ddim"}))
                   .pixels());
-    EXPECT_NE(bytes.find("Steps: 3, Sampler: DDIMScheduler, CFG scale: 4, Seed: " + std::to_string(7 + i) + ", Size: 24x32"), std::string::npos);
+    EXPECT_NE(bytes.find("Steps: 3, Sampler: ddim, CFG scale: 4, Seed: " + std::to_string(7 + i) + ", Size: 24x32"), std::string::npos);
   }
   EXPECT_EQ(json["size"], "24x32");
   EXPECT_EQ(json["usage"]["output_tokens"], 2 * 24 * 32 / 256);
