@@ -83,13 +83,13 @@ void CompileFlags::add(Arguments& app) {
                  "highest, high (bf16x3, or int16 with the error of TF32) or medium (bf16, or the same int16), where those are faster")
       .show_default();
   add_quantize(app);
+  app.add_option("--quantize-component", quantize_component,
+                 "A component that --quantize is for, such as transformer or text_encoder_2; may be given several times; default: the denoiser");
 }
 
 void CompileFlags::add_quantize(Arguments& app) {
   app.group(Group::memory);
   app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-dynamic-rotated, int8-weight-only, float8-weight-only");
-  app.add_option("--quantize-component", quantize_component,
-                 "A component that --quantize is for, such as transformer or text_encoder_2; may be given several times; default: the denoiser");
   app.add_option("--quantize-filter", quantize_filter,
                  "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, transformer_quant_filter_fn, a file "
                  "of names, or "
@@ -111,24 +111,32 @@ LayerQuantization CompileFlags::quantization(const Graph& graph, const CompileOp
   return layers;
 }
 
+bool CompileFlags::quantizes(std::string_view component, bool denoiser) const {
+  return !quantize.empty() && (quantize_component.empty() ? denoiser : std::ranges::count(quantize_component, component) > 0);
+}
+
+void CompileFlags::apply(DiffusionPipeline& pipe, const CallOptions& call) const {
+  const std::string denoiser(denoiser_of(*pipe.loaded().family));
+  compile_blocks(pipe.model(denoiser), denoiser);
+  if (!quantize.empty()) quantize_components(pipe, call);
+}
+
 void CompileFlags::quantize_components(DiffusionPipeline& pipe, const CallOptions& call) const {
-  if (quantize.empty()) return;
   const Recipe& recipe = *pipe.loaded().recipe;
-  std::set<std::string, std::less<>> left(quantize_component.begin(), quantize_component.end()), done;
+  std::set<std::string, std::less<>> done;
   for (const SessionNeed& need : recipe.sessions_for(recipe.resolve("", call))) {
     const std::string name(need.part);
-    if (left.empty() ? need.stage != Stage::denoise : !left.contains(name)) continue;
-    if (!done.insert(name).second) continue;
+    if (!quantizes(name, need.stage == Stage::denoise) || !done.insert(name).second) continue;
     Component& component = pipe.model(name).component();
     component.quantize(quantization(component.graph(need.request), options(name), &component.weights(), component.dtype(), &component.cache()));
   }
-  for (const std::string& name : left)
+  for (const std::string& name : quantize_component)
     if (!done.contains(name)) throw UsageError(cat("--quantize-component is \"", name, "\": no part of this call is called so"));
 }
 
 CompileOptions CompileFlags::options(const std::string& component) const {
-  if (quantize.empty() && (!quantize_filter.empty() || !quantize_export.empty()))
-    throw UsageError("--quantize-filter and --quantize-export need --quantize");
+  if (quantize.empty() && !(quantize_component.empty() && quantize_filter.empty() && quantize_export.empty()))
+    throw UsageError("--quantize-component, --quantize-filter and --quantize-export need --quantize");
   CompileOptions o{.fullgraph = fullgraph,
                    .disable_passes = disable_passes,
                    .sdpa = parse_sdp_backends(sdpa),

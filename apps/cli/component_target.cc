@@ -93,11 +93,15 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
     requests_.back().sizes["batch"] = options_.batch;
   }
   if (part.empty()) throw UsageError(cat("unknown component \"", name(), "\": expected one of ", known));
+  for (const std::string& quantized : options_.compile.quantize_component)
+    if (std::ranges::none_of(names_, [&](const std::string& name) { return name.substr(0, name.find('.')) == quantized; }))
+      throw UsageError(cat("--quantize-component is \"", quantized, "\": expected one of ", known, " (without what is behind a dot)"));
   request_ = requests_.back();
   component_ = &loaded_->parts.model(part).component();
   component_->compile(options_.compile.options(name()));
   if (part == denoiser_of(*loaded_->family)) options_.compile.compile_blocks(loaded_->parts.model(part), name());
-  if (!options_.compile.quantize.empty())
+  // The component that was asked for, unless others are named.
+  if (options_.compile.quantizes(part, true))
     component_->quantize(options_.compile.quantization(graph(), component_->options(), weights(), request_.dtype));
   compile_ = component_->options();
 }

@@ -55,7 +55,7 @@ int run(const Options& o, const Common& common) {
   const Size size = options.sizes.empty() ? pipe.default_size() : options.sizes[0];
   CallOptions call = pipe.loaded().recipe->blank_call(size);
   call.num_frames = o.num_frames;
-  o.compile.quantize_components(pipe, call);
+  o.compile.apply(pipe, call);
   // A half-written folder is removed on the way out, which a signal that ends the process at once would not do.
   std::optional<Uninterrupted> writing;
   options.on_file = [&](const std::string& file) {

@@ -99,6 +99,8 @@ std::string class_of(const Config& index, const std::string& name) {
 int run(TargetOptions o, const Common& common) {
   o.component.clear();
   const ComponentTarget denoiser(o);
+  // As `generate` has it.
+  if (o.compile.quantize_component.empty() && !(o.compile.quantize.empty() && o.recipe.empty())) o.compile.quantize_component = {denoiser.name()};
   const Config index = Config::read(denoiser.configs() / "model_index.json");
   const std::string pipeline = index.get<std::string>("_class_name");
   std::vector<Listing> listings;

@@ -241,9 +241,8 @@ DiffusionPipeline PictureOptions::load() const {
   }
   DiffusionPipeline pipe = load(options);
   if (vae_tiling) pipe.enable_vae_tiling();
-  const std::string denoiser(denoiser_of(*pipe.loaded().family));
-  compile.compile_blocks(pipe.model(denoiser), denoiser);
-  if (!compile.quantize.empty()) compile.quantize_components(pipe, call());
+  // A server has no picture of a request yet.
+  compile.apply(pipe, task == Task::text_to_image ? call() : pipe.loaded().recipe->blank_call({}));
   return pipe;
 }
 

@@ -30,8 +30,11 @@ struct CompileFlags {
   // Throws UsageError for an unknown name, UserError for files.
   LayerQuantization quantization(const Graph& graph, const CompileOptions& options, const WeightStack* weights, DType dtype,
                                  const ComponentCache* cache = nullptr) const;
-  // Quantises the denoiser, or the components named, as --quantize says, where it was given; what is measured is measured for such a call.
-  void quantize_components(DiffusionPipeline& pipe, const CallOptions& call) const;
+  // What PretrainedOptions has no words for: compiles the denoiser's repeated blocks, where --regional asks for them, and quantises the denoiser, or
+  // the components named, where --quantize does; what is measured is measured for such a call. Throws UsageError.
+  void apply(DiffusionPipeline& pipe, const CallOptions& call) const;
+  // Whether --quantize is for this component, which the denoiser is where none is named.
+  bool quantizes(std::string_view component, bool denoiser) const;
   // Of one component: the mode that names it, else the mode without components, else off. All throw UsageError for an unknown name.
   CompileOptions options(const std::string& component) const;
   // Of the denoiser and the vae where they are not named.
@@ -40,6 +43,9 @@ struct CompileFlags {
   std::map<std::string, CompileOptions> named() const;
   // The denoiser's repeated blocks, where --regional asks for them. Throws UsageError for one that lists none.
   void compile_blocks(Model& denoiser, const std::string& name) const;
+
+ private:
+  void quantize_components(DiffusionPipeline& pipe, const CallOptions& call) const;
 };
 
 // --recipe, when all that it stands for has been added.

@@ -34,6 +34,20 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   expect_refused(vivace(generate(package, folder / "c.npy", {"--dtype", "bf16"})), 2, {"float32", "bfloat16"});
 }
 
+TEST(Export, RegionalIsAsGenerateHasIt) {
+  const TempFolder folder;
+  const std::vector<std::string> regional{"--compile", "default", "--regional"};
+  for (const char* name : {"regional", "whole"}) {
+    std::vector<std::string> command{"export", tiny_model().string(), "-o", (folder / name).string(), "--compile", "default"};
+    if (name == std::string("regional")) command.emplace_back("--regional");
+    ASSERT_EQ(vivace(command).code, 0);
+  }
+  EXPECT_NE(read_text(folder / "regional" / "unet" / "plan-0.bin"), read_text(folder / "whole" / "unet" / "plan-0.bin"));
+  ASSERT_EQ(vivace(generate(folder / "regional", folder / "a.npy")).code, 0);
+  ASSERT_EQ(vivace(generate(tiny_model(), folder / "b.npy", regional)).code, 0);
+  EXPECT_EQ(read_text(folder / "a.npy"), read_text(folder / "b.npy"));
+}
+
 // Two prompts, two pictures of one prompt, with clip_skip and without guidance: what --batch 2 promises.
 TEST(Export, APackageServesTheCallsOfItsBatch) {
   const TempFolder folder;

@@ -57,6 +57,25 @@ TEST(Info, FullSizeConfigsWithoutWeights) {
   EXPECT_EQ(info["components"]["vae"]["parameters"], 83653863);
 }
 
+TEST(Info, EightBitsAreThoseOfTheDenoiserUnlessOthersAreNamed) {
+  const auto weights = [](const std::vector<std::string>& more) {
+    std::vector<std::string> call{"info", tiny_model().string()};
+    call.insert(call.end(), more.begin(), more.end());
+    std::map<std::string, int64_t> bytes;
+    const auto info = json_of(call);
+    for (const auto& [name, component] : info["components"].items()) bytes[name] = component["constant_bytes"].get<int64_t>();
+    return bytes;
+  };
+  const auto plain = weights({}), denoiser = weights({"--quantize", "int8-dynamic", "--quantize-filter", "all"}),
+             text = weights({"--quantize", "int8-dynamic", "--quantize-filter", "all", "--quantize-component", "text_encoder_2"});
+  for (const char* name : {"text_encoder", "text_encoder_2", "unet", "vae"}) {
+    EXPECT_EQ(denoiser.at(name) < plain.at(name), name == std::string("unet")) << name;
+    EXPECT_EQ(text.at(name) < plain.at(name), name == std::string("text_encoder_2")) << name;
+  }
+  expect_refused(vivace({"info", tiny_model().string(), "--quantize", "int8-dynamic", "--quantize-component", "transformer"}), 2,
+                 {"--quantize-component", "transformer", "unet"});
+}
+
 // What a call takes is known without weights.
 TEST(Info, FullSizeFluxFitsIntoMemoryInEightBits) {
   const std::vector<std::string> call{"info",
@@ -72,7 +91,11 @@ TEST(Info, FullSizeFluxFitsIntoMemoryInEightBits) {
                                       "--quantize",
                                       "int8-dynamic",
                                       "--quantize-filter",
-                                      "all"};
+                                      "all",
+                                      "--quantize-component",
+                                      "transformer",
+                                      "--quantize-component",
+                                      "text_encoder_2"};
   const auto info = json_of(call);
   EXPECT_EQ(info["components"]["transformer"]["parameters"], 11891178560);  // as Diffusers counts them
   EXPECT_EQ(info["components"]["text_encoder_2"]["parameters"], 4762310656);

@@ -9,6 +9,7 @@
 #include "../cli/program.h"
 #include "base/log.h"
 #include "drawn.h"
+#include "encode.h"
 #include "process.h"
 #include "systemd.h"
 
@@ -135,6 +136,26 @@ TEST(ServerOperation, TheProgramServesUntilItIsTold) {
   expect_refused(vivace({"serve", "--model", tiny_model(), "--port", "65536"}), 2, {"--port", "65536"});
   expect_refused(vivace({"serve", "--model", tiny_model(), "--model", tiny_model()}), 2, {"--model", "tiny"});
   expect_refused(vivace({"serve", "--model", tiny_model(), "--result-memory", "much"}), 2, {"--result-memory", "much"});
+}
+
+// Which layers are quantised is decided before there is a picture.
+TEST(ServerOperation, AProgramWithEightBitsEditsPictures) {
+  const int socket = listening_socket(0);
+  const Process program(
+      {"bash", "-c",
+       cat("exec env LISTEN_PID=$$ LISTEN_FDS=1 ", VIVACE_PROGRAM,
+           " serve --quiet --threads 2 --port 1 --quantize int8-dynamic --quantize-filter all --model ", tiny_model().string(), " 3<&", socket)});
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
+  const nlohmann::json body{{"prompt", "a red apple"}, {"seed", 7}, {"steps", 4}, {"denoising_strength", 0.6}, {"init_images", {base64(photo())}}};
+  const Answer answer = ask(ntohs(address.sin_port), "POST", "/sdapi/v1/img2img", body);
+  ::close(socket);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  EXPECT_EQ(image_of(bytes_of(answer.json()["images"][0])).pixels(),
+            image_of(generated({"--seed", "7", "--num-inference-steps", "4", "--strength", "0.6", "--image", photo_file(), "--quantize",
+                                "int8-dynamic", "--quantize-filter", "all"}))
+                .pixels());
 }
 
 TEST(ServerSystemd, StartsAndStopsTheProgram) {
