@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "components/model_classes.h"
 #include "pipelines/checkpoint_files.h"
+#include "pipelines/layer_names.h"
 #include "pipelines/loaded.h"
 #include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
@@ -155,6 +156,10 @@ std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::
   if (loaded->parts.elsewhere.size() < options.controlnet.size())
     throw UsageError(
         cat(options.controlnet.size(), " ControlNets are given: a ", loaded->family->class_name, " takes ", loaded->parts.elsewhere.size()));
+  const auto is_variant = [](const auto& entry) { return entry.second->component().weights().files().is_variant(); };
+  if (!look && !options.variant.empty() && std::ranges::none_of(loaded->parts.models, is_variant))
+    throw UserError(cat(path.string(), ": no part has weight files of variant \"", options.variant, "\": leave it out, or name one that is there"));
+  if (!look) check_layer_names(loaded->parts, options.compile);
   loaded->recipe = loaded->family->open(loaded->parts, index);
   if (!class_of(index, "safety_checker").empty())
     warn(path.string(), ": the safety_checker of this checkpoint is not run (Diffusers' safety_checker=None)");

@@ -7,6 +7,7 @@
 #include "components/model_classes.h"
 #include "components/models.h"
 #include "families/common/clip_prompt.h"
+#include "pipelines/layer_names.h"
 #include "pipelines/loaded.h"
 #include "vivace/error.h"
 
@@ -31,7 +32,19 @@ const std::vector<std::string>& component_names() {
   return names;
 }
 
+void check_layer_names(const Parts& parts, const CompileOptions& options) {
+  const auto check = [&](const std::string& layer, const char* field) {
+    const std::string weight = layer + ".weight";
+    const auto has = [&](const auto& entry) { return entry.second->component().weights().find(weight) != nullptr; };
+    if (std::ranges::none_of(parts.models, has))
+      throw UsageError(cat(field, " names the layer \"", layer, "\", which this ", parts.class_name, " does not have: see vivace explain"));
+  };
+  for (const auto& [layer, budget] : options.error_budget.layers) check(layer, "error_budget");
+  for (const auto& [layer, kind] : options.quantize) check(layer, "quantize");
+}
+
 void DiffusionPipeline::compile(const CompileOptions& options, const std::vector<std::string>& components) {
+  check_layer_names(loaded_->parts, options);
   if (components.empty()) {
     for (const PartSpec& part : loaded_->family->parts)
       if (part.hot && loaded_->parts.has(part.name)) model(std::string(part.name)).compile(options);

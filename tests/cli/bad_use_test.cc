@@ -63,6 +63,20 @@ TEST(BadUse, UnknownNames) {
   expect_refused(vivace({"tokenize", "x", "--tokenizer", "3"}), 2, {"3", "1 or 2"});
 }
 
+// What would change nothing.
+TEST(BadUse, NamesThatTheModelDoesNotHave) {
+  const auto refused = [](std::vector<std::string> more, int code, const std::vector<std::string>& names) {
+    expect_no_picture(tiny_model(), code, names, std::move(more));
+  };
+  refused({"--compile", "max-autotune", "--error-budget", "mid_block.resnets.0.conv9=0"}, 2, {"error_budget", "mid_block.resnets.0.conv9"});
+  refused({"--variant", "fp32"}, 1, {"variant", "\"fp32\""});
+  const TempFolder folder;
+  write_text(folder / "p.json", R"({"format": "vivace-profile-1", "compile": {"mode": "default", "quantize": {"int8-dynamic": ["no.layer"]}}})");
+  refused({"--profile", (folder / "p.json").string()}, 2, {"quantize", "\"no.layer\""});
+  ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", (folder / "p").string()}).code, 0);
+  expect_no_picture(folder / "p", 1, {"variant", "\"fp16\""}, {"--variant", "fp16"});
+}
+
 TEST(BadUse, Output) {
   const TempFolder folder;
   const auto generate = [&](const std::string& output) {
