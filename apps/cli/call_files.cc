@@ -1,11 +1,25 @@
 #include "call_files.h"
 
+#include <algorithm>
 #include <filesystem>
 
+#include "base/log.h"
 #include "tensor/npy.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
+
+namespace {
+
+// Bytes, or the -1..1 of a model, would be cut to white and black.
+void check_colours(Tensor& values, const std::string& file) {
+  values = values.to(DType::float32);
+  if (values.numel() == 0) return;  // refused as what it is
+  const auto [least, most] = std::ranges::minmax(values.floats());
+  if (!(least >= 0 && most <= 1)) throw UserError(cat(file, ": its values are from ", least, " to ", most, ": expected a picture's from 0 to 1"));
+}
+
+}  // namespace
 
 ImageInput load_image_input(const std::vector<std::string>& files) {
   ImageInput input;
@@ -16,6 +30,7 @@ ImageInput load_image_input(const std::vector<std::string>& files) {
     }
     Tensor values = load_npy(file);
     if (values.rank() == 3 && values.dim(2) == 3) {
+      check_colours(values, file);
       input.images.push_back(Image::from_tensor(std::move(values)));
       continue;
     }

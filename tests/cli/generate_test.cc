@@ -181,6 +181,16 @@ TEST(Generate, NpyHasFloatsOfThePicture) {
 }
 
 // Latents go out and come in again: noise of one's own, a call in two halves, and numbers in place of pictures and texts.
+TEST(Generate, NpyOfBytesIsNoPicture) {
+  const TempFolder folder;
+  for (const auto& [value, said] : {std::pair{255.F, "255"}, {-1.F, "-1"}}) {
+    Tensor picture = Tensor::full({32, 32, 3}, 0.5F);
+    picture.as<float>()[5] = value;
+    save_npy(folder / "in.npy", picture);
+    expect_refused(vivace(generate((folder / "x.png").string(), {"--image", (folder / "in.npy").string()})), 1, {"in.npy", said, "0 to 1"});
+  }
+}
+
 TEST(Generate, TensorsGoInAndOutAsNpy) {
   const TempFolder folder;
   const auto draw = [&](const char* output, const std::vector<std::string>& more) {
