@@ -177,6 +177,7 @@ TEST(Tune, BadUse) {
   EXPECT_EQ(folder.files(), 0u);
   ASSERT_EQ(vivace(tune(profile, {"--budget", "0.000001"})).code, 0);
   expect_refused(vivace(tune(profile, {"--seed", "5"})), 1, {"p.json", "seed", "0", "5"});
+  expect_refused(vivace(tune(profile, {"--clip-skip", "1"})), 1, {"p.json", "options", "--clip-skip"});
   expect_refused(generate(folder / "x.png", {"--profile", profile.string(), "--compile", "default"}), 2, {"--profile", "--compile"});
 }
 

@@ -1,5 +1,6 @@
 // vivace tune: the fastest setting whose pictures stay within a bound on drift, as a profile for `generate --profile`.
 #include <chrono>
+#include <ranges>
 
 #include "base/log.h"
 #include "base/seconds.h"
@@ -22,14 +23,19 @@ struct Options : PictureOptions {
   Options() { cache.off = true; }  // every turn begins with nothing, and nothing is written while it is timed
   std::vector<std::string> text;
   std::string prompts, max_drift, output = "profile.json";
+  std::vector<std::string> drawing;  // names of the options that say what is drawn, and with what
   uint64_t seed = 0;
   double budget = 0;
 };
 
 // Everything measurements depend on.
-nlohmann::json asked(const Options& o, const std::vector<std::string>& prompts) {
+nlohmann::json asked(const Arguments& app, const Options& o, const std::vector<std::string>& prompts) {
   const Machine machine = this_machine();
   const CallOptions call = o.call();
+  std::vector<std::string> given;
+  for (const std::string& name : o.drawing)
+    if (const Option& option = app.option(name); option.given() && name != "--model")
+      for (const std::string& word : option.words()) given.push_back(to_valid_utf8(word));
   return {{"version", VIVACE_VERSION},
           {"cpu", machine.cpu},
           {"isa", machine.isa},
@@ -41,7 +47,8 @@ nlohmann::json asked(const Options& o, const std::vector<std::string>& prompts) 
           {"width", call.width},
           {"num_inference_steps", call.num_inference_steps.value_or(0)},
           {"guidance_scale", call.guidance_scale.value_or(0)},
-          {"scheduler", o.scheduler}};
+          {"scheduler", o.scheduler},
+          {"options", given}};
 }
 
 void refuse_accelerations(const Arguments& app) {
@@ -55,7 +62,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   if (!(o.budget >= 0)) throw UsageError(cat("--budget is ", o.budget, ": expected seconds"));
   std::vector<std::string> prompts = read_prompts(o.text, o.prompts);
   if (prompts.empty()) prompts.push_back("a red apple");
-  ProfileFile file(o.output, asked(o, prompts));
+  ProfileFile file(o.output, asked(app, o, prompts));
   Trial trial(o, prompts, o.seed);
   const auto begin = std::chrono::steady_clock::now();
   const TunerWorld world{
@@ -105,7 +112,9 @@ Command add_tune(Arguments& app, const Common& common) {
   c->add_option("text", o->text, "Prompts to draw (default: a red apple)");
   c->add_option("--prompts", o->prompts, "File of prompts, one a line");
   c->add_option("--seed", o->seed, "Seed of the first picture; each further one has the next").show_default();
+  const size_t before = c->options().size();
   o->add(*c);
+  for (const Option* option : c->options() | std::views::drop(before)) o->drawing.push_back(option->name());
   c->group(Group::output);
   c->add_option("--output,-o", o->output, "Profile to write, and to go on with when it is there").show_default();
   return {c, [o, c, &common] { return run(*c, *o, common); }};
