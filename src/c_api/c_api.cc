@@ -84,7 +84,8 @@ T known_fields(const T* struct_given, void (*defaults)(T*), const char* name) {
 
 std::string text(const char* value) { return value ? value : ""; }
 
-std::optional<double> unless_negative(double value) { return value < 0 ? std::nullopt : std::optional(value); }
+// Any other negative number is the caller's, and the pipeline's to take or refuse.
+std::optional<double> unless_default(double value) { return value == -1 ? std::nullopt : std::optional(value); }
 
 PretrainedOptions pretrained(const VivacePretrainedOptions* given_options) {
   const auto o = known_fields(given_options, vivace_pretrained_options, "VivacePretrainedOptions");
@@ -122,9 +123,9 @@ CallOptions call_options(const VivaceCallOptions* given_options) {
   call.height = o.height;
   call.width = o.width;
   if (o.num_inference_steps != 0) call.num_inference_steps = o.num_inference_steps;
-  call.guidance_scale = unless_negative(o.guidance_scale);
-  call.true_cfg_scale = unless_negative(o.true_cfg_scale);
-  call.strength = unless_negative(o.strength);
+  call.guidance_scale = unless_default(o.guidance_scale);
+  call.true_cfg_scale = unless_default(o.true_cfg_scale);
+  call.strength = unless_default(o.strength);
   if (o.num_images_per_prompt != 0) call.num_images_per_prompt = o.num_images_per_prompt;
   if (o.has_seed) call.seed = o.seed;
   if (o.image) call.image = o.image->image;

@@ -155,6 +155,11 @@ int main(int argc, char** argv) {
   EXPECT(vivace_pipeline_call(pipeline, "x", &options, &again) == VIVACE_USAGE);
   EXPECT(strstr(vivace_last_error(), "63") != NULL);
   options.height = 64;
+  options.guidance_scale = -3; /* -1 alone is the default */
+  again = draw(pipeline, &options);
+  EXPECT(again && !same(output, again));
+  vivace_output_free(again);
+  options.guidance_scale = -1;
   options.strength = 0.5; /* which needs a picture */
   EXPECT(vivace_pipeline_call(pipeline, "x", &options, &again) == VIVACE_USAGE);
   vivace_pipeline_free(pipeline);
@@ -168,6 +173,9 @@ int main(int argc, char** argv) {
   options.image = picture;
   options.height = options.width = 0;
   options.num_inference_steps = 4;
+  options.strength = -0.5;
+  EXPECT(vivace_pipeline_call(pipeline, "x", &options, &again) == VIVACE_USAGE);
+  options.strength = 0.5;
   again = draw(pipeline, &options);
   EXPECT(again && vivace_image_width(vivace_output_image(again, 0)) == 64 && !same(output, again));
   vivace_output_free(again);
