@@ -21,6 +21,9 @@ class Video {
   Video() = default;
   // Takes float32 [frames, height, width, 3]; shares its storage. Throws UsageError for any other tensor.
   static Video from_tensor(Tensor values);
+  // A .npy file (float [frames, height, width, 3] in 0..1), a folder of pictures (PNG, JPEG) of one size in the order of their names, or an .mp4,
+  // .mov, .mkv, .webm, .avi or .gif file, known by what it holds. Throws UserError that names the file.
+  static Video load(const std::filesystem::path& path);
 
   bool empty() const { return !values_.defined(); }
   int frames() const { return empty() ? 0 : static_cast<int>(values_.dim(0)); }

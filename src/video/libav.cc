@@ -11,7 +11,7 @@ class Library {
  public:
   Library(const char* name, int version, std::string& missing)
       : name_(cat("lib", name, ".so.", version)), missing_(missing), handle_(::dlopen(name_.c_str(), RTLD_NOW | RTLD_LOCAL)) {
-    if (!handle_) missing_ = name_;
+    if (!handle_ && missing_.empty()) missing_ = name_;  // what needs it does not open either
   }
   template <class Function>
   void find(const char* function, Function& to) const {

@@ -7,6 +7,7 @@
 #include "base/folder_writer.h"
 #include "base/log.h"
 #include "tensor/npy.h"
+#include "video/decode.h"
 #include "video/encode.h"
 #include "vivace/error.h"
 
@@ -84,6 +85,30 @@ void save_folder(const Video& video, const fs::path& path, const VideoOptions& o
   folder.commit();
 }
 
+// Of the pictures' names, "b10.png" stands before "b9.png": frames are numbered with zeros in front.
+Tensor load_folder(const fs::path& path) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error))
+    if (const std::string extension = extension_of(entry->path()); extension == ".png" || extension == ".jpg" || extension == ".jpeg")
+      files.push_back(entry->path());
+  if (error) throw UserError(cat("cannot read ", path.string(), ": ", error.message()));
+  if (files.empty()) throw UserError(cat(path.string(), ": no pictures: expected a video, or a folder of its frames as PNG or JPEG"));
+  std::ranges::sort(files);
+  const Image first = Image::load(files[0]);
+  check_video_size(path.string(), static_cast<int64_t>(files.size()), first.height(), first.width());
+  Tensor values({static_cast<int64_t>(files.size()), first.height(), first.width(), 3}, float32);
+  float* to = values.as<float>();
+  for (const fs::path& file : files) {
+    const Image image = Image::load(file);
+    if (image.height() != first.height() || image.width() != first.width())
+      throw UserError(cat(file.string(), ": ", image.width(), " x ", image.height(), " pixels, and ", files[0].filename().string(), " has ",
+                          first.width(), " x ", first.height(), ": expected frames of one size"));
+    to = std::ranges::copy(image.tensor().floats(), to).out;
+  }
+  return values;
+}
+
 }  // namespace
 
 Video Video::from_tensor(Tensor values) {
@@ -93,6 +118,15 @@ Video Video::from_tensor(Tensor values) {
   Video video;
   video.values_ = std::move(values);
   return video;
+}
+
+Video Video::load(const fs::path& path) {
+  if (is_folder(path)) return from_tensor(load_folder(path));
+  if (extension_of(path) != ".npy") return from_tensor(decode_video(path));
+  Tensor values = load_npy(path);
+  if (values.rank() != 4 || values.dim(3) != 3 || values.numel() == 0)
+    throw UserError(cat(path.string(), ": shape ", to_string(values.shape()), ": expected a video [frames, height, width, 3]"));
+  return from_tensor(std::move(values));
 }
 
 Image Video::frame(int index) const {

@@ -13,6 +13,7 @@ extern "C" {
 #include "base/log.h"
 #include "small_files.h"
 #include "temp_folder.h"
+#include "video/encode.h"
 #include "vivace/error.h"
 #include "vivace/video.h"
 
@@ -185,6 +186,50 @@ TEST(EncodedVideo, IsNotLeftHalfWritten) {
   EXPECT_NE(message.find("libwebp_anim does not take a"), std::string::npos) << message;
   EXPECT_NE(message.find("16400 x 2 pixels"), std::string::npos) << message;
   EXPECT_EQ(folder.files(), 0u);
+}
+
+TEST(EncodedVideo, IsReadAgain) {
+  const TempFolder folder;
+  const Video video = moving(9, 48, 80);
+  for (const auto& [name, psnr] : {std::pair{"v.mp4", 38.}, {"v.webm", 36.}, {"v.gif", 26.}}) {
+    video.save(folder / name);
+    const Video read = Video::load(folder / name);
+    const Decoded wanted = decode(folder / name);
+    ASSERT_EQ(read.tensor().shape(), video.tensor().shape()) << name;
+    for (int f = 0; f < 9; ++f) EXPECT_EQ(read.frame(f).pixels(), wanted.frames[static_cast<size_t>(f)]) << name << ", frame " << f;
+    EXPECT_GT(worst_frame_psnr(wanted, read), 100) << name;
+    EXPECT_GT(worst_frame_psnr(wanted, video), psnr) << name;
+  }
+}
+
+TEST(EncodedVideo, ThatIsNoneIsRefused) {
+  const TempFolder folder;
+  const auto refusal = [](const fs::path& path) { return message_of<UserError>([&] { Video::load(path); }); };
+  EXPECT_EQ(refusal(folder / "no.mp4"), cat("no video at ", (folder / "no.mp4").string()));
+  moving(9, 48, 80).save(folder / "v.mp4");
+  const std::string whole = read_file(folder / "v.mp4");
+  write_file(folder / "half.mp4", whole.substr(0, 500));
+  write_file(folder / "text.mp4", "no video at all");
+  // What names other files is none of them.
+  write_file(folder / "list.mp4", cat("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n", (folder / "v.mp4").string(), "\n#EXT-X-ENDLIST\n"));
+  write_file(folder / "concat.mp4", cat("ffconcat version 1.0\nfile '", (folder / "v.mp4").string(), "'\n"));
+  for (const char* name : {"half.mp4", "text.mp4", "list.mp4", "concat.mp4"}) {
+    const std::string message = refusal(folder / name);
+    EXPECT_TRUE(message.starts_with((folder / name).string() + ": ")) << message;
+  }
+}
+
+TEST(EncodedVideo, NeedsAnEncoder) {
+  const VideoFormat format{.extension = ".mp4", .muxer = "mp4", .encoders = {"libnone", "libnot"}};
+  const std::string wanted =
+      "cannot write v.mp4: FFmpeg's libavcodec has no encoder libnone or libnot: install one that has, or choose another extension (.mp4, .webm, "
+      ".gif, "
+      ".webp, .npy)";
+  EXPECT_EQ(message_of<UserError>([&] { check_encoder(format, "v.mp4"); }), wanted);
+  EXPECT_EQ(message_of<UserError>([&] {
+              encode_video(format, {.frames = 1, .height = 2, .width = 2, .pixels = [](int) { return std::vector<uint8_t>(12); }, .name = "v.mp4"});
+            }),
+            wanted);
 }
 
 }  // namespace

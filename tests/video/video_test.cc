@@ -1,6 +1,7 @@
 // Videos as tensors, NumPy files and folders of PNGs; what is said of paths and values that are none.
 #include "vivace/video.h"
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "small_files.h"
 #include "temp_folder.h"
+#include "tensor/npy.h"
 #include "video/gif_palette.h"
 #include "video/metadata.h"
 #include "vivace/error.h"
@@ -57,6 +59,33 @@ TEST(Videos, AreSavedAsFoldersOfPictures) {
   small(1).save((folder / "frames").string() + "/");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder / "frames"), {}), 1);
   EXPECT_EQ(folder.files(), 1u) << "nothing else is left";
+}
+
+TEST(Videos, AreReadFromNumPyFiles) {
+  const TempFolder folder;
+  small().save(folder / "v.npy");
+  const Video read = Video::load(folder / "v.npy");
+  EXPECT_EQ(read.tensor().shape(), small().tensor().shape());
+  EXPECT_TRUE(std::ranges::equal(read.tensor().floats(), small().tensor().floats()));
+  save_npy(folder / "picture.npy", Tensor::zeros({4, 6, 3}));
+  EXPECT_EQ(message_of<UserError>([&] { Video::load(folder / "picture.npy"); }),
+            cat((folder / "picture.npy").string(), ": shape [4, 6, 3]: expected a video [frames, height, width, 3]"));
+}
+
+TEST(Videos, AreReadFromFoldersOfPictures) {
+  const TempFolder folder;
+  small().save(folder / "frames");
+  fs::rename(folder / "frames" / "frame_0003.png", folder / "frames" / "frame_0000.PNG");
+  std::ofstream(folder / "frames" / "notes.txt") << "no picture";
+  const Video read = Video::load(folder / "frames");
+  ASSERT_EQ(read.frames(), 3);
+  for (const auto& [got, wanted] : {std::pair{0, 2}, {1, 0}, {2, 1}}) EXPECT_EQ(read.frame(got).pixels(), small().frame(wanted).pixels());
+  small(1, 4, 5).frame(0).save(folder / "frames" / "frame_0004.png");
+  EXPECT_EQ(message_of<UserError>([&] { Video::load(folder / "frames"); }),
+            cat((folder / "frames" / "frame_0004.png").string(), ": 5 x 4 pixels, and frame_0000.PNG has 6 x 4: expected frames of one size"));
+  fs::create_directory(folder / "empty");
+  EXPECT_EQ(message_of<UserError>([&] { Video::load(folder / "empty"); }),
+            cat((folder / "empty").string(), ": no pictures: expected a video, or a folder of its frames as PNG or JPEG"));
 }
 
 TEST(Videos, LeaveFoldersOfOtherThingsAlone) {
