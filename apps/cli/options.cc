@@ -115,12 +115,17 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--image", image,
                  "A picture to begin with, or to edit: PNG, JPEG, or .npy (float32 [H, W, 3] in 0..1, or latents); given several times, one for each "
                  "image in turns");
+  app.add_option(
+      "--video", video,
+      "CogVideoX: a video to begin with: .mp4, .mov, .mkv, .webm, .avi, .gif, .npy (float32 [F, H, W, 3] in 0..1), or a folder of its frames "
+      "as PNG or JPEG; given several times, one for each video in turns");
   app.add_option("--mask-image", mask_image, "With --image: what is white in this picture is repainted");
   app.add_option("--mask-blur", mask_blur, "Blur the mask with this radius first");
   app.add_option("--padding-mask-crop", padding_mask_crop,
                  "With --mask-image: make the mask's surroundings alone, so many pixels more, at the model's size");
-  app.add_option("--strength", strength,
-                 "With --image: how much of the schedule is left for it, 0 to 1; default: the pipeline's, 0.3 for SDXL, with a mask 0.9999");
+  app.add_option(
+      "--strength", strength,
+      "With --image or --video: how much of the schedule is left for it, 0 to 1; default: the pipeline's, 0.3 for SDXL, with a mask 0.9999");
   app.add_option("--control-image", control_image, "The picture that a ControlNet reads; one for each --controlnet");
   app.add_option("--aesthetic-score", aesthetic_score, "SDXL's refiner: a score of the picture; default 6");
   app.add_option("--negative-aesthetic-score", negative_aesthetic_score, "SDXL's refiner; default 2.5");
@@ -206,6 +211,7 @@ CallOptions PictureOptions::call() const {
   call.max_area = max_area;
   call.auto_resize = !no_auto_resize;
   call.image = load_image_input(image);
+  for (const std::string& file : video) call.video.push_back(Video::load(file));
   for (const std::string& file : mask_image)
     call.mask_image.images.push_back(mask_blur == 0 ? Image::load(file) : Image::load(file).blurred(mask_blur));
   for (const std::string& file : control_image) call.control_image.push_back(load_image_input({file}));
@@ -257,7 +263,7 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
     throw UsageError(cat("--max-memory is \"", max_memory, "\": expected bytes, as 500M or 16G"));
   files.apply(options);
   options.controlnet.assign(controlnet.begin(), controlnet.end());
-  const Task wanted = image.empty() ? task : mask_image.empty() ? Task::image_to_image : Task::inpainting;
+  const Task wanted = !video.empty() ? Task::video_to_video : image.empty() ? task : mask_image.empty() ? Task::image_to_image : Task::inpainting;
   if (wanted != Task::text_to_image) options.pipeline_class = class_for(model, options, wanted);
   DiffusionPipeline pipe = open_model(model, options);
   load_adapters(pipe, loras, embeddings);

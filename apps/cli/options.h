@@ -90,6 +90,7 @@ struct PictureOptions {
   std::optional<int> max_sequence_length;
   std::optional<int64_t> max_area;
   std::vector<std::string> image, mask_image;          // files
+  std::vector<std::string> video;                      // files or folders
   std::vector<std::string> controlnet, control_image;  // folders, files
   std::vector<double> controlnet_conditioning_scale, control_guidance_start, control_guidance_end;
   bool guess_mode = false;

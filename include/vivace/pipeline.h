@@ -100,10 +100,12 @@ struct CallOptions {
   std::optional<double> true_cfg_scale;    // FLUX: guidance by a negative prompt, beside the one that the model was distilled with; above 1 it is on
   std::optional<int> max_sequence_length;  // tokens of a prompt for T5; default: the class's, 512 (FLUX), 256 (AuraFlow) or 226 (CogVideoX)
   ImageInput image;                        // the picture to begin with, or to edit
-  std::optional<double> strength;          // 0 to 1: how much of the schedule is left for `image`; default: the class's, 0.3 (SDXL), 0.8, ...
-  ImageInput mask_image;                   // inpainting: white is repainted, black is kept; of any size
-  Tensor masked_image_latents;             // what is left of `image` outside of the mask, encoded, instead of encoding it
-  std::optional<int> padding_mask_crop;    // only the mask's surroundings, so many pixels more, are made, at the model's size
+  // CogVideoXVideoToVideoPipeline: what it begins with, one video, or so many of one length that the call's videos are a multiple; then in turns.
+  std::vector<Video> video;
+  std::optional<double> strength;  // 0 to 1: how much of the schedule is left for `image` or `video`; default: the class's, 0.3 (SDXL), 0.8, ...
+  ImageInput mask_image;           // inpainting: white is repainted, black is kept; of any size
+  Tensor masked_image_latents;     // what is left of `image` outside of the mask, encoded, instead of encoding it
+  std::optional<int> padding_mask_crop;  // only the mask's surroundings, so many pixels more, are made, at the model's size
   std::optional<double> aesthetic_score, negative_aesthetic_score;  // of the picture, for SDXL's refiner; default 6 and 2.5
   std::vector<ImageInput> control_image;  // a picture, or several, for each ControlNet (Diffusers' `image` of text to image)
   // One for all ControlNets, or one for each: how much it counts, and from where to where in the schedule (0 to 1).
@@ -451,6 +453,16 @@ class CogVideoXImageToVideoPipeline : public DiffusionPipeline {
  public:
   static CogVideoXImageToVideoPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
   static CogVideoXImageToVideoPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
+
+ private:
+  using DiffusionPipeline::DiffusionPipeline;
+};
+
+// CogVideoX from a video, with the models that make one from text.
+class CogVideoXVideoToVideoPipeline : public DiffusionPipeline {
+ public:
+  static CogVideoXVideoToVideoPipeline from_pretrained(const std::filesystem::path& path, const PretrainedOptions& options = {});
+  static CogVideoXVideoToVideoPipeline from_single_file(const std::filesystem::path& path, const PretrainedOptions& options = {});
 
  private:
   using DiffusionPipeline::DiffusionPipeline;

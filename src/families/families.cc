@@ -2,6 +2,7 @@
 #include "families/aura_flow/aura_flow.h"
 #include "families/cogvideox/cogvideox.h"
 #include "families/cogvideox_image_to_video/cogvideox_image_to_video.h"
+#include "families/cogvideox_video_to_video/cogvideox_video_to_video.h"
 #include "families/family.h"
 #include "families/flux/flux.h"
 #include "families/flux_img2img/flux_img2img.h"
@@ -45,6 +46,7 @@ std::span<const Family> families() {
       aura_flow_family(),
       cogvideox_family(),
       cogvideox_image_to_video_family(),
+      cogvideox_video_to_video_family(),
   };
   return list;
 }

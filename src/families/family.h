@@ -63,7 +63,7 @@ struct Start {
 };
 
 // What a class begins with.
-enum class Task : uint8_t { text_to_image, image_to_image, inpainting };
+enum class Task : uint8_t { text_to_image, image_to_image, inpainting, video_to_video };
 
 enum class Stage : uint8_t { encode, denoise, decode };
 // A session that a call takes.

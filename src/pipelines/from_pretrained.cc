@@ -239,6 +239,7 @@ VIVACE_PIPELINE(FluxImg2ImgPipeline)
 VIVACE_PIPELINE(AuraFlowPipeline)
 VIVACE_PIPELINE(CogVideoXPipeline)
 VIVACE_PIPELINE(CogVideoXImageToVideoPipeline)
+VIVACE_PIPELINE(CogVideoXVideoToVideoPipeline)
 VIVACE_PIPELINE(LatentConsistencyModelPipeline)
 #undef VIVACE_PIPELINE
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -39,6 +40,7 @@ struct Pipe {
     const rlimit limit{static_cast<rlim_t>(*o.file_size_limit), static_cast<rlim_t>(*o.file_size_limit)};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
+  if (!o.library_path.empty()) ::setenv("LD_LIBRARY_PATH", o.library_path.c_str(), 1);
   std::vector<char*> argv{const_cast<char*>(VIVACE_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);

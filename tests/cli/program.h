@@ -21,6 +21,7 @@ struct RunOptions {
   std::optional<std::string> stdout_path;  // a file instead of a pipe; "" closes standard output
   std::optional<long> file_size_limit;     // bytes any file may have (RLIMIT_FSIZE)
   std::string interrupt_at;                // SIGINT once standard error holds this text
+  std::string library_path;                // a folder where it looks for libraries first
 };
 
 // `arguments` behind the program's name.

@@ -99,6 +99,52 @@ TEST(GenerateVideo, AFullDiskLeavesNothing) {
   }
 }
 
+// As where FFmpeg's libraries are not installed: said before a model is loaded, and what needs none of them is made.
+TEST(GenerateVideo, AMissingLibraryIsNamed) {
+  const TempFolder libraries, folder;
+  for (int version = 50; version < 80; ++version) write_text(libraries / ("libavcodec.so." + std::to_string(version)), "");
+  const RunOptions without{.library_path = libraries.path()};
+  const std::string clip = (folder / "clip.mp4").string();
+  write_text(clip, "");
+  for (const std::string name : {"x.mp4", "x.webm", "x.gif", "x.webp"})
+    expect_refused(
+        vivace(small("generate", {"-q", "-o", (folder / name).string()}), without), 1,
+        {"cannot write " + (folder / name).string(), "libavcodec.so.", " is missing: install FFmpeg's libraries", ".npy or a folder of PNGs"});
+  expect_refused(
+      vivace({"generate", "a panda", "--model", tiny_video_model().string(), "--video", clip, "-q", "-o", (folder / "x.npy").string()}, without), 1,
+      {"cannot read " + clip, "libavcodec.so.", " is missing: install FFmpeg's libraries", ".npy or a folder of pictures"});
+  EXPECT_EQ(folder.files(), 1u) << "the clip";
+  EXPECT_EQ(vivace(small("generate", {"-q", "-o", (folder / "x.npy").string()}), without).code, 0);
+}
+
+TEST(GenerateVideo, AVideoInDecidesThePipeline) {
+  const TempFolder folder;
+  const auto from = [&](const fs::path& model, const fs::path& video, std::vector<std::string> more) {
+    std::vector<std::string> arguments{
+        "generate", "a panda", "--model", model.string(), "--num-inference-steps", "3", "--height", "32", "--width", "48", "--threads", "1",
+        "--seed",   "3",       "-q",      "--video",      video.string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return vivace(arguments);
+  };
+  const fs::path clip = VIVACE_SOURCE_DIR "/tests/video_pipelines/data/clip", first = folder / "first.npy", again = folder / "again.npy";
+  const std::vector<std::string> taken{"--strength", "0.7", "--max-sequence-length", "16", "-o"};
+  const auto with = [&](const fs::path& output) {
+    std::vector<std::string> all = taken;
+    all.push_back(output.string());
+    return all;
+  };
+  ASSERT_EQ(from(tiny_video_model(), clip, with(first)).code, 0);
+  EXPECT_EQ(read_text(first).size(), 128u + 9 * 32 * 48 * 3 * 4);
+  // What was made can be given.
+  ASSERT_EQ(from(tiny_video_model(), first, with(again)).code, 0);
+  EXPECT_NE(read_text(again), read_text(first));
+  const std::string output = (folder / "x.png").string();
+  expect_refused(from(tiny_model(), clip, {"-o", output}), 2, {"a StableDiffusionXLPipeline does not take video"});
+  expect_refused(from(tiny_video_model(), clip, {"--num-frames", "9", "-o", (folder / "x").string()}), 2, {"does not take num_frames"});
+  expect_refused(from(tiny_video_model(), folder / "none.mp4", {"-o", (folder / "x").string()}), 1, {"no video at ", "none.mp4"});
+  EXPECT_EQ(folder.files(), 2u);
+}
+
 // Many frames of a size that takes the encoder a while.
 TEST(GenerateVideo, InterruptedWhileEncodingLeavesNothing) {
   const TempFolder folder;

@@ -92,6 +92,8 @@ inline CallOptions call_options(const nlohmann::json& call) {
       o.auto_resize = value;
     else if (key == "image")
       o.image = image_input(value);
+    else if (key == "video")
+      for (const std::string& name : prompts(value)) o.video.push_back(Video::load(kData + "/" + name));
     else if (key == "mask_image")
       o.mask_image = image_input(value);
     else if (key == "masked_image_latents")

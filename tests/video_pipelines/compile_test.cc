@@ -6,6 +6,7 @@
 
 #include "difference.h"
 #include "pipelines/loaded.h"
+#include "pipelines/memory_plan.h"
 #include "random_video_model.h"
 #include "vivace/vivace.h"
 
@@ -153,6 +154,86 @@ TEST(CogVideoX, RefusesWhatItCannotDo) {
   call.image = Image::from_tensor(Tensor::full({32, 48, 3}, 0.25));
   expect(refusal(image, call), "has learned positions for 4 x 6 alone");
   expect(refusal(next, small_call(9, 96)), "knows positions up to 8 x 8");
+}
+
+TEST(CogVideoX, SaysWhatIsWrongWithAVideoToBeginWith) {
+  const TempFolder a, b;
+  const PretrainedOptions options{.pipeline_class = "CogVideoXVideoToVideoPipeline"};
+  const DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_video_model("2b", a), options),
+                          next = DiffusionPipeline::from_pretrained(random_video_model("1.5", b), options);
+  const auto video = [](int64_t frames) { return Video::from_tensor(Tensor::full({frames, 20, 28, 3}, 0.5)); };
+  CallOptions good = small_call();
+  good.num_frames.reset();
+  good.video = {video(9)};
+  const auto refusal = [&](const DiffusionPipeline& of, const auto& change) {
+    CallOptions call = good;
+    change(call);
+    return message_of<UsageError>([&] { of("a panda", call); });
+  };
+  EXPECT_EQ(pipe("a panda", good).latents.dim(1), 3);
+  EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.video.clear(); }), "a CogVideoXVideoToVideoPipeline begins with a video: give it as video");
+  EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.num_frames = 9; }),
+            "a CogVideoXVideoToVideoPipeline does not take num_frames: it makes as many as the video has");
+  EXPECT_EQ(refusal(pipe, [&](CallOptions& o) { o.video.push_back(video(9)); }),
+            "video has 2 entries for 1 videos: expected a number that divides it");
+  EXPECT_EQ(refusal(pipe,
+                    [&](CallOptions& o) {
+                      o.num_images_per_prompt = 2;
+                      o.video.push_back(video(5));
+                    }),
+            "video has entries of 9 and 5 frames: expected videos of one length");
+  EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.video = {Video()}; }), "video has an entry that is none");
+  EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.latents = Tensor::zeros({1, 3, 4, 4, 6}); }), "video and latents are both given: choose one");
+  EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.strength = 1.5; }), "strength is 1.5: expected 0 to 1");
+  EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.strength = 0.3; }), "a strength of 0.3 leaves none of 2 steps: expected more of one or the other");
+  EXPECT_EQ(refusal(next, [](CallOptions&) {}), "a video of 9 frames makes 3 latent frames: transformer reads multiples of 2 from a video");
+}
+
+// A video in and one out: the VAE encodes beside T5, both make room for the transformer, and that for the VAE.
+TEST(CogVideoX, OffloadHoldsWhatAStageTakes) {
+  const TempFolder folder;
+  const fs::path model = random_video_model("2b", folder);
+  const auto open = [&](Offload offload) {
+    return DiffusionPipeline::from_pretrained(model, {.idle_bytes = 0, .offload = offload, .pipeline_class = "CogVideoXVideoToVideoPipeline"});
+  };
+  CallOptions call = small_call();
+  call.num_frames.reset();
+  call.output_latent = false;
+  call.video = {Video::from_tensor(Tensor::full({17, 20, 28, 3}, 0.5))};
+  const PipelineOutput wanted = open(Offload::none)("a panda", call);
+  DiffusionPipeline pipe = open(Offload::model);
+  size_t most = 0;
+  const auto held = [&] {
+    std::string parts;
+    size_t bytes = 0;
+    for (const std::string& part : pipe.models()) {
+      const size_t own = pipe.model(part).component().held_bytes();
+      if (own > 0) parts += part + ' ';
+      bytes += own;
+    }
+    most = std::max(most, bytes);
+    return parts;
+  };
+  call.callback_on_step_end = [&](const DiffusionPipeline&, int, float, StepState&) { EXPECT_EQ(held(), "transformer "); };
+  int told = 0;
+  call.callback_on_frames = [&](const DecodedFrames&) {
+    EXPECT_EQ(held(), "vae ");
+    ++told;
+  };
+  for (int turn = 0; turn < 2; ++turn) {
+    const PipelineOutput out = pipe("a panda", call);
+    EXPECT_EQ(difference(out.latents, wanted.latents), 0);
+    EXPECT_EQ(difference(out.frames.at(0).tensor(), wanted.frames.at(0).tensor()), 0);
+    EXPECT_EQ(out.counters.parts_given_back, 4);
+    EXPECT_EQ(held(), "");
+  }
+  EXPECT_EQ(told, 2 * 2) << "batches of frames";
+  // As planned before the call.
+  Request request;
+  const Recipe& recipe = *pipe.loaded().recipe;
+  Call planned = recipe.resolve("a panda", call);
+  planned.timesteps = 2;  // of the schedule, which the call makes
+  EXPECT_LE(most, static_cast<size_t>(plan_memory(recipe, pipe.loaded().parts, planned, request).peak(true)));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Whole calls of CogVideoX, from text and from a picture, against Diffusers in fp32, eager and compiled (tools/golden/video_pipelines.py).
+// Whole calls of CogVideoX, from text, from a picture and from a video, against Diffusers in fp32, eager and compiled
+// (tools/golden/video_pipelines.py).
 #include "../pipelines/golden_call.h"
 #include "random_video_model.h"
 
@@ -18,7 +19,7 @@ class VideoPipelines : public testing::TestWithParam<golden::Case> {
   void check(CompileMode mode) {
     const nlohmann::json &item = GetParam(), &outputs = item.at("outputs");
     const TempFolder folder;
-    PretrainedOptions options;
+    PretrainedOptions options{.pipeline_class = item.at("pipeline")};
     options.compile.mode = mode;
     const fs::path configs = item.at("checkpoint").get<std::string>();
     DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_video_model(configs.filename().string(), folder), options);

@@ -6,24 +6,14 @@ In fp32 on the CPU, on tiny checkpoints with weights by the rule in weights.py a
 keep the latents after every step ("latents.0" ...), since its pictures hardly show what a sampler does wrong. `image` in a call names a PNG of the folder.
 """
 
-import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
-
-import diffusers
-import numpy as np
-import torch
-from PIL import Image
 
 from components import text_config, vae_config
 from golden_file import GoldenWriter, keep_quiet, library_versions
-from pipelines import call_arguments
+from random_calls import ROOT, random_checkpoint, run_case, write_configs, write_pictures
 from transformer_components import aura_config, flux_config, t5_config
-from weights import write_checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "transformer_pipelines" / "data"
 EMOJI = "assets/emoji-flux"
 TOKENIZERS = {"FluxPipeline": {"tokenizer": f"{EMOJI}/tokenizer", "tokenizer_2": f"{EMOJI}/tokenizer_2"}, "AuraFlowPipeline": {"tokenizer": "tests/tokenizers/data/llama"}}
@@ -116,64 +106,23 @@ CASES = [
 ]
 
 
-def write_inputs() -> None:
-    shutil.rmtree(DATA / "configs", ignore_errors=True)
-    for name, files in CONFIGS.items():
-        for file, content in files.items():
-            path = DATA / "configs" / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content, indent=2) + "\n")
-    for name, (height, width) in {"square": (32, 32), "wide": (20, 52)}.items():
-        y, x = np.mgrid[0:height, 0:width]
-        pixels = np.stack([128 + 120 * np.sin(x / 3.0), 128 + 100 * np.cos(y / 4.0), (x * 5 + y * 7) % 256], axis=-1)
-        Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8)).save(DATA / f"{name}.png", optimize=True)
-
-
 def make_checkpoint(item: dict, folder: Path) -> Path:
     if item["checkpoint"] == EMOJI:
         return ROOT / EMOJI
-    configs = folder / "configs"
-    shutil.copytree(DATA / item["checkpoint"], configs)
-    for entry, source in TOKENIZERS[item["pipeline"]].items():
-        shutil.copytree(ROOT / source, configs / entry)
-    write_checkpoint(configs, folder / "checkpoint", item["weights_seed"])
-    return folder / "checkpoint"
-
-
-def run_case(item: dict) -> dict:
-    with tempfile.TemporaryDirectory() as folder:
-        pipe = getattr(diffusers, item["pipeline"]).from_pretrained(make_checkpoint(item, Path(folder)), torch_dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    steps = []
-
-    def keep_latents(_pipe, _step, _timestep, tensors):
-        steps.append(tensors["latents"].clone())
-        return tensors
-
-    args = call_arguments(item["call"])
-    if "image" in args:
-        args["image"] = Image.open(DATA / args["image"])
-    if item["pipeline"] == "AuraFlowPipeline":  # wants masks beside embeddings, and reads them no more
-        args |= {name.replace("embeds", "attention_mask"): torch.ones(value.shape[:2]) for name, value in args.items() if name.endswith("prompt_embeds")}
-    images = pipe(**{"output_type": "np", **args}, callback_on_step_end=keep_latents).images
-    outputs = {"latents": steps[-1]}
-    if item["checkpoint"] == EMOJI:
-        outputs |= {f"latents.{i}": latents for i, latents in enumerate(steps)}
-    if args.get("output_type") != "latent":
-        outputs["images"] = torch.from_numpy(images)
-    return outputs
+    return random_checkpoint(DATA / item["checkpoint"], TOKENIZERS[item["pipeline"]], item["weights_seed"], folder)
 
 
 def main() -> None:
     keep_quiet()
     names = sys.argv[1:]
     if not names:
-        write_inputs()
+        write_configs(DATA, CONFIGS)
+        write_pictures(DATA)
     writer = GoldenWriter(DATA, keep=bool(names))
     for item in CASES:
         if names and item["name"] not in names:
             continue
-        writer.add(item, run_case(item), 640)
+        writer.add(item, run_case(item, DATA, make_checkpoint, every_step=item["checkpoint"] == EMOJI), 640)
         print(f"{item['name']:36} latents rms {writer.cases[-1]['outputs']['latents']['rms']:8.3f}", flush=True)
     writer.finish("tools/golden/transformer_pipelines.py", library_versions())
 

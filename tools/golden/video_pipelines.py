@@ -1,26 +1,18 @@
-"""Golden files for whole calls of the video pipelines: CogVideoX 1.0 and 1.5, from text and from a picture.
+"""Golden files for whole calls of the video pipelines: CogVideoX 1.0 and 1.5, from text, from a picture and from a video.
 
-    python tools/golden/video_pipelines.py          writes tests/video_pipelines/data
+    python tools/golden/video_pipelines.py [NAME...]          writes tests/video_pipelines/data, of all cases or of these
 
-In fp32 on the CPU, on tiny checkpoints with weights by the rule in weights.py. Formats: README.md in this folder; `frames` are [N, F, H, W, 3] in 0..1.
+In fp32 on the CPU, on tiny checkpoints with weights by the rule in weights.py. Formats: README.md in this folder; `frames` are [N, F, H, W, 3] in 0..1. `image`
+in a call names a PNG of the folder, `video` a folder of frames.
 """
 
-import json
-import shutil
-import tempfile
+import sys
 from pathlib import Path
 
-import diffusers
-import numpy as np
-import torch
-from PIL import Image
-
 from golden_file import GoldenWriter, keep_quiet, library_versions
-from pipelines import call_arguments
+from random_calls import ROOT, random_checkpoint, run_case, save_picture, write_configs, write_pictures
 from transformer_components import LEARNED, ROTARY, cogvideox_config, t5_config
-from weights import write_checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "video_pipelines" / "data"
 
 DDIM = {"_class_name": "CogVideoXDDIMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "clip_sample": False, "num_train_timesteps": 1000,
@@ -37,8 +29,9 @@ def checkpoint(pipeline: str, scheduler: dict, vae: dict = VAE, **transformer) -
             "transformer/config.json": cogvideox_config(**{"max_text_seq_length": 16, **transformer}), "vae/config.json": vae}
 
 
-TEXT, IMAGE = "CogVideoXPipeline", "CogVideoXImageToVideoPipeline"
+TEXT, IMAGE, VIDEO = "CogVideoXPipeline", "CogVideoXImageToVideoPipeline", "CogVideoXVideoToVideoPipeline"
 NEW = {**ROTARY, "patch_size_t": 2, "patch_bias": False, "sample_width": 8, "sample_height": 8, "sample_frames": 17}
+CLIPS = {"clip": range(9), "late": range(40, 49), "clip_8": range(8)}  # times of the frames
 INVERTED = {**VAE, "invert_scale_latents": True}
 CONFIGS = {
     "2b": checkpoint(TEXT, DDIM, max_text_seq_length=226),  # the default of max_sequence_length
@@ -53,13 +46,13 @@ def embeds(seed: int, *shape: int) -> dict:
     return {"randn_seed": seed, "shape": [1, *shape]}
 
 
-def case(name: str, model: str, **call) -> dict:
+def case(name: str, model: str, pipeline: str | None = None, **call) -> dict:
     defaults = {"prompt": "a panda plays the guitar", "height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 4, "max_sequence_length": 16, "generator": {"seed": 0}}
     if CONFIGS[model]["model_index.json"]["_class_name"] == IMAGE:
         defaults |= {"image": "wide.png", "num_inference_steps": 2}
     if CONFIGS[model]["transformer/config.json"]["max_text_seq_length"] == 226:
         del defaults["max_sequence_length"]
-    return {"name": name, "pipeline": CONFIGS[model]["model_index.json"]["_class_name"], "checkpoint": f"configs/{model}", "weights_seed": 0,
+    return {"name": name, "pipeline": pipeline or CONFIGS[model]["model_index.json"]["_class_name"], "checkpoint": f"configs/{model}", "weights_seed": 0,
             "call": {k: v for k, v in {**defaults, **call}.items() if v is not None}}
 
 
@@ -91,57 +84,33 @@ CASES = [
     case("i2v_generators", "i2v", prompt=["a dog", "a cat"], image=["wide.png", "square.png"], generator={"seeds": [3, 4]}),
     case("1.5_i2v", "1.5_i2v", num_frames=17, num_inference_steps=3),
     case("1.5_i2v_9_frames", "1.5_i2v", guidance_scale=1.0),
+    case("video", "2b", pipeline=VIDEO, video="clip", num_frames=None),
+    case("video_short", "5b", pipeline=VIDEO, video="clip", num_frames=None, strength=0.5, use_dynamic_cfg=True, height=64),
+    case("video_batch", "2b", pipeline=VIDEO, prompt=["a dog", "a cat"], video=["clip", "late"], num_frames=None, num_inference_steps=3, strength=1.0),
+    case("video_generators", "5b", pipeline=VIDEO, prompt=["a dog", "a cat"], video=["clip", "late"], num_frames=None, num_inference_steps=3, generator={"seeds": [3, 4]}),
+    case("video_1.5", "1.5", pipeline=VIDEO, video="clip_8", num_frames=None, num_inference_steps=3),
+    case("video_latents", "2b", pipeline=VIDEO, latents={"randn_seed": 7, "shape": [1, 3, 4, 4, 6]}, num_frames=None),
 ]
 
 
-def write_inputs() -> None:
-    shutil.rmtree(DATA, ignore_errors=True)
-    for name, files in CONFIGS.items():
-        for file, content in files.items():
-            path = DATA / "configs" / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content, indent=2) + "\n")
-    for name, (height, width) in {"square": (32, 32), "wide": (20, 52)}.items():
-        y, x = np.mgrid[0:height, 0:width]
-        pixels = np.stack([128 + 120 * np.sin(x / 3.0), 128 + 100 * np.cos(y / 4.0), (x * 5 + y * 7) % 256], axis=-1)
-        Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8)).save(DATA / f"{name}.png", optimize=True)
-
-
 def make_checkpoint(item: dict, folder: Path) -> Path:
-    configs = folder / "configs"
-    shutil.copytree(DATA / item["checkpoint"], configs)
-    shutil.copytree(ROOT / "assets/emoji-flux/tokenizer_2", configs / "tokenizer")
-    write_checkpoint(configs, folder / "checkpoint", item["weights_seed"])
-    return folder / "checkpoint"
-
-
-def run_case(item: dict) -> dict:
-    with tempfile.TemporaryDirectory() as folder:
-        pipe = getattr(diffusers, item["pipeline"]).from_pretrained(make_checkpoint(item, Path(folder)), torch_dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    steps = []
-
-    def keep_latents(_pipe, _step, _timestep, tensors):
-        steps.append(tensors["latents"].clone())
-        return tensors
-
-    args = call_arguments(item["call"])
-    if "image" in args:
-        names = args["image"]
-        args["image"] = [Image.open(DATA / name) for name in names] if isinstance(names, list) else Image.open(DATA / names)
-    frames = pipe(**{"output_type": "np", **args}, callback_on_step_end=keep_latents).frames
-    outputs = {"latents": steps[-1]}
-    if args.get("output_type") != "latent":
-        outputs["frames"] = torch.from_numpy(frames)
-    return outputs
+    return random_checkpoint(DATA / item["checkpoint"], {"tokenizer": "assets/emoji-flux/tokenizer_2"}, item["weights_seed"], folder)
 
 
 def main() -> None:
     keep_quiet()
-    write_inputs()
-    writer = GoldenWriter(DATA)
+    names = sys.argv[1:]
+    if not names:
+        write_configs(DATA, CONFIGS)
+        write_pictures(DATA)
+        for clip, times in CLIPS.items():
+            for i, time in enumerate(times, 1):
+                save_picture(DATA / clip / f"frame_{i:04}.png", 12, 20, time)
+    writer = GoldenWriter(DATA, keep=bool(names))
     for item in CASES:
-        writer.add(item, run_case(item), 640)
+        if names and item["name"] not in names:
+            continue
+        writer.add(item, run_case(item, DATA, make_checkpoint), 640)
         print(f"{item['name']:24}", " ".join(f"{k} {v['shape']} rms {v['rms']:.3f}" for k, v in writer.cases[-1]["outputs"].items()), flush=True)
     writer.finish("tools/golden/video_pipelines.py", library_versions())
 

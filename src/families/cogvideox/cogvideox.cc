@@ -59,11 +59,9 @@ Size CogVideoXRecipe::default_size() const {
 
 int64_t CogVideoXRecipe::frames_unit() const { return 2 * transformer_.config().temporal_compression_ratio * transformer_.config().frames_a_patch(); }
 
-void CogVideoXRecipe::tell_frames(int64_t frames) const {
-  const CogVideoXTransformer3DConfig& model = transformer_.config();
-  const int64_t unit = frames_unit(), nearest = (frames - 1 + unit / 2) / unit * unit + 1;
-  if (const int64_t made = frames_of(model.latent_frames(frames), model.temporal_compression_ratio); made != frames)
-    warn("num_frames is ", frames, ": the VAE makes ", made, " frames of it; its numbers are ", unit, " N + 1, the nearest is ", nearest);
+void CogVideoXRecipe::tell_frames(int64_t asked, int64_t made) const {
+  const int64_t unit = frames_unit(), nearest = (asked - 1 + unit / 2) / unit * unit + 1;
+  warn("num_frames is ", asked, ": the VAE makes ", made, " frames of it; its numbers are ", unit, " N + 1, the nearest is ", nearest);
 }
 
 Call CogVideoXRecipe::resolve(const Prompts& prompt, const CallOptions& given) const {
@@ -145,7 +143,9 @@ Conditioning CogVideoXRecipe::encode(const Call& call, Request& request) const {
   const auto given_or = [&](const Tensor& given, const auto& texts) {
     return repeat_rows(given.defined() ? given.to(DType::float32) : encode_texts(call, texts(), request), o.num_images_per_prompt);
   };
-  tell_frames(*o.num_frames);
+  const CogVideoXTransformer3DConfig& model = transformer_.config();
+  if (const int64_t made = frames_of(model.latent_frames(*o.num_frames), model.temporal_compression_ratio); made != *o.num_frames)
+    tell_frames(*o.num_frames, made);
   Conditioning result;
   result.positive["encoder_hidden_states"] = given_or(o.prompt_embeds, [&] { return call.prompt; });
   if (call.guidance)
@@ -170,7 +170,7 @@ std::unique_ptr<Predictor> CogVideoXRecipe::predictor(const Call& call, const Co
                                  .steps = static_cast<int>(call.timesteps),
                                  .input = "hidden_states"};
   if (call.options.use_dynamic_cfg)
-    options.scale_at = [scale = call.guidance_scale, steps = steps_of(call)](float timestep) { return dynamic_scale(scale, steps, timestep); };
+    options.scale_at = [scale = call.guidance_scale, steps = guided_steps(call)](float timestep) { return dynamic_scale(scale, steps, timestep); };
   std::vector<SessionLease> sessions;
   sessions.push_back(transformer_.lease(transformer_request(call), request));
   return std::make_unique<VideoPredictor>(
@@ -218,6 +218,7 @@ Family cogvideox_family() {
   return {.class_name = "CogVideoXPipeline",
           .parts = cogvideox_parts(),
           .open = [](const Parts& parts, const Config&) -> std::unique_ptr<Recipe> { return std::make_unique<CogVideoXRecipe>(parts); },
+          .model = "cogvideox",
           .videos = true};
 }
 

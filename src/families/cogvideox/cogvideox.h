@@ -29,9 +29,14 @@ class CogVideoXRecipe : public Recipe {
   // What resolve takes beside a CogVideoXPipeline's arguments.
   virtual std::vector<std::string_view> also_taken() const { return {}; }
   virtual int64_t default_frames() const { return transformer_.config().sample_frames; }
+  // What the dynamic guidance takes for the number of steps.
+  virtual int guided_steps(const Call& call) const { return steps_of(call); }
+  int steps_of(const Call& call) const;
   // Of the latents in the loop: as many frames as are decoded, and in front of them what fills a patch.
   VideoGrid grid_of(const Call& call) const;
   int64_t frames_in_front(const Call& call) const;
+  // A line where a video gets another number of frames than was asked for.
+  virtual void tell_frames(int64_t asked, int64_t made) const;
   // As the transformer rounds it.
   Tensor rounded(const Tensor& t) const { return t.to(transformer_.dtype()).to(DType::float32); }
 
@@ -43,12 +48,9 @@ class CogVideoXRecipe : public Recipe {
  private:
   Tensor encode_texts(const Call& call, const Prompts& prompts, Request& request) const;
   int64_t sequence_length(const Call& call) const;
-  int steps_of(const Call& call) const;
   GraphRequest transformer_request(const Call& call) const;
   // What numbers of frames are multiples of, and one more.
   int64_t frames_unit() const;
-  // A line where a video gets another number of frames than was asked for.
-  void tell_frames(int64_t frames) const;
 };
 
 Family cogvideox_family();

@@ -12,16 +12,6 @@ namespace {
 
 constexpr float kOfs = 2;  // what the pipeline gives models that have an embedding of it
 
-// One generator draws for one picture after the other.
-Tensor drawn(const Shape& shape, Noise& noise) {
-  if (noise.generators().size() > 1) return noise.draw(shape);
-  Shape one = shape;
-  one[0] = 1;
-  std::vector<Tensor> rows;
-  for (int64_t n = 0; n < shape[0]; ++n) rows.push_back(noise.draw(one));
-  return concat_rows(rows);
-}
-
 }  // namespace
 
 CallOptions CogVideoXImageToVideoRecipe::blank_call(Size size) const {
@@ -51,7 +41,7 @@ Tensor CogVideoXImageToVideoRecipe::encoded(const Call& call, Noise& noise, Requ
   Autoencoder::Posterior posterior = encode_each(samples, vae_, request);
   // Each video has a sample of its own, even of a picture that it shares: Diffusers takes a picture for every video.
   posterior = {in_turns(posterior.mean, call.images), in_turns(posterior.logvar, call.images)};
-  Tensor latents = sampled(posterior, drawn(posterior.mean.shape(), noise));
+  Tensor latents = sampled(posterior, noise.draw_in_turn(posterior.mean.shape()));
   const auto factor = static_cast<float>(format_.invert_scale_latents ? 1 / format_.scaling_factor : format_.scaling_factor);
   for (float& x : latents.floats()) x *= factor;
   return rounded(latents.reshape({latents.dim(0), latents.dim(1), latents.dim(3), latents.dim(4)}));

@@ -43,6 +43,7 @@ constexpr Argument kArguments[] = {
     {"true_cfg_scale", [](const CallOptions& o) { return o.true_cfg_scale.has_value(); }},
     {"max_sequence_length", [](const CallOptions& o) { return o.max_sequence_length.has_value(); }},
     {"image", [](const CallOptions& o) { return !o.image.empty(); }},
+    {"video", [](const CallOptions& o) { return !o.video.empty(); }},
     {"strength", [](const CallOptions& o) { return o.strength.has_value(); }},
     {"mask_image", [](const CallOptions& o) { return !o.mask_image.empty(); }},
     {"masked_image_latents", [](const CallOptions& o) { return o.masked_image_latents.defined(); }},

@@ -24,6 +24,15 @@ Noise::Noise(const CallOptions& o, int64_t images) {
   for (const uint64_t seed : seeds_) pointers_.push_back(own_.emplace_back(std::make_unique<Generator>(seed)).get());
 }
 
+Tensor Noise::draw_in_turn(const Shape& shape) {
+  if (pointers_.size() > 1) return draw(shape);
+  Shape one = shape;
+  one[0] = 1;
+  std::vector<Tensor> rows;
+  for (int64_t n = 0; n < shape[0]; ++n) rows.push_back(draw(one));
+  return concat_rows(rows);
+}
+
 Tensor initial_latents(const CallOptions& options, const Shape& shape, const Scheduler& scheduler, Noise& noise) {
   Tensor latents = options.latents.defined() ? options.latents.to(DType::float32).clone() : noise.draw(shape);
   if (latents.shape() != shape) throw UsageError(cat("latents have shape ", to_string(latents.shape()), ": expected ", to_string(shape)));

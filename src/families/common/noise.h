@@ -21,6 +21,8 @@ class Noise {
   const std::vector<uint64_t>& seeds() const { return seeds_; }
   // Diffusers' randn_tensor.
   Tensor draw(const Shape& shape) { return randn_tensor(shape, pointers_); }
+  // The same, by one generator for one image after the other.
+  Tensor draw_in_turn(const Shape& shape);
   // The same for the first shape[0] images alone.
   Tensor draw_first(const Shape& shape) {
     return randn_tensor(shape, std::span(pointers_).first(pointers_.size() > 1 ? static_cast<size_t>(shape[0]) : 1));

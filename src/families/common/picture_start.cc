@@ -21,9 +21,10 @@ double cutoff(double fraction, const Scheduler& scheduler) {
 
 }  // namespace
 
+int steps_left(int steps, double strength) { return std::min(static_cast<int>(steps * strength), steps); }
+
 StepRange steps_of_strength(int steps, double strength, const Scheduler& scheduler) {
-  const int last = static_cast<int>(scheduler.timesteps().size()), taken = std::min(static_cast<int>(steps * strength), steps);
-  const int first = (steps - taken) * scheduler.order();
+  const int last = static_cast<int>(scheduler.timesteps().size()), first = (steps - steps_left(steps, strength)) * scheduler.order();
   if (first >= last) throw UsageError(cat("a strength of ", strength, " leaves none of ", steps, " steps: expected more of one or the other"));
   return {first, last};
 }

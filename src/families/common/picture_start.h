@@ -6,6 +6,8 @@
 
 namespace vivace {
 
+// How many of so many steps a strength leaves.
+int steps_left(int steps, double strength);
 // The steps that a strength leaves of a schedule of so many (each of scheduler.order() model calls). Throws UsageError where it leaves none.
 StepRange steps_of_strength(int steps, double strength, const Scheduler& scheduler);
 // The steps from a fraction of the schedule on, and those before one. Fractions that are none, or not between 0 and 1, change nothing.

@@ -61,4 +61,14 @@ Tensor to_sample(const Image& image, int64_t height, int64_t width) {
   return sample;
 }
 
+Tensor to_sample(const Video& video, int64_t height, int64_t width) {
+  const int64_t frames = video.frames(), plane = height * width;
+  Tensor sample({1, 3, frames, height, width}, DType::float32);
+  for (int64_t f = 0; f < frames; ++f) {
+    const Tensor frame = to_sample(video.frame(static_cast<int>(f)), height, width);
+    for (int64_t c = 0; c < 3; ++c) std::copy_n(frame.as<float>() + c * plane, plane, sample.as<float>() + (c * frames + f) * plane);
+  }
+  return sample;
+}
+
 }  // namespace vivace

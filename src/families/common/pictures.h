@@ -30,7 +30,9 @@ Image blank_picture(int64_t height, int64_t width);
 
 // A picture as VaeImageProcessor prepares it: of that size, float32 [1, 3, height, width] in -1..1.
 Tensor to_sample(const Image& image, int64_t height, int64_t width);
-// The same in 0..1.
+// A video likewise: [1, 3, F, height, width].
+Tensor to_sample(const Video& video, int64_t height, int64_t width);
+// A picture in 0..1.
 Tensor to_values(const Image& image, int64_t height, int64_t width);
 
 }  // namespace vivace
