@@ -134,8 +134,16 @@ void AutoencoderKLCogVideoXComponent::check_tile(int64_t height, int64_t width, 
 
 bool AutoencoderKLCogVideoXComponent::can_be_tiled(int64_t height, int64_t width) const {
   const auto grid = tiles_of(height, width, false, true);
-  return !grid || std::ranges::all_of(tile_sizes(*grid, height, width),
-                                      [side = config_.scale()](const auto& tile) { return std::min(tile.first, tile.second) >= side; });
+  const auto is_whole = [scale = config_.scale()](const TileSide& side, int64_t size) {
+    int64_t latents = 0;
+    for (int64_t at = 0; at < size; at += side.step) {
+      const int64_t tile = std::min(side.tile, size - at);
+      if (tile < scale) return false;
+      latents += std::min(side.keep, tile / scale);
+    }
+    return latents == size / scale;
+  };
+  return !grid || (is_whole(grid->height, height) && is_whole(grid->width, width));
 }
 
 std::vector<GraphRequest> AutoencoderKLCogVideoXComponent::of_tiles(bool decode, const VideoBatch& whole, bool tiles_asked) const {

@@ -44,7 +44,7 @@ class AutoencoderKLCogVideoXComponent : public AutoencoderComponent {
   GraphRequest request(bool decode, const VideoBatch& batch, DType dtype) const;
   // Throws UsageError for a tile of a picture to encode that is too small for the samplers.
   void check_tile(int64_t height, int64_t width, int64_t whole_height, int64_t whole_width) const;
-  // Whether a picture to encode has no such tile.
+  // Whether a picture to encode has no such tile, and its tiles are as many latents as it is.
   bool can_be_tiled(int64_t height, int64_t width) const;
   // `whole` of each size of tile, where it takes several.
   std::vector<GraphRequest> of_tiles(bool decode, const VideoBatch& whole, bool tiles_asked) const;

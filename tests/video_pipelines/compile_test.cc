@@ -186,6 +186,10 @@ TEST(CogVideoX, SaysWhatIsWrongWithAVideoToBeginWith) {
   EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.latents = Tensor::zeros({1, 3, 4, 4, 6}); }), "video and latents are both given: choose one");
   EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.strength = 1.5; }), "strength is 1.5: expected 0 to 1");
   EXPECT_EQ(refusal(pipe, [](CallOptions& o) { o.strength = 0.3; }), "a strength of 0.3 leaves none of 2 steps: expected more of one or the other");
+  DiffusionPipeline tiled = DiffusionPipeline::from_pretrained(a.path() / "model", options);
+  tiled.enable_vae_tiling();
+  EXPECT_EQ(refusal(tiled, [](CallOptions& o) { o.height = 48; }),
+            "tiles of a picture of 48 x 48 pixels (height, width) make latents of 7 x 7, and not of 6 x 6: choose another size, or no tiling");
   EXPECT_EQ(refusal(next, [](CallOptions&) {}), "a video of 9 frames makes 3 latent frames: transformer reads multiples of 2 from a video");
 }
 

@@ -81,6 +81,10 @@ Autoencoder::Posterior encode_each(const std::vector<Tensor>& samples, const Aut
   std::vector<Tensor> means, logvars;
   for (const Tensor& sample : samples) {
     const Autoencoder::Posterior one = vae.encode(sample, request);
+    const int64_t scale = vae.latents().scale, height = sample.dim(-2), width = sample.dim(-1);
+    if (one.mean.dim(-2) != height / scale || one.mean.dim(-1) != width / scale)
+      throw UsageError(cat("tiles of a picture of ", height, " x ", width, " pixels (height, width) make latents of ", one.mean.dim(-2), " x ",
+                           one.mean.dim(-1), ", and not of ", height / scale, " x ", width / scale, ": choose another size, or no tiling"));
     means.push_back(one.mean);
     if (one.logvar.defined()) logvars.push_back(one.logvar);
   }

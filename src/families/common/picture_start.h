@@ -21,7 +21,7 @@ void check_input(const ImageInput& input, const char* name, int64_t images, int6
 
 // Rows in turns: a, b, a, b for 4 images of 2 rows.
 Tensor in_turns(const Tensor& rows, int64_t images);
-// What the VAE makes of pictures, [1, 3, H, W] each: a row a picture.
+// What the VAE makes of pictures or videos, [1, 3, .., H, W] each: a row a picture. Throws UsageError for a size whose tiles do not add up.
 Autoencoder::Posterior encode_each(const std::vector<Tensor>& samples, const AutoencoderComponent& vae, Request& request);
 // Latents of a posterior: the mean and a deviation that is drawn for as many rows; the mean alone where there is no deviation (AutoencoderTiny).
 Tensor sampled(const Autoencoder::Posterior& posterior, const Tensor& drawn);
