@@ -11,6 +11,7 @@
 #include "vivace/log.h"
 #include "vivace/models.h"
 #include "vivace/pipeline.h"
+#include "vivace/pipelines.h"
 #include "vivace/profile.h"
 #include "vivace/quality.h"
 #include "vivace/quantize.h"

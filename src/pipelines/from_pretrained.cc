@@ -11,6 +11,7 @@
 #include "pipelines/loaded.h"
 #include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
+#include "vivace/pipelines.h"
 
 namespace vivace {
 namespace {
