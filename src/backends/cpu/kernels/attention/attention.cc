@@ -139,15 +139,22 @@ void Attention::run(const AttentionArgs& args, void* workspace) const noexcept {
 
 std::span<const AttentionBackend> attention_backends() { return kBackends; }
 
-double attention_int8_error(int64_t head_dim) {
-  // The largest of n normal magnitudes is about so large; a step is a part of that, and rounding has 1 / sqrt(12) of a step.
-  const auto largest = [](double n) {
-    const double root = std::sqrt(2 * std::log(2 * n));
-    return root + (0.577 - (std::log(std::log(2 * n)) + std::log(4 * std::numbers::pi)) / 2) / root;
+double attention_int8_error(int64_t head_dim, int64_t keys) {
+  // The mean square of the largest of n normal magnitudes.
+  const auto largest = [](int64_t n) {
+    constexpr double kStep = 0.01, kMost = 8;
+    double sum = 0;
+    for (double x = kStep / 2; x < kMost; x += kStep)
+      sum += 2 * x * kStep * (1 - std::pow(std::erf(x / std::numbers::sqrt2), static_cast<double>(n)));
+    return sum;
   };
-  const auto rounding = [](double largest, double steps) { return largest / steps / std::sqrt(12.); };
-  const double of_score = std::sqrt(2.) * rounding(largest(static_cast<double>(head_dim)), 127), of_value = rounding(largest(256), 255);
-  return 1.3 * std::hypot(of_score, of_value);
+  // A step is a part of the largest, and rounding has a twelfth of its square.
+  const auto rounding = [&](int64_t n, double steps) { return largest(n) / (steps * steps) / 12; };
+  // Of a score either factor is rounded; what all scores of a query have in common changes nothing, which is this part of it, since weights e^s of
+  // normal scores have moments e^(k^2 / 2).
+  constexpr double kCommon = 2 * std::numbers::e * std::numbers::e - std::numbers::e;
+  const double of_score = 2 * rounding(head_dim, 127) / (1 + kCommon / static_cast<double>(keys));
+  return std::sqrt(of_score + rounding(std::min<int64_t>(keys, 256), 255));
 }
 
 }  // namespace vivace::cpu

@@ -78,6 +78,6 @@ std::span<const AttentionBackend> attention_backends();
 
 // The relative RMS error of int8, where queries, keys and values are normally distributed and scores have a deviation of 1; that of scores grows with
 // them.
-double attention_int8_error(int64_t head_dim);
+double attention_int8_error(int64_t head_dim, int64_t keys);
 
 }  // namespace vivace::cpu
