@@ -36,11 +36,17 @@ std::shared_ptr<void> allocate_pages(size_t bytes) {
     if (!p) throw UserError(cat("out of memory: ", bytes, " bytes for weights or activations"));
     return {p, std::free};
   }
+  // A mapping of its own, of which what lies around whole huge pages is given back: a heap would keep blocks that were freed, and lay small ones
+  // there.
   const size_t size = (bytes + kHuge - 1) / kHuge * kHuge;
-  void* p = std::aligned_alloc(kHuge, size);
-  if (!p) throw UserError(cat("out of memory: ", bytes, " bytes for weights or activations; use a smaller size, batch or dtype"));
+  void* const mapped = mmap(nullptr, size + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) throw UserError(cat("out of memory: ", bytes, " bytes for weights or activations; use a smaller size, batch or dtype"));
+  const size_t before = -reinterpret_cast<uintptr_t>(mapped) % kHuge;
+  char* const p = static_cast<char*>(mapped) + before;
+  if (before) (void)munmap(mapped, before);
+  (void)munmap(p + size, kHuge - before);
   (void)madvise(p, size, MADV_HUGEPAGE);
-  return {p, std::free};
+  return {p, [size](void* pages) { (void)munmap(pages, size); }};
 }
 
 std::shared_ptr<void> HostDevice::allocate(size_t bytes, Memory) { return allocate_pages(bytes); }

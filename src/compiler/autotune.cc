@@ -48,14 +48,14 @@ size_t weight_bytes(std::span<const TuningRequest> requests) {
 // The search for one call.
 class Search {
  public:
-  Search(const TuningRequest& request, const CompilerFlags& flags, double seconds, size_t weights, Device& device, const Request& caller)
+  Search(const TuningRequest& request, const CompilerFlags& flags, double seconds, size_t weights, const TimingMemory& memory, const Request& caller)
       : request_(request),
         flags_(flags),
         begin_(Clock::now()),
         seconds_(seconds),
-        device_(device),
+        device_(memory.device()),
         caller_(caller),
-        timer_(request.call, device, weights, caller.stop) {}
+        timer_(request.call, memory, weights, caller.stop) {}
 
   TuningResult run() {
     list();
@@ -78,8 +78,9 @@ class Search {
     if (!seen_.insert(cat(entry.name, ' ', tuning)).second) return false;
     const Turn alone(pool_turns(), caller_.stop);
     caller_.check();
-    constexpr double kLong = 0.005;  // a first run's page faults and cold caches are a small part of it
-    const bool warm_up = trials_.empty() || best() < kLong;
+    // A kernel's first run has page faults and cold caches, which of a long one are a small part.
+    constexpr double kLong = 0.005;
+    const bool warm_up = std::ranges::find(trials_, &entry, &Trial::entry) == trials_.end() && (trials_.empty() || best() < kLong);
     const double before = trials_.empty() ? 1e30 : best();
     const Timing timing = timer_.time(entry, tuning, {.runs = 1, .warm_up = warm_up});
     caller_.check();
@@ -262,6 +263,7 @@ std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, cons
   double rest = 0;
   for (size_t i : order) rest += share(i);
   const size_t weights = weight_bytes(requests);
+  const TimingMemory memory(device);
   const auto begin = Clock::now();
   AutotuneProgress progress{.done = 0, .total = static_cast<int>(order.size()), .seconds = 0, .budget = options.autotune_seconds};
   for (size_t i : order) {
@@ -272,7 +274,7 @@ std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, cons
     constexpr double kLeast = 0.05, kRuns = 100, kOperationsASecond = 1e11, kLook = 0.005;
     const double worth = std::max(kLook, kRuns * share(i) / kOperationsASecond);
     results[i] =
-        Search(requests[i], options.flags, std::min({left, worth, std::max(kLeast, left * share(i) / rest)}), weights, device, request).run();
+        Search(requests[i], options.flags, std::min({left, worth, std::max(kLeast, left * share(i) / rest)}), weights, memory, request).run();
     rest -= share(i);
     store.put(tuning_key(requests[i], options.flags, machine), results[i]);
     request.counters.settings_timed += results[i].settings;
@@ -281,7 +283,7 @@ std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, cons
     if (options.on_autotune) options.on_autotune(progress);
   }
 #ifdef __GLIBC__
-  malloc_trim(0);  // half a gigabyte of packed candidates would stay in the heap beside the weights to come
+  malloc_trim(0);  // packed candidates would stay in the heap beside the weights to come
 #endif
   return results;
 }

@@ -35,52 +35,71 @@ void fill(DType dtype, void* data, size_t bytes) {
 
 }  // namespace
 
-std::shared_ptr<void> KernelTimer::filled(const Operand& o) {
-  const size_t bytes = operand_bytes(o);
-  const std::shared_ptr<void> values = device_.allocate(bytes, Memory::host);
-  fill(o.dtype, values.get(), bytes);
-  return device_.shares_host_memory() ? values : upload(device_, *stream_, values.get(), bytes);
+std::shared_ptr<void> TimingMemory::allocate(size_t bytes) {
+  constexpr size_t kLarge = size_t{512} << 10, kMostWaste = 4;
+  if (bytes < kLarge) return device().allocate(bytes);
+  std::vector<Block>& unused = state_->unused;
+  auto best = unused.end();
+  for (auto at = unused.begin(); at != unused.end(); ++at)
+    if (at->bytes >= bytes && at->bytes / kMostWaste <= bytes && (best == unused.end() || at->bytes < best->bytes)) best = at;
+  Block block{bytes, nullptr};
+  if (best != unused.end()) {
+    block = std::move(*best);
+    unused.erase(best);
+  } else {
+    unused.clear();
+    block.memory = device().allocate(bytes);
+  }
+  void* const data = block.memory.get();
+  return {data, [state = state_, block = std::move(block)](void*) { state->unused.push_back(block); }};
 }
 
-KernelTimer::KernelTimer(const KernelCall& call, Device& device, size_t weights, std::stop_token stop)
-    : device_(device),
-      stream_(device.stream()),
+std::shared_ptr<void> KernelTimer::filled(const Operand& o) {
+  const size_t bytes = operand_bytes(o);
+  const bool shared = device_.shares_host_memory();
+  const std::shared_ptr<void> values = shared ? memory_.allocate(bytes) : device_.allocate(bytes, Memory::host);
+  fill(o.dtype, values.get(), bytes);
+  return shared ? values : upload(device_, *stream_, values.get(), bytes);
+}
+
+KernelTimer::KernelTimer(const KernelCall& call, TimingMemory memory, size_t weights, std::stop_token stop)
+    : memory_(std::move(memory)),
+      device_(memory_.device()),
+      stream_(device_.stream()),
       call_(call),
       weights_(std::min(weights, kBeyondCache)),
-      out_(device.allocate(operand_bytes(call.out))) {
+      out_(memory_.allocate(operand_bytes(call.out))) {
   stream_->stop = std::move(stop);
   for (const std::optional<Operand>& operand : call.in) in_.push_back(operand ? filled(*operand) : nullptr);
 }
 
-KernelTimer::Packed& KernelTimer::packed(const Offer& offer) {
+void KernelTimer::copy_packed(const Offer& offer) {
   const PackedForm& form = *offer.packed;
-  Packed& packed = packed_[form.key];
-  const size_t bytes = form.bytes, copies = std::clamp<size_t>(weights_ / std::max<size_t>(1, bytes), 1, kMostCopies);
-  if (packed.copies.size() >= copies) return packed;
-  // One form at a time has copies: all of them together would take several times what the model's weights do.
-  for (auto& [key, other] : packed_)
-    if (&other != &packed && other.copies.size() > 1) {
-      other.copies.resize(1);
-      other.next = 0;
-    }
-  if (packed.copies.empty()) {
-    packed.copies.push_back(device_.allocate(bytes));
+  if (copies_.key == form.key) return;
+  const size_t bytes = form.bytes, count = std::clamp<size_t>(weights_ / std::max<size_t>(1, bytes), 1, kMostCopies);
+  std::shared_ptr<void>& packed = packed_[form.key];
+  if (!packed) {
+    packed = memory_.allocate(bytes);
     const void* scales = form.scales >= 0 ? in_[static_cast<size_t>(form.scales)].get() : nullptr;
-    const auto pack = bound([&](Stream& stream) { offer.pack(in_[static_cast<size_t>(form.input)].get(), scales, packed.copies[0].get(), stream); });
+    const auto pack = bound([&](Stream& stream) { offer.pack(in_[static_cast<size_t>(form.input)].get(), scales, packed.get(), stream); });
     stream_->launch(*pack);
   }
-  if (copies > 1) {
-    // In one piece: each on pages of its own would round small ones up to what they are not.
-    constexpr size_t kLine = 64;
-    const size_t stride = (bytes + kLine - 1) / kLine * kLine;
-    const std::shared_ptr<void> more = device_.allocate((copies - 1) * stride);
-    for (size_t i = 0; i + 1 < copies; ++i) {
-      packed.copies.emplace_back(more, static_cast<char*>(more.get()) + i * stride);
-      stream_->copy(packed.copies.back().get(), packed.copies[0].get(), bytes);
-    }
+  // In one piece: each on pages of its own would round small ones up to what they are not.
+  constexpr size_t kLine = 64;
+  const size_t stride = (bytes + kLine - 1) / kLine * kLine;
+  if (const size_t all = (count - 1) * stride; all > copies_.bytes) {
+    copies_.memory.reset();
+    copies_.memory = memory_.allocate(all);
+    copies_.bytes = all;
+  }
+  copies_.key = form.key;
+  copies_.all = {packed.get()};
+  copies_.next = 0;
+  for (size_t i = 0; i + 1 < count; ++i) {
+    copies_.all.push_back(static_cast<char*>(copies_.memory.get()) + i * stride);
+    stream_->copy(copies_.all.back(), packed.get(), bytes);
   }
   stream_->wait(waits_);
-  return packed;
 }
 
 Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, const TimingBudget& budget) {
@@ -90,14 +109,15 @@ Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, cons
   if (!answer.offer) throw InternalError(cat("kernel ", entry.name, " was to be timed, and refuses: ", answer.reason));
   const Offer& offer = *answer.offer;
   if (const size_t bytes = offer.workspace_bytes; bytes > workspace_bytes_) {
-    workspace_ = device_.allocate(bytes);
+    workspace_.reset();
+    workspace_ = memory_.allocate(bytes);
     workspace_bytes_ = bytes;
   }
   Buffers buffers{.in = {}, .out = out_.get(), .workspace = workspace_.get()};
   for (const auto& in : in_) buffers.in.push_back(in.get());
-  Packed* weights = offer.packed ? &packed(offer) : nullptr;
+  if (offer.packed) copy_packed(offer);
   const auto run = [&] {
-    if (weights) buffers.in[static_cast<size_t>(offer.packed->input)] = weights->copies[weights->next++ % weights->copies.size()].get();
+    if (offer.packed) buffers.in[static_cast<size_t>(offer.packed->input)] = copies_.all[copies_.next++ % copies_.all.size()];
     const std::unique_ptr<BoundKernel> kernel = offer.bind(buffers);
     const auto begin = Clock::now();
     stream_->launch(*kernel);
