@@ -99,7 +99,7 @@ struct Data {
         bias(l.shape.n * 4),
         c(l.shape.m * l.shape.n * 4),
         residual(l.shape.m * l.shape.n * 4),
-        a_scale(l.shape.m * 4) {
+        a_scale(l.shape.m * static_cast<int64_t>(sizeof(RowScale))) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     std::vector<float> pool(65521);
@@ -112,7 +112,7 @@ struct Data {
     }
     for (int64_t i = 0; i < l.shape.n * l.shape.k; ++i) static_cast<float*>(w.data)[i] = pool[static_cast<size_t>(i * 7) % pool.size()] * 0.03f;
     for (int64_t i = 0; i < l.shape.n; ++i) static_cast<float*>(bias.data)[i] = pool[static_cast<size_t>(i)];
-    for (int64_t i = 0; i < l.shape.m; ++i) static_cast<float*>(a_scale.data)[i] = 0.03f;
+    for (int64_t i = 0; i < l.shape.m; ++i) static_cast<RowScale*>(a_scale.data)[i] = {0.03f, 128};
   }
 };
 
@@ -121,7 +121,7 @@ class Ours {
   Ours(const Layer& l, Data& d) : l_(l), d_(d), packed_(gemm_packed_bytes(l.spec)) { gemm_pack(l.spec, d.w.data, float32, packed_.data); }
   void run(const GemmSpec& spec, const GemmBlocking& blocking, void* workspace) {
     GemmCall call{.packed = packed_.data, .a = d_.a.data, .lda = l_.shape.k, .m = l_.shape.m, .c = d_.c.data, .ldc = l_.spec.columns()};
-    call.a_scale = static_cast<float*>(d_.a_scale.data);
+    call.a_scale = static_cast<RowScale*>(d_.a_scale.data);
     if (l_.bias) call.epilogue.bias = static_cast<float*>(d_.bias.data);
     if (l_.residual) call.epilogue.residual = d_.residual.data, call.epilogue.residual_stride = l_.spec.columns();
     call.workspace = workspace, call.blocking = blocking;

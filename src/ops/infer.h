@@ -16,8 +16,9 @@ struct TensorType {
   bool operator==(const TensorType&) const = default;
 };
 
-// Columns of K features as quantised rows (op_list.inc): the bytes of a row, padded for the GEMM, and a row's share of the scales.
-inline int64_t quantized_columns(int64_t k) { return (k + 3) / 4 * 4 + 4; }
+// Columns of K features as quantised rows (op_list.inc): the bytes of a row, padded for the GEMM, and of what is known of it.
+inline constexpr int64_t kQuantizedRowScale = 8;
+inline int64_t quantized_columns(int64_t k) { return (k + 3) / 4 * 4 + kQuantizedRowScale; }
 
 // Features of a linear's input, by its attributes and its weight's shape; -1 where that is of no whole blocks.
 int64_t weight_features(const Attrs& attrs, const Shape& weight);

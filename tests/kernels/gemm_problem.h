@@ -187,6 +187,14 @@ inline void store_weights(const Case& c, const Buffer& w, std::vector<double>& s
   }
 }
 
+// A row as the bytes of quantize_rows stand for it.
+inline void round_to_bytes(std::vector<double>& row) {
+  float above = 0, below = 0;
+  for (double x : row) above = std::max(above, static_cast<float>(x)), below = std::max(below, -static_cast<float>(x));
+  const float scale = above / 254.9f + below / 254.9f, inverse = 1 / scale;
+  for (double& x : row) x = std::nearbyint(static_cast<double>(static_cast<float>(x) * inverse)) * static_cast<double>(scale);
+}
+
 // One layer with its data. Made once, run and compared as often as wanted.
 class Layer {
  public:
@@ -201,7 +209,7 @@ class Layer {
         w_(c.w_given, s_.n * s_.k),
         residual_(s_.c, (c.m - 1) * ldr_ + columns_),
         bias_(float32, s_.n),
-        a_scale_(float32, c.m),
+        a_scale_(static_cast<size_t>(c.m)),
         gate_(float32, gates() * (columns_ + 4)),
         packed_(gemm_packed_bytes(s_)) {
     std::mt19937 random(static_cast<unsigned>(c.m * 131 + s_.n * 17 + s_.k));
@@ -209,12 +217,12 @@ class Layer {
     std::uniform_int_distribution<int> bytes(-127, 127);
     const double spread = 1 / std::sqrt(static_cast<double>(s_.k));
     const auto some = [&](double scale) { return c.whole ? static_cast<double>(bytes(random) % 4) : normal(random) * scale; };
-    for (int64_t i = 0; i < a_.size; ++i) a_.set(i, quantized_a() ? bytes(random) + zero_point() : some(1));
+    for (int64_t i = 0; i < a_.size; ++i) a_.set(i, quantized_a() ? bytes(random) + 128 : some(1));
     for (int64_t i = 0; i < w_.size; ++i) w_.set(i, c.w_given == DType::int8 ? bytes(random) : some(spread));
     for (int64_t i = 0; i < s_.n; ++i) bias_.set(i, normal(random));
     for (int64_t i = 0; i < residual_.size; ++i) residual_.set(i, normal(random));
     for (int64_t i = 0; i < gate_.size; ++i) gate_.set(i, normal(random));
-    for (int64_t i = 0; i < c.m; ++i) a_scale_.set(i, 0.01 + 0.001 * static_cast<double>(i % 7));
+    for (int i = 0; i < c.m; ++i) a_scale_[static_cast<size_t>(i)] = {0.01f + 0.001f * static_cast<float>(i % 7), (100 + 37 * i) % 256};
     gemm_pack(s_, w_.data(), c.w_given, packed_.p);
   }
 
@@ -227,7 +235,7 @@ class Layer {
     Aligned workspace(gemm_workspace_bytes(s_, c_.m, num_threads(), blocking));
     GemmCall call{
         .packed = packed_.p, .a = a_.data(), .lda = lda_, .m = c_.m, .c = c.data(), .ldc = ldc_, .workspace = workspace.p, .blocking = blocking};
-    if (quantized_a()) call.a_scale = static_cast<float*>(a_scale_.data());
+    if (quantized_a()) call.a_scale = a_scale_.data();
     if (c_.bias) call.epilogue.bias = static_cast<float*>(bias_.data());
     if (c_.residual) call.epilogue.residual = c_.in_place ? c.data() : residual_.data(), call.epilogue.residual_stride = ldr_;
     if (s_.rows_per_gate) call.epilogue.gate = static_cast<float*>(gate_.data()), call.epilogue.gate_stride = columns_ + 4;
@@ -240,18 +248,12 @@ class Layer {
     std::vector<double> stored(static_cast<size_t>(s_.n * s_.k)), row(static_cast<size_t>(s_.k));
     store_weights(c_, w_, stored);
     for (int64_t i = 0; i < c_.m; ++i) {
-      float absmax = 0;
-      for (int64_t j = 0; j < s_.k; ++j) {
-        const double x = row[static_cast<size_t>(j)] = a_[i * lda_ + j];
-        absmax = std::max(absmax, std::fabs(static_cast<float>(x)));
-      }
-      for (double& x : row) {
-        if (quantized_a()) {
-          x = (x - zero_point()) * a_scale_[i];
-        } else if (s_.compute == Compute::int8_dynamic) {
-          x = std::nearbyint(static_cast<double>(static_cast<float>(x) * (127.f / absmax))) * static_cast<double>(absmax / 127.f);
-        }
-      }
+      for (int64_t j = 0; j < s_.k; ++j) row[static_cast<size_t>(j)] = a_[i * lda_ + j];
+      const RowScale& given = a_scale_[static_cast<size_t>(i)];
+      if (quantized_a())
+        for (double& x : row) x = (x - given.zero) * static_cast<double>(given.scale);
+      else if (s_.compute == Compute::int8_dynamic)
+        round_to_bytes(row);
       for (int64_t j = 0; j < columns_; ++j) {
         const auto [y, error] = expected(row, stored, i, j);
         const double tolerance = error * 1.01 + unit_roundoff(s_.c) * (std::fabs(y) + error) + (s_.c == float16 ? 0x1p-25 : 1e-37);
@@ -285,7 +287,6 @@ class Layer {
 
   bool quantized_a() const { return !is_floating(s_.a); }
   int64_t gates() const { return s_.rows_per_gate ? (c_.m + s_.rows_per_gate - 1) / s_.rows_per_gate : 0; }
-  int zero_point() const { return s_.a == DType::uint8 ? 128 : 0; }
 
   // One product with its bias, before the activation.
   Value product(const std::vector<double>& row, const std::vector<double>& stored, int64_t i, int64_t column) const {
@@ -335,7 +336,9 @@ class Layer {
   Case c_;
   GemmSpec s_;
   int64_t columns_, lda_, ldc_, ldr_;
-  Buffer a_, w_, residual_, bias_, a_scale_, gate_;
+  Buffer a_, w_, residual_, bias_;
+  std::vector<RowScale> a_scale_;
+  Buffer gate_;
   Aligned packed_;
 };
 

@@ -101,8 +101,8 @@ TEST(GatedRows, equals_geglu) {
     for_dtype_pairs([](DType in, DType out) {
       for (int64_t channels : {40, 1500, 17000}) {
         const Rows x = Rows(in, 3, 2 * channels, 1).random(1);
-        Rows y(out, 3, channels, 2), q(DType::int8, 3, channels);
-        std::vector<float> scale(3);
+        Rows y(out, 3, channels, 2), q(DType::uint8, 3, channels);
+        std::vector<RowScale> scale(3);
         const RowInput gate{x.bytes.data() + channels * static_cast<int64_t>(dtype_size(in)), in, x.stride};
         EXPECT_EQ(gated_rows({x.in(), gate, 3, channels, Act::gelu}, y.out()), kNoBadRow);
         EXPECT_EQ(gated_rows({x.in(), gate, 3, channels, Act::gelu}, q.out(scale.data())), kNoBadRow);
@@ -111,8 +111,7 @@ TEST(GatedRows, equals_geglu) {
             const double h = x(r, c), g = x(r, channels + c), want = h * g / 2 * (1 + std::erf(g / std::sqrt(2.0)));
             const double tolerance = 8 * kUnit * std::abs(h * g);
             ASSERT_NEAR(y(r, c), want, tolerance + rounding(want, out));
-            const double dequantized = scale[static_cast<size_t>(r)] * static_cast<int8_t>(q.bytes[static_cast<size_t>(r * channels + c)]);
-            ASSERT_NEAR(dequantized, want, tolerance + scale[static_cast<size_t>(r)] * (0.5 + 256 * kUnit));
+            ASSERT_NEAR(dequantized(q, scale, r, c), want, tolerance + scale[static_cast<size_t>(r)].scale * (0.5 + 512 * kUnit));
           }
         }
       }

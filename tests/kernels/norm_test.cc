@@ -169,7 +169,7 @@ void check_row_norm(bool rms, DType in, DType out, int64_t rows, int64_t channel
   EXPECT_EQ(run(norm, y.out(), nullptr), kNoBadRow);
   EXPECT_TRUE(y.untouched());
   Rows q(DType::uint8, rows, channels, 7);
-  std::vector<float> scale(static_cast<size_t>(rows));
+  std::vector<RowScale> scale(static_cast<size_t>(rows));
   EXPECT_EQ(run(norm, q.out(scale.data()), nullptr), kNoBadRow);
   for (int64_t r = 0; r < rows; ++r) {
     RowNorm of_row = norm;
@@ -178,8 +178,7 @@ void check_row_norm(bool rms, DType in, DType out, int64_t rows, int64_t channel
     const RowOracle want = row_norm_oracle(of_row, x, r, rms);
     for (int64_t c = 0; c < channels; ++c) {
       ASSERT_NEAR(y(r, c), want.value[c], want.tolerance[c] + rounding(want.value[c], out)) << r << ", " << c;
-      const double dequantized = scale[r] * (static_cast<uint8_t>(q.bytes[static_cast<size_t>(r * q.stride + c)]) - 128.0);
-      ASSERT_NEAR(dequantized, want.value[c], want.tolerance[c] + scale[r] * (0.5 + 256 * kUnit)) << r << ", " << c;
+      ASSERT_NEAR(dequantized(q, scale, r, c), want.value[c], want.tolerance[c] + scale[r].scale * (0.5 + 512 * kUnit)) << r << ", " << c;
     }
   }
 }
@@ -281,13 +280,13 @@ TEST(RowNorm, the_result_may_replace_its_input) {
 
 TEST(RowNorm, names_the_first_row_that_cannot_be_quantized) {
   at_every_isa([&] {
-    Rows x = Rows(bfloat16, 400, 320).random(1), q(DType::int8, 400, 320);
-    std::vector<float> scale(400);
+    Rows x = Rows(bfloat16, 400, 320).random(1), q(DType::uint8, 400, 320);
+    std::vector<RowScale> scale(400);
     x.set(390, 7, NAN);
     x.set(123, 319, INFINITY);
     EXPECT_EQ(layer_norm({x.in(), 400, 320}, q.out(scale.data())), 123);
     EXPECT_EQ(quantize_rows(x.in(), 400, 320, q.out(scale.data())), 123);
-    for (int64_t r = 0; r < 400; ++r) EXPECT_EQ(std::isnan(scale[static_cast<size_t>(r)]), r == 390 || r == 123);
+    for (int64_t r = 0; r < 400; ++r) EXPECT_EQ(std::isnan(scale[static_cast<size_t>(r)].scale), r == 390 || r == 123);
     EXPECT_EQ(q.bytes[390 * 320], 0);
   });
 }
@@ -296,22 +295,23 @@ TEST(Quantize, rounds_to_the_nearest_step) {
   at_every_isa([&] {
     for (DType in : kFloats) {
       for (int64_t channels : {1, 15, 64, 1000, 17001}) {
-        Rows x = Rows(in, 4, channels, 1).random(7), s(DType::int8, 4, channels, 9), u(DType::uint8, 4, channels);
-        for (int64_t c = 0; c < channels; ++c) x.set(2, c, 0.f);
-        std::vector<float> scale(4), again(4);
-        EXPECT_EQ(quantize_rows(x.in(), 4, channels, s.out(scale.data())), kNoBadRow);
-        EXPECT_EQ(quantize_rows(x.in(), 4, channels, u.out(again.data())), kNoBadRow);
-        EXPECT_EQ(scale, again);
-        EXPECT_TRUE(s.untouched());
-        for (int64_t r = 0; r < 4; ++r) {
-          double absmax = 0;
-          for (int64_t c = 0; c < channels; ++c) absmax = std::max(absmax, std::abs(x(r, c)));
-          EXPECT_NEAR(scale[r], absmax / 127, absmax / 127 * kUnit);
-          for (int64_t c = 0; c < channels; ++c) {
-            const int q = static_cast<int8_t>(s.bytes[static_cast<size_t>(r * s.stride + c)]);
-            ASSERT_NEAR(q * scale[r], x(r, c), scale[r] * (0.5 + 256 * kUnit));
-            ASSERT_EQ(static_cast<uint8_t>(u.bytes[static_cast<size_t>(r * channels + c)]), q + 128);
-          }
+        // Rows on both sides of 0, of zeros, above 0 alone and below it alone.
+        Rows x = Rows(in, 5, channels, 1).random(7), q(DType::uint8, 5, channels, 9);
+        for (int64_t c = 0; c < channels; ++c) {
+          x.set(2, c, 0);
+          x.set(3, c, static_cast<float>(std::abs(x(3, c))));
+          x.set(4, c, static_cast<float>(-std::abs(x(4, c))));
+        }
+        std::vector<RowScale> scale(5);
+        EXPECT_EQ(quantize_rows(x.in(), 5, channels, q.out(scale.data())), kNoBadRow);
+        EXPECT_TRUE(q.untouched());
+        for (int64_t r = 0; r < 5; ++r) {
+          double above = 0, below = 0;
+          for (int64_t c = 0; c < channels; ++c) above = std::max(above, x(r, c)), below = std::max(below, -x(r, c));
+          const RowScale& row = scale[static_cast<size_t>(r)];
+          EXPECT_NEAR(row.scale, (above + below) / 254.9, (above + below) / 254.9 * 3 * kUnit);
+          EXPECT_NEAR(row.zero, row.scale > 0 ? below / static_cast<double>(row.scale) : 0, 0.5 + 512 * kUnit);
+          for (int64_t c = 0; c < channels; ++c) ASSERT_NEAR(dequantized(q, scale, r, c), x(r, c), row.scale * (0.5 + 512 * kUnit));
         }
       }
     }

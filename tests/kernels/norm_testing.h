@@ -65,8 +65,14 @@ struct Rows {
     return true;
   }
   RowInput in() const { return {bytes.data(), dtype, stride}; }
-  RowOutput out(float* scale = nullptr) { return {bytes.data(), dtype, stride, scale}; }
+  RowOutput out(RowScale* scale = nullptr) { return {bytes.data(), dtype, stride, scale}; }
 };
+
+// What byte c of a quantised row stands for.
+inline double dequantized(const Rows& q, const std::vector<RowScale>& scale, int64_t r, int64_t c) {
+  const RowScale& row = scale[static_cast<size_t>(r)];
+  return static_cast<double>(row.scale) * (static_cast<uint8_t>(q.bytes[static_cast<size_t>(r * q.stride + c)]) - row.zero);
+}
 
 inline std::vector<float> random_floats(int64_t n, uint32_t seed, double mean = 0, double deviation = 1) {
   std::mt19937 engine(seed);

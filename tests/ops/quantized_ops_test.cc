@@ -2,6 +2,7 @@
 // follows from the roundings: each is taken as uniform over its step, and errors of the terms add as a random walk.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -153,7 +154,8 @@ Tensor as_quantized(const QuantizedCase& c, const Tensor& rows) {
 double variance(const QuantizedCase& c, const float* a, const float* w) {
   const bool dynamic = c.attrs.text("compute") == "int8_dynamic", kept = c.stored != DType::float32;
   const DType storage = dynamic || c.attrs.text("weight_storage") == "int8" ? DType::int8 : DType::float8_e4m3;
-  const double step_a = dynamic ? absmax(a, c.features) / 127.0 : 0,
+  const auto [least, largest] = std::minmax_element(a, a + c.features);
+  const double step_a = dynamic ? (std::max(*largest, 0.f) - std::min(*least, 0.f)) / 254.9 : 0,
                step_w = kept ? 0 : NarrowRow(storage, std::max(absmax(w, c.features), dynamic ? largest_pair(w, c.features) : 0.f)).scale();
   double sum = 0;
   for (int64_t i = 0; i < c.features; ++i) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "ops/infer.h"
 #include "vivace/error.h"
 
 namespace vivace::cpu {
@@ -34,10 +35,13 @@ bool is_activation_dtype(DType dtype) { return dtype == DType::float32 || dtype 
 RowInput row_input(const Operand& operand, const void* data) { return {data, operand.dtype, operand.row_pitch()}; }
 RowOutput row_output(const Operand& operand, void* data) {
   if (operand.dtype != DType::uint8) return {.data = data, .dtype = operand.dtype, .stride = operand.row_pitch()};
-  // All rows, then a scale for each (op_list.inc).
-  const int64_t stride = operand.columns() - static_cast<int64_t>(sizeof(float));
-  return {
-      .data = data, .dtype = DType::uint8, .stride = stride, .scale = reinterpret_cast<float*>(static_cast<char*>(data) + operand.rows() * stride)};
+  // All rows, then what is known of each (op_list.inc).
+  static_assert(sizeof(RowScale) == kQuantizedRowScale);
+  const int64_t stride = operand.columns() - kQuantizedRowScale;
+  return {.data = data,
+          .dtype = DType::uint8,
+          .stride = stride,
+          .scale = reinterpret_cast<RowScale*>(static_cast<char*>(data) + operand.rows() * stride)};
 }
 
 RowOutput rows_output(const KernelCall& call, void* data) {

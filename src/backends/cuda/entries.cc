@@ -4,6 +4,7 @@
 
 #include "backends/cuda/stream.h"
 #include "base/log.h"
+#include "ops/infer.h"
 #include "vivace/error.h"
 
 namespace vivace::cuda {
@@ -73,9 +74,7 @@ Activation activation_of(const std::string& name) {
   return found->second;
 }
 
-long long row_pitch(const Operand& operand) {
-  return operand.dtype == DType::uint8 ? operand.columns() - static_cast<int64_t>(sizeof(float)) : operand.row_pitch();
-}
+long long row_pitch(const Operand& operand) { return operand.dtype == DType::uint8 ? operand.columns() - kQuantizedRowScale : operand.row_pitch(); }
 
 float* scales_of(const Operand& operand, void* data) {
   return operand.dtype == DType::uint8 ? reinterpret_cast<float*>(static_cast<char*>(data) + operand.rows() * row_pitch(operand)) : nullptr;

@@ -83,7 +83,8 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
 WorkspaceLayout workspace_layout(const GemmPlan& plan, const GemmSpec& spec, int64_t m, const Blocking& b) {
   const int64_t tile_bytes = static_cast<int64_t>(plan.tile_rows) * plan.level->panel * 4;
   WorkspaceLayout layout{};
-  if (plan.quantize_a) layout.quantized = round_up(m * plan.quantized_stride(), 64), layout.scales = round_up(m * 4, 64);
+  if (plan.quantize_a)
+    layout.quantized = round_up(m * plan.quantized_stride(), 64), layout.scales = round_up(m * static_cast<int64_t>(sizeof(RowScale)), 64);
   if (plan.decode_first) layout.decoded = round_up(plan.panels * plan.used_part(), 64);
   if (spec.rows_per_gate > 0) layout.gates = round_up(div_up(m, spec.rows_per_gate) * 2 * plan.padded_n() * 4, 64);
   if (spec.separate_epilogue) layout.all_sums = RowTiles(m, plan.tile_rows).count * plan.panels * tile_bytes;

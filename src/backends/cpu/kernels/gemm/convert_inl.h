@@ -29,12 +29,5 @@ void copy(const void* from, void* to, int64_t n) {
   std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
 }
 
-// int8 and uint8 with zero point 128 differ in the top bit.
-void flip_sign_bits(const void* from, void* to, int64_t n) {
-  const uint8_t* f = static_cast<const uint8_t*>(from);
-  uint8_t* t = static_cast<uint8_t*>(to);
-  for (int64_t i = 0; i < n; ++i) t[i] = f[i] ^ 0x80;
-}
-
 }  // namespace
 }  // namespace vivace::cpu::VIVACE_SIMD

@@ -119,15 +119,16 @@ void epilogue(const EpilogueArgs& e, const float* tile, int64_t row, int rows, i
   const Pair shift = load_columns<kGeglu>(e.bias, e, column, valid);
   Pair scale{Set(1.f), Set(1.f)};
   if (e.w_scale) scale = {LoadU(e.w_scale + panel * kPanel), LoadU(e.w_scale + panel * kPanel + kLanes)};
-  VI offset[2] = {Set(0), Set(0)};
-  if (kInt && e.w_offset) offset[0] = LoadU(e.w_offset + panel * kPanel), offset[1] = LoadU(e.w_offset + panel * kPanel + kLanes);
+  Pair sum{Zero(), Zero()};
+  if (kInt && e.w_sum) sum = {Neg(ConvertTo(LoadU(e.w_sum + panel * kPanel))), Neg(ConvertTo(LoadU(e.w_sum + panel * kPanel + kLanes)))};
 
   for (int64_t end = row + rows; row < end; ++row, tile += kPanel) {
     Pair v{LoadU(tile), LoadU(tile + kLanes)};
     if constexpr (kInt) {
-      const VF a_scale = Set(e.a_scale[row]);
-      v.first = MulAdd(ConvertTo(Sub(BitCast(v.first), offset[0])), scale.first * a_scale, shift.first);
-      v.second = MulAdd(ConvertTo(Sub(BitCast(v.second), offset[1])), scale.second * a_scale, shift.second);
+      const VF a_scale = Set(e.a_scale[row].scale);
+      const VF zero = ConvertTo(Set(e.a_scale[row].zero));
+      v.first = MulAdd(MulAdd(zero, sum.first, ConvertTo(BitCast(v.first))), scale.first * a_scale, shift.first);
+      v.second = MulAdd(MulAdd(zero, sum.second, ConvertTo(BitCast(v.second))), scale.second * a_scale, shift.second);
     } else {
       v = {MulAdd(v.first, scale.first, shift.first), MulAdd(v.second, scale.second, shift.second)};
     }

@@ -125,7 +125,7 @@ void Run::task(int64_t index, int64_t after, char* scratch) const {
 }
 
 // Rows of A as int16, to [m][stride / 2] with zeros behind the k'th.
-void quantize_int16(const Level& level, Elem given, const char* a, int64_t lda, int64_t m, int64_t k, char* to, int64_t stride, float* scales) {
+void quantize_int16(const Level& level, Elem given, const char* a, int64_t lda, int64_t m, int64_t k, char* to, int64_t stride, RowScale* scales) {
   const int e = static_cast<int>(given);
   parallel_for(m, 8, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -135,7 +135,7 @@ void quantize_int16(const Level& level, Elem given, const char* a, int64_t lda, 
       int16_t* out = reinterpret_cast<int16_t*>(to + r * stride);
       level.to_int16[e](a + r * lda, row.inverse, out, k);
       std::memset(out + k, 0, static_cast<size_t>(stride - k * 2));
-      scales[r] = row.scale;
+      scales[r] = {row.scale, 0};
     }
   });
 }
@@ -200,10 +200,10 @@ int64_t Gemm::run(const GemmCall& call) const noexcept {
   char* workspace = static_cast<char*>(call.workspace);
   const char *a = static_cast<const char*>(call.a), *packed = static_cast<const char*>(call.packed);
   int64_t lda = call.lda * static_cast<int64_t>(dtype_size(spec.a));
-  const float* a_scale = call.a_scale;
+  const RowScale* a_scale = call.a_scale;
   int64_t bad_row = kNoBadRow;
   if (plan.quantize_a) {
-    float* scales = reinterpret_cast<float*>(workspace + layout.quantized);
+    auto* const scales = reinterpret_cast<RowScale*>(workspace + layout.quantized);
     const int64_t stride = plan.quantized_stride();
     if (spec.compute == Compute::int16_dynamic) {
       quantize_int16(*plan.level, elem_of(spec.a), a, lda, m, spec.k, workspace, stride, scales);
@@ -227,7 +227,7 @@ int64_t Gemm::run(const GemmCall& call) const noexcept {
                           e.residual,
                           e.residual_stride,
                           plan.has_scale ? reinterpret_cast<const float*>(packed) : nullptr,
-                          plan.has_offset ? reinterpret_cast<const int32_t*>(packed + plan.offset_at()) : nullptr,
+                          plan.has_sums ? reinterpret_cast<const int32_t*>(packed + plan.sums_at()) : nullptr,
                           a_scale};
   float* gated = nullptr;
   if (spec.rows_per_gate > 0) {

@@ -14,6 +14,7 @@
 
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels/activation.h"
+#include "backends/cpu/kernels/norm/quantize.h"
 #include "base/stop.h"
 #include "tensor/block_format.h"
 #include "vivace/dtype.h"
@@ -37,7 +38,7 @@ inline constexpr int64_t kStrassenRows = 128;
 
 struct GemmSpec {
   int64_t n = 0, k = 0;
-  // float32, bfloat16 or float16. With int8_dynamic also uint8 or int8 as quantize.h makes them, with their scales in GemmCall::a_scale.
+  // float32, bfloat16 or float16. With int8_dynamic also uint8 as quantize.h makes it, with its scales in GemmCall::a_scale.
   DType a = bfloat16;
   DType c = bfloat16;  // float32, bfloat16 or float16; the residual's too
   Compute compute = Compute::bf16;
@@ -91,8 +92,8 @@ struct GemmBlocking {
 struct GemmCall {
   const void* packed = nullptr;
   const void* a = nullptr;
-  int64_t lda = 0;                 // elements between two rows
-  const float* a_scale = nullptr;  // [m], for an A that is quantised already
+  int64_t lda = 0;                    // elements between two rows
+  const RowScale* a_scale = nullptr;  // [m], for an A that is quantised already
   int64_t m = 0;
   void* c = nullptr;  // must not overlap A
   int64_t ldc = 0;

@@ -9,6 +9,7 @@
 #include "backends/cpu/kernels/activation.h"
 #include "backends/cpu/kernels/ahead.h"
 #include "backends/cpu/kernels/int16_row.h"
+#include "backends/cpu/kernels/norm/quantize.h"
 #include "tensor/block_format.h"
 #include "vivace/dtype.h"
 
@@ -45,7 +46,7 @@ enum class Elem : uint8_t {
   f16,
   fp8,  // e4m3
   s8,
-  u8,  // int8 + 128
+  u8,
   s16,
   bf16_lo,  // of a float32 x: bf16(x - bf16(x)); only converted to
   blocks,   // in blocks of several values: only widened (Level::widen)
@@ -92,8 +93,8 @@ struct EpilogueArgs {
   const void* residual;
   int64_t residual_stride;
   const float* w_scale;     // [padded n] in packed order; null: 1
-  const int32_t* w_offset;  // [padded n] in packed order, subtracted from the int32 sums
-  const float* a_scale;     // [m], with int32 sums
+  const int32_t* w_sum;     // of a row of W [padded n] in packed order, in which the int32 sums carry A's zero; null: A has none
+  const RowScale* a_scale;  // [m], with int32 sums
 };
 // One register tile: rows [row, row + rows) of C, the panel'th panel.
 using EpilogueFn = void (*)(const EpilogueArgs& args, const float* tile, int64_t row, int rows, int64_t panel);

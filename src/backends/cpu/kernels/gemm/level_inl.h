@@ -68,7 +68,6 @@ constexpr Level common_level() {
   set(Elem::f32, Elem::f16, convert<float, f16>);
   set(Elem::bf16, Elem::f16, convert<bf16, f16>);
   set(Elem::f16, Elem::f16, copy<f16>);
-  set(Elem::s8, Elem::u8, flip_sign_bits);
   set(Elem::u8, Elem::u8, copy<uint8_t>);
   set(Elem::s8, Elem::s8, copy<int8_t>);
   set(Elem::fp8, Elem::fp8, copy<f8e4m3>);

@@ -138,7 +138,7 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
   }
   if (plan.has_scale) std::memcpy(packed + panel * columns * 4, scale, static_cast<size_t>(columns) * 4);
 
-  int32_t offset[kMaxPanel] = {};
+  int32_t sum[kMaxPanel] = {};
   alignas(64) char rows[kMaxPanel][kRowBytes];
   for (int part = 0; part < plan.parts; ++part) {
     const Elem to = part == 0 ? plan.w_stored : Elem::bf16_lo;
@@ -148,13 +148,13 @@ void pack_panel(const GemmPlan& plan, const GemmSpec& spec, const Source& source
       std::memset(rows, 0, sizeof rows);
       for (int j = 0; j < columns; ++j) {
         if (row_of[j] < 0) continue;
-        offset[j] += 128 * store_row(level, source, row_of[j], k0, count, to, narrowing[j], rows[j]);
+        sum[j] += store_row(level, source, row_of[j], k0, count, to, narrowing[j], rows[j]);
       }
       interleave(level, rows, columns, units, plan.stored_unit(), out);
       out += units * columns * plan.stored_unit();
     }
   }
-  if (plan.has_offset) std::memcpy(packed + plan.offset_at() + panel * columns * 4, offset, static_cast<size_t>(columns) * 4);
+  if (plan.has_sums) std::memcpy(packed + plan.sums_at() + panel * columns * 4, sum, static_cast<size_t>(columns) * 4);
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   } else if (spec.compute == Compute::int8_dynamic) {
     plan.quantize_a = is_floating(spec.a);
     if (plan.quantize_a) plan.a_given = Elem::u8;
-    plan.unit = Unit::u8s8, plan.per_unit = 4, plan.a_used = Elem::u8, plan.w_used = Elem::s8, plan.has_offset = true;
+    plan.unit = Unit::u8s8, plan.per_unit = 4, plan.a_used = Elem::u8, plan.w_used = Elem::s8, plan.has_sums = true;
   } else if (spec.compute != Compute::f32 && plan.level->tile[static_cast<int>(Unit::bf16)][1]) {
     plan.unit = Unit::bf16, plan.per_unit = 2, plan.a_used = plan.w_used = Elem::bf16;
     if (spec.compute == Compute::bf16x3) plan.parts = 2, plan.w_stored = Elem::bf16;
@@ -91,7 +91,7 @@ std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
   if (level == Isa::baseline) return "needs AVX2 and FMA";
   if (spec.n < 1 || spec.k < 1) return "needs n and k of at least 1";
   if (!is_activation(spec.c)) return "writes float32, bfloat16 or float16, not " + name(spec.c);
-  const bool quantized_a = spec.a == DType::uint8 || spec.a == DType::int8;
+  const bool quantized_a = spec.a == DType::uint8;
   if (quantized_a && spec.compute != Compute::int8_dynamic) return "takes a quantised A only with int8_dynamic";
   if (!quantized_a && !is_activation(spec.a)) return "reads float32, bfloat16, float16 or quantised activations, not " + name(spec.a);
   if (spec.geglu && spec.n % 2 != 0) return "GEGLU needs an even number of weight rows";

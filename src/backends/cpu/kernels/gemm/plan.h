@@ -16,7 +16,7 @@ struct GemmPlan {
   int parts;                      // 2 for bf16x3: high and low bfloat16 parts of A and of W, else 1
   bool quantize_a;                // A comes as floats and int8 or int16 is wanted
   bool has_scale;                 // W has a scale per output channel
-  bool has_offset;                // the sums carry 128 times the sum of W's row, because A's zero point is 128
+  bool has_sums;                  // of W's rows: the products' sums carry them times A's zero
   const BlockFormatInfo* blocks;  // of a W that is stored so; else null
   bool decode_first;              // all of W is decoded into the workspace, where the product then finds it
   int64_t units;                  // of K, rounded up
@@ -35,9 +35,9 @@ struct GemmPlan {
   int64_t read_part() const { return units * level->panel * read_unit(); }
   // Bytes between two rows of an A that is quantised here.
   int64_t quantized_stride() const;
-  // The packed buffer: scales (float32), offsets (int32), then the panels.
-  int64_t offset_at() const { return has_scale ? padded_n() * 4 : 0; }
-  int64_t panels_at() const { return offset_at() + (has_offset ? padded_n() * 4 : 0); }
+  // The packed buffer: scales (float32), sums (int32), then the panels.
+  int64_t sums_at() const { return has_scale ? padded_n() * 4 : 0; }
+  int64_t panels_at() const { return sums_at() + (has_sums ? padded_n() * 4 : 0); }
   int64_t packed_bytes() const { return panels_at() + panels * parts * stored_part(); }
 };
 

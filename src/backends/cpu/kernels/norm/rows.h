@@ -15,47 +15,63 @@ inline constexpr int64_t kRowBuffer = 16384;
 
 VIVACE_INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
-VIVACE_INLINE bool is_quantized(const RowOutput& y) { return y.dtype == DType::int8 || y.dtype == DType::uint8; }
+VIVACE_INLINE bool is_quantized(const RowOutput& y) { return y.dtype == DType::uint8; }
 VIVACE_INLINE void* row_of(const RowOutput& y, int64_t r, int64_t c = 0) {
   return static_cast<char*>(y.data) + (r * y.stride + c) * (is_quantized(y) ? 1 : width(y.dtype));
 }
 VIVACE_INLINE const void* row_of(const RowInput& x, int64_t r, int64_t c = 0) { return at(x.data, x.dtype, r * x.stride + c); }
 
-// The largest magnitude of some floats, by its bits: their order as integers is that of the magnitudes, with infinity and NaN above all others.
-inline VI largest_magnitude(VI largest, const float* v, int64_t n) {
-  each_vector(n, [&](int64_t i, auto lanes) { largest = Max(largest, BitCast(Abs(Float32::load(v + i, lanes)))); });
-  return largest;
-}
+// How far some floats reach above 0 and below it, by the bits: as integers those of positive numbers are in their order, below those of infinity and
+// NaN, and those of negative ones are below 0.
+struct RowRange {
+  VI above = Set(0), below = Set(0);
 
-struct RowScale {
-  float scale, inverse;
+  VIVACE_INLINE void add(const float* v, int64_t n) {
+    each_vector(n, [&](int64_t i, auto lanes) {
+      const VF x = Float32::load(v + i, lanes);
+      above = Max(above, BitCast(x));
+      below = Max(below, BitCast(Neg(x)));
+    });
+  }
+};
+
+struct RowRounding {
+  RowScale scale;
+  float inverse;
   bool bad;
 };
 
-inline RowScale row_scale(VI largest) {
+inline RowRounding row_rounding(const RowRange& range) {
   constexpr int32_t kInfinity = 0x7f800000;
-  const int32_t top = ReduceMax(largest);
-  if (top >= kInfinity) return {__builtin_nanf(""), 0.f, true};
-  float absmax;
-  memcpy(&absmax, &top, sizeof absmax);
-  const float inverse = 127.f / absmax;
+  const int32_t bits[2] = {ReduceMax(range.above), ReduceMax(range.below)};
+  if (bits[0] >= kInfinity || bits[1] >= kInfinity) return {{__builtin_nanf(""), 0}, 0.f, true};
+  float reach[2];
+  memcpy(reach, bits, sizeof reach);
+  // Either end is rounded to a step of its own, at most half a step outwards: a tenth less than 255 keeps both within a byte.
+  constexpr float kSteps = 254.9f;
+  const float scale = reach[0] / kSteps + reach[1] / kSteps, inverse = 1.f / scale;
   // A row so small that the inverse overflows counts as zero.
-  return inverse <= __FLT_MAX__ ? RowScale{absmax / 127.f, inverse, false} : RowScale{0.f, 0.f, false};
+  if (!(inverse <= __FLT_MAX__)) return {{0.f, 0}, 0.f, false};
+  const VI zero = NearestInt(Set(reach[1]) * Set(inverse));  // as the values are rounded
+  alignas(64) int32_t lanes[kLanes];
+  memcpy(lanes, &zero, sizeof zero);
+  return {{scale, lanes[0]}, inverse, false};
 }
 
-inline void quantize_span(const float* v, const RowScale& scale, void* q, DType dtype, int64_t n) {
+inline void quantize_span(const float* v, const RowRounding& rounding, void* q, int64_t n) {
   auto* out = static_cast<int8_t*>(q);
-  const auto flip = static_cast<uint8_t>(dtype == DType::uint8 ? 0x80 : 0);  // + 128 on a byte is a flipped top bit
-  if (scale.bad) {
-    memset(out, flip, static_cast<size_t>(n));
+  if (rounding.bad) {
+    memset(out, 0, static_cast<size_t>(n));
     return;
   }
-  const VF inverse = Set(scale.inverse);
+  constexpr uint8_t kFlip = 0x80;  // + 128 on a byte is a flipped top bit
+  const VF inverse = Set(rounding.inverse);
+  const VI zero = Set(rounding.scale.zero - 128);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_bytes(NearestInt(LoadU(v + i) * inverse), flip, out + i);
+  for (; i + kLanes <= n; i += kLanes) store_bytes(Add(NearestInt(LoadU(v + i) * inverse), zero), kFlip, out + i);
   if (i < n) {
     int8_t rest[kLanes];
-    store_bytes(NearestInt(LoadN(v + i, n - i) * inverse), flip, rest);
+    store_bytes(Add(NearestInt(LoadN(v + i, n - i) * inverse), zero), kFlip, rest);
     for (int64_t k = 0; i + k < n; ++k) out[i + k] = rest[k];
   }
 }
@@ -72,21 +88,21 @@ VIVACE_INLINE bool quantize_row(const RowOutput& y, int64_t r, int64_t channels,
     turn_blocks(v, n, y.hadamard, turned);
     return static_cast<const float*>(turned);
   };
-  VI largest = Set(0);
+  RowRange range;
   const float* values = nullptr;
   for (int64_t c = 0; c < channels; c += kRowBuffer) {
     const int64_t n = min64(kRowBuffer, channels - c);
     values = values_of(c, n);
-    largest = largest_magnitude(largest, values, n);
+    range.add(values, n);
   }
-  const RowScale scale = row_scale(largest);
-  y.scale[r] = scale.scale;
+  const RowRounding rounding = row_rounding(range);
+  y.scale[r] = rounding.scale;
   for (int64_t c = 0; c < channels; c += kRowBuffer) {
     const int64_t n = min64(kRowBuffer, channels - c);
     if (channels > kRowBuffer) values = values_of(c, n);
-    quantize_span(values, scale, row_of(y, r, c), y.dtype, n);
+    quantize_span(values, rounding, row_of(y, r, c), n);
   }
-  return scale.bad;
+  return rounding.bad;
 }
 
 // The same for any output.
