@@ -167,7 +167,8 @@ void PictureOptions::add(Arguments& app) {
   Option& by_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
   app.group(Group::memory);
   app.add_flag("--vae-tiling", vae_tiling, "Encode and decode pictures that are larger than the VAE was trained on in tiles");
-  by_profile.excludes(app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default());
+  dtype_option = &app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
+  by_profile.excludes(*dtype_option);
   app.add_option("--offload", offload,
                  "Give a component's prepared weights back: auto, where the next one has no room beside them; model, always, as "
                  "enable_model_cpu_offload; none")
@@ -246,6 +247,9 @@ DiffusionPipeline PictureOptions::load() const {
     options.compile.on_autotune = show_autotuning;
   }
   DiffusionPipeline pipe = load(options);
+  // float32 is what the library takes for any: a package in another dtype runs in its own.
+  if (const DType own = pipe.model(pipe.models().back()).dtype(); dtype_option && dtype_option->given() && options.dtype == float32 && own != float32)
+    throw UsageError(cat("--dtype ", dtype, ": the package computes in ", dtype_name(own), ": export it with that dtype"));
   if (vae_tiling) pipe.enable_vae_tiling();
   // A server has no picture of a request yet.
   compile.apply(pipe, task == Task::text_to_image ? call() : pipe.loaded().recipe->blank_call({}));

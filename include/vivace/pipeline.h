@@ -200,6 +200,8 @@ class DiffusionPipeline {
   PipelineOutput operator()(const Prompts& prompt, const CallOptions& options = {}) const;
 
   const std::string& class_name() const;
+  // Whether it makes videos, PipelineOutput::frames, instead of pictures.
+  bool makes_videos() const;
   // The models by their names in model_index.json, and those names. Throws UsageError for one that the checkpoint lacks.
   Model& model(const std::string& name);
   std::vector<std::string> models() const;

@@ -20,8 +20,12 @@ std::unique_ptr<DiffusionPipeline> load(const std::filesystem::path& path, const
   const PretrainedOptions options = pretrained_options(arguments);
   const nb::gil_scoped_release released;
   std::error_code ignored;
-  return std::make_unique<DiffusionPipeline>(std::filesystem::is_regular_file(path, ignored) ? DiffusionPipeline::from_single_file(path, options)
-                                                                                             : DiffusionPipeline::from_pretrained(path, options));
+  auto pipe =
+      std::make_unique<DiffusionPipeline>(std::filesystem::is_regular_file(path, ignored) ? DiffusionPipeline::from_single_file(path, options)
+                                                                                          : DiffusionPipeline::from_pretrained(path, options));
+  if (pipe->makes_videos())
+    throw UsageError(pipe->class_name() + " makes videos, which the Python package has no form for: use C++ or `vivace generate`");
+  return pipe;
 }
 
 // `on_step` is given the step, the timestep and the latents. It returns latents to go on with, or None, and whether to stop with the picture as it

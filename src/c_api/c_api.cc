@@ -155,8 +155,12 @@ VivaceStatus vivace_pipeline_load(const char* path, const VivacePretrainedOption
     const std::filesystem::path checkpoint = &given(path, "path");
     const vivace::PretrainedOptions o = vivace::pretrained(options);
     std::error_code ignored;
-    *pipeline = new VivacePipeline{std::filesystem::is_regular_file(checkpoint, ignored) ? vivace::DiffusionPipeline::from_single_file(checkpoint, o)
-                                                                                         : vivace::DiffusionPipeline::from_pretrained(checkpoint, o)};
+    vivace::DiffusionPipeline pipe = std::filesystem::is_regular_file(checkpoint, ignored)
+                                         ? vivace::DiffusionPipeline::from_single_file(checkpoint, o)
+                                         : vivace::DiffusionPipeline::from_pretrained(checkpoint, o);
+    if (pipe.makes_videos())
+      throw vivace::UsageError(pipe.class_name() + " makes videos, which this interface has no form for: use C++ or `vivace generate`");
+    *pipeline = new VivacePipeline{std::move(pipe)};
   });
 }
 void vivace_pipeline_free(VivacePipeline* pipeline) { delete pipeline; }

@@ -153,6 +153,10 @@ std::vector<std::string> Adapters::active() const {
   return result;
 }
 
+bool Adapters::has_tokens() const {
+  return std::ranges::any_of(text_encoders_, [](const auto& entry) { return !entry.second.tokens.empty(); });
+}
+
 std::vector<const Adapters::Adapter*> Adapters::applied() const {
   std::vector<const Adapter*> result;
   for (const Adapter& a : adapters_)

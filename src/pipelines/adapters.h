@@ -26,6 +26,7 @@ class Adapters {
   void remove_tokens(const std::vector<std::string>& tokens, Parts& parts);
   std::vector<std::string> names() const;
   std::vector<std::string> active() const;
+  bool has_tokens() const;
 
  private:
   using Loras = std::map<std::string, std::shared_ptr<const Lora>>;  // by part

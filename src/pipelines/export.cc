@@ -123,6 +123,8 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
   if (!parts.elsewhere.empty())
     throw UsageError(
         cat("the ", parts.elsewhere.begin()->first, " of this pipeline lies outside of its checkpoint: a package holds one checkpoint's parts"));
+  if (loaded.adapters.has_tokens())
+    throw UsageError("textual inversions are loaded: a package has the checkpoint's tokenizers, which do not know their tokens; unload them first");
   if (options.batch < 1 || options.batch > 4096) throw UsageError(cat("batch is ", options.batch, ": expected 1 or more"));
   const std::vector<Size> sizes = options.sizes.empty() ? std::vector{pipe.default_size()} : options.sizes;
   const std::vector<Call> calls = calls_of(*loaded.recipe, loaded.family->task != Task::text_to_image, sizes, options);

@@ -59,6 +59,7 @@ void DiffusionPipeline::compile(const CompileOptions& options, const std::vector
 }
 
 const std::string& DiffusionPipeline::class_name() const { return loaded_->parts.class_name; }
+bool DiffusionPipeline::makes_videos() const { return loaded_->family->videos; }
 DiffusionPipeline::Loaded& DiffusionPipeline::loaded() { return *loaded_; }
 
 Model& DiffusionPipeline::model(const std::string& name) { return loaded_->parts.model(name); }

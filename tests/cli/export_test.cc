@@ -32,6 +32,9 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   expect_refused(vivace(generate(package, folder / "c.npy")), 1, {"no plan of unet", "it has"});
   EXPECT_FALSE(fs::exists(folder / "c.npy"));
   expect_refused(vivace(generate(package, folder / "c.npy", {"--dtype", "bf16"})), 2, {"float32", "bfloat16"});
+  const std::string narrow = folder / "narrow.vivace";
+  ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", narrow, "--dtype", "bf16", "--size", "32x64"}).code, 0);
+  expect_refused(vivace(generate(narrow, folder / "c.npy", {"--dtype", "fp32", "--height", "32", "--width", "64"})), 2, {"bfloat16", "--dtype fp32"});
 }
 
 TEST(Export, RegionalIsAsGenerateHasIt) {

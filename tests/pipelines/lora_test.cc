@@ -11,6 +11,7 @@
 #include "pipelines/loaded.h"
 #include "runtime/request.h"
 #include "vivace/error.h"
+#include "vivace/export.h"
 
 namespace vivace {
 namespace {
@@ -300,6 +301,8 @@ TEST_P(TextualInversion, MatchesDiffusersAndIsUnloaded) {
     write_embeddings(path, file.at("tensors"));
     pipe.load_textual_inversion(path, file.at("token"));
   }
+  EXPECT_NE(message_of<UserError>([&] { export_package(pipe, folder / "tokens.vivace"); }).find("textual inversions are loaded"), std::string::npos)
+      << "a package's tokenizers would not know the tokens";
   const double tolerance = 5 * std::sqrt(10.0 * 1000) * 0x1p-24 * 3 * std::sqrt(2.0);
   EXPECT_LT(golden::relative_error(item.at("outputs").at("latents"), kTokenData, pipe(prompt, call).latents), tolerance);
   pipe.unload_textual_inversion();

@@ -8,6 +8,7 @@
 #include "pipelines/loaded.h"
 #include "pipelines/memory_plan.h"
 #include "random_video_model.h"
+#include "vivace/c.h"
 #include "vivace/vivace.h"
 
 namespace vivace {
@@ -132,6 +133,14 @@ TEST(CogVideoX, APackageServesItsCalls) {
   const PipelineOutput out = packaged("a panda", call);
   EXPECT_EQ(out.counters.plans_compiled, 0);
   EXPECT_EQ(difference(pipe("a panda", call).latents, out.latents), 0);
+}
+
+TEST(CogVideoX, IsRefusedByTheCApiWhichHasNoVideos) {
+  const TempFolder folder;
+  VivacePipeline* pipe = nullptr;
+  EXPECT_EQ(vivace_pipeline_load(random_video_model("2b", folder).c_str(), nullptr, &pipe), VIVACE_USAGE);
+  EXPECT_EQ(pipe, nullptr);
+  EXPECT_NE(std::string(vivace_last_error()).find("CogVideoXPipeline makes videos"), std::string::npos) << vivace_last_error();
 }
 
 TEST(CogVideoX, RefusesWhatItCannotDo) {
