@@ -71,7 +71,7 @@ class Door:
         self.context = ssl._create_unverified_context() if tls else None
 
     def connect(self, source="127.0.0.1"):
-        options = {"timeout": 120, "source_address": (source, 0)}
+        options = {"timeout": 600, "source_address": (source, 0)}
         if self.context:
             return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context, **options)
         return http.client.HTTPConnection("127.0.0.1", self.port, **options)
