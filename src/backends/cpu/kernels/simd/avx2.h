@@ -17,7 +17,6 @@ VIVACE_INLINE VF BitCast(VI a) { return _mm256_castsi256_ps(a); }
 
 VIVACE_INLINE VI Add(VI a, VI b) { return _mm256_add_epi32(a, b); }
 VIVACE_INLINE VI Sub(VI a, VI b) { return _mm256_sub_epi32(a, b); }
-VIVACE_INLINE VI Mul(VI a, VI b) { return _mm256_mullo_epi32(a, b); }
 VIVACE_INLINE VI And(VI a, VI b) { return _mm256_and_si256(a, b); }
 VIVACE_INLINE VI Or(VI a, VI b) { return _mm256_or_si256(a, b); }
 VIVACE_INLINE VI Xor(VI a, VI b) { return _mm256_xor_si256(a, b); }

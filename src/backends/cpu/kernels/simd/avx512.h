@@ -37,7 +37,6 @@ VIVACE_INLINE void add_to_doubles(VF v, double* p) {
 
 VIVACE_INLINE VI Add(VI a, VI b) { return _mm512_add_epi32(a, b); }
 VIVACE_INLINE VI Sub(VI a, VI b) { return _mm512_sub_epi32(a, b); }
-VIVACE_INLINE VI Mul(VI a, VI b) { return _mm512_mullo_epi32(a, b); }
 VIVACE_INLINE VI And(VI a, VI b) { return _mm512_and_si512(a, b); }
 VIVACE_INLINE VI Or(VI a, VI b) { return _mm512_or_si512(a, b); }
 VIVACE_INLINE VI Xor(VI a, VI b) { return _mm512_xor_si512(a, b); }

@@ -154,7 +154,6 @@ VIVACE_INLINE void store_bytes(VI v, uint8_t flip, int8_t* p) {
   memcpy(p, &four, 4);
 }
 // From AVX2 on also, since no kernel of this level has a use for them:
-//   Mul(a, b)               of integers, their low half
 //   load_u8(p), load_i8(p)  bytes to integers
 //   store_int16(values, p)  16 values of what fits, to nearest even; values(i) gives the vector from value i on
 //   pair_int16(low, high)   in each lane the low half of either
