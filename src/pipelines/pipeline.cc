@@ -34,8 +34,11 @@ const std::vector<std::string>& component_names() {
 
 void check_layer_names(const Parts& parts, const CompileOptions& options) {
   const auto check = [&](const std::string& layer, const char* field) {
-    const std::string weight = layer + ".weight";
-    const auto has = [&](const auto& entry) { return entry.second->component().weights().find(weight) != nullptr; };
+    // A causal convolution of videos is a layer that holds a plain one, by that name.
+    const auto has = [&](const auto& entry) {
+      const WeightStack& weights = entry.second->component().weights();
+      return weights.find(layer + ".weight") || weights.find(layer + ".conv.weight");
+    };
     if (std::ranges::none_of(parts.models, has))
       throw UsageError(cat(field, " names the layer \"", layer, "\", which this ", parts.class_name, " does not have: see vivace explain"));
   };

@@ -2,6 +2,7 @@
 // epilogues, data types, the alignment that was promised. What the library would refuse is refused.
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "backends/cuda/cublaslt.h"
@@ -18,7 +19,7 @@ struct Operation {
   cublasOperation_t a = CUBLAS_OP_N, b = CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   const void* bias = nullptr;
-  cudaDataType_t bias_type = static_cast<cudaDataType_t>(-1);  // the result's
+  std::optional<cudaDataType_t> bias_type;  // default: the result's
 };
 struct Layout {
   cudaDataType_t type;
@@ -69,7 +70,7 @@ struct Problem {
     for (const Layout* l : {&a, &b, &c, &d})
       if (l->leading < static_cast<int64_t>(l->rows) || !is_known(l->type)) return false;
     if (a.type != b.type || c.type != d.type || (a.type == CUDA_R_32F && d.type != CUDA_R_32F)) return false;
-    if (operation.bias_type != static_cast<cudaDataType_t>(-1) && operation.bias_type != d.type) return false;
+    if (operation.bias_type && operation.bias_type != d.type) return false;
     if (operation.compute != CUBLAS_COMPUTE_32F && !(operation.compute == CUBLAS_COMPUTE_32F_FAST_TF32 && a.type == CUDA_R_32F)) return false;
     return rows(a, operation.a) == d.rows && columns(b, operation.b) == d.columns && columns(a, operation.a) == rows(b, operation.b) &&
            c.rows == d.rows && c.columns == d.columns;
@@ -138,7 +139,7 @@ cublasStatus_t CUBLASWINAPI set_operation(cublasLtMatmulDesc_t operation, cublas
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
       return take(value, bytes, o.bias);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
-      return take(value, bytes, o.bias_type);
+      return take(value, bytes, o.bias_type.emplace());
     default:
       return CUBLAS_STATUS_NOT_SUPPORTED;
   }
