@@ -23,7 +23,7 @@ inline constexpr int kPackageFormat = 1;
 inline constexpr const char* kPackageFile = "package.json";
 // How the kernels pack weights: one more when any of them does it otherwise, so that a package outlives builds that pack alike. (Plans have a version
 // of their own, kPlanFileVersion.) A test compares what they pack with tests/compiler/data/packing.txt, and fails when this was forgotten.
-inline constexpr int64_t kPackingVersion = 1;
+inline constexpr int64_t kPackingVersion = 2;
 
 // One component of a package, read and checked but for the plans and weights themselves.
 class ComponentPackage {
