@@ -43,4 +43,18 @@ const Libav& libav() {
   return value;
 }
 
+std::string libav_error(int code) {
+  char reason[AV_ERROR_MAX_STRING_SIZE] = "";
+  libav().av_strerror(code, reason, sizeof reason);
+  return reason;
+}
+
+LibavCoder::~LibavCoder() {
+  if (!av_.missing.empty()) return;
+  av_.sws_freeContext(scaler_);
+  av_.av_packet_free(&packet_);
+  av_.av_frame_free(&frame_);
+  av_.avcodec_free_context(&context_);
+}
+
 }  // namespace vivace

@@ -37,4 +37,21 @@ struct Libav {
 // Opened once. Of the version that this was built with: structures are laid out by it.
 const Libav& libav();
 
+// What it says of an error.
+std::string libav_error(int code);
+
+// What encoding and decoding take beside the file, freed in the end; as a base class also where opening fails half way.
+struct LibavCoder {
+  const Libav& av_ = libav();
+  AVCodecContext* context_ = nullptr;
+  SwsContext* scaler_ = nullptr;
+  AVFrame* frame_ = nullptr;
+  AVPacket* packet_ = nullptr;
+
+  LibavCoder() = default;
+  LibavCoder(const LibavCoder&) = delete;
+  LibavCoder& operator=(const LibavCoder&) = delete;
+  ~LibavCoder();
+};
+
 }  // namespace vivace

@@ -13,24 +13,11 @@
 namespace vivace {
 namespace {
 
-// What has to be freed, also where opening fails half way.
-struct Handles {
-  const Libav& av_ = libav();
+struct Handles : LibavCoder {
   AVFormatContext* file_ = nullptr;
-  AVCodecContext* context_ = nullptr;
-  SwsContext* scaler_ = nullptr;
-  AVFrame* frame_ = nullptr;
-  AVPacket* packet_ = nullptr;
 
-  Handles() = default;
-  Handles(const Handles&) = delete;
-  Handles& operator=(const Handles&) = delete;
   ~Handles() {
     if (!av_.missing.empty()) return;
-    av_.sws_freeContext(scaler_);
-    av_.av_packet_free(&packet_);
-    av_.av_frame_free(&frame_);
-    av_.avcodec_free_context(&context_);
     av_.avformat_close_input(&file_);
   }
 };
@@ -98,9 +85,7 @@ class Decoding : Handles {
   [[noreturn]] void fail(const std::string& what) const { throw UserError(cat(name_, ": ", what)); }
   void check(int result, const char* what) const {
     if (result >= 0) return;
-    char reason[AV_ERROR_MAX_STRING_SIZE] = "";
-    av_.av_strerror(result, reason, sizeof reason);
-    fail(cat(what, ": ", reason));
+    fail(cat(what, ": ", libav_error(result)));
   }
 
   void take_frames() {

@@ -57,24 +57,11 @@ struct MemoryFile {
   }
 };
 
-// What has to be freed, also where opening fails half way.
-struct Handles {
-  const Libav& av_ = libav();
+struct Handles : LibavCoder {
   AVFormatContext* muxer_ = nullptr;
-  AVCodecContext* context_ = nullptr;
-  SwsContext* scaler_ = nullptr;
-  AVFrame* frame_ = nullptr;
-  AVPacket* packet_ = nullptr;
 
-  Handles() = default;
-  Handles(const Handles&) = delete;
-  Handles& operator=(const Handles&) = delete;
   ~Handles() {
     if (!av_.missing.empty()) return;
-    av_.sws_freeContext(scaler_);
-    av_.av_packet_free(&packet_);
-    av_.av_frame_free(&frame_);
-    av_.avcodec_free_context(&context_);
     if (muxer_ && muxer_->pb) {
       av_.av_freep(&muxer_->pb->buffer);
       av_.avio_context_free(&muxer_->pb);
@@ -115,10 +102,8 @@ class Encoding : Handles {
  private:
   void check(int result, const char* what) const {
     if (result >= 0) return;
-    char reason[AV_ERROR_MAX_STRING_SIZE] = "";
-    av_.av_strerror(result, reason, sizeof reason);
     fail(video_.name, cat(codec_->name, " does not take ", what, " of ", video_.width, " x ", video_.height, " pixels, ", video_.fps,
-                          " frames a second: ", reason));
+                          " frames a second: ", libav_error(result)));
   }
 
   std::vector<uint8_t> pixels(int i) const {
