@@ -26,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "pipelines" / "data"
 
 
-def write_configs() -> None:
-    shutil.rmtree(DATA / "configs", ignore_errors=True)
-    for name, files in CONFIGS.items():
+def write_configs(data: Path, configs: dict) -> None:
+    shutil.rmtree(data / "configs", ignore_errors=True)
+    for name, files in configs.items():
         for file, content in files.items():
-            path = DATA / "configs" / name / file
+            path = data / "configs" / name / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -103,7 +103,7 @@ def main() -> None:
     keep_quiet()
     names = sys.argv[1:]
     if not names:
-        write_configs()
+        write_configs(DATA, CONFIGS)
     writer = GoldenWriter(DATA, keep=bool(names))
     for case in CASES:
         if names and case["name"] not in names:

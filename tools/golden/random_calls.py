@@ -1,6 +1,5 @@
 """Calls of pipelines on tiny checkpoints with weights by the rule in weights.py: what transformer_pipelines.py and video_pipelines.py share."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,15 +14,6 @@ from pipelines import call_arguments
 from weights import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def write_configs(data: Path, configs: dict) -> None:
-    shutil.rmtree(data / "configs", ignore_errors=True)
-    for name, files in configs.items():
-        for file, content in files.items():
-            path = data / "configs" / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def save_picture(path: Path, height: int, width: int, time: int = 0) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from components import text_config, vae_config
 from golden_file import GoldenWriter, keep_quiet, library_versions
-from random_calls import ROOT, random_checkpoint, run_case, write_configs, write_pictures
+from pipelines import write_configs
+from random_calls import ROOT, random_checkpoint, run_case, write_pictures
 from transformer_components import aura_config, flux_config, t5_config
 
 DATA = ROOT / "tests" / "transformer_pipelines" / "data"

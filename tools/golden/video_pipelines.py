@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from golden_file import GoldenWriter, keep_quiet, library_versions
-from random_calls import ROOT, random_checkpoint, run_case, save_picture, write_configs, write_pictures
+from pipelines import write_configs
+from random_calls import ROOT, random_checkpoint, run_case, save_picture, write_pictures
 from transformer_components import LEARNED, ROTARY, cogvideox_config, t5_config
 
 DATA = ROOT / "tests" / "video_pipelines" / "data"
