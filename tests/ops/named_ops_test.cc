@@ -1,6 +1,6 @@
 // Every kernel of the CPU that takes an op against the op's own meaning.
 #include "../with_kernels.h"
-#include "op_cases.h"
+#include "op_comparison.h"
 
 namespace vivace {
 namespace {

@@ -1,7 +1,7 @@
 // Every kernel of the CUDA backend that takes an op against the op's own meaning: on the host, and on a GPU where there is one.
 #include <gtest/gtest.h>
 
-#include "../../ops/op_cases.h"
+#include "../../ops/op_comparison.h"
 #include "backends/devices.h"
 #include "host_device.h"
 #include "vivace/error.h"
