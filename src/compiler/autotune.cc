@@ -129,6 +129,7 @@ class Search {
   // The values of `parameters` in a tuning text.
   static std::vector<int> values_of(const std::vector<TuningParameter>& parameters, const std::string& tuning) {
     std::vector<int> values;
+    values.reserve(parameters.size());
     for (const TuningParameter& p : parameters) values.push_back(tuning_value(tuning, p.name, p.chosen));
     return values;
   }

@@ -90,6 +90,7 @@ int CogVideoXVideoToVideoRecipe::guided_steps(const Call& call) const { return s
 
 Tensor CogVideoXVideoToVideoRecipe::encoded(const Call& call, Noise& noise, Request& request) const {
   std::vector<Tensor> samples;
+  samples.reserve(call.options.video.size());
   for (const Video& video : call.options.video) samples.push_back(rounded(to_sample(video, call.height, call.width)));
   Autoencoder::Posterior posterior = encode_each(samples, vae_, request);
   // With a generator a video each draws a sample of its own, even of one that it shares.
