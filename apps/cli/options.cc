@@ -35,6 +35,9 @@ std::pair<std::string, std::string> file_and_more(const std::string& text) {
   return {text.substr(0, colon), text.substr(colon + 1)};
 }
 
+// A package and a profile have one of their own.
+DType own_dtype(DiffusionPipeline& pipe) { return pipe.model(pipe.models().back()).dtype(); }
+
 void load_adapters(DiffusionPipeline& pipe, const std::vector<std::string>& loras, const std::vector<std::string>& embeddings) {
   std::vector<std::string> names;
   std::vector<double> weights;
@@ -248,7 +251,7 @@ DiffusionPipeline PictureOptions::load() const {
   }
   DiffusionPipeline pipe = load(options);
   // float32 is what the library takes for any: a package in another dtype runs in its own.
-  if (const DType own = pipe.model(pipe.models().back()).dtype(); dtype_option && dtype_option->given() && options.dtype == float32 && own != float32)
+  if (const DType own = own_dtype(pipe); dtype_option && dtype_option->given() && options.dtype == float32 && own != float32)
     throw UsageError(cat("--dtype ", dtype, ": the package computes in ", dtype_name(own), ": export it with that dtype"));
   if (vae_tiling) pipe.enable_vae_tiling();
   // A server has no picture of a request yet.
@@ -297,8 +300,7 @@ std::vector<std::string> read_prompts(const std::vector<std::string>& texts, con
 }
 
 std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Call& call, int height, int width) {
-  // A package and a profile have a dtype of their own.
-  const DType own = pipe.model(pipe.models().back()).dtype();
+  const DType own = own_dtype(pipe);
   const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
   const std::optional<int> steps = pipe.loaded().recipe->timesteps(call).num_inference_steps;  // none where timesteps or sigmas were given
   std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
