@@ -195,7 +195,10 @@ size_t Gemm::workspace_bytes() const { return planned_->workspace_bytes(); }
 int64_t gemm(const GemmSpec& spec, const GemmCall& call) { return Gemm(spec, call.m, isa(), num_threads(), call.blocking).run(call); }
 
 int64_t Gemm::run(const GemmCall& call) const noexcept {
-  const auto& [spec, m, thread_count, plan, blocking, layout] = *planned_;
+  const GemmSpec& spec = planned_->spec;
+  const GemmPlan& plan = planned_->plan;
+  const WorkspaceLayout& layout = planned_->layout;
+  const int64_t m = planned_->m;
   if (m <= 0) return kNoBadRow;
   char* workspace = static_cast<char*>(call.workspace);
   const char *a = static_cast<const char*>(call.a), *packed = static_cast<const char*>(call.packed);
@@ -240,13 +243,13 @@ int64_t Gemm::run(const GemmCall& call) const noexcept {
     strassen_gemm(problem, *planned_, workspace, call.stop);
     return bad_row;
   }
-  const Run run{problem, blocking, layout, RowTiles(m, plan.tile_rows),
+  const Run run{problem, planned_->blocking, layout, RowTiles(m, plan.tile_rows),
                 spec.separate_epilogue ? reinterpret_cast<float*>(workspace + layout.shared() - layout.all_sums) : nullptr};
   std::atomic<int64_t> next{0};
   const int64_t tasks = run.m_blocks() * run.n_blocks();
   parallel_threads([&](int thread, int running) {
-    if (thread >= thread_count) return;
-    const int threads = std::min(running, thread_count);
+    if (thread >= planned_->threads) return;
+    const int threads = std::min(running, planned_->threads);
     char* scratch = workspace + layout.shared() + thread * layout.per_thread();
     if (plan.level->enter) plan.level->enter();
     // A thread takes its next task one ahead, to fetch its weights, as long as there are enough for all.
