@@ -18,8 +18,6 @@ Library::Library(std::string_view who, const std::vector<std::string>& names, st
   throw UserError(cat(who_, ": there is no ", joined(names, " or ", std::identity{}), ": ", what_to_do));
 }
 
-Library::~Library() { ::dlclose(handle_); }
-
 void* Library::symbol(const char* name) const {
   void* found = ::dlsym(handle_, name);
   if (!found) throw UserError(cat(who_, ": ", name_, " has no ", name, ": a newer one is needed (CUDA 12.4)"));

@@ -1,4 +1,5 @@
-// A library that is looked for at run time, so that a program built with CUDA starts where there is none.
+// A library that is looked for at run time, so that a program built with CUDA starts where there is none. Once opened it stays until the
+// process ends: NVIDIA's libraries keep memory and threads that they don't give back when they are closed.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,6 @@ class Library {
  public:
   // The first of `names` that the loader finds. Throws UserError: "<who>: there is no <names>: <what to do>".
   Library(std::string_view who, const std::vector<std::string>& names, std::string_view what_to_do);
-  ~Library();
   Library(const Library&) = delete;
 
   // Throws UserError naming the library where it lacks the function.
