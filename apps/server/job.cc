@@ -193,6 +193,7 @@ void Job::finish(JobState state, Failure failure) {
     const std::lock_guard lock(mutex_);
     if (status_.state > JobState::running) return;
     status_.state = state;
+    if (state == JobState::done) status_.step = status_.steps;
     status_.failure = std::move(failure);
     status_.preview = nullptr;
     image_ = mask_image_ = {};

@@ -23,6 +23,7 @@ TEST(ServerJobs, FromTheBeginningToTheImage) {
   const auto status = ask(server().port(), "GET", path).json();
   EXPECT_EQ(status["status"], "done");
   EXPECT_EQ(status["progress"], 1.0);
+  EXPECT_EQ(status["step"], 20);
   const Answer file = ask(server().port(), "GET", status["images"][0]["url"]);
   EXPECT_EQ(image_of(file.body).pixels(), image_of(generated({"--seed", "7", "--num-inference-steps", "20", "--width", "24"})).pixels());
   EXPECT_EQ(ask(server().port(), "GET", path + "/images/1").status, 404);
