@@ -77,7 +77,8 @@ TEST(Prompts, FromAFileWithoutMarkAndCarriageReturns) {
                                "a\0",
                                4));
   expect_refused(vivace(quick({"sheet", "--from", file}, path)), 1, {"prompts.txt", "UTF-16", "UTF-8"});
-  expect_refused(vivace(quick({"sheet", "--from", VIVACE_PROGRAM}, path)), 1, {VIVACE_PROGRAM, "no text"});
+  write_text(file, std::string("a\0b", 3));
+  expect_refused(vivace(quick({"sheet", "--from", file}, path)), 1, {"prompts.txt", "no text"});
   expect_refused(vivace({"bench", "--prompts", "/dev/null"}), 1, {"/dev/null", "no prompts"});
 }
 
