@@ -71,6 +71,8 @@ int run(const Options& o, const Common& common) {
     server::notify("STOPPING=1");
     server.shutdown();
   });
+  if (options.api_key.empty() && !server.on_loopback())
+    warn("whoever reaches ", server.address(), " may draw: give --api-key, or --host 127.0.0.1 for this machine alone");
   if (!common.quiet) std::fprintf(stderr, "serving %s at %s\n", joined(models, ", ", &server::ModelEntry::name).c_str(), server.address().c_str());
   server::notify("READY=1");
   server.run();

@@ -131,6 +131,7 @@ std::string Server::address() const {
 }
 
 int Server::port() const { return http_->port(); }
+bool Server::on_loopback() const { return is_loopback(http_->address()); }
 void Server::run() { http_->run(); }
 
 void Server::shutdown() {
@@ -182,7 +183,7 @@ std::optional<Response> Server::admit(const Request& head, size_t& body_limit) {
     response.headers.insert(response.headers.end(), cors.begin(), cors.end());
     return response;
   };
-  const bool local = options_.api_key.empty() && is_loopback(http_->address());
+  const bool local = options_.api_key.empty() && on_loopback();
   if (const std::string wrong = wrong_origin(head, options_.cors_origins, local); !wrong.empty()) return refused(403, wrong);
   if (head.method == "OPTIONS") return Response{.status = 204, .headers = cors_headers(head)};
   const Found found = find_route(head);

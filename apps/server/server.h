@@ -45,6 +45,7 @@ class Server {
 
   std::string address() const;  // "http://127.0.0.1:7860"
   int port() const;
+  bool on_loopback() const;
   // Serves on the calling thread until shutdown().
   void run();
   // Of any thread. What waits is handed back (503), what is drawn is finished or, when it takes too long, stopped; then run() returns.

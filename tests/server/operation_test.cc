@@ -130,6 +130,10 @@ TEST(ServerOperation, TheProgramServesUntilItIsTold) {
   const Finished done =
       vivace({"serve", "--model", tiny_model(), "--port", "0", "--threads", "1"}, {.interrupt_at = "serving tiny at http://127.0.0.1:"});
   EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(done.err.find("--api-key"), std::string::npos) << done.err;
+  const Finished open = vivace({"serve", "--model", tiny_model(), "--host", "0.0.0.0", "--port", "0", "--threads", "1"},
+                               {.interrupt_at = "serving tiny at http://0.0.0.0:"});
+  EXPECT_NE(open.err.find("give --api-key"), std::string::npos) << open.err;
   const Running running;
   expect_refused(vivace({"serve", "--model", tiny_model(), "--port", std::to_string(running.port())}), 1, {"--port", std::to_string(running.port())});
   expect_refused(vivace({"serve", "--model", "/nowhere"}), 1, {"/nowhere", "model_index.json"});
