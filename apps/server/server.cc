@@ -19,11 +19,6 @@ std::vector<Route> all_routes() {
   return all;
 }
 
-const std::vector<Route>& routes() {
-  static const std::vector<Route> all = all_routes();
-  return all;
-}
-
 std::vector<std::string_view> parts_of(std::string_view path) {
   std::vector<std::string_view> parts;
   for (size_t begin = 1; begin <= path.size();) {
@@ -54,10 +49,10 @@ struct Found {
   std::vector<std::string_view> methods;  // that the path takes, where it is not this one
 };
 
-Found find_route(const Request& request) {
+Found find_route(const std::vector<Route>& routes, const Request& request) {
   Found found;
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
-  for (const Route& route : routes()) {
+  for (const Route& route : routes) {
     auto parts = match(route.pattern, request.path);
     if (!parts) continue;
     found.methods.push_back(route.method);
@@ -79,6 +74,7 @@ std::string utc_now() {
 
 Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Load load)
     : options_(std::move(options)),
+      routes_(all_routes()),
       models_(std::move(models), std::move(load), options_.model_bytes, options_.preview_decoder),
       loras_(options_.lora_folder),
       jobs_(options_.result_seconds, options_.result_bytes),
@@ -186,7 +182,7 @@ std::optional<Response> Server::admit(const Request& head, size_t& body_limit) {
   const bool local = options_.api_key.empty() && on_loopback();
   if (const std::string wrong = wrong_origin(head, options_.cors_origins, local); !wrong.empty()) return refused(403, wrong);
   if (head.method == "OPTIONS") return Response{.status = 204, .headers = cors_headers(head)};
-  const Found found = find_route(head);
+  const Found found = find_route(routes_, head);
   if (!found.route && found.methods.empty()) return refused(404, cat("there is nothing at ", head.path));
   if (!found.route) {
     Response response = refused(405, cat(head.path, " does not take ", head.method, ": expected ", joined(found.methods)));
@@ -224,7 +220,7 @@ void Server::handle(const Request& request, const std::shared_ptr<Reply>& reply)
     const std::shared_ptr<Reply> inner_;
     const Headers headers_;
   };
-  const Found found = find_route(request);
+  const Found found = find_route(routes_, request);
   const auto answer = std::make_shared<WithHeaders>(reply, cors_headers(request));
   Exchange exchange{service_, request, answer, found.parts, client_of(request), urgency_of(request, options_.priority_key)};
   try {
@@ -241,7 +237,7 @@ void Server::handle(const Request& request, const std::shared_ptr<Reply>& reply)
 Response Server::refuse(const Request& head, int status, const std::string& what) const { return failure_response(head.path, {status, what, ""}); }
 
 void Server::done(const Request& head, int status, double seconds) {
-  const Found found = find_route(head);
+  const Found found = find_route(routes_, head);
   metrics_.request(found.route ? std::string(found.route->pattern) : "none", status, seconds);
   if (!options_.log) return;
   options_.log(json_text(

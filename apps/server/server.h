@@ -63,6 +63,7 @@ class Server {
   Headers cors_headers(const Request& request) const;
 
   const ServerOptions options_;
+  const std::vector<Route> routes_;
   Models models_;
   Metrics metrics_;
   Loras loras_;

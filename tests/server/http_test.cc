@@ -137,7 +137,8 @@ TEST(ServerHttp, WhatIsDrawnTogetherIsWhatIsDrawnAlone) {
   };
   const auto pictures = [](const Answer& answer) {
     std::vector<std::vector<uint8_t>> all;
-    for (const auto& one : answer.json()["data"]) all.push_back(image_of(bytes_of(one["b64_json"])).pixels());
+    const nlohmann::json made = answer.json();
+    for (const auto& one : made["data"]) all.push_back(image_of(bytes_of(one["b64_json"])).pixels());
     return all;
   };
   struct Request {
