@@ -94,8 +94,10 @@ TEST(ServerLoad, NothingIsLostOrMixedUp) {
   EXPECT_TRUE(eventually([&] { return metric(port, "vivace_kept_jobs") == 0; }));
   EXPECT_EQ(metric(port, "vivace_queue_jobs"), 0);
   const double late = metric(port, "vivace_resident_bytes");
-  // An allocator keeps some of what it was given.
+  // An allocator keeps some of what it was given; those of the sanitizers far more, and what leaks they find themselves.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(late, early * 1.02 + 4e6);
+#endif
   std::vector<double> all;
   for (const auto& of_client : seconds) all.insert(all.end(), of_client.begin(), of_client.end());
   std::printf(
