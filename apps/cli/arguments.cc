@@ -211,7 +211,7 @@ void Arguments::finish() {
   for (const Option& option : options_) {
     if (option.required_ && !option.given()) fail(cat(option.is_text() ? upper(option.name()) : option.name(), " is missing: ", option.help_));
     for (const Option* other : option.excluded_)
-      if (option.given() && other->given()) fail(cat(option.name(), " says what ", other->name(), " says: leave one of them out"));
+      if (option.given() && other->given()) fail(cat(option.name(), " and ", other->name(), " do not go together: leave one of them out"));
     if (option.given() && option.store_) option.store_(option);
   }
   if (outer_) outer_->finish();

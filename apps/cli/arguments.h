@@ -34,7 +34,7 @@ class Option {
   Option& takes(size_t values);
   // The value of the option alone; another is given with "=".
   Option& implies(std::string value);
-  // An error when both are given, which says that this one `says` what the other does.
+  // An error when both are given.
   Option& excludes(const Option& other);
 
   // "--seed"; without dashes where it is a text.

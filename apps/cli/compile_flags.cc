@@ -53,6 +53,48 @@ std::vector<ModeFor> parse_modes(const std::vector<std::string>& texts) {
   return result;
 }
 
+bool compiles(const CompileFlags& flags) {
+  return std::ranges::any_of(parse_modes(flags.modes), [](const ModeFor& m) { return m.mode != CompileMode::off; });
+}
+bool measures(const CompileFlags& flags) {
+  return std::ranges::any_of(parse_modes(flags.modes), [](const ModeFor& m) { return is_max_autotune(m.mode); });
+}
+bool is_given(const CompileFlags& flags, std::string_view compiler_flag) {
+  return std::ranges::any_of(flags.compiler_flags, [&](const std::string& given) { return given.substr(0, given.find('=')) == compiler_flag; });
+}
+
+// An option that changes nothing without another.
+struct Dependence {
+  const char *option, *needs;
+  bool (*given)(const CompileFlags&);
+  bool (*counts)(const CompileFlags&);
+};
+
+constexpr const char *kCompile = "--compile with a mode other than off", *kMeasure = "--compile max-autotune", *kQuantize = "--quantize";
+
+constexpr Dependence kDependences[] = {
+    {"--regional", kCompile, [](const CompileFlags& f) { return !f.regional.empty(); }, compiles},
+    {"--fullgraph", kCompile, [](const CompileFlags& f) { return f.fullgraph; }, compiles},
+    {"--disable-pass", "--compile with a mode other than off, --fuse-qkv or --float32-matmul-precision",
+     [](const CompileFlags& f) { return !f.disable_passes.empty(); },
+     [](const CompileFlags& f) { return compiles(f) || f.fuse_qkv || f.matmul_precision != "highest"; }},
+    {"--compiler-flag conv_1x1_as_mm", kCompile, [](const CompileFlags& f) { return is_given(f, "conv_1x1_as_mm"); }, compiles},
+    {"--compiler-flag epilogue_fusion", kCompile, [](const CompileFlags& f) { return is_given(f, "epilogue_fusion"); }, compiles},
+    {"--compiler-flag coordinate_descent_tuning", kMeasure, [](const CompileFlags& f) { return is_given(f, "coordinate_descent_tuning"); }, measures},
+    {"--compiler-flag coordinate_descent_check_all_directions", "--compiler-flag coordinate_descent_tuning=true",
+     [](const CompileFlags& f) { return is_given(f, "coordinate_descent_check_all_directions"); },
+     [](const CompileFlags& f) { return is_given(f, "coordinate_descent_tuning"); }},
+    {"--error-budget", kMeasure, [](const CompileFlags& f) { return !f.error_budget.empty(); }, measures},
+    {"--autotune-seconds", kMeasure, [](const CompileFlags& f) { return f.autotune_seconds.has_value(); }, measures},
+    {"--no-duck-shape", "--dynamic", [](const CompileFlags& f) { return f.no_duck_shape; }, [](const CompileFlags& f) { return f.dynamic; }},
+    {"--quantize-component", kQuantize, [](const CompileFlags& f) { return !f.quantize_component.empty(); },
+     [](const CompileFlags& f) { return !f.quantize.empty(); }},
+    {"--quantize-filter", kQuantize, [](const CompileFlags& f) { return !f.quantize_filter.empty(); },
+     [](const CompileFlags& f) { return !f.quantize.empty(); }},
+    {"--quantize-export", kQuantize, [](const CompileFlags& f) { return !f.quantize_export.empty(); },
+     [](const CompileFlags& f) { return !f.quantize.empty(); }},
+};
+
 }  // namespace
 
 void CompileFlags::add(Arguments& app) {
@@ -135,8 +177,6 @@ void CompileFlags::quantize_components(DiffusionPipeline& pipe, const CallOption
 }
 
 CompileOptions CompileFlags::options(const std::string& component) const {
-  if (quantize.empty() && !(quantize_component.empty() && quantize_filter.empty() && quantize_export.empty()))
-    throw UsageError("--quantize-component, --quantize-filter and --quantize-export need --quantize");
   CompileOptions o{.fullgraph = fullgraph,
                    .disable_passes = disable_passes,
                    .sdpa = parse_sdp_backends(sdpa),
@@ -151,8 +191,8 @@ CompileOptions CompileFlags::options(const std::string& component) const {
   for (const std::string& flag : compiler_flags) set_compiler_flag(o.flags, flag);
   if (!regional.empty() && regional != "blocks" && regional != "auto")
     throw UsageError(cat("--regional is \"", regional, "\": expected --regional or --regional=auto"));
-  if (!regional.empty() && std::ranges::none_of(parse_modes(modes), [](const ModeFor& m) { return m.mode != CompileMode::off; }))
-    throw UsageError("--regional says what is compiled: it needs --compile with a mode other than off");
+  for (const Dependence& d : kDependences)
+    if (d.given(*this) && !d.counts(*this)) throw UsageError(cat(d.option, " changes nothing without ", d.needs));
   size_t best = 0;  // the longest name that fits: "vae.decode" before "vae" before none
   for (const ModeFor& given : parse_modes(modes)) {
     if (given.component != component && !component.starts_with(given.component + '.') && !given.component.empty()) continue;
@@ -175,7 +215,8 @@ std::map<std::string, CompileOptions> CompileFlags::named() const {
 void CompileFlags::compile_blocks(Model& denoiser, const std::string& name) const {
   if (regional != "blocks") return;
   const CompileOptions own = options(name);
-  if (own.mode != CompileMode::off) denoiser.compile_repeated_blocks(own);
+  if (own.mode == CompileMode::off) throw UsageError(cat("--regional compiles blocks of the ", name, ", and --compile leaves that off"));
+  denoiser.compile_repeated_blocks(own);
 }
 
 }  // namespace vivace::cli

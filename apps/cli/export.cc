@@ -82,8 +82,8 @@ Command add_export(Arguments& app, const Common& common) {
   c->add_option("--batch", o->batch, "Pictures that a call makes, of one prompt or of several").show_default();
   c->add_option("--clip-skip", o->clip_skip, "Values of clip_skip that it serves beside none, as 1,2; default: 1");
   c->group(Group::model);
-  c->add_option("folder", o->model, "Checkpoint: a folder in Diffusers layout, or one file").show_default();
-  c->add_option("--model", o->model, "The same, as an option");
+  const Option& folder = c->add_option("folder", o->model, "Checkpoint: a folder in Diffusers layout, or one file").show_default();
+  c->add_option("--model", o->model, "The same, as an option").excludes(folder);
   o->files.add(*c);
   c->add_option("--variant", o->variant, "Weight files of this variant, such as fp16");
   c->group(Group::memory);

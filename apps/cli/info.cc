@@ -159,7 +159,7 @@ Command add_info(Arguments& app, const Common& common) {
   o->batch = 2;  // with guidance
   o->add(*c);
   c->add_flag("--vae-tiling", o->vae_tiling, "The VAE works in tiles");
-  c->add_option("folder", o->model, "Checkpoint folder, as --model");
+  c->add_option("folder", o->model, "Checkpoint folder, as --model").excludes(c->option("--model"));
   return {c, [o, &common] { return run(*o, common); }};
 }
 

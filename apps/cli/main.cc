@@ -39,8 +39,8 @@ int run(int argc, char** argv) {
   Common common;
   program.add_option("--threads", common.threads, "Threads; default: all cores this process may use");
   program.add_flag("--pin-threads", common.pin_threads, "Bind each thread to a core of its own");
-  program.add_flag("--quiet,-q", common.quiet, "Print nothing but results and errors");
-  program.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory");
+  const Option& quiet = program.add_flag("--quiet,-q", common.quiet, "Print nothing but results and errors");
+  program.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory").excludes(quiet);
   program.add_flag("--json", common.json, "Print figures as JSON");
   std::vector<Command> commands;
   for (const auto add : {add_generate, add_sheet, add_info, add_tokenize, add_explain, add_profile, add_tune, add_bench, add_bench_component,

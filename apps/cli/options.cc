@@ -242,13 +242,17 @@ PictureOptions PictureOptions::without_recipe() const {
 
 DiffusionPipeline PictureOptions::load() const {
   if (!recipe.empty()) return without_recipe().load();
-  PretrainedOptions options{.dtype = parse_dtype(dtype), .variant = variant, .compile = compile.options(), .compile_components = compile.named()};
-  if (!profile.empty()) {
+  PretrainedOptions options;
+  if (profile.empty()) {
+    options = {.dtype = parse_dtype(dtype), .compile = compile.options(), .compile_components = compile.named()};
+  } else {
     options = load_profile(profile);
-    options.variant = variant;
-    options.compile.autotune_seconds = compile.options().autotune_seconds;
+    CompileFlags beside = compile;  // what may be given beside a profile, for its mode
+    beside.modes = {compile_mode_name(options.compile.mode)};
+    options.compile.autotune_seconds = beside.options().autotune_seconds;
     options.compile.on_autotune = show_autotuning;
   }
+  options.variant = variant;
   DiffusionPipeline pipe = load(options);
   // float32 is what the library takes for any: a package in another dtype runs in its own.
   if (const DType own = own_dtype(pipe); dtype_option && dtype_option->given() && options.dtype == float32 && own != float32)

@@ -52,7 +52,7 @@ TEST(BadUse, UnknownNames) {
   expect_no_picture(tiny_model(), 2, {"vae.dec", "vae.decode"}, {"--compile", "default:unet,vae.dec"});
   expect_no_picture(tiny_model(), 2, {"--regional", "--compile"}, {"--regional"});
   expect_no_picture(tiny_model(), 2, {"--regional", "blocks of two"}, {"--compile", "default", "--regional=blocks of two"});
-  expect_no_picture(tiny_model(), 2, {"no_such_pass"}, {"--disable-pass", "no_such_pass"});
+  expect_no_picture(tiny_model(), 2, {"no_such_pass"}, {"--compile", "default", "--disable-pass", "no_such_pass"});
   expect_refused(vivace({"explain", "--component", "vae"}), 2, {"vae", "vae.decode"});
   expect_refused(vivace({"make-random", "a", "b", "--max-shard-size", "huge"}), 2, {"huge"});
   const TempFolder folder;
@@ -64,6 +64,33 @@ TEST(BadUse, UnknownNames) {
 }
 
 // What would change nothing.
+TEST(BadUse, OptionsWithoutTheirSwitch) {
+  const auto refused = [](const std::string& needs, std::vector<std::string> options) {
+    expect_no_picture(tiny_model(), 2, {options[0], "changes nothing without " + needs}, options);
+  };
+  refused("--compile max-autotune", {"--error-budget", "0"});
+  refused("--compile max-autotune", {"--error-budget", "1e-3", "--compile", "default"});
+  refused("--compile max-autotune", {"--autotune-seconds", "5", "--compile", "default"});
+  refused("--compile max-autotune", {"--compiler-flag", "coordinate_descent_tuning=true", "--compile", "default"});
+  refused("--compiler-flag coordinate_descent_tuning=true",
+          {"--compiler-flag", "coordinate_descent_check_all_directions=true", "--compile", "max-autotune"});
+  for (const std::vector<std::string>& options : std::vector<std::vector<std::string>>{{"--regional"},
+                                                                                       {"--fullgraph"},
+                                                                                       {"--disable-pass", "fuse_geglu"},
+                                                                                       {"--compiler-flag", "epilogue_fusion=false"},
+                                                                                       {"--compiler-flag", "conv_1x1_as_mm=true"}})
+    refused("--compile with a mode other than off", options);
+  refused("--dynamic", {"--no-duck-shape", "--compile", "default"});
+  expect_refused(vivace({"info", "--model", tiny_model(), tiny_model()}), 2, {"--model", "leave one of them out"});
+  expect_refused(vivace({"export", "--model", tiny_model(), tiny_model(), "-o", "x"}), 2, {"--model", "leave one of them out"});
+  expect_refused(vivace({"info", tiny_model(), "-q", "-v"}), 2, {"--quiet", "--verbose"});
+  refused("--quantize", {"--quantize-component", "unet"});
+  expect_no_picture(tiny_model(), 2, {"--regional", "unet"}, {"--regional", "--compile", "default:vae"});
+  const TempFolder folder;
+  write_text(folder / "p.json", R"({"format": "vivace-profile-1", "compile": {"mode": "default"}})");
+  refused("--compile max-autotune", {"--autotune-seconds", "5", "--profile", (folder / "p.json").string()});
+}
+
 TEST(BadUse, NamesThatTheModelDoesNotHave) {
   const auto refused = [](std::vector<std::string> more, int code, const std::vector<std::string>& names) {
     expect_no_picture(tiny_model(), code, names, std::move(more));

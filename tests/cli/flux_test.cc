@@ -24,7 +24,7 @@ std::vector<std::string> generate(const std::string& picture, std::vector<std::s
 
 nlohmann::json explain(std::vector<std::string> more) {
   more.emplace_back("--json");
-  const Finished done = vivace(flux({"explain", "--autotune-seconds", "0"}, more));
+  const Finished done = vivace(flux({"explain"}, more));
   EXPECT_EQ(done.code, 0) << done.err;
   return nlohmann::json::parse(done.out, nullptr, false);
 }

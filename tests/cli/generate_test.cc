@@ -304,7 +304,7 @@ TEST(Generate, TakesEveryOptionOfThePipelineCall) {
            {"--original-size", "64", "64", "--target-size", "32", "32", "--crops-coords-top-left", "1", "2", "--negative-original-size", "8", "8",
             "--negative-target-size", "8", "8", "--negative-crops-coords-top-left", "0", "0"},
            {"--guidance-scale", "0", "--dtype", "bf16", "--compile", "default"},
-           {"--dtype", "fp16", "--error-budget", "0", "--error-budget", "conv_in=1e-3"},
+           {"--dtype", "fp16", "--compile", "max-autotune", "--autotune-seconds", "0", "--error-budget", "0", "--error-budget", "conv_in=1e-3"},
        }) {
     const Finished done = vivace(generate((folder / "x.png").string(), options));
     EXPECT_EQ(done.code, 0) << options[0] << ": " << done.err;

@@ -51,7 +51,7 @@ TEST(Quantize, WrongUseIsRefused) {
   expect_refused(vivace({"explain", "--model", model, "--quantize", "int4"}), 2, {"\"int4\"", "int8-dynamic"});
   expect_refused(vivace({"explain", "--model", model, "--quantize", "int8-dynamic", "--quantize-filter", "width>5"}), 2, {"width>5", "in>=640"});
   expect_refused(vivace({"explain", "--model", model, "--quantize-filter", "all"}), 2, {"--quantize"});
-  expect_refused(vivace({"explain", "--model", model, "--quantize-component", "unet"}), 2, {"--quantize-component", "need --quantize"});
+  expect_refused(vivace({"explain", "--model", model, "--quantize-component", "unet"}), 2, {"--quantize-component", "without --quantize"});
   expect_refused(vivace({"quantize", model, TempFolder() / "out", "--quantize-component", "text_encoder_2"}), 2, {"--quantize-component"});
   expect_refused(vivace({"quantize", model, model}), 2, {"is the model itself"});
 }
