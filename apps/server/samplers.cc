@@ -75,11 +75,12 @@ SchedulerChoice scheduler_choice(const std::string& sampler, const std::string& 
 
 void check_choice(const SchedulerChoice& choice) {
   try {
-    const auto made = make_scheduler(choice.scheduler, "{}", choice.config);
-    const auto fields = nlohmann::json::parse(choice.config), has = nlohmann::json::parse(made->config());
+    const auto plain = make_scheduler(choice.scheduler);
+    const auto fields = nlohmann::json::parse(choice.config), has = nlohmann::json::parse(plain->config());
     for (const auto& [field, value] : fields.items())
       if (!has.contains(field))
-        throw UsageError(cat("scheduler: a ", made->class_name(), " has no ", field, ": expected Automatic, or another sampler"));
+        throw UsageError(cat("scheduler: a ", plain->class_name(), " has no ", field, ": expected Automatic, or another sampler"));
+    make_scheduler(choice.scheduler, "{}", choice.config);  // refused here where they do not go together
   } catch (const UserError& error) {
     throw FieldError("scheduler", error.what());
   }

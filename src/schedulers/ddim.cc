@@ -23,6 +23,7 @@ class DDIM final : public SchedulerBase {
   std::unique_ptr<Scheduler> clone() const override { return std::make_unique<DDIM>(*this); }
 
  protected:
+  Takes takes() const override { return {.eta = true}; }
   void place_timesteps(const SchedulerTimesteps&, int steps) override {
     timesteps_ = whole_timesteps(spacing_, num_train_timesteps(), steps, steps_offset_);
     stride_ = num_train_timesteps() / steps;

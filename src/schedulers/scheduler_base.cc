@@ -12,6 +12,7 @@ void SchedulerBase::finish(const SchedulerConfig& config, int num_train_timestep
   class_name_ = config.class_name();
   config_json_ = config.json();
   num_train_timesteps_ = num_train_timesteps;
+  config.warn_of_ignored();
 }
 
 void SchedulerBase::refuse(const std::string& what) const { throw UsageError(class_name_ + ": " + what); }
@@ -38,6 +39,8 @@ int SchedulerBase::steps_requested(const SchedulerTimesteps& request) const {
   if (request.mu && !can.mu) refuse("mu is not supported: it belongs to schedulers with use_dynamic_shifting");
   if (request.mu && !std::isfinite(*request.mu)) refuse("mu must be finite");
   if (request.original_inference_steps && !can.original_inference_steps) refuse("original_inference_steps belongs to LCMScheduler and TCDScheduler");
+  // As in Diffusers, whose pipelines take it for any scheduler.
+  if (request.eta.value_or(0) != 0 && !can.eta) warn(class_name_, " has no eta: ", *request.eta, " is ignored");
   const int custom = request.timesteps.empty() ? steps_of(request.sigmas) : static_cast<int>(request.timesteps.size());
   const bool has_custom = !request.timesteps.empty() || !request.sigmas.empty();
   if (!request.num_inference_steps && !has_custom) refuse("set_timesteps needs num_inference_steps, timesteps or sigmas");

@@ -50,7 +50,7 @@ class SchedulerBase : public Scheduler {
 
   // What the class takes besides num_inference_steps.
   struct Takes {
-    bool timesteps = false, sigmas = false, both = false, mu = false, original_inference_steps = false;
+    bool timesteps = false, sigmas = false, both = false, mu = false, original_inference_steps = false, eta = false;
   };
   virtual Takes takes() const { return {}; }
   // Fills timesteps_ and sigmas_. `steps` is the number asked for, or the length of the custom list (one less for Euler's sigmas).

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/joined.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -51,7 +52,10 @@ SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& conf
       fields_(hidden_) {
   const std::string name = class_name_ + " config";
   const Json must = object(forced, name);
-  merged_.update(object(overrides, name + " overrides"));
+  const Json over = object(overrides, name + " overrides");
+  for (const auto& [key, value] : over.items())
+    if (!key.starts_with('_')) unread_.push_back(key);
+  merged_.update(over);
   for (const auto& [key, value] : must.items()) {
     if (!merged_.contains(key)) forced_.push_back(key);
     if (values_.contains(key)) values_[key] = value;
@@ -65,6 +69,7 @@ SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& conf
 template <class T>
 void SchedulerConfig::record(std::string_view key, const T& value) {
   const std::string name(key);
+  std::erase(unread_, name);
   const auto found = merged_.find(name);
   values_[name] = found == merged_.end() ? Json(value) : *found;
   if (found == merged_.end() || std::ranges::find(forced_, name) != forced_.end()) defaults_.push_back(name);
@@ -124,6 +129,10 @@ std::vector<int64_t> SchedulerConfig::integers(std::string_view key) {
 void SchedulerConfig::only_null(std::string_view key) {
   record(key, Json());
   if (fields_.has(key) && !fields_.is_null(key)) unsupported(key, "null");
+}
+
+void SchedulerConfig::warn_of_ignored() const {
+  if (!unread_.empty()) warn(class_name_, " has no ", joined(unread_, " and no "), ": what was given for it is ignored");
 }
 
 std::string SchedulerConfig::json() const {

@@ -41,16 +41,19 @@ class SchedulerConfig {
   [[noreturn]] void unsupported(std::string_view key, std::string_view expected) const { fields_.unsupported(key, expected); }
   const std::string& class_name() const { return class_name_; }
   std::string json() const;
+  // Says which overrides nobody read, when all fields have been: the class does not declare them.
+  void warn_of_ignored() const;
 
  private:
   template <class T>
   void record(std::string_view key, const T& value);
 
   std::string class_name_;
-  nlohmann::json values_;                       // what json() writes: the config's fields, and of those that the class declares what they came to be
-  nlohmann::json merged_;                       // the config's fields, overridden and forced
-  Config hidden_, fields_;                      // the config's, and merged_, to be read
-  std::vector<std::string> forced_, defaults_;  // names: forced without being given; those with the class's default
+  nlohmann::json values_;   // what json() writes: the config's fields, and of those that the class declares what they came to be
+  nlohmann::json merged_;   // the config's fields, overridden and forced
+  Config hidden_, fields_;  // the config's, and merged_, to be read
+  // Names: forced without being given; those with the class's default; overrides that nobody has read yet.
+  std::vector<std::string> forced_, defaults_, unread_;
 };
 
 }  // namespace vivace

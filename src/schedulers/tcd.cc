@@ -21,6 +21,7 @@ class TCD final : public ConsistencyBase {
   std::unique_ptr<Scheduler> clone() const override { return std::make_unique<TCD>(*this); }
 
  protected:
+  Takes takes() const override { return {.timesteps = true, .original_inference_steps = true, .eta = true}; }
   void place_timesteps(const SchedulerTimesteps& request, int steps) override {
     eta_ = request.eta.value_or(0.3);
     if (!(eta_ >= 0 && eta_ <= 1)) refuse(cat("eta must be from 0 to 1, got ", eta_));

@@ -94,13 +94,28 @@ TEST(SchedulerConfigs, OverridesWin) {
 
 TEST(SchedulerConfigs, AnOverrideThatTheClassDoesNotDeclareIsDropped) {
   // A field of the config itself is carried on, and some classes look at it there.
+  std::vector<std::string> warnings;
+  set_log_sink([&](LogLevel, const std::string& text) { warnings.push_back(text); });
   const auto dpm =
       DPMSolverMultistepScheduler::from_config(R"({"sigma_min": 0.05})", R"({"sigma_min": 0.5, "sigma_max": 9, "use_karras_sigmas": true})");
+  make_scheduler("dpmpp_2m_sde", R"({"clip_sample": true})", R"({"_class_name": "DDIMScheduler", "solver_order": 3})");
+  set_log_sink(nullptr);
+  EXPECT_EQ(warnings, std::vector<std::string>{"DPMSolverMultistepScheduler has no sigma_max and no sigma_min: what was given for it is ignored"});
   EXPECT_EQ(fields(*dpm)["sigma_min"], 0.05);
   EXPECT_FALSE(fields(*dpm).contains("sigma_max"));
   const auto same = DPMSolverMultistepScheduler::from_config(R"({"sigma_min": 0.05})", R"({"use_karras_sigmas": true})");
   for (const auto& scheduler : {&dpm, &same}) (*scheduler)->set_timesteps(5);
   EXPECT_EQ(dpm->sigmas(), same->sigmas());
+}
+
+TEST(SchedulerConfigs, AnEtaThatNobodyReadsIsTold) {
+  std::vector<std::string> warnings;
+  set_log_sink([&](LogLevel, const std::string& text) { warnings.push_back(text); });
+  for (const char* name : {"ddim", "tcd", "euler_a", "lcm"})
+    for (const double eta : {0., .5}) make_scheduler(name)->set_timesteps({.num_inference_steps = 2, .eta = eta});
+  set_log_sink(nullptr);
+  EXPECT_EQ(warnings,
+            (std::vector<std::string>{"EulerAncestralDiscreteScheduler has no eta: 0.5 is ignored", "LCMScheduler has no eta: 0.5 is ignored"}));
 }
 
 TEST(SchedulerConfigs, ForcedValuesHoldAndDefaultsStayDefaults) {
