@@ -6,6 +6,7 @@
 
 #include "base/files.h"
 #include "base/folder_writer.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "components/package.h"
@@ -133,19 +134,23 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
   check_target(path);
   prepare_sessions(loaded, calls);
   FolderWriter out(path);
-  nlohmann::json components = nlohmann::json::object();
+  nlohmann::json components = nlohmann::json::object(), index = read_json(checkpoint / "model_index.json");
   DType dtype{};
   for (const PartSpec& part : loaded.family->parts) {
     const std::string name(part.name);
     if (parts.has(name)) {
       components[name] = write_component(parts.model(name).component(), loaded.folder(name), out / name, options);
       if (part.hot) dtype = parts.model(name).dtype();
+    } else if (part.classes.empty()) {
+      // As it is now, which need not be the checkpoint's.
+      make_folder(out / name);
+      write_file(out / name / "scheduler_config.json", parts.scheduler->config() + "\n");
+      index[name] = {"diffusers", parts.scheduler->class_name()};
     } else if (const fs::path folder = loaded.folder(name); fs::is_directory(folder)) {
       copy_all(folder, out / name);
-      if (part.classes.empty() && !loaded.scheduler_config.empty()) write_file(out / name / "scheduler_config.json", loaded.scheduler_config);
     }
   }
-  copy_all(checkpoint / "model_index.json", out / "model_index.json");
+  write_file(out / "model_index.json", index.dump(2) + "\n");
   const nlohmann::json json{{"format", kPackageFormat},   {"vivace", VIVACE_VERSION}, {"packing", kPackingVersion}, {"isa", package_isa()},
                             {"dtype", dtype_name(dtype)}, {"sizes", sizes},           {"batch", options.batch},     {"components", components}};
   write_file(out / kPackageFile, json.dump(2) + "\n");

@@ -153,7 +153,6 @@ std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::
       throw UsageError(cat("components: a ", loaded->family->class_name, " has no \"", given.first, "\" to be named: it has ",
                            joined(loaded->family->parts, ", ", &PartSpec::name)));
   for (const PartSpec& spec : loaded->family->parts) load_part(spec, index, files, options, look, *loaded);
-  if (files.is_file()) loaded->scheduler_config = files.scheduler_config();
   if (loaded->parts.elsewhere.size() < options.controlnet.size())
     throw UsageError(
         cat(options.controlnet.size(), " ControlNets are given: a ", loaded->family->class_name, " takes ", loaded->parts.elsewhere.size()));

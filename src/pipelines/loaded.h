@@ -18,7 +18,6 @@ struct [[gnu::visibility("hidden")]] DiffusionPipeline::Loaded {
   Adapters adapters;
   Offload offload = Offload::automatic;
   size_t max_memory = 0;                                              // 0: what the machine has
-  std::string scheduler_config;                                       // of a checkpoint in one file; otherwise parts.path has it
   std::map<std::string, std::filesystem::path, std::less<>> folders;  // of parts that were named beside the checkpoint
   bool weights_in_files = false;                                      // some weights do not lie in their part's folder
 

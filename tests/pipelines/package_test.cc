@@ -75,6 +75,15 @@ TEST_F(Package, NeedsNoCheckpoint) {
   expect_equal(run().latents, before.latents);
 }
 
+TEST_F(Package, KeepsTheSchedulerThatWasSet) {
+  const CallOptions call{.num_inference_steps = 2, .seed = 7};
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kModel, {.cache = {.enabled = false}});
+  pipe.set_scheduler(make_scheduler("dpmpp_2m", pipe.scheduler().config(), R"({"use_karras_sigmas": true})"));
+  export_package(pipe, path_);
+  expect_equal(run(call).latents, pipe("a red apple", call).latents);
+  EXPECT_EQ(DiffusionPipeline::from_pretrained(path_).scheduler().config(), pipe.scheduler().config());
+}
+
 TEST_F(Package, WithoutWeightsItNamesTheCheckpoint) {
   export_model({.weights = false});
   const Start packaged = run();
