@@ -35,6 +35,8 @@ const std::vector<KnownCheckpoint>& known() {
   constexpr std::string_view kOurFlux = "transformer_blocks.18.attn.add_q_proj.weight", kOurFluxLast = "single_transformer_blocks.37.proj_mlp.weight";
   static const std::vector<KnownCheckpoint> list{
       {"sdxl-inpainting", "Stable Diffusion XL inpainting", {{kIn, 9}, {kTextXL, 2048}, {kDeepXL}}},
+      // Of SDXL's tensors, with a schedule and latents of its own.
+      {"", "Playground v2.5", {{kIn, 4}, {kTextXL, 2048}, {"edm_mean"}}},
       {"sdxl-base", "Stable Diffusion XL", {{kIn, 4}, {kTextXL, 2048}, {kDeepXL}}},
       {"sdxl-refiner", "Stable Diffusion XL's refiner", {{kIn, 4}, {kTextXL, 1280}}},
       {"sd-v2-inpainting", "Stable Diffusion 2 inpainting", {{kIn, 9}, {kText, 1024}}},
@@ -73,12 +75,10 @@ constexpr const char* kExpected =
 
 std::string_view known_checkpoint(std::span<const WeightInfo> tensors, const std::string& file) {
   constexpr std::string_view kDenoiser = "model.diffusion_model.";
-  const bool whole = std::ranges::any_of(tensors, [&](const WeightInfo& t) { return t.name.starts_with(kDenoiser); });
   std::map<std::string_view, Shape> shapes;
   for (const WeightInfo& tensor : tensors) {
     std::string_view name = tensor.name;
-    if (whole && !name.starts_with(kDenoiser)) continue;
-    if (whole) name.remove_prefix(kDenoiser.size());
+    if (name.starts_with(kDenoiser)) name.remove_prefix(kDenoiser.size());
     shapes.emplace(name, values_shape(tensor));
   }
   const auto has = [&](const Trait& trait) {

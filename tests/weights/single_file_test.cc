@@ -135,6 +135,9 @@ TEST(SingleFile, OtherModelsAreRefusedByName) {
   for (WeightInfo& tensor : fill)
     if (tensor.name == "img_in.weight") tensor.shape[1] = 384;
   EXPECT_NE(refusal(fill).find("FLUX.1 Fill"), std::string::npos);
+  std::vector<WeightInfo> playground = tensors_of(golden()["full"]["sdxl-base"]);
+  for (const char* name : {"edm_mean", "edm_std"}) playground.push_back({.name = name, .shape = {1, 4, 1, 1}});
+  EXPECT_NE(refusal(playground).find("it holds Playground v2.5, which is not supported"), std::string::npos);
 }
 
 TEST(SingleFile, RulesReckonWithNumbers) {
