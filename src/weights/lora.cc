@@ -99,9 +99,10 @@ std::shared_ptr<const Lora> Lora::read(const LoraFile& file, const AdapterTarget
       if (alpha) used.insert(alpha->name);
       for (const char* suffix : {".lora_magnitude_vector", ".lora_magnitude_vector.weight", ".dora_scale"})
         if (const WeightInfo* magnitude = own.find(place.name + suffix)) {
-          if (numel(magnitude->shape) != delta->rows)
+          // [1, columns] is a magnitude of what is read, which other trainers' DoRA has, as large where a layer is square.
+          if (magnitude->shape.empty() || magnitude->shape[0] != delta->rows || numel(magnitude->shape) != delta->rows)
             throw UserError(cat(own.name(), ": tensor \"", magnitude->name, "\" is ", to_string(magnitude->shape), ": expected a number for each of ",
-                                delta->rows, " rows"));
+                                delta->rows, " rows, [", delta->rows, "] or [", delta->rows, ", 1]"));
           weight.magnitude = stored(file.origins(), *magnitude);
           weight.magnitude->replaceable = true;
           used.insert(magnitude->name);

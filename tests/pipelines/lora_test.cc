@@ -244,6 +244,9 @@ TEST_F(Swapping, NamesAndFilesThatDoNotMatchAreSaid) {
   expect(refused({{q + ".lora_A.weight", {4, 64}}, {q + ".lora_B.weight", {64, 4}}, {q + ".alpha", {2}}}), ".alpha\" is [2]: expected one number");
   expect(refused({{q + ".lora_A.weight", {4, 64}}, {q + ".lora_B.weight", {64, 4}}, {q + ".lora_magnitude_vector", {5}}}),
          "expected a number for each of 64 rows");
+  // Of columns, as LyCORIS writes it unless told otherwise, where the layer is square.
+  expect(refused({{q + ".lora_A.weight", {4, 64}}, {q + ".lora_B.weight", {64, 4}}, {q + ".dora_scale", {1, 64}}}),
+         "expected a number for each of 64 rows, [64] or [64, 1]");
   expect(refused({{q + ".hada_w1_a", {64, 4}},
                   {q + ".hada_w1_b", {4, 64}},
                   {q + ".hada_w2_a", {64, 4}},
