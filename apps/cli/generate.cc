@@ -51,7 +51,13 @@ TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& p
   const size_t prompt = image / static_cast<size_t>(o.images);
   TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"seed", cat(seed_of(out, image))}};
   if (!call.prompt.empty()) text.emplace_back("prompt", call.prompt[prompt]);
-  if (!o.negative_prompt.empty()) text.emplace_back("negative_prompt", o.negative_prompt[o.negative_prompt.size() > 1 ? prompt : 0]);
+  // One for all prompts, or one each.
+  const auto add = [&](const char* name, const std::optional<Prompts>& given) {
+    if (given && !given->empty()) text.emplace_back(name, (*given)[given->size() > 1 ? prompt : 0]);
+  };
+  add("prompt_2", call.options.prompt_2);
+  add("negative_prompt", call.options.negative_prompt);
+  add("negative_prompt_2", call.options.negative_prompt_2);
   const size_t count = out.images.size() + out.frames.size();
   const auto [height, width] = out.frames.empty() ? std::pair(out.images[image].height(), out.images[image].width())
                                                   : std::pair(out.frames[image].height(), out.frames[image].width());
@@ -112,7 +118,7 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
 }
 
 void hint_at_few_steps(const Arguments& app, const Options& o, const Call& call, DiffusionPipeline& pipe) {
-  const std::optional<int> steps = pipe.loaded().recipe->timesteps(call).num_inference_steps;
+  const std::optional<int> steps = pipe.loaded().recipe->num_inference_steps(call);
   if (!steps) return;  // a list of one's own
   const std::string hint = few_steps_hint(model_names(o.model, pipe.scheduler().class_name(), app), *steps, call.guidance_scale);
   if (!hint.empty()) warn(hint);

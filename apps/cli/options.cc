@@ -306,7 +306,7 @@ std::vector<std::string> read_prompts(const std::vector<std::string>& texts, con
 std::string settings_text(const Arguments& arguments, const PictureOptions& o, DiffusionPipeline& pipe, const Call& call, int height, int width) {
   const DType own = own_dtype(pipe);
   const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
-  const std::optional<int> steps = pipe.loaded().recipe->timesteps(call).num_inference_steps;  // none where timesteps or sigmas were given
+  const std::optional<int> steps = pipe.loaded().recipe->num_inference_steps(call);  // none where timesteps or sigmas were given
   std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
                          " scheduler=", o.scheduler.empty() ? pipe.scheduler().class_name() : o.scheduler, " dtype=", dtype, " height=", height,
                          " width=", width, pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");
@@ -315,9 +315,10 @@ std::string settings_text(const Arguments& arguments, const PictureOptions& o, D
     if (option->is_text() || !option->given()) continue;
     std::string key = option->name().substr(2), value;
     std::ranges::replace(key, '-', '_');
-    static constexpr const char* kElsewhere[] = {"prompt",    "negative_prompt", "seed",    "output",    "no_cache",
-                                                 "cache_dir", "cache_size",      "offload", "max_memory"};
-    if (key == "model" || text.find(' ' + key + '=') != std::string::npos || std::ranges::count(kElsewhere, key)) continue;
+    static constexpr const char* kElsewhere[] = {"model",  "prompt",   "prompt_2",  "negative_prompt", "negative_prompt_2", "seed",
+                                                 "output", "no_cache", "cache_dir", "cache_size",      "offload",           "max_memory"};
+    if (text.find(' ' + key + '=') != std::string::npos || std::ranges::count(kElsewhere, key)) continue;
+    if (key == "num_inference_steps" && !steps) continue;
     for (const std::string& part : option->values()) value += (value.empty() ? "" : ",") + part;
     text += ' ' + key + '=' + value;
   }

@@ -46,10 +46,7 @@ LoadedModel::Settings LoadedModel::settings(const std::string& prompt, const Cal
   const std::lock_guard lock(mutex_);
   const Recipe& recipe = *const_cast<DiffusionPipeline&>(pipe_).loaded().recipe;
   const Call call = recipe.resolve(prompt, options);
-  return {.height = call.height,
-          .width = call.width,
-          .steps = recipe.timesteps(call).num_inference_steps.value_or(0),
-          .guidance_scale = call.guidance_scale};
+  return {.height = call.height, .width = call.width, .steps = recipe.num_inference_steps(call).value_or(0), .guidance_scale = call.guidance_scale};
 }
 
 bool LoadedModel::serves(Task task) const {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -95,6 +96,8 @@ class Recipe {
   virtual StepRange steps(const Call& call, const Scheduler& scheduler) const;
   virtual Conditioning encode(const Call& call, Request& request) const = 0;
   // The latents at the noise level of the first step, in the shape of the loop. Throws UsageError for given ones of another shape.
+  // Of the call or the class; none where timesteps or sigmas are given in their place.
+  virtual std::optional<int> num_inference_steps(const Call& call) const { return timesteps(call).num_inference_steps; }
   virtual Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const = 0;
   // The same, of a picture where the call has one, which is encoded here; what is drawn with the latents is added to `conditioning`. `scheduler`
   // outlives the start.

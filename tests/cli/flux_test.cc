@@ -37,6 +37,12 @@ TEST(FluxSwitches, RegionalIsOfTheTransformersBlocks) {
   EXPECT_EQ(vivace(generate(folder / "x.npy", {"-q", "--compile", "default:transformer", "--regional"})).code, 0);
 }
 
+TEST(FluxSwitches, ThePictureSaysItsSteps) {
+  const TempFolder folder;
+  ASSERT_EQ(vivace(generate((folder / "x.png").string(), {"-q"})).code, 0);
+  EXPECT_NE(read_text(folder / "x.png").find(" num_inference_steps=1 guidance_scale=3.5 "), std::string::npos);
+}
+
 TEST(FluxSwitches, TheRecipeIsItsParts) {
   const auto plan = explain({"--recipe", "flux-fast"});
   EXPECT_EQ(plan["mode"], "max-autotune");

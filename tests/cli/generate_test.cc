@@ -39,6 +39,24 @@ TEST(Generate, PngCarriesPromptSeedAndSettings) {
   EXPECT_EQ(folder.files(), 1u);
 }
 
+// A prompt may have commas, and steps of its own leave their number without a meaning.
+TEST(Generate, PngCarriesWhatWasTakenForEachPicture) {
+  const TempFolder folder;
+  const std::vector<std::string> more{"a panda",    "--prompt-2",  "one, two", "--prompt-2", "three", "--negative-prompt-2",
+                                      "grey, dull", "--timesteps", "900,1"};
+  ASSERT_EQ(vivace(generate((folder / "x.png").string(), more)).code, 0);
+  const std::string first = read_text(folder / "x-1.png"), second = read_text(folder / "x-2.png");
+  const auto chunk = [](const char* key, const char* text) { return std::string(key) + '\0' + text; };
+  EXPECT_NE(first.find(chunk("prompt_2", "one, two")), std::string::npos);
+  EXPECT_EQ(first.find("three"), std::string::npos);
+  EXPECT_NE(second.find(chunk("prompt_2", "three")), std::string::npos);
+  for (const std::string& bytes : {first, second}) {
+    EXPECT_NE(bytes.find(chunk("negative_prompt_2", "grey, dull")), std::string::npos);
+    EXPECT_NE(bytes.find("timesteps=900,1"), std::string::npos);
+    EXPECT_EQ(bytes.find("num_inference_steps="), std::string::npos);
+  }
+}
+
 // Two of its names are one class.
 TEST(Generate, PngCarriesTheSchedulerAsItWasAskedFor) {
   const TempFolder folder;

@@ -147,6 +147,11 @@ SchedulerTimesteps FluxRecipe::timesteps(const Call& call) const {
   return request;
 }
 
+// The scheduler is given sigmas in any case.
+std::optional<int> FluxRecipe::num_inference_steps(const Call& call) const {
+  return call.options.sigmas.empty() ? std::optional(steps_of(call)) : std::nullopt;
+}
+
 FluxRecipe::Encoded FluxRecipe::encode_texts(const Call& call, const Prompts& first, const Prompts& second, Request& request) const {
   auto& clip = parts_.component<CLIPTextComponent>("text_encoder");
   auto& t5 = parts_.component<T5EncoderComponent>("text_encoder_2");

@@ -16,6 +16,7 @@ class FluxRecipe : public Recipe {
   Call resolve(const Prompts& prompt, const CallOptions& options) const override;
   std::vector<SessionNeed> sessions_for(const Call& call) const override;
   SchedulerTimesteps timesteps(const Call& call) const override;
+  std::optional<int> num_inference_steps(const Call& call) const override;
   Conditioning encode(const Call& call, Request& request) const override;
   Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const override;
   std::unique_ptr<Predictor> predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
