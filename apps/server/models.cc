@@ -55,23 +55,17 @@ bool LoadedModel::serves(Task task) const {
 }
 
 CallOptions LoadedModel::fitted(CallOptions call) const {
-  if (call.image.images.empty()) return call;
   const DiffusionPipeline::Loaded& loaded = const_cast<DiffusionPipeline&>(pipe_).loaded();
-  const Image& picture = call.image.images.front();
   const int64_t scale = loaded.parts.component<VAEComponent>("vae").latents().scale;
-  const int64_t height = picture.height() / scale * scale, width = picture.width() / scale * scale;
-  if (loaded.family->task == Task::image_to_image && (call.height || call.width)) {
-    const int64_t wanted_height = call.height ? call.height : height, wanted_width = call.width ? call.width : width;
-    for (const auto& [name, value] : {std::pair("height", wanted_height), std::pair("width", wanted_width)})
-      if (value % scale) throw UsageError(cat(name, " is ", value, ": expected a multiple of ", scale, " (the VAE's scale)"));
-    if (wanted_height != picture.height() || wanted_width != picture.width())
-      call.image = picture.resized(static_cast<int>(wanted_height), static_cast<int>(wanted_width));
-    call.height = call.width = 0;
-  }
-  if (loaded.family->task == Task::inpainting) {
-    if (!call.height) call.height = height;
-    if (!call.width) call.width = width;
-  }
+  const bool begins = loaded.family->task != Task::text_to_image && !call.image.images.empty();
+  if (!begins && !call.height && !call.width) return call;
+  for (const auto& [name, value] : {std::pair("height", call.height), std::pair("width", call.width)})
+    if (begins && value % scale) throw UsageError(cat(name, " is ", value, ": expected a multiple of ", scale, " (the VAE's scale)"));
+  Size size = loaded.recipe->default_size();
+  if (begins) size = {call.image.images.front().height() / scale * scale, call.image.images.front().width() / scale * scale};
+  if (call.height) size.first = call.height;
+  if (call.width) size.second = call.width;
+  loaded.recipe->set_size(call, size);
   return call;
 }
 

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "components/model_classes.h"
@@ -87,17 +88,20 @@ class Recipe {
   virtual Size default_size() const = 0;
   // What a call of this size (0: the model's own) is given beside a prompt, a blank picture where it begins with one: for tools that look at plans.
   virtual CallOptions blank_call(Size size) const { return {.height = size.first, .width = size.second}; }
+  // Says that the call's pictures are to have this size, whatever stands for it in the class: height and width, or the size of the picture that it
+  // begins with, which is resized.
+  virtual void set_size(CallOptions& call, Size size) const { std::tie(call.height, call.width) = size; }
   // Fills every default in. Every UsageError of a call is from here: an argument that the family does not take, one out of range.
   virtual Call resolve(const Prompts& prompt, const CallOptions& options) const = 0;
   // All sessions that the call takes: its own, those of export and of the tools, and the memory that is planned.
   virtual std::vector<SessionNeed> sessions_for(const Call& call) const = 0;
   virtual SchedulerTimesteps timesteps(const Call& call) const = 0;
+  // Of the call or the class; none where timesteps or sigmas are given in their place.
+  virtual std::optional<int> num_inference_steps(const Call& call) const { return timesteps(call).num_inference_steps; }
   // All of the scheduler's, which are set, unless the call begins later or ends earlier. UsageError where a picture leaves it none.
   virtual StepRange steps(const Call& call, const Scheduler& scheduler) const;
   virtual Conditioning encode(const Call& call, Request& request) const = 0;
   // The latents at the noise level of the first step, in the shape of the loop. Throws UsageError for given ones of another shape.
-  // Of the call or the class; none where timesteps or sigmas are given in their place.
-  virtual std::optional<int> num_inference_steps(const Call& call) const { return timesteps(call).num_inference_steps; }
   virtual Tensor latents(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler, int first_step, Noise& noise) const = 0;
   // The same, of a picture where the call has one, which is encoded here; what is drawn with the latents is added to `conditioning`. `scheduler`
   // outlives the start.

@@ -35,6 +35,28 @@ TEST(ServerEdits, OfAPicture) {
   EXPECT_EQ(post("/v1/images/generations", {{"prompt", "x"}, {"num_inference_steps", 1}}).status, 200);
 }
 
+// FLUX takes height and width beside a picture, and its number of steps is not the scheduler's to say.
+TEST(ServerEdits, OfFlux) {
+  const std::string model = VIVACE_SOURCE_DIR "/assets/emoji-flux";
+  const Running flux({}, model_entries({model}));
+  const auto draw = [&](nlohmann::json request) {
+    request.update({{"prompt", "a red apple"}, {"seed", 7}, {"steps", 2}, {"denoising_strength", 0.6}, {"cfg_scale", 3.5}});
+    request["init_images"] = {base64(photo())};
+    const Answer answer = ask(flux.port(), "POST", "/sdapi/v1/img2img", request);
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    return image_of(bytes_of(answer.json()["images"][0])).pixels();
+  };
+  const auto by_program = [&](const char* height, const char* width) {
+    return image_of(generated({"--model", model, "--image", photo_file(), "--seed", "7", "--num-inference-steps", "2", "--strength", "0.6",
+                               "--height", height, "--width", width}))
+        .pixels();
+  };
+  EXPECT_EQ(draw({{"width", 64}, {"height", 48}}), by_program("48", "64"));
+  EXPECT_EQ(draw({}), by_program("32", "32")) << "the picture's own size";
+  const Answer low = ask(flux.port(), "POST", "/v1/images/generations", {{"prompt", "x"}, {"size", "32x32"}, {"quality", "low"}});
+  EXPECT_NE(bytes_of(low.json()["data"][0]["b64_json"]).find("Steps: 9,"), std::string::npos) << low.body.substr(0, 200);
+}
+
 TEST(ServerEdits, BehindAMask) {
   const auto drawn = [](const std::string& mask) {
     const Answer answer = post_form("/v1/images/edits", edit({{"image", photo(), "a.png"}, {"mask", mask, "b.png"}}));

@@ -165,6 +165,16 @@ TEST(FluxKontext, JointSequencesAreNotCopied) {
 }
 
 // One plan serves all sizes and lengths of prompts, another one another number of images.
+// Height and width alone would say its shape.
+TEST(FluxKontext, MakesTheSizeThatIsSaid) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_model("kontext", folder));
+  CallOptions call;
+  pipe.loaded().recipe->set_size(call, {48, 80});
+  const Call resolved = pipe.loaded().recipe->resolve("a red apple", call);
+  EXPECT_EQ(std::pair(resolved.height, resolved.width), std::pair(int64_t{48}, int64_t{80}));
+}
+
 TEST(Flux, SizesAndPromptLengthsTakeOnePlan) {
   const CompileOptions dynamic{.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false};
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kFlux, {.compile = dynamic}), fixed = DiffusionPipeline::from_pretrained(kFlux);

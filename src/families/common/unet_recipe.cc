@@ -149,6 +149,13 @@ CallOptions UNetRecipe::blank_call(Size size) const {
   return options;
 }
 
+void UNetRecipe::set_size(CallOptions& call, Size size) const {
+  if (class_.task != Task::image_to_image || class_.controlled) return Recipe::set_size(call, size);
+  call.height = call.width = 0;
+  for (Image& image : call.image.images)
+    if (Size{image.height(), image.width()} != size) image = image.resized(static_cast<int>(size.first), static_cast<int>(size.second));
+}
+
 SchedulerTimesteps UNetRecipe::timesteps(const Call& call) const {
   const CallOptions& o = call.options;
   SchedulerTimesteps request{.timesteps = o.timesteps, .sigmas = o.sigmas, .original_inference_steps = o.original_inference_steps, .eta = o.eta};

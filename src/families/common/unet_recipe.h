@@ -24,6 +24,7 @@ class UNetRecipe : public Recipe {
 
   Size default_size() const override;
   CallOptions blank_call(Size size) const override;
+  void set_size(CallOptions& call, Size size) const override;
   SchedulerTimesteps timesteps(const Call& call) const override;
   std::vector<SessionNeed> sessions_for(const Call& call) const override;
   StepRange steps(const Call& call, const Scheduler& scheduler) const override;

@@ -69,6 +69,11 @@ CallOptions FluxKontextRecipe::blank_call(Size size) const {
   return options;
 }
 
+void FluxKontextRecipe::set_size(CallOptions& call, Size size) const {
+  FluxRecipe::set_size(call, size);
+  call.max_area = size.first * size.second;
+}
+
 Call FluxKontextRecipe::resolve(const Prompts& prompt, const CallOptions& o) const {
   Call call = FluxRecipe::resolve(prompt, o);
   if (o.image.empty()) return call;

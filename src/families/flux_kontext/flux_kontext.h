@@ -9,6 +9,7 @@ class FluxKontextRecipe : public FluxRecipe {
  public:
   using FluxRecipe::FluxRecipe;
   CallOptions blank_call(Size size) const override;
+  void set_size(CallOptions& call, Size size) const override;
   Call resolve(const Prompts& prompt, const CallOptions& options) const override;
   std::vector<SessionNeed> sessions_for(const Call& call) const override;
   Conditioning encode(const Call& call, Request& request) const override;
