@@ -14,7 +14,7 @@ DOORS = {
     "backends": {"devices.h"},
     "codegen": {"cuda_source.h"},
     "compiler": {"compile.h", "measure.h", "regions.h", "search_text.h", "symbols.h", "tuning_store.h"},
-    "families": {"common/clip_prompt.h", "common/packed_latents.h", "family.h", "parts.h", "predictor.h"},
+    "families": {"common/arguments.h", "common/clip_prompt.h", "common/packed_latents.h", "family.h", "parts.h", "predictor.h"},
     "models": {"*/model.h", "*/tokens.h", "common/random_weights.h"},
     "passes": {"passes.h"},
     "tokenizers": {"clip_tokenizer.h", "tokenizer.h"},

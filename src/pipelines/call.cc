@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/log.h"
+#include "families/common/arguments.h"
 #include "pipelines/denoise_loop.h"
 #include "pipelines/loaded.h"
 #include "pipelines/memory_plan.h"
@@ -27,6 +28,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   const Recipe& recipe = *loaded_->recipe;
   const std::unique_ptr<Scheduler> scheduler = loaded_->parts.scheduler->clone();  // the pipeline's own serves other calls too
   Call call = recipe.resolve(prompt, options);
+  for (const std::string& unused : unused_arguments(call)) warn(unused);
   Noise noise(options, call.images);
   PipelineOutput out;
   // The scheduler first: a wrong number of steps must not cost an encoded prompt.

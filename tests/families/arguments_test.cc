@@ -6,6 +6,7 @@
 #include "families/common/clip_prompt.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
+#include "vivace/log.h"
 #include "vivace/vivace.h"
 
 namespace vivace {
@@ -23,6 +24,38 @@ TEST(Arguments, WhatAFamilyDoesNotTakeIsNamed) {
       message_of<UsageError>([&] { check_taken({.prompt_2 = "x", .sigmas = {1}, .guidance_rescale = 0.5}, "SomePipeline", kTaken); });
   for (const char* word : {"SomePipeline", "prompt_2", "sigmas", "guidance_rescale"}) EXPECT_NE(message.find(word), std::string::npos) << message;
   EXPECT_EQ(message.find("clip_skip"), std::string::npos);
+}
+
+TEST(Arguments, WhatChangesNothingIsTold) {
+  const auto told = [](const CallOptions& options) {
+    CallOptions o = options;
+    o.height = o.width = 32;
+    o.output_latent = true;
+    if (o.timesteps.empty()) o.num_inference_steps = 1;
+    std::vector<std::string> warnings;
+    set_log_sink([&](LogLevel, const std::string& text) { warnings.push_back(text); });
+    emoji()("a red apple", o);
+    set_log_sink(nullptr);
+    std::string all;
+    for (const std::string& text : warnings) all += text.substr(0, text.find(" changes nothing")) + ';';
+    return all;
+  };
+  EXPECT_EQ(told({}), "");
+  EXPECT_EQ(told({.negative_prompt = "blue", .guidance_scale = 5, .guidance_rescale = 0.5}), "");
+  EXPECT_EQ(told({.negative_prompt = "blue", .negative_prompt_2 = "red", .guidance_scale = 1, .guidance_rescale = 0.5}),
+            "negative_prompt;negative_prompt_2;guidance_rescale;");
+  EXPECT_EQ(told({.negative_prompt = "", .guidance_scale = 1}), "") << "what there is without it";
+  EXPECT_EQ(told({.negative_prompt_2 = "red"}), "negative_prompt_2;");
+  EXPECT_EQ(told({.negative_target_size = Size{8, 8}}), "negative_target_size;");
+  EXPECT_EQ(told({.negative_original_size = Size{8, 8}, .negative_target_size = Size{8, 8}}), "");
+  EXPECT_EQ(told({.num_inference_steps = 3, .timesteps = {900, 1}}), "num_inference_steps;");
+  Call call{.options = {.denoising_start = 0.5}};
+  call.options.strength = 0.5;
+  call.options.true_cfg_scale = 2;
+  call.options.auto_resize = false;
+  EXPECT_EQ(unused_arguments(call), (std::vector<std::string>{"true_cfg_scale changes nothing: there is no negative_prompt",
+                                                              "strength changes nothing: denoising_start says where the call begins",
+                                                              "auto_resize changes nothing: there is no image"}));
 }
 
 TEST(Arguments, UnequalTextEncodersAreRefused) {

@@ -165,6 +165,19 @@ TEST(FluxKontext, JointSequencesAreNotCopied) {
 }
 
 // One plan serves all sizes and lengths of prompts, another one another number of images.
+TEST(Flux, AGuidanceThatTheModelIsNotToldOf) {
+  const TempFolder folder;
+  std::vector<std::string> warnings;
+  DiffusionPipeline schnell = DiffusionPipeline::from_pretrained(random_model("schnell", folder));
+  set_log_sink([&](LogLevel, const std::string& text) { warnings.push_back(text); });
+  CallOptions call{.height = 32, .width = 32, .num_inference_steps = 1, .guidance_scale = 4, .output_latent = true};
+  call.max_sequence_length = 8;
+  for (const double guidance : {0., 4.}) call.guidance_scale = guidance, schnell("a red apple", call);
+  set_log_sink(nullptr);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings[0].find("guidance_scale changes nothing"), 0u) << warnings[0];
+}
+
 // Height and width alone would say its shape.
 TEST(FluxKontext, MakesTheSizeThatIsSaid) {
   const TempFolder folder;

@@ -61,6 +61,38 @@ constexpr Argument kArguments[] = {
     {"use_dynamic_cfg", [](const CallOptions& o) { return o.use_dynamic_cfg; }},
 };
 
+// One that counts where others are as they have to be.
+struct Dependence {
+  Argument argument;
+  bool (*counts)(const Call&);
+  const char* otherwise;
+};
+
+bool is_guided(const Call& call) { return call.guidance; }
+bool by_steps(const Call& call) { return call.options.timesteps.empty() && call.options.sigmas.empty(); }
+bool begins_by_strength(const Call& call) { return !(call.options.denoising_start > 0. && call.options.denoising_start < 1.); }
+bool has_image(const Call& call) { return !call.options.image.empty(); }
+
+constexpr const char* kUnguided = "there is no guidance (a guidance_scale, FLUX's true_cfg_scale, above 1)";
+
+constexpr Dependence kDependences[] = {
+    {{"negative_prompt", [](const CallOptions& o) { return o.negative_prompt && *o.negative_prompt != Prompts(""); }}, is_guided, kUnguided},
+    {{"negative_prompt_2", [](const CallOptions& o) { return o.negative_prompt_2 && *o.negative_prompt_2 != Prompts(""); }}, is_guided, kUnguided},
+    {{"negative_prompt_embeds", [](const CallOptions& o) { return o.negative_prompt_embeds.defined(); }}, is_guided, kUnguided},
+    {{"negative_original_size", [](const CallOptions& o) { return o.negative_original_size.has_value(); }}, is_guided, kUnguided},
+    {{"negative_target_size", [](const CallOptions& o) { return o.negative_target_size.has_value(); }}, is_guided, kUnguided},
+    {{"negative_crops_coords_top_left", [](const CallOptions& o) { return o.negative_crops_coords_top_left != kNone; }}, is_guided, kUnguided},
+    {{"negative_aesthetic_score", [](const CallOptions& o) { return o.negative_aesthetic_score.has_value(); }}, is_guided, kUnguided},
+    {{"guidance_rescale", [](const CallOptions& o) { return o.guidance_rescale != 0; }}, is_guided, kUnguided},
+    {{"use_dynamic_cfg", [](const CallOptions& o) { return o.use_dynamic_cfg; }}, is_guided, kUnguided},
+    {{"true_cfg_scale", [](const CallOptions& o) { return o.true_cfg_scale > 1.; }}, is_guided, "there is no negative_prompt"},
+    {{"strength", [](const CallOptions& o) { return o.strength.has_value(); }}, begins_by_strength, "denoising_start says where the call begins"},
+    {{"num_inference_steps", [](const CallOptions& o) { return o.num_inference_steps.has_value(); }},
+     by_steps,
+     "timesteps or sigmas are given in its place"},
+    {{"auto_resize", [](const CallOptions& o) { return !o.auto_resize; }}, has_image, "there is no image"},
+};
+
 // A side beyond this is a slip of the keyboard: one float32 activation of a VAE would take hundreds of gigabytes.
 constexpr int64_t kLargestSide = 1 << 15;
 constexpr int kMostImages = 4096;
@@ -81,6 +113,13 @@ void check_taken(const CallOptions& options, std::string_view class_name, std::s
   for (const Argument& argument : kArguments)
     if (argument.given(options) && !std::ranges::count(taken, argument.name)) wrong += cat(wrong.empty() ? "" : ", ", argument.name);
   if (!wrong.empty()) throw UsageError(cat("a ", class_name, " does not take ", wrong));
+}
+
+std::vector<std::string> unused_arguments(const Call& call) {
+  std::vector<std::string> unused;
+  for (const Dependence& d : kDependences)
+    if (d.argument.given(call.options) && !d.counts(call)) unused.push_back(cat(d.argument.name, " changes nothing: ", d.otherwise));
+  return unused;
 }
 
 void check_size(int64_t value, const char* name, int64_t multiple) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "families/family.h"
 
@@ -11,6 +13,10 @@ namespace vivace {
 // All families take the sizes of a picture, numbers of steps and images, generators, latents, output_type and callbacks. Of everything else they list
 // what they take; what is given beside that is a UsageError that names it and the class.
 void check_taken(const CallOptions& options, std::string_view class_name, std::span<const std::string_view> taken);
+
+// What the call was given and Diffusers' class takes without a use for it in this call: "strength changes nothing: denoising_start says where the
+// call begins".
+std::vector<std::string> unused_arguments(const Call& call);
 
 // Height or width in pixels. `multiple`: of the VAE's scale.
 void check_size(int64_t value, const char* name, int64_t multiple);

@@ -170,6 +170,8 @@ Conditioning FluxRecipe::encode(const Call& call, Request& request) const {
   };
   if (const auto [height, width] = wanted_size(o); height != call.height || width != call.width)
     warn("a picture of ", height, " x ", width, " is made ", call.height, " x ", call.width, ": height and width are multiples of ", token_pixels());
+  if (o.guidance_scale > 1. && !transformer_.config().guidance_embeds)
+    warn("guidance_scale changes nothing: ", transformer_.name(), " is not told of it (guidance_embeds)");
   const auto second = [](const Prompts& prompts) { return prompts.empty() ? std::nullopt : std::optional(prompts); };
   Conditioning result;
   if (o.prompt_embeds.defined())

@@ -163,9 +163,23 @@ StableDiffusionXLRecipe::Encoded StableDiffusionXLRecipe::encode_negative(const 
   return encode_texts(call, first, matching(o.negative_prompt_2, first, call.prompts, "negative_prompt_2", true), 1, request);
 }
 
+// As in Diffusers.
+void StableDiffusionXLRecipe::tell_unused(const Call& call) const {
+  const CallOptions& o = call.options;
+  if (call.guidance && o.negative_prompt_2 && !encodes_negative(call))
+    warn("negative_prompt_2 changes nothing without negative_prompt: this checkpoint takes zeros for both (force_zeros_for_empty_prompt)");
+  if (call.guidance && class_.task == Task::text_to_image && o.negative_original_size.has_value() != o.negative_target_size.has_value())
+    warn(o.negative_target_size ? "negative_target_size" : "negative_original_size",
+         " changes nothing: negative_original_size and negative_target_size count together");
+  if (!scores_ && (o.aesthetic_score || o.negative_aesthetic_score))
+    warn(o.aesthetic_score ? "aesthetic_score" : "negative_aesthetic_score",
+         " changes nothing: this model is no refiner (requires_aesthetics_score)");
+}
+
 Conditioning StableDiffusionXLRecipe::encode(const Call& call, Request& request) const {
   const CallOptions& o = call.options;
   const int64_t n = o.num_images_per_prompt;
+  tell_unused(call);
   const Encoded positive = encode_positive(call, request);
   Conditioning result;
   result.positive["encoder_hidden_states"] = repeat_rows(positive.embeds, n);

@@ -28,6 +28,7 @@ class StableDiffusionXLRecipe : public UNetRecipe {
   Encoded encode_negative(const Call& call, const Encoded& positive, Request& request) const;
   // Whether the negative prompt goes through the text encoders: not where it is given, or zero.
   bool encodes_negative(const Call& call) const;
+  void tell_unused(const Call& call) const;
   // Sizes, or with a refiner the aesthetic score.
   void add_time_ids(const Call& call, Conditioning& conditioning) const;
 
