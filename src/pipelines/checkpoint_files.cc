@@ -69,7 +69,8 @@ CheckpointFiles::CheckpointFiles(const fs::path& path, const PretrainedOptions& 
   std::error_code ignored;
   if (fs::is_regular_file(path, ignored)) {
     file_ = WeightMap::open(path);
-    configs_ = find_configs(options.config.empty() ? fs::path(known_checkpoint(file_->weights(), name_)) : options.config);
+    guessed_ = options.config.empty();
+    configs_ = find_configs(guessed_ ? fs::path(known_checkpoint(file_->weights(), name_)) : options.config);
     return;
   }
   if (!fs::is_directory(path, ignored))
@@ -103,7 +104,11 @@ std::string CheckpointFiles::scheduler_config() const {
   if (!file_) return read_file(path);
   const FilePrediction said = file_prediction(file_->weights(), file_->files()[0]->metadata());
   nlohmann::json config = read_json(path);
-  if (!said.type.empty()) config["prediction_type"] = said.type;
+  if (!said.type.empty())
+    config["prediction_type"] = said.type;
+  else if (guessed_ && config.value("prediction_type", "") == "v_prediction")
+    warn(name_, ": it does not say how it predicts: taken as a v_prediction, as ", configs_.filename().string(),
+         " is; for one of epsilon (Stable Diffusion 2's base models) name its configs with --config (PretrainedOptions::config)");
   if (said.zero_snr) {
     config["rescale_betas_zero_snr"] = true;
     // Only a schedule that begins at the last timestep sees the noise without a signal.

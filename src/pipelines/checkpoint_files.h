@@ -40,6 +40,7 @@ class CheckpointFiles {
   std::filesystem::path configs_;
   std::map<std::string, std::filesystem::path> given_;
   std::optional<WeightMap> file_;
+  bool guessed_ = false;  // the configs are those that fit the file's tensors
 };
 
 }  // namespace vivace

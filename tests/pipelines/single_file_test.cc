@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "components/model_classes.h"
+#include "pipelines/checkpoint_files.h"
 #include "tokenizers/tokenizer.h"
 #include "vivace/error.h"
 
@@ -200,6 +201,30 @@ TEST(SingleFile, WhatItSaysOfItsPredictionsIsHeeded) {
   const nlohmann::json zero = config({"v_pred", "ztsnr"}, {});
   EXPECT_EQ(zero["rescale_betas_zero_snr"], true);
   EXPECT_EQ(zero["timestep_spacing"], "trailing");
+}
+
+// Stable Diffusion 2's files are of two kinds that look alike.
+TEST(SingleFile, APredictionThatIsGuessedIsTold) {
+  const TempFolder folder;
+  const auto warnings = [&](const Metadata& metadata, const fs::path& config) {
+    const fs::path file = folder / "x.safetensors";
+    write_safetensors(file,
+                      {{"model.diffusion_model.input_blocks.0.0.weight", float32, {1, 4, 1, 1}},
+                       {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", float32, {1, 1024}}},
+                      metadata, [](size_t i) {
+                        return i == 0 ? Tensor::zeros({1, 4, 1, 1}) : Tensor::zeros({1, 1024});
+                      });
+    std::string all;
+    set_log_sink([&](LogLevel, const std::string& text) { all += text; });
+    PretrainedOptions options;
+    options.config = config;
+    (void)CheckpointFiles(file, options).scheduler_config();
+    set_log_sink(nullptr);
+    return all;
+  };
+  EXPECT_NE(warnings({}, "").find("does not say how it predicts: taken as a v_prediction, as sd-v2-1 is"), std::string::npos);
+  EXPECT_EQ(warnings({{"modelspec.prediction_type", "epsilon"}}, ""), "");
+  EXPECT_EQ(warnings({}, "sd-v2-1"), "");
 }
 
 TEST(SingleFile, OthersAreRefusedInOneLine) {
