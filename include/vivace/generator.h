@@ -24,6 +24,10 @@ class Generator {
   // Restarts the stream, as torch.Generator.manual_seed. Only the low 32 bits seed mt19937, as in torch.
   Generator& manual_seed(uint64_t seed);
   uint64_t initial_seed() const { return seed_; }
+  // Where it is in its stream, in the bytes of torch.Generator.get_state, which go both ways: uint8 [5056], or [16] of a GPU's. Throws UsageError for
+  // bytes that are none of this kind of generator.
+  Tensor get_state() const;
+  Generator& set_state(const Tensor& state);
 
   // Of mt19937; UsageError for a GPU's.
   uint32_t random32();

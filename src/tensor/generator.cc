@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <numbers>
 
 #include "base/log.h"
@@ -77,6 +78,38 @@ auto choose_box_muller() {
   return box_muller_portable;
 }
 
+// The state of torch's generator of the CPU (CPUGeneratorImplState). `left` is how many numbers of the block are there, one more than are to come;
+// the normal number that is kept lies in normal_y.
+struct CpuState {
+  uint64_t seed;
+  int32_t left, seeded;
+  uint64_t next, block[624];
+  double normal_x, normal_y, normal_rho;
+  int32_t has_normal, pad;
+  float float_normal;
+  int32_t has_float_normal;
+};
+static_assert(sizeof(CpuState) == 5056);
+struct GpuState {
+  uint64_t seed, offset;
+};
+
+template <class State>
+Tensor bytes_of(const State& state) {
+  Tensor bytes({sizeof(State)}, DType::uint8);
+  std::memcpy(bytes.data(), &state, sizeof(State));
+  return bytes;
+}
+template <class State>
+State state_of(const Tensor& bytes) {
+  State state;
+  if (!bytes.defined() || bytes.dtype() != DType::uint8 || bytes.numel() != sizeof(State))
+    throw UsageError(cat("the state of this generator is ", sizeof(State), " bytes (uint8): got ",
+                         bytes.defined() ? cat(dtype_name(bytes.dtype()), " ", to_string(bytes.shape())) : "none"));
+  std::memcpy(&state, bytes.data(), sizeof(State));
+  return state;
+}
+
 float to_uniform(uint32_t bits) { return static_cast<float>(bits & 0xffffffu) * 0x1p-24f; }
 
 }  // namespace
@@ -97,6 +130,40 @@ Generator& Generator::manual_seed(uint64_t seed) {
   for (uint32_t i = 1; i < state_.size(); ++i) state_[i] = 1812433253u * (state_[i - 1] ^ (state_[i - 1] >> 30)) + i;
   next_ = static_cast<uint32_t>(state_.size());
   has_cached_normal_ = false;
+  return *this;
+}
+
+Tensor Generator::get_state() const {
+  if (gpu_threads_) return bytes_of(GpuState{seed_, offset_});
+  const auto size = static_cast<uint32_t>(state_.size());
+  const bool empty = next_ == size;
+  CpuState state{};
+  state.seed = seed_;
+  state.left = static_cast<int32_t>(empty ? 1 : size + 1 - next_);
+  state.seeded = 1;
+  state.next = empty ? 0 : next_;
+  std::ranges::copy(state_, state.block);
+  state.normal_y = has_cached_normal_ ? cached_normal_ : 0;
+  state.has_normal = has_cached_normal_;
+  return bytes_of(state);
+}
+
+Generator& Generator::set_state(const Tensor& bytes) {
+  if (gpu_threads_) {
+    const auto state = state_of<GpuState>(bytes);
+    seed_ = state.seed;
+    offset_ = state.offset;
+    return *this;
+  }
+  const auto state = state_of<CpuState>(bytes);
+  const auto size = static_cast<uint32_t>(state_.size());
+  if (state.seeded != 1 || state.left < 1 || state.left > static_cast<int32_t>(size) || state.next > size)
+    throw UsageError("these bytes are no state of a generator: take them from get_state");
+  seed_ = state.seed;
+  std::ranges::transform(state.block, state_.begin(), [](uint64_t word) { return static_cast<uint32_t>(word); });
+  next_ = state.left == 1 ? size : static_cast<uint32_t>(state.next);
+  has_cached_normal_ = state.has_normal != 0;
+  cached_normal_ = state.normal_y;
   return *this;
 }
 

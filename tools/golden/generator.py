@@ -2,6 +2,7 @@
 
     python tools/golden/generator.py                # needs torch; writes tests/tensor/data/random.json
 
+"state" is the hash of torch.Generator.get_state behind the calls of a stream, without the normal number that it keeps.
 Values are the bits of float32 as integers. A call of more than 24 values stores its first 8, its last 16 and the 64-bit FNV-1a hash of all bytes.
 Made on a CPU with AVX2: torch's kernels without it differ in the last bit.
 """
@@ -31,9 +32,17 @@ def call(kind, n, generator):
     return {"kind": kind, "n": n, "first": bits[:8], "last": bits[-16:], "hash": str(fnv(x.tobytes()))}
 
 
+def state(generator):
+    """Without the normal number that is kept, whose last bit is the C library's."""
+    data = bytearray(generator.get_state().numpy().tobytes())
+    data[5024:5032] = bytes(8)
+    return data
+
+
 def stream(seed, *calls):
     generator = torch.Generator().manual_seed(seed)
-    return {"seed": str(seed), "calls": [call(kind, n, generator) for kind, n in calls]}
+    made = [call(kind, n, generator) for kind, n in calls]
+    return {"seed": str(seed), "calls": made, "state": str(fnv(state(generator)))}
 
 
 def main():
