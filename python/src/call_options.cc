@@ -78,6 +78,7 @@ const Setters<CallOptions>& call_setters() {
       {"eta", plain(&O::eta)},
       {"seed", plain(&O::seed)},
       {"seeds", [](O& o, nb::handle v) { o.seeds = nb::cast<std::vector<uint64_t>>(v); }},
+      {"generators", [](O&, nb::handle) {}},  // draw() makes them
       {"latents", tensor(&O::latents, "latents")},
       {"prompt_embeds", tensor(&O::prompt_embeds, "prompt_embeds")},
       {"negative_prompt_embeds", tensor(&O::negative_prompt_embeds, "negative_prompt_embeds")},

@@ -40,7 +40,11 @@ StepCallback step_callback(const nb::object& on_step) {
 }
 
 nb::dict draw(const DiffusionPipeline& pipe, const std::vector<std::string>& prompt, const nb::dict& arguments, const nb::object& on_step) {
+  std::vector<Generator> generators;  // which the call points to
+  if (arguments.contains("generators"))
+    for (const nb::handle state : nb::cast<nb::list>(arguments["generators"])) generators.emplace_back().set_state(to_tensor(state, "generator"));
   CallOptions call = call_options(arguments);
+  for (Generator& generator : generators) call.generators.push_back(&generator);
   if (!on_step.is_none()) call.callback_on_step_end = step_callback(on_step);
   PipelineOutput out;
   try {
@@ -56,6 +60,9 @@ nb::dict draw(const DiffusionPipeline& pipe, const std::vector<std::string>& pro
   for (const Image& image : out.images) images.append(to_array(image.tensor()));
   nb::dict result;
   result["images"] = images;
+  nb::list states;
+  for (const Generator& generator : generators) states.append(to_array(generator.get_state()));
+  result["generators"] = states;
   result["latents"] = to_array(out.latents);
   result["seeds"] = nb::cast(out.seeds);
   result["step_seconds"] = nb::cast(out.timings.steps);

@@ -53,7 +53,8 @@ nb::object to_array(const Tensor& tensor) {
   std::vector<size_t> shape(tensor.shape().begin(), tensor.shape().end());
   auto* owned = new Tensor(tensor);
   const nb::capsule owner(owned, [](void* pointer) noexcept { delete static_cast<Tensor*>(pointer); });
-  const nb::dlpack::dtype type = tensor.dtype() == DType::int32   ? nb::dtype<int32_t>()
+  const nb::dlpack::dtype type = tensor.dtype() == DType::uint8   ? nb::dtype<uint8_t>()
+                                 : tensor.dtype() == DType::int32 ? nb::dtype<int32_t>()
                                  : tensor.dtype() == DType::int64 ? nb::dtype<int64_t>()
                                                                   : nb::dtype<float>();
   return nb::cast(nb::ndarray<nb::numpy>(owned->data(), shape.size(), shape.data(), owner, nullptr, type));

@@ -40,7 +40,7 @@ __all__ = [
 @dataclass
 class PipelineOutput:
     images: list[PIL.Image.Image] | numpy.ndarray  # as output_type says
-    seeds: list[int] = field(default_factory=list)  # each draws its picture again
+    seeds: list[int] = field(default_factory=list)  # each draws its picture again; none where generators were given
     latents: numpy.ndarray | None = None  # as the loop left them
     step_seconds: list[float] = field(default_factory=list)
     total_seconds: float = 0.0
@@ -70,9 +70,13 @@ def _pictures(given: Any) -> Any:
     return one if one.ndim == 4 else [one]
 
 
-def _seed(generator: Any) -> int:
-    """A seed, or what a generator of PyTorch's began with."""
-    return generator.initial_seed() if hasattr(generator, "initial_seed") else int(generator)
+def _is_generator(generator: Any) -> bool:
+    """One of PyTorch's, whose state is read and written; otherwise it is a seed."""
+    if not hasattr(generator, "get_state"):
+        return False
+    if str(generator.device) != "cpu":
+        raise _vivace.UsageError(f"generator is one of {str(generator.device)!r}: expected torch.Generator(\"cpu\"), or a seed")
+    return True
 
 
 def _texts(prompt: str | Sequence[str] | None) -> list[str]:
@@ -125,19 +129,27 @@ class DiffusionPipeline:
         control_image: Pictures | None = None,
         **arguments: Any,
     ) -> Any:
-        """The arguments of Diffusers' pipeline of the same name. `generator` may be a seed, or a list of seeds, one an image."""
+        """The arguments of Diffusers' pipeline of the same name. `generator` may be a seed, or a list of generators or seeds, one an image."""
         if output_type not in ("pil", "np", "latent"):
             raise _vivace.UsageError(f"output_type is {output_type!r}: expected \"pil\", \"np\" or \"latent\"")
         if not set(callback_on_step_end_tensor_inputs) <= {"latents"}:
             raise _vivace.UsageError(f"callback_on_step_end_tensor_inputs is {callback_on_step_end_tensor_inputs!r}: expected [\"latents\"]")
         if arguments.get("_auto_resize") is not None:
             arguments["auto_resize"] = arguments.pop("_auto_resize")
+        generators: list[Any] = []
         if generator is not None:
             # One draws for all images in turns, several for an image each.
-            if isinstance(generator, (list, tuple)):
-                arguments["seeds"] = [_seed(one) for one in generator]
+            several = isinstance(generator, (list, tuple))
+            given = list(generator) if several else [generator]
+            generators = [one for one in given if _is_generator(one)]
+            if generators and len(generators) < len(given):
+                raise _vivace.UsageError("generator has seeds and generators: expected one kind")
+            if generators:
+                arguments["generators"] = [one.get_state().numpy() for one in generators]
+            elif several:
+                arguments["seeds"] = [int(one) for one in given]
             else:
-                arguments["seed"] = _seed(generator)
+                arguments["seed"] = int(generator)
         for name, given in (("image", image), ("mask_image", mask_image)):
             if given is not None:
                 arguments[name] = _pictures(given)
@@ -147,6 +159,11 @@ class DiffusionPipeline:
         arguments["output_latent"] = output_type == "latent"
         on_step = None if callback_on_step_end is None else self._on_step(callback_on_step_end)
         made = self._inside.draw(_texts(prompt), arguments, on_step)
+        for one, state in zip(generators, made.pop("generators")):
+            # They go on from where the call left them.
+            now = one.get_state()
+            now.numpy()[:] = state
+            one.set_state(now)
         images = made.pop("images")
         if output_type == "pil":
             images = [_to_pil(one) for one in images]
@@ -154,6 +171,8 @@ class DiffusionPipeline:
             images = numpy.stack([numpy.clip(one, 0, 1) for one in images])
         else:
             images = made["latents"]
+        if generators:
+            made["seeds"] = []  # they may have drawn before
         output = PipelineOutput(images=images, **made)
         return output if return_dict else (output.images,)
 

@@ -106,10 +106,28 @@ def test_tensors_of_pytorch(pipe) -> None:
     assert (draw(pipe, latents=noise).images == right).all()
     every_second = torch.repeat_interleave(noise, 2, dim=3)[..., ::2]
     assert (draw(pipe, latents=every_second).images == right).all()
-    # A generator is taken by its seed, and what comes back needs no copy.
     output = draw(pipe, generator=torch.Generator().manual_seed(7))
     assert (output.images == draw(pipe).images).all()
+    # What comes back needs no copy.
     assert torch.from_numpy(output.images).data_ptr() == output.images.ctypes.data
+
+
+def test_a_generator_goes_on_from_where_it_is(pipe) -> None:
+    torch = pytest.importorskip("torch")
+    shape = (1, 4, 8, 8)
+    ours, theirs = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7)
+    for _ in range(3):  # a call draws its latents alone: the scheduler is Euler's
+        right = draw(pipe, latents=torch.randn(shape, generator=theirs)).images
+        assert (draw(pipe, generator=ours).images == right).all()
+    assert torch.equal(torch.randn(5, generator=ours), torch.randn(5, generator=theirs))
+    used = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
+    torch.rand(3, generator=used[1])
+    two = draw(pipe, generator=used, num_images_per_prompt=2).images
+    again = torch.Generator().manual_seed(8)
+    torch.rand(3, generator=again)
+    assert numpy.abs(two[1] - draw(pipe, generator=again).images[0]).max() < 1e-4
+    with pytest.raises(vivace.UsageError, match="one kind"):
+        draw(pipe, generator=[7, torch.Generator()], num_images_per_prompt=2)
 
 
 def test_pictures_come_in_all_forms(tiny) -> None:
