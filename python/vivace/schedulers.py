@@ -15,7 +15,12 @@ class Scheduler:
     class_name: str = ""
 
     def __init__(self, inside: _vivace.Scheduler | None = None, **config: Any) -> None:
-        self._inside = _vivace.make_scheduler(self.class_name, json.dumps(config)) if inside is None else inside
+        if inside is None:
+            inside = _vivace.make_scheduler(self.class_name, json.dumps(config))
+            own = json.loads(_vivace.make_scheduler(self.class_name).config_json())
+            if unknown := [name for name in config if name not in own and not name.startswith("_")]:
+                raise TypeError(f"{self.class_name} has no argument {unknown[0]}")
+        self._inside = inside
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Scheduler:

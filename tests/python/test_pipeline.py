@@ -175,6 +175,8 @@ def test_scheduler(tiny) -> None:
     scheduler = vivace.EulerDiscreteScheduler()
     scheduler.set_timesteps(10)
     assert len(scheduler.timesteps) == 10 and len(scheduler.sigmas) == 11
+    with pytest.raises(TypeError, match="use_karras_sigma"):
+        vivace.EulerDiscreteScheduler(use_karras_sigma=True)
 
 
 def test_compiled_and_quantised(tiny) -> None:
