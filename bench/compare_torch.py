@@ -429,7 +429,7 @@ def make_checkpoint(args, part: str, config: dict, around: str, folder: Path) ->
 
 def vivace_contestants(args, options: list[str], environment: dict, folder: Path) -> list:
     component, more = args.component.replace("-", "."), []
-    if part := part_of(args.component):
+    if part := part_of(args.component, args.tiny):
         component, more = "vae.decode" if part[0] == "vae" else part[0], ["--model", str(make_checkpoint(args, *part, folder))]
         if args.num_frames:
             more += ["--num-frames", str(args.num_frames)]
@@ -521,7 +521,7 @@ def main() -> int:
     parser.add_argument("--vivace-worker", metavar="[NAME=]CMD", action="append", default=[])
     parser.add_argument("--restart", action="store_true", help="start each contestant anew for each turn")
     parser.add_argument("--json", metavar="FILE", help="also write every figure to FILE")
-    parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the script (Python peers only)")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the script")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if any(given.partition("=")[0] not in PEERS or not given.partition("=")[2] for given in args.peer_python):
@@ -532,6 +532,8 @@ def main() -> int:
     args.num_frames = args.num_frames or videos.get(args.component, 0)
     if args.component == "cogvideox-vae-decode" and args.num_frames not in (1, 5, 9):
         parser.error("--num-frames of the decoder is 1, 5 or 9: more frames are decoded in several batches")
+    if args.tiny and args.vivace and not part_of(args.component):
+        parser.error(f"--tiny: Vivace has a model of full size alone for {args.component}; try the script with Python peers")
     if args.worker:
         worker(args)
         return 0
