@@ -7,7 +7,6 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "components/model_classes.h"
-#include "components/models.h"
 #include "passes/passes.h"
 #include "recipes.h"
 #include "vivace/error.h"
@@ -22,6 +21,14 @@ std::string target_name(const DiffusionPipeline::Loaded& loaded, const SessionNe
   return model && std::ranges::count(model->functions, need.request.function) ? cat(need.part, '.', need.request.function) : std::string(need.part);
 }
 
+std::string part_of(const std::string& target) { return target.substr(0, target.find('.')); }
+
+// The VAE that "vae.decode" is of; nullptr of any other component.
+const AutoencoderComponent* vae_of(const DiffusionPipeline::Loaded& loaded, const std::string& target) {
+  const std::string part = part_of(target);
+  return loaded.parts.has(part) ? dynamic_cast<const AutoencoderComponent*>(&loaded.parts.model(part).component()) : nullptr;
+}
+
 TargetOptions with_recipe(TargetOptions options) {
   if (!options.recipe.empty()) apply_recipe(options.recipe, options.compile, options.dtype);
   return options;
@@ -30,6 +37,12 @@ TargetOptions with_recipe(TargetOptions options) {
 int64_t positive(const std::optional<int64_t>& given, const char* name) {
   if (given && *given <= 0) throw UsageError(cat("--", name, " is ", *given, ": expected a positive number of pixels"));
   return given.value_or(0);
+}
+
+// `scale`: pixels that a latent is.
+void check_side(int64_t pixels, const char* name, int64_t scale) {
+  constexpr int64_t kMost = 1 << 15;
+  if (pixels % scale || pixels > kMost) throw UsageError(cat("--", name, " is ", pixels, ": the VAE takes multiples of ", scale, " up to ", kMost));
 }
 
 // Token ids that the model's table has.
@@ -67,35 +80,38 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   options.files.apply(pretrained);
   loaded_ = load_pipeline(options.model, pretrained, true);
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));
+  // A VAE takes sizes that no call has, which its denoiser refuses.
+  const AutoencoderComponent* const alone = options_.of_call ? nullptr : vae_of(*loaded_, name());
+  const Size size{positive(options_.height, "height"), positive(options_.width, "width")};
   // A call of that many pictures, without guidance: what it takes, at the batch that was asked for.
   const Prompts prompts(std::vector<std::string>(static_cast<size_t>(options_.batch)));
-  CallOptions blank = loaded_->recipe->blank_call({positive(options_.height, "height"), positive(options_.width, "width")});
+  CallOptions blank = loaded_->recipe->blank_call(alone ? Size{} : size);
   blank.num_frames = options_.num_frames;
-  Call call = loaded_->recipe->resolve(prompts, blank);
-  call.guidance = false;
-  call.images_in = 1;
-  height_ = call.height;
-  width_ = call.width;
+  call_ = loaded_->recipe->resolve(prompts, blank);
+  call_.guidance = false;
+  height_ = alone && size.first ? size.first : call_.height;
+  width_ = alone && size.second ? size.second : call_.width;
   if (options_.vae_tiling && loaded_->parts.has("vae"))
     if (auto* vae = dynamic_cast<AutoencoderComponent*>(&loaded_->parts.model("vae").component())) vae->set_tiling(true);
-  std::string known, part;
-  for (SessionNeed& need : loaded_->recipe->sessions_for(call)) {
-    const std::string name = target_name(*loaded_, need);
-    if (std::ranges::count(names_, name) == 0) {
-      known += cat(known.empty() ? "" : ", ", name);
-      names_.push_back(name);
-    }
-    if (options_.component.empty() && need.stage == Stage::denoise) options_.component = name;
-    if (name != options_.component) continue;
-    part = need.part;
+  const auto add_name = [&](const std::string& name) {
+    if (std::ranges::count(names_, name) == 0) names_.push_back(name);
+  };
+  for (SessionNeed& need : loaded_->recipe->sessions_for(call_)) {
+    const std::string target = target_name(*loaded_, need);
+    add_name(target);
+    if (options_.component.empty() && need.stage == Stage::denoise) options_.component = target;
+    if (target != name()) continue;
     stage_ = need.stage;
-    requests_.push_back(std::move(need.request));
-    requests_.back().sizes["batch"] = options_.batch;
+    if (!alone) add(std::move(need.request));
   }
-  if (part.empty()) throw UsageError(cat("unknown component \"", name(), "\": expected one of ", known));
-  for (const std::string& quantized : options_.compile.quantize_component)
-    if (std::ranges::none_of(names_, [&](const std::string& name) { return name.substr(0, name.find('.')) == quantized; }))
-      throw UsageError(cat("--quantize-component is \"", quantized, "\": expected one of ", known, " (without what is behind a dot)"));
+  for (const auto& [part, class_name] : loaded_->parts.classes)
+    if (const ModelClass* model = find_model_class(class_name))
+      for (const std::string_view function : model->functions) add_name(cat(part, '.', function));
+  std::string known;
+  for (const std::string& one : names_) known += cat(known.empty() ? "" : ", ", one);
+  if (std::ranges::count(names_, name()) == 0) throw UsageError(cat("unknown component \"", name(), "\": expected one of ", known));
+  if (requests_.empty()) ask(*vae_of(*loaded_, name()));
+  const std::string part = part_of(name());
   request_ = requests_.back();
   component_ = &loaded_->parts.model(part).component();
   component_->compile(options_.compile.options(name()));
@@ -104,6 +120,23 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   if (options_.compile.quantizes(part, true))
     component_->quantize(options_.compile.quantization(graph(), component_->options(), weights(), request_.dtype));
   compile_ = component_->options();
+}
+
+void ComponentTarget::add(GraphRequest request) {
+  request.sizes["batch"] = options_.batch;
+  if (std::ranges::none_of(requests_, [&](const GraphRequest& r) { return r.function == request.function && r.sizes == request.sizes; }))
+    requests_.push_back(std::move(request));
+}
+
+void ComponentTarget::ask(const AutoencoderComponent& vae) {
+  const LatentFormat format = vae.latents();
+  const int64_t frames = call_.options.num_frames.value_or(1);
+  check_side(height_, "height", format.scale);
+  check_side(width_, "width", format.scale);
+  for (GraphRequest& request : name().ends_with(".decode")
+                                   ? vae.decode_requests((frames - 1) / format.temporal_scale + 1, height_ / format.scale, width_ / format.scale)
+                                   : vae.encode_requests(frames, height_, width_))
+    add(std::move(request));
 }
 
 // Looking at a plan must not take a minute: what earlier searches found is shown, new ones are made only when asked for.

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "components/component.h"
+#include "components/models.h"
 #include "options.h"
 #include "pipelines/loaded.h"
 
@@ -19,6 +19,7 @@ struct TargetOptions {
   std::optional<int> num_frames;                                                  // of a video; default: the pipeline's
   int64_t batch = 1;
   bool vae_tiling = false;  // the VAE's sessions are those of tiles
+  bool of_call = false;     // a VAE's sessions are those of a call for that size; otherwise of any size that it takes itself
   ModelFlags files;
   CompileFlags compile;
   CacheFlags cache;  // of what max-autotune found; plans and weights are not kept
@@ -36,8 +37,8 @@ class ComponentTarget {
   const std::string& name() const { return options_.component; }
   // Of model_index.json.
   std::filesystem::path configs() const { return loaded_->parts.path; }
-  Stage stage() const { return stage_; }  // of a call, in which it runs
-  // All that there are in this checkpoint: "text_encoder", "unet", "vae.decode", ...
+  std::optional<Stage> stage() const { return stage_; }  // in which a call runs it, where one does
+  // All that there are in this checkpoint: "text_encoder", "unet", "vae.decode", ..., at last those that a call does not run.
   const std::vector<std::string>& names() const { return names_; }
   DType dtype() const { return request_.dtype; }  // what it runs in; differs from the one asked for where the config says force_upcast
   int64_t height() const { return height_; }
@@ -49,7 +50,7 @@ class ComponentTarget {
   // Before any pass, and compiled, without timing kernels unless --autotune-seconds says so.
   Graph graph() const { return component_->graph(request_); }
   Plan plan() const { return plan(request_); }
-  // The same of every session that a call takes of the component: batches of frames, tiles. The one above is the last of them.
+  // The same of every session that a picture or a video takes of the component: batches of frames, tiles. The one above is the last of them.
   std::vector<Plan> plans() const;
   // Compiled, prepared, bound, and given inputs: normal noise, random token ids, timestep 500, time_ids of the size. Throws UserError without
   // weights.
@@ -59,15 +60,20 @@ class ComponentTarget {
 
  private:
   Plan plan(const GraphRequest& request) const;
+  // Each once, at the batch that was asked for.
+  void add(GraphRequest request);
+  // What a picture of that size, or a video of so many frames, takes of a VAE.
+  void ask(const AutoencoderComponent& vae);
 
   TargetOptions options_;
   std::unique_ptr<DiffusionPipeline::Loaded> loaded_;
   std::vector<std::string> names_;
   Component* component_ = nullptr;
+  Call call_;
   int64_t height_ = 0, width_ = 0;
   GraphRequest request_;
   std::vector<GraphRequest> requests_;
-  Stage stage_ = Stage::denoise;
+  std::optional<Stage> stage_;
   CompileOptions compile_;
 };
 

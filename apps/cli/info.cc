@@ -32,17 +32,20 @@ Listing examine(const TargetOptions& options, const std::string& component, cons
     if (target.substr(0, target.find('.')) != component) continue;
     TargetOptions one = options;
     one.component = target;
+    one.of_call = true;
     if (target != denoiser.name()) one.batch = 1;  // as the pipeline runs them
     const ComponentTarget t(one);
     const Graph graph = t.graph();
     for (const Node& node : graph.nodes)
       if (node.op == Op::weight) parameters[node.attrs.text("name")] = numel(node.shape);
-    listing.arena_bytes = 0;  // a VAE's decoder comes last
-    for (const Plan& plan : t.plans()) {
-      listing.arena_bytes = std::max(listing.arena_bytes, plan.arena_bytes);
-      listing.constant_bytes = plan.constant_bytes;
-      if (!target.ends_with(".encode"))
-        memory.add({component, target, t.stage(), memory_need(Program(std::make_shared<const Plan>(plan), t.component().device()))});
+    if (t.stage()) {
+      int64_t weights = 0;
+      for (const Plan& plan : t.plans()) {
+        listing.arena_bytes = std::max(listing.arena_bytes, plan.arena_bytes);
+        weights = std::max(weights, plan.constant_bytes);
+        memory.add({component, target, *t.stage(), memory_need(Program(std::make_shared<const Plan>(plan), t.component().device()))});
+      }
+      listing.constant_bytes += weights;
     }
     const auto blocks = repeated_blocks(graph);
     listing.blocks.insert(listing.blocks.end(), blocks.begin(), blocks.end());

@@ -24,9 +24,13 @@ class AutoencoderKLCogVideoXComponent : public AutoencoderComponent {
   // sample [N, 3, F, H, W] in -1..1 -> [N, C, f, h, w].
   Autoencoder::Posterior encode(const Tensor& sample, Request& request) const override;
 
-  // The sessions that one video takes: of its first batch of frames and those behind it, and with tiling of each size of tile. Sizes as above.
-  std::vector<GraphRequest> decode_requests(int64_t frames, int64_t height, int64_t width) const { return requests(true, frames, height, width); }
-  std::vector<GraphRequest> encode_requests(int64_t frames, int64_t height, int64_t width) const { return requests(false, frames, height, width); }
+  // Of the first batch of frames and of those behind it.
+  std::vector<GraphRequest> decode_requests(int64_t frames, int64_t height, int64_t width) const override {
+    return requests(true, frames, height, width);
+  }
+  std::vector<GraphRequest> encode_requests(int64_t frames, int64_t height, int64_t width) const override {
+    return requests(false, frames, height, width);
+  }
 
   std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const override;
   // AutoencoderKLCogVideoX::enable_tiling.

@@ -49,6 +49,10 @@ class AutoencoderComponent : public Component {
   virtual Tensor decode(const Tensor& latents, Request& request) const = 0;
   // Autoencoder::encode for a request.
   virtual Autoencoder::Posterior encode(const Tensor& sample, Request& request) const = 0;
+  // The sessions that one picture takes, or one video of so many frames: with tiling one for each size of tile. Frames and size are those of latents;
+  virtual std::vector<GraphRequest> decode_requests(int64_t frames, int64_t height, int64_t width) const = 0;
+  // of the picture or the video.
+  virtual std::vector<GraphRequest> encode_requests(int64_t frames, int64_t height, int64_t width) const = 0;
   // The sessions of a decode or encode request of the class if what it is for is made in tiles.
   virtual std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const = 0;
   void set_tiling(bool on) { tiling_ = on; }
@@ -80,9 +84,8 @@ class VAEComponent : public AutoencoderComponent {
   virtual DType decode_dtype() const { return dtype(); }
   // Whether encoding gives a posterior that samples are drawn from.
   virtual bool draws_samples() const = 0;
-  // The sessions that one picture takes: one, or with tiling one for each size of tile. Height and width as above.
-  std::vector<GraphRequest> decode_requests(int64_t height, int64_t width) const;
-  std::vector<GraphRequest> encode_requests(int64_t height, int64_t width) const;
+  std::vector<GraphRequest> decode_requests(int64_t frames, int64_t height, int64_t width) const override;
+  std::vector<GraphRequest> encode_requests(int64_t frames, int64_t height, int64_t width) const override;
   std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const override;
   Tensor decode(const Tensor& latents, Request& request) const override;
   Autoencoder::Posterior encode(const Tensor& sample, Request& request) const override;

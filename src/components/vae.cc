@@ -104,9 +104,13 @@ std::vector<GraphRequest> VAEComponent::requests_of(int64_t height, int64_t widt
   return requests;
 }
 
-std::vector<GraphRequest> VAEComponent::decode_requests(int64_t height, int64_t width) const { return requests_of(height, width, true, false); }
+std::vector<GraphRequest> VAEComponent::decode_requests(int64_t, int64_t height, int64_t width) const {
+  return requests_of(height, width, true, false);
+}
 
-std::vector<GraphRequest> VAEComponent::encode_requests(int64_t height, int64_t width) const { return requests_of(height, width, false, false); }
+std::vector<GraphRequest> VAEComponent::encode_requests(int64_t, int64_t height, int64_t width) const {
+  return requests_of(height, width, false, false);
+}
 
 std::vector<GraphRequest> VAEComponent::in_tiles(const GraphRequest& whole) const {
   return requests_of(whole.sizes.at("height"), whole.sizes.at("width"), whole.function == "decode", true);

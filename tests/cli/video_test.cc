@@ -206,6 +206,28 @@ TEST(VideoTools, ExplainShowsEveryPart) {
   EXPECT_NEAR(plan["flops"].get<double>() / products, 1, 0.03);
 }
 
+// A VAE takes what its denoiser does not: 45 latents a row are no patches of 2.
+TEST(VideoTools, TheVaeIsAskedAlone) {
+  const json plan = json_of(vivace({"explain", "--component", "vae.decode", "--model", kFullSize, "--dtype", "bf16", "--num-frames", "9", "--height",
+                                    "240", "--width", "360", "--compile", "default", "--json"}));
+  // The last level: a 3x3x3 convolution of 128 channels for each of 9 frames of 240 x 360, eight times and one to RGB.
+  const double last = 2. * 9 * 240 * 360 * 27 * 128 * (7 * 128 + 256 + 3);
+  EXPECT_GT(plan["flops"].get<double>(), last);
+  EXPECT_LT(plan["flops"].get<double>(), 5 * last);
+  const json timed = json_of(vivace({"bench-component", "vae.decode", "--model", tiny_video_model().string(), "--num-frames", "9", "--height", "24",
+                                     "--width", "40", "--runs", "1", "--json", "-q"}));
+  EXPECT_EQ(timed["height"], 24);
+  EXPECT_EQ(timed["width"], 40);
+  EXPECT_GT(timed["arena_bytes"].get<int64_t>(), 9 * 24 * 40 * 3 * 4);
+  const auto at = [](const char* component, const char* width) {
+    return vivace({"explain", "--component", component, "--model", tiny_video_model().string(), "--height", "24", "--width", width});
+  };
+  EXPECT_EQ(at("vae.encode", "40").code, 0) << "which a call from a text alone does not take";
+  expect_refused(at("vae.decode", "41"), 2, {"--width is 41: the VAE takes multiples of 8"});
+  expect_refused(at("transformer", "40"), 2, {"height is 24: expected a positive multiple of 16"});
+  expect_refused(at("vae", "40"), 2, {"unknown component \"vae\"", "vae.decode, vae.encode"});
+}
+
 // 49 frames of 480 x 720 in 8 bits, with offload and tiles, are planned for less than 12 GB before anything is loaded.
 TEST(VideoTools, FullSizeFitsIntoTwelveGigabytes) {
   const std::vector<std::string> call{"info", kFullSize, "--dtype", "bf16", "--quantize", "int8-dynamic", "--quantize-filter", "all", "--vae-tiling"};

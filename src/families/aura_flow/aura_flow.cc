@@ -74,7 +74,7 @@ std::vector<SessionNeed> AuraFlowRecipe::sessions_for(const Call& call) const {
     needs.push_back(
         {"text_encoder", parts_.component<T5EncoderComponent>("text_encoder").request(call.prompts, sequence_length(call), true), Stage::encode});
   needs.push_back({"transformer", transformer_request(call), Stage::denoise});
-  if (!o.output_latent) add_needs(needs, vae_.decode_requests(call.height / format_.scale, call.width / format_.scale), Stage::decode);
+  if (!o.output_latent) add_needs(needs, vae_.decode_requests(1, call.height / format_.scale, call.width / format_.scale), Stage::decode);
   return needs;
 }
 

@@ -195,10 +195,10 @@ std::vector<Tensor> UNetRecipe::control_pictures(const Call& call) const {
 std::vector<SessionNeed> UNetRecipe::sessions_for(const Call& call) const {
   std::vector<SessionNeed> needs = text_sessions(call);
   const int64_t scale = vae_.latents().scale;
-  if (call.images_in > 0) add_needs(needs, vae_.encode_requests(call.height, call.width), Stage::encode);
+  if (call.images_in > 0) add_needs(needs, vae_.encode_requests(1, call.height, call.width), Stage::encode);
   needs.push_back({"unet", unet_request(call), Stage::denoise});
   for (size_t i = 0; i < nets(); ++i) needs.push_back({controlnet_name(i), net_request(i, call), Stage::denoise});
-  if (!call.options.output_latent) add_needs(needs, vae_.decode_requests(call.height / scale, call.width / scale), Stage::decode);
+  if (!call.options.output_latent) add_needs(needs, vae_.decode_requests(1, call.height / scale, call.width / scale), Stage::decode);
   return needs;
 }
 

@@ -129,7 +129,7 @@ std::vector<SessionNeed> FluxRecipe::sessions_for(const Call& call) const {
   }
   needs.push_back({"transformer", transformer_request(call), Stage::denoise});
   const int64_t scale = format_.scale;
-  if (!o.output_latent) add_needs(needs, vae_.decode_requests(call.height / scale, call.width / scale), Stage::decode);
+  if (!o.output_latent) add_needs(needs, vae_.decode_requests(1, call.height / scale, call.width / scale), Stage::decode);
   return needs;
 }
 

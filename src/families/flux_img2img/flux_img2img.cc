@@ -43,7 +43,7 @@ Call FluxImg2ImgRecipe::resolve(const Prompts& prompt, const CallOptions& o) con
 std::vector<SessionNeed> FluxImg2ImgRecipe::sessions_for(const Call& call) const {
   std::vector<SessionNeed> needs = FluxRecipe::sessions_for(call);
   if (!call.options.latents.defined() && !call.options.image.latents.defined())
-    add_needs(needs, vae_.encode_requests(call.height, call.width), Stage::encode);
+    add_needs(needs, vae_.encode_requests(1, call.height, call.width), Stage::encode);
   return needs;
 }
 

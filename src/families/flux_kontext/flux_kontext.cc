@@ -94,7 +94,7 @@ std::vector<SessionNeed> FluxKontextRecipe::sessions_for(const Call& call) const
   std::vector<SessionNeed> needs = FluxRecipe::sessions_for(call);
   if (call.options.image.images.empty()) return needs;
   const auto [height, width] = picture_size(call.options);
-  add_needs(needs, vae_.encode_requests(height, width), Stage::encode);
+  add_needs(needs, vae_.encode_requests(1, height, width), Stage::encode);
   return needs;
 }
 
