@@ -41,6 +41,7 @@ class ComponentTarget {
   // All that there are in this checkpoint: "text_encoder", "unet", "vae.decode", ..., at last those that a call does not run.
   const std::vector<std::string>& names() const { return names_; }
   DType dtype() const { return request_.dtype; }  // what it runs in; differs from the one asked for where the config says force_upcast
+  const Call& call() const { return call_; }      // of the pipeline, of that size or of its own
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
   // nullptr where the folder has none.

@@ -39,13 +39,15 @@ Listing examine(const TargetOptions& options, const std::string& component, cons
     for (const Node& node : graph.nodes)
       if (node.op == Op::weight) parameters[node.attrs.text("name")] = numel(node.shape);
     if (t.stage()) {
+      std::vector<MemoryNeed> sessions;
       int64_t weights = 0;
       for (const Plan& plan : t.plans()) {
         listing.arena_bytes = std::max(listing.arena_bytes, plan.arena_bytes);
         weights = std::max(weights, plan.constant_bytes);
-        memory.add({component, target, *t.stage(), memory_need(Program(std::make_shared<const Plan>(plan), t.component().device()))});
+        sessions.push_back(memory_need(Program(std::make_shared<const Plan>(plan), t.component().device())));
       }
       listing.constant_bytes += weights;
+      memory.add(component, target, *t.stage(), one_after_another(sessions, {}), t.component(), t.call());
     }
     const auto blocks = repeated_blocks(graph);
     listing.blocks.insert(listing.blocks.end(), blocks.begin(), blocks.end());

@@ -12,14 +12,10 @@ namespace {
 constexpr int64_t kLatentFrames = 2, kSampleFrames = 8;
 constexpr const char *kDecoded = "sample", *kEncoded = "moments";
 
-// [N, C, F, H, W] <-> [N, F, H, W, C]: the lines of all frames are those of one tall picture.
+// [N, C, F, H, W] -> [N, F, H, W, C]: the lines of all frames are those of one tall picture.
 Tensor to_frames_last(const Tensor& x) {
   return nchw_to_nhwc(x.reshape({x.dim(0), x.dim(1), x.dim(2) * x.dim(3), x.dim(4)})).reshape({x.dim(0), x.dim(2), x.dim(3), x.dim(4), x.dim(1)});
 }
-Tensor to_channels_first(const Tensor& x) {
-  return nhwc_to_nchw(x.reshape({x.dim(0), x.dim(1) * x.dim(2), x.dim(3), x.dim(4)})).reshape({x.dim(0), x.dim(4), x.dim(1), x.dim(2), x.dim(3)});
-}
-
 // Frames [begin, end) of [N, C, F, H, W], in float32.
 Tensor frames_of(const Tensor& x, const FrameBatch& batch) {
   const Tensor values = x.to(DType::float32);
@@ -30,20 +26,16 @@ Tensor frames_of(const Tensor& x, const FrameBatch& batch) {
   return out;
 }
 
-// One after another along the frames.
-Tensor join_frames(const std::vector<Tensor>& parts) {
-  if (parts.size() == 1) return parts[0];
-  Shape shape = parts[0].shape();
-  shape[2] = 0;
-  for (const Tensor& p : parts) shape[2] += p.dim(2);
-  Tensor out(shape, DType::float32);
-  float* to = out.as<float>();
-  for (int64_t i = 0; i < shape[0] * shape[1]; ++i)
-    for (const Tensor& p : parts) {
-      const int64_t size = p.dim(2) * p.dim(3) * p.dim(4);
-      to = std::copy_n(p.as<float>() + i * size, size, to);
+// float32 [N, F, H, W, C] into the frames of [N, C, .., H, W] from `first` on.
+void put_frames(const Tensor& frames, int64_t first, Tensor& video) {
+  const int64_t channels = video.dim(1), plane = video.dim(3) * video.dim(4), count = frames.dim(1);
+  const float* from = frames.as<float>();
+  for (int64_t n = 0; n < video.dim(0); ++n)
+    for (int64_t f = first; f < first + count; ++f) {
+      float* to = video.as<float>() + (n * channels * video.dim(2) + f) * plane;
+      for (int64_t i = 0; i < plane; ++i)
+        for (int64_t c = 0; c < channels; ++c) to[c * video.dim(2) * plane + i] = *from++;
     }
-  return out;
 }
 
 VideoBatch batch_of(const Sizes& sizes) {
@@ -58,9 +50,10 @@ std::map<std::string, Tensor> states_after(Session& session, const char* result,
   return states;
 }
 
-void take_over(Session& session, const std::map<std::string, Tensor>& states) {
+// Each goes when it is there: its place in the session takes memory with it.
+void take_over(Session& session, std::map<std::string, Tensor>& states) {
   for (const PlanPort& port : session.plan().inputs)
-    if (!port.state.empty()) session.write(port.name, states.at(port.state));
+    if (!port.state.empty()) session.write(port.name, states.extract(port.state).mapped());
 }
 
 }  // namespace
@@ -171,15 +164,25 @@ std::vector<GraphRequest> AutoencoderKLCogVideoXComponent::in_tiles(const GraphR
 Tensor AutoencoderKLCogVideoXComponent::in_batches(const Tensor& x, bool decode, DType dtype, Request& request, const OnFrames& on_frames) const {
   const char* result = decode ? kDecoded : kEncoded;
   const std::vector<FrameBatch> batches = frame_batches(x.dim(2), decode ? kLatentFrames : kSampleFrames);
-  std::vector<Tensor> parts;
+  const auto made_of = [&](const FrameBatch& batch) {
+    const int64_t frames = batch.second - batch.first;
+    return decode ? config_.decoded_frames(frames) : config_.encoded_frames(frames);
+  };
   int64_t made = 0;
+  Tensor video;  // each batch goes to its place, so that nothing is there twice
   const auto run = [&](Session& session, const FrameBatch& batch) {
     session.write(decode ? "latents" : "sample", to_frames_last(frames_of(x, batch)));
     session.run(Phase::step, request);
-    parts.push_back(to_channels_first(session.read(result, request).to(DType::float32)));
+    const Tensor frames = session.read(result, request).to(DType::float32);
     if (!decode || dtype == DType::float32) session.check_quantized();  // otherwise there is a second try
-    if (on_frames) on_frames(made, parts.back());
-    made += parts.back().dim(2);
+    if (!video.defined()) {
+      int64_t all = 0;
+      for (const FrameBatch& one : batches) all += made_of(one);
+      video = Tensor({x.dim(0), frames.dim(4), all, frames.dim(2), frames.dim(3)}, DType::float32);
+    }
+    put_frames(frames, made, video);
+    if (on_frames) on_frames(made, frames_of(video, {made, made + frames.dim(1)}));
+    made += frames.dim(1);
   };
   const auto lease_for = [&](size_t i) {
     return lease(this->request(decode, {x.dim(0), batches[i].second - batches[i].first, x.dim(3), x.dim(4), i == 0}, dtype), request);
@@ -193,10 +196,9 @@ Tensor AutoencoderKLCogVideoXComponent::in_batches(const Tensor& x, bool decode,
   if (batches.size() > 1) {
     const SessionLease next = lease_for(1);
     take_over(*next, states);
-    states.clear();
     for (size_t i = 1; i < batches.size(); ++i) run(*next, batches[i]);
   }
-  return join_frames(parts);
+  return video;
 }
 
 Tensor AutoencoderKLCogVideoXComponent::decode(const Tensor& latents, Request& request, const OnFrames& on_frames) const {

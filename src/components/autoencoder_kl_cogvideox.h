@@ -32,6 +32,8 @@ class AutoencoderKLCogVideoXComponent : public AutoencoderComponent {
     return requests(false, frames, height, width);
   }
 
+  // That a video of so many latent frames is decoded to.
+  int64_t decoded_frames(int64_t latent_frames) const { return config_.decoded_frames(latent_frames); }
   std::vector<GraphRequest> in_tiles(const GraphRequest& whole) const override;
   // AutoencoderKLCogVideoX::enable_tiling.
   void set_tiles(std::optional<int64_t> height, std::optional<int64_t> width, std::optional<double> overlap_height,

@@ -163,19 +163,30 @@ SessionLease Component::lease(const GraphRequest& wanted, Request& request) cons
   return sessions_.lease(plan, request, [&] { return make_session(plan, request); });
 }
 
-MemoryNeed Component::memory_need(const GraphRequest& wanted, Request& request) const {
-  const std::shared_ptr<const Plan> plan = find_plan(wanted, request);
-  const std::lock_guard lock(needs_mutex_);
-  std::erase_if(needs_, [](const auto& entry) { return entry.first.expired(); });
-  const auto [at, is_new] = needs_.try_emplace(plan);
-  if (is_new) at->second = vivace::memory_need(Program(plan, *device_));
-  return at->second;
+MemoryNeed Component::memory_need(std::span<const GraphRequest> wanted, Request& request) const {
+  std::vector<std::shared_ptr<const Plan>> plans;
+  std::vector<MemoryNeed> sessions;
+  for (const GraphRequest& one : wanted) {
+    const std::shared_ptr<const Plan> plan = find_plan(one, request);
+    if (std::ranges::count(plans, plan)) continue;  // the same session again
+    plans.push_back(plan);
+    const std::lock_guard lock(needs_mutex_);
+    std::erase_if(needs_, [](const auto& entry) { return entry.first.expired(); });
+    const auto [at, is_new] = needs_.try_emplace(plan);
+    if (is_new) at->second = vivace::memory_need(Program(plan, *device_));
+    sessions.push_back(at->second);
+  }
+  return one_after_another(sessions, sessions_.limits());
 }
 
-MemoryNeed Component::memory_need(const GraphRequest& wanted, const CompileOptions& options) const {
-  Graph graph = this->graph(wanted);
-  resolve_weights(graph, adapted());
-  return vivace::memory_need(Program(std::make_shared<const Plan>(vivace::compile(std::move(graph), *device_, options)), *device_));
+MemoryNeed Component::memory_need(std::span<const GraphRequest> wanted, const CompileOptions& options) const {
+  std::vector<MemoryNeed> sessions;
+  for (const GraphRequest& one : wanted) {
+    Graph graph = this->graph(one);
+    resolve_weights(graph, adapted());
+    sessions.push_back(vivace::memory_need(Program(std::make_shared<const Plan>(vivace::compile(std::move(graph), *device_, options)), *device_)));
+  }
+  return one_after_another(sessions, sessions_.limits());
 }
 
 void Component::give_back(Request& request) const {

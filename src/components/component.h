@@ -62,10 +62,10 @@ class [[gnu::visibility("hidden")]] Component {
   // cache's and a package's too; without one it compiles. UserError naming the plans that there are where a package has none for it. Interrupted once
   // `request` is to stop, while it waits for others too.
   SessionLease lease(const GraphRequest& wanted, Request& request) const;
-  // What lease() would take for the request where nothing is prepared. Finds or compiles the plan, as that does.
-  MemoryNeed memory_need(const GraphRequest& wanted, Request& request) const;
+  // What lease() would take for the requests, one after another, where nothing is prepared. Finds or compiles the plans, as that does.
+  MemoryNeed memory_need(std::span<const GraphRequest> wanted, Request & request) const;
   // The same, were it compiled so.
-  MemoryNeed memory_need(const GraphRequest& wanted, const CompileOptions& options) const;
+  MemoryNeed memory_need(std::span<const GraphRequest> wanted, const CompileOptions& options) const;
   // Prepared weights and idle sessions go, and pages of the checkpoint. A later lease() makes the weights again, or finds them in the cache. Requests
   // under way keep theirs.
   void give_back(Request & request) const;

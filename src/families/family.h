@@ -38,6 +38,7 @@ struct Call {
   int64_t prompts = 1;            // texts, or rows of prompt_embeds
   int64_t images = 1;             // of all prompts; or videos
   int64_t height = 0, width = 0;  // of a picture
+  int64_t frames = 1;             // that each is decoded to, where it is a video
   double guidance_scale = 1;
   bool guidance = false;  // there is a negative prompt, and a prediction for it
   int64_t timesteps = 1;  // that the loop takes

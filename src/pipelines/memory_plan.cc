@@ -1,6 +1,7 @@
 #include "pipelines/memory_plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <set>
@@ -22,7 +23,7 @@ int64_t peak_of(const std::vector<MemoryPlan::Row>& rows, const Wanted& wanted) 
   for (const MemoryPlan::Row& row : rows) {
     if (!wanted(row)) continue;
     held += row.need.weights;
-    most = std::max(most, held + std::max(row.need.preparing, row.need.activations));
+    most = std::max(most, held + std::max(row.need.preparing, row.need.activations + row.need.beside));
     held += row.need.activations;
   }
   return most;
@@ -55,18 +56,50 @@ struct Remedy {
   std::set<std::string> quantized;  // parts
 };
 
+// What a call asks of a part's function: sessions that follow one another.
+struct Asked {
+  std::string_view part;
+  Stage stage;
+  std::vector<GraphRequest> requests;
+};
+
+std::vector<Asked> asked_by(const Recipe& recipe, const Call& call) {
+  std::vector<Asked> all;
+  for (SessionNeed& need : recipe.sessions_for(call)) {
+    const auto same =
+        std::ranges::find_if(all, [&](const Asked& a) { return a.part == need.part && a.requests[0].function == need.request.function; });
+    if (same != all.end())
+      same->requests.push_back(std::move(need.request));
+    else
+      all.push_back({need.part, need.stage, {std::move(need.request)}});
+  }
+  return all;
+}
+
+// Pictures in float32, as a VAE is given them or makes them: all of a call, and two on their way from one layout or dtype to another.
+int64_t picture_bytes(const Call& call, Stage stage) {
+  const CallOptions& o = call.options;
+  int64_t count = call.images, frames = call.frames;
+  if (stage == Stage::encode) {
+    count = static_cast<int64_t>(o.video.empty() ? o.image.images.size() : o.video.size());
+    frames = o.video.empty() ? 1 : o.video[0].frames();
+  }
+  return (count + 2) * frames * call.height * call.width * 3 * static_cast<int64_t>(sizeof(float));
+}
+
 // The plan of the call if it were run so.
 MemoryPlan plan_with(const DiffusionPipeline::Loaded& loaded, const Call& call, const Remedy& remedy) {
   MemoryPlan plan;
-  for (SessionNeed& need : loaded.recipe->sessions_for(call)) {
-    const Component& component = loaded.parts.model(need.part).component();
-    if (component.dtype() == need.request.dtype) need.request.dtype = remedy.dtype;
-    CompileOptions options = component.options(need.request.function);
+  for (Asked& asked : asked_by(*loaded.recipe, call)) {
+    const Component& component = loaded.parts.model(asked.part).component();
+    for (GraphRequest& request : asked.requests)
+      if (component.dtype() == request.dtype) request.dtype = remedy.dtype;
+    const GraphRequest& first = asked.requests[0];
+    CompileOptions options = component.options(first.function);
     options.autotune_seconds = 0;
-    const Graph graph = component.graph(need.request);
-    if (remedy.quantized.contains(std::string(need.part)))
-      for (const LinearLayer& layer : linear_layers(graph, options)) options.quantize[layer.info.name] = Quantization::int8_dynamic;
-    plan.add({std::string(need.part), need.request.function, need.stage, component.memory_need(need.request, options)});
+    if (remedy.quantized.contains(std::string(asked.part)))
+      for (const LinearLayer& layer : linear_layers(component.graph(first), options)) options.quantize[layer.info.name] = Quantization::int8_dynamic;
+    plan.add(std::string(asked.part), first.function, asked.stage, component.memory_need(asked.requests, options), component, call);
   }
   return plan;
 }
@@ -102,13 +135,12 @@ std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& cal
 
 }  // namespace
 
-void MemoryPlan::add(Row row) {
-  const auto same = std::ranges::find_if(rows, [&](const Row& other) { return other.part == row.part && other.function == row.function; });
-  if (same == rows.end()) return rows.push_back(std::move(row));
-  // One after the other, of the same weights.
-  same->need.weights = std::max(same->need.weights, row.need.weights);
-  same->need.activations = std::max(same->need.activations, row.need.activations);
-  same->need.preparing = std::max(same->need.preparing, row.need.preparing);
+void MemoryPlan::add(std::string part, std::string function, Stage stage, MemoryNeed need, const Component& component, const Call& call) {
+  if (!component.device().shares_host_memory())
+    need.beside = 0;  // in memory that there is enough of
+  else if (dynamic_cast<const AutoencoderComponent*>(&component))
+    need.beside += picture_bytes(call, stage);
+  rows.push_back({std::move(part), std::move(function), stage, need});
 }
 
 int64_t MemoryPlan::peak(Stage stage) const {
@@ -122,11 +154,15 @@ int64_t MemoryPlan::peak(bool gives_back) const {
 
 MemoryPlan plan_memory(const Recipe& recipe, const Parts& parts, const Call& call, Request& request) {
   MemoryPlan plan;
-  for (const SessionNeed& need : recipe.sessions_for(call)) {
-    const Component& component = parts.model(need.part).component();
-    const auto* vae = request.vae_tiles ? dynamic_cast<const AutoencoderComponent*>(&component) : nullptr;
-    for (const GraphRequest& one : vae ? vae->in_tiles(need.request) : std::vector{need.request})
-      plan.add({std::string(need.part), one.function, need.stage, component.memory_need(one, request)});
+  for (Asked& asked : asked_by(recipe, call)) {
+    const Component& component = parts.model(asked.part).component();
+    std::string function = asked.requests[0].function;
+    if (const auto* vae = request.vae_tiles ? dynamic_cast<const AutoencoderComponent*>(&component) : nullptr) {
+      std::vector<GraphRequest> tiles;
+      for (const GraphRequest& whole : asked.requests) std::ranges::move(vae->in_tiles(whole), std::back_inserter(tiles));
+      asked.requests = std::move(tiles);
+    }
+    plan.add(std::string(asked.part), std::move(function), asked.stage, component.memory_need(asked.requests, request), component, call);
   }
   return plan;
 }

@@ -19,8 +19,8 @@ struct MemoryPlan {
   };
   std::vector<Row> rows;
 
-  // A part's function counts once, with its largest session: they follow one another.
-  void add(Row row);
+  // What a call's sessions of a part's function take, and what a VAE is given or makes beside them.
+  void add(std::string part, std::string function, Stage stage, MemoryNeed need, const Component& component, const Call& call);
   // The most that is held at a time in this stage, where the parts of other stages hold nothing.
   int64_t peak(Stage stage) const;
   // The same of the whole call: with everything kept, or every stage's parts given back before the next stage.

@@ -40,9 +40,12 @@ MemoryNeed memory_need(const Program& program) {
   MemoryNeed need{.activations = plan.arena_bytes + plan.host_arena_bytes + static_cast<int64_t>(work.device + work.host)};
   const std::vector<uint8_t> keep = values_to_keep(plan);
   const auto bytes = [&](int32_t v) { return plan.values[static_cast<size_t>(v)].type.bytes(); };
-  // What a state begins with lies beside it.
+  int64_t begun = 0, made = 0;
   for (const PlanPort& port : plan.inputs)
-    if (!port.state.empty()) need.activations += bytes(port.value);
+    if (!port.state.empty()) begun += bytes(port.value);
+  for (const PlanPort& port : plan.outputs)
+    if (std::ranges::none_of(plan.inputs, [&](const PlanPort& input) { return input.state == port.name; })) made += bytes(port.value);
+  need.beside = std::max(begun, made);
   for (size_t v = 0; v < keep.size(); ++v)
     if (keep[v] && plan.values[v].where == PlanValue::Where::weight) need.weights += bytes(static_cast<int32_t>(v));
   std::vector<int> readers(plan.values.size());

@@ -15,6 +15,20 @@ size_t bytes_of(const Session& session) { return session.arena_bytes() + session
 
 }  // namespace
 
+MemoryNeed one_after_another(std::span<const MemoryNeed> sessions, const SessionLimits& limits) {
+  MemoryNeed all;
+  int64_t together = 0;
+  for (const MemoryNeed& one : sessions) {
+    all.weights = std::max(all.weights, one.weights);
+    all.activations = std::max(all.activations, one.activations);
+    all.preparing = std::max(all.preparing, one.preparing);
+    all.beside = std::max(all.beside, one.beside);
+    together += one.activations;
+  }
+  all.activations = std::max(all.activations, std::min(together, static_cast<int64_t>(limits.idle_bytes)));
+  return all;
+}
+
 SessionLease::~SessionLease() {
   if (session_) pool_->give_back(std::move(session_));
 }
@@ -56,6 +70,7 @@ SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request
       const std::lock_guard lock(mutex_);
       lent_bytes_ = lent_bytes_ - bytes + taken;
       lent_ += lent;
+      drop_idle(taken, 0);  // workspaces are known now
     }
     changed_.notify_all();
   };

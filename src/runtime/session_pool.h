@@ -7,7 +7,9 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
 
+#include "runtime/memory_need.h"
 #include "runtime/session.h"
 
 namespace vivace {
@@ -39,6 +41,9 @@ struct SessionLimits {
   size_t lent_bytes = 0;
 };
 
+// What sessions of the same weights take that a request leases one after another: those that are done with are kept within the bound.
+MemoryNeed one_after_another(std::span<const MemoryNeed> sessions, const SessionLimits& limits);
+
 class SessionPool {
  public:
   using Make = std::function<std::unique_ptr<Session>()>;
@@ -51,6 +56,7 @@ class SessionPool {
 
   // Those that are idle go.
   void clear();
+  const SessionLimits& limits() const { return limits_; }
   // Of arenas and workspaces, idle and lent.
   size_t bytes() const;
 

@@ -138,7 +138,7 @@ TEST(VideoVAEs, UpdateStatesInPlace) {
     const SessionLease session = component.lease(wanted, request);
     const Plan& plan = session->plan();
     int states = 0;
-    int64_t state_bytes = 0;
+    int64_t state_bytes = 0, handed_over = 0;
     for (const PlanPort& port : plan.inputs) {
       if (port.state.empty()) continue;
       ++states;
@@ -146,9 +146,15 @@ TEST(VideoVAEs, UpdateStatesInPlace) {
       const auto next = std::ranges::find(plan.outputs, port.state, &PlanPort::name);
       EXPECT_EQ(plan.values[static_cast<size_t>(next->value)].inside, port.value) << port.name;
     }
-    // What they begin with is there beside them.
-    EXPECT_EQ(component.memory_need(wanted, request).activations,
-              static_cast<int64_t>(session->arena_bytes() + session->workspace_bytes()) + state_bytes);
+    // What they begin with is there beside them, and before that beside the session that leaves it.
+    const MemoryNeed need = component.memory_need(std::span(&wanted, 1), request);
+    EXPECT_EQ(need.activations, static_cast<int64_t>(session->arena_bytes() + session->workspace_bytes()));
+    EXPECT_GE(need.beside, state_bytes);
+    const GraphRequest first = (wanted.function == "decode" ? component.decode_requests(5, 4, 4) : component.encode_requests(17, 32, 32)).at(0);
+    const SessionLease before = component.lease(first, request);
+    for (const PlanPort& port : before->plan().outputs) handed_over += before->plan().values[static_cast<size_t>(port.value)].type.bytes();
+    EXPECT_EQ(component.memory_need(std::span(&first, 1), request).beside, handed_over);
+    EXPECT_GE(handed_over, state_bytes);
     EXPECT_EQ(states, wanted.function == "decode" ? 22 : 14);
   }
 }

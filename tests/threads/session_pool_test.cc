@@ -48,6 +48,26 @@ TEST_F(SessionPools, ASessionIsUsedAgain) {
   EXPECT_EQ(pool.bytes(), 0u);
 }
 
+// What a pool holds while sessions are leased one after another, each for some work.
+TEST_F(SessionPools, HoldWhatIsPlannedOfSessionsOneAfterAnother) {
+  constexpr size_t kIdle = 20 * kRow;
+  for (const auto& rows : std::vector<std::vector<int64_t>>{{3, 2}, {9, 30, 1}, {30, 1, 2}, {6, 5, 7, 4}}) {
+    SessionPool pool({.idle_bytes = kIdle});
+    Request request;
+    std::vector<MemoryNeed> needs;
+    size_t most = 0;
+    for (const int64_t n : rows) {
+      const auto one = plan(n);
+      needs.push_back(memory_need(Program(one, *device_)));
+      const SessionLease session = lease(pool, one, request);
+      most = std::max(most, pool.bytes());
+    }
+    const auto planned = static_cast<size_t>(one_after_another(needs, pool.limits()).activations);
+    EXPECT_LE(most, planned) << rows.size();
+    EXPECT_GE(most, planned * 2 / 3) << rows.size();
+  }
+}
+
 TEST_F(SessionPools, MemoryOfThirtySizesIsBounded) {
   constexpr size_t kIdle = 20 * kRow;
   SessionPool pool({.idle_bytes = kIdle});

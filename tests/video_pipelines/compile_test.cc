@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <string>
 
 #include "difference.h"
 #include "pipelines/loaded.h"
@@ -207,7 +209,7 @@ TEST(CogVideoX, OffloadHoldsWhatAStageTakes) {
   const TempFolder folder;
   const fs::path model = random_video_model("2b", folder);
   const auto open = [&](Offload offload) {
-    return DiffusionPipeline::from_pretrained(model, {.idle_bytes = 0, .offload = offload, .pipeline_class = "CogVideoXVideoToVideoPipeline"});
+    return DiffusionPipeline::from_pretrained(model, {.offload = offload, .pipeline_class = "CogVideoXVideoToVideoPipeline"});
   };
   CallOptions call = small_call();
   call.num_frames.reset();
@@ -248,6 +250,40 @@ TEST(CogVideoX, OffloadHoldsWhatAStageTakes) {
   planned.timesteps = 2;  // of the schedule, which the call makes
   EXPECT_LE(most, static_cast<size_t>(plan_memory(recipe, pipe.loaded().parts, planned, request).peak(true)));
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+int64_t process_bytes(const std::string& what) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(what + ":")) return std::stoll(line.substr(what.size() + 1)) * 1024;
+  return 0;
+}
+
+// What the process takes for a call, as the kernel counts it: two batches of frames, what the first leaves to the second, and the video.
+TEST(CogVideoX, AProcessTakesNoMoreThanIsPlanned) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_video_model("2b", folder), {.offload = Offload::model});
+  CallOptions call = small_call(17, 320, 480);
+  call.num_inference_steps = 1;
+  call.guidance_scale = 1;
+  call.output_latent = false;
+  Request request;
+  const Recipe& recipe = *pipe.loaded().recipe;
+  Call planned = recipe.resolve("a panda", call);
+  planned.timesteps = 1;
+  const int64_t peak = plan_memory(recipe, pipe.loaded().parts, planned, request).peak(true);
+  const int64_t before = process_bytes("VmRSS");
+  if (!(std::ofstream("/proc/self/clear_refs") << "5").flush()) GTEST_SKIP() << "the kernel does not forget the peak so far";
+  const PipelineOutput out = pipe("a panda", call);
+  const int64_t taken = process_bytes("VmHWM") - before;
+  constexpr int64_t kProcess = 16'000'000;  // threads' stacks, code, plans, what the allocator keeps
+  EXPECT_GT(peak, 10 * kProcess) << "or nothing is shown";
+  EXPECT_LE(taken, peak + kProcess);
+  EXPECT_GE(taken, peak / 2);
+}
+
+#endif
 
 }  // namespace
 }  // namespace vivace

@@ -21,9 +21,6 @@ constexpr double kDefaultGuidance = 6;
 // Twenty minutes of what these models make a second: more is a slip of the keyboard.
 constexpr int64_t kMostFrames = 1 << 14;
 
-// What the VAE makes of latent frames: with an odd number the first of them is one frame, and any other doubles twice.
-int64_t frames_of(int64_t latent_frames, int64_t ratio) { return latent_frames % 2 ? ratio * (latent_frames - 1) + 1 : ratio * latent_frames; }
-
 // The guidance of a step (use_dynamic_cfg). Diffusers takes the training timestep where the step is meant, and so it swings.
 double dynamic_scale(double scale, int steps, float timestep) {
   const double left = (steps - static_cast<double>(timestep)) / steps;
@@ -82,6 +79,7 @@ Call CogVideoXRecipe::resolve(const Prompts& prompt, const CallOptions& given) c
     throw UsageError(cat("negative_prompt_embeds has ", negative.dim(1), " tokens and the prompt ", sequence_length(c), ": expected as many"));
   c.guidance_scale = o.guidance_scale.value_or(kDefaultGuidance);
   c.guidance = c.guidance_scale > 1;
+  c.frames = vae_.decoded_frames(model.latent_frames(*c.options.num_frames));
   transformer_request(c);  // refuses a size that the model has no positions for
   return c;
 }
@@ -143,9 +141,7 @@ Conditioning CogVideoXRecipe::encode(const Call& call, Request& request) const {
   const auto given_or = [&](const Tensor& given, const auto& texts) {
     return repeat_rows(given.defined() ? given.to(DType::float32) : encode_texts(call, texts(), request), o.num_images_per_prompt);
   };
-  const CogVideoXTransformer3DConfig& model = transformer_.config();
-  if (const int64_t made = frames_of(model.latent_frames(*o.num_frames), model.temporal_compression_ratio); made != *o.num_frames)
-    tell_frames(*o.num_frames, made);
+  if (call.frames != *o.num_frames) tell_frames(*o.num_frames, call.frames);
   Conditioning result;
   result.positive["encoder_hidden_states"] = given_or(o.prompt_embeds, [&] { return call.prompt; });
   if (call.guidance)
@@ -192,11 +188,10 @@ Pictures CogVideoXRecipe::decode(const Call& call, const Tensor& latents, Reques
         for (int64_t i = 0; i < height * width; ++i) *to++ = factor * from[i];
       }
     const std::string folder = parts_.folder("vae");
-    const auto all = static_cast<int>(frames_of(z.dim(2), format_.temporal_scale));
     bool told = !call.options.callback_on_frames;
     const auto tell = [&](int64_t first, const Tensor& frames) {
       if (call.options.callback_on_frames)
-        call.options.callback_on_frames({static_cast<int>(n), static_cast<int>(first), all, to_video(frames, folder)});
+        call.options.callback_on_frames({static_cast<int>(n), static_cast<int>(first), static_cast<int>(call.frames), to_video(frames, folder)});
       told = true;
     };
     const Tensor sample = vae_.decode(z, request, tell);

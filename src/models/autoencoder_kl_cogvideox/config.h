@@ -22,6 +22,12 @@ struct AutoencoderKLCogVideoXConfig {
   int64_t scale() const { return int64_t{1} << (block_out_channels.size() - 1); }
   // Whether a sampler of this block, counted from the pixels in the encoder and from the latents in the decoder, halves or doubles time too.
   bool compresses_time(size_t block) const { return (int64_t{1} << block) < temporal_compression_ratio; }
+  // Of a batch, or of a whole video's batches: with an odd number of latent frames the first of them is one frame, and any other doubles each time.
+  int64_t decoded_frames(int64_t latent_frames) const {
+    return latent_frames % 2 ? temporal_compression_ratio * (latent_frames - 1) + 1 : temporal_compression_ratio * latent_frames;
+  }
+  // Of a batch: an odd number of frames keeps the first one apart, each time.
+  int64_t encoded_frames(int64_t frames) const { return (frames + temporal_compression_ratio - 1) / temporal_compression_ratio; }
 };
 
 // Throws UserError naming file and field.
