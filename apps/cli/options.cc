@@ -140,10 +140,6 @@ void PictureOptions::add(Arguments& app) {
       .show_default();
   files.add(app);
   app.add_option("--controlnet", controlnet, "Folder of a ControlNet, which reads --control-image; may be given several times");
-  app.add_option("--device", device, "What to run on: cpu, cuda or cuda:N").show_default();
-  app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
-  app.add_option("--lora", loras, "An adapter over the model's weights, FILE or FILE:WEIGHT; several add up");
-  app.add_option("--textual-inversion", embeddings, "Embeddings of a token that prompts may use, FILE or FILE:TOKEN");
   app.add_option("--clip-skip", clip_skip, "Layers of the text encoders to skip");
   app.add_option("--max-sequence-length", max_sequence_length,
                  "Tokens of a prompt for T5, 512 at most for FLUX; default 512 (FLUX), 256 (AuraFlow), 226 (CogVideoX)");
@@ -166,6 +162,15 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--denoising-start", denoising_start, "With --image: start at this fraction of the steps, without adding noise");
   app.add_option("--denoising-end", denoising_end, "Stop after this fraction of the steps");
   app.add_option("--eta", eta, "DDIM's and TCD's eta, 0 to 1");
+  add_loading(app);
+}
+
+void PictureOptions::add_loading(Arguments& app) {
+  app.group(Group::model);
+  app.add_option("--device", device, "What to run on: cpu, cuda or cuda:N").show_default();
+  app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
+  app.add_option("--lora", loras, "An adapter over the model's weights, FILE or FILE:WEIGHT; several add up");
+  app.add_option("--textual-inversion", embeddings, "Embeddings of a token that prompts may use, FILE or FILE:TOKEN");
   app.group(Group::speed);
   Option& by_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
   app.group(Group::memory);

@@ -102,6 +102,8 @@ struct PictureOptions {
   Task task = Task::text_to_image;  // what the model is opened for, where its pictures come later than with `image` and `mask_image`
 
   void add(Arguments& app);
+  // Those that say how a model is loaded, whatever it draws then; part of add().
+  void add_loading(Arguments& app);
   // With the parts of the recipe in its place.
   PictureOptions without_recipe() const;
   // Throws UsageError for a size of 0, which CallOptions takes for "the model's own".

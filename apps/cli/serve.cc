@@ -1,7 +1,6 @@
 // vivace serve: pictures over HTTP.
 #include <cstdio>
 #include <cstdlib>
-#include <ranges>
 
 #include "base/cache_folder.h"
 #include "base/joined.h"
@@ -102,23 +101,13 @@ Command add_serve(Arguments& app, const Common& common) {
   c->add_option("--result-seconds", server.result_seconds, "How long results are kept").show_default();
   c->group(Group::model);
   c->add_option("--model", o->models, "Checkpoint folder, package or file, or NAME=PATH; may be given several times; the first is the default");
-  c->add_option("--device", o->picture.device, "What to run on: cpu, cuda or cuda:N").show_default();
-  c->add_option("--variant", o->picture.variant, "Weight files of this variant, such as fp16");
-  c->add_option("--lora", o->picture.loras, "An adapter over the weights of every model, FILE or FILE:WEIGHT; several add up");
+  o->picture.add_loading(*c);
+  c->group(Group::model);
   c->add_option("--lora-dir", server.lora_folder, "A folder with adapters (.safetensors) that requests may name");
   c->add_option("--preview-vae", o->preview_vae, "A folder with an AutoencoderTiny (TAESD), which makes previews in full size");
-  c->group(Group::speed);
-  Option& by_profile = c->add_option("--profile", o->picture.profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
   c->group(Group::memory);
-  c->add_option("--offload", o->picture.offload, "Give prepared weights back: auto, where there is no room; model, always; none").show_default();
-  c->add_option("--max-memory", o->picture.max_memory, "What a model may take at a time, as 500M or 16G; default: what the machine has left");
   c->add_option("--model-memory", o->model_memory, "What loaded models may take, as 20G: those not used for longest go; default: no limit");
   c->add_option("--result-memory", o->result_memory, "What results that are kept may take").show_default();
-  by_profile.excludes(c->add_option("--dtype", o->picture.dtype, "fp32, bf16 or fp16").show_default());
-  const size_t before = c->options().size();
-  o->picture.compile.add(*c);
-  for (const Option* option : c->options() | std::views::drop(before))
-    if (option->name() != "--autotune-seconds") by_profile.excludes(*option);
   o->picture.cache.add(*c);
   return {c, [o, &common] { return run(*o, common); }};
 }

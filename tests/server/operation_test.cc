@@ -140,6 +140,8 @@ TEST(ServerOperation, TheProgramServesUntilItIsTold) {
   expect_refused(vivace({"serve", "--model", tiny_model(), "--port", "65536"}), 2, {"--port", "65536"});
   expect_refused(vivace({"serve", "--model", tiny_model(), "--model", tiny_model()}), 2, {"--model", "tiny"});
   expect_refused(vivace({"serve", "--model", tiny_model(), "--result-memory", "much"}), 2, {"--result-memory", "much"});
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--recipe", "no-such"}), 2, {"no-such", "flux-fast"});
+  expect_refused(vivace({"serve", "--model", tiny_model(), "--textual-inversion", "/nowhere"}), 1, {"/nowhere"});
 }
 
 // Which layers are quantised is decided before there is a picture.
