@@ -22,7 +22,7 @@ namespace vivace {
 StepRange Recipe::steps(const Call&, const Scheduler& scheduler) const { return {0, static_cast<int>(scheduler.timesteps().size())}; }
 
 Start Recipe::start(const Call& call, Conditioning& conditioning, const Scheduler& scheduler, const StepRange& steps, Noise& noise, Request&) const {
-  return {latents(call, conditioning, scheduler, steps.first, noise), nullptr};
+  return {latents(call, conditioning, scheduler, steps.first, noise), {}};
 }
 
 std::span<const Family> families() {

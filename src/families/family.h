@@ -61,8 +61,7 @@ struct Pictures {
 // Where the loop starts, and what keeps it to a picture.
 struct Start {
   Tensor latents;  // at the noise level of the first step, in the shape of the loop
-  // What is done to the latents after a step, before a callback sees them; or nothing. `step` counts from the schedule's first.
-  std::function<void(int step, Tensor& latents)> after_step;
+  Kept kept;       // of a mask, which a callback sees done
 };
 
 // What a class begins with.

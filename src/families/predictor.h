@@ -11,11 +11,18 @@
 
 namespace vivace {
 
+// What is a picture's again after each step, at the noise level of the next one, and without noise behind the last.
+struct Kept {
+  Tensor picture, noise;  // of the loop's shape, whose pixels come last; undefined: nothing is kept
+  Tensor mask;            // [images, 1, ...], over the pixels: 1 where it is the loop's, 0 where it is the picture's
+};
+
 // A step of the schedule, for a device that takes it whole.
 struct DeviceStep {
   int step;
   float timestep, input_scale;
   const StepProgram* program;
+  float kept_picture = 1, kept_noise = 0;  // factors of Kept's after it
 };
 
 // Steps that a device takes one after the other: the prediction, guidance and the scheduler's step are made where the latents lie, and the host only
@@ -24,7 +31,7 @@ class DeviceLoop {
  public:
   virtual ~DeviceLoop() = default;
   // Once, before the first. The programs are not thresholded; they are read here.
-  virtual void begin(std::span<const DeviceStep> steps, const Bounds& bounds, const Tensor& latents) = 0;
+  virtual void begin(std::span<const DeviceStep> steps, const Bounds& bounds, const Tensor& latents, const Kept& kept) = 0;
   // The next one, with the noise that its program draws, or none. Returns before it is done.
   virtual void step(const Tensor& noise) = 0;
   // How many are done. Asks, and waits for nothing.

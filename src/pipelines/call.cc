@@ -54,7 +54,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
                       .last_step = steps.last,
                       .latents = std::move(start.latents),
                       .generators = noise.generators(),
-                      .after_step = std::move(start.after_step),
+                      .kept = std::move(start.kept),
                       .on_step_end = nullptr,
                       .gives_latents = !options.callback_on_step_end_tensor_inputs.empty()};
   if (options.callback_on_step_end)

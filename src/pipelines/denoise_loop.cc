@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "schedulers/scheduler_base.h"
@@ -15,6 +16,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+
+// Factors of a kept picture and of its noise after step i, as add_noise has them.
+std::pair<float, float> kept_factors(const Scheduler& scheduler, int i, int last) {
+  if (i + 1 >= last) return {1.f, 0.f};
+  const Tensor mix = scheduler.add_noise(Tensor::from({2}, std::vector<float>{1, 0}), Tensor::from({2}, std::vector<float>{0, 1}), i + 1);
+  return {mix.floats()[0], mix.floats()[1]};
+}
 
 // Who takes the steps.
 class Steps {
@@ -39,7 +47,7 @@ class HostSteps final : public Steps {
     const auto begin = Clock::now();
     r_.predictor->predict(i, r_.scheduler->timesteps()[static_cast<size_t>(i)], r_.scheduler->input_scale(i), latents_, prediction_);
     r_.scheduler->step_in_place(prediction_, i, latents_, r_.generators);
-    if (r_.after_step) r_.after_step(i, latents_);
+    if (r_.kept.picture.defined()) put_back(i);
     return seconds_between(begin, Clock::now());
   }
   Tensor take_latents() override { return std::move(latents_); }
@@ -48,6 +56,17 @@ class HostSteps final : public Steps {
   void end(std::vector<double>&) override {}
 
  private:
+  void put_back(int i) {
+    const Kept& kept = r_.kept;
+    const Tensor at = i + 1 < r_.last_step ? r_.scheduler->add_noise(kept.picture, kept.noise, i + 1) : kept.picture;
+    const int64_t pixels = kept.mask.numel() / kept.mask.dim(0), image = latents_.numel() / latents_.dim(0);
+    for (int64_t k = 0; k < latents_.numel(); ++k) {
+      const float m = kept.mask.as<float>()[k / image * pixels + k % pixels];
+      float& x = latents_.as<float>()[k];
+      x = (1 - m) * at.as<float>()[k] + m * x;
+    }
+  }
+
   DenoiseRequest& r_;
   Tensor latents_;  // the only owner, so that the scheduler can write over it
   Tensor prediction_;
@@ -60,10 +79,12 @@ class DeviceSteps final : public Steps {
       : r_(request), scheduler_(scheduler), loop_(loop), shape_(request.latents.shape()) {
     const auto count = static_cast<size_t>(r_.last_step - r_.first_step);
     std::vector<DeviceStep> steps;
-    for (int i = r_.first_step; i < r_.last_step; ++i)
-      steps.push_back({i, scheduler.timesteps()[static_cast<size_t>(i)], scheduler.input_scale(i), &scheduler.program(i)});
+    for (int i = r_.first_step; i < r_.last_step; ++i) {
+      const auto [picture, noise] = r_.kept.picture.defined() ? kept_factors(scheduler, i, r_.last_step) : std::pair{1.f, 0.f};
+      steps.push_back({i, scheduler.timesteps()[static_cast<size_t>(i)], scheduler.input_scale(i), &scheduler.program(i), picture, noise});
+    }
     scheduler.reset();
-    loop_.begin(steps, scheduler.bounds(), request.latents);
+    loop_.begin(steps, scheduler.bounds(), request.latents, r_.kept);
     seconds_.reserve(count);
   }
 
@@ -113,7 +134,6 @@ class DeviceSteps final : public Steps {
 
 // What keeps whole steps from the device: what is done between them with the latents themselves.
 std::string against_device(const DenoiseRequest& r, const SchedulerBase* scheduler) {
-  if (r.after_step) return "the picture that is kept is put back after each step";
   if (r.on_step_end && r.gives_latents) return "a callback is given the latents after each step (callback_on_step_end_tensor_inputs)";
   if (!scheduler) return cat(r.scheduler->class_name(), " is a scheduler that gives no programs");
   if (scheduler->bounds().kind == Bound::threshold) return "thresholding looks at a whole picture";

@@ -1,5 +1,5 @@
 // The sampling loop, written once: a predictor, a scheduler and a callback. It knows nothing of ranks, of guidance or of what latents are of; a start
-// in the middle, a mask, several models in a step are its callers' (pipelines/call.cc, the predictors, after_step). Where a device takes whole steps
+// in the middle, what a mask keeps, several models in a step are its callers' (pipelines/call.cc, the predictors). Where a device takes whole steps
 // (Predictor::on_device) the host is up to two of them ahead, and waits after the last.
 #pragma once
 
@@ -21,7 +21,7 @@ struct DenoiseRequest {
   int first_step = 0, last_step = 0;  // of the scheduler's timesteps; the last is not taken
   Tensor latents;                     // float32 of any shape, batch first, at the first step's noise level
   std::span<Generator* const> generators;
-  std::function<void(int step, Tensor& latents)> after_step;              // may be empty; by the index of the schedule, as the predictor
+  Kept kept;                                                              // or nothing; before on_step_end sees the latents
   std::function<void(int step, float timestep, StepState&)> on_step_end;  // may be empty; counts the steps taken
   bool gives_latents = true;                                              // to on_step_end, which may change them
 };

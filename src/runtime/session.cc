@@ -1,18 +1,25 @@
 #include "runtime/session.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <utility>
 
 #include "base/log.h"
 #include "base/pool.h"
 #include "runtime/memory_need.h"
+#include "runtime/step_loop.h"
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
 
 size_t bytes_of(const PlanValue& value) { return static_cast<size_t>(value.type.bytes()); }
+
+uint64_t next_number() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
 
 }  // namespace
 
@@ -22,6 +29,7 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
       device_(device),
       constants_(plan_->values.size()),
       staging_(plan_->values.size()),
+      number_(next_number()),
       stream_(device.stream()) {
   const FixedThreads fixed(program_->threads);
   prepare(store, weights, request);
@@ -45,13 +53,15 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
   bind(Phase::step, static_cast<int32_t>(plan_->setup.size()), step_);
   for (const PlanPort& port : plan_->inputs)
     if (!port.state.empty()) states_.emplace_back(port.value, std::ranges::find(plan_->outputs, port.state, &PlanPort::name)->value);
-  records_ = plan_->record && std::ranges::all_of(step_, [](const Call& call) { return call.on == Call::On::device; });
+  records_ = plan_->record && all_on_device(step_);
   recorded_.wanted = records_;
 }
 
-void Session::carry_states() {
+Session::~Session() = default;
+
+void Session::carry_states(Stream& stream) {
   for (const auto& [state, next] : states_)
-    if (address(state) != address(next)) stream_->copy(address(state), address(next), bytes_of(plan_->values[static_cast<size_t>(state)]));
+    if (address(state) != address(next)) stream.copy(address(state), address(next), bytes_of(plan_->values[static_cast<size_t>(state)]));
 }
 
 void* Session::address(int32_t value) const {
@@ -184,7 +194,7 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
     if (kept) constants_[out] = found(ids_[out], bytes);  // an equal tensor's, made a moment ago
     if (!constants_[out]) {
       constants_[out] = kept ? store.allocate(bytes) : device_.allocate(bytes, values[out].memory);
-      run(calls.emplace_back(prepare_call(i, used)), request);
+      run(calls.emplace_back(prepare_call(i, used)), *this, request);
       if (kept) made.push_back({{ids_[out], constants_[out], bytes}, !replaceable[out]});
       ++request.counters.allocations;
       ++request.counters.constants_prepared;

@@ -1,9 +1,11 @@
 // Session: runs a Plan. Mutable, one a request; plan, constants and weights are shared.
 #pragma once
 
-#include <chrono>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,9 +16,13 @@
 #include "runtime/plan.h"
 #include "runtime/program.h"
 #include "runtime/request.h"
-#include "runtime/step_loop.h"
 
 namespace vivace {
+
+class StepLoop;  // step_loop.h
+struct LoopCall;
+struct LoopStart;
+struct LoopStep;
 
 // An input or output as the host sees it: row-major, dense. Where the device shares the host's memory `host` is the arena itself, and nothing is
 // copied.
@@ -33,6 +39,7 @@ class Session {
   // With a program of its own.
   Session(std::shared_ptr<const Plan> plan, Device& device, ConstantStore& store, const WeightSource& weights, Request& request)
       : Session(std::make_shared<const Program>(std::move(plan), device), device, store, weights, request) {}
+  ~Session();
 
   const Plan& plan() const { return *plan_; }
   const Device& device() const { return device_; }
@@ -63,14 +70,20 @@ class Session {
   // The same, waiting for each step and adding its seconds to `seconds` (one entry a step).
   void run_timed(Phase phase, Request& request, std::vector<double>& seconds);
 
-  // The loop around the step that works on these buffers (step_loop.h), an earlier request's where it fits; nullptr where the device has none.
+  // The loop around the step that works on these buffers (step_loop.h), an earlier request's where it fits; nullptr where the device has none. The
+  // step of this session is the last in it; what other sessions run in it is put on this one's stream.
   StepLoop* loop(const LoopCall& call, Request& request);
-  void begin(StepLoop& loop, std::span<const LoopStep> steps, const Bounds& bounds, const Tensor& latents, const Tensor& beside, Request& request);
-  // Puts its next step on the stream: feeds the model, runs it, finishes. `noise`: what the step draws, or none. Returns the place behind it.
+  // Waits for what those others have under way.
+  void begin(StepLoop& loop, std::span<const LoopStep> steps, const LoopStart& start, Request& request);
+  // Puts its next step on the stream: feeds the models, runs them, finishes. `noise`: what the step draws, or none. Returns the place behind it.
   int64_t run(StepLoop& loop, const Tensor& noise, Request& request);
   bool passed(int64_t mark) { return stream_->passed(mark); }
   // Fetches where it stands, and waits; throws what check_quantized() does.
   void read(StepLoop& loop, Request& request);
+  // To be called before the others go: nothing of theirs is under way any more.
+  void leave(StepLoop& loop, Request& request) noexcept;
+  // No other session of the process has it, nor will have it.
+  uint64_t number() const { return number_; }
 
   // What setup and step read that is not computed there: prepared constants, and weights that are used as the checkpoint stores them. A store that
   // holds these (ConstantStore::add_file) needs no checkpoint. `weights` is what it will know tensors by; only their origins are asked for.
@@ -97,13 +110,22 @@ class Session {
   void prepare(ConstantStore& store, const WeightSource& weights, Request& request);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
   void bind(Phase phase, int32_t first_number, std::vector<Call>& bound);
-  void run(Call& call, Request& request);
-  // The step, or what was recorded of it. `loop`: around it, or nullptr.
+  // On the stream of `on`: this session, or one whose loop it is in. Without a request it is recorded: all of it is the device's, and nothing stops.
+  void run(Call& call, Session& on, Request& request);
+  void run(std::vector<Call>& calls, Session& on, Request* request);
+  // What is put on the stream, or what was recorded of it.
   struct Recorded {
     bool wanted = false;                   // until it was tried
     std::unique_ptr<Recording> recording;  // nullptr: it runs kernel by kernel
   };
-  void run_step(Recorded& recorded, StepLoop* loop, Request& request);
+  void run_recorded(Recorded& recorded, const std::function<void(Request*)>& put, Request& request);
+  // The loop's next step: each model of it, and what stands around them.
+  void put_step(StepLoop& loop, uint32_t left_out, Request* request);
+  static bool all_on_device(const std::vector<Call>& calls);
+  // The number of the first kernel that reported a bad value, there after the next wait for `stream`.
+  void fetch_quantized(Stream& stream);
+  // The name of the layer that the kernel is of; "" where it is of none of this session's.
+  std::string layer_of(const BoundKernel* kernel) const;
   // The stream's work is done. What the device reports gets the name of the layer that it was reported of, or else that of `last`.
   void wait_for_device(Request& request, const BoundKernel* last = nullptr);
   // The same, and none of it was stopped: throws Interrupted otherwise.
@@ -113,7 +135,7 @@ class Session {
   void label_values() const;
   Port port(const std::vector<PlanPort>& ports, const std::string& name);
   // After a step: each state takes over what the step made of it.
-  void carry_states();
+  void carry_states(Stream& stream);
 
   std::shared_ptr<const Program> program_;
   std::shared_ptr<const Plan> plan_;  // the program's
@@ -127,9 +149,12 @@ class Session {
   bool records_ = false;                              // plan_->record, where all of the step is the device's
   std::vector<std::pair<int32_t, int32_t>> states_;   // values: an input, and the output that it becomes
   std::shared_ptr<void> bad_value_, bad_value_host_;  // the number of the first kernel that reported one, on the device and as last fetched
+  const uint64_t number_;
   std::unique_ptr<StepLoop> loop_;
+  StepLoop* running_ = nullptr;     // between begin() and leave()
   std::unique_ptr<Stream> stream_;  // behind what it may still use when it goes
-  Recorded recorded_, recorded_loop_;
+  Recorded recorded_;
+  std::map<uint32_t, Recorded> recorded_loop_;  // by the models that a step leaves out (LoopStep::left_out)
 };
 
 }  // namespace vivace

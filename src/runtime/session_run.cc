@@ -1,11 +1,13 @@
 // What a prepared session does: its ports, its phases, the loop around its step.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "base/log.h"
 #include "base/pool.h"
 #include "runtime/session.h"
+#include "runtime/step_loop.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -33,8 +35,12 @@ void Session::fetch(const Port& output) {
   if (output.memory) stream_->copy_out(const_cast<void*>(output.host.data()), output.memory, output.host.bytes());
 }
 
+void Session::fetch_quantized(Stream& stream) {
+  if (bad_value_host_ != bad_value_) stream.copy_out(bad_value_host_.get(), bad_value_.get(), sizeof(int32_t));
+}
+
 void Session::wait(Request& request) {
-  if (bad_value_host_ != bad_value_) stream_->copy_out(bad_value_host_.get(), bad_value_.get(), sizeof(int32_t));
+  fetch_quantized(*stream_);
   wait_whole(request);
 }
 
@@ -43,12 +49,21 @@ void Session::wait_for_device(Request& request, const BoundKernel* last) {
     stream_->wait(request.counters);
   } catch (const DeviceError& error) {
     const BoundKernel* const kernel = error.kernel ? error.kernel : last;
-    for (const auto& [calls, steps] : {std::pair{&setup_, &plan_->setup}, std::pair{&step_, &plan_->step}})
-      for (size_t i = 0; i < calls->size(); ++i)
-        if (const PlanStep& step = (*steps)[i]; (*calls)[i].kernel.get() == kernel)
-          throw UserError(cat(error.what(), ", in kernel ", step.kernel, " of ", step.scope.empty() ? op_name(step.op) : step.scope));
-    throw;
+    std::string layer = layer_of(kernel);
+    if (running_)
+      for (const LoopModel& model : running_->models())
+        if (layer.empty() && model.session != this) layer = model.session->layer_of(kernel);
+    if (layer.empty()) throw;
+    throw UserError(cat(error.what(), ", in kernel ", layer));
   }
+}
+
+std::string Session::layer_of(const BoundKernel* kernel) const {
+  for (const auto& [calls, steps] : {std::pair{&setup_, &plan_->setup}, std::pair{&step_, &plan_->step}})
+    for (size_t i = 0; i < calls->size(); ++i)
+      if (const PlanStep& step = (*steps)[i]; (*calls)[i].kernel.get() == kernel)
+        return cat(step.kernel, " of ", step.scope.empty() ? op_name(step.op) : step.scope);
+  return {};
 }
 
 void Session::wait_whole(Request& request) {
@@ -90,77 +105,117 @@ void Session::forget_quantized() {
   stream_->copy_in(bad_value_.get(), first, sizeof(*first));
 }
 
-void Session::run(Call& call, Request& request) {
-  if (call.on == Call::On::device) return stream_->launch(*call.kernel);
-  if (call.on == Call::On::host) wait_for_device(request);  // for what it reads
-  call.kernel->run(*stream_);
+void Session::run(Call& call, Session& on, Request& request) {
+  if (call.on == Call::On::device) return on.stream_->launch(*call.kernel);
+  if (call.on == Call::On::host) on.wait_for_device(request);  // for what it reads
+  call.kernel->run(*on.stream_);
+}
+
+void Session::run(std::vector<Call>& calls, Session& on, Request* request) {
+  for (Call& call : calls) {
+    if (!request) {
+      on.stream_->launch(*call.kernel);
+      continue;
+    }
+    request->check();
+    run(call, on, *request);
+  }
+  if (request) request->check();
+}
+
+bool Session::all_on_device(const std::vector<Call>& calls) {
+  return std::ranges::all_of(calls, [](const Call& call) { return call.on == Call::On::device; });
 }
 
 void Session::run(Phase phase, Request& request) {
   const Turn turn(pool_turns(), request.stop);
   const FixedThreads fixed(program_->threads);
   stream_->stop = request.stop;
-  if (phase == Phase::step) return run_step(recorded_, nullptr, request);
-  for (Call& call : setup_) {
-    request.check();
-    run(call, request);
-  }
-  request.check();
+  if (phase == Phase::setup) return run(setup_, *this, &request);
+  const auto put = [&](Request* checked) {
+    run(step_, *this, checked);
+    carry_states(*stream_);
+  };
+  run_recorded(recorded_, put, request);
 }
 
-void Session::run_step(Recorded& recorded, StepLoop* loop, Request& request) {
+void Session::run_recorded(Recorded& recorded, const std::function<void(Request*)>& put, Request& request) {
   request.check();
   if (recorded.recording) {
     recorded.recording->replay();
     ++request.counters.steps_replayed;
     return;
   }
-  if (loop) stream_->launch(loop->feed());
-  for (Call& call : step_) {
-    run(call, request);
-    request.check();
-  }
-  const auto end = [&] {
-    carry_states();
-    if (loop) stream_->launch(loop->finish());
-  };
-  end();
+  put(&request);
   if (!std::exchange(recorded.wanted, false)) return;
-  recorded.recording = stream_->record([&] {
-    if (loop) stream_->launch(loop->feed());
-    for (Call& call : step_) stream_->launch(*call.kernel);
-    end();
-  });
+  recorded.recording = stream_->record([&] { put(nullptr); });
   if (recorded.recording) ++request.counters.steps_recorded;
+}
+
+void Session::put_step(StepLoop& loop, uint32_t left_out, Request* request) {
+  for (size_t m = 0; m < loop.models().size(); ++m) {
+    if (left_out >> m & 1) continue;
+    const LoopModel& model = loop.models()[m];
+    loop.put_before(*stream_, m);
+    if (!model.given.empty()) model.session->run(model.session->setup_, *this, request);
+    loop.put_feed(*stream_, m);
+    model.session->run(model.session->step_, *this, request);
+    model.session->carry_states(*stream_);
+    loop.put_behind(*stream_, m);
+  }
+  loop.put_finish(*stream_);
 }
 
 StepLoop* Session::loop(const LoopCall& call, Request& request) {
   if (loop_ && loop_->fits(call)) return loop_.get();
   if (loop_) wait_for_device(request);  // an earlier request's steps, if it was stopped
-  recorded_loop_ = {};
+  recorded_loop_.clear();
   loop_ = StepLoop::make(device_, call);
-  recorded_loop_.wanted = records_;
   return loop_.get();
 }
 
-void Session::begin(StepLoop& loop, std::span<const LoopStep> steps, const Bounds& bounds, const Tensor& latents, const Tensor& beside,
-                    Request& request) {
-  loop.begin(*stream_, steps, bounds, latents, beside, request.counters);
+void Session::begin(StepLoop& loop, std::span<const LoopStep> steps, const LoopStart& start, Request& request) {
+  running_ = &loop;
+  for (const LoopModel& model : loop.models())
+    if (model.session != this) model.session->wait_for_device(request);  // its setup, which this stream knows nothing of
+  loop.begin(*stream_, steps, start, request.counters);
 }
 
 int64_t Session::run(StepLoop& loop, const Tensor& noise, Request& request) {
   const Turn turn(pool_turns(), request.stop);
   const FixedThreads fixed(program_->threads);
   stream_->stop = request.stop;
-  if (noise.defined()) loop.put_noise(*stream_, noise);
-  run_step(recorded_loop_, &loop, request);
+  const uint32_t left_out = loop.next(*stream_, noise);
+  const auto found = recorded_loop_.find(left_out);
+  Recorded& recorded = found == recorded_loop_.end() ? recorded_loop_[left_out] : found->second;
+  if (found == recorded_loop_.end())
+    recorded.wanted = std::ranges::all_of(
+        loop.models(), [](const LoopModel& m) { return m.session->records_ && (m.given.empty() || all_on_device(m.session->setup_)); });
+  run_recorded(
+      recorded, [&](Request* checked) { put_step(loop, left_out, checked); }, request);
   return stream_->mark();
 }
 
 void Session::read(StepLoop& loop, Request& request) {
   loop.fetch(*stream_);
+  const auto others = [&](const auto& each) {
+    for (const LoopModel& model : loop.models())
+      if (model.session != this) each(*model.session);
+  };
+  others([&](Session& other) { other.fetch_quantized(*stream_); });
   wait(request);
+  others([](Session& other) { other.check_quantized(); });
   check_quantized();
+}
+
+void Session::leave(StepLoop& loop, Request& request) noexcept {
+  running_ = nullptr;
+  if (std::ranges::all_of(loop.models(), [&](const LoopModel& model) { return model.session == this; })) return;
+  try {
+    stream_->wait(request.counters);
+  } catch (const DeviceError&) {
+    // Of a run that nobody waits for.
+  }
 }
 
 void Session::run_timed(Phase phase, Request& request, std::vector<double>& seconds) {
@@ -171,14 +226,14 @@ void Session::run_timed(Phase phase, Request& request, std::vector<double>& seco
   auto before = std::chrono::steady_clock::now();
   for (size_t i = 0; i < calls.size(); ++i) {
     request.check();
-    run(calls[i], request);
+    run(calls[i], *this, request);
     wait_for_device(request, calls[i].kernel.get());
     const auto after = std::chrono::steady_clock::now();
     seconds[i] += std::chrono::duration<double>(after - before).count();
     before = after;
   }
   request.check();
-  if (phase == Phase::step) carry_states();
+  if (phase == Phase::step) carry_states(*stream_);
 }
 
 }  // namespace vivace

@@ -87,10 +87,22 @@ LoopKernels CheckingDevice::loop_kernels(const LoopCall& call) { return ref::dev
 
 std::unique_ptr<Stream> CheckingDevice::stream() { return std::make_unique<CheckingStream>(memory_); }
 
+namespace {
+
+// One of its kind for all that is there at a time, as a GPU is.
+std::shared_ptr<Device> shared(std::weak_ptr<Device>& device, std::span<const KernelEntry> kernels) {
+  std::shared_ptr<Device> found = device.lock();
+  if (!found) device = found = std::make_shared<CheckingDevice>(kernels);
+  return found;
+}
+
+}  // namespace
+
 void add_checking_devices() {
+  static std::weak_ptr<Device> oracle, checking;
   static const bool once = [] {
-    devices().push_back({"oracle", [](int) -> std::shared_ptr<Device> { return std::make_shared<CheckingDevice>(ref::device()->kernels()); }});
-    devices().push_back({"checking", [](int) -> std::shared_ptr<Device> { return std::make_shared<CheckingDevice>(cpu::device()->kernels()); }});
+    devices().push_back({"oracle", [](int) { return shared(oracle, ref::device()->kernels()); }});
+    devices().push_back({"checking", [](int) { return shared(checking, cpu::device()->kernels()); }});
     return true;
   }();
   (void)once;

@@ -127,9 +127,6 @@ TEST(Pictures, BreaksOfTheLoopAreTold) {
     EXPECT_EQ(want.counters.loop_break, "") << "the CPU waits for nothing";
   };
   CallOptions call = call_of({16, 16});
-  call.guidance_rescale = 0.5;
-  expect_break(call, "guidance_rescale");
-  call = call_of({16, 16});
   call.callback_on_step_end = [](const DiffusionPipeline&, int, float, StepState& state) { state.latents.floats()[0] *= 2; };
   expect_break(call, "callback_on_step_end_tensor_inputs");
   call = call_of({16, 16});

@@ -45,7 +45,7 @@ DenoiseRequest request(Predictor& predictor, Scheduler& scheduler, int first, in
           .last_step = last,
           .latents = std::move(latents),
           .generators = {},
-          .after_step = nullptr,
+          .kept = {},
           .on_step_end = nullptr};
 }
 
@@ -94,12 +94,16 @@ TEST(Denoise, AMaskIsItsCallers) {
   const auto scheduler = euler(4);
   const Shape shape{1, 4, 2, 3};
   const Tensor original = Generator(1).randn(shape), noise = Generator(2).randn(shape);
-  const auto is_kept = [](int64_t i) { return i % 2 == 0; };
+  const auto is_kept = [](int64_t i) { return i % 6 % 2 == 0; };
+  Tensor painted({1, 1, 2, 3}, DType::float32);
+  for (int64_t i = 0; i < 6; ++i) painted.floats()[i] = is_kept(i) ? 0 : 1;
   DenoiseRequest r = request(predictor, *scheduler, 0, 4, noise.clone());
-  r.after_step = [&](int step, Tensor& latents) {
+  r.kept = {original, noise, painted};
+  r.on_step_end = [&](int step, float, StepState& state) {
     const Tensor at = step + 1 < 4 ? scheduler->add_noise(original, noise, step + 1) : original;
-    for (int64_t i = 0; i < original.numel(); ++i)
-      if (is_kept(i)) latents.floats()[i] = at.floats()[i];
+    for (int64_t i = 0; i < original.numel(); ++i) {
+      EXPECT_EQ(state.latents.floats()[i] == at.floats()[i], is_kept(i)) << step << ", " << i;
+    }
   };
   const DenoiseResult result = denoise(std::move(r));
   for (int64_t i = 0; i < original.numel(); ++i) {
@@ -110,7 +114,7 @@ TEST(Denoise, AMaskIsItsCallers) {
 
 // A device that says of each step that it is done when it is asked twice.
 struct SlowDevice : DeviceLoop {
-  void begin(std::span<const DeviceStep> steps, const Bounds&, const Tensor& latents) override {
+  void begin(std::span<const DeviceStep> steps, const Bounds&, const Tensor& latents, const Kept&) override {
     EXPECT_EQ(steps.size(), 5u);
     EXPECT_EQ(steps[0].step, 1);
     value = latents.floats()[0];
@@ -167,10 +171,10 @@ TEST(Denoise, WhatADeviceCannotDoBetweenStepsIsTheHosts) {
   OnSlowDevice predictor;
   const auto scheduler = euler(3);
   DenoiseRequest r = request(predictor, *scheduler, 0, 3, Tensor::zeros({1, 4, 2}));
-  r.after_step = [](int, Tensor&) {};
+  r.on_step_end = [](int, float, StepState&) {};
   const DenoiseResult result = denoise(std::move(r));
   EXPECT_EQ(predictor.steps, (std::vector<int>{0, 1, 2}));
-  EXPECT_EQ(result.loop_break, "the picture that is kept is put back after each step");
+  EXPECT_EQ(result.loop_break, "a callback is given the latents after each step (callback_on_step_end_tensor_inputs)");
 }
 
 TEST(Denoise, ACallbackSetsNoLatentsThatItWasNotGiven) {

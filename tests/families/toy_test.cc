@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "../devices/checking_device.h"
 #include "base/files.h"
 #include "families/common/guided_predictor.h"
+#include "pipelines/denoise_loop.h"
 #include "pipelines/loaded.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
@@ -135,7 +138,7 @@ TEST(GuidedPredictor, HalvesInTurnAndAloneAgree) {
   const Tensor memory = Tensor::zeros({1, 2, 4, 4, kChannels}), latents = Generator(4).randn({1, kChannels, 2, 4, 4});
   const Conditioning both{.positive = {{"hint", hint(4)}, {"memory", memory}}, .negative = {{"hint", hint(1)}}};
   constexpr float kTimesteps[] = {500.f};
-  const auto predict = [&](std::vector<SessionLease> sessions, const Conditioning& conditioning, Guidance guidance, double rescale) {
+  const auto predict = [&](std::vector<SessionLease> sessions, const Conditioning& conditioning, Guidance guidance, float rescale) {
     GuidedPredictor predictor(std::move(sessions), conditioning, kTimesteps,
                               {.name = "denoiser", .guidance = guidance, .scale = 3, .rescale = rescale, .steps = 1, .output = "prediction"},
                               request);
@@ -145,7 +148,7 @@ TEST(GuidedPredictor, HalvesInTurnAndAloneAgree) {
   };
   const Tensor positive = predict(session(one, "x"), {.positive = {{"hint", hint(4)}, {"memory", memory}}, .negative = {}}, Guidance::none, 0);
   const Tensor negative = predict(session(one, "x"), {.positive = {{"hint", hint(1)}, {"memory", memory}}, .negative = {}}, Guidance::none, 0);
-  for (const double rescale : {0.0, 0.7}) {
+  for (const float rescale : {0.f, 0.7f}) {
     const Tensor halves = predict(session(one, {"x", "y"}), both, Guidance::halves, rescale);
     std::vector<SessionLease> each = session(two, "x");
     lease(each, three, "x");
@@ -159,6 +162,45 @@ TEST(GuidedPredictor, HalvesInTurnAndAloneAgree) {
       }
     }
   }
+}
+
+// A model with a state has a session for each prompt; a device runs both in one loop.
+TEST(GuidedPredictor, TwoSessionsAreInOneLoop) {
+  add_checking_devices();
+  const TempFolder folder;
+  write_toy(folder.path());
+  const Shape shape{1, kChannels, 2, 4, 4};
+  const auto draw = [&](const std::string& device) {
+    Toy negative(folder.path(), {.device = device}), positive(folder.path(), {.device = device});
+    Request request;
+    std::vector<SessionLease> sessions;
+    for (Toy* pipe : {&negative, &positive}) {
+      const Recipe& recipe = *pipe->loaded().recipe;
+      sessions.push_back(pipe->model("denoiser").component().lease(recipe.sessions_for(recipe.resolve("x", {}))[0].request, request));
+    }
+    const auto hint = [](float value) { return Tensor::full({1, kChannels}, value); };
+    const Conditioning both{.positive = {{"hint", hint(4)}, {"memory", Tensor::zeros({1, 2, 4, 4, kChannels})}}, .negative = {{"hint", hint(1)}}};
+    const auto scheduler = make_scheduler("euler");
+    scheduler->set_timesteps(4);
+    GuidedPredictor predictor(std::move(sessions), both, scheduler->timesteps(),
+                              {.name = "denoiser", .guidance = Guidance::in_turn, .scale = 3, .rescale = 0.7f, .steps = 4, .output = "prediction"},
+                              request);
+    const DenoiseResult result = denoise({.predictor = &predictor,
+                                          .request = &request,
+                                          .scheduler = scheduler.get(),
+                                          .first_step = 0,
+                                          .last_step = 4,
+                                          .latents = Generator(4).randn(shape),
+                                          .generators = {},
+                                          .kept = {},
+                                          .on_step_end = nullptr});
+    EXPECT_EQ(result.loop_break, "");
+    EXPECT_EQ(result.host_device_syncs, 0);
+    return result.latents;
+  };
+  const Tensor want = draw("cpu"), got = draw("checking");
+  ASSERT_EQ(got.shape(), shape);
+  EXPECT_EQ(std::memcmp(want.data(), got.data(), want.bytes()), 0);
 }
 
 }  // namespace

@@ -16,19 +16,33 @@ const int32_t* row_of(const LoopState& state) { return state.table + static_cast
 float number(int32_t bits) { return std::bit_cast<float>(bits); }
 
 template <class T>
-void feed(const LoopCall& call) {
+void feed(const LoopCall& call, const LoopModel& model) {
   const int32_t* const row = row_of(*call.state);
   const float factor = number(row[LoopRow::kInputScale]);
-  T* to = static_cast<T*>(call.input);
-  for (int64_t n = 0; n < (call.halves ? 2 : 1) * call.images; ++n) {
+  const int64_t more = model.beside ? call.beside_channels : 0;
+  T* to = static_cast<T*>(model.input);
+  for (int64_t n = 0; n < (model.halves ? 2 : 1) * call.images; ++n) {
     const float* const from = call.state->slots + n % call.images * call.channels * call.pixels;
-    const float* const with = call.beside + n % call.images * call.beside_channels * call.pixels;
+    const float* const with = call.beside + n % call.images * more * call.pixels;
     for (int64_t p = 0; p < call.pixels; ++p) {
       for (int64_t c = 0; c < call.channels; ++c) *to++ = T(from[c * call.pixels + p] * factor);
-      for (int64_t c = 0; c < call.beside_channels; ++c) *to++ = T(with[c * call.pixels + p]);
+      for (int64_t c = 0; c < more; ++c) *to++ = T(with[c * call.pixels + p]);
     }
   }
-  *static_cast<int32_t*>(call.step) = row[LoopRow::kModelStep];
+  *static_cast<int32_t*>(model.step) = row[LoopRow::kModelStep];
+}
+
+template <class T>
+void add(const LoopState& state, const LoopSum& sum) {
+  T* const to = static_cast<T*>(sum.to);
+  std::fill_n(to, sum.count, T(0.f));
+  for (size_t k = 0; k < sum.from.size(); ++k) {
+    const float scale = number(row_of(state)[LoopRow::kAdded + k]) * sum.depth;
+    if (scale == 0) continue;  // it did not run
+    const T* const from = static_cast<const T*>(sum.from[k].data);
+    T* const last = to + (sum.count - sum.from[k].count);
+    for (int64_t i = 0; i < sum.from[k].count; ++i) last[i] = T(static_cast<float>(last[i]) + scale * static_cast<float>(from[i]));
+  }
 }
 
 // All combinations of element i of the latents.
@@ -43,25 +57,54 @@ void combine(const int32_t* row, float* slots, int64_t count, int64_t i) {
   }
 }
 
+// The next latent, where a mask puts a picture's back.
+float kept(const LoopCall& call, const int32_t* row, float x, int64_t i) {
+  const float* const picture = call.state->kept;
+  if (!picture) return x;
+  const float* const noise = picture + call.values();
+  const float m = noise[call.values() + i / (call.channels * call.pixels) * call.pixels + i % call.pixels];
+  float at = number(row[LoopRow::kKeptPicture]) * picture[i];
+  if (const float factor = number(row[LoopRow::kKeptNoise]); factor != 0) at += factor * noise[i];
+  return (1 - m) * at + m * x;
+}
+
+template <class T>
+double standard_deviation(const T* x, int64_t n) {
+  double mean = 0, sum = 0;
+  for (int64_t i = 0; i < n; ++i) mean += static_cast<float>(x[i]);
+  mean /= static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) sum += (static_cast<float>(x[i]) - mean) * (static_cast<float>(x[i]) - mean);
+  return std::sqrt(sum / static_cast<double>(n - 1));
+}
+
 template <class T>
 void finish(const LoopCall& call) {
   LoopState& state = *call.state;
   const int32_t* const row = row_of(state);
   const float scale = number(row[LoopRow::kGuidanceScale]);
-  const int64_t count = call.values();
-  const T* const first = static_cast<const T*>(call.output);
+  const int64_t count = call.values(), image = call.channels * call.pixels;
+  const T *const positive = static_cast<const T*>(call.output), *const negative = static_cast<const T*>(call.negative);
+  float* const predicted = state.slots + kModelOutput * count;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t p = i % call.pixels, c = i / call.pixels % call.channels, n = i / call.pixels / call.channels,
-                  at = (n * call.pixels + p) * call.channels + c;
-    auto x = static_cast<float>(first[call.halves ? count + at : at]);
-    if (call.halves) {
-      const auto from = static_cast<float>(first[at]);
+    const int64_t p = i % call.pixels, c = i / call.pixels % call.channels, n = i / image, at = (n * call.pixels + p) * call.channels + c;
+    auto x = static_cast<float>(positive[at]);
+    if (negative) {
+      const auto from = static_cast<float>(negative[at]);
       x = from + scale * (x - from);
     }
     if (!std::isfinite(x) && state.bad_row < 0) state.bad_row = state.row;
-    state.slots[kModelOutput * count + i] = x;
+    predicted[i] = x;
+  }
+  const double rescale = number(row[LoopRow::kRescale]);
+  for (int64_t n = 0; rescale > 0 && n < call.images; ++n) {
+    float* const x = predicted + n * image;
+    const double wanted = standard_deviation(positive + n * image, image);
+    const auto factor = static_cast<float>(rescale * wanted / standard_deviation(x, image) + (1 - rescale));
+    for (int64_t i = 0; i < image; ++i) x[i] *= factor;
+  }
+  for (int64_t i = 0; i < count; ++i) {
     combine(row, state.slots, count, i);
-    state.slots[kSample * count + i] = state.slots[kPrevSample * count + i];
+    state.slots[kSample * count + i] = kept(call, row, state.slots[kPrevSample * count + i], i);
   }
   ++state.row;
 }
@@ -84,8 +127,17 @@ std::unique_ptr<BoundKernel> of_type(DType dtype, const Fn& fn) {
 }  // namespace
 
 LoopKernels loop_kernels(const LoopCall& call) {
-  return {.feed = of_type(call.input_dtype, [&]<class T>(T) { return bound([call] { feed<T>(call); }); }),
-          .finish = of_type(call.output_dtype, [&]<class T>(T) { return bound([call] { finish<T>(call); }); })};
+  LoopKernels kernels;
+  for (const LoopModel& model : call.models)
+    kernels.feeds.push_back(of_type(model.input_dtype, [&]<class T>(T) { return bound([call, model] { feed<T>(call, model); }); }));
+  if (!call.sums.empty())
+    kernels.add = of_type(call.sums.front().dtype, [&]<class T>(T) {
+      return bound([call] {
+        for (const LoopSum& sum : call.sums) add<T>(*call.state, sum);
+      });
+    });
+  kernels.finish = of_type(call.output_dtype, [&]<class T>(T) { return bound([call] { finish<T>(call); }); });
+  return kernels;
 }
 
 }  // namespace vivace::ref

@@ -17,6 +17,7 @@ class VideoPredictor : public Predictor {
   OnDevice on_device(const Tensor& latents, std::string against) override;
 
  private:
+  class Loop;
   const CogVideoXTransformer3DConfig& config_;
   std::unique_ptr<Predictor> patches_;
   Tensor packed_, predicted_;  // taken at the first step

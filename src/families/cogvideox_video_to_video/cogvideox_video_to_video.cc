@@ -107,7 +107,7 @@ Start CogVideoXVideoToVideoRecipe::start(const Call& call, Conditioning& conditi
   const Tensor videos = in_turns(encoded(call, noise, request), call.images);
   Tensor latents = rounded(scheduler.add_noise(videos, rounded(noise.draw(videos.shape())), steps.first));
   for (float& x : latents.floats()) x *= scheduler.init_noise_sigma();
-  return {std::move(latents), nullptr};
+  return {std::move(latents), {}};
 }
 
 Family cogvideox_video_to_video_family() {

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/log.h"
+#include "runtime/step_loop.h"
 #include "tensor/half.h"
 #include "vivace/error.h"
 
@@ -13,6 +14,7 @@ namespace vivace {
 namespace {
 
 constexpr std::string_view kNames[] = {"controlnet", "controlnet_2", "controlnet_3", "controlnet_4"};
+static_assert(std::size(kNames) <= kMostAdded);
 
 // Of all nets, or of each.
 double value_of(const std::vector<double>& values, size_t net, double fallback) {
@@ -87,7 +89,7 @@ void check_control(const CallOptions& o, size_t nets, int64_t prompts) {
 
 ControlNets::ControlNets(std::vector<SessionLease> nets, const std::vector<Tensor>& pictures, const Call& call, const Conditioning& conditioning,
                          Guidance guidance, std::span<const float> timesteps, const StepRange& steps, Session& unet, Request& request)
-    : steps_(steps), unet_(unet), request_(request) {
+    : guidance_(guidance), steps_(steps), unet_(unet), request_(request) {
   const CallOptions& o = call.options;
   for (size_t i = 0; i < nets.size(); ++i) {
     Session& session = *nets[i];
@@ -148,6 +150,33 @@ void ControlNets::add(int step, float timestep, float input_scale, const Tensor&
       with_activations(residuals_[k].host, [&]<class T>(const T*) { add_scaled<T>(net.outputs[k].host, net.scale * depth_[k], residuals_[k].host); });
   }
   for (Port& to : residuals_) unet_.send(to);
+}
+
+void ControlNets::join(LoopCall& call) const {
+  for (const Net& net : nets_) {
+    if (net.scheduled != unet_.has_input("step_index")) throw InternalError("a ControlNet is told of a step in another way than its UNet");
+    call.models.push_back({.session = &*net.session,
+                           .number = net.session->number(),
+                           .input = net.input.memory,
+                           .step = net.step.memory,
+                           .input_dtype = net.input.host.dtype(),
+                           .halves = guidance_ == Guidance::halves,
+                           .given = {}});
+  }
+  for (size_t k = 0; k < residuals_.size(); ++k) {
+    const Port& to = residuals_[k];
+    LoopSum sum{.to = to.memory, .dtype = to.host.dtype(), .count = to.host.numel(), .depth = depth_[k], .from = {}};
+    for (const Net& net : nets_) sum.from.push_back({net.outputs[k].memory, net.outputs[k].host.numel()});
+    call.sums.push_back(std::move(sum));
+  }
+}
+
+void ControlNets::tell(int step, LoopStep& row) const {
+  for (size_t n = 0; n < nets_.size(); ++n)
+    if (counts(nets_[n], step))
+      row.added[n] = nets_[n].scale;
+    else
+      row.left_out |= 1u << n;
 }
 
 }  // namespace vivace

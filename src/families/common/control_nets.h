@@ -38,6 +38,9 @@ class ControlNets {
               Guidance guidance, std::span<const float> timesteps, const StepRange& steps, Session& unet, Request& request);
   // Before the UNet runs the step.
   void add(int step, float timestep, float input_scale, const Tensor& latents);
+  // The same in a device's loop: the nets are models of it, ahead of the UNet; a row says what each adds in that step.
+  void join(LoopCall& call) const;
+  void tell(int step, LoopStep& row) const;
 
  private:
   struct Net {
@@ -54,6 +57,7 @@ class ControlNets {
   std::vector<Net> nets_;
   std::vector<Port> residuals_;  // the UNet's inputs, in the order of the outputs
   std::vector<float> depth_;     // by residual: what guess_mode multiplies it by
+  Guidance guidance_;
   StepRange steps_;
   Session& unet_;
   Request& request_;

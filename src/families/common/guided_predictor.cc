@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "families/common/control_nets.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -61,16 +62,22 @@ void feed_latents(const Tensor& latents, const Tensor& beside, bool channels_las
   });
 }
 
-void write_conditioning(Session& session, const Conditioning& conditioning, Guidance guidance, bool negative) {
+std::map<std::string, Tensor> inputs_of(const Session& session, const Conditioning& conditioning, Guidance guidance, bool negative) {
+  std::map<std::string, Tensor> result;
   for (const auto& [name, positive] : conditioning.positive) {
     if (!session.has_input(name)) continue;
     const auto found = conditioning.negative.find(name);
     const Tensor other = found == conditioning.negative.end() ? positive : found->second;
     const Tensor both[] = {other, positive};
-    session.write(name, guidance == Guidance::halves ? concat_rows(both) : negative ? other : positive);
+    result[name] = guidance == Guidance::halves ? concat_rows(both) : negative ? other : positive;
   }
   for (const auto& [name, value] : conditioning.shared)
-    if (session.has_input(name)) session.write(name, value);
+    if (session.has_input(name)) result[name] = value;
+  return result;
+}
+
+void write_conditioning(Session& session, const Conditioning& conditioning, Guidance guidance, bool negative) {
+  for (const auto& [name, value] : inputs_of(session, conditioning, guidance, negative)) session.write(name, value);
 }
 
 std::unique_ptr<Predictor> guided_by_halves(SessionLease session, const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
@@ -102,9 +109,14 @@ GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditionin
     for (size_t i = 0; i < sessions_.size(); ++i) set_up(*sessions_[i], i + 1 < sessions_.size());
 }
 
+std::map<std::string, Tensor> GuidedPredictor::known(const Session& session, bool negative) const {
+  std::map<std::string, Tensor> result = inputs_of(session, conditioning_, options_.guidance, negative);
+  if (session.has_input("step_index")) result["timestep"] = timesteps_;
+  return result;
+}
+
 void GuidedPredictor::set_up(Session& session, bool negative) {
-  write_conditioning(session, conditioning_, options_.guidance, negative);
-  if (session.has_input("step_index")) session.write("timestep", timesteps_);
+  for (const auto& [name, value] : known(session, negative)) session.write(name, value);
   session.run(Phase::setup, request_);
 }
 
@@ -116,10 +128,11 @@ void GuidedPredictor::not_finite(int step, float timestep) const {
 void GuidedPredictor::rescale(Tensor& prediction) const {
   const int64_t images = prediction.dim(0), image = prediction.numel() / images;
   const int64_t first = options_.guidance == Guidance::halves ? images : 0;
+  const double rescale = options_.rescale;
   for (int64_t n = 0; n < images; ++n) {
     float* x = prediction.as<float>() + n * image;
     const double wanted = with_activations(positive(), [&](const auto* all) { return standard_deviation(all + (first + n) * image, image); });
-    const auto factor = static_cast<float>(options_.rescale * wanted / standard_deviation(x, image) + (1 - options_.rescale));
+    const auto factor = static_cast<float>(rescale * wanted / standard_deviation(x, image) + (1 - rescale));
     for (int64_t i = 0; i < image; ++i) x[i] *= factor;
   }
 }
@@ -137,7 +150,7 @@ void GuidedPredictor::predict(size_t number, int step, float timestep, float inp
   Session& session = *sessions_[number];
   Ports& ports = ports_[number];
   check_fit(ports, latents);
-  if (options_.before_run) options_.before_run(step, timestep, input_scale, latents);
+  if (options_.nets) options_.nets->add(step, timestep, input_scale, latents);
   feed_latents(latents, conditioning_.beside, options_.channels_last, input_scale, ports.input.host);
   if (ports.scheduled)
     *ports.step.host.as<int32_t>() = step;

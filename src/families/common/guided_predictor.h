@@ -1,6 +1,10 @@
 // The predictor of most families: one denoiser, with guidance or without.
 #pragma once
 
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -8,6 +12,8 @@
 #include "tensor/half.h"
 
 namespace vivace {
+
+class ControlNets;  // control_nets.h
 
 enum class Guidance : uint8_t {
   none,     // one prediction: no guidance, or one that the model was distilled with and takes as a condition
@@ -37,20 +43,21 @@ Layout layout_of(const Tensor& latents, bool channels_last);
 
 // Latents times `factor`, and the channels `beside` them or none -> a model's input, whose images may be as many or twice as many.
 void feed_latents(const Tensor& latents, const Tensor& beside, bool channels_last, float factor, Tensor& input);
-// Writes what a session has inputs for: of the negative prompt, of the positive one, or with halves of both.
+// What a session has inputs for, by their names: of the negative prompt, of the positive one, or with halves of both.
+std::map<std::string, Tensor> inputs_of(const Session& session, const Conditioning& conditioning, Guidance guidance, bool negative);
 void write_conditioning(Session& session, const Conditioning& conditioning, Guidance guidance, bool negative);
 
 struct GuidedPredictorOptions {
   std::string name;  // of the denoiser, for messages
   Guidance guidance = Guidance::none;
-  double scale = 1, rescale = 0;                             // guidance_scale, guidance_rescale
+  double scale = 1;                                          // guidance_scale
+  float rescale = 0;                                         // guidance_rescale
   std::function<double(float timestep)> scale_at = nullptr;  // guidance_scale where it changes from step to step
   int steps = 0;                                             // of the schedule, for messages
   std::function<float(float)> timestep;                      // what the model takes for a timestep; empty: the same
   std::string input = "sample", output = "sample";
-  // Before the model runs a step: for what others give it at each. With the arguments of Predictor::predict.
-  std::function<void(int step, float timestep, float input_scale, const Tensor& latents)> before_run = nullptr;
-  bool channels_last = true;  // the model has the latents' second dimension last; then Conditioning::beside may follow them
+  std::shared_ptr<ControlNets> nets = nullptr;  // that add to the model's inputs at each step
+  bool channels_last = true;                    // the model has the latents' second dimension last; then Conditioning::beside may follow them
 };
 
 class GuidedPredictor : public Predictor {
@@ -65,12 +72,16 @@ class GuidedPredictor : public Predictor {
 
  private:
   class Loop;
+  void add_models(LoopCall& call);
+  std::vector<std::vector<Tensor>> given();
   // Ports of a session, taken once: a step takes no memory.
   struct Ports {
     Port input, step, output;
     bool scheduled;
   };
-  // Writes what is known before the first step, of the negative prompt alone or as `halves` say, and runs setup.
+  // What is known before the first step, of the negative prompt alone or as `halves` say.
+  std::map<std::string, Tensor> known(const Session& session, bool negative) const;
+  // Writes it, and runs setup.
   void set_up(Session& session, bool negative);
   void predict(size_t session, int step, float timestep, float input_scale, const Tensor& latents);
   void rescale(Tensor& prediction) const;

@@ -75,19 +75,6 @@ Tensor join_channels(const Tensor& a, const Tensor& b) {
   return out;
 }
 
-// After a step: what is not painted is the picture's again, at the next step's noise level, without noise behind the last one.
-std::function<void(int, Tensor&)> keep(Tensor picture, Tensor noise, Tensor mask, const Scheduler& scheduler, int last) {
-  return [=, &scheduler](int step, Tensor& latents) {
-    const Tensor at = step + 1 < last ? scheduler.add_noise(picture, noise, step + 1) : picture;
-    const int64_t plane = latents.dim(2) * latents.dim(3), image = latents.dim(1) * plane;
-    for (int64_t i = 0; i < latents.numel(); ++i) {
-      const float m = mask.as<float>()[i / image * plane + i % plane];
-      float& x = latents.as<float>()[i];
-      x = (1 - m) * at.as<float>()[i] + m * x;
-    }
-  };
-}
-
 }  // namespace
 
 Image fitted(const Call& call, const Image& image) {
@@ -160,7 +147,7 @@ Start start_of_inpainting(const Call& call, Conditioning& conditioning, const VA
   // Diffusers encodes what the mask leaves here too, and uses it for nothing; what that draws is drawn, so that later draws are its.
   if (is_encoded && !o.masked_image_latents.defined() && vae.draws_samples())
     noise.draw_first({static_cast<int64_t>(std::max(prepared.samples.size(), prepared.masks.size())), format.channels, h, w});
-  start.after_step = keep(picture, drawn, mask, scheduler, steps.last);
+  start.kept = {picture, drawn, mask};
   return start;
 }
 

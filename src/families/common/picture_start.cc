@@ -107,7 +107,7 @@ std::vector<Tensor> samples_of(const Call& call) {
 Start start_of_image(const Call& call, const VAEComponent& vae, bool statistics, const Scheduler& scheduler, const StepRange& steps, Noise& noise,
                      Request& request) {
   const CallOptions& o = call.options;
-  if (o.latents.defined()) return {o.latents.to(DType::float32).clone(), nullptr};
+  if (o.latents.defined()) return {o.latents.to(DType::float32).clone(), {}};
   Tensor latents = o.image.latents.defined() ? o.image.latents.to(DType::float32).clone() : Tensor();
   if (!latents.defined()) {
     Autoencoder::Posterior posterior = encode_each(samples_of(call), vae, request);
@@ -128,8 +128,8 @@ Start start_of_image(const Call& call, const VAEComponent& vae, bool statistics,
     }
   }
   latents = in_turns(latents, call.images);
-  if (o.denoising_start) return {latents.clone(), nullptr};  // they have their noise
-  return {scheduler.add_noise(latents, noise.draw(latents.shape()), steps.first), nullptr};
+  if (o.denoising_start) return {latents.clone(), {}};  // they have their noise
+  return {scheduler.add_noise(latents, noise.draw(latents.shape()), steps.first), {}};
 }
 
 }  // namespace vivace

@@ -235,7 +235,7 @@ Tensor UNetRecipe::latents(const Call& call, const Conditioning&, const Schedule
 
 std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                                  Request& request) const {
-  GuidedPredictorOptions options{.name = unet_.name(), .scale = call.guidance_scale, .rescale = call.options.guidance_rescale};
+  GuidedPredictorOptions options{.name = unet_.name(), .scale = call.guidance_scale, .rescale = static_cast<float>(call.options.guidance_rescale)};
   std::vector<SessionLease> nets;
   for (size_t i = 0; i < controlnets_.size(); ++i) nets.push_back(controlnets_[i]->lease(net_request(i, call), request));
   SessionLease session = unet_.lease(unet_request(call), request);
@@ -244,9 +244,8 @@ std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditi
     // Fractions are of the schedule from where it begins, wherever it ends.
     const StepRange whole{steps(call, scheduler).first, static_cast<int>(scheduler.timesteps().size())};
     const bool both = call.guidance && !call.options.guess_mode;
-    auto control = std::make_shared<ControlNets>(std::move(nets), control_pictures(call), call, conditioning,
+    options.nets = std::make_shared<ControlNets>(std::move(nets), control_pictures(call), call, conditioning,
                                                  both ? Guidance::halves : Guidance::none, timesteps, whole, *session, request);
-    options.before_run = [control](int step, float t, float input_scale, const Tensor& latents) { control->add(step, t, input_scale, latents); };
   }
   return guided_by_halves(std::move(session), call, conditioning, scheduler, options, request);
 }

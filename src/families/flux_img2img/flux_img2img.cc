@@ -59,7 +59,7 @@ Start FluxImg2ImgRecipe::start(const Call& call, Conditioning& conditioning, con
     const auto posterior = encode_pictures(o.image.images, call.height, call.width, request);
     pictures = scaled(sampled(posterior, noise.draw_first(posterior.mean.shape())));
   }
-  return {pack_latents(scheduler.add_noise(in_turns(pictures, call.images), draw(call, noise), steps.first)), nullptr};
+  return {pack_latents(scheduler.add_noise(in_turns(pictures, call.images), draw(call, noise), steps.first)), {}};
 }
 
 Family flux_img2img_family() {

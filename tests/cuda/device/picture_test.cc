@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "../../controlled_model.h"
 #include "../../difference.h"
 #include "host_device.h"
 #include "runtime/request.h"
@@ -61,7 +62,9 @@ TEST(CudaPictures, PromptsAndSeedsReplayOneRecording) {
   const RequestCounters before = process_counters();
   const cuda::HostDriver::Counts driver_before = driver.counts();
   pipe("a blue whale", call_of("emoji-xl", 2));
-  pipe("a cat", call_of("emoji-xl", 3));
+  CallOptions rescaled = call_of("emoji-xl", 3);
+  rescaled.guidance_rescale = 0.5;
+  pipe("a cat", rescaled);
   const RequestCounters after = process_counters();
   const cuda::HostDriver::Counts driver_after = driver.counts();
   EXPECT_EQ(driver_after.captures, driver_before.captures);
@@ -84,6 +87,31 @@ TEST(CudaPictures, PromptsAndSeedsReplayOneRecording) {
   // Another size is another recording.
   pipe("a cat", call_of("emoji-xl", 3, 48));
   EXPECT_GT(process_counters().steps_recorded, after.steps_recorded);
+}
+
+// A step that a net takes part in is recorded, and one that it does not.
+TEST(CudaPictures, ControlNetsAreRecordedWithTheirUNet) {
+  const WithoutTF32 exact;
+  const TempFolder folder;
+  const std::filesystem::path model = controlled_model(folder);
+  cuda::shared_host_gpu();
+  PretrainedOptions options{.compile = {.mode = CompileMode::reduce_overhead}, .controlnet = {model / "controlnet"}};
+  const DiffusionPipeline cpu = DiffusionPipeline::from_pretrained(model, options);
+  options.device = "host-cuda";
+  const DiffusionPipeline gpu = DiffusionPipeline::from_pretrained(model, options);
+  const cuda::HostDriver& driver = *cuda::shared_host_gpu().driver;
+  CallOptions call = call_of(model, 1, 16);
+  call.control_image = {test_picture(16, 16)};
+  call.control_guidance_end = {0.5};
+  call.output_latent = true;
+  const PipelineOutput want = cpu("a red apple", call), got = gpu("a red apple", call);
+  EXPECT_LT(difference(want.latents, got.latents), kRounding);
+  EXPECT_EQ(got.counters.loop_break, "");
+  EXPECT_EQ(got.counters.loop_host_device_syncs, 0);
+  const int64_t captures = driver.counts().captures, replayed = process_counters().steps_replayed;
+  EXPECT_EQ(difference(got.latents, gpu("a red apple", call).latents), 0);
+  EXPECT_EQ(driver.counts().captures, captures);
+  EXPECT_EQ(process_counters().steps_replayed, replayed + kSteps);
 }
 
 // On both machines linears lose the same bits: their pictures are nearer to each other than to the one without a loss.

@@ -178,9 +178,21 @@ struct TableArguments {
 struct LoopState {
   const int* table;
   float* slots;
+  const float* kept;
   int row_words, row, bad_row, unused;
 };
 enum LoopSlot : int { kLatents = 0, kPredicted = 1, kNextLatents = 3 };
+enum LoopWord : int {
+  kStepWord,
+  kInputScaleWord,
+  kGuidanceWord,
+  kRescaleWord,
+  kKeptPictureWord,
+  kKeptNoiseWord,
+  kAddedWord,
+  kCombinationsWord = kAddedWord + 4,
+  kFirstWord
+};
 
 // Latents times this row's factor, and what lies beside them -> the model's input; what it is told of the step.
 struct FeedArguments {
@@ -192,13 +204,30 @@ struct FeedArguments {
   long long images, channels, beside_channels, pixels;
 };
 
-// The guided prediction, this row's combinations, the next latents.
-struct FinishArguments {
+// What models that ran in this step give to an input of the next: their sum, times each one's scale of the row and `depth`.
+struct AddArguments {
+  const LoopState* state;
+  void* to;
+  long long count;
+  const void* from[4];
+  long long counts[4];  // of each; it is added to the last elements
+  int models;
+  float depth;
+};
+
+// The prediction, guided where there is a negative one.
+struct GuideArguments {
   LoopState* state;
-  const void* output;
+  const void *positive, *negative;
   long long count;  // of the latents
   long long channels, pixels;
-  int halves;
+};
+
+// This row's combinations, the next latents.
+struct FinishArguments {
+  LoopState* state;
+  long long count;  // of the latents
+  long long channels, pixels;
 };
 
 // The row is done.

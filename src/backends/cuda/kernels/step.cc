@@ -22,7 +22,18 @@ Call<Arguments> over(const Arguments& a, std::string function, const char* argum
 }  // namespace
 
 Call<FeedArguments> make_feed(const FeedArguments& a, DType dtype) { return over(a, cat("feed<", type_name(dtype), ">"), "FeedArguments"); }
-Call<FinishArguments> make_finish(const FinishArguments& a, DType dtype) { return over(a, cat("finish<", type_name(dtype), ">"), "FinishArguments"); }
+Call<AddArguments> make_add(const AddArguments& a, DType dtype) { return over(a, cat("add_scaled<", type_name(dtype), ">"), "AddArguments"); }
+Call<GuideArguments> make_guide(const GuideArguments& a, DType dtype) { return over(a, cat("guide<", type_name(dtype), ">"), "GuideArguments"); }
+Call<GuideArguments> make_rescale(const GuideArguments& a, DType dtype) {
+  return {{.source = "step.cuh",
+           .function = cat("rescale<", type_name(dtype), ">"),
+           .arguments = "GuideArguments",
+           .grid = {static_cast<unsigned>(a.count / (a.channels * a.pixels)), 1, 1},
+           .block = 4 * kThreads,  // few blocks go over all of an image
+           .shared = 4 * 32 * sizeof(float)},
+          a};
+}
+Call<FinishArguments> make_finish(const FinishArguments& a) { return over(a, "finish", "FinishArguments"); }
 Call<AdvanceArguments> make_advance(LoopState* state) {
   return {{.source = "step.cuh", .function = "advance", .arguments = "AdvanceArguments", .block = 32}, {state}};
 }
