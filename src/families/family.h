@@ -42,6 +42,7 @@ struct Call {
   double guidance_scale = 1;
   bool guidance = false;  // there is a negative prompt, and a prediction for it
   int64_t timesteps = 1;  // that the loop takes
+  int64_t rows = 1;       // of the timesteps' table of a plan: as many, or more
   int64_t images_in = 0;  // pictures that are encoded first
 };
 

@@ -18,6 +18,13 @@ void check_denoisers(const Parts& parts, const std::vector<SessionNeed>& needs) 
     if (need.stage == Stage::denoise) parts.model(need.part).component().weights().files().check_finite();
 }
 
+// A device that records what a step does has room for other numbers of steps in the plan's table, so that they find it again.
+int64_t rows_of(const DiffusionPipeline::Loaded& loaded, int64_t timesteps) {
+  constexpr int64_t kRows = 32;
+  const Component& denoiser = loaded.parts.model(denoiser_of(*loaded.family)).component();
+  return denoiser.device().target().records ? (timesteps + kRows - 1) / kRows * kRows : timesteps;
+}
+
 }  // namespace
 
 PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOptions& options) const {
@@ -35,6 +42,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   scheduler->set_timesteps(recipe.timesteps(call));
   const StepRange steps = recipe.steps(call, *scheduler);
   call.timesteps = std::max(steps.last, 1);  // a call may take none, a plan at least one
+  call.rows = rows_of(*loaded_, call.timesteps);
   auto mark = Clock::now();
   CallMemory memory(*loaded_, call, request);
   memory.begin(Stage::encode);

@@ -108,7 +108,7 @@ VideoGrid CogVideoXRecipe::grid_of(const Call& call) const {
 GraphRequest CogVideoXRecipe::transformer_request(const Call& call) const {
   // The two predictions of guidance are made one after the other: the memory is that of one, and sequences as long as a video's have no use for a
   // larger batch.
-  return transformer_.request(call.images, grid_of(call), sequence_length(call), call.timesteps);
+  return transformer_.request(call.images, grid_of(call), sequence_length(call), call.rows);
 }
 
 std::vector<SessionNeed> CogVideoXRecipe::sessions_for(const Call& call) const {
@@ -171,8 +171,7 @@ std::unique_ptr<Predictor> CogVideoXRecipe::predictor(const Call& call, const Co
   sessions.push_back(transformer_.lease(transformer_request(call), request));
   return std::make_unique<VideoPredictor>(
       transformer_.config(),
-      std::make_unique<GuidedPredictor>(std::move(sessions), conditioning,
-                                        std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps)), std::move(options), request));
+      std::make_unique<GuidedPredictor>(std::move(sessions), conditioning, timesteps_of(call, scheduler), std::move(options), request));
 }
 
 Pictures CogVideoXRecipe::decode(const Call& call, const Tensor& latents, Request& request) const {

@@ -80,14 +80,19 @@ void write_conditioning(Session& session, const Conditioning& conditioning, Guid
   for (const auto& [name, value] : inputs_of(session, conditioning, guidance, negative)) session.write(name, value);
 }
 
+std::vector<float> timesteps_of(const Call& call, const Scheduler& scheduler) {
+  std::vector<float> result(scheduler.timesteps().begin(), scheduler.timesteps().begin() + call.timesteps);
+  result.resize(static_cast<size_t>(call.rows), result.back());
+  return result;
+}
+
 std::unique_ptr<Predictor> guided_by_halves(SessionLease session, const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                             GuidedPredictorOptions options, Request& request) {
   options.guidance = call.guidance ? Guidance::halves : Guidance::none;
   options.steps = static_cast<int>(call.timesteps);
   std::vector<SessionLease> sessions;
   sessions.push_back(std::move(session));
-  return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning,
-                                           std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps)), std::move(options), request);
+  return std::make_unique<GuidedPredictor>(std::move(sessions), conditioning, timesteps_of(call, scheduler), std::move(options), request);
 }
 
 GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps,

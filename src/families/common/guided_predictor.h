@@ -105,6 +105,9 @@ class GuidedPredictor : public Predictor {
   Tensor negative_;  // kept while the only session makes the other
 };
 
+// Those that the loop takes, and the last of them once more in each row behind (Call::rows).
+std::vector<float> timesteps_of(const Call& call, const Scheduler& scheduler);
+
 // The usual one: a session for the images of the call, with guidance for twice as many. Fills the options' guidance and steps.
 std::unique_ptr<Predictor> guided_by_halves(SessionLease session, const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                             GuidedPredictorOptions options, Request& request);

@@ -175,10 +175,10 @@ UNetShape UNetRecipe::shape_of(const Call& call) const {
 GraphRequest UNetRecipe::net_request(size_t net, const Call& call) const {
   UNetShape shape = shape_of(call);
   if (call.options.guess_mode) shape.batch = call.images;
-  return controlnets_[net]->request(shape, call.timesteps);
+  return controlnets_[net]->request(shape, call.rows);
 }
 
-GraphRequest UNetRecipe::unet_request(const Call& call) const { return unet_.request(shape_of(call), call.timesteps); }
+GraphRequest UNetRecipe::unet_request(const Call& call) const { return unet_.request(shape_of(call), call.rows); }
 
 // A row an image: a prompt's images share its picture.
 std::vector<Tensor> UNetRecipe::control_pictures(const Call& call) const {
@@ -240,12 +240,11 @@ std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditi
   for (size_t i = 0; i < controlnets_.size(); ++i) nets.push_back(controlnets_[i]->lease(net_request(i, call), request));
   SessionLease session = unet_.lease(unet_request(call), request);
   if (!nets.empty()) {
-    const std::span<const float> timesteps = std::span(scheduler.timesteps()).first(static_cast<size_t>(call.timesteps));
     // Fractions are of the schedule from where it begins, wherever it ends.
     const StepRange whole{steps(call, scheduler).first, static_cast<int>(scheduler.timesteps().size())};
     const bool both = call.guidance && !call.options.guess_mode;
     options.nets = std::make_shared<ControlNets>(std::move(nets), control_pictures(call), call, conditioning,
-                                                 both ? Guidance::halves : Guidance::none, timesteps, whole, *session, request);
+                                                 both ? Guidance::halves : Guidance::none, timesteps_of(call, scheduler), whole, *session, request);
   }
   return guided_by_halves(std::move(session), call, conditioning, scheduler, options, request);
 }

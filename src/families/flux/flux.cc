@@ -116,7 +116,7 @@ GraphRequest FluxRecipe::transformer_request(const Call& call) const {
                                .image_tokens = rows * columns,
                                .condition_tokens = condition_tokens(call),
                                .tokens = sequence_length(call)},
-                              call.timesteps);
+                              call.rows);
 }
 
 std::vector<SessionNeed> FluxRecipe::sessions_for(const Call& call) const {

@@ -84,6 +84,11 @@ TEST(CudaPictures, PromptsAndSeedsReplayOneRecording) {
   DiffusionPipeline cpu = open("emoji-xl", "cpu", {.mode = CompileMode::reduce_overhead});
   cpu.set_scheduler(make_scheduler("euler_a", cpu.scheduler().config()));
   EXPECT_LT(difference(cpu("a cat", call).latents, noisy.latents), kSteps * std::sqrt(100.0) * 0x1p-11 * 5) << "convolutions in TF32";
+  // And another number of steps.
+  call.num_inference_steps = 3;
+  pipe("a cat", call);
+  EXPECT_EQ(driver.counts().captures, driver_before.captures);
+  EXPECT_EQ(process_counters().steps_replayed, after.steps_replayed + kSteps + 3);
   // Another size is another recording.
   pipe("a cat", call_of("emoji-xl", 3, 48));
   EXPECT_GT(process_counters().steps_recorded, after.steps_recorded);
