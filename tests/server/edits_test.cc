@@ -47,9 +47,14 @@ TEST(ServerEdits, OfFlux) {
     return image_of(bytes_of(answer.json()["images"][0])).pixels();
   };
   const auto by_program = [&](const char* height, const char* width) {
-    return image_of(generated({"--model", model, "--image", photo_file(), "--seed", "7", "--num-inference-steps", "2", "--strength", "0.6",
-                               "--height", height, "--width", width}))
-        .pixels();
+    const TempFolder folder;
+    const std::string file = (folder / "x.png").string();
+    EXPECT_EQ(vivace({"generate", "a red apple", "--model", model,        "-q",     "--threads", "2",
+                      "-o",       file,          "--image", photo_file(), "--seed", "7",         "--num-inference-steps",
+                      "2",        "--strength",  "0.6",     "--height",   height,   "--width",   width})
+                  .code,
+              0);
+    return Image::load(file).pixels();
   };
   EXPECT_EQ(draw({{"width", 64}, {"height", 48}}), by_program("48", "64"));
   EXPECT_EQ(draw({}), by_program("32", "32")) << "the picture's own size";
