@@ -18,7 +18,7 @@ DOORS = {
     "models": {"*/model.h", "*/tokens.h", "common/random_weights.h"},
     "passes": {"passes.h"},
     "tokenizers": {"clip_tokenizer.h", "tokenizer.h"},
-    "schedulers": {"numeric.h", "scheduler_base.h", "step_program.h"},
+    "schedulers": {"numeric.h", "scheduler_base.h", "scheduler_kind.h", "step_program.h"},
     "weights": {"file_layer.h", "known_checkpoints.h", "lora.h", "name_list.h", "safetensors.h", "spellings.h", "token_embeddings.h", "weight_map.h", "weight_origins.h", "weight_source.h", "weight_stack.h"},
 }
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,10 +14,12 @@ namespace {
 
 struct Kind {
   const char *word, *steps, *guidance;
+  bool trailing = false;  // its timesteps begin at the noisiest
 };
 // What their authors advise.
-constexpr Kind kKinds[] = {{"turbo", "1 to 4", "0"},    {"lightning", "2 to 8", "0"}, {"hyper", "1 to 8", "0"},
-                           {"lcm", "4 to 8", "1 to 2"}, {"tcd", "4 to 8", "0"},       {"schnell", "1 to 4", "0"}};
+constexpr Kind kKinds[] = {{"turbo", "1 to 4", "0", true}, {"lightning", "2 to 8", "0", true},
+                           {"hyper", "1 to 8", "0", true}, {"lcm", "4 to 8", "1 to 2"},
+                           {"tcd", "4 to 8", "0"},         {"schnell", "1 to 4", "0"}};
 
 // "DreamShaperXL_turboDPMSDE" is dream, shaper, xl, turbo, dpmsde: whole words, so that hyperrealism is not hyper.
 std::vector<std::string> words_of(const std::string& name) {
@@ -55,16 +57,25 @@ std::vector<std::string> model_names(const std::string& model, const std::string
   return names;
 }
 
-std::string few_steps_hint(std::span<const std::string> names, int steps, double guidance_scale) {
+std::string few_steps_hint(std::span<const std::string> names, int steps, double guidance_scale, const std::string& scheduler_config) {
   constexpr int kMany = 12;             // above what any of the kinds is made for
   constexpr double kGuidanceOfLCM = 2;  // the most that one of them takes
-  if (steps <= kMany || guidance_scale <= kGuidanceOfLCM) return "";
+  const bool many = steps > kMany && guidance_scale > kGuidanceOfLCM;
+  const std::string spacing = Config::parse(scheduler_config, "the scheduler's config").get_or<std::string>("timestep_spacing", "trailing");
   for (const std::string& name : names) {
     const std::vector<std::string> words = words_of(name);
-    for (const Kind& kind : kKinds)
-      if (std::ranges::find(words, kind.word) != words.end())
-        return cat("\"", name, "\" names a few-step model (", kind.word, "), and this call has ", steps, " steps with a guidance scale of ",
-                   guidance_scale, ": such models are made for --num-inference-steps ", kind.steps, " --guidance-scale ", kind.guidance);
+    for (const Kind& kind : kKinds) {
+      if (std::ranges::find(words, kind.word) == words.end()) continue;
+      std::string has, wants;
+      if (many) has = cat(steps, " steps with a guidance scale of ", guidance_scale);
+      if (many) wants = cat("--num-inference-steps ", kind.steps, " --guidance-scale ", kind.guidance);
+      if (kind.trailing && spacing != "trailing") {
+        has += cat(many ? ", and " : "", "timesteps that are spaced \"", spacing, '"');
+        wants += cat(many ? " " : "", "--scheduler-config '{\"timestep_spacing\": \"trailing\"}'");
+      }
+      if (has.empty()) return "";
+      return cat('"', name, "\" names a few-step model (", kind.word, "), and this call has ", has, ": such models are made for ", wants);
+    }
   }
   return "";
 }

@@ -120,7 +120,8 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
 void hint_at_few_steps(const Arguments& app, const Options& o, const Call& call, DiffusionPipeline& pipe) {
   const std::optional<int> steps = pipe.loaded().recipe->num_inference_steps(call);
   if (!steps) return;  // a list of one's own
-  const std::string hint = few_steps_hint(model_names(o.model, pipe.scheduler().class_name(), app), *steps, call.guidance_scale);
+  const Scheduler& scheduler = pipe.scheduler();
+  const std::string hint = few_steps_hint(model_names(o.model, scheduler.class_name(), app), *steps, call.guidance_scale, scheduler.config());
   if (!hint.empty()) warn(hint);
 }
 

@@ -14,6 +14,8 @@
 #include "pipelines/loaded.h"
 #include "progress.h"
 #include "recipes.h"
+#include "scheduler_choice.h"
+#include "tune/profile_file.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -151,6 +153,9 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
   app.add_option("--scheduler", scheduler,
                  "Another scheduler: euler, euler_a, ddim, dpmpp_2m, dpmpp_sde, unipc, heun, lcm, tcd, ... or a class name");
+  app.add_option("--scheduler-config", scheduler_config,
+                 "Fields of the scheduler's config, as keyword arguments of from_config: a JSON object, such as "
+                 "'{\"use_karras_sigmas\": true, \"timestep_spacing\": \"trailing\"}'");
   app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
   app.add_option("--sigmas", sigmas, "Custom sigmas, as 14.6,2.9,0");
   app.add_option("--original-inference-steps", original_inference_steps, "LCM: steps of the schedule that it was distilled on; default 50");
@@ -278,10 +283,13 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   else
     throw UsageError(cat("--max-memory is \"", max_memory, "\": expected bytes, as 500M or 16G"));
   files.apply(options);
+  const nlohmann::json fields = scheduler_fields(scheduler_config);
   options.controlnet.assign(controlnet.begin(), controlnet.end());
   const Task wanted = !video.empty() ? Task::video_to_video : image.empty() ? task : mask_image.empty() ? Task::image_to_image : Task::inpainting;
   if (wanted != Task::text_to_image) options.pipeline_class = class_for(model, options, wanted);
   DiffusionPipeline pipe = open_model(model, options);
+  if (!fields.empty()) pipe.set_scheduler(with_fields(pipe.scheduler(), fields));
+  if (!scheduler.empty()) check_scheduler(pipe);
   load_adapters(pipe, loras, embeddings);
   return pipe;
 }
@@ -313,8 +321,9 @@ std::string settings_text(const Arguments& arguments, const PictureOptions& o, D
   const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
   const std::optional<int> steps = pipe.loaded().recipe->num_inference_steps(call);  // none where timesteps or sigmas were given
   std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
-                         " scheduler=", o.scheduler.empty() ? pipe.scheduler().class_name() : o.scheduler, " dtype=", dtype, " height=", height,
-                         " width=", width, pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");
+                         " scheduler=", o.scheduler.empty() ? pipe.scheduler().class_name() : o.scheduler,
+                         o.scheduler_config.empty() ? "" : cat(" scheduler_config=", scheduler_fields(o.scheduler_config).dump()), " dtype=", dtype,
+                         " height=", height, " width=", width, pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");
   // The rest as it was given.
   for (const Option* option : arguments.options()) {
     if (option->is_text() || !option->given()) continue;

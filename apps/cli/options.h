@@ -75,7 +75,7 @@ DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& 
 
 // Everything that makes a picture but the prompt, the seed and the file.
 struct PictureOptions {
-  std::string model, dtype = "fp32", variant, scheduler, profile, recipe, device = "cpu", offload = "auto", max_memory;
+  std::string model, dtype = "fp32", variant, scheduler, scheduler_config, profile, recipe, device = "cpu", offload = "auto", max_memory;
   const Option* dtype_option = nullptr;  // add()'s
   ModelFlags files;
   CompileFlags compile;

@@ -1,9 +1,12 @@
 // The list of schedulers.
 #include "vivace/scheduler.h"
 
+#include <algorithm>
+
 #include "base/joined.h"
 #include "base/log.h"
 #include "schedulers/scheduler_base.h"
+#include "schedulers/scheduler_kind.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -12,6 +15,7 @@ namespace {
 struct Entry {
   const char* class_name;
   std::unique_ptr<Scheduler> (*make)(SchedulerConfig);
+  SchedulerKind kind = SchedulerKind::diffusion;
 };
 constexpr Entry kSchedulers[] = {
     {"EulerDiscreteScheduler", make_euler_discrete},
@@ -23,7 +27,7 @@ constexpr Entry kSchedulers[] = {
     {"PNDMScheduler", make_pndm},
     {"HeunDiscreteScheduler", make_heun_discrete},
     {"LCMScheduler", make_lcm},
-    {"FlowMatchEulerDiscreteScheduler", make_flow_match_euler_discrete},
+    {"FlowMatchEulerDiscreteScheduler", make_flow_match_euler_discrete, SchedulerKind::flow_match},
     {"DPMSolverSinglestepScheduler", make_dpmsolver_singlestep},
     {"DPMSolverSDEScheduler", make_dpmsolver_sde},
     {"DEISMultistepScheduler", make_deis_multistep},
@@ -34,10 +38,10 @@ constexpr Entry kSchedulers[] = {
     {"TCDScheduler", make_tcd},
     {"EDMEulerScheduler", make_edm_euler},
     {"EDMDPMSolverMultistepScheduler", make_edm_dpmsolver_multistep},
-    {"FlowMatchHeunDiscreteScheduler", make_flow_match_heun_discrete},
-    {"FlowMatchLCMScheduler", make_flow_match_lcm},
-    {"CogVideoXDDIMScheduler", make_cogvideox_ddim},
-    {"CogVideoXDPMScheduler", make_cogvideox_dpm},
+    {"FlowMatchHeunDiscreteScheduler", make_flow_match_heun_discrete, SchedulerKind::flow_match},
+    {"FlowMatchLCMScheduler", make_flow_match_lcm, SchedulerKind::flow_match},
+    {"CogVideoXDDIMScheduler", make_cogvideox_ddim, SchedulerKind::cogvideox},
+    {"CogVideoXDPMScheduler", make_cogvideox_dpm, SchedulerKind::cogvideox},
 };
 
 struct ShortName {
@@ -96,6 +100,18 @@ std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const st
     if (class_name == entry.class_name) return entry.make(SchedulerConfig(entry.class_name, config, all_overrides, forced));
   throw UsageError(cat("unknown scheduler \"", name, "\": expected one of ", joined(kSchedulers, ", ", &Entry::class_name), ", ",
                        joined(kShortNames, ", ", &ShortName::name)));
+}
+
+SchedulerKind scheduler_kind(std::string_view class_name) {
+  const auto* entry = std::ranges::find(kSchedulers, class_name, &Entry::class_name);
+  return entry == std::end(kSchedulers) ? SchedulerKind::diffusion : entry->kind;
+}
+
+std::vector<std::string> schedulers_of(SchedulerKind kind) {
+  std::vector<std::string> names;
+  for (const Entry& entry : kSchedulers)
+    if (entry.kind == kind) names.emplace_back(entry.class_name);
+  return names;
 }
 
 std::vector<std::string> list_schedulers() {

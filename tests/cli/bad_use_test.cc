@@ -38,6 +38,12 @@ TEST(BadUse, NumbersOutOfRange) {
 
 TEST(BadUse, UnknownNames) {
   expect_no_picture(tiny_model(), 2, {"eulerr", "euler"}, {"--scheduler", "eulerr"});
+  for (const char* fields : {"trailing", "[1]", "{\"a\": 1"})
+    expect_no_picture(tiny_model(), 2, {"--scheduler-config"}, {"--scheduler-config", fields});
+  expect_no_picture(tiny_model(), 2, {"EulerDiscreteScheduler has no karras, no solver_order: it has ", "use_karras_sigmas", "timestep_spacing"},
+                    {"--scheduler-config", R"({"karras": true, "solver_order": 3, "timestep_spacing": "trailing"})"});
+  expect_no_picture(tiny_model(), 2, {"--scheduler-config", "timestep_spacing", "trailing"},
+                    {"--scheduler-config", R"({"timestep_spacing": "sideways"})"});
   expect_no_picture(tiny_model(), 2, {"fp33"}, {"--dtype", "fp33"});
   expect_no_picture(tiny_model(), 2, {"int8"}, {"--dtype", "int8"});
   expect_no_picture(tiny_model(), 2, {"tpu", "cpu"}, {"--device", "tpu"});

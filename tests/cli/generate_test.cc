@@ -72,8 +72,9 @@ TEST(Generate, HintsOnceAtAFewStepModelWithManySteps) {
   const std::filesystem::path plain = copy_tiny(folder), turbo = folder / "tiny-Turbo_v1";
   std::filesystem::copy(plain, turbo, std::filesystem::copy_options::recursive);
   const auto hints = [&](const std::filesystem::path& model, const char* output, const char* steps, const char* guidance) {
-    const Finished done = vivace({"generate", "a dog", "--model", model.string(), "--num-inference-steps", steps, "--guidance-scale", guidance,
-                                  "--seed", "7", "--threads", "1", "-o", (folder / output).string()});
+    const Finished done =
+        vivace({"generate", "a dog", "--model", model.string(), "--num-inference-steps", steps, "--guidance-scale", guidance, "--scheduler-config",
+                R"({"timestep_spacing": "trailing"})", "--seed", "7", "--threads", "1", "-o", (folder / output).string()});
     EXPECT_EQ(done.code, 0) << done.err;
     const size_t at = done.err.find("few-step");
     if (at != std::string::npos) {
@@ -90,12 +91,24 @@ TEST(Generate, HintsOnceAtAFewStepModelWithManySteps) {
 }
 
 TEST(Generate, KnowsFewStepModelsByWholeWordsOfTheirNames) {
-  const auto hint = [](const char* name) { return cli::few_steps_hint(std::vector<std::string>{"EulerDiscreteScheduler", name}, 50, 5); };
+  const auto hint = [](const char* name, int steps = 50, const char* config = "{}") {
+    return cli::few_steps_hint(std::vector<std::string>{"EulerDiscreteScheduler", name}, steps, 5, config);
+  };
   for (const char* name : {"sdxl-turbo", "models--stabilityai--sdxl-turbo", "sdxl_lightning_4step_unet.safetensors",
                            "Hyper-SDXL-8steps-lora.safetensors:0.8", "pytorch_lora_weights_LCM", "LCMScheduler", "TCDScheduler", "FLUX.1-schnell",
                            "DreamShaperXL_turboDPMSDE", "juggernautXL_v9Rdphoto2Lightning"})
     EXPECT_NE(hint(name), "") << name;
   for (const char* name : {"sdxl-base-1.0", "hyperrealism-xl", "turbocharged", "FLUX.1-dev", "emoji-xl"}) EXPECT_EQ(hint(name), "") << name;
+  constexpr const char *kLeading = R"({"timestep_spacing": "leading"})", *kTrailing = R"({"timestep_spacing": "trailing"})";
+  for (const char* name : {"sdxl-turbo", "sdxl_lightning_4step_unet.safetensors", "Hyper-SDXL-8steps-lora.safetensors"}) {
+    EXPECT_NE(hint(name, 4, kLeading).find(R"("leading": such models are made for --scheduler-config '{"timestep_spacing": "trailing"}')"),
+              std::string::npos)
+        << hint(name, 4, kLeading);
+    EXPECT_EQ(hint(name, 4, kTrailing), "") << name;
+  }
+  for (const char* name : {"sdxl-base-1.0", "LCMScheduler", "TCDScheduler"}) EXPECT_EQ(hint(name, 4, kLeading), "") << name;
+  EXPECT_NE(hint("sdxl-turbo", 50, kLeading).find(R"(--num-inference-steps 1 to 4 --guidance-scale 0 --scheduler-config '{"timestep_spacing")"),
+            std::string::npos);
 }
 
 // What says something of components is for those that the checkpoint has.
