@@ -26,6 +26,10 @@ int run(const Options& o, const Common& common) {
     throw UsageError("quantize writes int8 rows as they are; rotated ones are made as the model is loaded (--quantize int8-dynamic-rotated)");
   // The layers are chosen as for running the model; what is stored serves any machine, so all of them are the default.
   const ComponentTarget target(o);
+  if (target.name() != "unet")
+    throw UsageError(cat(o.model, " has a ", target.name(),
+                         " and no unet: quantize writes checkpoints with a unet; others are quantised as they are loaded (", "generate --quantize ",
+                         o.compile.quantize, ")"));
   if (!target.weights()) throw UserError(cat(o.model, "/unet has no weights (.safetensors): expected a checkpoint"));
   QuantizedCheckpointOptions options{
       .kind = parse_quantization(o.compile.quantize), .layers = target.compile_options().quantize, .variant = o.variant, .on_tensor = nullptr};

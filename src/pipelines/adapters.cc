@@ -6,6 +6,7 @@
 
 #include "base/joined.h"
 #include "base/log.h"
+#include "pipelines/adapter_names.h"
 #include "pipelines/loaded.h"
 #include "tokenizers/clip_tokenizer.h"
 #include "vivace/error.h"
@@ -20,12 +21,6 @@ AdapterTarget target_of(const Parts& parts, const std::string& part) {
   for (const Node& node : parts.model(part).component().typical_graph().nodes)
     if (node.op == Op::weight) target.weights.emplace(node.attrs.text("name"), node.shape);
   return target;
-}
-
-// Whether a tensor is of an adapter as such files hold them, as its name says.
-bool is_adapters(std::string_view name) {
-  constexpr std::string_view kParts[] = {".alpha", "lora", "hada_", "lokr_", "dora_scale"};
-  return std::ranges::any_of(kParts, [&](std::string_view part) { return name.find(part) != name.npos; });
 }
 
 }  // namespace
@@ -55,7 +50,7 @@ Adapters::Loras Adapters::read(const std::filesystem::path& path, const Parts& p
       loras.emplace(part, std::move(lora));
     }
   NameList matched, unmatched, unused;
-  for (const WeightInfo& w : file->weights().weights()) (used.contains(w.name) ? matched : is_adapters(w.name) ? unmatched : unused).add(w.name);
+  for (const WeightInfo& w : file->weights().weights()) (used.contains(w.name) ? matched : is_of_adapter(w.name) ? unmatched : unused).add(w.name);
   if (loras.empty())
     throw UserError(cat(file->weights().name(), ": none of its ", file->weights().size(), " tensors is for a module of this ", parts.class_name, ": ",
                         unmatched.count() > 0 ? unmatched.text() : unused.text(), "; check which model it was made for"));

@@ -40,6 +40,21 @@ fs::path find_configs(const fs::path& wanted) {
       cat("no configs at ", wanted.string(), ": expected a folder with model_index.json, or the name of one in ", configs_folder().string()));
 }
 
+// What a folder without model_index.json may be, and what to name in its place.
+std::string otherwise(const fs::path& folder) {
+  std::error_code ignored;
+  if (fs::is_regular_file(folder / "config.json", ignored))
+    return cat(": it holds one component of a checkpoint: expected the folder above it, with model_index.json");
+  if (fs::is_directory(folder / "snapshots", ignored))
+    for (const auto& entry : fs::directory_iterator(folder / "snapshots", ignored))
+      return cat(": it is a repository in the cache of huggingface_hub: name ", entry.path().string());
+  std::vector<std::string> files;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().extension() == ".safetensors" || entry.path().extension() == ".gguf") files.push_back(entry.path().string());
+  if (files.size() == 1) return cat(": it holds a file of weights: name that, ", files[0]);
+  return ": expected a checkpoint in Diffusers layout (a folder with model_index.json) or in one file";
+}
+
 std::string as_option(std::string_view part) {
   std::string name = cat("--", part);
   std::ranges::replace(name, '_', '-');
@@ -74,7 +89,11 @@ CheckpointFiles::CheckpointFiles(const fs::path& path, const PretrainedOptions& 
     return;
   }
   if (!fs::is_directory(path, ignored))
-    throw UserError(cat("no model at ", name_, ": expected a checkpoint in Diffusers layout (a folder with model_index.json) or in one file"));
+    throw UserError(
+        cat("no model at ", name_,
+            ": expected a checkpoint in Diffusers layout (a folder with model_index.json) or in one file. Nothing is downloaded: hf download "
+            "OWNER/NAME --local-dir FOLDER does that"));
+  if (!fs::exists(path / "model_index.json", ignored)) throw UserError(cat("no model at ", name_, otherwise(path)));
   if (!options.config.empty()) throw UsageError(cat(name_, ": a folder has configs of its own: config is for checkpoints in one file"));
 }
 

@@ -70,6 +70,11 @@ const Family& family_of(const Config& index, const std::string& wanted, bool con
                       others.empty() ? "" : cat("; its parts make also a ", joined(others, " or a "))));
 }
 
+// The class that a folder's config names; empty where it names none, as those of Transformers do.
+std::string class_in(const std::filesystem::path& folder) {
+  return is_file(folder / "config.json") ? Config::read(folder / "config.json").get_or<std::string>("_class_name", "") : "";
+}
+
 void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles& files, const PretrainedOptions& options, bool look,
                DiffusionPipeline::Loaded& loaded) {
   Parts& parts = loaded.parts;
@@ -78,7 +83,9 @@ void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles&
   if (is_given) {
     if (parts.elsewhere.size() == options.controlnet.size()) return;
     const std::filesystem::path& folder = options.controlnet[parts.elsewhere.size()];
-    class_name = Config::read(folder / "config.json").get<std::string>("_class_name");
+    if (!is_file(folder / "config.json"))
+      throw UserError(cat("no ControlNet at ", folder.string(), ": expected its folder, with config.json and weights"));
+    class_name = class_in(folder);
     if (std::ranges::count(spec.classes, class_name) == 0)
       throw UserError(cat(folder.string(), " holds a ", class_name, ", not a ", joined(spec.classes, " or ")));
     parts.elsewhere.emplace(spec.name, folder.string());
@@ -100,6 +107,9 @@ void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles&
   const auto found = std::ranges::find(family_models, class_name, &ModelClass::name);
   const ModelClass* model = found == family_models.end() ? find_model_class(class_name) : &*found;
   if (!model) throw InternalError(cat(spec.name, ": no model class ", class_name));
+  if (const auto given = options.components.find(std::string(spec.name)); given != options.components.end())
+    if (const std::string held = class_in(given->second); !held.empty() && held != class_name)
+      throw UserError(cat(given->second.string(), " holds a ", held, ", not a ", class_name));
   const PartFiles own_files = is_given ? PartFiles{.folder = parts.folder(spec.name)} : files.model(spec.name, class_name);
   ComponentOptions own;
   own.weights = own_files.weights;
@@ -154,8 +164,8 @@ std::unique_ptr<DiffusionPipeline::Loaded> load_pipeline(const std::filesystem::
                            joined(loaded->family->parts, ", ", &PartSpec::name)));
   for (const PartSpec& spec : loaded->family->parts) load_part(spec, index, files, options, look, *loaded);
   if (loaded->parts.elsewhere.size() < options.controlnet.size())
-    throw UsageError(
-        cat(options.controlnet.size(), " ControlNets are given: a ", loaded->family->class_name, " takes ", loaded->parts.elsewhere.size()));
+    throw UsageError(cat(options.controlnet.size(), options.controlnet.size() == 1 ? " ControlNet is" : " ControlNets are", " given: a ",
+                         loaded->family->class_name, " takes ", loaded->parts.elsewhere.size()));
   const auto is_variant = [](const auto& entry) { return entry.second->component().weights().files().is_variant(); };
   if (!look && !options.variant.empty() && std::ranges::none_of(loaded->parts.models, is_variant))
     throw UserError(cat(path.string(), ": no part has weight files of variant \"", options.variant, "\": leave it out, or name one that is there"));

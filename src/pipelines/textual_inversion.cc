@@ -5,9 +5,11 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "components/models.h"
+#include "pipelines/adapter_names.h"
 #include "pipelines/loaded.h"
 #include "tokenizers/clip_tokenizer.h"
 #include "vivace/error.h"
+#include "weights/name_list.h"
 
 namespace vivace {
 namespace {
@@ -43,9 +45,13 @@ void Adapters::load_tokens(const std::filesystem::path& path, const std::string&
   if (found.empty()) {
     const WeightInfo* tensor = weights.find("emb_params");
     if (!tensor && weights.size() == 1) tensor = &weights.weights()[0], own = tensor->name;
-    if (!tensor)
-      throw UserError(cat(file.string(), ": expected embeddings: one tensor, emb_params, or clip_l and clip_g; got ",
-                          joined(weights.weights(), ", ", &WeightInfo::name)));
+    if (!tensor) {
+      NameList names;
+      for (const WeightInfo& weight : weights.weights()) names.add(weight.name);
+      const bool is_lora = std::ranges::any_of(weights.weights(), [](const WeightInfo& weight) { return is_of_adapter(weight.name); });
+      throw UserError(cat(file.string(), is_lora ? ": it is an adapter, which --lora (load_lora_weights) loads: " : ": ",
+                          "expected embeddings: one tensor, emb_params, or clip_l and clip_g; got ", names.text()));
+    }
     std::string part = "text_encoder";
     if (!tensor->shape.empty() && width_of(parts, part) != tensor->shape.back() && width_of(parts, "text_encoder_2") == tensor->shape.back())
       part = "text_encoder_2";

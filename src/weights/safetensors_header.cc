@@ -259,6 +259,10 @@ void check_names(const TensorFileHeader& header, const std::string& file) {
   if (const auto twice = std::ranges::adjacent_find(names); twice != names.end()) bad(file, cat("tensor \"", printable(*twice), "\" is there twice"));
 }
 
+bool is_text(std::string_view bytes) {
+  return std::ranges::all_of(bytes, [](unsigned char c) { return (c >= ' ' && c < 0x7f) || c == '\n' || c == '\r' || c == '\t'; });
+}
+
 }  // namespace
 
 TensorFileHeader parse_safetensors(std::span<const std::byte> file, const std::string& name) {
@@ -268,6 +272,7 @@ TensorFileHeader parse_safetensors(std::span<const std::byte> file, const std::s
     const std::string kind = file_kind_note(text.substr(0, 64));
     // With a length that is none it still looks like one.
     if (!kind.empty() && kind.find("safetensors") == std::string::npos) throw UserError(cat(name, ": not a safetensors file", kind));
+    if (is_text(text.substr(0, kLengthBytes))) throw UserError(cat(name, ": neither a safetensors nor a GGUF file: it begins as a text does"));
     bad(name, message);
   };
   if (file.size() < kLengthBytes) bad(name, cat("it has ", file.size(), " bytes, too few for a header; ", kTruncated));

@@ -50,11 +50,26 @@ class BadFiles : public testing::Test {
   }
 };
 
+TEST_F(BadFiles, PartsOfOtherModels) {
+  const std::string transformer = VIVACE_SOURCE_DIR "/assets/emoji-flux/transformer";
+  expect_no_picture(model_, 1, {transformer + " holds a FluxTransformer2DModel, not a UNet2DConditionModel"}, {"--unet", transformer});
+}
+
 TEST_F(BadFiles, ModelFolder) {
   expect_no_picture(folder_ / "nowhere", 1, {"nowhere", "model_index.json"});
   expect_no_picture(model_ / "model_index.json", 1, {"model_index.json"});
+  expect_no_picture("owner/name", 1, {"no model at owner/name", "hf download"});
+  expect_no_picture(VIVACE_SOURCE_DIR "/README.md", 1, {"README.md: neither a safetensors nor a GGUF file"});
+  expect_no_picture(model_ / "unet", 1, {"unet", "it holds one component of a checkpoint"});
+  expect_no_picture(model_, 1, {"no ControlNet at " + model_.string()},
+                    {"--controlnet", model_.string(), "--control-image", VIVACE_SOURCE_DIR "/tests/image/data/rgb_420.jpg"});
+  fs::create_directories(folder_ / "models--x" / "snapshots" / "5f3a");
+  expect_no_picture(folder_ / "models--x", 1, {"in the cache of huggingface_hub: name ", "models--x/snapshots/5f3a"});
+  fs::create_directories(folder_ / "downloads");
+  write_text(folder_ / "downloads" / "sdxl.safetensors", "");
+  expect_no_picture(folder_ / "downloads", 1, {"it holds a file of weights: name that, ", "downloads/sdxl.safetensors"});
   fs::remove(model_ / "model_index.json");
-  expect_no_picture(model_, 1, {"model_index.json"});
+  expect_no_picture(model_, 1, {"no model at ", "expected a checkpoint in Diffusers layout"});
   expect_refused(vivace({"info", (folder_ / "nowhere").string()}), 1, {"nowhere"});
 }
 

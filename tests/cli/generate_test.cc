@@ -366,6 +366,9 @@ TEST(Generate, AdaptersAreFilesWithMoreBehindAColon) {
   expect_refused(vivace(generate((folder / "x.png").string(), {"--lora", lora + ":much"})), 2, {"the weight of --lora", "much"});
   expect_refused(vivace(generate((folder / "x.png").string(), {"--lora", (folder / "gone.safetensors").string()})), 1,
                  {"gone.safetensors", "file not found"});
+  const Finished mistaken =
+      vivace(generate((folder / "x.png").string(), {"--textual-inversion", VIVACE_SOURCE_DIR "/assets/emoji-xl-cyanotype.safetensors"}));
+  expect_refused(mistaken, 1, {"emoji-xl-cyanotype.safetensors", "it is an adapter, which --lora", " more\n"});
 }
 
 TEST(Generate, LongPromptsWarnWithWhatWasCut) {

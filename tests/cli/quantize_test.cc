@@ -54,6 +54,8 @@ TEST(Quantize, WrongUseIsRefused) {
   expect_refused(vivace({"explain", "--model", model, "--quantize-component", "unet"}), 2, {"--quantize-component", "without --quantize"});
   expect_refused(vivace({"quantize", model, TempFolder() / "out", "--quantize-component", "text_encoder_2"}), 2, {"--quantize-component"});
   expect_refused(vivace({"quantize", model, model}), 2, {"is the model itself"});
+  expect_refused(vivace({"quantize", VIVACE_SOURCE_DIR "/assets/emoji-flux", TempFolder() / "out"}), 2,
+                 {"has a transformer and no unet", "generate --quantize int8-dynamic"});
 }
 
 // Downloaded checkpoints are often links into another folder.
