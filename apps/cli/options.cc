@@ -233,7 +233,14 @@ CallOptions PictureOptions::call() const {
   call.control_guidance_start = control_guidance_start;
   call.control_guidance_end = control_guidance_end;
   call.guess_mode = guess_mode;
-  if (mask_blur != 0 && mask_image.empty()) throw UsageError("--mask-blur needs --mask-image");
+  const auto need = [](bool given, const char* option, bool there, const char* needed) {
+    if (given && !there) throw UsageError(cat(option, " needs ", needed));
+  };
+  need(!mask_image.empty(), "--mask-image", !image.empty(), "--image, the picture that is repainted");
+  need(mask_blur != 0, "--mask-blur", !mask_image.empty(), "--mask-image");
+  need(padding_mask_crop.has_value(), "--padding-mask-crop", !mask_image.empty(), "--mask-image");
+  need(strength.has_value(), "--strength", !image.empty() || !video.empty(), "--image or --video, which it is about");
+  need(denoising_start.has_value(), "--denoising-start", !image.empty(), "--image, what an earlier call left");
   return call;
 }
 

@@ -31,9 +31,19 @@ TEST(BadUse, NumbersOutOfRange) {
   expect_no_picture(tiny_model(), 2, {"--guidance-scale"}, {"--guidance-scale", "nan"});
   expect_no_picture(tiny_model(), 2, {"guidance_rescale"}, {"--guidance-rescale", "2"});
   expect_no_picture(tiny_model(), 2, {"denoising_end"}, {"--denoising-end", "1.5"});
+  expect_no_picture(tiny_model(), 2, {"eta is 7: expected 0 to 1"}, {"--scheduler", "ddim", "--eta", "7"});
   expect_no_picture(tiny_model(), 2, {"num_images_per_prompt"}, {"--num-images-per-prompt", "0"});
   expect_no_picture(tiny_model(), 2, {"clip_skip"}, {"--clip-skip", "50"});
   expect_no_picture(tiny_model(), 2, {"timesteps", "sigmas"}, {"--timesteps", "999,500", "--sigmas", "10,1,0"});
+}
+
+TEST(BadUse, OptionsThatNeedAnother) {
+  const std::string picture = VIVACE_SOURCE_DIR "/tests/image/data/rgb_420.jpg";
+  expect_no_picture(tiny_model(), 2, {"--mask-image needs --image"}, {"--mask-image", picture});
+  expect_no_picture(tiny_model(), 2, {"--padding-mask-crop needs --mask-image"}, {"--image", picture, "--padding-mask-crop", "4"});
+  expect_no_picture(tiny_model(), 2, {"--strength needs --image or --video"}, {"--strength", "0.5"});
+  expect_no_picture(tiny_model(), 2, {"--denoising-start needs --image"}, {"--denoising-start", "0.5"});
+  expect_no_picture(tiny_model(), 2, {"a StableDiffusionXLPipeline does not take control_image: ", "--controlnet"}, {"--control-image", picture});
 }
 
 TEST(BadUse, UnknownNames) {

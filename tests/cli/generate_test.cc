@@ -190,7 +190,7 @@ TEST(Generate, PicturesInDecideThePipeline) {
                                                  "--padding-mask-crop", "4", "--strength", "0.7", "--vae-tiling"}));
   EXPECT_EQ(masked.code, 0) << masked.err;
   EXPECT_EQ(Image::load(path).pixels()[0], Image::load(data + "square.png").pixels()[0]) << "black is kept";
-  expect_refused(vivace(generate(path, {"--mask-image", data + "mask.png"})), 2, {"a StableDiffusionXLPipeline does not take mask_image"});
+  expect_refused(vivace(generate(path, {"--mask-image", data + "mask.png"})), 2, {"--mask-image needs --image"});
   expect_refused(vivace(generate(path, {"--image", photo, "--strength", "0.1"})), 2, {"a strength of 0.1 leaves none of 3 steps"});
   expect_refused(vivace(generate(path, {"--image", photo, "--height", "32"})), 2, {"does not take height and width"});
   expect_refused(vivace(generate(path, {"--image", VIVACE_SOURCE_DIR "/README.md"})), 1, {"README.md: not a PNG or JPEG picture"});

@@ -112,7 +112,11 @@ void check_taken(const CallOptions& options, std::string_view class_name, std::s
   std::string wrong;
   for (const Argument& argument : kArguments)
     if (argument.given(options) && !std::ranges::count(taken, argument.name)) wrong += cat(wrong.empty() ? "" : ", ", argument.name);
-  if (!wrong.empty()) throw UsageError(cat("a ", class_name, " does not take ", wrong));
+  // Given to a pipeline that has none, whatever its class is otherwise.
+  const bool wants_controlnet = !options.control_image.empty() && !std::ranges::count(taken, "control_image");
+  if (!wrong.empty())
+    throw UsageError(cat("a ", class_name, " does not take ", wrong,
+                         wants_controlnet ? ": a control_image is for ControlNets, which --controlnet (PretrainedOptions::controlnet) names" : ""));
 }
 
 std::vector<std::string> unused_arguments(const Call& call) {
@@ -152,6 +156,7 @@ Call resolve_common(const Prompts& prompt, const CallOptions& o, int64_t prompts
   c.images = prompts * o.num_images_per_prompt;
   if (o.guidance_scale && !std::isfinite(*o.guidance_scale)) throw UsageError("guidance_scale is not a finite number");
   if (!(o.guidance_rescale >= 0 && o.guidance_rescale <= 1)) throw UsageError(cat("guidance_rescale is ", o.guidance_rescale, ": expected 0 to 1"));
+  if (!(o.eta >= 0 && o.eta <= 1)) throw UsageError(cat("eta is ", o.eta, ": expected 0 to 1"));
   // 0 and 1 mean the end, as everything outside of the range does in Diffusers.
   if (o.denoising_end && !(*o.denoising_end >= 0 && *o.denoising_end <= 1))
     throw UsageError(cat("denoising_end is ", *o.denoising_end, ": expected a fraction between 0 and 1"));
