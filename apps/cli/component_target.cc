@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/log.h"
 #include "commands.h"
@@ -88,7 +89,8 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   CallOptions blank = loaded_->recipe->blank_call(alone ? Size{} : size);
   blank.num_frames = options_.num_frames;
   call_ = loaded_->recipe->resolve(prompts, blank);
-  call_.guidance = false;
+  guided_ = std::exchange(call_.guidance, false);
+  num_frames_ = loaded_->family->videos ? call_.options.num_frames.value_or(0) : 0;
   height_ = alone && size.first ? size.first : call_.height;
   width_ = alone && size.second ? size.second : call_.width;
   if (options_.vae_tiling && loaded_->parts.has("vae"))

@@ -42,6 +42,8 @@ class ComponentTarget {
   const std::vector<std::string>& names() const { return names_; }
   DType dtype() const { return request_.dtype; }  // what it runs in; differs from the one asked for where the config says force_upcast
   const Call& call() const { return call_; }      // of the pipeline, of that size or of its own
+  bool guided() const { return guided_; }         // a call with the pipeline's defaults: its denoiser's batch is 2 of a picture
+  int num_frames() const { return num_frames_; }  // of a video; 0: it makes pictures
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
   // nullptr where the folder has none.
@@ -72,6 +74,8 @@ class ComponentTarget {
   Component* component_ = nullptr;
   Call call_;
   int64_t height_ = 0, width_ = 0;
+  bool guided_ = false;
+  int num_frames_ = 0;
   GraphRequest request_;
   std::vector<GraphRequest> requests_;
   std::optional<Stage> stage_;

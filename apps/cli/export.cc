@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "interrupt.h"
 #include "options.h"
+#include "output.h"
 #include "pipelines/loaded.h"
 #include "vivace/error.h"
 
@@ -65,7 +66,10 @@ int run(const Options& o, const Common& common) {
   };
   export_package(pipe, o.output, options);
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  if (!common.quiet) std::fprintf(stderr, "%s (%.1f s)\n", o.output.c_str(), taken.count());
+  if (common.json)
+    print_json({{"files", {o.output}}, {"seconds", taken.count()}});
+  else if (!common.quiet)
+    std::fprintf(stderr, "%s (%.1f s)\n", o.output.c_str(), taken.count());
   return 0;
 }
 

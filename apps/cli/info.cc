@@ -1,5 +1,6 @@
 // vivace info: what a checkpoint holds, and what running it will take.
 #include <algorithm>
+#include <filesystem>
 #include <map>
 
 #include "base/json.h"
@@ -23,6 +24,16 @@ struct Listing {
   std::vector<RepeatedBlock> blocks;
   int64_t arena_bytes = 0, constant_bytes = 0;
 };
+
+// The weights that a package holds, as kernels take them.
+void add_packed(const std::filesystem::path& folder, Listing& listing) {
+  std::error_code none;
+  const uintmax_t bytes = std::filesystem::file_size(folder / "weights.bin", none);
+  if (none) return;
+  listing.file_bytes = static_cast<int64_t>(bytes);
+  listing.files = 1;
+  listing.dtypes["packed"] = 1;
+}
 
 Listing examine(const TargetOptions& options, const std::string& component, const std::string& class_name, const ComponentTarget& denoiser,
                 MemoryPlan& memory) {
@@ -58,6 +69,7 @@ Listing examine(const TargetOptions& options, const std::string& component, cons
       }
       for (const WeightInfo& weight : weights->files().weights()) ++listing.dtypes[std::string(dtype_name(weight.dtype))];
     }
+    if (listing.files == 0) add_packed(denoiser.configs() / component, listing);
   }
   for (const auto& [name, count] : parameters) listing.parameters += count;
   return listing;
@@ -101,8 +113,9 @@ std::string class_of(const Config& index, const std::string& name) {
   return entry.size() == 2 && entry[1] ? *entry[1] : "";
 }
 
-int run(TargetOptions o, const Common& common) {
+int run(TargetOptions o, bool batch_given, const Common& common) {
   o.component.clear();
+  if (!batch_given) o.batch = ComponentTarget(o).guided() ? 2 : 1;
   const ComponentTarget denoiser(o);
   // As `generate` has it.
   if (o.compile.quantize_component.empty() && !(o.compile.quantize.empty() && o.recipe.empty())) o.compile.quantize_component = {denoiser.name()};
@@ -148,7 +161,8 @@ int run(TargetOptions o, const Common& common) {
   print(table.text());
   print(cat("\nIn all ", count_text(parameters), " parameters, ", bytes_text(disk),
             " on disk. Activations (at their peak) and weights (as prepared: ", bytes_text(weights), " in all) are what the plans of a ",
-            denoiser.height(), " x ", denoiser.width(), " picture in ", o.dtype, " take, at batch ", o.batch, " of the denoiser.\n"));
+            denoiser.height(), " x ", denoiser.width(), denoiser.num_frames() ? cat(" video of ", denoiser.num_frames(), " frames") : " picture",
+            " in ", o.dtype, " take, at batch ", o.batch, " of the denoiser.\n"));
   print(cat("A call takes for ", memory_text(memory), "; there are ", bytes_text(static_cast<double>(available_memory().value_or(0))), ".\n"));
   for (const Listing& l : listings)
     if (const std::string blocks = blocks_text(l.blocks); !blocks.empty()) print(cat(l.name, " repeats ", blocks, "\n"));
@@ -161,11 +175,10 @@ int run(TargetOptions o, const Common& common) {
 Command add_info(Arguments& app, const Common& common) {
   auto o = std::make_shared<TargetOptions>();
   Arguments* c = app.add_subcommand("info", "What a checkpoint holds, and the memory its plans take");
-  o->batch = 2;  // with guidance
   o->add(*c);
   c->add_flag("--vae-tiling", o->vae_tiling, "The VAE works in tiles");
   c->add_option("folder", o->model, "Checkpoint folder, as --model").excludes(c->option("--model"));
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, c, &common] { return run(*o, c->option("--batch").given(), common); }};
 }
 
 }  // namespace vivace::cli

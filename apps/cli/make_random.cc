@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "commands.h"
@@ -49,18 +50,25 @@ fs::path lender(const fs::path& checkpoint, const std::string& name, const std::
 }
 
 // Tokenizers that model_index.json names and the configs lack come from another checkpoint, so that the result can take a prompt.
-void borrow_tokenizers(const Options& o, const Common& common) {
+std::vector<std::string> borrow_tokenizers(const Options& o, const Common& common) {
+  std::vector<std::string> copied;
   const Config index = Config::read(fs::path(o.out) / "model_index.json");
   for (const char* name : {"tokenizer", "tokenizer_2"}) {
     const fs::path to = fs::path(o.out) / name;
     std::error_code error;
     if (!index.is_list(name) || fs::exists(to)) continue;
     const fs::path from = lender(o.tokenizers, name, class_of(index, name));
-    if (!fs::is_directory(from)) continue;
+    if (!fs::is_directory(from)) {
+      warn(o.configs, " has no ", name, ", and ", o.tokenizers, " none of its class to copy: generate will need one (--tokenizers CHECKPOINT)");
+      continue;
+    }
     fs::copy(from, to, error);
     if (error) throw UserError(cat("cannot write ", to.string(), ": ", error.message()));
-    if (!common.quiet) std::fprintf(stderr, "%s has no %s: %s was copied; its vocabulary is its own\n", o.configs.c_str(), name, from.c_str());
+    copied.emplace_back(name);
+    if (!common.quiet && !common.json)
+      std::fprintf(stderr, "%s has no %s: %s was copied; its vocabulary is its own\n", o.configs.c_str(), name, from.c_str());
   }
+  return copied;
 }
 
 int run(const Options& o, const Common& common) {
@@ -70,18 +78,23 @@ int run(const Options& o, const Common& common) {
     if (interrupted()) throw Interrupted("stopped");
     info(component, ": ", tensor);
   };
+  if (!is_folder(o.tokenizers)) throw UserError(cat("--tokenizers: no folder at ", o.tokenizers, ": expected a checkpoint"));
+  std::vector<std::string> tokenizers;
   const Uninterrupted writing;
   std::error_code unknown;  // where nobody may look, nothing can be written either
   const bool existed = fs::exists(o.out, unknown);
   try {
     make_random_checkpoint(o.configs, o.out, options);
-    borrow_tokenizers(o, common);
+    tokenizers = borrow_tokenizers(o, common);
   } catch (...) {
     std::error_code ignored;
     if (!existed) fs::remove_all(o.out, ignored);
     throw;
   }
-  if (!common.quiet) std::fprintf(stderr, "%s\n", o.out.c_str());
+  if (common.json)
+    print_json({{"files", {o.out}}, {"tokenizers_copied", tokenizers}});
+  else if (!common.quiet)
+    std::fprintf(stderr, "%s\n", o.out.c_str());
   return 0;
 }
 

@@ -15,7 +15,13 @@
 namespace vivace::cli {
 namespace {
 
-bool is_number(const std::string& cell) { return !cell.empty() && std::isdigit(static_cast<unsigned char>(cell[0])); }
+// "34", "2.57 B", "1.52x", "16 %": a number and at most a unit.
+bool is_number(const std::string& cell) {
+  if (cell.empty() || !std::isdigit(static_cast<unsigned char>(cell[0]))) return false;
+  const std::string unit = cell.substr(std::min(cell.find_first_not_of("0123456789.,+-e"), cell.size()));
+  constexpr size_t kUnit = 4;  // " MiB", " kB", "x"
+  return unit.size() <= kUnit;
+}
 
 // Bytes of UTF-8 that begin a character: how wide a cell looks.
 size_t width(const std::string& cell) {

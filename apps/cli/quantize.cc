@@ -8,6 +8,7 @@
 #include "component_target.h"
 #include "components/quantized_checkpoint.h"
 #include "interrupt.h"
+#include "output.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -47,7 +48,10 @@ int run(const Options& o, const Common& common) {
     if (!existed) fs::remove_all(o.out, ignored);
     throw;
   }
-  if (!common.quiet) std::fprintf(stderr, "%s (%zu layers in 8 bits)\n", o.out.c_str(), options.layers.size());
+  if (common.json)
+    print_json({{"files", {o.out}}, {"layers", options.layers.size()}});
+  else if (!common.quiet)
+    std::fprintf(stderr, "%s (%zu layers in 8 bits)\n", o.out.c_str(), options.layers.size());
   return 0;
 }
 

@@ -1,10 +1,13 @@
 // vivace tokenize: a text's token ids and tokens.
-#include <filesystem>
+#include <memory>
+#include <optional>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "commands.h"
 #include "output.h"
-#include "tokenizers/clip_tokenizer.h"
+#include "pipelines/checkpoint_files.h"
+#include "tokenizers/tokenizer.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -16,16 +19,27 @@ struct Options {
   bool padded = false;
 };
 
+// Of the class that model_index.json names.
+std::shared_ptr<const Tokenizer> open_tokenizer(const Options& o) {
+  const CheckpointFiles files(o.model, {});
+  const Config index = Config::read(files.configs() / "model_index.json");
+  const std::string name = o.tokenizer == 2 ? "tokenizer_2" : "tokenizer";
+  const auto entry = index.is_list(name) ? index.get<std::vector<std::optional<std::string>>>(name) : std::vector<std::optional<std::string>>{};
+  if (entry.size() != 2 || !entry[1]) throw UserError(cat(index.name(), ": the model has no ", name));
+  if (!is_tokenizer(*entry[1])) throw UserError(cat(index.name(), ": field \"", name, "\": no tokenizer that is known is called ", *entry[1]));
+  return vivace::open_tokenizer(*entry[1], files.tokenizer(name));
+}
+
 int run(const Options& o, const Common& common) {
   if (o.tokenizer != 1 && o.tokenizer != 2) throw UsageError(cat("--tokenizer is ", o.tokenizer, ": expected 1 or 2"));
-  const CLIPTokenizer tokenizer = CLIPTokenizer::from_pretrained(std::filesystem::path(o.model) / (o.tokenizer == 2 ? "tokenizer_2" : "tokenizer"));
-  CLIPTokenizer::Encoding encoding = tokenizer.encode(o.text);
+  const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(o);
+  Tokenizer::Encoding encoding = tokenizer->encode(o.text);
   if (!encoding.truncated.empty())
-    warn("the prompt is longer than ", tokenizer.model_max_length(), " tokens; this was cut: \"", encoding.truncated, '"');
+    warn("the prompt is longer than ", tokenizer->model_max_length(), " tokens; this was cut: \"", encoding.truncated, '"');
   if (!o.padded) encoding.ids.resize(static_cast<size_t>(encoding.length));
   std::vector<std::string> tokens;
   tokens.reserve(encoding.ids.size());
-  for (int32_t id : encoding.ids) tokens.push_back(tokenizer.token(id));
+  for (int32_t id : encoding.ids) tokens.push_back(tokenizer->token(id));
   if (common.json) {
     print_json({{"ids", encoding.ids}, {"tokens", tokens}, {"length", encoding.length}, {"truncated", encoding.truncated}});
     return 0;
@@ -40,9 +54,9 @@ int run(const Options& o, const Common& common) {
 
 Command add_tokenize(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
-  Arguments* c = app.add_subcommand("tokenize", "A text's token ids and tokens");
+  Arguments* c = app.add_subcommand("tokenize", "A text's token ids and tokens, by the checkpoint's tokenizer: CLIP's, T5's or Llama's");
   c->add_option("text", o->text, "The text").required();
-  c->add_option("--model", o->model, "Checkpoint folder in Diffusers layout").show_default();
+  c->add_option("--model", o->model, "Checkpoint: a folder in Diffusers layout, or one file").show_default();
   c->add_option("--tokenizer", o->tokenizer, "1 or 2").show_default();
   c->add_flag("--padded", o->padded, "With the padding up to the model's length");
   return {c, [o, &common] { return run(*o, common); }};

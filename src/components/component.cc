@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <sstream>
 
 #include "backends/devices.h"
 #include "base/files.h"
@@ -225,7 +226,8 @@ std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Req
   ++request.counters.plans_compiled;
   cache().keep(numbered(key, row.plans.size() - 1), options, *made);
   seconds_compiling_ += seconds_since(begin);
-  if (const std::string searched = search_text(*made); !searched.empty()) info(name_, ' ', wanted.function, ":\n", searched);
+  std::istringstream searched(search_text(*made));
+  for (std::string line; std::getline(searched, line);) info(name_, ' ', wanted.function, ": ", line);  // a message is one line
   if (auto found = sized(made)) return found;
   throw InternalError(cat(name_, ' ', wanted.function, ": a plan made for this call does not fit it"));
 }

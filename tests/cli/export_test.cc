@@ -23,6 +23,9 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   EXPECT_EQ(folder.files(), 1u);
   const auto json = nlohmann::json::parse(read_text(fs::path(package) / "package.json"));
   EXPECT_EQ(json["sizes"], nlohmann::json::parse("[[32, 64]]"));
+  const auto unet = nlohmann::json::parse(vivace({"info", package, "--json"}).out, nullptr, false)["components"]["unet"];
+  EXPECT_EQ(unet["file_bytes"], fs::file_size(fs::path(package) / "unet" / "weights.bin"));
+  EXPECT_EQ(unet["files"], 1);
   const std::vector<std::string> wide{"--height", "32", "--width", "64"};
   ASSERT_EQ(vivace(generate(package, folder / "a.npy", wide)).code, 0);
   auto plain = wide;
@@ -33,7 +36,9 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   EXPECT_FALSE(fs::exists(folder / "c.npy"));
   expect_refused(vivace(generate(package, folder / "c.npy", {"--dtype", "bf16"})), 2, {"float32", "bfloat16"});
   const std::string narrow = folder / "narrow.vivace";
-  ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", narrow, "--dtype", "bf16", "--size", "32x64"}).code, 0);
+  const Finished as_json = vivace({"export", tiny_model().string(), "-o", narrow, "--dtype", "bf16", "--size", "32x64", "--json"});
+  ASSERT_EQ(as_json.code, 0);
+  EXPECT_EQ(nlohmann::json::parse(as_json.out, nullptr, false)["files"], nlohmann::json{narrow});
   expect_refused(vivace(generate(narrow, folder / "c.npy", {"--dtype", "fp32", "--height", "32", "--width", "64"})), 2, {"bfloat16", "--dtype fp32"});
 }
 

@@ -72,7 +72,11 @@ TEST(Quantize, LinksAreReadThrough) {
 TEST(Quantize, WrittenCheckpointDrawsAndIsNotQuantisedTwice) {
   const TempFolder folder;
   const std::string out = folder / "int8", again = folder / "again", loaded = folder / "loaded.npy", quantised = folder / "quantised.npy";
-  ASSERT_EQ(vivace({"quantize", tiny_model().string(), out, "--quiet"}).code, 0);
+  const Finished made = vivace({"quantize", tiny_model().string(), out, "--json"});
+  ASSERT_EQ(made.code, 0) << made.err;
+  const auto figures = nlohmann::json::parse(made.out, nullptr, false);
+  EXPECT_EQ(figures["files"], nlohmann::json{out});
+  EXPECT_GT(figures["layers"].get<int>(), 0);
   const std::vector<std::string> common{"generate", "a red apple", "--seed", "1", "--num-inference-steps", "2", "--quiet"};
   const auto draw = [&](std::vector<std::string> more) {
     more.insert(more.begin(), common.begin(), common.end());

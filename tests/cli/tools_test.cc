@@ -43,6 +43,17 @@ TEST(Info, TheModelInTheRepository) {
     EXPECT_NE(text.find(word), std::string::npos) << word;
 }
 
+// What a call of the pipeline's defaults takes.
+TEST(Info, TheBatchIsTheCalls) {
+  const std::string flux = VIVACE_SOURCE_DIR "/assets/emoji-flux", cogvideox = VIVACE_SOURCE_DIR "/assets/configs/cogvideox-2b";
+  const std::string size = "64";
+  EXPECT_EQ(json_of({"info", flux, "--height", size, "--width", size})["batch"], 1);
+  EXPECT_EQ(json_of({"info", tiny_model()})["batch"], 2);
+  EXPECT_EQ(json_of({"info", tiny_model(), "--batch", "1"})["batch"], 1);
+  const std::string video = vivace({"info", cogvideox, "--height", size, "--width", size, "--num-frames", "9"}).out;
+  EXPECT_NE(video.find("64 x 64 video of 9 frames"), std::string::npos) << video;
+}
+
 TEST(Info, FullSizeConfigsWithoutWeights) {
   const auto info = json_of({"info", kFullSize, "--dtype", "bf16"});
   const auto& unet = info["components"]["unet"];
@@ -113,6 +124,11 @@ TEST(Tokenize, IdsAndTokens) {
   EXPECT_EQ(two["ids"].size(), 77u);
   EXPECT_EQ(two["ids"][76], 0);
   EXPECT_NE(vivace({"tokenize", "a red apple"}).out.find("apple</w>"), std::string::npos);
+  const auto t5 = json_of({"tokenize", "a red apple", "--model", VIVACE_SOURCE_DIR "/assets/emoji-flux", "--tokenizer", "2"});
+  EXPECT_EQ(t5["length"], t5["ids"].size());
+  EXPECT_EQ(t5["tokens"].back(), "</s>");
+  const std::string cogvideox = VIVACE_SOURCE_DIR "/assets/configs/cogvideox-2b";
+  expect_refused(vivace({"tokenize", "x", "--model", cogvideox, "--tokenizer", "2"}), 1, {"the model has no tokenizer_2"});
 }
 
 TEST(Explain, EachStepHasAKernelAndReasons) {
@@ -191,6 +207,9 @@ TEST(Explain, ShowsWhatWasTimedAndWhatItCost) {
 
 TEST(Explain, ListsPassesAndPrintsGraphs) {
   const auto passes = json_of({"explain", "--passes"});
+  // A text that begins with a digit is none the less a text.
+  for (const auto& pass : passes) EXPECT_NE(vivace({"explain", "--passes"}).out.find("  " + pass["what"].get<std::string>()), std::string::npos);
+  EXPECT_EQ(vivace({"explain", "--passes"}).out.find("when compiling   "), std::string::npos);
   std::string optional;
   for (const auto& pass : passes)
     if (pass["optional"].get<bool>()) optional = pass["name"];
@@ -237,6 +256,20 @@ TEST(BenchComponent, FiguresOnOneLineAndTheWorkersProtocol) {
   EXPECT_TRUE(worker.out.starts_with("{\"ready\":")) << worker.out;
   EXPECT_EQ(std::ranges::count(worker.out, '\n'), 3);
   expect_refused(vivace({"bench-component", "unet", "--model", kFullSize}), 1, {"unet", "make-random"});
+}
+
+TEST(MakeRandom, SaysWhereATokenizerIsMissing) {
+  const TempFolder folder;
+  const std::string configs = VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels", out = (folder / "out").string();
+  expect_refused(vivace({"make-random", configs, out, "--tokenizers", (folder / "nowhere").string()}), 1, {"--tokenizers", "nowhere"});
+  EXPECT_FALSE(std::filesystem::exists(out));
+  std::filesystem::create_directory(folder / "empty");
+  const Finished without = vivace({"make-random", configs, out, "--tokenizers", (folder / "empty").string()});
+  EXPECT_EQ(without.code, 0);
+  EXPECT_NE(without.err.find("none of its class to copy"), std::string::npos) << without.err;
+  const auto made = json_of({"make-random", configs, out});
+  EXPECT_EQ(made["files"], nlohmann::json{out});
+  EXPECT_EQ(made["tokenizers_copied"], (nlohmann::json{"tokenizer", "tokenizer_2"}));
 }
 
 TEST(MakeRandom, SameSeedSameCheckpointAndShards) {
