@@ -108,8 +108,8 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
                t.prepare, t.steps.size(), sum(t.steps), t.decode, loading + t.total);
   const CallCounters& n = out.counters;
   std::fprintf(stderr,
-               "%lld plans compiled, %lld resized, %lld guards failed; in the loop %lld allocations, %lld host-device syncs; "
-               "%lld components given back\n",
+               "plans compiled: %lld, resized: %lld; guards failed: %lld; in the loop allocations: %lld, host-device syncs: %lld; "
+               "components given back: %lld\n",
                static_cast<long long>(n.plans_compiled), static_cast<long long>(n.plans_resized), static_cast<long long>(n.guards_failed),
                static_cast<long long>(n.loop_allocations), static_cast<long long>(n.loop_host_device_syncs),
                static_cast<long long>(n.parts_given_back));
@@ -177,6 +177,10 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
   const Prompts prompts(read_prompts(texts));
   if (prompts.empty() && o.tensors.prompt_embeds.empty()) throw UsageError("no prompt: expected a text, as in vivace generate \"a red apple\"");
+  // Quotes that were forgotten look like this.
+  if (o.text.size() > 1 && !common.quiet && !common.json)
+    std::fprintf(stderr, "%zu prompts, %s each: a prompt of several words stands in quotes\n", prompts.size(),
+                 o.images == 1 ? "a picture" : cat(o.images, " pictures").c_str());
   const bool videos = o.makes_videos();
   const std::string output = checked_output(o, videos);
   CallOptions call = o.call();

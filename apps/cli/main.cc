@@ -37,7 +37,7 @@ int run(int argc, char** argv) {
   program.add_action(
       "--version", [] { throw Printed{std::string("vivace ") + VIVACE_VERSION + '\n'}; }, "Print the version");
   Common common;
-  program.add_option("--threads", common.threads, "Threads; default: all cores this process may use");
+  program.add_option("--threads", common.threads, "Threads; default, and 0: all cores this process may use");
   program.add_flag("--pin-threads", common.pin_threads, "Bind each thread to a core of its own");
   const Option& quiet = program.add_flag("--quiet,-q", common.quiet, "Print nothing but results and errors");
   program.add_flag("--verbose,-v", common.verbose, "Say what each phase took, in time and in memory").excludes(quiet);
@@ -53,11 +53,15 @@ int run(int argc, char** argv) {
     return 0;
   }
   if (common.threads < 0 || common.threads > 4096) throw UsageError(cat("--threads is ", common.threads, ": expected 1 to 4096, or 0 for all cores"));
+  const int cores = num_threads();
   set_num_threads(common.threads);
   parallel_threads([](int, int) {});  // started first: where few threads are allowed, these are the ones that OpenMP cannot do without
   if (common.pin_threads) pin_threads();
   if (common.verbose) set_log_level(LogLevel::info);
   if (common.quiet) set_log_level(LogLevel::error);
+  if (common.threads > cores)
+    warn("--threads is ", common.threads, ", and this process may use ", cores, cores == 1 ? " core" : " cores",
+         ": more threads than cores are slower");
   for (const Command& command : commands)
     if (command.arguments == program.chosen()) return command.run();
   return 2;

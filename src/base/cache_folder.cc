@@ -159,10 +159,13 @@ CacheFolder::CacheFolder(const CacheOptions& options) {
     if (writable_) return;
   }
   static std::atomic<bool> told{false};
-  if (!told.exchange(true))
-    info(folder.empty() ? "no cache: neither VIVACE_CACHE_DIR, XDG_CACHE_HOME nor HOME is set"
-         : enabled()    ? cat("the cache is only read: ", folder.string(), " cannot be written")
-                        : cat("no cache: ", folder.string(), " cannot be made or read"));
+  if (told.exchange(true)) return;
+  if (enabled())
+    info("the cache is only read: ", folder.string(), " cannot be written");
+  else
+    warn(folder.empty() ? std::string("no cache: neither VIVACE_CACHE_DIR, XDG_CACHE_HOME nor HOME is set")
+                        : cat("no cache: ", folder.string(), " cannot be made or read"),
+         "; every start prepares the model anew (--no-cache says that this is meant)");
 }
 
 fs::path CacheFolder::file(std::string_view kind, std::string_view key) const { return folder_ / kind / hash_text(key); }

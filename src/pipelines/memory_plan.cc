@@ -130,6 +130,9 @@ std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& cal
     for (const Remedy& remedy : remedies)
       if (const int64_t peak = plan_with(loaded, call, remedy).peak(true); peak <= limit)
         return cat(option_text(loaded, remedy, dtype), loaded.offload == Offload::none ? " --offload auto" : "", " would take ", text_of(peak));
+  const auto heaviest = std::ranges::max_element(plan.rows, {}, [](const MemoryPlan::Row& row) { return row.need.weights; });
+  if (heaviest->need.weights > limit)
+    return cat("a machine with more memory is needed: the weights of the ", heaviest->part, " alone take ", text_of(heaviest->need.weights));
   return "a smaller picture or a machine with more memory is needed";
 }
 

@@ -99,6 +99,7 @@ TEST(Bench, OneSettingBesideItsReference) {
   for (const json& q : report["rungs"][1]["quality"]) EXPECT_TRUE(q["psnr"].is_null() || q["psnr"].get<double>() > 60) << q;
 
   const Finished alone = vivace(bench({"--runs", "1", "--json", file}));
+  EXPECT_NE(alone.out.find("One run each does not tell"), std::string::npos) << alone.out;
   ASSERT_EQ(alone.code, 0) << alone.err;
   EXPECT_EQ(read_json_file(file)["rungs"].size(), 1u);
   EXPECT_EQ(alone.out.find("PSNR"), std::string::npos);

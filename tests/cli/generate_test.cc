@@ -67,6 +67,73 @@ TEST(Generate, PngCarriesTheSchedulerAsItWasAskedFor) {
   }
 }
 
+// What pipe.set_scheduler(EulerDiscreteScheduler::from_config(pipe.scheduler().config(), ...)) draws.
+TEST(Generate, SchedulerConfigIsFromConfigsKeywordArguments) {
+  const TempFolder folder;
+  const char* kFields = R"({"timestep_spacing": "trailing", "use_karras_sigmas": true})";
+  const std::string picture = (folder / "x.npy").string(), png = (folder / "x.png").string();
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(tiny_model());
+  CallOptions call{.num_inference_steps = 3};
+  call.seed = 7;
+  const auto drawn = [&](std::unique_ptr<Scheduler> scheduler) {
+    pipe.set_scheduler(std::move(scheduler));
+    const Tensor image = pipe("a red apple", call).images.at(0).tensor().clone();
+    return std::vector<float>(image.floats().begin(), image.floats().end());
+  };
+  const std::string own = pipe.scheduler().config();
+  const auto told = [&](std::vector<std::string> more) {
+    const Finished done = vivace(generate(picture, more));
+    EXPECT_EQ(done.code, 0) << done.err;
+    const Tensor image = load_npy(picture);
+    return std::vector<float>(image.floats().begin(), image.floats().end());
+  };
+  const std::vector<float> plain = drawn(make_scheduler("euler", own)), wanted = drawn(make_scheduler("euler", own, kFields));
+  ASSERT_NE(plain, wanted);
+  EXPECT_EQ(told({"--scheduler-config", kFields}), wanted);
+  EXPECT_EQ(told({"--scheduler", "dpmpp_2m_sde", "--scheduler-config", R"({"solver_order": 1})"}),
+            drawn(make_scheduler("dpmpp_2m_sde", own, R"({"solver_order": 1})")));
+  ASSERT_EQ(vivace(generate(png, {"--scheduler-config", kFields})).code, 0);
+  EXPECT_NE(read_text(png).find(R"( scheduler=EulerDiscreteScheduler scheduler_config={"timestep_spacing":"trailing","use_karras_sigmas":true} )"),
+            std::string::npos);
+}
+
+// Where Diffusers draws, so does this; but it says what that is.
+TEST(Generate, SchedulersOfOtherModelsAreToldOrRefused) {
+  const TempFolder folder;
+  const std::string path = (folder / "x.npy").string();
+  const Finished video = vivace(generate(path, {"--scheduler", "cogvideox_ddim"}));
+  EXPECT_EQ(video.code, 0) << video.err;
+  EXPECT_NE(video.err.find("a CogVideoXDDIMScheduler is not for the models of a StableDiffusionXLPipeline, which take EulerDiscreteScheduler, "),
+            std::string::npos)
+      << video.err;
+  const Finished own = vivace(generate(path, {"--scheduler", "edm_euler"}));
+  EXPECT_EQ(own.err.find("is not for the models"), std::string::npos) << own.err;
+  expect_no_picture(tiny_model(), 2, {"a FlowMatchEulerDiscreteScheduler is not for the models of a StableDiffusionXLPipeline"},
+                    {"--scheduler", "flow_match_euler"});
+  expect_no_picture(VIVACE_SOURCE_DIR "/assets/emoji-flux", 2,
+                    {"a DDIMScheduler is not for the models of a FluxPipeline, which take FlowMatchEulerDiscreteScheduler, FlowMatchLCMScheduler"},
+                    {"--scheduler", "ddim"});
+}
+
+// Quotes that were forgotten, and a number of threads that is none of this machine's.
+TEST(Generate, SaysWhatIsProbablyNotMeant) {
+  const TempFolder folder;
+  const auto draw = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "generate");
+    words.insert(words.end(), {"--model", tiny_model(), "--num-inference-steps", "1", "-o", (folder / "x.png").string()});
+    const Finished done = vivace(words);
+    EXPECT_EQ(done.code, 0) << done.err;
+    return done.err;
+  };
+  const std::string three = draw({"a", "red", "apple", "--threads", "1"}), one = draw({"a red apple", "--threads", "1"});
+  EXPECT_NE(three.find("3 prompts, a picture each"), std::string::npos) << three;
+  EXPECT_EQ(one.find("prompts"), std::string::npos) << one;
+  EXPECT_EQ(one.find("--threads"), std::string::npos) << one;
+  EXPECT_NE(draw({"x", "--threads", "1000"}).find("--threads is 1000, and this process may use "), std::string::npos);
+  EXPECT_NE(draw({"x", "--cache-dir", "/proc/no_such_folder"}).find("no cache: /proc/no_such_folder cannot be made or read; every start"),
+            std::string::npos);
+}
+
 TEST(Generate, HintsOnceAtAFewStepModelWithManySteps) {
   const TempFolder folder;
   const std::filesystem::path plain = copy_tiny(folder), turbo = folder / "tiny-Turbo_v1";

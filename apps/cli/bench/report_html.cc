@@ -108,7 +108,7 @@ std::string figures_table(const Report& r) {
     }
     std::vector<std::string> cells{rung.name,
                                    seconds_text(median(rung.seconds)),
-                                   fixed(100 * spread(rung.seconds), 1) + " %",
+                                   spread_text(rung.seconds) + (rung.seconds.size() > 1 ? " %" : ""),
                                    seconds_text(median(rung.step_seconds)),
                                    fixed(ratio(r.rungs[0].seconds, rung.seconds), 2) + "x",
                                    seconds_text(median(rung.cold_seconds)),

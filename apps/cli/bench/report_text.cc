@@ -27,6 +27,17 @@ std::string header(const Report& r) {
              "; medians of ", s.runs, s.runs == 1 ? " run\n\n" : " interleaved runs\n\n");
 }
 
+// What keeps the figures from being relied on.
+std::string doubts(const Report& r) {
+  constexpr double kLarge = 0.1;
+  double widest = 0;
+  for (const RungFigures& rung : r.rungs)
+    if (rung.seconds.size() > 1) widest = std::max(widest, spread(rung.seconds));
+  if (r.settings.runs == 1) return "One run each does not tell how much equal runs differ: --runs 3 or more does.\n";
+  if (widest <= kLarge) return "";
+  return cat("Equal runs differ by up to ", fixed(100 * widest, 0), " %: other work took part of the machine; repeat it where nothing else runs.\n");
+}
+
 // The last rung before `i` that has figures.
 const RungFigures* rung_before(const Report& r, size_t i) {
   while (i-- > 0)
@@ -48,7 +59,7 @@ std::string speed_table(const Report& r) {
       table.add({rung.name, "failed: " + rung.error});
       continue;
     }
-    std::vector<std::string> row{rung.name, seconds_text(rung.seconds), fixed(100 * spread(rung.seconds), 1), seconds_text(rung.step_seconds)};
+    std::vector<std::string> row{rung.name, seconds_text(rung.seconds), spread_text(rung.seconds), seconds_text(rung.step_seconds)};
     if (video) row.push_back(fixed(median(rung.seconds) / static_cast<double>(r.settings.frames), 3));
     if (several) {
       const RungFigures* before = rung_before(r, i);
@@ -122,6 +133,8 @@ Quality summary(const RungFigures& rung, const std::function<double(std::vector<
 
 }  // namespace
 
+std::string spread_text(const std::vector<double>& values) { return values.size() > 1 ? fixed(100 * spread(values), 1) : "-"; }
+
 std::string psnr_text(double psnr) { return std::isinf(psnr) ? "equal" : fixed(psnr, 2) + " dB"; }
 
 Quality worst_quality(const RungFigures& rung) {
@@ -134,7 +147,7 @@ Quality median_quality(const RungFigures& rung) {
   return summary(rung, [](const std::vector<double>& values, bool) { return median(values); });
 }
 
-std::string report_text(const Report& report) { return header(report) + speed_table(report) + quality_table(report); }
+std::string report_text(const Report& report) { return header(report) + speed_table(report) + doubts(report) + quality_table(report); }
 
 std::string comparison_text(const Report& a, const Report& b) {
   Table table({"rung", "A: s a picture", "B: s a picture", "A / B", "A: s a step", "B: s a step", "A / B", "peak memory A", "B"});
