@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <ranges>
 
 #include "base/log.h"
 #include "commands.h"
@@ -10,13 +11,15 @@
 #include "options.h"
 #include "output.h"
 #include "pipelines/loaded.h"
+#include "tune/profile_file.h"
 #include "vivace/error.h"
+#include "vivace/profile.h"
 
 namespace vivace::cli {
 namespace {
 
 struct Options {
-  std::string model = default_model(), output, dtype = "fp32", variant;
+  std::string model = default_model(), output, dtype = "fp32", variant, profile;
   std::optional<int64_t> height, width;
   std::optional<int> num_frames;
   std::vector<std::string> sizes;
@@ -42,11 +45,15 @@ int run(const Options& o, const Common& common) {
       .sizes = {}, .num_frames = o.num_frames, .batch = o.batch, .clip_skip = o.clip_skip, .weights = !o.no_weights, .on_file = nullptr};
   for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
   const auto begin = std::chrono::steady_clock::now();
-  PretrainedOptions pretrained{.dtype = parse_dtype(o.dtype),
-                               .variant = o.variant,
-                               .compile = o.compile.options(),
-                               .compile_components = o.compile.named(),
-                               .cache = o.cache.options()};
+  PretrainedOptions pretrained;
+  if (o.profile.empty()) {
+    pretrained = {.dtype = parse_dtype(o.dtype), .compile = o.compile.options(), .compile_components = o.compile.named()};
+  } else {
+    pretrained = load_profile(o.profile);
+    check_profile_model(o.profile, o.model);
+  }
+  pretrained.variant = o.variant;
+  pretrained.cache = o.cache.options();
   o.files.apply(pretrained);
   DiffusionPipeline pipe = open_model(o.model, pretrained);
   if (o.height || o.width) {
@@ -91,8 +98,11 @@ Command add_export(Arguments& app, const Common& common) {
   o->files.add(*c);
   c->add_option("--variant", o->variant, "Weight files of this variant, such as fp16");
   c->group(Group::memory);
+  Option& by_profile = c->add_option("--profile", o->profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
+  const size_t before = c->options().size();
   c->add_option("--dtype", o->dtype, "fp32, bf16 or fp16").show_default();
   o->compile.add(*c);
+  for (const Option* option : c->options() | std::views::drop(before)) by_profile.excludes(*option);
   o->cache.add(*c);
   c->group(Group::output);
   c->add_option("--output,-o", o->output, "Package to write, a folder: sdxl.vivace").required();

@@ -268,6 +268,7 @@ DiffusionPipeline PictureOptions::load() const {
     beside.modes = {compile_mode_name(options.compile.mode)};
     options.compile.autotune_seconds = beside.options().autotune_seconds;
     options.compile.on_autotune = show_autotuning;
+    check_profile_model(profile, model);
   }
   options.variant = variant;
   DiffusionPipeline pipe = load(options);

@@ -104,6 +104,34 @@ TEST(Tune, InterruptedLeavesAUsableProfile) {
   EXPECT_EQ(vivace(tune(profile)).code, 0);
 }
 
+TEST(Profile, OfAnotherModelIsTold) {
+  const TempFolder folder;
+  const fs::path own = folder / "own.json", other = folder / "other.json";
+  const auto tuned_for = [](const fs::path& file, const std::string& model) {
+    const json asked{{"model", fs::weakly_canonical(model).string()}};
+    write_text(file, json{{"format", "vivace-profile-1"}, {"compile", {{"mode", "default"}}}, {"tuning", {{"asked", asked}}}}.dump());
+  };
+  tuned_for(own, tiny_model().string());
+  tuned_for(other, "/elsewhere/sdxl");
+  const auto said = [&](const fs::path& profile) {
+    const Finished done = vivace({"generate", "x", "--model", tiny_model().string(), "--num-inference-steps", "1", "--profile", profile.string(),
+                                  "-o", (folder / "x.npy").string()});
+    EXPECT_EQ(done.code, 0) << done.err;
+    return done.err;
+  };
+  EXPECT_EQ(said(own).find("was tuned for"), std::string::npos);
+  EXPECT_NE(said(other).find("other.json was tuned for /elsewhere/sdxl"), std::string::npos);
+}
+
+TEST(Profile, ExportTakesOne) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json", package = folder / "tiny.vivace";
+  write_text(profile, R"({"format": "vivace-profile-1", "dtype": "bfloat16", "compile": {"mode": "default"}})");
+  ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", package.string(), "--profile", profile.string(), "-q"}).code, 0);
+  EXPECT_EQ(read_json_file(package / "package.json")["dtype"], "bfloat16");
+  expect_refused(vivace({"export", "-o", "x", "--profile", profile.string(), "--dtype", "bf16"}), 2, {"--profile", "--dtype", "leave one"});
+}
+
 TEST(Profile, GenerateBenchAndSheetUseIt) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";

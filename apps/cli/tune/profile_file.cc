@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "vivace/error.h"
 #include "vivace/profile.h"
 
@@ -79,6 +80,15 @@ void ProfileFile::write() const {
   for (const auto& [candidate, m] : measured_) measured[candidate] = to_json(m);
   file["tuning"] = {{"asked", asked_}, {"measured", measured}};
   write_file(path_, file.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
+}
+
+void check_profile_model(const std::filesystem::path& profile, const std::string& model) {
+  const Config file = Config::read(profile);
+  if (!file.has("tuning")) return;
+  const auto tuned = file.object("tuning").object("asked").get_or<std::string>("model", "");
+  const std::string own = to_valid_utf8(std::filesystem::weakly_canonical(model).string());
+  if (!tuned.empty() && tuned != own)
+    warn(profile.string(), " was tuned for ", tuned, ", and this is ", own, ": what it gains here, and how far pictures drift, was not measured");
 }
 
 }  // namespace vivace::cli

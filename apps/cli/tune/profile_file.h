@@ -33,4 +33,7 @@ class ProfileFile {
   std::map<std::string, Measured> measured_;
 };
 
+// Warns where a profile was tuned with another model: what it gains there, and how far pictures drift, was not measured.
+void check_profile_model(const std::filesystem::path& profile, const std::string& model);
+
 }  // namespace vivace::cli
