@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <numeric>
+#include <string_view>
+#include <utility>
 
 #include "vivace/error.h"
 
@@ -42,6 +45,20 @@ std::string help_line(const std::string& head, const std::string& help) {
     column += word.size();
   }
   return text + '\n';
+}
+
+// Characters put in, left out or changed between the two, whatever their case.
+size_t edits(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i + 1);
+    for (size_t j = 0; j < b.size(); ++j) {
+      const bool same = std::tolower(static_cast<unsigned char>(a[i])) == std::tolower(static_cast<unsigned char>(b[j]));
+      diagonal = std::exchange(row[j + 1], std::min({row[j + 1] + 1, row[j] + 1, diagonal + !same}));
+    }
+  }
+  return row.back();
 }
 
 std::string upper(std::string text) {
@@ -154,6 +171,10 @@ void Arguments::parse(std::span<const std::string> words) {
       take_text(word);
       continue;
     }
+    if (word == "help" && !outer_) {  // as git and others have it
+      const auto about = i < words.size() ? std::ranges::find(commands_, words[i], &Arguments::name_) : commands_.end();
+      throw Printed{about == commands_.end() ? help() : about->help()};
+    }
     const auto command = std::ranges::find(commands_, word, &Arguments::name_);
     if (command == commands_.end()) fail(cat("unknown subcommand \"", word, "\""));
     chosen_ = &*command;
@@ -180,7 +201,7 @@ size_t Arguments::take_option(std::span<const std::string> words, size_t at) {
   const bool is_long = word.starts_with("--");
   const size_t end = is_long ? word.find('=') : 2;
   Option* option = find(word.substr(0, end));
-  if (!option) fail(cat("unknown option \"", word.substr(0, end), "\" (a text that begins with - goes behind --)"));
+  if (!option) fail(cat("unknown option \"", word.substr(0, end), '"', nearest(word.substr(0, end)), " (a text that begins with - goes behind --)"));
   seen(*option);
   if (option->takes_ == 0) {
     if (is_long && end != std::string::npos) fail(cat(option->name(), " takes no value, got \"", word.substr(end + 1), '"'));
@@ -191,12 +212,15 @@ size_t Arguments::take_option(std::span<const std::string> words, size_t at) {
   }
   const bool attached = is_long ? end != std::string::npos : word.size() > 2;
   if (attached)
-    option->values_.push_back(word.substr(is_long ? end + 1 : end));
+    option->values_.push_back(word.substr(is_long || word[end] == '=' ? end + 1 : end));
   else if (!option->implied_.empty())
     option->values_.push_back(option->implied_);
   const size_t wanted = option->takes_ - (attached || !option->implied_.empty() ? 1 : 0);
   if (words.size() - at < wanted) fail(cat(option->name(), " needs ", option->takes_ == 1 ? "a value" : cat(option->takes_, " values")));
-  for (size_t i = 0; i < wanted; ++i) option->values_.push_back(words[at++]);
+  for (size_t i = 0; i < wanted; ++i) {
+    if (option->takes_ > 1 && is_option(words[at])) fail(cat(option->name(), " needs ", option->takes_, " values"));
+    option->values_.push_back(words[at++]);
+  }
   return at;
 }
 
@@ -215,6 +239,17 @@ void Arguments::finish() {
     if (option.given() && option.store_) option.store_(option);
   }
   if (outer_) outer_->finish();
+}
+
+// ": is it --seed?"; empty where nothing is near.
+std::string Arguments::nearest(const std::string& word) const {
+  size_t best = 3;  // changes that a slip of the keyboard makes, and one more
+  std::string found;
+  for (const Arguments* from = this; from; from = from->outer_)
+    for (const Option& option : from->options_)
+      for (const std::string& name : option.names_)
+        if (const size_t changes = edits(word, name); !option.hidden_ && name.starts_with("--") && changes < best) best = changes, found = name;
+  return found.empty() ? "" : cat(": is it ", found, '?');
 }
 
 std::string Arguments::path() const { return outer_ ? outer_->path() + ' ' + name_ : name_; }

@@ -110,6 +110,7 @@ class Arguments {
   void take_text(const std::string& word);
   void seen(Option& option);
   void finish();
+  std::string nearest(const std::string& word) const;
   std::string path() const;
   [[noreturn]] void fail(const std::string& what) const;
 

@@ -143,6 +143,20 @@ TEST(Options, WrongOnesAreNamed) {
     expect_refused(vivace({"generate", "x", "--profile", "p.json", other, "fp32"}), 2, {"--profile", other, "leave one"});
 }
 
+TEST(Options, SlipsOfTheKeyboard) {
+  for (const char* slip : {"--seeed", "--Seed", "--sed"})
+    expect_refused(vivace({"generate", "x", slip, "1"}), 2, {std::string("unknown option \"") + slip + "\": is it --seed?"});
+  const Finished far = vivace({"generate", "x", "--xformers"});
+  expect_refused(far, 2, {"unknown option"});
+  EXPECT_EQ(far.err.find("is it"), std::string::npos) << far.err;
+  expect_refused(vivace({"generate", "x", "--original-size", "64", "-o", "f.png"}), 2, {"--original-size", "needs 2 values"});
+  EXPECT_EQ(vivace({"help"}).out, vivace({"--help"}).out);
+  EXPECT_EQ(vivace({"help", "generate"}).out, vivace({"generate", "--help"}).out);
+  const TempFolder folder;
+  ASSERT_EQ(vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "-q", "-o=" + (folder / "x.png").string()}).code, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder / "x.png"));
+}
+
 TEST(Options, HelpIsInGroups) {
   const std::string help = vivace({"generate", "--help"}).out;
   EXPECT_EQ(help, vivace({"generate", "a prompt", "--seed", "7", "-h"}).out);
