@@ -3,10 +3,11 @@
 
 #include <cmath>
 
-#include "../../controlled_model.h"
-#include "../../difference.h"
+#include "controlled_model.h"
+#include "difference.h"
 #include "host_device.h"
 #include "runtime/request.h"
+#include "video_pipelines/random_video_model.h"
 #include "vivace/vivace.h"
 
 namespace vivace {
@@ -117,6 +118,30 @@ TEST(CudaPictures, ControlNetsAreRecordedWithTheirUNet) {
   EXPECT_EQ(difference(got.latents, gpu("a red apple", call).latents), 0);
   EXPECT_EQ(driver.counts().captures, captures);
   EXPECT_EQ(process_counters().steps_replayed, replayed + kSteps);
+}
+
+// What each prompt's turn sets up in the session is a part of the step, and of its recording.
+TEST(CudaPictures, PromptsThatTakeTurnsAreOneRecording) {
+  const WithoutTF32 exact;
+  const TempFolder folder;
+  const std::string model = random_video_model("5b", folder);
+  const CompileOptions compile{.mode = CompileMode::reduce_overhead};
+  cuda::shared_host_gpu();
+  const DiffusionPipeline cpu = DiffusionPipeline::from_pretrained(model, {.compile = compile});
+  const DiffusionPipeline gpu = DiffusionPipeline::from_pretrained(model, {.compile = compile, .device = "host-cuda"});
+  CallOptions call = call_of(model, 1, 16);
+  call.num_frames = 1;
+  call.max_sequence_length = 8;
+  call.output_latent = true;
+  const PipelineOutput want = cpu("a red apple", call), got = gpu("a red apple", call);
+  EXPECT_LT(difference(want.latents, got.latents), kRounding);
+  EXPECT_EQ(got.counters.loop_break, "");
+  EXPECT_EQ(got.counters.loop_host_device_syncs, 0);
+  const int64_t captures = cuda::shared_host_gpu().driver->counts().captures, replayed = process_counters().steps_replayed;
+  EXPECT_GT(difference(got.latents, gpu("a blue whale", call).latents), 0);
+  EXPECT_EQ(difference(got.latents, gpu("a red apple", call).latents), 0);
+  EXPECT_EQ(cuda::shared_host_gpu().driver->counts().captures, captures);
+  EXPECT_EQ(process_counters().steps_replayed, replayed + 2 * kSteps);
 }
 
 // On both machines linears lose the same bits: their pictures are nearer to each other than to the one without a loss.
