@@ -1,6 +1,7 @@
 // generate and sheet: what they write, and what they say.
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "../pipelines/single_file.h"
 #include "base/files.h"
@@ -129,8 +130,10 @@ TEST(Generate, SaysWhatIsProbablyNotMeant) {
   EXPECT_NE(three.find("3 prompts, a picture each"), std::string::npos) << three;
   EXPECT_EQ(one.find("prompts"), std::string::npos) << one;
   EXPECT_EQ(one.find("--threads"), std::string::npos) << one;
-  EXPECT_NE(draw({"x", "--threads", "1000"}).find("--threads is 1000, and this process may use "), std::string::npos);
-  EXPECT_NE(draw({"x", "--cache-dir", "/proc/no_such_folder"}).find("no cache: /proc/no_such_folder cannot be made or read; every start"),
+  const std::string more = std::to_string(std::thread::hardware_concurrency() + 1);
+  EXPECT_NE(draw({"x", "--threads", more}).find("--threads is " + more + ", and this process may use "), std::string::npos);
+  EXPECT_NE(draw({"x", "--cache-dir", "/proc/no_such_folder", "--cache-size", "1M"})
+                .find("no cache: /proc/no_such_folder cannot be made or read; every start"),
             std::string::npos);
 }
 
