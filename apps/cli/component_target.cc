@@ -66,7 +66,7 @@ void TargetOptions::add(Arguments& app) {
   app.add_option("--height", height, "Pixels of the picture; default: the model's size");
   app.add_option("--width", width, "Pixels of the picture; default: the model's size");
   app.add_option("--num-frames", num_frames, "Frames of a video; default: the pipeline's, 49 for CogVideoX");
-  app.add_option("--batch", batch, "Batch; guidance makes 2 of a picture").show_default();
+  app.add_option("--batch", batch, "Batch; guidance makes 2 of a picture, and info takes it so where a call has any").show_default();
   app.group(Group::memory);
   app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
   app.add_option("--device", device, "What to run on: cpu, cuda or cuda:N").show_default();
