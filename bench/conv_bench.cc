@@ -30,6 +30,8 @@ struct Shape {
   bool upsample = false;
   int stride = 1, kernel = 3;
   bool post = false;  // residual added and, where our kernel can, GroupNorm and SiLU read in; oneDNN adds the residual alone
+  int depth =
+      1;  // frames that a convolution of a video sees: ours in one run over the channels of all, oneDNN's too, and ours in a run a frame, summed
 };
 
 constexpr Shape kShapes[] = {
@@ -61,6 +63,11 @@ constexpr Shape kShapes[] = {
     {"vae512 upsample", 128, 128, 512, 512, true},
     {"vae512 upsample", 256, 256, 256, 256, true},
     {"vae512 shortcut", 256, 256, 512, 256, false, 1, 1},
+    // CogVideoX's VAE at 240 x 360.
+    {"video", 30, 45, 512, 512, false, 1, 3, false, 3},
+    {"video", 60, 90, 256, 256, false, 1, 3, false, 3},
+    {"video", 120, 180, 256, 256, false, 1, 3, false, 3},
+    {"video", 240, 360, 128, 128, false, 1, 3, false, 3},
 };
 
 struct Free {
@@ -112,6 +119,9 @@ double ceiling(bool bf16_products) {
   return 24. * kTurns * 16 * (bf16_products ? 4 : 2) * num_threads() / t;
 }
 
+// Below AVX-512 BF16 bfloat16 is storage.
+bool multiplies_bf16(DType dtype) { return dtype == DType::bfloat16 && isa() >= Isa::avx512_bf16; }
+
 struct Contestant {
   std::string name;
   bool onednn;
@@ -145,8 +155,9 @@ Contestant onednn(const Shape& s, DType dtype, const Operands& o, bool any) {
   static stream queue(cpu);
   const auto type = dtype == DType::float32 ? memory::data_type::f32 : memory::data_type::bf16;
   const int64_t up = s.upsample ? 2 : 1, h = s.h * up, w = s.w * up, oh = h / s.stride, ow = w / s.stride, k = s.kernel, pad = k / 2;
-  const memory::desc x({1, s.in_channels, h, w}, type, any ? Tag::any : Tag::nhwc), y({1, s.out_channels, oh, ow}, type, any ? Tag::any : Tag::nhwc);
-  const memory::desc weight({s.out_channels, s.in_channels, k, k}, type, Tag::any), bias({s.out_channels}, memory::data_type::f32, Tag::x);
+  const int64_t in_channels = s.in_channels * s.depth;
+  const memory::desc x({1, in_channels, h, w}, type, any ? Tag::any : Tag::nhwc), y({1, s.out_channels, oh, ow}, type, any ? Tag::any : Tag::nhwc);
+  const memory::desc weight({s.out_channels, in_channels, k, k}, type, Tag::any), bias({s.out_channels}, memory::data_type::f32, Tag::x);
   const convolution_forward::desc desc(prop_kind::forward_inference, algorithm::convolution_direct, x, weight, bias, y, {s.stride, s.stride},
                                        {pad, pad}, {(oh - 1) * s.stride + k - h - pad, (ow - 1) * s.stride + k - w - pad});
   primitive_attr attr;
@@ -169,26 +180,42 @@ Contestant onednn(const Shape& s, DType dtype, const Operands& o, bool any) {
           }};
 }
 
-// False where the kernel refuses.
-bool add_own(const ConvKernel& kernel, const Shape& s, DType dtype, const Operands& o, std::vector<Contestant>& contestants) {
+// Nothing where the kernel refuses. `summed`: of a video, a run a frame.
+void add_own(const ConvKernel& kernel, const Shape& s, DType dtype, bool summed, const Operands& o, std::vector<Contestant>& contestants) {
   const int pad = s.kernel / 2;
+  // As the engine asks for them (backends/cpu/conv.cc).
+  const bool bf16_products = multiplies_bf16(dtype) && !kernel.int16;
   const ConvSpec spec{.in_channels = s.in_channels,
                       .out_channels = s.out_channels,
                       .kernel = s.kernel,
+                      .depth = summed ? 1 : s.depth,
                       .stride = s.stride,
                       .pad = {pad, pad, pad, pad},
                       .act = dtype,
-                      .compute = dtype,
+                      .compute = bf16_products ? DType::bfloat16 : DType::float32,
+                      .w = bf16_products ? DType::float32 : dtype,
                       .upsample2x = s.upsample};
-  if (kernel.refuse(spec, isa())) return false;
-  const std::shared_ptr<void> packed(allocate(kernel.packed_bytes(spec, isa())));
-  kernel.pack(spec, isa(), o.weight.get(), DType::float32, packed.get(), nullptr);
+  if (kernel.refuse(spec, isa())) return;
+  const int runs = summed ? s.depth : 1;
+  std::vector<std::shared_ptr<void>> packed;
+  for (int i = 0; i < runs; ++i) {
+    packed.emplace_back(allocate(kernel.packed_bytes(spec, isa())));
+    kernel.pack(spec, isa(), o.weight.get(), DType::float32, packed.back().get(), nullptr);
+  }
   const ConvPlan plan = kernel.plan(spec, isa(), 1, s.h, s.w, num_threads());
   const std::shared_ptr<void> workspace(allocate(plan.workspace_bytes()));
   ConvArgs args{.x = o.x.get(), .h = s.h, .w = s.w, .ldx = s.in_channels, .y = o.y.get(), .ldy = s.out_channels, .bias = o.bias.data()};
   if (s.post) args.residual = o.residual.get(), args.ld_residual = s.out_channels;
-  contestants.push_back({std::string(kernel.name), false, [=] { kernel.run(spec, isa(), plan, packed.get(), args, workspace.get()); }});
-  return true;
+  const std::string name = std::string(kernel.name) + (summed ? " a frame, summed" : "");
+  const size_t frame = static_cast<size_t>(s.h * s.w * s.in_channels) * dtype_size(dtype);
+  contestants.push_back({name, false, [=] {
+                           ConvArgs part = args;
+                           for (int i = 0; i < runs; ++i) {
+                             kernel.run(spec, isa(), plan, packed[static_cast<size_t>(i)].get(), part, workspace.get());
+                             part.x = static_cast<const char*>(part.x) + frame;
+                             part.bias = nullptr, part.residual = part.y, part.ld_residual = s.out_channels;
+                           }
+                         }});
 }
 
 double median(std::vector<double> v) {
@@ -199,31 +226,39 @@ double median(std::vector<double> v) {
 void compare(const Shape& s, DType dtype, int rounds, const std::vector<std::string>& words) {
   const int64_t up = s.upsample ? 2 : 1, oh = s.h * up / s.stride, ow = s.w * up / s.stride;
   char title[128];
-  std::snprintf(title, sizeof title, "%s %dx%d %ldx%ld %ld->%ld %s", s.name, s.kernel, s.kernel, s.h, s.w, s.in_channels, s.out_channels,
-                dtype_name(dtype).data());
+  std::snprintf(title, sizeof title, "%s %s%dx%d %ldx%ld %ld->%ld %s", s.name, s.depth == 1 ? "" : (std::to_string(s.depth) + "x").c_str(), s.kernel,
+                s.kernel, s.h, s.w, s.in_channels, s.out_channels, dtype_name(dtype).data());
   for (const std::string& word : words)
     if ((" " + std::string(title) + " ").find(" " + word + " ") == std::string::npos) return;
 
-  const size_t size = dtype_size(dtype);
-  Operands o{allocate(s.h * s.w * s.in_channels * size),       allocate(oh * ow * s.out_channels * size), allocate(oh * ow * s.out_channels * size),
-             allocate(s.out_channels * s.in_channels * 9 * 4), std::vector<float>(s.out_channels, 0.1f),  std::vector<float>(s.in_channels, 0.9f),
+  const int64_t in_values = s.h * s.w * s.in_channels * s.depth, out_values = oh * ow * s.out_channels;
+  const int64_t weights = s.out_channels * s.in_channels * s.depth * 9, size = static_cast<int64_t>(dtype_size(dtype));
+  Operands o{allocate(in_values * size),
+             allocate(out_values * size),
+             allocate(out_values * size),
+             allocate(weights * 4),
+             std::vector<float>(s.out_channels, 0.1f),
+             std::vector<float>(s.in_channels, 0.9f),
              std::vector<float>(s.in_channels, 0.1f)};
-  fill(o.x.get(), dtype, s.h * s.w * s.in_channels, 1);
-  fill(o.residual.get(), dtype, oh * ow * s.out_channels, 1);
-  fill(o.weight.get(), DType::float32, s.out_channels * s.in_channels * s.kernel * s.kernel, 0.02f);
+  fill(o.x.get(), dtype, in_values, 1);
+  fill(o.residual.get(), dtype, out_values, 1);
+  fill(o.weight.get(), DType::float32, weights / 9 * s.kernel * s.kernel, 0.02f);
   std::vector<Contestant> contestants{onednn(s, dtype, o, false), onednn(s, dtype, o, true)};
-  for (const ConvKernel& kernel : conv_kernels()) add_own(kernel, s, dtype, o, contestants);
+  for (const ConvKernel& kernel : conv_kernels()) {
+    add_own(kernel, s, dtype, false, o, contestants);
+    if (s.depth > 1) add_own(kernel, s, dtype, true, o, contestants);
+  }
 
   double peak = 0;
   for (Contestant& c : contestants) c.run();
   for (int r = 0; r < rounds; ++r) {
-    peak = std::max(peak, ceiling(dtype == DType::bfloat16));
+    peak = std::max(peak, ceiling(multiplies_bf16(dtype)));
     for (size_t i = 0; i < contestants.size(); ++i) {
       Contestant& c = contestants[(i + r) % contestants.size()];
       c.times.push_back(seconds(c.run));
     }
   }
-  const double flop = 2. * static_cast<double>(oh * ow * s.out_channels * s.in_channels) * s.kernel * s.kernel;
+  const double flop = 2. * static_cast<double>(out_values * s.in_channels * s.depth) * s.kernel * s.kernel;
   std::printf("%s, ceiling %.0f GFLOP/s\n", title, peak / 1e9);
   const auto least = [](const Contestant& c) { return *std::min_element(c.times.begin(), c.times.end()); };
   const double reference = std::min(least(contestants[0]), least(contestants[1]));
