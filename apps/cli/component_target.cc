@@ -112,6 +112,9 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   std::string known;
   for (const std::string& one : names_) known += cat(known.empty() ? "" : ", ", one);
   if (std::ranges::count(names_, name()) == 0) throw UsageError(cat("unknown component \"", name(), "\": expected one of ", known));
+  for (const std::string& quantized : options_.compile.quantize_component)
+    if (std::ranges::none_of(names_, [&](const std::string& one) { return part_of(one) == quantized; }))
+      throw UsageError(cat("--quantize-component is \"", quantized, "\": expected one of ", known, " (without what is behind a dot)"));
   if (requests_.empty()) ask(*vae_of(*loaded_, name()));
   const std::string part = part_of(name());
   request_ = requests_.back();
