@@ -32,7 +32,7 @@ MemoryPlan plan_of(DiffusionPipeline& pipe) {
   const Recipe& recipe = *pipe.loaded().recipe;
   Request request;
   Call call = recipe.resolve("a red apple", small());
-  call.timesteps = 2;  // of the schedule, which the call makes
+  call.timesteps = call.rows = 2;  // of the schedule, which the call makes
   return plan_memory(recipe, pipe.loaded().parts, call, request);
 }
 
