@@ -99,8 +99,9 @@ std::shared_ptr<const Lora> Lora::read(const LoraFile& file, const AdapterTarget
       if (alpha) used.insert(alpha->name);
       for (const char* suffix : {".lora_magnitude_vector", ".lora_magnitude_vector.weight", ".dora_scale"})
         if (const WeightInfo* magnitude = own.find(place.name + suffix)) {
-          // [1, columns] is a magnitude of what is read, which other trainers' DoRA has, as large where a layer is square.
-          if (magnitude->shape.empty() || magnitude->shape[0] != delta->rows || numel(magnitude->shape) != delta->rows)
+          // LyCORIS' dora_scale of [1, columns, ..] is of what is read, as large where a layer is square; peft's convolutions have [1, rows, 1, 1].
+          const bool first = std::string_view(suffix) != ".dora_scale" || (!magnitude->shape.empty() && magnitude->shape[0] == delta->rows);
+          if (!first || numel(magnitude->shape) != delta->rows)
             throw UserError(cat(own.name(), ": tensor \"", magnitude->name, "\" is ", to_string(magnitude->shape), ": expected a number for each of ",
                                 delta->rows, " rows, [", delta->rows, "] or [", delta->rows, ", 1]"));
           weight.magnitude = stored(file.origins(), *magnitude);

@@ -49,9 +49,18 @@ TEST(ServerEdits, OfFlux) {
   const auto by_program = [&](const char* height, const char* width) {
     const TempFolder folder;
     const std::string file = (folder / "x.png").string();
-    EXPECT_EQ(vivace({"generate", "a red apple", "--model", model,        "-q",     "--threads", "2",
-                      "-o",       file,          "--image", photo_file(), "--seed", "7",         "--num-inference-steps",
-                      "2",        "--strength",  "0.6",     "--height",   height,   "--width",   width})
+    EXPECT_EQ(vivace({"generate",   "a red apple",
+                      "--model",    model,
+                      "-q",         "--threads",
+                      "2",          "-o",
+                      file,         "--image",
+                      photo_file(), "--seed",
+                      "7",          "--num-inference-steps",
+                      "2",          "--strength",
+                      "0.6",        "--guidance-scale",
+                      "3.5",        "--height",
+                      height,       "--width",
+                      width})
                   .code,
               0);
     return Image::load(file).pixels();
