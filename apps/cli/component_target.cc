@@ -156,6 +156,7 @@ Plan ComponentTarget::plan(const GraphRequest& request) const {
 
 std::vector<Plan> ComponentTarget::plans() const {
   std::vector<Plan> all;
+  all.reserve(requests_.size());
   for (const GraphRequest& request : requests_) all.push_back(plan(request));
   return all;
 }

@@ -128,7 +128,7 @@ void hint_at_few_steps(const Arguments& app, const Options& o, const Call& call,
 // The file to write. Throws UsageError for one that this kind of model does not make, and for what is only for videos.
 std::string checked_output(const Options& o, bool videos) {
   const bool latents = o.tensors.latents_out();
-  const std::string output = !o.output.empty() ? o.output : latents ? "vivace.npy" : videos ? "vivace.mp4" : "vivace.png";
+  std::string output = !o.output.empty() ? o.output : latents ? "vivace.npy" : videos ? "vivace.mp4" : "vivace.png";
   if (latents) {
     if (std::filesystem::path(output).extension() != ".npy") throw UsageError(cat("latents cannot be written to ", output, ": expected .npy"));
     if (o.fps || !o.preview.empty()) throw UsageError(cat(o.fps ? "--fps" : "--preview", " is for what is decoded, and --output-type is latent"));
