@@ -100,7 +100,8 @@ std::string cuda_source(const TileText& program, std::span<const TileInput> inpu
   text += "    float y[8];\n    for (int k = 0; k < 8; ++k) {\n";
   const auto argument = [&](int arg) {
     if (arg >= 0) return cat("t", arg);
-    return cat("x", ~arg, is_vector(inputs[static_cast<size_t>(~arg)].broadcast) ? "[k]" : "");
+    const int input = ~arg;
+    return cat("x", input, is_vector(inputs[static_cast<size_t>(input)].broadcast) ? "[k]" : "");
   };
   const auto& instructions = program.instructions();
   for (size_t i = 0; i < instructions.size(); ++i) {

@@ -11,6 +11,7 @@ namespace {
 Graph meaning(const Graph& graph, const Node& node) {
   Builder b(DType::float32);
   std::vector<Value> inputs;
+  inputs.reserve(node.inputs.size());
   for (NodeId in : node.inputs)
     inputs.push_back(in == kNone ? Value{} : b.input(std::to_string(in), graph[in].dtype, graph[in].shape, graph[in].phase));
   b.output("result", decompose(b, node, inputs));
@@ -65,6 +66,7 @@ class Rewriting {
 
 void decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported) {
   std::vector<uint8_t> stays;
+  stays.reserve(graph.nodes.size());
   for (const Node& node : graph.nodes) stays.push_back(!is_named(node.op) || supported(graph, node));
   if (std::ranges::count(stays, 0) == 0) return;
   Rewriting rewriting(graph);

@@ -110,6 +110,7 @@ std::vector<NodeId> splice(Graph& whole, const Region& region, const Graph& comp
     renamed.push_back(whole.add(std::move(node)));
   }
   std::vector<NodeId> results;
+  results.reserve(compiled.outputs.size());
   for (const auto& [name, id] : compiled.outputs) results.push_back(renamed[static_cast<size_t>(id)]);
   return results;
 }
@@ -125,7 +126,10 @@ Kinds cut_all(const Graph& graph, const std::set<std::string>& scopes) {
   const auto users = graph.users();
   Kinds kinds;
   for (const std::string& scope : scopes)
-    if (auto region = Cutter(graph, scope).cut(users)) kinds[print(region->graph)].push_back(*std::move(region));
+    if (auto region = Cutter(graph, scope).cut(users)) {
+      std::vector<Region>& equal = kinds[print(region->graph)];
+      equal.push_back(*std::move(region));
+    }
   return kinds;
 }
 

@@ -307,6 +307,7 @@ std::map<std::string, std::string> Component::plans_as_bytes() const {
 
 std::vector<Constant> Component::constants() const {
   std::vector<Constant> result;
+  result.reserve(read_.size());
   for (const auto& [key, constant] : read_) result.push_back(constant);
   Request request;
   return on_host(std::move(result), *device_, request.counters);

@@ -76,6 +76,7 @@ bool fits(Type type, const Attr& value) {
 std::span<const AttrRow> op_attrs(Op op) {
   static const std::vector<std::vector<AttrRow>> tables = [] {
     std::vector<std::vector<AttrRow>> result;
+    result.reserve(static_cast<size_t>(op_count()));
     for (int i = 0; i < op_count(); ++i) result.push_back(parse_rows(op_row(static_cast<Op>(i)).attrs));
     return result;
   }();

@@ -263,6 +263,7 @@ Graph decompose_all(const Graph& graph) {
   std::vector<Value> renamed;
   for (const Node& node : graph.nodes) {
     std::vector<Value> inputs;
+    inputs.reserve(node.inputs.size());
     for (NodeId in : node.inputs) inputs.push_back(in == kNone ? Value{} : renamed[static_cast<size_t>(in)]);
     if (is_source(node.op) || node.op == Op::fill)
       renamed.push_back(b.copy(node));

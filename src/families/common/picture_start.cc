@@ -100,6 +100,7 @@ Tensor sampled(const Autoencoder::Posterior& posterior, const Tensor& drawn) {
 
 std::vector<Tensor> samples_of(const Call& call) {
   std::vector<Tensor> samples;
+  samples.reserve(call.options.image.images.size());
   for (const Image& image : call.options.image.images) samples.push_back(to_sample(image, call.height, call.width));
   return samples;
 }

@@ -185,6 +185,7 @@ std::vector<Tensor> UNetRecipe::control_pictures(const Call& call) const {
   std::vector<Tensor> result;
   for (const ImageInput& input : call.options.control_image) {
     std::vector<Tensor> rows;
+    rows.reserve(input.images.size());
     for (const Image& image : input.images)
       rows.push_back(to_values(class_.task == Task::inpainting ? fitted(call, image) : image, call.height, call.width));
     result.push_back(repeat_rows(concat_rows(rows), call.images / input.count()));

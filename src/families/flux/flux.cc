@@ -213,6 +213,7 @@ Tensor FluxRecipe::draw(const Call& call, Noise& noise) const {
 
 Autoencoder::Posterior FluxRecipe::encode_pictures(const std::vector<Image>& images, int64_t height, int64_t width, Request& request) const {
   std::vector<Tensor> samples;
+  samples.reserve(images.size());
   for (const Image& image : images) samples.push_back(to_sample(image, height, width));
   return encode_each(samples, vae_, request);
 }

@@ -9,7 +9,8 @@ class LatentConsistencyModelRecipe : public StableDiffusionRecipe {
  public:
   explicit LatentConsistencyModelRecipe(const Parts& parts);
 
-  Size default_size() const override { return UNetRecipe::default_size(); }
+  // The UNet's: what outdated configs mean is Stable Diffusion's own matter.
+  Size default_size() const override { return UNetRecipe::default_size(); }  // NOLINT(bugprone-parent-virtual-call)
   Call resolve(const Prompts& prompt, const CallOptions& options) const override;
 
  protected:
