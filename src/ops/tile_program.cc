@@ -65,8 +65,11 @@ Value TileText::emit(Builder& b, const std::vector<Value>& inputs) const {
   std::vector<Value> results;
   for (const TileInstruction& t : instructions_) {
     std::vector<Value> args;
-    for (int arg : t.args)
-      args.push_back(arg < 0 ? b.cast(inputs.at(static_cast<size_t>(~arg)), DType::float32) : results.at(static_cast<size_t>(arg)));
+    args.reserve(t.args.size());
+    for (int arg : t.args) {
+      const int input = ~arg;
+      args.push_back(arg < 0 ? b.cast(inputs.at(static_cast<size_t>(input)), DType::float32) : results.at(static_cast<size_t>(arg)));
+    }
     // A cast inside a chain rounds to the narrow type and goes on in float32.
     Value v = t.op == Op::cast ? b.cast(b.cast(args[0], parse_dtype(t.attrs.text("to"))), DType::float32) : b.emit(t.op, args, t.attrs);
     results.push_back(v);

@@ -105,6 +105,7 @@ class Folding {
       case Op::transpose: {
         const auto &first = x.attrs.integers("perm"), &second = node.attrs.integers("perm");
         std::vector<int64_t> perm;
+        perm.reserve(second.size());
         for (int64_t p : second) perm.push_back(first[static_cast<size_t>(p)]);
         node.attrs.set("perm", perm);
         node.inputs[0] = x.inputs[0];

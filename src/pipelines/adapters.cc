@@ -161,7 +161,8 @@ std::vector<const Adapters::Adapter*> Adapters::applied() const {
 }
 
 void Adapters::apply(const Parts& parts) const {
-  for (const auto& [part, model] : parts.models) {
+  for (const auto& [name, model] : parts.models) {
+    const std::string& part = name;  // which clang 16 lets the lambda capture
     std::vector<LoraLayer::Weighted> loras;
     const auto add = [&](const Loras& all, double weight) {
       if (const auto found = all.find(part); found != all.end()) loras.emplace_back(found->second, weight);

@@ -25,7 +25,7 @@ fs::path configs_folder() {
   if (dladdr(reinterpret_cast<const void*>(&configs_folder), &here) && here.dli_fname) {
     const fs::path folder = fs::canonical(here.dli_fname, ignored).parent_path();
     for (const char* assets : {VIVACE_INSTALLED_ASSETS, "../share/vivace"})
-      if (const fs::path installed = folder / assets / "configs"; fs::is_directory(installed, ignored)) return installed;
+      if (fs::path installed = folder / assets / "configs"; fs::is_directory(installed, ignored)) return installed;
   }
   return fs::path(VIVACE_ASSETS) / "configs";
 }
@@ -34,7 +34,7 @@ fs::path configs_folder() {
 fs::path find_configs(const fs::path& wanted) {
   std::error_code ignored;
   if (fs::is_directory(wanted, ignored)) return wanted;
-  const fs::path own = configs_folder() / wanted;
+  fs::path own = configs_folder() / wanted;
   if (fs::is_directory(own, ignored)) return own;
   throw UserError(
       cat("no configs at ", wanted.string(), ": expected a folder with model_index.json, or the name of one in ", configs_folder().string()));
@@ -110,7 +110,7 @@ PartFiles CheckpointFiles::model(std::string_view part, std::string_view class_n
 
 fs::path CheckpointFiles::tokenizer(std::string_view part) const {
   const auto given = given_.find(std::string(part));
-  const fs::path folder = given == given_.end() ? configs_ / part : given->second;
+  fs::path folder = given == given_.end() ? configs_ / part : given->second;
   std::error_code ignored;
   if (file_ && !fs::is_directory(folder, ignored))
     throw UserError(cat(name_, ": it needs a ", part, ", which ", configs_.string(), " does not have: name its folder with ", as_option(part),

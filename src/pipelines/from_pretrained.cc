@@ -140,7 +140,7 @@ const Family& family_for(const Family& own, Task task, bool controlled) {
 
 std::string class_for(const std::filesystem::path& path, const PretrainedOptions& options, Task task) {
   const Config index = Config::read(CheckpointFiles(path, options).configs() / "model_index.json");
-  const auto name = index.get<std::string>("_class_name");
+  auto name = index.get<std::string>("_class_name");
   const auto own = std::ranges::find(families(), name, &Family::class_name);
   if (own == families().end()) return name;
   return std::string(family_for(*own, task, own->controlled || !options.controlnet.empty()).class_name);

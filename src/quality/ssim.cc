@@ -31,7 +31,10 @@ Plane window_means(int height, int width, const F& f) {
   Plane rows(height, width - kWindow + 1), means(height - kWindow + 1, width - kWindow + 1);
   for (int y = 0; y < height; ++y)
     for (int i = 0; i < kWindow; ++i)
-      for (int x = 0; x < rows.width; ++x) rows.at(y, x) += weights[static_cast<size_t>(i)] * f(static_cast<size_t>(y * width + x + i));
+      for (int x = 0; x < rows.width; ++x) {
+        const size_t at = static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x + i);
+        rows.at(y, x) += weights[static_cast<size_t>(i)] * f(at);
+      }
   for (int y = 0; y < means.height; ++y)
     for (int i = 0; i < kWindow; ++i)
       for (int x = 0; x < means.width; ++x) means.at(y, x) += weights[static_cast<size_t>(i)] * rows.at(y + i, x);

@@ -266,6 +266,7 @@ class PlanCheck {
 
   void check_types(Op op, const Attrs& attrs, const std::vector<int32_t>& in, int32_t out, const std::string& scope) const {
     std::vector<std::optional<TensorType>> types;
+    types.reserve(in.size());
     for (int32_t v : in) types.push_back(v < 0 ? std::nullopt : std::optional(at(v).type));
     if (const auto error = attrs_error(op, attrs)) fail(cat("damaged: ", op_name(op), " in ", scope, " ", *error));
     if (infer(op, attrs, types) != at(out).type) fail(cat("damaged: ", op_name(op), " in ", scope, " has a type that its inputs do not make"));

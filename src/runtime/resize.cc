@@ -104,9 +104,9 @@ class Resizing {
     views_.resize(plan_.values.size());
     for (const PlanView& view : plan_.views) views_[static_cast<size_t>(view.out)] = &view;
     for (const PlanView& view : plan_.views) {
-      const Refusal failed = view.op == Op::slice    ? place_slice(view)
-                             : view.op == Op::concat ? place_in_concat(view.attrs, view.in, view.out)
-                                                     : std::nullopt;
+      Refusal failed = view.op == Op::slice    ? place_slice(view)
+                       : view.op == Op::concat ? place_in_concat(view.attrs, view.in, view.out)
+                                               : std::nullopt;
       if (failed) return failed;
     }
     for (const auto* program : {&plan_.setup, &plan_.step})

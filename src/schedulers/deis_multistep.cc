@@ -54,6 +54,7 @@ class DEISMultistep final : public SchedulerBase {
       return program;
     }
     std::vector<float> logs;
+    logs.reserve(static_cast<size_t>(order));
     for (int k = 0; k < order; ++k) logs.push_back(log_rho(level(i - k)));
     Linear sum = Linear(kSample) / s.alpha;
     for (int k = 0; k < order; ++k) sum += (integral(t.sigma / t.alpha, logs, k) - integral(s.sigma / s.alpha, logs, k)) * Linear(history(i - k));

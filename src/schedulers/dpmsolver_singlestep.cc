@@ -60,6 +60,7 @@ class DPMSolverSinglestep final : public SchedulerBase {
 // 1, 2, 3, 1, 2, 3, ... With lower_order_final the calls that remain at the end make smaller steps, and the last is of first order.
 std::vector<int> order_list(int steps, int order, bool lower_order_final) {
   std::vector<int> orders;
+  orders.reserve(static_cast<size_t>(std::max(steps, 0)));
   for (int i = 0; i < steps; ++i) orders.push_back(i % order + 1);
   if (!lower_order_final) return orders;
   if (steps % order == 0 && order > 1) orders.back() = 1;

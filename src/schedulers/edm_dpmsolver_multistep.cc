@@ -40,6 +40,7 @@ class EDMDPMSolverMultistep final : public EDMBase {
     const int order = multistep_order(rule, i, begin_, static_cast<int>(timesteps_.size()));
     std::vector<NoiseLevel> levels;
     std::vector<Linear> outputs;
+    outputs.reserve(static_cast<size_t>(order));
     for (int k = -1; k < order; ++k) levels.emplace_back(sigmas_[i - k], SigmaKind::unscaled);
     for (int k = 0; k < order; ++k) outputs.push_back(history(i - k));
     program.assign(kPrevSample, solver_.update(levels[0], levels[1], kSample, multistep_expansion(levels, outputs, !solver_.heun)));

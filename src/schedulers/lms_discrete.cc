@@ -35,6 +35,7 @@ class LMSDiscrete final : public SigmaBase {
     // A run that begins in the middle has the weights of its place in the list, but fewer derivatives to weigh, as in Diffusers.
     const int order = std::min(i + 1, kOrder), known = std::min(i - begin_ + 1, order);
     std::vector<double> points;
+    points.reserve(static_cast<size_t>(order));
     for (int k = 0; k < order; ++k) points.push_back(sigmas_[i - k]);
     Linear previous = kSample;
     for (int k = 0; k < known; ++k) previous += integrate_lagrange(points, k, sigmas_[i], sigmas_[i + 1]) * Linear(derivative(i - k));

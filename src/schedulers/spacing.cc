@@ -93,6 +93,7 @@ std::vector<double> space_flow_sigmas(int num_train, double shift, int n) {
 
 std::vector<float> log_sigmas(const std::vector<float>& sigmas) {
   std::vector<float> logs;
+  logs.reserve(sigmas.size());
   for (float sigma : sigmas) logs.push_back(numpy_log(sigma));
   return logs;
 }

@@ -84,6 +84,7 @@ bool UniPCMultistep::place_spaced(const SchedulerTimesteps& request, int steps, 
   if (sigma_spacing_ == SigmaSpacing::none) return false;
   // Custom sigmas stand in for the table, ascending or not: the spacing runs from their last to their first.
   std::vector<double> custom_logs;
+  custom_logs.reserve(request.sigmas.size());
   for (double sigma : request.sigmas) custom_logs.push_back(std::log(sigma));
   const double first = request.sigmas.empty() ? noise_.sigmas.back() : request.sigmas.back();
   const double last = request.sigmas.empty() ? noise_.sigmas.front() : request.sigmas.front();

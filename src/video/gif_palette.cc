@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 
 namespace vivace {
 namespace {
@@ -62,7 +63,7 @@ GifPalette GifPalette::of(int frames, const std::function<std::vector<uint8_t>(i
     const auto widest = std::ranges::max_element(boxes, {}, &Box::spread);
     if (!(widest->spread > 0)) break;
     const Box box = *widest;
-    const auto middle = std::partition(cells.begin() + static_cast<ptrdiff_t>(box.begin), cells.begin() + static_cast<ptrdiff_t>(box.end),
+    const auto middle = std::partition(cells.begin() + static_cast<std::ptrdiff_t>(box.begin), cells.begin() + static_cast<std::ptrdiff_t>(box.end),
                                        [&](const Cell& cell) { return cell.mean(box.channel) <= box.center; });
     const auto at = static_cast<size_t>(middle - cells.begin());
     if (at == box.begin || at == box.end) {  // equal but for rounding
@@ -113,7 +114,7 @@ void GifPalette::draw(const std::vector<uint8_t>& rgb, int width, uint8_t* indic
       const uint8_t* pixel = rgb.data() + 3 * (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x));
       const int shift = step_ * (2 * kPattern[y % 4][x % 4] - 15) / 32;
       const auto shifted = [&](int channel) { return std::clamp(pixel[channel] + shift, 0, 255); };
-      indices[static_cast<ptrdiff_t>(y) * stride + x] = nearest(shifted(0), shifted(1), shifted(2));
+      indices[static_cast<std::ptrdiff_t>(y) * stride + x] = nearest(shifted(0), shifted(1), shifted(2));
     }
 }
 

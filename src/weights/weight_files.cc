@@ -86,7 +86,7 @@ WeightFiles find_weight_files(const fs::path& folder, std::string_view variant) 
   for (const Stem& stem : kStems)
     if (auto files = find(folder, stem, "")) return *files;
   std::error_code unreadable;
-  fs::directory_iterator(folder, unreadable);
+  const fs::directory_iterator entries(folder, unreadable);
   if (unreadable) throw UserError(cat(folder.string(), ": cannot be read: ", unreadable.message()));
   none_found(folder, variant);
 }
