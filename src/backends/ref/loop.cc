@@ -5,6 +5,7 @@
 
 #include "backends/ref/kernels.h"
 #include "base/log.h"
+#include "base/statistics.h"
 #include "tensor/half.h"
 #include "vivace/error.h"
 
@@ -66,15 +67,6 @@ float kept(const LoopCall& call, const int32_t* row, float x, int64_t i) {
   float at = number(row[LoopRow::kKeptPicture]) * picture[i];
   if (const float factor = number(row[LoopRow::kKeptNoise]); factor != 0) at += factor * noise[i];
   return (1 - m) * at + m * x;
-}
-
-template <class T>
-double standard_deviation(const T* x, int64_t n) {
-  double mean = 0, sum = 0;
-  for (int64_t i = 0; i < n; ++i) mean += static_cast<float>(x[i]);
-  mean /= static_cast<double>(n);
-  for (int64_t i = 0; i < n; ++i) sum += (static_cast<float>(x[i]) - mean) * (static_cast<float>(x[i]) - mean);
-  return std::sqrt(sum / static_cast<double>(n - 1));
 }
 
 template <class T>

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/statistics.h"
 #include "families/common/control_nets.h"
 #include "vivace/error.h"
 
@@ -28,15 +29,6 @@ bool guide(const T* negative, const T* positive, const Layout& l, float scale, T
       }
   }
   return finite;
-}
-
-template <class T>
-double standard_deviation(const T* x, int64_t n) {
-  double mean = 0, sum = 0;
-  for (int64_t i = 0; i < n; ++i) mean += static_cast<float>(x[i]);
-  mean /= static_cast<double>(n);
-  for (int64_t i = 0; i < n; ++i) sum += (static_cast<float>(x[i]) - mean) * (static_cast<float>(x[i]) - mean);
-  return std::sqrt(sum / static_cast<double>(n - 1));
 }
 
 }  // namespace
