@@ -137,6 +137,7 @@ void Adapters::enable_hotswap(int64_t rank) {
 
 std::vector<std::string> Adapters::names() const {
   std::vector<std::string> result;
+  result.reserve(adapters_.size());
   for (const Adapter& a : adapters_) result.push_back(a.name);
   return result;
 }
