@@ -108,8 +108,8 @@ DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& 
 
 void PictureOptions::add(Arguments& app) {
   app.group(Group::draw);
-  app.add_option("--height", height, "Pixels; default: the model's size");
-  app.add_option("--width", width, "Pixels; default: the model's size");
+  app.add_option("--height", height, "Pixels; default: the model's size, of FLUX and AuraFlow 1024 whatever the model");
+  app.add_option("--width", width, "Pixels; default: the model's size, of FLUX and AuraFlow 1024 whatever the model");
   app.add_option("--num-frames", num_frames, "Frames of a video; default: the pipeline's, 49 for CogVideoX");
   app.add_option("--original-size", original_size, "Height and width for SDXL's size conditioning").takes(2);
   app.add_option("--target-size", target_size, "Height and width").takes(2);
