@@ -100,6 +100,13 @@ fs::path copy_tiny(const TempFolder& folder) {
   return folder / "model";
 }
 
+std::vector<std::string> generate(const std::string& output, std::vector<std::string> more) {
+  std::vector<std::string> arguments{"generate",  "a red apple", "--model", tiny_model(), "--num-inference-steps", "3", "--seed", "7",
+                                     "--threads", "1",           "-o",      output};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
 void expect_refused(const Finished& finished, int code, const std::vector<std::string>& names) {
   EXPECT_EQ(finished.code, code) << finished.err;
   EXPECT_TRUE(finished.err.starts_with("vivace: ")) << finished.err;

@@ -27,6 +27,9 @@ struct RunOptions {
 // `arguments` behind the program's name.
 Finished vivace(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
+// The words of a call that draws "a red apple" of the tiny model in 3 steps from seed 7 on one thread.
+std::vector<std::string> generate(const std::string& output, std::vector<std::string> more = {});
+
 // A folder with a tiny SDXL checkpoint of random weights, 32 x 32 pictures; made once a process. Not to be changed: see copy_tiny.
 const std::filesystem::path& tiny_model();
 // A copy of it in `folder`, to be damaged.
