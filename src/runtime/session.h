@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -118,7 +117,9 @@ class Session {
     bool wanted = false;                   // until it was tried
     std::unique_ptr<Recording> recording;  // nullptr: it runs kernel by kernel
   };
-  void run_recorded(Recorded& recorded, const std::function<void(Request*)>& put, Request& request);
+  // `put`: called with the request, and without one to be recorded.
+  template <class Put>
+  void run_recorded(Recorded& recorded, const Put& put, Request& request);
   // The loop's next step: each model of it, and what stands around them.
   void put_step(StepLoop& loop, uint32_t left_out, Request* request);
   static bool all_on_device(const std::vector<Call>& calls);

@@ -127,19 +127,8 @@ bool Session::all_on_device(const std::vector<Call>& calls) {
   return std::ranges::all_of(calls, [](const Call& call) { return call.on == Call::On::device; });
 }
 
-void Session::run(Phase phase, Request& request) {
-  const Turn turn(pool_turns(), request.stop);
-  const FixedThreads fixed(program_->threads);
-  stream_->stop = request.stop;
-  if (phase == Phase::setup) return run(setup_, *this, &request);
-  const auto put = [&](Request* checked) {
-    run(step_, *this, checked);
-    carry_states(*stream_);
-  };
-  run_recorded(recorded_, put, request);
-}
-
-void Session::run_recorded(Recorded& recorded, const std::function<void(Request*)>& put, Request& request) {
+template <class Put>
+void Session::run_recorded(Recorded& recorded, const Put& put, Request& request) {
   request.check();
   if (recorded.recording) {
     recorded.recording->replay();
@@ -150,6 +139,18 @@ void Session::run_recorded(Recorded& recorded, const std::function<void(Request*
   if (!std::exchange(recorded.wanted, false)) return;
   recorded.recording = stream_->record([&] { put(nullptr); });
   if (recorded.recording) ++request.counters.steps_recorded;
+}
+
+void Session::run(Phase phase, Request& request) {
+  const Turn turn(pool_turns(), request.stop);
+  const FixedThreads fixed(program_->threads);
+  stream_->stop = request.stop;
+  if (phase == Phase::setup) return run(setup_, *this, &request);
+  const auto put = [&](Request* checked) {
+    run(step_, *this, checked);
+    carry_states(*stream_);
+  };
+  run_recorded(recorded_, put, request);
 }
 
 void Session::put_step(StepLoop& loop, uint32_t left_out, Request* request) {
