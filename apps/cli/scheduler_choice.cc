@@ -16,19 +16,10 @@
 namespace vivace::cli {
 namespace {
 
-// What the class declares.
-std::vector<std::string> fields_of(const std::string& class_name) {
-  std::vector<std::string> names;
-  const nlohmann::json config = nlohmann::json::parse(make_scheduler(class_name)->config());
-  for (const auto& field : config.items())
-    if (!field.key().starts_with('_')) names.push_back(field.key());
-  return names;
-}
-
 // "use_flow_sigmas" makes a flow of any class that has it.
 SchedulerKind kind_of(const std::string& class_name, const Config& config) {
   const bool flows = std::ranges::count(list_schedulers(), class_name) > 0 && config.get_or<bool>("use_flow_sigmas", false) &&
-                     std::ranges::count(fields_of(class_name), "use_flow_sigmas") > 0;
+                     std::ranges::count(scheduler_config_fields(class_name), "use_flow_sigmas") > 0;
   return flows ? SchedulerKind::flow_match : scheduler_kind(class_name);
 }
 
@@ -60,7 +51,7 @@ nlohmann::json scheduler_fields(const std::string& text) {
 
 std::unique_ptr<Scheduler> with_fields(const Scheduler& scheduler, const nlohmann::json& fields) {
   const std::string& name = scheduler.class_name();
-  const std::vector<std::string> known = fields_of(name);
+  const std::vector<std::string> known = scheduler_config_fields(name);
   std::vector<std::string> unknown;
   for (const auto& field : fields.items())
     if (std::ranges::count(known, field.key()) == 0) unknown.push_back(field.key());

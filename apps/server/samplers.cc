@@ -7,6 +7,7 @@
 #include "base/joined.h"
 #include "base/log.h"
 #include "fields.h"
+#include "schedulers/scheduler_kind.h"
 #include "vivace/scheduler.h"
 
 namespace vivace::server {
@@ -75,11 +76,12 @@ SchedulerChoice scheduler_choice(const std::string& sampler, const std::string& 
 
 void check_choice(const SchedulerChoice& choice) {
   try {
-    const auto plain = make_scheduler(choice.scheduler);
-    const auto fields = nlohmann::json::parse(choice.config), has = nlohmann::json::parse(plain->config());
+    const std::vector<std::string> known = scheduler_config_fields(choice.scheduler);
+    const nlohmann::json fields = nlohmann::json::parse(choice.config);
     for (const auto& [field, value] : fields.items())
-      if (!has.contains(field))
-        throw UsageError(cat("scheduler: a ", plain->class_name(), " has no ", field, ": expected Automatic, or another sampler"));
+      if (std::ranges::count(known, field) == 0)
+        throw UsageError(
+            cat("scheduler: a ", make_scheduler(choice.scheduler)->class_name(), " has no ", field, ": expected Automatic, or another sampler"));
     make_scheduler(choice.scheduler, "{}", choice.config);  // refused here where they do not go together
   } catch (const UserError& error) {
     throw FieldError("scheduler", error.what());

@@ -114,6 +114,14 @@ std::vector<std::string> schedulers_of(SchedulerKind kind) {
   return names;
 }
 
+std::vector<std::string> scheduler_config_fields(std::string_view name) {
+  std::vector<std::string> fields;
+  const nlohmann::json config = nlohmann::json::parse(make_scheduler(name)->config());
+  for (const auto& field : config.items())
+    if (!field.key().starts_with('_')) fields.push_back(field.key());
+  return fields;
+}
+
 std::vector<std::string> list_schedulers() {
   std::vector<std::string> names;
   for (const Entry& entry : kSchedulers) names.emplace_back(entry.class_name);

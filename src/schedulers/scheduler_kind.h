@@ -1,4 +1,4 @@
-// Which models a scheduler's noise is for.
+// What is known of a class of schedulers: which models its noise is for, and what its config may say.
 #pragma once
 
 #include <string>
@@ -17,5 +17,7 @@ enum class SchedulerKind {
 SchedulerKind scheduler_kind(std::string_view class_name);
 // The class names.
 std::vector<std::string> schedulers_of(SchedulerKind kind);
+// Of the config, those that a class declares, which make_scheduler() reads. `name`: as make_scheduler() takes it.
+std::vector<std::string> scheduler_config_fields(std::string_view name);
 
 }  // namespace vivace
