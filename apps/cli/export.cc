@@ -11,9 +11,7 @@
 #include "options.h"
 #include "output.h"
 #include "pipelines/loaded.h"
-#include "tune/profile_file.h"
 #include "vivace/error.h"
-#include "vivace/profile.h"
 
 namespace vivace::cli {
 namespace {
@@ -45,13 +43,7 @@ int run(const Options& o, const Common& common) {
       .sizes = {}, .num_frames = o.num_frames, .batch = o.batch, .clip_skip = o.clip_skip, .weights = !o.no_weights, .on_file = nullptr};
   for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
   const auto begin = std::chrono::steady_clock::now();
-  PretrainedOptions pretrained;
-  if (o.profile.empty()) {
-    pretrained = {.dtype = parse_dtype(o.dtype), .compile = o.compile.options(), .compile_components = o.compile.named()};
-  } else {
-    pretrained = load_profile(o.profile);
-    check_profile_model(o.profile, o.model);
-  }
+  PretrainedOptions pretrained = loading_options(o.profile, o.model, o.dtype, o.compile);
   pretrained.variant = o.variant;
   pretrained.cache = o.cache.options();
   o.files.apply(pretrained);

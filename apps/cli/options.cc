@@ -106,6 +106,17 @@ DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& 
                                                           : DiffusionPipeline::from_pretrained(model, options);
 }
 
+PretrainedOptions loading_options(const std::string& profile, const std::string& model, const std::string& dtype, const CompileFlags& compile) {
+  if (profile.empty()) return {.dtype = parse_dtype(dtype), .compile = compile.options(), .compile_components = compile.named()};
+  PretrainedOptions options = load_profile(profile);
+  CompileFlags beside = compile;  // what may be given beside a profile, for its mode
+  beside.modes = {compile_mode_name(options.compile.mode)};
+  options.compile.autotune_seconds = beside.options().autotune_seconds;
+  options.compile.on_autotune = show_autotuning;
+  check_profile_model(profile, model);
+  return options;
+}
+
 void PictureOptions::add(Arguments& app) {
   app.group(Group::draw);
   app.add_option("--height", height, "Pixels; default: the model's size, of FLUX and AuraFlow 1024 whatever the model");
@@ -259,17 +270,7 @@ PictureOptions PictureOptions::without_recipe() const {
 
 DiffusionPipeline PictureOptions::load() const {
   if (!recipe.empty()) return without_recipe().load();
-  PretrainedOptions options;
-  if (profile.empty()) {
-    options = {.dtype = parse_dtype(dtype), .compile = compile.options(), .compile_components = compile.named()};
-  } else {
-    options = load_profile(profile);
-    CompileFlags beside = compile;  // what may be given beside a profile, for its mode
-    beside.modes = {compile_mode_name(options.compile.mode)};
-    options.compile.autotune_seconds = beside.options().autotune_seconds;
-    options.compile.on_autotune = show_autotuning;
-    check_profile_model(profile, model);
-  }
+  PretrainedOptions options = loading_options(profile, model, dtype, compile);
   options.variant = variant;
   DiffusionPipeline pipe = load(options);
   // float32 is what the library takes for any: a package in another dtype runs in its own.

@@ -73,6 +73,9 @@ struct ModelFlags {
 // A folder or a file.
 DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& options);
 
+// Dtype and compilation as the profile says, or, where none is named, as the flags do; of those the search's seconds count beside a profile.
+PretrainedOptions loading_options(const std::string& profile, const std::string& model, const std::string& dtype, const CompileFlags& compile);
+
 // Everything that makes a picture but the prompt, the seed and the file.
 struct PictureOptions {
   std::string model, dtype = "fp32", variant, scheduler, scheduler_config, profile, recipe, device = "cpu", offload = "auto", max_memory;
