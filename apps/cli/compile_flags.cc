@@ -59,6 +59,7 @@ bool compiles(const CompileFlags& flags) {
 bool measures(const CompileFlags& flags) {
   return std::ranges::any_of(parse_modes(flags.modes), [](const ModeFor& m) { return is_max_autotune(m.mode); });
 }
+bool quantizes_any(const CompileFlags& flags) { return !flags.quantize.empty(); }
 bool is_given(const CompileFlags& flags, std::string_view compiler_flag) {
   return std::ranges::any_of(flags.compiler_flags, [&](const std::string& given) { return given.substr(0, given.find('=')) == compiler_flag; });
 }
@@ -87,12 +88,9 @@ constexpr Dependence kDependences[] = {
     {"--error-budget", kMeasure, [](const CompileFlags& f) { return !f.error_budget.empty(); }, measures},
     {"--autotune-seconds", kMeasure, [](const CompileFlags& f) { return f.autotune_seconds.has_value(); }, measures},
     {"--no-duck-shape", "--dynamic", [](const CompileFlags& f) { return f.no_duck_shape; }, [](const CompileFlags& f) { return f.dynamic; }},
-    {"--quantize-component", kQuantize, [](const CompileFlags& f) { return !f.quantize_component.empty(); },
-     [](const CompileFlags& f) { return !f.quantize.empty(); }},
-    {"--quantize-filter", kQuantize, [](const CompileFlags& f) { return !f.quantize_filter.empty(); },
-     [](const CompileFlags& f) { return !f.quantize.empty(); }},
-    {"--quantize-export", kQuantize, [](const CompileFlags& f) { return !f.quantize_export.empty(); },
-     [](const CompileFlags& f) { return !f.quantize.empty(); }},
+    {"--quantize-component", kQuantize, [](const CompileFlags& f) { return !f.quantize_component.empty(); }, quantizes_any},
+    {"--quantize-filter", kQuantize, [](const CompileFlags& f) { return !f.quantize_filter.empty(); }, quantizes_any},
+    {"--quantize-export", kQuantize, [](const CompileFlags& f) { return !f.quantize_export.empty(); }, quantizes_any},
 };
 
 }  // namespace

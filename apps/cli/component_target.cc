@@ -90,7 +90,6 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   blank.num_frames = options_.num_frames;
   call_ = loaded_->recipe->resolve(prompts, blank);
   guided_ = std::exchange(call_.guidance, false);
-  num_frames_ = loaded_->family->videos ? call_.options.num_frames.value_or(0) : 0;
   height_ = alone && size.first ? size.first : call_.height;
   width_ = alone && size.second ? size.second : call_.width;
   if (options_.vae_tiling && loaded_->parts.has("vae"))

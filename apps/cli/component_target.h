@@ -43,7 +43,7 @@ class ComponentTarget {
   DType dtype() const { return request_.dtype; }  // what it runs in; differs from the one asked for where the config says force_upcast
   const Call& call() const { return call_; }      // of the pipeline, of that size or of its own
   bool guided() const { return guided_; }         // a call with the pipeline's defaults: its denoiser's batch is 2 of a picture
-  int num_frames() const { return num_frames_; }  // of a video; 0: it makes pictures
+  int num_frames() const { return loaded_->family->videos ? call_.options.num_frames.value_or(0) : 0; }  // of a video; 0: it makes pictures
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
   // nullptr where the folder has none.
@@ -75,7 +75,6 @@ class ComponentTarget {
   Call call_;
   int64_t height_ = 0, width_ = 0;
   bool guided_ = false;
-  int num_frames_ = 0;
   GraphRequest request_;
   std::vector<GraphRequest> requests_;
   std::optional<Stage> stage_;

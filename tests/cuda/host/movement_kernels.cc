@@ -8,6 +8,9 @@ namespace host_cuda {
 
 using namespace vivace::cuda;
 
+// In each dtype of activations.
+#define KERNEL_OF_EACH(Arguments, name) KERNEL(Arguments, name<float>), KERNEL(Arguments, name<bf16>), KERNEL(Arguments, name<f16>)
+
 std::span<const Kernel> movement_kernels() {
   static constexpr Kernel list[] = {
       KERNEL(CopyArguments, strided_copy<unsigned char, unsigned>),
@@ -40,18 +43,10 @@ std::span<const Kernel> movement_kernels() {
       KERNEL(TableArguments, sinusoid),
       KERNEL(TableArguments, rotary_table),
       KERNEL(TableArguments, relative_position_bias<float>),
-      KERNEL(FeedArguments, feed<float>),
-      KERNEL(FeedArguments, feed<bf16>),
-      KERNEL(FeedArguments, feed<f16>),
-      KERNEL(AddArguments, add_scaled<float>),
-      KERNEL(AddArguments, add_scaled<bf16>),
-      KERNEL(AddArguments, add_scaled<f16>),
-      KERNEL(GuideArguments, guide<float>),
-      KERNEL(GuideArguments, guide<bf16>),
-      KERNEL(GuideArguments, guide<f16>),
-      KERNEL(GuideArguments, rescale<float>),
-      KERNEL(GuideArguments, rescale<bf16>),
-      KERNEL(GuideArguments, rescale<f16>),
+      KERNEL_OF_EACH(FeedArguments, feed),
+      KERNEL_OF_EACH(AddArguments, add_scaled),
+      KERNEL_OF_EACH(GuideArguments, guide),
+      KERNEL_OF_EACH(GuideArguments, rescale),
       KERNEL(FinishArguments, finish),
       KERNEL(AdvanceArguments, advance),
       KERNEL(ElementwiseArguments, elementwise<0, float, float, float, unsigned>),
