@@ -2,6 +2,7 @@
 #include "vivace/scheduler.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/joined.h"
 #include "base/log.h"

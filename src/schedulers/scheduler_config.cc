@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "base/joined.h"
 #include "base/log.h"
@@ -44,35 +45,44 @@ void check_finite(const Json& values, const std::string& name) {
 
 }  // namespace
 
+struct SchedulerConfig::Values {
+  explicit Values(Json config) : written(std::move(config)), merged(written) {}
+
+  Json written;  // by json(): the config's fields, and of those that the class declares what they came to be
+  Json merged;   // the config's fields, overridden and forced
+};
+
 SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides, const std::string& forced)
     : class_name_(std::move(class_name)),
-      values_(given_values(class_name_ + " config", config)),
-      merged_(values_),
-      hidden_(Config::parse(values_.dump(), class_name_ + " config")),
+      values_(std::make_unique<Values>(given_values(class_name_ + " config", config))),
+      hidden_(Config::parse(values_->written.dump(), class_name_ + " config")),
       fields_(hidden_) {
   const std::string name = class_name_ + " config";
   const Json must = object(forced, name);
   const Json over = object(overrides, name + " overrides");
   for (const auto& [key, value] : over.items())
     if (!key.starts_with('_')) unread_.push_back(key);
-  merged_.update(over);
+  values_->merged.update(over);
   for (const auto& [key, value] : must.items()) {
-    if (!merged_.contains(key)) forced_.push_back(key);
-    if (values_.contains(key)) values_[key] = value;
-    merged_[key] = value;
+    if (!values_->merged.contains(key)) forced_.push_back(key);
+    if (values_->written.contains(key)) values_->written[key] = value;
+    values_->merged[key] = value;
   }
-  check_finite(merged_, name);
-  fields_ = Config::parse(merged_.dump(), name);
-  values_["_class_name"] = class_name_;
+  check_finite(values_->merged, name);
+  fields_ = Config::parse(values_->merged.dump(), name);
+  values_->written["_class_name"] = class_name_;
 }
+
+SchedulerConfig::SchedulerConfig(SchedulerConfig&&) noexcept = default;
+SchedulerConfig::~SchedulerConfig() = default;
 
 template <class T>
 void SchedulerConfig::record(std::string_view key, const T& value) {
   const std::string name(key);
   std::erase(unread_, name);
-  const auto found = merged_.find(name);
-  values_[name] = found == merged_.end() ? Json(value) : *found;
-  if (found == merged_.end() || std::ranges::find(forced_, name) != forced_.end()) defaults_.push_back(name);
+  const auto found = values_->merged.find(name);
+  values_->written[name] = found == values_->merged.end() ? Json(value) : *found;
+  if (found == values_->merged.end() || std::ranges::find(forced_, name) != forced_.end()) defaults_.push_back(name);
 }
 
 bool SchedulerConfig::flag(std::string_view key, bool fallback) {
@@ -131,12 +141,14 @@ void SchedulerConfig::only_null(std::string_view key) {
   if (fields_.has(key) && !fields_.is_null(key)) unsupported(key, "null");
 }
 
+void SchedulerConfig::replace(std::string_view key, std::string_view value) { values_->written[std::string(key)] = std::string(value); }
+
 void SchedulerConfig::warn_of_ignored() const {
   if (!unread_.empty()) warn(class_name_, " has no ", joined(unread_, " and no "), ": what was given for it is ignored");
 }
 
 std::string SchedulerConfig::json() const {
-  Json out = values_;
+  Json out = values_->written;
   if (!defaults_.empty()) out["_use_default_values"] = defaults_;
   return out.dump(2, ' ', false, Json::error_handler_t::replace);
 }

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +19,8 @@ class SchedulerConfig {
   // `forced` replaces values without making them given: what the config did not say is still a default to a later from_config.
   // Throws UserError when one of them is no JSON object.
   SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides, const std::string& forced = "{}");
+  SchedulerConfig(SchedulerConfig&&) noexcept;
+  ~SchedulerConfig();
 
   // All throw UserError for a value of the wrong type or out of range. A null counts as missing, except where it is Python's other false.
   bool flag(std::string_view key, bool fallback);  // null: false
@@ -35,7 +37,7 @@ class SchedulerConfig {
   // A field of which only null is supported.
   void only_null(std::string_view key);
   // Diffusers replaces some values by ones it can handle.
-  void replace(std::string_view key, std::string_view value) { values_[std::string(key)] = std::string(value); }
+  void replace(std::string_view key, std::string_view value);
 
   // field "...": value ... is not supported: expected ...
   [[noreturn]] void unsupported(std::string_view key, std::string_view expected) const { fields_.unsupported(key, expected); }
@@ -45,13 +47,13 @@ class SchedulerConfig {
   void warn_of_ignored() const;
 
  private:
+  struct Values;  // JSON, whose header is large
   template <class T>
   void record(std::string_view key, const T& value);
 
   std::string class_name_;
-  nlohmann::json values_;   // what json() writes: the config's fields, and of those that the class declares what they came to be
-  nlohmann::json merged_;   // the config's fields, overridden and forced
-  Config hidden_, fields_;  // the config's, and merged_, to be read
+  std::unique_ptr<Values> values_;
+  Config hidden_, fields_;  // the config's, and what it came to be, to be read
   // Names: forced without being given; those with the class's default; overrides that nobody has read yet.
   std::vector<std::string> forced_, defaults_, unread_;
 };
