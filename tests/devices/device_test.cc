@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "backends/devices.h"
 #include "backends/ref/device.h"
 #include "checking_device.h"
