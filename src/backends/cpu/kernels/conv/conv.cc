@@ -334,10 +334,4 @@ constexpr ConvKernel kKernels[] = {
 
 std::span<const ConvKernel> conv_kernels() { return kKernels; }
 
-const ConvKernel* find_conv_kernel(std::string_view name) {
-  for (const ConvKernel& kernel : kKernels)
-    if (kernel.name == name) return &kernel;
-  return nullptr;
-}
-
 }  // namespace vivace::cpu

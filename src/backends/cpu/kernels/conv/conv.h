@@ -95,7 +95,5 @@ inline constexpr int kConvInt16Block = 64;
 // rounding. direct_*: implicit GEMM.
 // *_bf16 need Isa::avx512_bf16; *_f32 and *_int16 run from Isa::avx2.
 std::span<const ConvKernel> conv_kernels();
-// Null when there is no kernel of that name.
-const ConvKernel* find_conv_kernel(std::string_view name);
 
 }  // namespace vivace::cpu
