@@ -8,8 +8,8 @@
         --vivace-options "bf16=--compile max-autotune" --vivace-options "int8=--compile max-autotune --quantize int8-dynamic --quantize-filter all"
     python bench/compare_torch.py cogvideox-vae-decode --height 240 --width 360 --num-frames 9 --limit 900 --peers eager compile --vivace build/vivace
 
-The models have SDXL's full size (flux-slice: 2 double and 4 single blocks of FLUX.1 at full width, 512 text tokens; cogvideox-slice: 4 blocks of the 2b
-model at full width, 226 text tokens) and random weights, made in the storage dtype at once (never in fp32 first). Every contestant lives in a
+The models have SDXL's full size (flux-slice: 2 double and 4 single blocks of FLUX.1 at full width, 512 text tokens; cogvideox-transformer: CogVideoX-2b's,
+226 text tokens; cogvideox-slice: 4 of its 30 blocks) and random weights, made in the storage dtype at once (never in fp32 first). Every contestant lives in a
 process of its own; the rounds go through all contestants in turn, starting one further each round, so that a slow minute of the machine hits
 all of them. A contestant that is not at work is stopped (SIGSTOP), so that its threads can't spin. Where all models together would not fit
 into memory, or with --restart, a contestant is started anew for each of its turns. With --limit a peer that takes longer to be ready, or for one
@@ -97,17 +97,16 @@ COGVIDEOX_TOKENS = 226
 TINY_FLUX = {**FLUX_SLICE, "num_attention_heads": 2}
 TINY_UNET = {**UNET, "block_out_channels": [32, 64, 64], "attention_head_dim": [1, 2, 2], "transformer_layers_per_block": [1, 1, 1]}
 TINY_VAE = {**VAE, "block_out_channels": [32, 32, 64, 64]}
-PARAMETERS = {"unet": 2.57e9, "vae-decode": 0.084e9, "flux-slice": 1.25e9, "cogvideox-slice": 0.25e9, "cogvideox-vae-decode": 0.216e9}
+PARAMETERS = {"unet": 2.57e9, "vae-decode": 0.084e9, "flux-slice": 1.25e9, "cogvideox-slice": 0.25e9, "cogvideox-transformer": 1.69e9, "cogvideox-vae-decode": 0.216e9}
 PEERS = ["eager", "channels_last", "compile", "int8", "zentorch", "openvino", "openvino-int8"]
 ROOT = Path(__file__).resolve().parents[1]
 TORCH_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
-def cogvideox_config(part: str, tiny: bool) -> dict:
-    config = json.loads((ROOT / "assets" / "configs" / COGVIDEOX / part / "config.json").read_text())
+def cogvideox_config(part: str, tiny: bool, **changed) -> dict:
+    config = json.loads((ROOT / "assets" / "configs" / COGVIDEOX / part / "config.json").read_text()) | changed
     if part == "transformer":
-        config["num_layers"] = COGVIDEOX_LAYERS
         return {**config, "num_attention_heads": 2} if tiny else config
     return {**config, "block_out_channels": [32, 32, 64, 64]} if tiny else config
 
@@ -116,7 +115,8 @@ def cogvideox_config(part: str, tiny: bool) -> dict:
 def part_of(component: str, tiny: bool = False) -> tuple[str, dict, str] | None:
     return {
         "flux-slice": lambda: ("transformer", TINY_FLUX if tiny else FLUX_SLICE, "flux-schnell"),
-        "cogvideox-slice": lambda: ("transformer", cogvideox_config("transformer", tiny), COGVIDEOX),
+        "cogvideox-slice": lambda: ("transformer", cogvideox_config("transformer", tiny, num_layers=COGVIDEOX_LAYERS), COGVIDEOX),
+        "cogvideox-transformer": lambda: ("transformer", cogvideox_config("transformer", tiny), COGVIDEOX),
         "cogvideox-vae-decode": lambda: ("vae", cogvideox_config("vae", tiny), COGVIDEOX),
     }.get(component, lambda: None)()
 
@@ -204,7 +204,7 @@ def build(args):
             model = Unet(UNet2DConditionModel.from_config(TINY_UNET if args.tiny else UNET))
         elif args.component == "flux-slice":
             model = Flux(FluxTransformer2DModel.from_config(part_of(args.component, args.tiny)[1]))
-        elif args.component == "cogvideox-slice":
+        elif args.component in ("cogvideox-slice", "cogvideox-transformer"):
             model = CogVideoX(CogVideoXTransformer3DModel.from_config(part_of(args.component, args.tiny)[1]))
         elif args.component == "cogvideox-vae-decode":
             model = DecodeVideo(AutoencoderKLCogVideoX.from_config(part_of(args.component, args.tiny)[1]))
@@ -526,7 +526,7 @@ def main() -> int:
     args = parser.parse_args()
     if any(given.partition("=")[0] not in PEERS or not given.partition("=")[2] for given in args.peer_python):
         parser.error(f"--peer-python: expected PEER=PYTHON, as zentorch=venv/bin/python, of {', '.join(PEERS)}")
-    videos = {"cogvideox-slice": 49, "cogvideox-vae-decode": 9}
+    videos = {"cogvideox-slice": 49, "cogvideox-transformer": 49, "cogvideox-vae-decode": 9}
     if args.num_frames and args.component not in videos:
         parser.error(f"--num-frames is for videos: {', '.join(videos)}")
     args.num_frames = args.num_frames or videos.get(args.component, 0)

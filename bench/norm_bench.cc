@@ -110,11 +110,12 @@ Case layer_norm_case(DType dtype, int64_t rows, int64_t channels) {
 }
 
 Case layer_norm_int8_case(int64_t rows, int64_t channels) {
-  const Buffer x(bfloat16, rows, channels), q(bfloat16, rows, channels / 2), gamma(float32, 1, channels), scale(float32, 1, rows);
+  const Buffer x(bfloat16, rows, channels), q(bfloat16, rows, channels / 2), gamma(float32, 1, channels), scales(float32, 2, rows);
   return {title("layer_norm to int8,", x, q),
           x.bytes() + q.bytes(),
           [=] {
-            layer_norm({x.in(), rows, channels, gamma.floats(), nullptr, 1e-5f}, {q.p.get(), DType::int8, channels, scale.floats()});
+            layer_norm({x.in(), rows, channels, gamma.floats(), nullptr, 1e-5f},
+                       {q.p.get(), DType::uint8, channels, reinterpret_cast<RowScale*>(scales.p.get())});
           },
           {}};
 }
