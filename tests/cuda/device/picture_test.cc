@@ -21,7 +21,7 @@ DiffusionPipeline open(const std::string& model, const std::string& device, cons
   return DiffusionPipeline::from_pretrained(kAssets + model, {.dtype = dtype, .compile = compile, .device = device});
 }
 
-CallOptions call_of(const std::string& model, uint64_t seed = 1, int64_t size = 32) {
+CallOptions call_of(const std::string& model, uint64_t seed = 1, int64_t size = 16) {
   CallOptions call{.height = size, .width = size, .num_inference_steps = kSteps, .seed = seed};
   if (model == "emoji-flux") call.max_sequence_length = 24;
   return call;
@@ -91,7 +91,7 @@ TEST(CudaPictures, PromptsAndSeedsReplayOneRecording) {
   EXPECT_EQ(driver.counts().captures, driver_before.captures);
   EXPECT_EQ(process_counters().steps_replayed, after.steps_replayed + kSteps + 3);
   // Another size is another recording.
-  pipe("a cat", call_of("emoji-xl", 3, 48));
+  pipe("a cat", call_of("emoji-xl", 3, 32));
   EXPECT_GT(process_counters().steps_recorded, after.steps_recorded);
 }
 
@@ -106,7 +106,7 @@ TEST(CudaPictures, ControlNetsAreRecordedWithTheirUNet) {
   options.device = "host-cuda";
   const DiffusionPipeline gpu = DiffusionPipeline::from_pretrained(model, options);
   const cuda::HostDriver& driver = *cuda::shared_host_gpu().driver;
-  CallOptions call = call_of(model, 1, 16);
+  CallOptions call = call_of(model);
   call.control_image = {test_picture(16, 16)};
   call.control_guidance_end = {0.5};
   call.output_latent = true;
@@ -129,7 +129,7 @@ TEST(CudaPictures, PromptsThatTakeTurnsAreOneRecording) {
   cuda::shared_host_gpu();
   const DiffusionPipeline cpu = DiffusionPipeline::from_pretrained(model, {.compile = compile});
   const DiffusionPipeline gpu = DiffusionPipeline::from_pretrained(model, {.compile = compile, .device = "host-cuda"});
-  CallOptions call = call_of(model, 1, 16);
+  CallOptions call = call_of(model);
   call.num_frames = 1;
   call.max_sequence_length = 8;
   call.output_latent = true;

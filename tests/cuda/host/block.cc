@@ -4,7 +4,6 @@
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -57,7 +56,7 @@ struct Lane {
   const void* in = nullptr;
   void* out = nullptr;
   std::vector<Copy> open;
-  std::deque<std::vector<Copy>> closed;
+  std::vector<std::vector<Copy>> closed;
   context::stack_context stack;
   void* fake_stack = nullptr;  // AddressSanitizer's
 };
@@ -257,7 +256,7 @@ void close_copies() {
 }
 void wait_for_copies(size_t left) {
   auto& closed = block->running->closed;
-  for (; closed.size() > left; closed.pop_front())
+  for (; closed.size() > left; closed.erase(closed.begin()))
     for (const Copy& copy : closed.front()) {
       if (copy.from)
         std::memcpy(copy.to, copy.from, 16);
