@@ -36,11 +36,17 @@ std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, St
   for (size_t i = 0; i < files_.size();) {
     const std::shared_ptr<const ConstantFile> file = files_[i].file;
     const ConstantFile::Entry* entry = file->find(id, bytes);
-    // What is copied is read now.
-    const bool copied = !device_->shares_host_memory(), damaged = entry && copied && !file->is_whole(*entry);
-    if (damaged) drop(file);
-    if (!damaged) ++i;
-    if (!entry || damaged) continue;
+    // What is copied is read now, and so checked now.
+    const bool copied = !device_->shares_host_memory();
+    if (entry && copied && !files_[i].whole[file->number_of(*entry)]) {
+      if (!file->is_whole(*entry)) {
+        drop(file);
+        continue;
+      }
+      files_[i].whole[file->number_of(*entry)] = files_[i].news = true;
+    }
+    ++i;
+    if (!entry) continue;
     if (!copied) found_.push_back({id, file, entry});
     bytes_ += bytes;
     return entries_.emplace(id, Entry{copied ? upload(*device_, stream, file->data(*entry).get(), bytes) : file->data(*entry), bytes})
@@ -51,17 +57,21 @@ std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, St
 
 bool ConstantStore::check_found() {
   const std::lock_guard lock(mutex_);
-  if (found_.empty()) return true;
   std::vector<Found> found = std::exchange(found_, {});
-  const auto known = std::ranges::stable_partition(found, [&](const Found& f) { return !known_whole(f); });
+  const auto known = std::ranges::stable_partition(found, [&](const Found& f) { return !file_of(f).whole[f.file->number_of(*f.entry)]; });
   std::vector<Found> unknown(found.begin(), known.begin());
   std::vector<uint8_t> whole(unknown.size());
   std::atomic<size_t> next{0};
-  parallel_threads([&](int, int) {
-    for (size_t i; (i = next++) < unknown.size();) whole[i] = unknown[i].file->is_whole(*unknown[i].entry);
-  });
+  if (!unknown.empty())
+    parallel_threads([&](int, int) {
+      for (size_t i; (i = next++) < unknown.size();) whole[i] = unknown[i].file->is_whole(*unknown[i].entry);
+    });
   if (std::ranges::all_of(whole, [](uint8_t w) { return w; })) {
-    note_checked(unknown);
+    for (const Found& f : unknown) {
+      File& file = file_of(f);
+      file.whole[f.file->number_of(*f.entry)] = file.news = true;
+    }
+    tell_checked();
     read_ahead({known.begin(), known.end()});
     return true;
   }
@@ -74,14 +84,11 @@ bool ConstantStore::check_found() {
   return false;
 }
 
-uint8_t& ConstantStore::known_whole(const Found& found) {
-  return std::ranges::find(files_, found.file, &File::file)->whole[found.file->number_of(*found.entry)];
-}
+ConstantStore::File& ConstantStore::file_of(const Found& found) { return *std::ranges::find(files_, found.file, &File::file); }
 
-void ConstantStore::note_checked(const std::vector<Found>& checked) {
-  for (const Found& f : checked) known_whole(f) = 1;
-  for (const File& file : files_)
-    if (file.checked && std::ranges::find(checked, file.file, &Found::file) != checked.end()) file.checked(file.whole);
+void ConstantStore::tell_checked() {
+  for (File& file : files_)
+    if (std::exchange(file.news, false) && file.checked) file.checked(file.whole);
 }
 
 // Kernels read mapped bytes, and a page that is not there yet costs them a wait; a file that is read from one end to the other costs the disk least.

@@ -24,6 +24,7 @@ class ConstantStore {
   std::shared_ptr<void> find(const ConstantId& id, size_t bytes, Stream& stream);
   // Reads what was found in files since the last call (all threads), but for what is known to be whole: that is read in the background, in the order
   // in which a plan uses it. False where some of it is damaged: then nothing that was found counts, and the files that it lay in are not asked again.
+  // (What find() copied it has read, where it was not known to be whole.)
   bool check_found();
   // `fresh`: made here and worth keeping, which take_new() gives.
   void put(const ConstantId& id, std::shared_ptr<void> data, size_t bytes, bool fresh = true);
@@ -52,6 +53,7 @@ class ConstantStore {
     Damaged damaged;
     Whole whole;
     Checked checked;
+    bool news = false;  // that `checked` has not been told
   };
   struct Found {
     ConstantId id;
@@ -59,8 +61,8 @@ class ConstantStore {
     const ConstantFile::Entry* entry;
   };
   void drop(const std::shared_ptr<const ConstantFile>& file);
-  uint8_t& known_whole(const Found& found);
-  void note_checked(const std::vector<Found>& checked);
+  File& file_of(const Found& found);
+  void tell_checked();
   void read_ahead(std::vector<Found> found);
 
   struct Entry {

@@ -150,6 +150,36 @@ TEST_F(Devices, ConstantsAreSharedAndComeBackToTheHost) {
   EXPECT_EQ(found, 1);
 }
 
+// What is copied from a file is read before it is copied, unless it is known to be whole; what has been read is told once.
+TEST_F(Devices, ConstantsOfAFileAreCheckedOnce) {
+  std::vector<Constant> constants;
+  for (const char* name : {"a", "b"})
+    constants.push_back({hash128(name), std::shared_ptr<void>(const_cast<void*>(a_.data()), [](void*) {}), a_.bytes()});
+  const auto bytes = std::make_shared<std::vector<std::byte>>();
+  ConstantFile::write(constants, [&](std::span<const std::byte> piece) { bytes->insert(bytes->end(), piece.begin(), piece.end()); });
+  const std::unique_ptr<Stream> stream = device_->stream();
+  for (const bool known : {false, true})
+    for (const bool damaged : {false, true}) {
+      if (damaged) bytes->at(bytes->size() - 40) ^= std::byte{1};  // of one of them
+      ConstantStore store(device_);
+      int dropped = 0, told = 0;
+      store.add_file(
+          ConstantFile::open(*bytes, bytes, "test"), [&](const ConstantFile&) { ++dropped; }, ConstantStore::Whole(2, known),
+          [&](const ConstantStore::Whole& whole) { told += static_cast<int>(std::ranges::count(whole, 1)); });
+      int found = 0;
+      for (int turn = 0; turn < 2; ++turn) {
+        for (const Constant& c : constants) found += store.find(c.id, c.bytes, *stream) != nullptr;
+        EXPECT_TRUE(store.check_found());
+      }
+      stream->wait(request_.counters);
+      const bool refused = damaged && !known;
+      EXPECT_EQ(dropped, refused);
+      EXPECT_EQ(found, refused ? 2 : 4) << "the one that is whole lies on the device already";
+      EXPECT_EQ(told, known || refused ? 0 : 2);
+      if (damaged) bytes->at(bytes->size() - 40) ^= std::byte{1};
+    }
+}
+
 TEST_F(Devices, KernelsAreTimedThere) {
   const Attrs none;
   const KernelCall call{.op = Op::silu, .attrs = &none, .in = {Operand{DType::float32, {64}}}, .out = {DType::float32, {64}}};
