@@ -170,17 +170,23 @@ CacheFolder::CacheFolder(const CacheOptions& options) {
 
 fs::path CacheFolder::file(std::string_view kind, std::string_view key) const { return folder_ / kind / hash_text(key); }
 
-std::optional<MappedEntry> CacheFolder::map(std::string_view kind, std::string_view key) const {
-  if (!enabled()) return std::nullopt;
-  const fs::path path = file(kind, key);
-  const auto map = open(path);
+std::optional<MappedEntry> CacheFolder::find(std::string_view kind, std::string_view key) const {
+  const auto map = enabled() ? open(file(kind, key)) : nullptr;
   if (!map) return std::nullopt;
   const auto parsed = parse(map->bytes());
   if (!parsed || parsed->key != key) return std::nullopt;
-  std::error_code ignored;
-  fs::last_write_time(path, fs::file_time_type::clock::now(), ignored);  // and not the access time, which many systems do not keep
   return MappedEntry{map, parsed->payload};
 }
+
+std::optional<MappedEntry> CacheFolder::map(std::string_view kind, std::string_view key) const {
+  auto entry = find(kind, key);
+  if (!entry) return std::nullopt;
+  std::error_code ignored;
+  fs::last_write_time(file(kind, key), fs::file_time_type::clock::now(), ignored);  // and not the access time, which many systems do not keep
+  return entry;
+}
+
+bool CacheFolder::holds(std::string_view kind, std::string_view key) const { return find(kind, key).has_value(); }
 
 std::optional<std::string> CacheFolder::read(std::string_view kind, std::string_view key) const {
   const auto entry = map(kind, key);
@@ -194,7 +200,8 @@ bool CacheFolder::write(std::string_view kind, std::string_view key, std::string
   return write(kind, key, payload.size(), [&](const Sink& sink) { sink(std::as_bytes(std::span(payload))); });
 }
 
-bool CacheFolder::write(std::string_view kind, std::string_view key, uint64_t payload_bytes, const std::function<void(const Sink&)>& fill) const {
+bool CacheFolder::write(std::string_view kind, std::string_view key, uint64_t payload_bytes, const std::function<void(const Sink&)>& fill,
+                        bool sync) const {
   const uint64_t bytes = payload_offset(key.size()) + payload_bytes + sizeof(uint64_t);
   if (!enabled() || !writable_ || bytes > max_bytes_) return false;
   const fs::path path = file(kind, key);
@@ -215,7 +222,7 @@ bool CacheFolder::write(std::string_view kind, std::string_view key, uint64_t pa
     if (written != payload_bytes) throw InternalError(cat("a cache entry of ", payload_bytes, " bytes got ", written));
     const uint64_t checksum = XXH3_64bits_digest(state.get());
     writer.write(std::as_bytes(std::span(&checksum, 1)));
-    writer.commit(false);
+    writer.commit(sync);
   } catch (const UserError& error) {
     warn("the cache is left as it is: ", error.what());
     return false;

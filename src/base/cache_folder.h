@@ -56,14 +56,17 @@ class CacheFolder {
   std::optional<std::string> read(std::string_view kind, std::string_view key) const;
   // The same without reading the payload: header and size are checked, the payload's checksum is not.
   std::optional<MappedEntry> map(std::string_view kind, std::string_view key) const;
+  // Whether map() finds it. No use of it: the file stays as it is, its times too.
+  bool holds(std::string_view kind, std::string_view key) const;
 
   // Both replace the entry at once or not at all, then make room. False where the folder cannot be written and, with a warning, when the disk is full
   // or the like: never throws for that.
   bool write(std::string_view kind, std::string_view key, std::string_view payload) const;
   // For large entries: `fill` passes the payload on in pieces, payload_bytes in all, and may throw, which leaves nothing behind (no UserError: the
-  // disk's are).
+  // disk's are). `sync`: the entry has its name once it is on the disk, so that no crash of the machine leaves holes in it.
   using Sink = std::function<void(std::span<const std::byte>)>;
-  bool write(std::string_view kind, std::string_view key, uint64_t payload_bytes, const std::function<void(const Sink&)>& fill) const;
+  bool write(std::string_view kind, std::string_view key, uint64_t payload_bytes, const std::function<void(const Sink&)>& fill,
+             bool sync = false) const;
 
   void remove(std::string_view kind, std::string_view key) const;
 
@@ -74,6 +77,7 @@ class CacheFolder {
 
  private:
   std::filesystem::path file(std::string_view kind, std::string_view key) const;
+  std::optional<MappedEntry> find(std::string_view kind, std::string_view key) const;
   // Removes entries, those used longest ago first, until all fit; `newest` stays. Removes what interrupted processes left half written.
   void make_room(const std::filesystem::path& newest) const;
 

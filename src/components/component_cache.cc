@@ -42,7 +42,7 @@ void keep_whole(const CacheFolder& folder, const std::string& name, const FileSt
   folder.write(kChecks, whole_key(name), whole_head(stamp).append(whole.begin(), whole.end()));
 }
 
-// What has just been written.
+// What has just been written, and lies on the disk: the note outlives a crash of the machine, and so must what it is of.
 void keep_written(const CacheFolder& folder, const std::string& name, size_t count) {
   const auto entry = folder.map(kWeights, name);
   if (!entry) return;
@@ -144,14 +144,14 @@ void ComponentCache::keep_constants(ConstantStore& store) {
   if (!folder_.writable() || made.empty()) return;
   if (writing_.joinable()) writing_.join();
   int part = 0;
-  while (part < kMaxParts && folder_.map(kWeights, part_name(part))) ++part;
+  while (part < kMaxParts && folder_.holds(kWeights, part_name(part))) ++part;
   if (part == kMaxParts) return;
   Request request;
   made = on_host(std::move(made), *device_, request.counters);
   auto write = [folder = folder_, name = part_name(part), made = std::move(made)] {
     try {
-      if (folder.write(kWeights, name, ConstantFile::bytes_of(made), [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); }))
-        keep_written(folder, name, made.size());
+      const auto fill = [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); };
+      if (folder.write(kWeights, name, ConstantFile::bytes_of(made), fill, true)) keep_written(folder, name, made.size());
     } catch (const std::exception& error) {
       warn("prepared weights are not kept: ", error.what());
     }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +22,20 @@ namespace vivace {
 namespace {
 
 namespace fs = std::filesystem;
+
+std::function<void()> on_fsync;  // of one test
+
+}  // namespace
+}  // namespace vivace
+
+// The C library's, with an ear.
+extern "C" int fsync(int file) {
+  if (vivace::on_fsync) vivace::on_fsync();
+  return static_cast<int>(::syscall(SYS_fsync, file));
+}
+
+namespace vivace {
+namespace {
 
 CacheFolder cache_in(const TempFolder& folder, uint64_t max_bytes = 1'000'000) {
   return CacheFolder({.enabled = true, .folder = folder.path(), .max_bytes = max_bytes});
@@ -81,6 +96,40 @@ TEST(CacheFolder, LargeEntriesAreStreamedAndMapped) {
   EXPECT_THROW(cache.write("weights", "x", 10, [](const CacheFolder::Sink&) {}), InternalError);
   EXPECT_FALSE(cache.map("weights", "x"));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder / "weights"), fs::directory_iterator()), 1);
+}
+
+TEST(CacheFolder, WhatIsAskedForIsNoUse) {
+  const TempFolder folder;
+  const CacheFolder cache = cache_in(folder);
+  ASSERT_TRUE(cache.write("weights", "w", "payload"));
+  const fs::path path = cache.entries()[0].path;
+  const FileStamp before = FileMap::open(path)->stamp();
+  EXPECT_TRUE(cache.holds("weights", "w"));
+  EXPECT_FALSE(cache.holds("weights", "x"));
+  EXPECT_EQ(FileMap::open(path)->stamp(), before);
+  EXPECT_TRUE(cache.map("weights", "w"));
+  EXPECT_NE(FileMap::open(path)->stamp(), before) << "a use has its time";
+  std::ofstream(path, std::ios::binary) << "torn";
+  EXPECT_FALSE(cache.holds("weights", "w"));
+}
+
+TEST(CacheFolder, AnEntryMayHaveToBeOnTheDiskBeforeItHasItsName) {
+  const TempFolder folder;
+  const CacheFolder cache = cache_in(folder);
+  const auto fill = [](const CacheFolder::Sink& sink) { sink(std::as_bytes(std::span("12345", 5))); };
+  for (const bool sync : {false, true}) {
+    bool there = true;
+    int syncs = 0;
+    on_fsync = [&] {
+      ++syncs;
+      there = cache.holds("weights", cat(sync));
+    };
+    EXPECT_TRUE(cache.write("weights", cat(sync), 5, fill, sync));
+    on_fsync = nullptr;
+    EXPECT_EQ(syncs, sync);
+    EXPECT_FALSE(sync && there);
+    EXPECT_EQ(cache.read("weights", cat(sync)), "12345");
+  }
 }
 
 TEST(CacheFolder, ADamagedEntryIsAbsent) {
