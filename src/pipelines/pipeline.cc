@@ -119,7 +119,7 @@ Tensor DiffusionPipeline::tokenize(const Prompts& prompt, int number) const {
   const std::string name = number == 1 ? "tokenizer" : cat("tokenizer_", number);
   const Tokenizer* tokenizer = loaded_->parts.tokenizer(name);
   if (!tokenizer) throw UsageError(cat("this checkpoint has no ", name));
-  return vivace::tokenize(*tokenizer, prompt, tokenizer->model_max_length());
+  return vivace::tokenize(loaded_->parts, name, prompt, tokenizer->model_max_length());
 }
 
 }  // namespace vivace

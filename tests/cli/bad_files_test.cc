@@ -213,7 +213,8 @@ TEST(BadFluxUse, SizesAndPrompts) {
   const std::string rounded = "a picture of 47 x 35 is made 32 x 32: height and width are multiples of 16";
   EXPECT_NE(done.err.find(rounded), std::string::npos) << done.err;
   EXPECT_EQ(done.err.find(rounded), done.err.rfind(rounded)) << done.err;
-  EXPECT_NE(done.err.find("the prompt is longer than 8 tokens; this was cut: \"apple\""), std::string::npos) << done.err;
+  EXPECT_NE(done.err.find("the prompt is longer than the 8 tokens for text_encoder_2 (T5EncoderModel); this was cut: \"apple\""), std::string::npos)
+      << done.err;
 }
 
 // Pictures in that are none, end early, or claim to be larger than any.

@@ -106,7 +106,7 @@ TEST(FluxPipeline, embeddings_are_the_prompt) {
   const Tensor want = pipe("a red apple", o).latents;
   const auto encode = [&](const char* text, Tensor& embeds, Tensor& pooled) {
     pooled = pipe.text_encoder()(pipe.tokenize(text, 1), 0).pooler_output;
-    embeds = dynamic_cast<T5EncoderModel&>(pipe.model("text_encoder_2"))(tokenize(*pipe.loaded().parts.tokenizer("tokenizer_2"), text, 16));
+    embeds = dynamic_cast<T5EncoderModel&>(pipe.model("text_encoder_2"))(tokenize(pipe.loaded().parts, "tokenizer_2", text, 16));
   };
   o.negative_prompt.reset();
   encode("a red apple", o.prompt_embeds, o.pooled_prompt_embeds);
@@ -126,7 +126,7 @@ TEST(AuraFlowPipeline, embeddings_are_the_prompt) {
   const Tensor want = pipe("a red apple", o).latents;
   const auto encode = [&](const char* text) {
     Tensor mask;
-    const Tensor ids = tokenize(*pipe.loaded().parts.tokenizer("tokenizer"), text, 16, &mask);
+    const Tensor ids = tokenize(pipe.loaded().parts, "tokenizer", text, 16, &mask);
     Tensor embeds = dynamic_cast<T5EncoderModel&>(pipe.model("text_encoder"))(ids, mask);
     for (int64_t i = 0; i < embeds.numel(); ++i) embeds.floats()[i] *= mask.floats()[i / embeds.dim(2)];
     return embeds;

@@ -85,7 +85,7 @@ SchedulerTimesteps AuraFlowRecipe::timesteps(const Call& call) const {
 
 Tensor AuraFlowRecipe::encode_texts(const Call& call, const Prompts& prompts, Request& request) const {
   Tensor mask;
-  const Tensor ids = tokenize(*parts_.tokenizer("tokenizer"), prompts, sequence_length(call), &mask);
+  const Tensor ids = tokenize(parts_, "tokenizer", prompts, sequence_length(call), &mask);
   Tensor embeds = parts_.component<T5EncoderComponent>("text_encoder").encode(ids, mask, request);
   const int64_t width = embeds.dim(2);
   for (int64_t i = 0; i < embeds.numel(); ++i) embeds.as<float>()[i] *= mask.as<float>()[i / width];

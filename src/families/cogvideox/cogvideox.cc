@@ -132,8 +132,7 @@ SchedulerTimesteps CogVideoXRecipe::timesteps(const Call& call) const {
 
 Tensor CogVideoXRecipe::encode_texts(const Call& call, const Prompts& prompts, Request& request) const {
   // Padding is attended to, in the text encoder and in the transformer.
-  return parts_.component<T5EncoderComponent>("text_encoder")
-      .encode(tokenize(*parts_.tokenizer("tokenizer"), prompts, sequence_length(call)), {}, request);
+  return parts_.component<T5EncoderComponent>("text_encoder").encode(tokenize(parts_, "tokenizer", prompts, sequence_length(call)), {}, request);
 }
 
 Conditioning CogVideoXRecipe::encode(const Call& call, Request& request) const {

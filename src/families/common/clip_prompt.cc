@@ -19,12 +19,23 @@ Prompts matching(const std::optional<Prompts>& given, const Prompts& fallback, i
   return result;
 }
 
-Tensor tokenize(const Tokenizer& tokenizer, const Prompts& prompts, int64_t length, Tensor* attention_mask) {
+namespace {
+// "text_encoder_2 (T5EncoderModel)", which the tokenizer of that number is for.
+std::string text_encoder_of(const Parts& parts, std::string_view tokenizer) {
+  const std::string name = cat("text_encoder", tokenizer.substr(std::string_view("tokenizer").size()));
+  const auto class_name = parts.classes.find(name);
+  return class_name == parts.classes.end() ? name : cat(name, " (", class_name->second, ')');
+}
+}  // namespace
+
+Tensor tokenize(const Parts& parts, std::string_view tokenizer, const Prompts& prompts, int64_t length, Tensor* attention_mask) {
   Tensor ids({static_cast<int64_t>(prompts.size()), length}, DType::int32);
   if (attention_mask) *attention_mask = Tensor::zeros(ids.shape());
   for (size_t i = 0; i < prompts.size(); ++i) {
-    const Tokenizer::Encoding encoding = tokenizer.encode(prompts[i], static_cast<int>(length));
-    if (!encoding.truncated.empty()) warn("the prompt is longer than ", length, " tokens; this was cut: \"", encoding.truncated, '"');
+    const Tokenizer::Encoding encoding = parts.tokenizer(tokenizer)->encode(prompts[i], static_cast<int>(length));
+    if (!encoding.truncated.empty())
+      warn("the prompt is longer than the ", length, " tokens for ", text_encoder_of(parts, tokenizer), "; this was cut: \"", encoding.truncated,
+           '"');
     std::copy_n(encoding.ids.begin(), length, ids.as<int32_t>() + static_cast<int64_t>(i) * length);
     if (attention_mask) std::fill_n(attention_mask->as<float>() + static_cast<int64_t>(i) * length, encoding.length, 1.f);
   }

@@ -10,8 +10,9 @@ namespace vivace {
 // Diffusers.
 Prompts matching(const std::optional<Prompts>& given, const Prompts& fallback, int64_t count, const char* name, bool empty_is_none = false);
 
-// Token ids [N, length] with a warning for each prompt that was cut. `attention_mask`, where it is wanted: float32 [N, length], 1 before the padding.
-Tensor tokenize(const Tokenizer& tokenizer, const Prompts& prompts, int64_t length, Tensor* attention_mask = nullptr);
+// Token ids [N, length] by the part `tokenizer`, which must be there; each prompt that is cut is a warning that names the text encoder it was cut
+// for. `attention_mask`, where it is wanted: float32 [N, length], 1 before the padding.
+Tensor tokenize(const Parts& parts, std::string_view tokenizer, const Prompts& prompts, int64_t length, Tensor* attention_mask = nullptr);
 
 // The tokens of a prompt: what the tokenizer pads to; where there is none (a folder of configs), what the text encoder takes.
 int64_t prompt_tokens(const Parts& parts, std::string_view tokenizer, std::string_view text_encoder);

@@ -156,9 +156,9 @@ FluxRecipe::Encoded FluxRecipe::encode_texts(const Call& call, const Prompts& fi
   auto& clip = parts_.component<CLIPTextComponent>("text_encoder");
   auto& t5 = parts_.component<T5EncoderComponent>("text_encoder_2");
   Encoded result;
-  result.pooled = clip.encode(tokenize(*parts_.tokenizer("tokenizer"), first, clip_tokens()), 0, request).pooler_output;
+  result.pooled = clip.encode(tokenize(parts_, "tokenizer", first, clip_tokens()), 0, request).pooler_output;
   // Padding is attended to, in the text encoder and in the transformer.
-  result.embeds = t5.encode(tokenize(*parts_.tokenizer("tokenizer_2"), second, sequence_length(call)), {}, request);
+  result.embeds = t5.encode(tokenize(parts_, "tokenizer_2", second, sequence_length(call)), {}, request);
   return result;
 }
 

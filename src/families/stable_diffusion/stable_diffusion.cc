@@ -71,7 +71,7 @@ Conditioning StableDiffusionRecipe::encode(const Call& call, Request& request) c
     warn(o.height ? "height" : "width", " alone is not used: give height and width, or neither of them for ", call.height, 'x', call.width);
   auto& text = parts_.component<CLIPTextComponent>("text_encoder");
   const auto states = [&](const Prompts& prompts, int skip) {
-    return text.encode(tokenize(*parts_.tokenizer("tokenizer"), prompts, tokens(call)), skip, request).hidden_state_normed;
+    return text.encode(tokenize(parts_, "tokenizer", prompts, tokens(call)), skip, request).hidden_state_normed;
   };
   const int64_t n = o.num_images_per_prompt;
   Conditioning result;

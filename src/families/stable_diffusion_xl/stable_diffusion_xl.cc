@@ -137,10 +137,10 @@ StableDiffusionXLRecipe::Encoded StableDiffusionXLRecipe::encode_texts(const Cal
   Encoded result;
   if (parts_.has("text_encoder")) {
     const CLIPTextModelOutput out =
-        parts_.component<CLIPTextComponent>("text_encoder").encode(tokenize(*parts_.tokenizer("tokenizer"), first, tokens(call)), skip, request);
+        parts_.component<CLIPTextComponent>("text_encoder").encode(tokenize(parts_, "tokenizer", first, tokens(call)), skip, request);
     result = {out.hidden_state, out.text_embeds};
   }
-  const Tensor ids = tokenize(*parts_.tokenizer("tokenizer_2"), parts_.has("text_encoder") ? second : first, tokens(call));
+  const Tensor ids = tokenize(parts_, "tokenizer_2", parts_.has("text_encoder") ? second : first, tokens(call));
   const CLIPTextModelOutput out = parts_.component<CLIPTextComponent>("text_encoder_2").encode(ids, skip, request);
   result.embeds = join_features(result.embeds, out.hidden_state);
   if (!result.pooled.defined()) result.pooled = out.text_embeds.defined() ? out.text_embeds : out.pooler_output;
