@@ -9,6 +9,7 @@
 #include "compiler/compile.h"
 #include "components/model_classes.h"
 #include "passes/passes.h"
+#include "pipelines/layer_names.h"
 #include "recipes.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
@@ -66,18 +67,20 @@ void TargetOptions::add(Arguments& app) {
   app.add_option("--height", height, "Pixels of the picture; default: the model's size");
   app.add_option("--width", width, "Pixels of the picture; default: the model's size");
   app.add_option("--num-frames", num_frames, "Frames of a video; default: the pipeline's, 49 for CogVideoX");
+  app.add_option("--max-sequence-length", max_sequence_length, "Tokens of a prompt for T5; default: the pipeline's, 512 for FLUX");
   app.add_option("--batch", batch, "Batch; guidance makes 2 of a picture, and info takes it so where a call has any").show_default();
   app.group(Group::memory);
-  app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
   app.add_option("--device", device, "What to run on: cpu, cuda or cuda:N").show_default();
-  compile.add(app);
-  add_recipe(app, recipe);
+  add_setting(app, profile, dtype, compile);
+  add_recipe(app, recipe).excludes(app.option("--profile"));
   cache.add(app);
 }
 
 ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_recipe(options)) {
-  PretrainedOptions pretrained{
-      .dtype = parse_dtype(options_.dtype), .variant = options.variant, .cache = options.cache.options(), .device = options.device};
+  PretrainedOptions pretrained = loading_options(options_.profile, options_.model, options_.dtype, options_.compile);
+  pretrained.variant = options.variant;
+  pretrained.cache = options.cache.options();
+  pretrained.device = options.device;
   options.files.apply(pretrained);
   loaded_ = load_pipeline(options.model, pretrained, true);
   if (options_.batch < 1 || options_.batch > 4096) throw UsageError(cat("--batch is ", options_.batch, ": expected 1 to 4096"));
@@ -85,11 +88,16 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   const AutoencoderComponent* const alone = options_.of_call ? nullptr : vae_of(*loaded_, name());
   const Size size{positive(options_.height, "height"), positive(options_.width, "width")};
   // A call of that many pictures, without guidance: what it takes, at the batch that was asked for.
-  const Prompts prompts(std::vector<std::string>(static_cast<size_t>(options_.batch)));
   CallOptions blank = loaded_->recipe->blank_call(alone ? Size{} : size);
   blank.num_frames = options_.num_frames;
-  call_ = loaded_->recipe->resolve(prompts, blank);
-  guided_ = std::exchange(call_.guidance, false);
+  blank.max_sequence_length = options_.max_sequence_length;
+  const auto resolve = [&] { call_ = loaded_->recipe->resolve(Prompts(std::vector<std::string>(static_cast<size_t>(options_.batch))), blank); };
+  resolve();
+  if (options_.batch_of_call && call_.guidance) {
+    options_.batch = 2;
+    resolve();
+  }
+  call_.guidance = false;
   height_ = alone && size.first ? size.first : call_.height;
   width_ = alone && size.second ? size.second : call_.width;
   if (options_.vae_tiling && loaded_->parts.has("vae"))
@@ -118,7 +126,10 @@ ComponentTarget::ComponentTarget(const TargetOptions& options) : options_(with_r
   const std::string part = part_of(name());
   request_ = requests_.back();
   component_ = &loaded_->parts.model(part).component();
-  component_->compile(options_.compile.options(name()));
+  if (options_.profile.empty())
+    component_->compile(options_.compile.options(name()));
+  else if (weights())
+    check_layer_names(loaded_->parts, pretrained.compile);
   if (part == denoiser_of(*loaded_->family)) options_.compile.compile_blocks(loaded_->parts.model(part), name());
   // The component that was asked for, unless others are named.
   if (options_.compile.quantizes(part, true))

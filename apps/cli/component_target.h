@@ -14,12 +14,14 @@
 namespace vivace::cli {
 
 struct TargetOptions {
-  std::string model, component, dtype = "fp32", variant, recipe, device = "cpu";  // without a component: the denoiser
-  std::optional<int64_t> height, width;                                           // of the picture; default: the model's size
-  std::optional<int> num_frames;                                                  // of a video; default: the pipeline's
+  std::string model, component, dtype = "fp32", variant, profile, recipe, device = "cpu";  // without a component: the denoiser
+  std::optional<int64_t> height, width;                                                    // of the picture; default: the model's size
+  std::optional<int> num_frames;                                                           // of a video; default: the pipeline's
+  std::optional<int> max_sequence_length;                                                  // of a prompt for T5; default: the pipeline's
   int64_t batch = 1;
-  bool vae_tiling = false;  // the VAE's sessions are those of tiles
-  bool of_call = false;     // a VAE's sessions are those of a call for that size; otherwise of any size that it takes itself
+  bool batch_of_call = false;  // in the place of `batch`, that of the denoiser in a call with the pipeline's defaults: 2 where it has guidance
+  bool vae_tiling = false;     // the VAE's sessions are those of tiles
+  bool of_call = false;        // a VAE's sessions are those of a call for that size; otherwise of any size that it takes itself
   ModelFlags files;
   CompileFlags compile;
   CacheFlags cache;  // of what max-autotune found; plans and weights are not kept
@@ -42,13 +44,14 @@ class ComponentTarget {
   const std::vector<std::string>& names() const { return names_; }
   DType dtype() const { return request_.dtype; }  // what it runs in; differs from the one asked for where the config says force_upcast
   const Call& call() const { return call_; }      // of the pipeline, of that size or of its own
-  bool guided() const { return guided_; }         // a call with the pipeline's defaults: its denoiser's batch is 2 of a picture
+  int64_t batch() const { return options_.batch; }
   int num_frames() const { return loaded_->family->videos ? call_.options.num_frames.value_or(0) : 0; }  // of a video; 0: it makes pictures
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
   // nullptr where the folder has none.
   const WeightStack* weights() const { return !component_->weights().empty() ? &component_->weights() : nullptr; }
-  // --compile and its relatives, with the layers to be quantised: those that --quantize names, and those that the checkpoint holds in 8 bits.
+  // --compile and its relatives, or what the profile has in their place, with the layers to be quantised: those that --quantize names, and those that
+  // the checkpoint holds in 8 bits.
   const CompileOptions& compile_options() const { return compile_; }
   // Before any pass, and compiled, without timing kernels unless --autotune-seconds says so.
   Graph graph() const { return component_->graph(request_); }
@@ -74,7 +77,6 @@ class ComponentTarget {
   Component* component_ = nullptr;
   Call call_;
   int64_t height_ = 0, width_ = 0;
-  bool guided_ = false;
   GraphRequest request_;
   std::vector<GraphRequest> requests_;
   std::optional<Stage> stage_;

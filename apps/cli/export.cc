@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <ranges>
 
 #include "base/log.h"
 #include "commands.h"
@@ -89,12 +88,7 @@ Command add_export(Arguments& app, const Common& common) {
   c->add_option("--model", o->model, "The same, as an option").excludes(folder);
   o->files.add(*c);
   c->add_option("--variant", o->variant, "Weight files of this variant, such as fp16");
-  c->group(Group::memory);
-  Option& by_profile = c->add_option("--profile", o->profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
-  const size_t before = c->options().size();
-  c->add_option("--dtype", o->dtype, "fp32, bf16 or fp16").show_default();
-  o->compile.add(*c);
-  for (const Option* option : c->options() | std::views::drop(before)) by_profile.excludes(*option);
+  add_setting(*c, o->profile, o->dtype, o->compile);
   o->cache.add(*c);
   c->group(Group::output);
   c->add_option("--output,-o", o->output, "Package to write, a folder: sdxl.vivace").required();

@@ -115,8 +115,10 @@ std::string class_of(const Config& index, const std::string& name) {
 
 int run(TargetOptions o, bool batch_given, const Common& common) {
   o.component.clear();
-  if (!batch_given) o.batch = ComponentTarget(o).guided() ? 2 : 1;
+  o.batch_of_call = !batch_given;
   const ComponentTarget denoiser(o);
+  o.batch = denoiser.batch();
+  o.batch_of_call = false;
   // As `generate` has it.
   if (o.compile.quantize_component.empty() && !(o.compile.quantize.empty() && o.recipe.empty())) o.compile.quantize_component = {denoiser.name()};
   const Config index = Config::read(denoiser.configs() / "model_index.json");
@@ -162,7 +164,7 @@ int run(TargetOptions o, bool batch_given, const Common& common) {
   print(cat("\nIn all ", count_text(parameters), " parameters, ", bytes_text(disk),
             " on disk. Activations (at their peak) and weights (as prepared: ", bytes_text(weights), " in all) are what the plans of a ",
             denoiser.height(), " x ", denoiser.width(), denoiser.num_frames() ? cat(" video of ", denoiser.num_frames(), " frames") : " picture",
-            " in ", o.dtype, " take, at batch ", o.batch, " of the denoiser.\n"));
+            " in ", dtype_name(denoiser.dtype()), " take, at batch ", o.batch, " of the denoiser.\n"));
   print(cat("A call takes for ", memory_text(memory), "; there are ", bytes_text(static_cast<double>(available_memory().value_or(0))), ".\n"));
   for (const Listing& l : listings)
     if (const std::string blocks = blocks_text(l.blocks); !blocks.empty()) print(cat(l.name, " repeats ", blocks, "\n"));

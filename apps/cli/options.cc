@@ -106,6 +106,19 @@ DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& 
                                                           : DiffusionPipeline::from_pretrained(model, options);
 }
 
+Option& add_setting(Arguments& app, std::string& profile, std::string& dtype, CompileFlags& compile) {
+  app.group(Group::speed);
+  Option& by_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
+  app.group(Group::memory);
+  Option& own = app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
+  by_profile.excludes(own);
+  const size_t before = app.options().size();
+  compile.add(app);
+  for (const Option* option : app.options() | std::views::drop(before))
+    if (option->name() != "--autotune-seconds") by_profile.excludes(*option);
+  return own;
+}
+
 PretrainedOptions loading_options(const std::string& profile, const std::string& model, const std::string& dtype, const CompileFlags& compile) {
   if (profile.empty()) return {.dtype = parse_dtype(dtype), .compile = compile.options(), .compile_components = compile.named()};
   PretrainedOptions options = load_profile(profile);
@@ -187,22 +200,16 @@ void PictureOptions::add_loading(Arguments& app) {
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.add_option("--lora", loras, "An adapter over the model's weights, FILE or FILE:WEIGHT; several add up");
   app.add_option("--textual-inversion", embeddings, "Embeddings of a token that prompts may use, FILE or FILE:TOKEN");
-  app.group(Group::speed);
-  Option& by_profile = app.add_option("--profile", profile, "Dtype and compilation as in this file, which `vivace tune` wrote");
   app.group(Group::memory);
   app.add_flag("--vae-tiling", vae_tiling, "Encode and decode pictures that are larger than the VAE was trained on in tiles");
-  dtype_option = &app.add_option("--dtype", dtype, "fp32, bf16 or fp16").show_default();
-  by_profile.excludes(*dtype_option);
+  dtype_option = &add_setting(app, profile, dtype, compile);
+  app.group(Group::memory);
   app.add_option("--offload", offload,
                  "Give a component's prepared weights back: auto, where the next one has no room beside them; model, always, as "
                  "enable_model_cpu_offload; none")
       .show_default();
   app.add_option("--max-memory", max_memory, "What weights and activations may take at a time, as 500M or 16G; default: what the machine has left");
-  const size_t before = app.options().size();
-  compile.add(app);
-  for (const Option* option : app.options() | std::views::drop(before))
-    if (option->name() != "--autotune-seconds") by_profile.excludes(*option);
-  add_recipe(app, recipe).excludes(by_profile);
+  add_recipe(app, recipe).excludes(app.option("--profile"));
 }
 
 CallOptions PictureOptions::call() const {

@@ -73,6 +73,9 @@ struct ModelFlags {
 // A folder or a file.
 DiffusionPipeline open_model(const std::string& model, const PretrainedOptions& options);
 
+// --profile, and --dtype and how components are compiled, in whose place it stands. Returns --dtype.
+Option& add_setting(Arguments& app, std::string& profile, std::string& dtype, CompileFlags& compile);
+
 // Dtype and compilation as the profile says, or, where none is named, as the flags do; of those the search's seconds count beside a profile.
 PretrainedOptions loading_options(const std::string& profile, const std::string& model, const std::string& dtype, const CompileFlags& compile);
 

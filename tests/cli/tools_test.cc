@@ -54,6 +54,17 @@ TEST(Info, TheBatchIsTheCalls) {
   EXPECT_NE(video.find("64 x 64 video of 9 frames"), std::string::npos) << video;
 }
 
+TEST(Info, TheTokensOfAPromptAreTheCalls) {
+  const std::string flux = VIVACE_SOURCE_DIR "/assets/emoji-flux";
+  const auto arena = [&](const char* component, const char* tokens) {
+    return json_of({"info", flux, "--height", "64", "--width", "64", "--max-sequence-length", tokens})["components"][component]["arena_bytes"]
+        .get<int64_t>();
+  };
+  for (const char* component : {"text_encoder_2", "transformer"}) EXPECT_LT(arena(component, "32"), arena(component, "256")) << component;
+  expect_refused(vivace({"info", flux, "--max-sequence-length", "513"}), 2, {"max_sequence_length", "513"});
+  expect_refused(vivace({"info", tiny_model().string(), "--max-sequence-length", "32"}), 2, {"max_sequence_length"});
+}
+
 TEST(Info, FullSizeConfigsWithoutWeights) {
   const auto info = json_of({"info", kFullSize, "--dtype", "bf16"});
   const auto& unet = info["components"]["unet"];

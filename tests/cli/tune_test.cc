@@ -151,6 +151,34 @@ TEST(Profile, GenerateBenchAndSheetUseIt) {
   EXPECT_EQ(bench.code, 0) << bench.err;
 }
 
+// A profile shows and measures what it draws with.
+TEST(Profile, ToolsThatLookAtPlansTakeOne) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json";
+  write_text(profile, R"({"format": "vivace-profile-1", "dtype": "bfloat16", "compile": {"mode": "default", "sdpa": "math",
+                          "quantize": {"int8-dynamic": ["mid_block.attentions.0.transformer_blocks.0.ff.net.2"]}}})");
+  const auto shown = [&](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), {"--model", tiny_model().string(), "--json"});
+    words.insert(words.end(), more.begin(), more.end());
+    const Finished done = vivace(words);
+    EXPECT_EQ(done.code, 0) << done.err;
+    return json::parse(done.out, nullptr, false);
+  };
+  const std::vector<std::string> by_profile{"--profile", profile.string()};
+  const std::vector<std::string> by_flags{
+      "--dtype", "bf16",       "--compile",    "default",           "--sdpa",
+      "math",    "--quantize", "int8-dynamic", "--quantize-filter", "name~mid_block.attentions.0.transformer_blocks.0.ff.net.2"};
+  EXPECT_EQ(shown({"explain"}, by_profile)["step"], shown({"explain"}, by_flags)["step"]);
+  EXPECT_NE(shown({"explain"}, by_profile)["step"], shown({"explain"}, {"--dtype", "bf16", "--compile", "default"})["step"]);
+  EXPECT_EQ(shown({"profile", "--runs", "1"}, by_profile)["dtype"], "bfloat16");
+  EXPECT_EQ(shown({"info"}, by_profile)["dtype"], "bfloat16");
+  EXPECT_EQ(shown({"info"}, by_profile)["components"]["unet"]["constant_bytes"], shown({"info"}, by_flags)["components"]["unet"]["constant_bytes"]);
+  for (const char* tool : {"explain", "profile", "info"})
+    expect_refused(vivace({tool, "--profile", profile.string(), "--compile", "default"}), 2, {"--profile", "--compile", "leave one"});
+  write_text(profile, R"({"format": "vivace-profile-1", "compile": {"mode": "default", "quantize": {"int8-dynamic": ["no.layer"]}}})");
+  expect_refused(vivace({"explain", "--model", tiny_model().string(), "--profile", profile.string()}), 2, {"quantize", "no.layer"});
+}
+
 TEST(Profile, ConvolutionsWithoutABudgetAreNeverWinograd) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";
