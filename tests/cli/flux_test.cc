@@ -37,6 +37,15 @@ TEST(FluxSwitches, RegionalIsOfTheTransformersBlocks) {
   EXPECT_EQ(vivace(generate(folder / "x.npy", {"-q", "--compile", "default:transformer", "--regional"})).code, 0);
 }
 
+// No class of FLUX repaints by a mask.
+TEST(FluxSwitches, AMaskIsForOthers) {
+  const TempFolder folder;
+  const std::string photo = VIVACE_SOURCE_DIR "/tests/picture_pipelines/data/square.png";
+  expect_refused(vivace(generate((folder / "x.png").string(), {"--image", photo, "--mask-image", photo})), 2,
+                 {"a FluxPipeline does not take image, mask_image; mask_image is for a StableDiffusionXLInpaintPipeline or a ",
+                  "; these parts make a FluxPipeline or a FluxImg2ImgPipeline (by image)"});
+}
+
 TEST(FluxSwitches, ThePictureSaysItsSteps) {
   const TempFolder folder;
   ASSERT_EQ(vivace(generate((folder / "x.png").string(), {"-q"})).code, 0);

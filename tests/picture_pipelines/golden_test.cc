@@ -164,7 +164,9 @@ TEST(PictureArguments, TextToImageTakesNoPictures) {
   CallOptions o;
   o.image = white(64, 64);
   o.strength = 0.5;
-  expect_says(refusal(pipe, o), {"a StableDiffusionXLPipeline does not take image, strength"});
+  expect_says(
+      refusal(pipe, o),
+      {"a StableDiffusionXLPipeline does not take image, strength; a StableDiffusionXLImg2ImgPipeline, which the same parts make, takes image"});
 }
 
 TEST(PictureArguments, ControlNetsAreOfTheirModel) {

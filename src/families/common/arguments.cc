@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/joined.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -61,6 +62,10 @@ constexpr Argument kArguments[] = {
     {"use_dynamic_cfg", [](const CallOptions& o) { return o.use_dynamic_cfg; }},
 };
 
+bool is_given(const CallOptions& options, std::string_view argument) {
+  return std::ranges::find(kArguments, argument, &Argument::name)->given(options);
+}
+
 // One that counts where others are as they have to be.
 struct Dependence {
   Argument argument;
@@ -106,6 +111,30 @@ void check_embeds(const Tensor& embeds, const char* name, int64_t prompts, int64
                          ", ", width, "]"));
 }
 
+// Which classes a picture, a video or a mask to begin with is for.
+struct Beginning {
+  std::string_view argument;
+  Task task;
+};
+constexpr Beginning kBeginnings[] = {
+    {"mask_image", Task::inpainting}, {"video", Task::video_to_video}, {"image", Task::image_to_image}};  // the one that says most first
+
+// "; a FluxImg2ImgPipeline, which the same parts make, takes image"; where they make none, the classes that do, and those that these parts make.
+std::string who_takes(const Beginning& wanted, const Family& own) {
+  std::vector<std::string> others, made;
+  for (const Family& family : families()) {
+    const bool same_parts = !own.model.empty() && family.model == own.model && family.controlled == own.controlled;
+    const bool takes = family.task == wanted.task && family.controlled == own.controlled && family.videos == own.videos;
+    if (same_parts && takes) return cat("; a ", family.class_name, ", which the same parts make, takes ", wanted.argument);
+    if (takes) others.emplace_back(family.class_name);
+    if (!same_parts && &family != &own) continue;
+    const auto begins = std::ranges::find(kBeginnings, family.task, &Beginning::task);
+    made.push_back(begins == std::end(kBeginnings) ? std::string(family.class_name) : cat(family.class_name, " (by ", begins->argument, ')'));
+  }
+  return cat(others.empty() ? "" : cat("; ", wanted.argument, " is for a ", joined(others, " or a ")), "; these parts make a ",
+             joined(made, " or a "));
+}
+
 }  // namespace
 
 void check_taken(const CallOptions& options, std::string_view class_name, std::span<const std::string_view> taken) {
@@ -114,9 +143,15 @@ void check_taken(const CallOptions& options, std::string_view class_name, std::s
     if (argument.given(options) && !std::ranges::count(taken, argument.name)) wrong += cat(wrong.empty() ? "" : ", ", argument.name);
   // Given to a pipeline that has none, whatever its class is otherwise.
   const bool wants_controlnet = !options.control_image.empty() && !std::ranges::count(taken, "control_image");
-  if (!wrong.empty())
-    throw UsageError(cat("a ", class_name, " does not take ", wrong,
-                         wants_controlnet ? ": a control_image is for ControlNets, which --controlnet (PretrainedOptions::controlnet) names" : ""));
+  if (wrong.empty()) return;
+  std::string text = cat("a ", class_name, " does not take ", wrong,
+                         wants_controlnet ? ": a control_image is for ControlNets, which --controlnet (PretrainedOptions::controlnet) names" : "");
+  const auto own = std::ranges::find(families(), class_name, &Family::class_name);
+  const auto begins = std::ranges::find_if(kBeginnings, [&](const Beginning& beginning) {
+    return is_given(options, beginning.argument) && !std::ranges::count(taken, beginning.argument);
+  });
+  if (own != families().end() && begins != std::end(kBeginnings)) text += who_takes(*begins, *own);
+  throw UsageError(text);
 }
 
 std::vector<std::string> unused_arguments(const Call& call) {
