@@ -305,7 +305,6 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   if (wanted != Task::text_to_image) options.pipeline_class = class_for(model, options, wanted);
   DiffusionPipeline pipe = open_model(model, options);
   if (!fields.empty()) pipe.set_scheduler(with_fields(pipe.scheduler(), fields));
-  if (!scheduler.empty()) check_scheduler(pipe);
   load_adapters(pipe, loras, embeddings);
   return pipe;
 }

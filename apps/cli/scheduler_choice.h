@@ -16,8 +16,4 @@ nlohmann::json scheduler_fields(const std::string& text);
 // has, or a value that it does not take.
 std::unique_ptr<Scheduler> with_fields(const Scheduler& scheduler, const nlohmann::json& fields);
 
-// A pipeline whose scheduler is of another kind than its checkpoint's draws noise, where it draws at all. Throws UsageError that names what it takes
-// where its class cannot run with it, in Diffusers as here; warns otherwise.
-void check_scheduler(DiffusionPipeline& pipe);
-
 }  // namespace vivace::cli

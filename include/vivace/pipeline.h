@@ -216,6 +216,8 @@ class DiffusionPipeline {
   void compile(const CompileOptions& options, const std::vector<std::string>& components = {});
   Scheduler& scheduler();
   const Scheduler& scheduler() const;
+  // One that the models were not trained for is noticed by the next call: a UsageError that names those that they take where the class cannot run
+  // with it (DDIM with FLUX), otherwise a warning.
   void set_scheduler(std::unique_ptr<Scheduler> scheduler);
   // Model::to of every model.
   DiffusionPipeline& to(const std::string& device);

@@ -7,6 +7,7 @@
 #include "pipelines/denoise_loop.h"
 #include "pipelines/loaded.h"
 #include "pipelines/memory_plan.h"
+#include "pipelines/scheduler_check.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -36,6 +37,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   const std::unique_ptr<Scheduler> scheduler = loaded_->parts.scheduler->clone();  // the pipeline's own serves other calls too
   Call call = recipe.resolve(prompt, options);
   for (const std::string& unused : unused_arguments(call)) warn(unused);
+  check_scheduler(*loaded_, *scheduler);
   Noise noise(options, call.images);
   PipelineOutput out;
   // The scheduler first: a wrong number of steps must not cost an encoded prompt.

@@ -9,6 +9,7 @@
 #include "pipelines/checkpoint_files.h"
 #include "pipelines/layer_names.h"
 #include "pipelines/loaded.h"
+#include "pipelines/scheduler_check.h"
 #include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
 #include "vivace/pipelines.h"
@@ -94,6 +95,7 @@ void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles&
   if (class_name.empty()) throw UserError(cat(index.name(), ": field \"", spec.name, "\" is missing: a ", parts.class_name, " needs it"));
   if (spec.classes.empty()) {
     parts.scheduler = load_scheduler(*loaded.family, class_name, files, options.scheduler);
+    loaded.scheduler_kind = kind_of_scheduler(class_name, files.scheduler_config());
     return;
   }
   if (std::ranges::count(spec.classes, class_name) == 0) index.unsupported(spec.name, joined(spec.classes, " or "));

@@ -8,6 +8,7 @@
 
 #include "families/family.h"
 #include "pipelines/adapters.h"
+#include "schedulers/scheduler_kind.h"
 
 namespace vivace {
 
@@ -15,6 +16,7 @@ struct [[gnu::visibility("hidden")]] DiffusionPipeline::Loaded {
   const Family* family = nullptr;
   Parts parts;
   std::unique_ptr<const Recipe> recipe;
+  SchedulerKind scheduler_kind = SchedulerKind::diffusion;  // that the checkpoint's own is of
   Adapters adapters;
   Offload offload = Offload::automatic;
   size_t max_memory = 0;                                              // 0: what the machine has

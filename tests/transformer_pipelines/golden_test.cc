@@ -73,6 +73,15 @@ TEST(FluxPipeline, refuses_what_it_cannot_do) {
   o.clip_skip.reset();
   o.num_inference_steps = 0;
   EXPECT_NE(refusal(pipe, o).find("num_inference_steps is 0"), std::string::npos);
+  o.num_inference_steps = 1;
+  const std::string own = pipe.scheduler().config();
+  pipe.set_scheduler(make_scheduler("ddim", own));
+  EXPECT_NE(refusal(pipe, o).find(
+                "a DDIMScheduler is not for the models of a FluxPipeline, which take FlowMatchEulerDiscreteScheduler, FlowMatchLCMScheduler"),
+            std::string::npos)
+      << refusal(pipe, o);
+  pipe.set_scheduler(make_scheduler("unipc", own, R"({"use_flow_sigmas": true, "prediction_type": "flow_prediction"})"));
+  EXPECT_EQ(pipe("a red apple", o).images.size(), 1u) << "which makes it one of flows";
 }
 
 TEST(FluxPipeline, the_schedule_of_emoji_flux) {
