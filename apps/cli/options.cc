@@ -175,11 +175,6 @@ void PictureOptions::add(Arguments& app) {
   app.add_flag("--use-dynamic-cfg", use_dynamic_cfg, "CogVideoX: a guidance that follows the step");
   app.add_option("--true-cfg-scale", true_cfg_scale, "FLUX: guidance by a negative prompt; above 1 it is on");
   app.add_option("--guidance-rescale", guidance_rescale, "0 to 1");
-  app.add_option("--scheduler", scheduler,
-                 "Another scheduler: euler, euler_a, ddim, dpmpp_2m, dpmpp_sde, unipc, heun, lcm, tcd, ... or a class name");
-  app.add_option("--scheduler-config", scheduler_config,
-                 "Fields of the scheduler's config, as keyword arguments of from_config: a JSON object, such as "
-                 "'{\"use_karras_sigmas\": true, \"timestep_spacing\": \"trailing\"}'");
   app.add_option("--timesteps", timesteps, "Custom timesteps, as 999,749,499");
   app.add_option("--sigmas", sigmas, "Custom sigmas, as 14.6,2.9,0");
   app.add_option("--original-inference-steps", original_inference_steps, "LCM: steps of the schedule that it was distilled on; default 50");
@@ -200,6 +195,12 @@ void PictureOptions::add_loading(Arguments& app) {
   app.add_option("--variant", variant, "Weight files of this variant, such as fp16");
   app.add_option("--lora", loras, "An adapter over the model's weights, FILE or FILE:WEIGHT; several add up");
   app.add_option("--textual-inversion", embeddings, "Embeddings of a token that prompts may use, FILE or FILE:TOKEN");
+  app.group(Group::sampling);
+  app.add_option("--scheduler", scheduler,
+                 "Another scheduler: euler, euler_a, ddim, dpmpp_2m, dpmpp_sde, unipc, heun, lcm, tcd, ... or a class name");
+  app.add_option("--scheduler-config", scheduler_config,
+                 "Fields of the scheduler's config, as keyword arguments of from_config: a JSON object, such as "
+                 "'{\"use_karras_sigmas\": true, \"timestep_spacing\": \"trailing\"}'");
   app.group(Group::memory);
   app.add_flag("--vae-tiling", vae_tiling, "Encode and decode pictures that are larger than the VAE was trained on in tiles");
   dtype_option = &add_setting(app, profile, dtype, compile);

@@ -155,6 +155,9 @@ TEST(Bench, BadReports) {
   ASSERT_EQ(vivace(bench({"--runs", "1", "--json", a})).code, 0);
   expect_refused(vivace({"bench", "--compare", a, (folder / "none.json").string()}), 1, {"none.json"});
   expect_refused(vivace({"bench", "--compare", a}), 2, {"--compare"});
+  for (const char* other : {"--scheduler-config", "--seed", "--html"})
+    expect_refused(vivace({"bench", "--compare", a, a, other, "1"}), 2, {other, "changes nothing beside --compare"});
+  expect_refused(vivace({"bench", "a red apple", "--compare", a, a}), 2, {"a prompt", "changes nothing beside --compare"});
   const auto refused = [&](const std::string& text, const std::vector<std::string>& names) {
     write_text(bad, text);
     expect_refused(vivace({"bench", "--compare", a, bad}), 1, names);

@@ -57,6 +57,30 @@ TEST(ServerOperation, AProxyTellsWhoTheClientIs) {
   }
 }
 
+// A picture is the one that generate draws by the same words.
+TEST(ServerOperation, TheSchedulerMayBeAnotherOne) {
+  const TempFolder folder;
+  const std::vector<std::string> words{"--scheduler", "dpmpp_2m", "--scheduler-config", R"({"use_karras_sigmas": true})"};
+  const std::string plain = (folder / "plain.png").string(), drawn = (folder / "drawn.png").string();
+  ASSERT_EQ(vivace(generate(plain)).code, 0);
+  ASSERT_EQ(vivace(generate(drawn, words)).code, 0);
+  const int port = Running().port();  // which was free a moment ago
+  std::vector<std::string> program{VIVACE_PROGRAM,        "serve",  "--quiet",           "--threads", "1", "--model",
+                                   tiny_model().string(), "--port", std::to_string(port)};
+  program.insert(program.end(), words.begin(), words.end());
+  const Process served(program);
+  ASSERT_TRUE(eventually([&] {
+    Client connection(port, false);
+    return connection.send(request_text("GET", "/health")) && connection.read().status == 200;
+  }));
+  const nlohmann::json body{{"prompt", "a red apple"}, {"num_inference_steps", 3}, {"seed", 7}};
+  const Answer answer = ask(port, "POST", "/v1/images/generations", body);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const auto pixels = image_of(bytes_of(answer.json()["data"][0]["b64_json"])).pixels();
+  EXPECT_EQ(pixels, Image::load(drawn).pixels());
+  EXPECT_NE(pixels, Image::load(plain).pixels());
+}
+
 TEST(ServerOperation, AModelThatIsNotUsedGoes) {
   const std::string tiny = tiny_model().string();
   const Running running([](ServerOptions& o) { o.model_bytes = 1; }, model_entries({"a=" + tiny, "b=" + tiny}));

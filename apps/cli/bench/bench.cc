@@ -65,13 +65,17 @@ std::string now() {
   return text;
 }
 
-int compare(const Options& o) {
+int compare(const Arguments& app, const Options& o) {
+  for (const Option* option : app.options())
+    if (option->given() && option->name() != "--compare")
+      throw UsageError(
+          cat(option->is_text() ? "a prompt" : option->name(), " changes nothing beside --compare, which measures nothing: leave it out"));
   print(comparison_text(read_report(o.compare[0]), read_report(o.compare[1])));
   return 0;
 }
 
 int run(const Arguments& app, const Options& o, const Common& common) {
-  if (!o.compare.empty()) return compare(o);
+  if (!o.compare.empty()) return compare(app, o);
   std::vector<std::string> texts = o.text;
   texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
   std::vector<std::string> prompts = read_prompts(texts, o.prompts);
