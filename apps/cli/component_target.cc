@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "components/model_classes.h"
+#include "families/common/arguments.h"
 #include "passes/passes.h"
 #include "pipelines/layer_names.h"
 #include "recipes.h"
@@ -39,12 +40,6 @@ TargetOptions with_recipe(TargetOptions options) {
 int64_t positive(const std::optional<int64_t>& given, const char* name) {
   if (given && *given <= 0) throw UsageError(cat("--", name, " is ", *given, ": expected a positive number of pixels"));
   return given.value_or(0);
-}
-
-// `scale`: pixels that a latent is.
-void check_side(int64_t pixels, const char* name, int64_t scale) {
-  constexpr int64_t kMost = 1 << 15;
-  if (pixels % scale || pixels > kMost) throw UsageError(cat("--", name, " is ", pixels, ": the VAE takes multiples of ", scale, " up to ", kMost));
 }
 
 // Token ids that the model's table has.
@@ -146,8 +141,8 @@ void ComponentTarget::add(GraphRequest request) {
 void ComponentTarget::ask(const AutoencoderComponent& vae) {
   const LatentFormat format = vae.latents();
   const int64_t frames = call_.options.num_frames.value_or(1);
-  check_side(height_, "height", format.scale);
-  check_side(width_, "width", format.scale);
+  check_size(height_, "height", format.scale);
+  check_size(width_, "width", format.scale);
   for (GraphRequest& request : name().ends_with(".decode")
                                    ? vae.decode_requests((frames - 1) / format.temporal_scale + 1, height_ / format.scale, width_ / format.scale)
                                    : vae.encode_requests(frames, height_, width_))

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "components/models.h"
+#include "families/common/arguments.h"
 #include "pipelines/loaded.h"
 #include "samplers.h"
 #include "vivace/error.h"
@@ -60,7 +61,7 @@ CallOptions LoadedModel::fitted(CallOptions call) const {
   const bool begins = loaded.family->task != Task::text_to_image && !call.image.images.empty();
   if (!begins && !call.height && !call.width) return call;
   for (const auto& [name, value] : {std::pair("height", call.height), std::pair("width", call.width)})
-    if (begins && value % scale) throw UsageError(cat(name, " is ", value, ": expected a multiple of ", scale, " (the VAE's scale)"));
+    if (begins && value) check_size(value, name, scale);
   Size size = loaded.recipe->default_size();
   if (begins) size = {call.image.images.front().height() / scale * scale, call.image.images.front().width() / scale * scale};
   if (call.height) size.first = call.height;

@@ -223,7 +223,7 @@ TEST(VideoTools, TheVaeIsAskedAlone) {
     return vivace({"explain", "--component", component, "--model", tiny_video_model().string(), "--height", "24", "--width", width});
   };
   EXPECT_EQ(at("vae.encode", "40").code, 0) << "which a call from a text alone does not take";
-  expect_refused(at("vae.decode", "41"), 2, {"--width is 41: the VAE takes multiples of 8"});
+  expect_refused(at("vae.decode", "41"), 2, {"width is 41: expected a positive multiple of 8 (the VAE's scale) up to 32768; the nearest is 40"});
   expect_refused(at("transformer", "40"), 2, {"height is 24: expected a positive multiple of 16"});
   expect_refused(at("vae", "40"), 2, {"unknown component \"vae\"", "vae.decode, vae.encode"});
 }

@@ -111,6 +111,8 @@ TEST(ServerEdits, ErrorsNameTheField) {
   refused({{"prompt", "x"}, image, {"n", "many"}}, "n");
   refused({{"prompt", "x"}, image, {"n", "1"}, {"n", "1"}}, "n");
   refused({{"prompt", "x"}, image, {"size", "33x32"}}, "size");
+  EXPECT_NE(post_form("/v1/images/edits", {{"prompt", "x"}, image, {"size", "33x32"}}).body.find("(the VAE's scale) up to 32768; the nearest is 32"),
+            std::string::npos);
   refused({{"prompt", "x"}, image, {"size", "100000x100000"}}, "size");
   refused({{"prompt", "x"}, image, {"temperature", "1"}}, "temperature");
   // A head that claims 60000 x 60000 pixels is not believed before there is memory for them.
