@@ -19,6 +19,7 @@ struct Options {
   std::string model = default_model(), output, dtype = "fp32", variant, profile;
   std::optional<int64_t> height, width;
   std::optional<int> num_frames;
+  std::optional<int64_t> max_area;
   std::vector<std::string> sizes;
   int64_t batch = 1;
   std::vector<int> clip_skip{1};
@@ -38,8 +39,13 @@ Size parse_size(const std::string& text) {
 }
 
 int run(const Options& o, const Common& common) {
-  ExportOptions options{
-      .sizes = {}, .num_frames = o.num_frames, .batch = o.batch, .clip_skip = o.clip_skip, .weights = !o.no_weights, .on_file = nullptr};
+  ExportOptions options{.sizes = {},
+                        .num_frames = o.num_frames,
+                        .max_area = o.max_area,
+                        .batch = o.batch,
+                        .clip_skip = o.clip_skip,
+                        .weights = !o.no_weights,
+                        .on_file = nullptr};
   for (const std::string& text : o.sizes) options.sizes.push_back(parse_size(text));
   const auto begin = std::chrono::steady_clock::now();
   PretrainedOptions pretrained = loading_options(o.profile, o.model, o.dtype, o.compile);
@@ -54,6 +60,7 @@ int run(const Options& o, const Common& common) {
   const Size size = options.sizes.empty() ? pipe.default_size() : options.sizes[0];
   CallOptions call = pipe.loaded().recipe->blank_call(size);
   call.num_frames = o.num_frames;
+  call.max_area = o.max_area;
   o.compile.apply(pipe, call);
   // A half-written folder is removed on the way out, which a signal that ends the process at once would not do.
   std::optional<Uninterrupted> writing;
@@ -77,9 +84,10 @@ Command add_export(Arguments& app, const Common& common) {
   auto o = std::make_shared<Options>();
   Arguments* c = app.add_subcommand("export", "Compile ahead of time: write a package that generate --model runs without compiling");
   c->group(Group::draw);
-  c->add_option("--height", o->height, "Pixels of the pictures it makes; default: the model's size");
-  c->add_option("--width", o->width, "Pixels of the pictures it makes; default: the model's size");
-  c->add_option("--size", o->sizes, "A further size, height x width, as 1024x768; may be given several times");
+  c->add_option("--height", o->height, "Of the calls that it serves, as generate has it: pixels; default: the model's size");
+  c->add_option("--width", o->width, "Of the calls that it serves, as generate has it: pixels; default: the model's size");
+  c->add_option("--size", o->sizes, "A further height and width, as 1024x768; may be given several times");
+  c->add_option("--max-area", o->max_area, "Kontext: pixels of its pictures, whose shape alone height and width say; default 1048576");
   c->add_option("--num-frames", o->num_frames, "Frames of the videos it makes; default: the pipeline's, 49 for CogVideoX");
   c->add_option("--batch", o->batch, "Pictures that a call makes, of one prompt or of several").show_default();
   c->add_option("--clip-skip", o->clip_skip, "Values of clip_skip that it serves beside none, as 1,2; default: 1");

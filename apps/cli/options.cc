@@ -158,7 +158,7 @@ void PictureOptions::add(Arguments& app) {
   app.add_option("--control-image", control_image, "The picture that a ControlNet reads; one for each --controlnet");
   app.add_option("--aesthetic-score", aesthetic_score, "SDXL's refiner: a score of the picture; default 6");
   app.add_option("--negative-aesthetic-score", negative_aesthetic_score, "SDXL's refiner; default 2.5");
-  app.add_option("--max-area", max_area, "Kontext: pixels of the result; default 1048576");
+  app.add_option("--max-area", max_area, "Kontext: pixels of the result, whose shape alone --height and --width say; default 1048576");
   app.add_flag("--no-auto-resize", no_auto_resize, "Kontext: read the picture in its own size");
   app.group(Group::model);
   model = default_model();

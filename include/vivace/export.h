@@ -14,10 +14,11 @@
 namespace vivace VIVACE_API {
 
 struct ExportOptions {
-  std::vector<Size> sizes;        // pictures that the package can make; none: the model's own size
-  std::optional<int> num_frames;  // of a video; default: the class's
-  int64_t batch = 1;              // pictures a call makes: prompts times num_images_per_prompt. With guidance and without are both compiled
-  std::vector<int> clip_skip{1};  // values of clip_skip that it serves beside none
+  std::vector<Size> sizes;          // height and width of the calls that it serves; none: the model's own size
+  std::optional<int> num_frames;    // of a video; default: the class's
+  std::optional<int64_t> max_area;  // Kontext: pixels of its pictures, of which height and width say the shape alone, as in a call
+  int64_t batch = 1;                // pictures a call makes: prompts times num_images_per_prompt. With guidance and without are both compiled
+  std::vector<int> clip_skip{1};    // values of clip_skip that it serves beside none
   // Prepared weights inside. Without, the package names the checkpoint it came from, which must stay there, and prepares them at every start (or
   // reads them from the cache).
   bool weights = true;

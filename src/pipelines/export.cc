@@ -50,6 +50,7 @@ std::vector<Call> calls_of(const Recipe& recipe, bool picture_needed, const std:
       const Prompts texts(std::vector<std::string>(static_cast<size_t>(prompts)));
       CallOptions given = recipe.blank_call({height, width});
       given.num_frames = options.num_frames;
+      given.max_area = options.max_area;
       given.num_images_per_prompt = static_cast<int>(options.batch / prompts);
       std::vector<CallOptions> ways{given};
       if (!picture_needed && !given.image.empty()) ways.emplace_back(given).image = {};

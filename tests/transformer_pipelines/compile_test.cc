@@ -272,6 +272,14 @@ TEST(FluxKontext, APackageServesBothWays) {
   EXPECT_NE(package.find("\"conditioned, float32, batch 1, condition_tokens 4096, image_tokens 4096"), std::string::npos) << package;
   EXPECT_NE(package.find("\", float32, batch 1, image_tokens 4096"), std::string::npos) << package;
   EXPECT_NE(package.find("\"encode, float32, batch 1, height 1024, width 1024"), std::string::npos) << package;
+  // Height and width are those of a call: the shape.
+  const fs::path small = folder / "small.vivace";
+  export_package(pipe, small, {.sizes = {{64, 64}}, .max_area = 64 * 64});
+  CallOptions call{.height = 64, .width = 64, .num_inference_steps = 1, .seed = 1};
+  call.max_area = 64 * 64;
+  const PipelineOutput out = DiffusionPipeline::from_pretrained(small)("a red apple", call);
+  EXPECT_EQ(out.counters.plans_compiled, 0);
+  EXPECT_EQ(std::pair(out.images.at(0).height(), out.images[0].width()), std::pair(64, 64));
 }
 
 TEST(AuraFlow, RefusesEmbeddingsThatDoNotFit) {
