@@ -102,7 +102,10 @@ TileGrid AutoencoderKLCogVideoXComponent::grid(const Tiles& tiles, bool decode) 
     const int64_t latent = pixels / config_.scale();
     return decode ? neighbours(latent, pixels, overlap) : neighbours(pixels, latent, overlap);
   };
-  return {.height = side(tiles.height, tiles.overlap_height), .width = side(tiles.width, tiles.overlap_width)};
+  return {.height = side(tiles.height, tiles.overlap_height),
+          .width = side(tiles.width, tiles.overlap_width),
+          .made = decode ? config_.scale() : 1,
+          .read = decode ? 1 : config_.scale()};
 }
 
 GraphRequest AutoencoderKLCogVideoXComponent::request(bool decode, const VideoBatch& batch, DType dtype) const {

@@ -29,7 +29,7 @@ LatentFormat AutoencoderKLComponent::latents() const {
 TileGrid AutoencoderKLComponent::tiles(bool decode) const {
   const int64_t sample = config_.sample_size, latent = sample / config_.scale();
   const TileSide side = decode ? neighbours(latent, sample, kOverlap) : neighbours(sample, latent, kOverlap);
-  return {.height = side, .width = side};
+  return {.height = side, .width = side, .made = decode ? config_.scale() : 1, .read = decode ? 1 : config_.scale()};
 }
 
 GraphRequest AutoencoderKLComponent::decode_request(int64_t batch, int64_t height, int64_t width, DType dtype) const {

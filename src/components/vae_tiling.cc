@@ -43,38 +43,58 @@ void blend(const Tensor& before, Tensor& tile, int64_t extent, bool rows) {
       }
 }
 
-// Tensors side by side, or one below another.
-Tensor join(const std::vector<Tensor>& parts, bool rows) {
-  int64_t height = parts.front().dim(-2), width = parts.front().dim(-1);
-  int64_t& joined = rows ? height : width;
-  joined = 0;
-  for (const Tensor& p : parts) joined += p.dim(rows ? -2 : -1);
-  Tensor out(with_sides(parts.front().shape(), height, width), DType::float32);
-  float* to = out.as<float>();
-  for (int64_t line = 0; line < planes(out) * (rows ? 1 : height); ++line)
-    for (const Tensor& p : parts) {
-      const int64_t n = rows ? p.dim(-2) * p.dim(-1) : p.dim(-1);
-      to = std::copy_n(p.as<float>() + line * n, n, to);
-    }
-  return out;
+// What the next tile is blended with: the last `extent` rows, or columns.
+Tensor end_of(const Tensor& tile, int64_t extent, bool rows) {
+  const int64_t height = rows ? std::min(extent, tile.dim(-2)) : tile.dim(-2), width = rows ? tile.dim(-1) : std::min(extent, tile.dim(-1));
+  return part(tile, tile.dim(-2) - height, tile.dim(-1) - width, height, width);
 }
 
+// The first `height` rows and `width` columns of the tile to their place.
+void put(const Tensor& tile, int64_t height, int64_t width, Tensor& out, int64_t top, int64_t left) {
+  for (int64_t plane = 0; plane < planes(tile); ++plane)
+    for (int64_t y = 0; y < height; ++y)
+      std::copy_n(tile.as<float>() + (plane * tile.dim(-2) + y) * tile.dim(-1), width,
+                  out.as<float>() + (plane * out.dim(-2) + top + y) * out.dim(-1) + left);
+}
+
+// What is made of the tile at `at`.
+int64_t made_of(const TileGrid& grid, const TileSide& side, int64_t size, int64_t at) {
+  return std::min(side.tile, size - at) * grid.made / grid.read;
+}
+
+// What is kept of all tiles.
+int64_t kept_of(const TileGrid& grid, const TileSide& side, int64_t size) {
+  int64_t kept = 0;
+  for (int64_t at = 0; at < size; at += side.step) kept += std::min(side.keep, made_of(grid, side, size, at));
+  return kept;
+}
+
+// Of a tile that is done its part of the result stays, and what its neighbours are blended with.
 Tensor with_neighbours(const Tensor& x, const TileGrid& grid, const std::function<Tensor(const Tensor&)>& run) {
   const TileSide &h = grid.height, &w = grid.width;
-  std::vector<Tensor> above, result;
-  for (int64_t top = 0; top < x.dim(-2); top += h.step) {
-    std::vector<Tensor> row, kept;
-    for (int64_t left = 0; left < x.dim(-1); left += w.step) {
+  Tensor out;
+  std::vector<Tensor> above;
+  for (int64_t top = 0, y = 0; top < x.dim(-2); top += h.step) {
+    const int64_t height = made_of(grid, h, x.dim(-2), top);
+    std::vector<Tensor> below;
+    Tensor before;
+    for (int64_t left = 0, at = 0; left < x.dim(-1); left += w.step) {
+      const int64_t width = made_of(grid, w, x.dim(-1), left);
       Tensor tile = run(part(x, top, left, h.tile, w.tile));
-      if (top > 0) blend(above[row.size()], tile, h.blend, true);
-      if (left > 0) blend(row.back(), tile, w.blend, false);
-      kept.push_back(part(tile, 0, 0, h.keep, w.keep));
-      row.push_back(std::move(tile));
+      if (tile.dim(-2) != height || tile.dim(-1) != width)
+        throw InternalError(cat("a tile has ", tile.dim(-2), " x ", tile.dim(-1), " pixels, expected ", height, " x ", width));
+      if (top > 0) blend(above[below.size()], tile, h.blend, true);
+      if (left > 0) blend(before, tile, w.blend, false);
+      if (!out.defined()) out = Tensor(with_sides(tile.shape(), kept_of(grid, h, x.dim(-2)), kept_of(grid, w, x.dim(-1))), DType::float32);
+      put(tile, std::min(h.keep, height), std::min(w.keep, width), out, y, at);
+      at += std::min(w.keep, width);
+      below.push_back(end_of(tile, h.blend, true));
+      before = end_of(tile, w.blend, false);
     }
-    result.push_back(join(kept, false));
-    above = std::move(row);
+    y += std::min(h.keep, height);
+    above = std::move(below);
   }
-  return join(result, true);
+  return out;
 }
 
 Tensor over_one_another(const Tensor& x, const TileGrid& grid, const std::function<Tensor(const Tensor&)>& run) {

@@ -19,7 +19,7 @@ struct TileSide {
 
 struct TileGrid {
   TileSide height, width;
-  int64_t made = 1, read = 1;  // `made` pixels for `read` ones
+  int64_t made = 1, read = 1;  // `made` pixels for `read` ones, a remainder makes none
   bool over = false;           // each tile is blended over all before it (AutoencoderTiny) instead of with its neighbours
 };
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 
+#include "components/models.h"
 #include "difference.h"
 #include "pipelines/loaded.h"
 #include "pipelines/memory_plan.h"
@@ -260,6 +261,8 @@ int64_t process_bytes(const std::string& what) {
   return 0;
 }
 
+constexpr int64_t kProcess = 16'000'000;  // threads' stacks, code, plans, what the allocator keeps
+
 // What the process takes for a call, as the kernel counts it: two batches of frames, what the first leaves to the second, and the video.
 TEST(CogVideoX, AProcessTakesNoMoreThanIsPlanned) {
   const TempFolder folder;
@@ -277,10 +280,31 @@ TEST(CogVideoX, AProcessTakesNoMoreThanIsPlanned) {
   if (!(std::ofstream("/proc/self/clear_refs") << "5").flush()) GTEST_SKIP() << "the kernel does not forget the peak so far";
   const PipelineOutput out = pipe("a panda", call);
   const int64_t taken = process_bytes("VmHWM") - before;
-  constexpr int64_t kProcess = 16'000'000;  // threads' stacks, code, plans, what the allocator keeps
   EXPECT_GT(peak, 10 * kProcess) << "or nothing is shown";
   EXPECT_LE(taken, peak + kProcess);
   EXPECT_GE(taken, peak / 2);
+}
+
+// In small tiles, of which more than a hundred make the video: what they share with one another is little, and none is kept.
+TEST(CogVideoX, TilesTakeNoMoreThanIsPlanned) {
+  const TempFolder folder;
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(random_video_model("2b", folder));
+  dynamic_cast<AutoencoderKLCogVideoX&>(pipe.vae()).enable_tiling(48, 40);
+  Request request;
+  const Recipe& recipe = *pipe.loaded().recipe;
+  CallOptions options = small_call(17, 240, 320);
+  options.output_latent = false;
+  const Call call = recipe.resolve("a panda", options);
+  const int64_t peak = plan_memory(recipe, pipe.loaded().parts, call, request).peak(Stage::decode);
+  const LatentFormat format = pipe.loaded().parts.component<AutoencoderComponent>("vae").latents();
+  const Tensor latents = Generator(7).randn({1, 5, format.channels, 240 / format.scale, 320 / format.scale});
+  const int64_t before = process_bytes("VmRSS");
+  if (!(std::ofstream("/proc/self/clear_refs") << "5").flush()) GTEST_SKIP() << "the kernel does not forget the peak so far";
+  const Pictures made = recipe.decode(call, latents, request);
+  const int64_t taken = process_bytes("VmHWM") - before;
+  EXPECT_EQ(made.frames.at(0).frames(), 17);
+  EXPECT_GT(peak, 4 * kProcess) << "or nothing is shown";
+  EXPECT_LE(taken, peak + kProcess);
 }
 
 #endif
