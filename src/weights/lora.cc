@@ -12,14 +12,6 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight";
 
-// Entries name modules, or what modules' names end in.
-double of_pattern(const nlohmann::json& pattern, const std::string& module, double otherwise) {
-  if (!pattern.is_object()) return otherwise;
-  for (const auto& [key, value] : pattern.items())
-    if (value.is_number() && (module == key || module.ends_with('.' + key))) return value.get<double>();
-  return otherwise;
-}
-
 // A factor with zeros behind it, float32: [r, ...] of `rank` rows, or [out, r] of `rank` columns.
 StoredTensor padded_factor(const StoredTensor& factor, int64_t rank, bool rows) {
   const Tensor values = Tensor::view(factor.info.shape, factor.info.dtype, const_cast<void*>(factor.info.data)).to(DType::float32);
@@ -49,8 +41,14 @@ std::shared_ptr<const LoraFile> LoraFile::open(const std::filesystem::path& path
 
 LoraFile::LoraFile(WeightMap weights) : origins_(std::make_shared<const WeightOrigins>(std::move(weights), CacheFolder())), metadata_("{}") {
   const Metadata& metadata = this->weights().files().front()->metadata();
-  if (const auto found = metadata.find("lora_adapter_metadata"); found != metadata.end() && nlohmann::json::accept(found->second))
-    metadata_ = found->second;
+  const auto found = metadata.find("lora_adapter_metadata");
+  if (found == metadata.end() || !nlohmann::json::accept(found->second)) return;
+  metadata_ = found->second;
+  constexpr std::string_view kPattern = ".alpha_pattern";
+  const auto config = nlohmann::ordered_json::parse(metadata_);
+  for (const auto& [key, value] : config.items())
+    if (config.is_object() && key.ends_with(kPattern))
+      alpha_patterns_.emplace(key.substr(0, key.size() - kPattern.size()), PeftPattern(value, cat(this->weights().name(), ": ", key)));
 }
 
 double LoraFile::scale(const std::string& part, const std::string& module, int64_t rank, const WeightInfo* alpha) const {
@@ -63,7 +61,7 @@ double LoraFile::scale(const std::string& part, const std::string& module, int64
   };
   double value = static_cast<double>(rank);
   if (const auto* general = setting("lora_alpha"); general && general->is_number()) value = general->get<double>();
-  if (const auto* pattern = setting("alpha_pattern")) value = of_pattern(*pattern, module, value);
+  if (const auto pattern = alpha_patterns_.find(part); pattern != alpha_patterns_.end()) value = pattern->second.of(module).value_or(value);
   if (alpha) {
     if (numel(alpha->shape) != 1)
       throw UserError(cat(weights().name(), ": tensor \"", alpha->name, "\" is ", to_string(alpha->shape), ": expected one number"));

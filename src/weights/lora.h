@@ -14,6 +14,7 @@
 
 #include "weights/lora_delta.h"
 #include "weights/lora_names.h"
+#include "weights/peft_pattern.h"
 
 namespace vivace {
 
@@ -31,7 +32,8 @@ class LoraFile {
  private:
   explicit LoraFile(WeightMap weights);
   std::shared_ptr<const WeightOrigins> origins_;
-  std::string metadata_;  // JSON; "{}" without
+  std::string metadata_;                               // JSON; "{}" without
+  std::map<std::string, PeftPattern> alpha_patterns_;  // by the part
 };
 
 // What a file adds to one weight.
