@@ -69,6 +69,7 @@ std::vector<Layer> layers() {
                         {"f32", Compute::f32, float32, float32, float32},
                         {"int8", Compute::int8_dynamic, DType::uint8, DType::int8, bfloat16},
                         {"int8-dynamic", Compute::int8_dynamic, bfloat16, DType::int8, bfloat16},
+                        {"float8-dynamic", Compute::float8_dynamic, bfloat16, DType::float8_e4m3, bfloat16},
                         {"bf16x3", Compute::bf16x3, float32, float32, float32},
                         {"bf16-w-int8", Compute::bf16, bfloat16, DType::int8, bfloat16},
                         {"bf16-w-fp8", Compute::bf16, bfloat16, DType::float8_e4m3, bfloat16},

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 
+#include "ops/infer.h"
 #include "ops/positions.h"
 #include "ops/tile_program.h"
 #include "vivace/error.h"
@@ -255,7 +256,7 @@ Value decompose(Builder& b, const Node& n, const Inputs& in) {
       throw InternalError(std::string(op_name(n.op)) + " has no decomposition");
   }
   // Quantised rows mean the values before their rounding to 8 bits.
-  return n.dtype == DType::uint8 ? y : b.cast(y, n.dtype);
+  return is_quantized_rows(n.dtype) ? y : b.cast(y, n.dtype);
 }
 
 Graph decompose_all(const Graph& graph) {

@@ -136,12 +136,8 @@ TensorType apply(const ShapeRule& r, const TensorType& declared) {
       s.back() /= 2;
       return r.maybe_quantized(r.like(s));
     }
-    case Op::quantize_rows: {
-      Shape s = r.shape(0);
-      if (attrs.has("hadamard")) r.require_blocks("hadamard", s.back());
-      s.back() = quantized_columns(s.back());
-      return {DType::uint8, s};
-    }
+    case Op::quantize_rows:
+      return r.quantized(r.in(0));
     case Op::hadamard:
       r.require_blocks("block", r.shape(0).empty() ? -1 : r.shape(0).back());
       return r.in(0);
@@ -175,6 +171,10 @@ TensorType apply(const ShapeRule& r, const TensorType& declared) {
 }
 
 }  // namespace
+
+DType quantized_rows(const std::string& compute) {
+  return compute == "int8_dynamic" ? DType::uint8 : compute == "float8_dynamic" ? DType::float8_e4m3 : DType::float32;
+}
 
 Shape broadcast(const Shape& a, const Shape& b) {
   Shape result(std::max(a.size(), b.size()));

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 
 #include "ir/graph.h"
 
@@ -16,7 +17,10 @@ struct TensorType {
   bool operator==(const TensorType&) const = default;
 };
 
-// Columns of K features as quantised rows (op_list.inc): the bytes of a row, padded for the GEMM, and of what is known of it.
+// Quantised rows (op_list.inc): their dtypes, and the one that linears with that attribute `compute` multiply; float32 without products of 8 bits.
+inline bool is_quantized_rows(DType dtype) { return dtype == DType::uint8 || dtype == DType::float8_e4m3; }
+DType quantized_rows(const std::string& compute);
+// Columns of K features as such: the bytes of a row, padded for the GEMM, and of what is known of it.
 inline constexpr int64_t kQuantizedRowScale = 8;
 inline int64_t quantized_columns(int64_t k) { return (k + 3) / 4 * 4 + kQuantizedRowScale; }
 

@@ -185,7 +185,7 @@ TensorType ShapeRule::row_norm() const {
   if (op == Op::layer_norm) require(fits(2), "a bias for each feature of a head is needed");
   const bool turned = op == Op::rms_norm && has(2);
   if (turned) require_rotary(shape(2));
-  require((heads == 1 && !turned) || !attrs.integer("quantize"), "a row of several heads, or one that is rotated, can't be quantised");
+  require((heads == 1 && !turned) || !attrs.has("quantize"), "a row of several heads, or one that is rotated, can't be quantised");
   return maybe_quantized(in(0));
 }
 
@@ -198,10 +198,11 @@ void ShapeRule::require_rotary(const Shape& table) const {
 
 TensorType ShapeRule::linear(int64_t parts) const {
   Shape s = shape(0);
-  const bool quantized = in(0).dtype == DType::uint8;
+  const bool quantized = is_quantized_rows(in(0).dtype);
   require(!s.empty() && shape(1).size() == 2, "x [.., I] and w [O, I] are needed");
   const int64_t features = weight_features(attrs, shape(1));
   require(s.back() == (quantized ? quantized_columns(features) : features), "the features of x and w differ");
+  require(!quantized || in(0).dtype == quantized_rows(attrs.text("compute")), "quantised rows of another dtype than its products are needed");
   require(shape(1)[0] % parts == 0, "an even number of rows is needed");
   const DType stored = in(1).dtype;
   require(attrs.has("blocks") == (stored == DType::uint8), "a weight of bytes and the format of its blocks go together");
@@ -229,11 +230,14 @@ void ShapeRule::require_blocks(const char* attribute, int64_t features) const {
   require(fits && features % block == 0, "blocks of a power of two that divides the features, from 16 to 256, are needed");
 }
 
-TensorType ShapeRule::maybe_quantized(TensorType type) const {
-  if (!attrs.integer("quantize")) return type;
+TensorType ShapeRule::maybe_quantized(TensorType type) const { return attrs.has("quantize") ? quantized(std::move(type)) : type; }
+
+TensorType ShapeRule::quantized(TensorType type) const {
+  const DType dtype = parse_dtype(attrs.text("quantize"));
+  require(is_quantized_rows(dtype), "rows are quantised to uint8 or float8_e4m3");
   if (attrs.has("hadamard")) require_blocks("hadamard", type.shape.back());
   type.shape.back() = quantized_columns(type.shape.back());
-  return {DType::uint8, type.shape};
+  return {dtype, type.shape};
 }
 
 TensorType ShapeRule::attention() const {

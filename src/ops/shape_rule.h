@@ -71,7 +71,8 @@ struct ShapeRule {
   TensorType widen() const;
   // Of a Hadamard matrix.
   void require_blocks(const char* attribute, int64_t features) const;
-  // The same rows, quantised where the op says so.
+  // The same rows, quantised as the op says; maybe_quantized: or as they are, where it says nothing.
+  TensorType quantized(TensorType type) const;
   TensorType maybe_quantized(TensorType type) const;
   TensorType attention() const;
   TensorType upsample() const;

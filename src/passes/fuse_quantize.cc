@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "ops/infer.h"
 #include "passes/match.h"
@@ -8,16 +9,20 @@
 namespace vivace {
 namespace {
 
-bool wants_int8(const Graph& graph, NodeId id, NodeId x) {
+// How a linear wants its rows: of which dtype, turned in blocks of so many or 0.
+using Rows = std::pair<DType, int64_t>;
+
+bool wants_rows(const Graph& graph, NodeId id, NodeId x) {
   const Node& node = graph[id];
-  return (node.op == Op::linear || node.op == Op::geglu_linear) && node.attrs.text("compute") == "int8_dynamic" && node.inputs[0] == x &&
-         std::count(node.inputs.begin(), node.inputs.end(), x) == 1 && graph[x].dtype != DType::uint8;
+  return (node.op == Op::linear || node.op == Op::geglu_linear) && is_quantized_rows(quantized_rows(node.attrs.text("compute"))) &&
+         node.inputs[0] == x && std::count(node.inputs.begin(), node.inputs.end(), x) == 1 && !is_quantized_rows(graph[x].dtype);
 }
 
-// `node` writes quantised rows, turned as its readers want them.
-void write_rows(Node& node, int64_t hadamard) {
-  if (hadamard > 0) node.attrs.set("hadamard", hadamard);
-  node.dtype = DType::uint8;
+// `node` writes quantised rows, as its readers want them.
+void write_rows(Node& node, const Rows& rows) {
+  node.attrs.set("quantize", std::string(dtype_name(rows.first)));
+  if (rows.second > 0) node.attrs.set("hadamard", rows.second);
+  node.dtype = rows.first;
   node.shape.back() = quantized_columns(node.shape.back());
 }
 
@@ -36,19 +41,19 @@ void fuse_quantize(Graph& graph, const Target& target) {
   const auto counts = graph.use_counts();
   const NodeId count = graph.size();
   for (NodeId x = 0; x < count; ++x) {
-    std::map<int64_t, std::vector<NodeId>> readers;  // by the blocks in which they want it turned
+    std::map<Rows, std::vector<NodeId>> readers;
     for (NodeId user : users[static_cast<size_t>(x)])
-      if (wants_int8(graph, user, x)) readers[graph[user].attrs.integer("hadamard")].push_back(user);
+      if (const Attrs& attrs = graph[user].attrs; wants_rows(graph, user, x))
+        readers[{quantized_rows(attrs.text("compute")), attrs.integer("hadamard")}].push_back(user);
     const DType dtype = graph[x].dtype;
     const Op op = graph[x].op;
     const bool turned = op == Op::rms_norm && input_or_none(graph[x], 2) != kNone;
     const bool writes_rows =
         target.quantized_rows &&
         (op == Op::geglu || ((op == Op::layer_norm || op == Op::rms_norm) && graph[x].attrs.integer("heads", 1) == 1 && !turned));
-    for (const auto& [hadamard, alike] : readers) {
+    for (const auto& [wanted, alike] : readers) {
       if (writes_rows && static_cast<int>(alike.size()) == counts[static_cast<size_t>(x)]) {
-        graph[x].attrs.set("quantize", int64_t{1});
-        write_rows(graph[x], hadamard);
+        write_rows(graph[x], wanted);
         read_rows(graph, alike, x, dtype);
       } else if (alike.size() > 1) {
         // The GEMM quantises what it alone reads; what several read is quantised for all of them at once.
@@ -56,7 +61,7 @@ void fuse_quantize(Graph& graph, const Target& target) {
         rows.op = Op::quantize_rows;
         rows.inputs = {x};
         rows.attrs = {};
-        write_rows(rows, hadamard);
+        write_rows(rows, wanted);
         if (rows.phase == Phase::prepare) rows.phase = Phase::step;
         read_rows(graph, alike, graph.add(std::move(rows)), dtype);
       }

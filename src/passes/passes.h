@@ -49,9 +49,8 @@ void quantize(Graph& graph, const CompileOptions& options);
 // gave another storage. What adapters of low rank add to such a weight runs beside it, x A^T B^T, since a merged one would be wide. Before
 // fuse_projections, which joins linears whose weights are as stored.
 void keep_blocks(Graph& graph, const Target& target);
-// The activation of int8 linears is quantised where it is made (layer_norm, rms_norm, geglu), where the target's kernels do, or once for several
-// readers. After the passes that look
-// for linears or for what comes before them, before assign_phases.
+// The activation of linears that multiply 8 bits is quantised where it is made (layer_norm, rms_norm, geglu), where the target's kernels do, or once
+// for several readers. After the passes that look for linears or for what comes before them, before assign_phases.
 void fuse_quantize(Graph& graph, const Target& target);
 // What follows a linear or a convolution moves into its epilogue: the time embedding ([N, 1, 1, C] added to [N, H, W, C]), an activation, a
 // gate ([N, 1, C] times [N, T, C]), a residual.

@@ -11,7 +11,7 @@ namespace vivace {
 
 // Format: "VIVACEPL", u32 version, u32 zero, u64 XXH3 of what follows; then the fields of plan.h in order (plan_fields.h). Integers are variable in
 // length, texts are stored once and numbered, ops and kernels go by name.
-inline constexpr uint32_t kPlanFileVersion = 6;
+inline constexpr uint32_t kPlanFileVersion = 7;
 
 std::string serialize_plan(const Plan& plan);
 

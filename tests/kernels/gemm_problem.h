@@ -17,6 +17,7 @@
 #include "base/parallel.h"
 #include "int16_step.h"
 #include "tensor/half.h"
+#include "tensor/narrow_weight.h"
 
 namespace vivace::cpu::gemm_test {
 
@@ -149,7 +150,7 @@ struct Case {
 };
 
 inline std::string describe(const Case& c, Isa level) {
-  constexpr const char* computes[] = {"f32", "bf16", "bf16x3", "int8_dynamic", "int16_dynamic"};
+  constexpr const char* computes[] = {"f32", "bf16", "bf16x3", "int8_dynamic", "int16_dynamic", "float8_dynamic"};
   const GemmSpec& s = c.spec;
   return std::string(isa_name(level)) + " m" + std::to_string(c.m) + " n" + std::to_string(s.n) + " k" + std::to_string(s.k) + " " +
          computes[static_cast<int>(s.compute)] + " a=" + std::string(dtype_name(s.a)) + " w=" + std::string(dtype_name(s.w)) + " given " +
@@ -195,6 +196,14 @@ inline void round_to_bytes(std::vector<double>& row) {
   for (double& x : row) x = std::nearbyint(static_cast<double>(static_cast<float>(x) * inverse)) * static_cast<double>(scale);
 }
 
+// A row as the bytes of float8 stand for it.
+inline void round_to_float8(std::vector<double>& row) {
+  float largest = 0;
+  for (double x : row) largest = std::max(largest, static_cast<float>(std::fabs(x)));
+  const NarrowRow narrow(DType::float8_e4m3, largest);
+  for (double& x : row) x = static_cast<double>(static_cast<float>(narrow.float8(static_cast<float>(x)))) * static_cast<double>(narrow.scale());
+}
+
 // One layer with its data. Made once, run and compared as often as wanted.
 class Layer {
  public:
@@ -217,12 +226,13 @@ class Layer {
     std::uniform_int_distribution<int> bytes(-127, 127);
     const double spread = 1 / std::sqrt(static_cast<double>(s_.k));
     const auto some = [&](double scale) { return c.whole ? static_cast<double>(bytes(random) % 4) : normal(random) * scale; };
-    for (int64_t i = 0; i < a_.size; ++i) a_.set(i, quantized_a() ? bytes(random) + 128 : some(1));
+    for (int64_t i = 0; i < a_.size; ++i) a_.set(i, s_.a == DType::uint8 ? bytes(random) + 128 : some(1));
     for (int64_t i = 0; i < w_.size; ++i) w_.set(i, c.w_given == DType::int8 ? bytes(random) : some(spread));
     for (int64_t i = 0; i < s_.n; ++i) bias_.set(i, normal(random));
     for (int64_t i = 0; i < residual_.size; ++i) residual_.set(i, normal(random));
     for (int64_t i = 0; i < gate_.size; ++i) gate_.set(i, normal(random));
-    for (int i = 0; i < c.m; ++i) a_scale_[static_cast<size_t>(i)] = {0.01f + 0.001f * static_cast<float>(i % 7), (100 + 37 * i) % 256};
+    for (int i = 0; i < c.m; ++i)
+      a_scale_[static_cast<size_t>(i)] = {0.01f + 0.001f * static_cast<float>(i % 7), s_.a == DType::uint8 ? (100 + 37 * i) % 256 : 0};
     gemm_pack(s_, w_.data(), c.w_given, packed_.p);
   }
 
@@ -254,6 +264,8 @@ class Layer {
         for (double& x : row) x = (x - given.zero) * static_cast<double>(given.scale);
       else if (s_.compute == Compute::int8_dynamic)
         round_to_bytes(row);
+      else if (s_.compute == Compute::float8_dynamic)
+        round_to_float8(row);
       for (int64_t j = 0; j < columns_; ++j) {
         const auto [y, error] = expected(row, stored, i, j);
         const double tolerance = error * 1.01 + unit_roundoff(s_.c) * (std::fabs(y) + error) + (s_.c == float16 ? 0x1p-25 : 1e-37);
@@ -285,7 +297,7 @@ class Layer {
     double x, error;
   };
 
-  bool quantized_a() const { return !is_floating(s_.a); }
+  bool quantized_a() const { return s_.a == s_.rows() && s_.rows() != float32; }
   int64_t gates() const { return s_.rows_per_gate ? (c_.m + s_.rows_per_gate - 1) / s_.rows_per_gate : 0; }
 
   // One product with its bias, before the activation.

@@ -8,11 +8,16 @@ using Gemm = AtEveryLevel;
 INSTANTIATE_TEST_SUITE_P(Levels, Gemm, testing::Values(Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx),
                          [](const auto& info) { return std::string(isa_name(info.param)); });
 
+// How W is stored for products of 8 bits, or otherwise.
+DType stored_for(Compute compute, DType otherwise) {
+  return compute == Compute::int8_dynamic ? DType::int8 : compute == Compute::float8_dynamic ? DType::float8_e4m3 : otherwise;
+}
+
 // Every accepted combination of element types.
 std::vector<GemmSpec> all_types(int64_t n, int64_t k) {
   std::vector<GemmSpec> specs;
-  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic, Compute::int16_dynamic}) {
-    for (DType a : {float32, bfloat16, float16, DType::uint8, DType::int8}) {
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic, Compute::int16_dynamic, Compute::float8_dynamic}) {
+    for (DType a : {float32, bfloat16, float16, DType::uint8, DType::int8, DType::float8_e4m3}) {
       for (DType w : {float32, bfloat16, float16, DType::float8_e4m3, DType::int8}) {
         for (DType c : {float32, bfloat16, float16}) {
           const GemmSpec spec = make(n, k, compute, a, w, c);
@@ -26,8 +31,8 @@ std::vector<GemmSpec> all_types(int64_t n, int64_t k) {
 
 TEST_P(Gemm, EveryTypeCombination) {
   const std::vector<GemmSpec> specs = all_types(45, 71);
-  // f32: 3 a x 5 w x 3 c; bf16: 3 x 4 x 3; int8: 4 x 3; int16: 3 x 3 x 3; bf16x3: 3
-  EXPECT_EQ(specs.size(), 45u + 36 + 12 + 27 + (isa() >= Isa::avx512_bf16 ? 3 : 0));
+  // f32: 3 a x 5 w x 3 c; bf16: 3 x 4 x 3; int8 and float8: 4 x 3 each; int16: 3 x 3 x 3; bf16x3: 3
+  EXPECT_EQ(specs.size(), 45u + 36 + 12 + 12 + 27 + (isa() >= Isa::avx512_bf16 ? 3 : 0));
   for (const GemmSpec& spec : specs) {
     check({.spec = spec, .m = 17, .bias = true});
     if (HasFatalFailure()) return;
@@ -48,6 +53,8 @@ TEST_P(Gemm, EveryShape) {
   const std::vector<GemmSpec> kinds = {make(1, 1, Compute::f32, float32, float32, float32),
                                        make(1, 1, Compute::bf16, bfloat16, bfloat16, bfloat16),
                                        make(1, 1, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16),
+                                       make(1, 1, Compute::float8_dynamic, bfloat16, DType::float8_e4m3, bfloat16),
+                                       make(1, 1, Compute::float8_dynamic, DType::float8_e4m3, DType::float8_e4m3, bfloat16),
                                        make(1, 1, Compute::int16_dynamic, bfloat16, bfloat16, bfloat16),
                                        make(1, 1, Compute::bf16, bfloat16, DType::int8, float32),
                                        make(1, 1, Compute::bf16x3, float32, float32, float32)};
@@ -66,8 +73,8 @@ TEST_P(Gemm, EveryShape) {
 }
 
 TEST_P(Gemm, EveryRegisterTile) {
-  for (Compute compute : {Compute::f32, Compute::bf16, Compute::int8_dynamic, Compute::int16_dynamic}) {
-    const DType w = compute == Compute::int8_dynamic ? DType::int8 : compute == Compute::f32 ? float32 : bfloat16;
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::int8_dynamic, Compute::int16_dynamic, Compute::float8_dynamic}) {
+    const DType w = stored_for(compute, compute == Compute::f32 ? float32 : bfloat16);
     for (int64_t m = 1; m <= 28; ++m) {
       check({.spec = make(64, 52, compute, float32, w, float32), .m = m});
       if (HasFatalFailure()) return;
@@ -77,8 +84,8 @@ TEST_P(Gemm, EveryRegisterTile) {
 
 TEST_P(Gemm, EveryEpilogue) {
   for (DType c : {float32, bfloat16, float16}) {
-    for (Compute compute : {Compute::f32, Compute::int8_dynamic, Compute::int16_dynamic}) {
-      const DType w = compute == Compute::int8_dynamic ? DType::int8 : float16;
+    for (Compute compute : {Compute::f32, Compute::int8_dynamic, Compute::int16_dynamic, Compute::float8_dynamic}) {
+      const DType w = stored_for(compute, float16);
       for (int options = 0; options < 16; ++options) {
         Case x{.spec = make(50, 40, compute, float32, w, c), .m = 18, .bias = (options & 1) != 0, .residual = (options & 2) != 0};
         x.in_place = x.residual && (options & 4);
@@ -114,7 +121,7 @@ TEST_P(Gemm, EveryBlocking) {
       }
     }
   }
-  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic, Compute::int16_dynamic}) {
+  for (Compute compute : {Compute::f32, Compute::bf16, Compute::bf16x3, Compute::int8_dynamic, Compute::int16_dynamic, Compute::float8_dynamic}) {
     for (DType w : {float32, bfloat16, DType::float8_e4m3, DType::int8}) {
       GemmSpec spec = make(132, compute == Compute::bf16x3 ? 90 : 410, compute, compute == Compute::bf16 ? bfloat16 : float32, w, float32);
       spec.geglu = w == bfloat16, spec.act = spec.geglu ? Act::gelu : Act::none;
@@ -196,14 +203,17 @@ TEST_P(Gemm, QuantizationFindsTheFirstBadRow) {
   for (DType dtype : {float32, bfloat16, float16}) {
     for (float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
       set_num_threads(2);
-      GemmSpec spec = make(33, 37, Compute::int8_dynamic, dtype, DType::int8, float32);
-      Buffer a(dtype, 600 * 37), w(float32, 33 * 37), c(float32, 600 * 33);
-      for (int64_t i = 0; i < a.size; ++i) a.set(i, 1);
-      for (int64_t row : {599, 311, 123}) a.set(row * 37 + row % 37, bad);
-      Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 600, num_threads()));
-      gemm_pack(spec, w.data(), float32, packed.p);
-      GemmCall call{.packed = packed.p, .a = a.data(), .lda = 37, .m = 600, .c = c.data(), .ldc = 33, .workspace = workspace.p};
-      EXPECT_EQ(gemm(spec, call), 123);
+      for (Compute compute : {Compute::int8_dynamic, Compute::float8_dynamic}) {
+        GemmSpec spec = make(33, 37, compute, dtype, stored_for(compute, float32), float32);
+        Buffer a(dtype, 600 * 37), w(float32, 33 * 37), c(float32, 600 * 33);
+        for (int64_t i = 0; i < a.size; ++i) a.set(i, 1);
+        for (int64_t row : {599, 311, 123}) a.set(row * 37 + row % 37, bad);
+        Aligned packed(gemm_packed_bytes(spec)), workspace(gemm_workspace_bytes(spec, 600, num_threads()));
+        gemm_pack(spec, w.data(), float32, packed.p);
+        GemmCall call{.packed = packed.p, .a = a.data(), .lda = 37, .m = 600, .c = c.data(), .ldc = 33, .workspace = workspace.p};
+        EXPECT_EQ(gemm(spec, call), 123);
+        for (int64_t row = 0; row < 600; ++row) EXPECT_EQ(std::isnan(c[row * 33 + 5]), row == 599 || row == 311 || row == 123) << row;
+      }
     }
   }
 }
@@ -282,7 +292,13 @@ TEST(GemmRefuse, SaysWhy) {
   spec = good, spec.w = DType::int64;
   EXPECT_EQ(refused(spec), "stores no weights as int64");
   spec = good, spec.a = DType::uint8;
-  EXPECT_EQ(refused(spec), "takes a quantised A only with int8_dynamic");
+  EXPECT_EQ(refused(spec), "takes a quantised A only with int8_dynamic (uint8) and float8_dynamic (float8_e4m3)");
+  spec = make(8, 8, Compute::float8_dynamic, DType::uint8, DType::float8_e4m3, bfloat16);
+  EXPECT_EQ(refused(spec), "takes a quantised A only with int8_dynamic (uint8) and float8_dynamic (float8_e4m3)");
+  spec.a = DType::float8_e4m3;
+  EXPECT_EQ(refused(spec), "");
+  spec.w = bfloat16;
+  EXPECT_EQ(refused(spec), "float8_dynamic needs float8_e4m3 weights, not bfloat16");
   spec = make(8, 70000, Compute::int8_dynamic, bfloat16, DType::int8, bfloat16);
   EXPECT_EQ(refused(spec), "int32 sums could overflow beyond k = 65536");
   spec = make(8, 70000, Compute::int16_dynamic, bfloat16, bfloat16, bfloat16);

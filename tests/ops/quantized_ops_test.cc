@@ -36,6 +36,7 @@ struct QuantizedCase {
 const Attrs kDynamic{{"compute", "int8_dynamic"}}, kDynamicRows{{"compute", "int8_dynamic"}, {"to", "float32"}};
 const Attrs kRotated{{"compute", "int8_dynamic"}, {"hadamard", int64_t{32}}},
     kRotatedRows{{"compute", "int8_dynamic"}, {"hadamard", int64_t{32}}, {"to", "float32"}};
+const Attrs kFloat8{{"compute", "float8_dynamic"}}, kFloat8Rows{{"compute", "float8_dynamic"}, {"to", "float32"}};
 const QuantizedCase kCases[] = {
     {"dynamic", From::floats, kDynamic},
     {"dynamic_separate_epilogue",
@@ -56,6 +57,12 @@ const QuantizedCase kCases[] = {
     {"rotated_rows", From::quantize_rows, kRotatedRows, DType::float32, false, false, 96},
     {"rotated_rows_of_layer_norm", From::layer_norm, kRotatedRows, DType::float32, false, false, 96},
     {"rotated_rows_of_geglu", From::geglu, kRotatedRows, DType::float32, false, false, 96},
+    {"float8", From::floats, kFloat8, DType::float32, false, true},
+    {"float8_stored_geglu", From::floats, kFloat8, DType::float8_e4m3, true},
+    {"float8_rows", From::quantize_rows, kFloat8Rows},
+    {"float8_rows_of_layer_norm", From::layer_norm, kFloat8Rows, DType::float32, false, true},
+    {"float8_rows_of_layer_norm_geglu", From::layer_norm, kFloat8Rows, DType::float32, true},
+    {"float8_rows_of_geglu", From::geglu, kFloat8Rows},
     {"int8_weights", From::floats, {{"weight_storage", "int8"}}},
     {"int8_weights_decoded_first", From::floats, {{"weight_storage", "int8"}, {"decode", "separate"}}, DType::float32, false, true},
     {"int8_weights_stored", From::floats, {}, DType::int8},
@@ -70,13 +77,12 @@ constexpr int64_t kRows = 13, kOut = 36;
 Value rows_of(Builder& b, const QuantizedCase& c, bool quantized) {
   const Value x = b.input("x", b.dtype(), {1, kRows, c.from == From::geglu ? 2 * c.features : c.features});
   Attrs attrs;
-  if (quantized) attrs.set("quantize", int64_t{1});
+  if (quantized) attrs.set("quantize", std::string(dtype_name(quantized_rows(c.attrs.text("compute")))));
   if (quantized && c.attrs.has("hadamard")) attrs.set("hadamard", c.attrs.integer("hadamard"));
   switch (c.from) {
     case From::floats:
       return x;
     case From::quantize_rows:
-      attrs.erase("quantize");
       return quantized ? b.emit(Op::quantize_rows, {x}, attrs) : x;
     case From::geglu:
       return b.emit(Op::geglu, {x}, attrs);
@@ -152,18 +158,21 @@ Tensor as_quantized(const QuantizedCase& c, const Tensor& rows) {
 
 // Variance of the error of one product of a row with a row of w, both as they are quantised.
 double variance(const QuantizedCase& c, const float* a, const float* w) {
-  const bool dynamic = c.attrs.text("compute") == "int8_dynamic", kept = c.stored != DType::float32;
-  const DType storage = dynamic || c.attrs.text("weight_storage") == "int8" ? DType::int8 : DType::float8_e4m3;
+  const DType rows = quantized_rows(c.attrs.text("compute"));
+  const bool bytes = rows == DType::uint8, kept = c.stored != DType::float32;
+  const DType storage = bytes || c.attrs.text("weight_storage") == "int8" ? DType::int8 : DType::float8_e4m3;
   const auto [least, largest] = std::minmax_element(a, a + c.features);
-  const double step_a = dynamic ? (std::max(*largest, 0.f) - std::min(*least, 0.f)) / 254.9 : 0,
-               step_w = kept ? 0 : NarrowRow(storage, std::max(absmax(w, c.features), dynamic ? largest_pair(w, c.features) : 0.f)).scale();
+  const double step_a = bytes ? (std::max(*largest, 0.f) - std::min(*least, 0.f)) / 254.9 : NarrowRow(rows, absmax(a, c.features)).scale(),
+               step_w = kept ? 0 : NarrowRow(storage, std::max(absmax(w, c.features), bytes ? largest_pair(w, c.features) : 0.f)).scale();
+  // Bytes: half a step at most. float8_e4m3: half of the last of three fraction bits, 2^-4 of the value.
+  const auto error = [](DType dtype, double value, double step) {
+    return dtype == DType::float8_e4m3 ? std::max(std::abs(value) * 0x1p-4, step * 0x1p-10) : dtype == DType::float32 ? 0 : step / 2;
+  };
   double sum = 0;
   for (int64_t i = 0; i < c.features; ++i) {
-    // int8: half a step at most. float8_e4m3: half of the last of three fraction bits, 2^-4 of the value.
-    const double error_w =
-        storage == DType::int8 ? step_w / 2 : (kept ? 0 : std::max(std::abs(static_cast<double>(w[i])) * 0x1p-4, step_w * 0x1p-10));
-    sum += (static_cast<double>(w[i]) * w[i] * step_a * step_a / 4 + static_cast<double>(a[i]) * a[i] * error_w * error_w +
-            step_a * step_a * error_w * error_w / 4) /
+    const double error_a = error(rows, a[i], step_a), error_w = kept ? 0 : error(storage, w[i], step_w);
+    sum += (static_cast<double>(w[i]) * w[i] * error_a * error_a + static_cast<double>(a[i]) * a[i] * error_w * error_w +
+            error_a * error_a * error_w * error_w) /
            3;
   }
   return sum;

@@ -34,12 +34,12 @@ bool is_activation_dtype(DType dtype) { return dtype == DType::float32 || dtype 
 
 RowInput row_input(const Operand& operand, const void* data) { return {data, operand.dtype, operand.row_pitch()}; }
 RowOutput row_output(const Operand& operand, void* data) {
-  if (operand.dtype != DType::uint8) return {.data = data, .dtype = operand.dtype, .stride = operand.row_pitch()};
+  if (!is_quantized_rows(operand.dtype)) return {.data = data, .dtype = operand.dtype, .stride = operand.row_pitch()};
   // All rows, then what is known of each (op_list.inc).
   static_assert(sizeof(RowScale) == kQuantizedRowScale);
   const int64_t stride = operand.columns() - kQuantizedRowScale;
   return {.data = data,
-          .dtype = DType::uint8,
+          .dtype = operand.dtype,
           .stride = stride,
           .scale = reinterpret_cast<RowScale*>(static_cast<char*>(data) + operand.rows() * stride)};
 }
@@ -54,7 +54,7 @@ Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<
   for (size_t i : inputs)
     if (call.has(i) && !is_activation_dtype(call.in[i]->dtype))
       return cat("input ", i, " is ", dtype_name(call.in[i]->dtype), ", not a float activation");
-  if (!is_activation_dtype(call.out.dtype) && !call.attrs->integer("quantize"))
+  if (!is_activation_dtype(call.out.dtype) && !call.attrs->has("quantize"))
     return cat("the output is ", dtype_name(call.out.dtype), ", not a float activation");
   return std::nullopt;
 }

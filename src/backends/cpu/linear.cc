@@ -2,6 +2,7 @@
 #include "backends/cpu/entries.h"
 #include "backends/cpu/kernels/gemm/gemm.h"
 #include "base/log.h"
+#include "ops/infer.h"
 
 namespace vivace::cpu {
 namespace {
@@ -18,7 +19,8 @@ constexpr std::string_view kStrassen = "strassen";
 constexpr size_t kScale = 4, kGate = 5;  // the scale of a weight that the checkpoint stores in 8 bits
 
 Compute compute_of(const KernelCall& call, Isa level) {
-  if (call.attrs->text("compute") == "int8_dynamic") return Compute::int8_dynamic;
+  if (const std::string& compute = call.attrs->text("compute"); !compute.empty())
+    return compute == "float8_dynamic" ? Compute::float8_dynamic : Compute::int8_dynamic;
   const bool blocks = call.attrs->has("blocks");  // whose values are not split in two
   if (const std::string& precision = call.attrs->text("matmul_precision"); !precision.empty() && level >= Isa::avx512_bf16)
     return precision == "medium" ? Compute::bf16 : blocks ? Compute::f32 : Compute::bf16x3;
@@ -33,6 +35,7 @@ DType storage_of(const KernelCall& call, Compute compute) {
   const std::string& wanted = call.attrs->text("weight_storage");
   if (!wanted.empty()) return parse_dtype(wanted);
   if (compute == Compute::int8_dynamic) return DType::int8;
+  if (compute == Compute::float8_dynamic) return DType::float8_e4m3;
   if (compute == Compute::bf16) return DType::bfloat16;
   // A float16 run keeps its weights in two bytes and decodes them inside the GEMM.
   if (compute == Compute::f32 && call.in[0]->dtype == DType::float16) return DType::float16;
@@ -125,7 +128,7 @@ class GemmOffer final : public Offer {
                .c = buffers.out,
                .ldc = ldc_,
                .workspace = buffers.workspace};
-    if (x_.dtype == DType::uint8) {
+    if (is_quantized_rows(x_.dtype)) {
       const RowOutput rows = row_output(x_, buffers.in[0]);
       g.lda = rows.stride;
       g.a_scale = rows.scale;

@@ -61,7 +61,7 @@ Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<
   for (size_t i : inputs)
     if (call.has(i) && !is_activation_dtype(call.in[i]->dtype))
       return cat("input ", i, " is ", dtype_name(call.in[i]->dtype), ", not a float activation");
-  if (!is_activation_dtype(call.out.dtype) && !call.attrs->integer("quantize"))
+  if (!is_activation_dtype(call.out.dtype) && !call.attrs->has("quantize"))
     return cat("the output is ", dtype_name(call.out.dtype), ", not a float activation");
   return std::nullopt;
 }
@@ -74,10 +74,12 @@ Activation activation_of(const std::string& name) {
   return found->second;
 }
 
-long long row_pitch(const Operand& operand) { return operand.dtype == DType::uint8 ? operand.columns() - kQuantizedRowScale : operand.row_pitch(); }
+long long row_pitch(const Operand& operand) {
+  return is_quantized_rows(operand.dtype) ? operand.columns() - kQuantizedRowScale : operand.row_pitch();
+}
 
 float* scales_of(const Operand& operand, void* data) {
-  return operand.dtype == DType::uint8 ? reinterpret_cast<float*>(static_cast<char*>(data) + operand.rows() * row_pitch(operand)) : nullptr;
+  return is_quantized_rows(operand.dtype) ? reinterpret_cast<float*>(static_cast<char*>(data) + operand.rows() * row_pitch(operand)) : nullptr;
 }
 
 }  // namespace vivace::cuda

@@ -130,7 +130,8 @@ void epilogue(const EpilogueArgs& e, const float* tile, int64_t row, int rows, i
       v.first = MulAdd(MulAdd(zero, sum.first, ConvertTo(BitCast(v.first))), scale.first * a_scale, shift.first);
       v.second = MulAdd(MulAdd(zero, sum.second, ConvertTo(BitCast(v.second))), scale.second * a_scale, shift.second);
     } else {
-      v = {MulAdd(v.first, scale.first, shift.first), MulAdd(v.second, scale.second, shift.second)};
+      const VF a_scale = Set(e.a_scale ? e.a_scale[row].scale : 1.f);
+      v = {MulAdd(v.first, scale.first * a_scale, shift.first), MulAdd(v.second, scale.second * a_scale, shift.second)};
     }
     if constexpr (kGeglu) {
       v.first = v.first * activate<kAct>(v.second);

@@ -211,7 +211,7 @@ int64_t Gemm::run(const GemmCall& call) const noexcept {
     if (spec.compute == Compute::int16_dynamic) {
       quantize_int16(*plan.level, elem_of(spec.a), a, lda, m, spec.k, workspace, stride, scales);
     } else {
-      bad_row = quantize_rows({call.a, spec.a, call.lda}, m, spec.k, {workspace, DType::uint8, stride, scales, spec.hadamard});
+      bad_row = quantize_rows({call.a, spec.a, call.lda}, m, spec.k, {workspace, spec.rows(), stride, scales, spec.hadamard});
     }
     a = workspace, lda = stride, a_scale = scales;
   }

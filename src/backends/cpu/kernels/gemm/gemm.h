@@ -32,13 +32,17 @@ enum class Compute : uint8_t {
   // The same with int16 (int16_row.h), whose error is gemm_int16_error(): below the rounding of bfloat16 results, like TF32's. A product takes two of
   // them, which is twice the arithmetic of float32, and with VNNI as much as the fastest vectors of bfloat16.
   int16_dynamic,
+  // Rows of A and of W as float8_e4m3 (quantize.h, narrow_weight.h), multiplied as bfloat16 where the level does and as float32 elsewhere: either is
+  // exact. Float32 sums, then the scales of both.
+  float8_dynamic,
 };
 
 inline constexpr int64_t kStrassenRows = 128;
 
 struct GemmSpec {
   int64_t n = 0, k = 0;
-  // float32, bfloat16 or float16. With int8_dynamic also uint8 as quantize.h makes it, with its scales in GemmCall::a_scale.
+  // float32, bfloat16 or float16. With int8_dynamic also uint8, with float8_dynamic float8_e4m3, as quantize.h makes them, with their scales in
+  // GemmCall::a_scale.
   DType a = bfloat16;
   DType c = bfloat16;  // float32, bfloat16 or float16; the residual's too
   Compute compute = Compute::bf16;
@@ -63,6 +67,10 @@ struct GemmSpec {
   // the error of gemm_strassen_error(). A NaN or an infinity in A then also reaches the rows of the tile beside its own.
   bool strassen = false;
 
+  // What rows of A are quantised to; float32: they are not.
+  DType rows() const {
+    return compute == Compute::int8_dynamic ? DType::uint8 : compute == Compute::float8_dynamic ? DType::float8_e4m3 : DType::float32;
+  }
   bool integers() const { return compute == Compute::int8_dynamic || compute == Compute::int16_dynamic; }
   bool uses_strassen(int64_t m) const { return strassen && m >= kStrassenRows; }
   int64_t columns() const { return geglu ? n / 2 : n; }
@@ -124,9 +132,9 @@ class Gemm {
  public:
   Gemm(const GemmSpec& spec, int64_t m, Isa level, int threads, const GemmBlocking& blocking = {});
   size_t workspace_bytes() const;
-  // Allocates nothing; `call.m` and `call.blocking` are those of the plan. Returns the first row of A that int8_dynamic found to hold a NaN or an
-  // infinity while quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic does,
-  // int16_dynamic as NaN.
+  // Allocates nothing; `call.m` and `call.blocking` are those of the plan. Returns the first row of A that int8_dynamic or float8_dynamic found to
+  // hold a NaN or an infinity while quantising it (those rows of C are NaN), otherwise -1: other computations pass such values on as IEEE arithmetic
+  // does, int16_dynamic as NaN.
   int64_t run(const GemmCall& call) const noexcept;
 
  private:

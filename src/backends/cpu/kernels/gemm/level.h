@@ -94,7 +94,7 @@ struct EpilogueArgs {
   int64_t residual_stride;
   const float* w_scale;     // [padded n] in packed order; null: 1
   const int32_t* w_sum;     // of a row of W [padded n] in packed order, in which the int32 sums carry A's zero; null: A has none
-  const RowScale* a_scale;  // [m], with int32 sums
+  const RowScale* a_scale;  // [m] of a quantised A
 };
 // One register tile: rows [row, row + rows) of C, the panel'th panel.
 using EpilogueFn = void (*)(const EpilogueArgs& args, const float* tile, int64_t row, int rows, int64_t panel);

@@ -39,12 +39,11 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   plan.level = find_level(level);
   plan.a_given = elem_of(spec.a), plan.w_stored = elem_of(spec.w), plan.parts = 1;
   plan.has_scale = spec.w == DType::int8 || spec.w == DType::float8_e4m3;
+  if (spec.rows() != DType::float32) plan.quantize_a = spec.a != spec.rows(), plan.a_given = elem_of(spec.rows());
   if (spec.compute == Compute::int16_dynamic) {
     plan.quantize_a = plan.has_scale = true;
     plan.unit = Unit::i16, plan.per_unit = 2, plan.a_given = plan.a_used = plan.w_stored = plan.w_used = Elem::s16;
   } else if (spec.compute == Compute::int8_dynamic) {
-    plan.quantize_a = is_floating(spec.a);
-    if (plan.quantize_a) plan.a_given = Elem::u8;
     plan.unit = Unit::u8s8, plan.per_unit = 4, plan.a_used = Elem::u8, plan.w_used = Elem::s8, plan.has_sums = true;
   } else if (spec.compute != Compute::f32 && plan.level->tile[static_cast<int>(Unit::bf16)][1]) {
     plan.unit = Unit::bf16, plan.per_unit = 2, plan.a_used = plan.w_used = Elem::bf16;
@@ -77,6 +76,7 @@ std::optional<std::string> refuse_strassen(const GemmSpec& spec, Isa level) {
   const gemm_detail::GemmPlan plan = gemm_detail::make_plan(spec, level);
   if (plan.unit == gemm_detail::Unit::bf16) return "bfloat16 products would round the sums of blocks";
   if (plan.unit == gemm_detail::Unit::u8s8) return "8-bit products cannot hold the sums of blocks";
+  if (spec.compute == Compute::float8_dynamic) return "rows of A have scales of their own, so they have no sums";
   if (spec.blocks) return "would decode the blocks of W once for each of its sums";
   if (spec.separate_decode || spec.separate_epilogue) return "decodes W and applies the epilogue inside the GEMM only";
   if (spec.k % 32 != 0) return "needs k to be a multiple of 32, not " + std::to_string(spec.k);
@@ -91,8 +91,8 @@ std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
   if (level == Isa::baseline) return "needs AVX2 and FMA";
   if (spec.n < 1 || spec.k < 1) return "needs n and k of at least 1";
   if (!is_activation(spec.c)) return "writes float32, bfloat16 or float16, not " + name(spec.c);
-  const bool quantized_a = spec.a == DType::uint8;
-  if (quantized_a && spec.compute != Compute::int8_dynamic) return "takes a quantised A only with int8_dynamic";
+  const bool quantized_a = spec.a == DType::uint8 || spec.a == DType::float8_e4m3;
+  if (quantized_a && spec.a != spec.rows()) return "takes a quantised A only with int8_dynamic (uint8) and float8_dynamic (float8_e4m3)";
   if (!quantized_a && !is_activation(spec.a)) return "reads float32, bfloat16, float16 or quantised activations, not " + name(spec.a);
   if (spec.geglu && spec.n % 2 != 0) return "GEGLU needs an even number of weight rows";
   if (spec.geglu && spec.act != Act::gelu && spec.act != Act::gelu_tanh && spec.act != Act::silu) return "gates by gelu, gelu_tanh or silu alone";
@@ -115,6 +115,9 @@ std::optional<std::string> refuse_product(const GemmSpec& spec, Isa level) {
       if (spec.w != DType::int8) return "int8_dynamic needs int8 weights, not " + name(spec.w);
       // 255 * 127 * 65536 is the last power of two below 2^31.
       if (spec.k > 65536) return "int32 sums could overflow beyond k = 65536";
+      return std::nullopt;
+    case Compute::float8_dynamic:
+      if (spec.w != DType::float8_e4m3) return "float8_dynamic needs float8_e4m3 weights, not " + name(spec.w);
       return std::nullopt;
     case Compute::int16_dynamic:
       if (spec.separate_decode) return "decodes no weights";

@@ -14,7 +14,7 @@ struct GemmPlan {
   Elem a_given, a_used;  // as it comes (after quantisation), as the product takes it
   Elem w_stored, w_used;
   int parts;                      // 2 for bf16x3: high and low bfloat16 parts of A and of W, else 1
-  bool quantize_a;                // A comes as floats and int8 or int16 is wanted
+  bool quantize_a;                // A comes as floats and bytes or int16 are wanted
   bool has_scale;                 // W has a scale per output channel
   bool has_sums;                  // of W's rows: the products' sums carry them times A's zero
   const BlockFormatInfo* blocks;  // of a W that is stored so; else null

@@ -16,22 +16,23 @@ struct RowInput {
   int64_t stride = 0;
 };
 
-// What a row's bytes mean: value ~ scale * (q - zero). The bytes' range is the row's, from its least value, or 0, to its largest, or 0: what follows
-// an activation lies on one side for the most part, and no byte is left for what does not occur. 0 is a byte itself.
+// What a row's bytes mean: value ~ scale * (q - zero), q as uint8 or, with a zero of 0, as float8_e4m3. Of uint8 the bytes' range is the row's, from
+// its least value, or 0, to its largest, or 0: what follows an activation lies on one side for the most part, and no byte is left for what does not
+// occur. 0 is a byte itself.
 struct RowScale {
   float scale = 0;
   int32_t zero = 0;  // 0 to 255
 };
 
 // dtype float32, bfloat16 or float16: values rounded to nearest even.
-// dtype uint8: by the row's own RowScale, value / scale rounded to nearest even; scale 0 for a row of zeros. A row that holds a NaN or an infinity
-// gets scale NaN and q = zero = 0, so that whatever is computed from it is NaN.
+// dtype uint8 and float8_e4m3: by the row's own RowScale, value / scale rounded to nearest even; scale 0 for a row of zeros. float8_e4m3 has the bits
+// of tensor/narrow_weight.h. A row that holds a NaN or an infinity gets scale NaN and q = zero = 0, so that whatever is computed from it is NaN.
 struct RowOutput {
   void* data = nullptr;
   DType dtype = DType::float32;
   int64_t stride = 0;
-  RowScale* scale = nullptr;  // [rows]; for uint8 only
-  int64_t hadamard = 0;       // for uint8: rows are turned in blocks of so many channels (hadamard_blocks) before they are quantised; 0: not
+  RowScale* scale = nullptr;  // [rows]; for quantised rows only, as what follows
+  int64_t hadamard = 0;       // rows are turned in blocks of so many channels (hadamard_blocks) before they are quantised; 0: not
 };
 
 // Each block of `block` values (a power of two, 16 to kLargestBlock) times a symmetric orthogonal matrix of +-1 / sqrt(block), so that an outlier
