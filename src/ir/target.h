@@ -13,7 +13,7 @@ struct Target {
   int level = 0;           // in the order of the device's own list
   int threads = 1;         // of the host that a kernel runs on
   // Narrower products that are faster than float32's; of int16 where they are no slower than bfloat16's either.
-  bool bfloat16_products = false, int16_products = false, int8_products = false;
+  bool bfloat16_products = false, int16_products = false, int8_products = false, float8_products = false;
   // What its kernels take into one trip, so that passes make such nodes.
   bool epilogues = false;                      // linears and convolutions what follows them, norms their activation, scale and shift
   bool gates = false;                          // linears what multiplies them: the other half of their rows, a vector of each image

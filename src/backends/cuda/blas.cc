@@ -1,19 +1,23 @@
-// linear on a library's GEMM (blas.h), with what its epilogues take.
+// linear on a library's GEMM (blas.h), with what its epilogues take: of float activations, and of float8.
 #include "backends/cuda/blas.h"
 
 #include "backends/cuda/linear.h"
+#include "backends/cuda/narrow.h"
 #include "backends/cuda/packing.h"
 #include "backends/cuda/stream.h"
 #include "base/log.h"
+#include "ops/infer.h"
 
 namespace vivace::cuda {
 namespace {
 
 class LibraryGemm final : public BoundKernel {
  public:
-  LibraryGemm(std::shared_ptr<const Matmul> matmul, int algorithm, const Matmul::Addresses& addresses)
-      : matmul_(std::move(matmul)), algorithm_(algorithm), addresses_(addresses) {}
+  // `first`: what makes the rows; nullptr: they are there.
+  LibraryGemm(std::shared_ptr<const Matmul> matmul, int algorithm, const Matmul::Addresses& addresses, std::unique_ptr<BoundKernel> first = nullptr)
+      : matmul_(std::move(matmul)), algorithm_(algorithm), addresses_(addresses), first_(std::move(first)) {}
   void run(Stream& stream) noexcept override {
+    if (first_) first_->run(stream);
     auto& on = static_cast<CudaStream&>(stream);
     on.driver().enter();
     if (const std::string wrong = matmul_->run(algorithm_, addresses_, on.handle()); !wrong.empty()) on.fail(wrong);
@@ -23,7 +27,17 @@ class LibraryGemm final : public BoundKernel {
   const std::shared_ptr<const Matmul> matmul_;
   const int algorithm_;
   const Matmul::Addresses addresses_;
+  const std::unique_ptr<BoundKernel> first_;
 };
+
+int algorithm_of(const Matmul& matmul, const KernelCall& call) {
+  return std::min(tuning_value(call.tuning, "algorithm", 0), matmul.algorithms() - 1);
+}
+std::vector<std::string> other_algorithms(const Matmul& matmul) {
+  std::vector<std::string> texts;
+  for (int i = 1; i < matmul.algorithms(); ++i) texts.push_back(cat("algorithm=", i));
+  return texts;
+}
 
 // The bias has the result's dtype there: where that is not float32 it lies behind the weight, as it was packed.
 class LibraryOffer final : public Offer {
@@ -31,15 +45,14 @@ class LibraryOffer final : public Offer {
   LibraryOffer(Driver& driver, std::shared_ptr<const Matmul> matmul, const KernelCall& call)
       : driver_(driver),
         matmul_(std::move(matmul)),
-        algorithm_(std::min(tuning_value(call.tuning, "algorithm", 0), matmul_->algorithms() - 1)),
+        algorithm_(algorithm_of(*matmul_, call)),
         weight_(*call.in[kWeight]),
         x_(call.in[0]->dtype),
         y_(call.out.dtype),
         bias_(call.has(kBias) && y_ != DType::float32) {
     workspace_bytes = matmul_->workspace_bytes(algorithm_);
     if (weight_.dtype == x_ && !bias_) return;  // as it is stored
-    constexpr size_t kAlignment = 256;
-    bias_at_ = (static_cast<size_t>(numel(weight_.shape)) * dtype_size(x_) + kAlignment - 1) / kAlignment * kAlignment;
+    bias_at_ = aligned(static_cast<size_t>(numel(weight_.shape)) * dtype_size(x_));
     packed = {.input = static_cast<int>(kWeight),
               .scales = bias_ ? static_cast<int>(kBias) : -1,
               .bytes = bias_at_ + (bias_ ? static_cast<size_t>(weight_.shape[0]) * dtype_size(y_) : 0),
@@ -62,11 +75,7 @@ class LibraryOffer final : public Offer {
                                                            .workspace = buffers.workspace});
   }
 
-  std::vector<std::string> variants() const override {
-    std::vector<std::string> texts;
-    for (int i = 1; i < matmul_->algorithms(); ++i) texts.push_back(cat("algorithm=", i));
-    return texts;
-  }
+  std::vector<std::string> variants() const override { return other_algorithms(*matmul_); }
 
  private:
   Driver& driver_;
@@ -78,33 +87,125 @@ class LibraryOffer final : public Offer {
   size_t bias_at_ = 0;
 };
 
-Answer ask(Driver& driver, const KernelCall& call) {
-  if (Refusal reason = refuse_unless_activations(call, {0, kResidual})) return *reason;
-  const Operand &x = *call.in[0], &w = *call.in[kWeight];
+// Rows that come as floats are quantised here. Packed as gemm_8_bits has it, with the bias in the result's dtype behind it.
+class Float8Offer final : public Offer {
+ public:
+  Float8Offer(Driver& driver, std::shared_ptr<const Matmul> matmul, const KernelCall& call, const NarrowWeight& weight)
+      : driver_(driver),
+        matmul_(std::move(matmul)),
+        algorithm_(algorithm_of(*matmul_, call)),
+        weight_(weight),
+        rows_{.x = *call.in[0], .dtype = DType::float8_e4m3},
+        y_(call.out.dtype),
+        quantizes_(rows_.x.dtype != DType::float8_e4m3),
+        bias_(call.has(kBias)),
+        workspace_at_(quantizes_ ? aligned(rows_.bytes()) : 0),
+        bias_at_(aligned(weight_.bytes())) {
+    workspace_bytes = workspace_at_ + matmul_->workspace_bytes(algorithm_);
+    packed = {.input = static_cast<int>(kWeight),
+              .scales = bias_            ? static_cast<int>(kBias)
+                        : weight_.stored ? static_cast<int>(kScale)
+                                         : -1,
+              .bytes = bias_ ? bias_at_ + static_cast<size_t>(weight_.weight.shape[0]) * dtype_size(y_) : weight_.bytes(),
+              .key = bias_ ? cat(weight_.key(), ", bias ", dtype_name(y_)) : weight_.key()};
+  }
+
+  void pack(const void* source, const void* scales, void* to, Stream& stream) const override {
+    weight_.pack(driver_, source, scales, to, stream);
+    if (bias_) repack(driver_, {{weight_.weight.shape[0]}, {1}, DType::float32, y_}, scales, static_cast<char*>(to) + bias_at_)->run(stream);
+  }
+
+  std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
+    Matmul::Addresses a{.x = buffers.in[0],
+                        .w = buffers.in[kWeight],
+                        .bias = bias_ ? static_cast<const char*>(buffers.in[kWeight]) + bias_at_ : nullptr,
+                        .residual = buffers.in.size() > kResidual ? buffers.in[kResidual] : nullptr,
+                        .x_scales = scales_of(rows_.x, buffers.in[0]),
+                        .w_scales = weight_.scales_in(buffers.in[kWeight]),
+                        .y = buffers.out,
+                        .workspace = static_cast<char*>(buffers.workspace) + workspace_at_};
+    if (!quantizes_) return std::make_unique<LibraryGemm>(matmul_, algorithm_, a);
+    const auto quantize = rows_.make(a.x, buffers.workspace, buffers.bad_value);
+    a.x = buffers.workspace, a.x_scales = quantize.arguments.scales;
+    return std::make_unique<LibraryGemm>(matmul_, algorithm_, a, launches(driver_, quantize));
+  }
+
+  std::vector<std::string> variants() const override { return other_algorithms(*matmul_); }
+
+ private:
+  Driver& driver_;
+  const std::shared_ptr<const Matmul> matmul_;
+  const int algorithm_;
+  const NarrowWeight weight_;
+  const QuantizedRows rows_;
+  const DType y_;
+  const bool quantizes_, bias_;
+  const size_t workspace_at_, bias_at_;
+};
+
+Refusal refuse_library_epilogue(const KernelCall& call) {
   const Activation act = activation_of(call.attrs->text("act"));
-  if (!is_floating(w.dtype) || call.has(kScale) || call.attrs->has("compute") || call.attrs->has("weight_storage")) return "weights of 8 bits";
   if (call.has(kGate)) return "no gate in its epilogue";
   if (act != kIdentity && act != kRelu && act != kGeluTanh) return cat("no ", call.attrs->text("act"), " in its epilogue");
   if (act != kIdentity && call.has(kResidual)) return "an activation comes behind the residual in its epilogue";
   if (call.has(kResidual) && call.in[kResidual]->dtype != call.out.dtype) return "the residual has another dtype";
+  return std::nullopt;
+}
+
+// Of the call's factors as `factors`, in rows `x_pitch` elements apart.
+std::shared_ptr<const Matmul> matmul_for(BlasLibrary& blas, const KernelCall& call, DType factors, int64_t x_pitch) {
+  const Operand& w = *call.in[kWeight];
+  return blas.matmul({.rows = call.in[0]->rows(),
+                      .columns = w.shape[0],
+                      .k = w.columns(),
+                      .x_pitch = x_pitch,
+                      .w_pitch = w.columns(),
+                      .y_pitch = call.out.row_pitch(),
+                      .residual_pitch = call.has(kResidual) ? call.in[kResidual]->row_pitch() : 0,
+                      .x = factors,
+                      .y = call.out.dtype,
+                      .tf32 = factors == DType::float32 && call.attrs->has("matmul_precision"),
+                      .act = activation_of(call.attrs->text("act")),
+                      .bias = call.has(kBias),
+                      .residual = call.has(kResidual)});
+}
+
+Answer ask_float8(Driver& driver, const KernelCall& call) {
+  const Operand &x = *call.in[0], &w = *call.in[kWeight];
+  if (quantized_rows(call.attrs->text("compute")) != DType::float8_e4m3) return "multiplies float8 alone";
+  const Properties& gpu = driver.properties();
+  if (!gpu.multiplies_float8())
+    return cat("products of float8 need compute capability 8.9, this GPU has ", gpu.capability / 10, '.', gpu.capability % 10);
+  if (Refusal reason = refuse_unless_activations(call, {kResidual})) return *reason;
+  if (x.dtype != DType::float8_e4m3 && !is_activation_dtype(x.dtype)) return cat("the input is ", dtype_name(x.dtype));
+  if (w.dtype != DType::float8_e4m3 && !is_activation_dtype(w.dtype)) return cat("the weight is ", dtype_name(w.dtype));
+  if (w.shape[0] % 16 || w.columns() % 16) return cat("float8 of ", w.columns(), " features to ", w.shape[0], ", not both multiples of 16");
+  if (w.columns() > kMostNarrowColumns) return cat("more than ", kMostNarrowColumns, " features");
+  if (Refusal reason = refuse_library_epilogue(call)) return *reason;
+  if (Refusal reason = refuse_epilogue(call)) return *reason;
+  if (call.has(kBias) && call.out.dtype == DType::float32) return "the bias of a float32 result would be bfloat16";
+  if (call.has(kBias) && call.has(kScale)) return "a bias beside scales that the checkpoint stores";
+  for (size_t i : {kWeight, kBias, kScale})
+    if (call.has(i) && !call.in[i]->constant) return "weight or bias is not constant, it cannot be packed once";
+  BlasLibrary* blas = driver.blas();
+  if (!blas) return "there is no cuBLASLt";
+  auto matmul = matmul_for(*blas, call, DType::float8_e4m3, w.columns());
+  if (!matmul) return cat(blas->version(), " has no algorithm for float8 with a scale a row on this GPU");
+  const NarrowWeight weight{.weight = w, .storage = DType::float8_e4m3, .products = true, .stored = call.has(kScale)};
+  return std::make_unique<Float8Offer>(driver, std::move(matmul), call, weight);
+}
+
+Answer ask(Driver& driver, const KernelCall& call) {
+  if (Refusal reason = refuse_unless_activations(call, {0, kResidual})) return *reason;
+  const Operand &x = *call.in[0], &w = *call.in[kWeight];
+  if (!is_floating(w.dtype) || call.has(kScale) || call.attrs->has("compute") || call.attrs->has("weight_storage")) return "weights of 8 bits";
+  if (Refusal reason = refuse_library_epilogue(call)) return *reason;
   if (x.dtype == DType::float32 && call.out.dtype != DType::float32) return "a narrower result than its factors";
   const bool packs = w.dtype != x.dtype || (call.has(kBias) && call.out.dtype != DType::float32);
   if (packs && (!w.constant || (call.has(kBias) && !call.in[kBias]->constant))) return "weight or bias is not constant, it cannot be packed once";
   BlasLibrary* blas = driver.blas();
   if (!blas) return "there is no cuBLASLt";
-  auto matmul = blas->matmul({.rows = x.rows(),
-                              .columns = w.shape[0],
-                              .k = w.columns(),
-                              .x_pitch = x.row_pitch(),
-                              .w_pitch = w.columns(),
-                              .y_pitch = call.out.row_pitch(),
-                              .residual_pitch = call.has(kResidual) ? call.in[kResidual]->row_pitch() : 0,
-                              .x = x.dtype,
-                              .y = call.out.dtype,
-                              .tf32 = x.dtype == DType::float32 && call.attrs->has("matmul_precision"),
-                              .act = act,
-                              .bias = call.has(kBias),
-                              .residual = call.has(kResidual)});
+  auto matmul = matmul_for(*blas, call, x.dtype, x.row_pitch());
   if (!matmul) return "cuBLASLt has no algorithm for it";
   return std::make_unique<LibraryOffer>(driver, std::move(matmul), call);
 }
@@ -112,11 +213,15 @@ Answer ask(Driver& driver, const KernelCall& call) {
 }  // namespace
 
 void add_library_gemms(Driver& driver, Entries& list) {
-  list.push_back({.name = "cublaslt",
-                  .op = Op::linear,
-                  .ask = [&driver](const KernelCall& call, const Target&) { return ask(driver, call); },
-                  .strided_in = true,
-                  .strided_out = true});
+  const auto add = [&](const char* name, Answer (*answer)(Driver&, const KernelCall&)) {
+    list.push_back({.name = name,
+                    .op = Op::linear,
+                    .ask = [&driver, answer](const KernelCall& call, const Target&) { return answer(driver, call); },
+                    .strided_in = true,
+                    .strided_out = true});
+  };
+  add("cublaslt", ask);
+  add("cublaslt_float8", ask_float8);
 }
 
 }  // namespace vivace::cuda

@@ -9,11 +9,11 @@
 
 namespace vivace::cuda {
 
-// y [rows, columns] = act(x [rows, k] w [columns, k]^T + bias + residual), all row-major.
+// y [rows, columns] = act(x [rows, k] w [columns, k]^T scales + bias + residual), all row-major.
 struct MatmulCall {
   int64_t rows = 0, columns = 0, k = 0;
   int64_t x_pitch = 0, w_pitch = 0, y_pitch = 0, residual_pitch = 0;
-  DType x{}, y{};  // of x and w; of y, bias and residual
+  DType x{}, y{};  // of x and w; of y, bias and residual. float8_e4m3: rows of x and of w have a scale each
   bool tf32 = false;
   Activation act = kIdentity;  // kIdentity, kRelu or kGeluTanh
   bool bias = false, residual = false;
@@ -27,6 +27,7 @@ class Matmul {
   virtual size_t workspace_bytes(int algorithm) const = 0;
   struct Addresses {
     const void *x = nullptr, *w = nullptr, *bias = nullptr, *residual = nullptr;
+    const float *x_scales = nullptr, *w_scales = nullptr;
     void *y = nullptr, *workspace = nullptr;
   };
   // "" or what went wrong.

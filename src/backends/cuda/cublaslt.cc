@@ -14,7 +14,14 @@ constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA recommends for H
 constexpr uint32_t kAlignment = 16;              // of operands: slices begin at multiples of as much
 constexpr int kMostAlgorithms = 8;
 
-cudaDataType_t type_of(DType dtype) { return dtype == DType::float32 ? CUDA_R_32F : dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_16F; }
+// The headers have these names from 12.9 on, the library knows the numbers from then on.
+constexpr int kWScaleMode = 31, kXScaleMode = 32;  // CUBLASLT_MATMUL_DESC_A_SCALE_MODE, .._B_SCALE_MODE
+constexpr int32_t kScaleOfEachRow = 3;             // CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F
+
+cudaDataType_t type_of(DType dtype) {
+  if (dtype == DType::float8_e4m3) return CUDA_R_8F_E4M3;
+  return dtype == DType::float32 ? CUDA_R_32F : dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_16F;
+}
 
 cublasLtEpilogue_t epilogue_of(const MatmulCall& call) {
   switch (call.act) {
@@ -55,6 +62,15 @@ class CublasLtMatmul final : public Matmul {
     set(operation_, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N);
     set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(call));
     if (call.bias) set(operation_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, y);
+    if (is_scaled()) {
+      for (const int which : {kWScaleMode, kXScaleMode})
+        if (f.set_operation(operation_, static_cast<cublasLtMatmulDescAttributes_t>(which), &kScaleOfEachRow, sizeof(kScaleOfEachRow)) !=
+            CUBLAS_STATUS_SUCCESS)
+          return;
+      // The heuristic may look at whether there are scales; where they lie, each run says.
+      alignas(256) static constexpr float kAny = 1;
+      set_scales({.x_scales = &kAny, .w_scales = &kAny});
+    }
     const auto columns = static_cast<uint64_t>(call.columns), rows = static_cast<uint64_t>(call.rows), k = static_cast<uint64_t>(call.k);
     require(f.create_layout(&w_, x, k, columns, call.w_pitch));
     require(f.create_layout(&x_, x, k, rows, call.x_pitch));
@@ -81,12 +97,11 @@ class CublasLtMatmul final : public Matmul {
   size_t workspace_bytes(int algorithm) const override { return results_[static_cast<size_t>(algorithm)].workspaceSize; }
 
   std::string run(int algorithm, const Addresses& a, DriverStream* stream) const override {
-    // The bias's address is a part of the operation.
+    // The addresses of bias and scales are parts of the operation.
     std::unique_lock lock(mutex_, std::defer_lock);
-    if (call_.bias) {
-      lock.lock();
-      lt_.f.set_operation(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &a.bias, sizeof(a.bias));
-    }
+    if (call_.bias || is_scaled()) lock.lock();
+    if (call_.bias) lt_.f.set_operation(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &a.bias, sizeof(a.bias));
+    if (is_scaled()) set_scales(a);
     const float one = 1, beta = call_.residual ? 1 : 0;
     const auto& result = results_[static_cast<size_t>(algorithm)];
     const cublasStatus_t status = lt_.f.matmul(lt_.handle, operation_, &one, a.w, w_, a.x, x_, &beta, call_.residual ? a.residual : a.y, residual_,
@@ -95,6 +110,11 @@ class CublasLtMatmul final : public Matmul {
   }
 
  private:
+  bool is_scaled() const { return call_.x == DType::float8_e4m3; }
+  void set_scales(const Addresses& a) const {
+    lt_.f.set_operation(operation_, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &a.w_scales, sizeof(a.w_scales));
+    lt_.f.set_operation(operation_, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &a.x_scales, sizeof(a.x_scales));
+  }
   static void require(cublasStatus_t status) {
     if (status != CUBLAS_STATUS_SUCCESS) throw InternalError(cat("cuda: cuBLASLt refuses a description with status ", static_cast<int>(status)));
   }

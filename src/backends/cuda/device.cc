@@ -45,6 +45,7 @@ Target CudaDevice::target() const {
           .threads = num_threads(),
           .bfloat16_products = true,
           .int8_products = true,
+          .float8_products = gpu.multiplies_float8(),
           .epilogues = true,
           .gates = true,
           .quantized_rows = true,

@@ -35,6 +35,8 @@ struct Properties {
   int threads_per_multiprocessor = 0;
   size_t memory_bytes = 0;
   std::string versions;  // of what makes and runs kernels: "driver 13.0, NVRTC 13.0"
+
+  bool multiplies_float8() const { return capability >= 89; }  // e4m3 on tensor cores: Ada and later
 };
 
 // A chain of elementwise ops (codegen/cuda_source.h). Its parameters, all of eight bytes, one after another are its arguments.

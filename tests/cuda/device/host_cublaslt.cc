@@ -20,6 +20,8 @@ struct Operation {
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   const void* bias = nullptr;
   std::optional<cudaDataType_t> bias_type;  // default: the result's
+  int32_t a_mode = 0, b_mode = 0;           // of the scales of a and b; 0: one of each
+  const float *a_scales = nullptr, *b_scales = nullptr;
 };
 struct Layout {
   cudaDataType_t type;
@@ -51,7 +53,12 @@ cublasStatus_t take(const void* value, size_t bytes, T& to) {
 }
 
 bool is_known(cudaDataType_t type) { return type == CUDA_R_32F || type == CUDA_R_16BF || type == CUDA_R_16F; }
-DType dtype_of(cudaDataType_t type) { return type == CUDA_R_32F ? DType::float32 : type == CUDA_R_16BF ? DType::bfloat16 : DType::float16; }
+DType dtype_of(cudaDataType_t type) {
+  if (type == CUDA_R_8F_E4M3) return DType::float8_e4m3;
+  return type == CUDA_R_32F ? DType::float32 : type == CUDA_R_16BF ? DType::bfloat16 : DType::float16;
+}
+// The header's CUBLASLT_MATMUL_DESC_A_SCALE_MODE, .._B_SCALE_MODE and CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F, which older ones lack.
+constexpr int kAScaleMode = 31, kBScaleMode = 32, kOuterVector = 3;
 
 // To ten bits of mantissa, ties away from zero.
 double tf32(double x) {
@@ -64,11 +71,26 @@ struct Problem {
   Operation operation;
   Layout a, b, c, d;
 
+  bool is_float8() const { return a.type == CUDA_R_8F_E4M3; }
+  // "TN" alone, whole 16 bytes, a scale for each row of d and for each column, and no bias of float32.
+  bool is_possible_float8() const {
+    const bool bias = operation.epilogue != CUBLASLT_EPILOGUE_DEFAULT && operation.epilogue != CUBLASLT_EPILOGUE_RELU &&
+                      operation.epilogue != CUBLASLT_EPILOGUE_GELU;
+    return operation.a == CUBLAS_OP_T && operation.b == CUBLAS_OP_N && operation.a_mode == kOuterVector && operation.b_mode == kOuterVector &&
+           a.rows % 16 == 0 && d.rows % 16 == 0 && a.leading % 16 == 0 && b.leading % 16 == 0 && !(bias && d.type == CUDA_R_32F);
+  }
+  bool has_scales() const {
+    const auto good = [](const float* p) { return p && reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+    return !is_float8() || (good(operation.a_scales) && good(operation.b_scales));
+  }
+
   bool is_possible() const {
     const auto rows = [](const Layout& l, cublasOperation_t op) { return op == CUBLAS_OP_N ? l.rows : l.columns; };
     const auto columns = [](const Layout& l, cublasOperation_t op) { return op == CUBLAS_OP_N ? l.columns : l.rows; };
     for (const Layout* l : {&a, &b, &c, &d})
-      if (l->leading < static_cast<int64_t>(l->rows) || !is_known(l->type)) return false;
+      if (l->leading < static_cast<int64_t>(l->rows) || !(is_known(l->type) || (is_float8() && (l == &a || l == &b)))) return false;
+    if (is_float8() && !is_possible_float8()) return false;
+    if (!is_float8() && (operation.a_mode || operation.b_mode || operation.a_scales || operation.b_scales)) return false;
     if (a.type != b.type || c.type != d.type || (a.type == CUDA_R_32F && d.type != CUDA_R_32F)) return false;
     if (operation.bias_type && operation.bias_type != d.type) return false;
     if (operation.compute != CUBLAS_COMPUTE_32F && !(operation.compute == CUBLAS_COMPUTE_32F_FAST_TF32 && a.type == CUDA_R_32F)) return false;
@@ -106,6 +128,7 @@ void multiply(const Problem& p, double alpha, const void* a, const void* b, doub
       double sum = 0;
       for (uint64_t t = 0; t < k; ++t) sum += static_cast<double>(rows_a[i * k + t]) * rows_b[j * k + t];
       sum *= alpha;
+      if (p.is_float8()) sum *= static_cast<double>(p.operation.a_scales[i]) * p.operation.b_scales[j];
       if (beta != 0) sum += beta * ref::load(dtype_of(p.c.type), c, static_cast<int64_t>(i) + static_cast<int64_t>(j) * p.c.leading);
       if (bias) sum += ref::load(dtype_of(p.d.type), p.operation.bias, static_cast<int64_t>(i));
       ref::store(dtype_of(p.d.type), d, static_cast<int64_t>(i) + static_cast<int64_t>(j) * p.d.leading, finished(sum, epilogue));
@@ -129,6 +152,8 @@ cublasStatus_t CUBLASWINAPI destroy_operation(cublasLtMatmulDesc_t operation) {
 }
 cublasStatus_t CUBLASWINAPI set_operation(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t which, const void* value, size_t bytes) {
   auto& o = of<Operation>(operation);
+  if (static_cast<int>(which) == kAScaleMode) return take(value, bytes, o.a_mode);
+  if (static_cast<int>(which) == kBScaleMode) return take(value, bytes, o.b_mode);
   switch (which) {
     case CUBLASLT_MATMUL_DESC_TRANSA:
       return take(value, bytes, o.a);
@@ -138,6 +163,10 @@ cublasStatus_t CUBLASWINAPI set_operation(cublasLtMatmulDesc_t operation, cublas
       return take(value, bytes, o.epilogue);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
       return take(value, bytes, o.bias);
+    case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER:
+      return take(value, bytes, o.a_scales);
+    case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER:
+      return take(value, bytes, o.b_scales);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
       return take(value, bytes, o.bias_type.emplace());
     default:
@@ -194,7 +223,7 @@ cublasStatus_t CUBLASWINAPI matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t
   std::memcpy(&algorithm, algo, sizeof(algorithm));
   const Problem problem{of<Operation>(operation), of<Layout>(la), of<Layout>(lb), of<Layout>(lc), of<Layout>(ld)};
   const auto aligned = [&](const void* p) { return reinterpret_cast<uintptr_t>(p) % algorithm.alignment == 0; };
-  if (!problem.is_possible() || !aligned(a) || !aligned(b) || !aligned(c) || !aligned(d)) return CUBLAS_STATUS_INVALID_VALUE;
+  if (!problem.is_possible() || !problem.has_scales() || !aligned(a) || !aligned(b) || !aligned(c) || !aligned(d)) return CUBLAS_STATUS_INVALID_VALUE;
   if (workspace_bytes && !workspace) return CUBLAS_STATUS_INVALID_VALUE;
   const float scale = *static_cast<const float*>(alpha), add = *static_cast<const float*>(beta);
   const Status status = of<HostDriver>(handle).put(reinterpret_cast<DriverStream*>(stream), [=] {

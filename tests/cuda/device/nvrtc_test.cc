@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "backends/cuda/kernels/gemm.h"
 #include "backends/cuda/kernels/movement.h"
 #include "backends/cuda/kernels/norm.h"
 #include "codegen/cuda_source.h"
@@ -33,10 +34,13 @@ class CudaCompiler : public testing::Test {
 TEST_F(CudaCompiler, MakesCubinsOfKernelsAndOfPrintedChains) {
   const auto call = make_softmax({.rows = 1, .columns = 64, .x_pitch = 64, .y_pitch = 64}, DType::bfloat16, DType::bfloat16);
   const auto narrow = make_quantize_weight({.rows = 16, .columns = 64, .geglu = 1}, DType::bfloat16, DType::float8_e4m3);
+  GemmArguments product{.rows = 64, .x_pitch = 64, .w_pitch = 64, .w_step = 1, .y_pitch = 64, .columns = 64, .k = 64};
+  const auto float8 = make_gemm(product, {.x = DType::float8_e4m3, .y = DType::bfloat16, .bias = DType::float32});
   const TileInput input{DType::bfloat16, TileBroadcast::full};
   for (int capability : {80, 90}) {
     EXPECT_TRUE(is_cubin(nvrtc_->compile(module_text(call.launch), call.launch.function, capability))) << capability;
     EXPECT_TRUE(is_cubin(nvrtc_->compile(module_text(narrow.launch), narrow.launch.function, capability))) << capability;
+    EXPECT_TRUE(is_cubin(nvrtc_->compile(module_text(float8.launch), float8.launch.function, capability))) << capability;
     EXPECT_TRUE(is_cubin(nvrtc_->compile(cuda_source(TileText("t0=silu i0"), {&input, 1}, DType::float32, "tile"), "silu", capability)))
         << capability;
   }

@@ -174,6 +174,13 @@ struct Float16Element {
 struct Int8Element {
   int operator()(unsigned x, int e) const { return static_cast<int8_t>(x >> 8 * e); }
 };
+struct Float8Element {
+  float operator()(unsigned x, int e) const {
+    vivace::f8e4m3 element;
+    element.bits = static_cast<uint8_t>(x >> 8 * e);
+    return static_cast<float>(element);
+  }
+};
 inline void multiply_bf16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, int line = __builtin_LINE()) {
   multiply_tiles<BFloat16Element, 2>("mma.bf16", line, c, a, b0, b1);
 }
@@ -182,6 +189,9 @@ inline void multiply_f16(float (&c)[4], const unsigned (&a)[4], unsigned b0, uns
 }
 inline void multiply_int8(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, int line = __builtin_LINE()) {
   multiply_tiles<Int8Element, 4>("mma.int8", line, c, a, b0, b1);
+}
+inline void multiply_float8(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, int line = __builtin_LINE()) {
+  multiply_tiles<Float8Element, 4>("mma.float8", line, c, a, b0, b1);
 }
 
 }  // namespace vivace::cuda

@@ -37,6 +37,7 @@ std::span<const Kernel> movement_kernels() {
       KERNEL(QuantizeWeightArguments, quantize_weight<float, signed char>),
       KERNEL(QuantizeWeightArguments, quantize_weight<float, f8e4m3>),
       KERNEL(QuantizeWeightArguments, quantize_weight<f16, signed char>),
+      KERNEL(QuantizeWeightArguments, quantize_weight<f16, f8e4m3>),
       KERNEL(TableArguments, fill<float>),
       KERNEL(TableArguments, fill<bf16>),
       KERNEL(TableArguments, causal_mask),

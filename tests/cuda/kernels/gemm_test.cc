@@ -167,6 +167,44 @@ TEST(CudaGemm, Int8) {
   check_int8(33, 24, 64, DType::float32, false);
 }
 
+// Rows of float8: every product is exact.
+void check_float8(int64_t rows, int64_t columns, int64_t k, DType dtype, bool geglu) {
+  const int64_t padded = (k + 3) / 4 * 4, out = geglu ? columns / 2 : columns;
+  const Tensor x = draw({1, rows, padded}, DType::float8_e4m3, 1, 100), w = draw({columns, k}, DType::float8_e4m3, 2, 100);
+  const Tensor row_scales = absolute(draw({rows}, DType::float32, 3, 0.01f)), scales = absolute(draw({columns}, DType::float32, 4, 0.01f));
+  const Tensor bias = draw({columns}, DType::float32, 5), laid = geglu ? in_kernel_order(w) : w;
+  Tensor y({1, rows, out}, dtype), floats({1, rows, k}, DType::float32), meant = w.to(DType::float32).clone();
+  const GemmArguments a{.x = x.data(),
+                        .w = laid.data(),
+                        .y = y.data(),
+                        .bias = bias.data(),
+                        .row_scales = row_scales.as<float>(),
+                        .scales = scales.as<float>(),
+                        .rows = rows,
+                        .rows_per_image = rows,
+                        .x_pitch = padded,
+                        .w_pitch = k,
+                        .w_step = 1,
+                        .y_pitch = out,
+                        .columns = static_cast<int>(columns),
+                        .k = static_cast<int>(k),
+                        .act = geglu ? kGelu : kIdentity};
+  run_in_any_order(y, make_gemm(a, {.x = DType::float8_e4m3, .y = dtype, .bias = DType::float32, .geglu = geglu}));
+  for (int64_t i = 0; i < rows * k; ++i)
+    floats.as<float>()[i] = static_cast<float>(x.as<f8e4m3>()[i / k * padded + i % k]) * row_scales.as<float>()[i / k];
+  for (int64_t i = 0; i < meant.numel(); ++i) meant.as<float>()[i] *= scales.as<float>()[i / k];
+  const Op op = geglu ? Op::geglu_linear : Op::linear;
+  const Tensor wanted = oracle(op, {floats, meant, bias}), size = oracle(op, {absolute(floats), absolute(meant), absolute(bias)});
+  expect_close(y, wanted, [&](int64_t i) { return sum_error(static_cast<double>(k) + 4, size.floats()[static_cast<size_t>(i)]); });
+}
+
+TEST(CudaGemm, Float8) {
+  check_float8(70, 72, 128, DType::bfloat16, false);
+  check_float8(5, 20, 37, DType::bfloat16, false);
+  check_float8(20, 48, 96, DType::bfloat16, true);
+  check_float8(33, 24, 64, DType::float32, false);
+}
+
 struct ConvCase {
   int64_t images, height, width, in, out, kernel, stride;
   std::vector<int64_t> padding;
@@ -261,6 +299,7 @@ TEST(CudaGemm, Refusals) {
   EXPECT_EQ(refuse_gemm(a, {.x = DType::bfloat16}), "a transposed weight");
   EXPECT_EQ(refuse_gemm(a, {.x = DType::float32}), "");
   EXPECT_EQ(refuse_gemm(a, {.x = DType::uint8, .plain = true}), "quantised rows without tensor cores");
+  EXPECT_EQ(refuse_gemm(a, {.x = DType::float8_e4m3, .plain = true}), "quantised rows without tensor cores");
 }
 
 }  // namespace

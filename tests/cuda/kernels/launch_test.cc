@@ -67,6 +67,8 @@ TEST(CudaLaunch, TheBudgetIsOfWhatRuns) {
   linear(8192, 5120, 640, bf, true);
   linear(8192, 640, 2560, DType::uint8, false);
   linear(8192, 5120, 640, DType::uint8, true);
+  linear(8192, 640, 2560, DType::float8_e4m3, false);
+  linear(8192, 5120, 640, DType::float8_e4m3, true);
   linear(8192, 640, 640, f32, false);
   expect(make_gemm({.rows = 32768, .w_pitch = 2880, .w_step = 1, .columns = 320, .k = 2880, .channels = 320},
                    {.x = bf, .y = bf, .bias = f32, .convolution = true})
@@ -75,7 +77,8 @@ TEST(CudaLaunch, TheBudgetIsOfWhatRuns) {
                    {.x = bf, .y = bf, .bias = f32, .convolution = true})
              .launch);
   expect(make_row_norm({.rows = 8192, .columns = 640, .heads = 1}, bf, f32, bf).launch);
-  expect(make_row_norm({.rows = 8192, .columns = 640, .heads = 1}, bf, f32, DType::uint8).launch);
+  for (DType quantized : {DType::uint8, DType::float8_e4m3})
+    expect(make_row_norm({.rows = 8192, .columns = 640, .heads = 1}, bf, f32, quantized).launch);
   expect(make_row_norm({.rows = 8192, .columns = 18432, .heads = 1}, DType::float16, DType::float16, DType::uint8).launch);
   for (DType storage : {DType::int8, DType::float8_e4m3}) expect(make_quantize_weight({.rows = 1280, .columns = 640}, bf, storage).launch);
   for (const auto& call : make_group_norm({.pixels = 16384, .channels = 320, .groups = 32}, 2, bf, f32)) expect(call.launch);

@@ -1,6 +1,7 @@
 // Norms, softmax and rotations on the host against the oracle.
 #include "backends/cuda/kernels/norm.h"
 
+#include "tensor/narrow_weight.h"
 #include "testing.h"
 
 namespace vivace::cuda {
@@ -120,6 +121,48 @@ TEST(CudaNorms, QuantizedRowsAreTurned) {
     check_quantized(c, oracle(Op::hadamard, {x}, attrs), x);
     c.function = kLayerNorm;
     check_quantized(c, oracle(Op::hadamard, {oracle(Op::layer_norm, {x}, {{"eps", 1e-5}})}, attrs), x);
+  }
+}
+
+// The bits of tensor/narrow_weight.h where rows are copied, and of a norm's own values to what the norm may be off.
+void check_float8(RowFunction function, DType dtype, int64_t columns) {
+  const RowCase c{function, 1, 5, columns, 1, dtype, DType::float32, DType::float8_e4m3, false, false, false, false};
+  RowNormArguments a = arguments_of(c);
+  const int64_t rows = a.rows, padded = (columns + 3) / 4 * 4;
+  Tensor x = draw({1, rows, a.x_pitch}, DType::float32, 1), y({rows, padded + 4}, DType::float8_e4m3);
+  std::fill_n(x.as<float>(), a.x_pitch, 0.f);
+  x.as<float>()[2 * a.x_pitch + 3] = -700;  // the rest is left few bits
+  x = x.to(dtype);
+  int32_t bad = -1;
+  a.x = x.data(), a.y = y.data(), a.y_pitch = padded, a.bad_value = &bad, a.step = 7;
+  a.scales = reinterpret_cast<float*>(y.as<uint8_t>() + rows * padded);
+  run_in_any_order(y, make_row_norm(a, dtype, DType::float32, DType::float8_e4m3));
+  EXPECT_EQ(bad, -1);
+  const Tensor wanted = function == kCopyRow ? x.to(DType::float32) : oracle(Op::layer_norm, {x}, {{"eps", 1e-5}});
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* const row = wanted.as<float>() + r * columns;
+    const NarrowRow narrow(DType::float8_e4m3, absmax(row, columns));
+    if (function == kCopyRow) {
+      EXPECT_EQ(a.scales[r], narrow.scale()) << r;
+    }
+    for (int64_t i = 0; i < padded; ++i) {
+      const auto byte = y.as<f8e4m3>()[r * padded + i];
+      if (i >= columns)
+        ASSERT_EQ(byte.bits, 0);
+      else if (function == kCopyRow)
+        ASSERT_EQ(byte.bits, narrow.float8(row[i]).bits) << r << ", " << i;
+      else
+        ASSERT_NEAR(static_cast<float>(byte) * a.scales[r], row[i],
+                    1.001 * std::max(0x1p-4f * std::abs(row[i]), 0x1p-10f * a.scales[r]) + error_of(columns));
+    }
+  }
+}
+
+TEST(CudaNorms, RowsOfFloat8) {
+  for (const auto& [dtype, columns] :
+       {std::pair{DType::float32, int64_t{37}}, std::pair{DType::bfloat16, int64_t{64}}, std::pair{DType::bfloat16, int64_t{1100}}}) {
+    check_float8(kCopyRow, dtype, columns);
+    check_float8(kLayerNorm, dtype, columns);
   }
 }
 

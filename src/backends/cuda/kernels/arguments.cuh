@@ -134,7 +134,7 @@ struct FindArguments {
 
 struct DequantizeArguments {
   const void* in;
-  const float* scales;  // [rows]
+  const float* scales;  // [rows]; null: 1
   void* out;
   long long rows, columns;
 };

@@ -33,7 +33,7 @@ bool is_plain(const GemmTypes& types) { return types.plain || types.x == DType::
 std::string refuse_gemm(const GemmArguments& a, const GemmTypes& types) {
   if (types.geglu && a.columns % 16) return cat("GEGLU of ", a.columns / 2, " features, not a multiple of 8");
   if (types.geglu && (a.residual || a.gate || a.image_bias)) return "GEGLU with a residual, gate or bias of each image";
-  if (types.x == DType::uint8 && is_plain(types)) return "quantised rows without tensor cores";
+  if (dtype_size(types.x) == 1 && is_plain(types)) return "quantised rows without tensor cores";
   if (!is_plain(types) && a.w_step != 1) return "a transposed weight";
   return "";
 }

@@ -1,4 +1,5 @@
-// GEMM and convolution on tensor cores: bf16 and f16 with float32 sums, int8 with int32 sums. One source for sm_80 and later (mma.sync, cp.async).
+// GEMM and convolution on tensor cores: bf16, f16 and (from sm_89 on) float8 with float32 sums, int8 with int32 sums. One source for sm_80 and later
+// (mma.sync, cp.async).
 #pragma once
 
 #include "gemm_finish.cuh"
@@ -17,14 +18,16 @@ __device__ inline void tile_of(int id, int row_tiles, int column_tiles, int& row
 template <class T>
 struct GemmSum {
   using Type = float;
+  static constexpr unsigned flipped = 0;  // bits of x
 };
 template <>
 struct GemmSum<signed char> {
   using Type = int;
+  static constexpr unsigned flipped = 0x80808080u;  // minus 128
 };
 
-// T: of x and w; signed char: x is quantised rows, whose bytes are 128 too large. Y: of y and residual; P: of bias, image_bias and gate. Blocks of
-// `tile_rows` x `tile_columns` results, warps of warp_rows x warp_columns. conv: rows are patches. aligned: see TileLoader.
+// T: of x and w; signed char: x is quantised rows, whose bytes are 128 too large; f8e4m3: rows of that. Y: of y and residual; P: of bias, image_bias
+// and gate. Blocks of `tile_rows` x `tile_columns` results, warps of warp_rows x warp_columns. conv: rows are patches. aligned: see TileLoader.
 template <class T, class Y, class P, int tile_rows, int tile_columns, int warp_rows, int warp_columns, bool conv, bool aligned, bool geglu>
 __device__ void gemm(const GemmArguments& a) {
   using Sum = typename GemmSum<T>::Type;
@@ -68,8 +71,8 @@ __device__ void gemm(const GemmArguments& a) {
       UNROLL
       for (int i = 0; i < row_steps; ++i) {
         load_tiles(fx[i], tile_x + chunk_offset(warp_row + 16 * i + lane % 16, 2 * step + lane / 16));
-        if constexpr (sizeof(T) == 1)
-          for (unsigned& bytes : fx[i]) bytes ^= 0x80808080u;  // minus 128
+        if constexpr (GemmSum<T>::flipped != 0)
+          for (unsigned& bytes : fx[i]) bytes ^= GemmSum<T>::flipped;
       }
       UNROLL
       for (int j = 0; j < column_steps / 2; ++j)

@@ -7,7 +7,7 @@
 namespace vivace::cuda {
 
 struct GemmTypes {
-  DType x{};     // float32, bfloat16 or float16 as w; uint8: quantised rows, with w int8
+  DType x{};     // float32, bfloat16 or float16 as w; quantised rows: uint8, with w int8, or float8_e4m3 as w
   DType y{};     // of y and residual
   DType bias{};  // of bias, image_bias and gate: float32, or as y
   bool convolution = false;

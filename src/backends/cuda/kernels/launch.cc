@@ -18,6 +18,8 @@ std::string_view type_name(DType dtype) {
       return "bf16";
     case DType::float16:
       return "f16";
+    case DType::float8_e4m3:
+      return "f8e4m3";
     case DType::int32:
       return "int";
     default:

@@ -128,23 +128,13 @@ __device__ void reduce(const ReduceArguments& a) {
   }
 }
 
-// float8 e4m3, as stored weights have it.
-struct f8e4m3 {
-  unsigned char bits;
-};
-__device__ inline float to_float(f8e4m3 x) {
-  const unsigned sign = static_cast<unsigned>(x.bits & 0x80) << 24, exponent = x.bits >> 3 & 15, mantissa = x.bits & 7;
-  if ((x.bits & 0x7f) == 0x7f) return float_of(0x7fc00000u);
-  if (exponent == 0) return (sign ? -1.f : 1.f) * static_cast<float>(mantissa) * 0.001953125f;
-  return float_of(sign | (exponent + 120) << 23 | mantissa << 20);
-}
 __device__ inline float to_float(signed char x) { return static_cast<float>(x); }
 
-// Rows of a weight of 8 bits times their scales.
+// Rows of 8 bits times their scales, where there are any.
 template <class T, class Y>
 __device__ void dequantize(const DequantizeArguments& a) {
   for (long long i = first_index(); i < a.rows * a.columns; i += index_step())
-    from_float(to_float(static_cast<const T*>(a.in)[i]) * a.scales[i / a.columns], static_cast<Y*>(a.out)[i]);
+    from_float(to_float(static_cast<const T*>(a.in)[i]) * (a.scales ? a.scales[i / a.columns] : 1.f), static_cast<Y*>(a.out)[i]);
 }
 
 }  // namespace vivace::cuda

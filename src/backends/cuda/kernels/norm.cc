@@ -17,7 +17,8 @@ int64_t chunks_of(int64_t images, int64_t pixels) {
 Call<RowNormArguments> make_row_norm(const RowNormArguments& a, DType x, DType weights, DType y) {
   const bool wide = a.columns > 1024;
   const int padded = (a.columns + 7) / 8 * 8;
-  const unsigned most = y == DType::uint8 ? 512 : 1024;  // which leaves a thread 128 registers, or 64
+  const bool quantized = dtype_size(y) == 1;
+  const unsigned most = quantized ? 512 : 1024;  // which leaves a thread 128 registers, or 64
   const unsigned threads = wide ? std::min(most, std::max(128u, blocks_for(padded, 8 * 32 * 2) * 32)) : 128;
   const int64_t teams = wide ? 1 : threads / 32;
   return {{.source = "row_norm.cuh",

@@ -8,8 +8,8 @@
 
 namespace vivace::cuda {
 
-// `y`: uint8 for quantised rows. The weights' dtype is that of weight and bias. The row of a head, as float, fits into shared memory: columns <=
-// 24,000.
+// `y`: uint8 or float8_e4m3 for quantised rows. The weights' dtype is that of weight and bias. The row of a head, as float, fits into shared memory:
+// columns <= 24,000.
 Call<RowNormArguments> make_row_norm(const RowNormArguments& arguments, DType x, DType weights, DType y);
 
 // Moments, then the rest; fills in `chunks` and `chunk_pixels`. `partial` wants group_norm_workspace() bytes.

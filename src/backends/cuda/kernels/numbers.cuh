@@ -18,21 +18,48 @@ struct bf16 {
 struct f16 {
   unsigned short bits;
 };
+// float8 e4m3, as tensor/half.h has it.
+struct f8e4m3 {
+  unsigned char bits;
+};
 
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(bf16 x) { return float_of(static_cast<unsigned>(x.bits) << 16); }
 __device__ inline float to_float(f16 x) { return f16_value(x.bits); }
+__device__ inline float to_float(f8e4m3 x) {
+  const unsigned sign = static_cast<unsigned>(x.bits & 0x80) << 24, exponent = x.bits >> 3 & 15, mantissa = x.bits & 7;
+  if ((x.bits & 0x7f) == 0x7f) return float_of(0x7fc00000u);
+  if (exponent == 0) return (sign ? -1.f : 1.f) * static_cast<float>(mantissa) * 0.001953125f;
+  return float_of(sign | (exponent + 120) << 23 | mantissa << 20);
+}
 __device__ inline float to_float(int x) { return static_cast<float>(x); }
 __device__ inline void from_float(float x, float& y) { y = x; }
 __device__ inline void from_float(float x, bf16& y) { y.bits = bf16_bits(x); }
 __device__ inline void from_float(float x, f16& y) { y.bits = f16_bits(x); }
+__device__ inline void from_float(float x, f8e4m3& y) {
+  const unsigned magnitude = bits_of(x) & 0x7fffffffu, sign = bits_of(x) >> 24 & 0x80u;
+  unsigned bits;
+  if (magnitude > 0x7f800000u)
+    bits = 0x7f;
+  else if (magnitude >= 0x43e80000u)  // 464 and above round past 448
+    bits = 0x7e;
+  else if (magnitude < 0x3c800000u)  // below 2^-6: a multiple of 2^-9
+    bits = bits_of(float_of(magnitude) + 16384.f) - 0x46800000u;
+  else
+    bits = (magnitude + 0x7ffffu + (magnitude >> 20 & 1) - 0x3c000000u) >> 20;
+  y.bits = static_cast<unsigned char>(sign | bits);
+}
 __device__ inline void from_float(float x, int& y) { y = static_cast<int>(x); }
 
 template <class T>
-__device__ inline float rounded(float x) {
+__device__ inline T rounded_to(float x) {
   T narrow;
   from_float(x, narrow);
-  return to_float(narrow);
+  return narrow;
+}
+template <class T>
+__device__ inline float rounded(float x) {
+  return to_float(rounded_to<T>(x));
 }
 
 // 16 bytes: the widest access of a thread.

@@ -10,19 +10,7 @@ __device__ inline float largest_of(signed char) { return 127.f; }
 __device__ inline float largest_of(f8e4m3) { return 448.f; }
 
 __device__ inline void narrow(float x, signed char& y) { y = static_cast<signed char>(round_to_int(x < -127.f ? -127.f : x > 127.f ? 127.f : x)); }
-__device__ inline void narrow(float x, f8e4m3& y) {
-  const unsigned magnitude = bits_of(x) & 0x7fffffffu, sign = bits_of(x) >> 24 & 0x80u;
-  unsigned bits;
-  if (magnitude > 0x7f800000u)
-    bits = 0x7f;
-  else if (magnitude >= 0x43e80000u)  // 464 and above round past 448
-    bits = 0x7e;
-  else if (magnitude < 0x3c800000u)  // below 2^-6: a multiple of 2^-9
-    bits = bits_of(float_of(magnitude) + 16384.f) - 0x46800000u;
-  else
-    bits = (magnitude + 0x7ffffu + (magnitude >> 20 & 1) - 0x3c000000u) >> 20;
-  y.bits = static_cast<unsigned char>(sign | bits);
-}
+__device__ inline void narrow(float x, f8e4m3& y) { from_float(x, y); }
 
 // A block a row. Shared: the row as float, then 64 floats.
 template <class T, class Y>

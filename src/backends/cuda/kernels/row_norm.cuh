@@ -1,6 +1,6 @@
 // Norms of rows or of their heads, and what else is done to whole rows: LayerNorm and RMSNorm, with weights of each image and a rotation, GEGLU's
-// product; written as floats or quantised to 8 bits: q = round(x / scale) + 128, scale = absmax / 127 of the row, which may be turned by a Hadamard
-// matrix first.
+// product; written as floats or quantised to 8 bits: unsigned char q = round(x / scale) + 128, scale = absmax / 127 of the row, which may be turned
+// by a Hadamard matrix first; f8e4m3 with the bits of tensor/narrow_weight.h.
 #pragma once
 
 #include "arguments.cuh"
@@ -102,19 +102,25 @@ __device__ inline void finish_row(const RowNormArguments& a, int row, int c, int
   }
 }
 
-__device__ inline void store_bytes(const float (&x)[8], float inverse, int n, unsigned char* to) {
+// Of a row of which `most` is the largest magnitude. Below 1e-36, 127 / most is infinite.
+__device__ inline float scale_of(float most, unsigned char) { return most * (1.f / 127.f); }
+__device__ inline float inverse_of(float most, unsigned char) { return most < 1e-36f ? 0.f : fast_divide(127.f, most); }
+__device__ inline unsigned byte_of(float x, unsigned char) { return static_cast<unsigned>(round_to_int(x) + 128); }
+__device__ inline float scale_of(float most, f8e4m3) { return most / 448.f; }
+__device__ inline float inverse_of(float most, f8e4m3) { return most / 448.f > 1e-38f ? 1.f / (most / 448.f) : 0.f; }
+__device__ inline unsigned byte_of(float x, f8e4m3) { return rounded_to<f8e4m3>(x).bits; }
+
+template <class Y>
+__device__ inline void store_bytes(const float (&x)[8], float inverse, int n, void* to) {
   unsigned word[2] = {0, 0};
   UNROLL
-  for (int i = 0; i < 8; ++i) {
-    const int q = i < n ? round_to_int(x[i] * inverse) : 0;
-    word[i / 4] |= static_cast<unsigned>(q + 128) << 8 * (i % 4);
-  }
-  *reinterpret_cast<unsigned*>(to) = word[0];  // rows are padded to whole words
-  if (n > 4) *reinterpret_cast<unsigned*>(to + 4) = word[1];
+  for (int i = 0; i < 8; ++i) word[i / 4] |= byte_of(i < n ? mul_rounded(x[i], inverse) : 0.f, Y{}) << 8 * (i % 4);
+  static_cast<unsigned*>(to)[0] = word[0];  // rows are padded to whole words
+  if (n > 4) static_cast<unsigned*>(to)[1] = word[1];
 }
 
-// T: of x; W: of weight and bias; Y: of y, unsigned char where it is quantised. wide: a block a row, else a warp. Shared: the rows as float, then 64
-// floats.
+// T: of x; W: of weight and bias; Y: of y, unsigned char or f8e4m3 where it is quantised. wide: a block a row, else a warp. Shared: the rows as
+// float, then 64 floats.
 template <class T, class W, class Y, bool wide>
 __device__ void row_norm(const RowNormArguments& a) {
   constexpr bool quantized = sizeof(Y) == 1;
@@ -177,12 +183,12 @@ __device__ void row_norm(const RowNormArguments& a) {
       }
     most = team.max(most);
     bad = team.max(bad ? 1.f : 0.f) > 0.f;
-    const float scale = most * (1.f / 127.f), inverse = bad || most < 1e-36f ? 0.f : fast_divide(127.f, most);  // below, 127 / most is infinite
+    const float scale = scale_of(most, Y{}), inverse = bad ? 0.f : inverse_of(most, Y{});
     for (int c = begin; c < a.columns; c += step) {
       float x[8];
       UNROLL
       for (int i = 0; i < 8; ++i) x[i] = bad || c + i >= a.columns ? 0.f : values[c + i];
-      store_bytes(x, inverse, a.columns - c < 8 ? a.columns - c : 8, static_cast<unsigned char*>(a.y) + row * a.y_pitch + c);
+      store_bytes<Y>(x, inverse, a.columns - c < 8 ? a.columns - c : 8, static_cast<Y*>(a.y) + row * a.y_pitch + c);
     }
     if (team.thread() == 0) {
       a.scales[row] = bad ? float_of(0x7fc00000u) : scale;
