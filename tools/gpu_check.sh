@@ -99,6 +99,7 @@ if wanted sdxl; then
     rung "bf16, everything" "${of[@]}" --dtype bf16 "${fast[@]}"
     rung "fp32, math attention" "${of[@]}" --dtype fp32 --sdpa math
     rung "bf16, int8 dynamic" "${of[@]}" --dtype bf16 "${fast[@]}" --quantize int8-dynamic --quantize-filter all
+    rung "bf16, float8 dynamic" "${of[@]}" --dtype bf16 "${fast[@]}" --quantize float8-dynamic
     rung "tf32, math attention" "${of[@]}" --dtype fp32 --float32-matmul-precision high --sdpa math
     rung "bf16, math attention" "${of[@]}" --dtype bf16 --sdpa math
     rung "bf16, SDPA" "${of[@]}" --dtype bf16
@@ -119,7 +120,8 @@ if wanted pictures; then
   printf '| | PSNR, dB | waits in the loop | median step, ms |\n|---|---|---|---|\n' | say
   for m in emoji-xl emoji-flux; do
     picture "$m" $m --device cpu --dtype fp32 --compile default
-    for options in "fp32 off" "fp32 reduce-overhead" "bf16 off" "bf16 reduce-overhead" "bf16 reduce-overhead --quantize int8-dynamic --quantize-filter all"; do
+    for options in "fp32 off" "fp32 reduce-overhead" "bf16 off" "bf16 reduce-overhead" "bf16 reduce-overhead --quantize int8-dynamic --quantize-filter all" \
+      "bf16 reduce-overhead --quantize float8-dynamic"; do
       read -r dtype mode more <<<"$options"
       picture "$m-gpu" $m --device cuda --dtype "$dtype" --compile "$mode" $more
       "$python" - "$m, $options" "$work/$m.npy" "$work/$m-gpu" <<'P' 2>&1 | tail -1 | say
@@ -151,6 +153,7 @@ if wanted flux; then
     of=(transformer --batch 1 --model "$work/flux")
     rung "bf16, everything" "${of[@]}" --dtype bf16 --compile max-autotune --autotune-seconds 15
     rung "bf16, int8 dynamic" "${of[@]}" --dtype bf16 --compile max-autotune --autotune-seconds 15 --quantize int8-dynamic --quantize-filter all
+    rung "bf16, float8 dynamic" "${of[@]}" --dtype bf16 --compile max-autotune --autotune-seconds 15 --quantize float8-dynamic
     rung "bf16, eager" "${of[@]}" --dtype bf16
   else
     printf 'The model could not be made (3 GB in %s).\n' "$work" | say

@@ -129,7 +129,8 @@ void CompileFlags::add(Arguments& app) {
 
 void CompileFlags::add_quantize(Arguments& app) {
   app.group(Group::memory);
-  app.add_option("--quantize", quantize, "Linear layers in 8 bits: int8-dynamic, int8-dynamic-rotated, int8-weight-only, float8-weight-only");
+  app.add_option("--quantize", quantize,
+                 "Linear layers in 8 bits: int8-dynamic, int8-dynamic-rotated, float8-dynamic, int8-weight-only, float8-weight-only");
   app.add_option("--quantize-filter", quantize_filter,
                  "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, transformer_quant_filter_fn, a file "
                  "of names, or "

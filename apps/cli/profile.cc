@@ -36,7 +36,9 @@ using Shares = std::map<std::string, Share>;
 
 // Of the arithmetic that a step multiplies in; float16 is stored only.
 double peak_of(const MachinePeak& peak, const Plan& plan, const PlanStep& step) {
-  if (step.attrs.text("compute") == "int8_dynamic") return peak.int8;
+  const std::string& compute = step.attrs.text("compute");
+  if (compute == "int8_dynamic") return peak.int8;
+  if (compute == "float8_dynamic") return peak.bfloat16;
   if (step.traits & kInt16Products) return peak.int16;
   if (step.in.empty() || step.in[0] < 0) return peak.float32;
   const bool bf16 = step.attrs.text("matmul_precision") == "medium" || plan.values[static_cast<size_t>(step.in[0])].type.dtype == DType::bfloat16;

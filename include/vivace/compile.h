@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vivace/api.h"
+#include "vivace/dtype.h"
 
 namespace vivace VIVACE_API {
 
@@ -92,11 +93,16 @@ inline constexpr AllowTF32 allow_tf32{};
 
 // What a linear layer is computed with. int8_dynamic: weights int8 with a scale per output channel, activations int8 with a scale per token, found at
 // run time; rotated: both are first turned by a Hadamard matrix in blocks of up to 256 features, which leaves their product as it is and spreads an
-// outlier over its block, so that the other features keep their bits. weight_only: narrow weights with a scale per output channel, widened as they
-// are read.
-enum class Quantization { none, int8_dynamic, int8_dynamic_rotated, int8_weight_only, float8_weight_only };
+// outlier over its block, so that the other features keep their bits. float8_dynamic: the same in float8_e4m3, as torchao's
+// Float8DynamicActivationFloat8WeightConfig with PerRow has it: fast where a GPU multiplies float8; elsewhere the same numbers are multiplied as
+// bfloat16 or float32. weight_only: narrow weights with a scale per output channel, widened as they are read.
+enum class Quantization { none, int8_dynamic, int8_dynamic_rotated, int8_weight_only, float8_weight_only, float8_dynamic };
 inline bool multiplies_int8(Quantization kind) { return kind == Quantization::int8_dynamic || kind == Quantization::int8_dynamic_rotated; }
-// "int8-dynamic", "int8-dynamic-rotated", "int8-weight-only", "float8-weight-only". Throws UsageError for another name.
+// The dtype that a weight is kept in.
+inline DType stored_dtype(Quantization kind) {
+  return kind == Quantization::float8_dynamic || kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8;
+}
+// "int8-dynamic", "int8-dynamic-rotated", "float8-dynamic", "int8-weight-only", "float8-weight-only". Throws UsageError for another name.
 Quantization parse_quantization(const std::string& name);
 std::string quantization_name(Quantization kind);
 

@@ -34,13 +34,14 @@ bool transformer_quant_filter_fn(const LinearInfo& layer);
 // Throws UsageError for anything else, UserError for a file that cannot be read.
 QuantizeFilter parse_quantize_filter(const std::string& text);
 
-// int8 weights with a scale per output channel, int8 activations with a scale per token, found at run time. Returns the layers' names; warns when the
+// Weights of 8 bits with a scale per output channel, activations with a scale per token, found at run time. Returns the layers' names; warns when the
 // filter matches none. Holds for later calls, whatever compile() is given. Throws UserError where the CPU has no AVX2, UsageError for a model whose
 // checkpoint is quantised already.
-// kind: int8_dynamic or int8_dynamic_rotated.
+// kind: int8_dynamic, int8_dynamic_rotated or float8_dynamic.
 std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter, Quantization kind = Quantization::int8_dynamic);
 // With the measured filter: a layer is quantised where its int8 product is the faster one on this machine, at the model's own picture size, and its
-// error small: at most kMaxDrift, the relative RMS error of the product with 16 rows of normal numbers (of up to 64 output channels).
+// error small: at most kMaxDrift, the relative RMS error of the product with 16 rows of normal numbers (of up to 64 output channels). float8_dynamic
+// takes every layer: its error is above that for all, and what is fast is a GPU's affair.
 inline constexpr double kMaxDrift = 0.02;
 std::vector<std::string> apply_dynamic_quant(Model& model, Quantization kind = Quantization::int8_dynamic);
 

@@ -48,9 +48,13 @@ void bind_models(nb::module_& m) {
       .def_ro("block_class", &LinearInfo::block_class);
   m.def(
       "apply_dynamic_quant",
-      [](Model& model, std::optional<QuantizeFilter> filter) { return filter ? apply_dynamic_quant(model, *filter) : apply_dynamic_quant(model); },
-      nb::arg("model"), nb::arg("filter_fn").none() = nb::none(),
-      "int8 weights and activations for the layers that the filter takes, or those that measuring finds faster. Returns their names.");
+      [](Model& model, std::optional<QuantizeFilter> filter, const std::string& kind) {
+        const Quantization parsed = parse_quantization(kind);
+        return filter ? apply_dynamic_quant(model, *filter, parsed) : apply_dynamic_quant(model, parsed);
+      },
+      nb::arg("model"), nb::arg("filter_fn").none() = nb::none(), nb::arg("kind") = "int8-dynamic",
+      "Weights and activations of 8 bits for the layers that the filter takes, or those that measuring finds faster (of float8-dynamic: all). kind: "
+      "int8-dynamic, int8-dynamic-rotated or float8-dynamic. Returns their names.");
   m.def("dynamic_quant_filter_fn", &dynamic_quant_filter_fn, nb::arg("layer"));
   m.def("transformer_quant_filter_fn", &transformer_quant_filter_fn, nb::arg("layer"));
 

@@ -35,8 +35,9 @@ constexpr std::array<std::pair<const char*, SDPBackend>, 5> kBackends{{{"auto", 
                                                                        {"math", SDPBackend::math},
                                                                        {"int8", SDPBackend::int8}}};
 
-constexpr std::array<std::pair<const char*, Quantization>, 4> kQuantizations{{{"int8-dynamic", Quantization::int8_dynamic},
+constexpr std::array<std::pair<const char*, Quantization>, 5> kQuantizations{{{"int8-dynamic", Quantization::int8_dynamic},
                                                                               {"int8-dynamic-rotated", Quantization::int8_dynamic_rotated},
+                                                                              {"float8-dynamic", Quantization::float8_dynamic},
                                                                               {"int8-weight-only", Quantization::int8_weight_only},
                                                                               {"float8-weight-only", Quantization::float8_weight_only}}};
 constexpr std::array<std::pair<const char*, MatmulPrecision>, 3> kPrecisions{

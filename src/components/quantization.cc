@@ -163,7 +163,7 @@ LayerQuantization choose_layers(const Graph& graph, const CompileOptions& option
   int64_t count = 0;
   for (const LinearLayer& layer : linear_layers(graph, options)) {
     ++count;
-    const DType storage = kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8;
+    const DType storage = stored_dtype(kind);
     const bool narrow = layer.stored == DType::int8 || layer.stored == DType::float8_e4m3;
     if ((!narrow || layer.stored == storage) && filter(layer.info)) chosen[layer.info.name] = kind;
   }
@@ -207,12 +207,14 @@ QuantizeFilter measured_filter(const Graph& graph, const CompileOptions& options
 }
 
 std::vector<std::string> apply_dynamic_quant(Model& model, const QuantizeFilter& filter, Quantization kind) {
-  if (!multiplies_int8(kind))
-    throw UsageError(cat("apply_dynamic_quant: kind is ", quantization_name(kind), ": expected int8-dynamic or int8-dynamic-rotated"));
+  if (!multiplies_int8(kind) && kind != Quantization::float8_dynamic)
+    throw UsageError(
+        cat("apply_dynamic_quant: kind is ", quantization_name(kind), ": expected int8-dynamic, int8-dynamic-rotated or float8-dynamic"));
   return quantize_model(model, kind, filter);
 }
 
 std::vector<std::string> apply_dynamic_quant(Model& model, Quantization kind) {
+  if (!multiplies_int8(kind)) return apply_dynamic_quant(model, quantize_all, kind);
   return apply_dynamic_quant(
       model, measured_filter(typical_graph(model), options_of(model), &model.component().weights(), model.dtype(), kind, &model.component().cache()),
       kind);

@@ -18,7 +18,6 @@ namespace fs = std::filesystem;
 constexpr const char* kField = "quantization_config";
 
 bool is_narrow(DType dtype) { return dtype == DType::int8 || dtype == DType::float8_e4m3; }
-DType storage_of(Quantization kind) { return kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8; }
 
 // The weight behind a value, through a cast; kNone for anything else.
 NodeId weight_behind(const Graph& graph, NodeId id) {
@@ -52,7 +51,7 @@ struct NarrowWeight {
 };
 
 NarrowWeight narrowed(const WeightInfo& weight, Quantization kind) {
-  const DType storage = storage_of(kind);
+  const DType storage = stored_dtype(kind);
   if (weight.shape.size() != 2)
     throw UsageError(
         cat("a checkpoint in 8 bits: tensor \"", weight.name, "\" is ", to_string(weight.shape), ": expected the matrix of a linear layer"));
@@ -100,7 +99,7 @@ void write_weights(const fs::path& path, const WeightMap& weights, const Quantiz
   };
   std::vector<TensorSpec> specs;
   std::vector<Source> sources;
-  const DType storage = storage_of(options.kind);
+  const DType storage = stored_dtype(options.kind);
   for (const WeightInfo& weight : weights.weights()) {
     const std::string layer = weight.name.ends_with(".weight") ? weight.name.substr(0, weight.name.size() - 7) : "";
     if (!options.layers.contains(layer)) {
@@ -136,13 +135,14 @@ LayerQuantization stored_quantization(const Config& config, const WeightStack& w
   }
   const Config how = config.object(kField);
   how.one_of("quant_method", {"vivace"});
-  const Quantization kind = parse_quantization(how.one_of("quant_type", {"int8-dynamic", "int8-weight-only", "float8-weight-only"}));
+  const Quantization kind =
+      parse_quantization(how.one_of("quant_type", {"int8-dynamic", "float8-dynamic", "int8-weight-only", "float8-weight-only"}));
   if (layers.empty())
     throw UserError(cat(config.name(), ": field \"", kField, "\" says ", quantization_name(kind),
                         ", but no weight is stored in 8 bits: were the weights replaced?"));
   LayerQuantization result;
   for (const auto& [layer, dtype] : layers) {
-    if (dtype != storage_of(kind))
+    if (dtype != stored_dtype(kind))
       throw UserError(cat(config.name(), ": field \"", kField, "\" says ", quantization_name(kind), ", but tensor \"", layer, ".weight\" is ",
                           dtype_name(dtype)));
     result[layer] = kind;

@@ -1,6 +1,6 @@
 // Checkpoints with quantised weights: a Diffusers folder whose unet holds, for each quantised layer, "<layer>.weight" as I8 (or F8_E4M3) and
 // "<layer>.weight_scale" as F32 [out]: weight = 8 bits * scale. Its config.json says so:
-//   "quantization_config": {"quant_method": "vivace", "quant_type": "int8-dynamic" | "int8-weight-only" | "float8-weight-only"}
+//   "quantization_config": {"quant_method": "vivace", "quant_type": "int8-dynamic" | "float8-dynamic" | "int8-weight-only" | "float8-weight-only"}
 #pragma once
 
 #include <filesystem>

@@ -7,9 +7,6 @@ namespace {
 
 bool is_linear(const Node& node) { return node.op == Op::linear || node.op == Op::geglu_linear; }
 
-// The dtype a weight is kept in.
-DType storage_of(Quantization kind) { return kind == Quantization::float8_weight_only ? DType::float8_e4m3 : DType::int8; }
-
 // The largest power of two that divides the features, up to 256; 0 below 16, where there is little to spread an outlier over.
 int64_t hadamard_block(int64_t features) {
   const int64_t block = std::min<int64_t>(256, features & -features);
@@ -25,7 +22,7 @@ void quantize(Graph& graph, const CompileOptions& options) {
     const auto wanted = options.quantize.find(node.scope);
     if (wanted == options.quantize.end() || wanted->second == Quantization::none) continue;
     const Node& weight = graph[node.inputs[1]];
-    const DType storage = storage_of(wanted->second);
+    const DType storage = stored_dtype(wanted->second);
     const bool is_narrow = weight.dtype == DType::int8 || weight.dtype == DType::float8_e4m3;
     // A checkpoint that holds 8 bits already keeps them as they are.
     if (is_narrow && weight.dtype != storage) continue;
@@ -34,6 +31,8 @@ void quantize(Graph& graph, const CompileOptions& options) {
       const int64_t block = wanted->second == Quantization::int8_dynamic_rotated && !is_narrow ? hadamard_block(weight.shape[1]) : 0;
       if (block > 0) node.attrs.set("hadamard", block);
       if (!options.flags.force_fuse_int_mm_with_mul) node.attrs.set("epilogue", "separate");
+    } else if (wanted->second == Quantization::float8_dynamic) {
+      node.attrs.set("compute", "float8_dynamic");
     } else {
       node.attrs.set("weight_storage", std::string(dtype_name(storage)));
       if (!options.flags.use_mixed_mm) node.attrs.set("decode", "separate");

@@ -9,8 +9,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The linears of the tiny model's unet plan that compute in int8.
-int int8_linears(std::vector<std::string> more) {
+// The linears of the tiny model's unet plan that compute so.
+int linears_of(const std::string& compute, std::vector<std::string> more) {
   std::vector<std::string> arguments{"explain", "--json", "--compile", "default", "--model", tiny_model().string()};
   arguments.insert(arguments.end(), more.begin(), more.end());
   const Finished done = vivace(arguments);
@@ -18,9 +18,10 @@ int int8_linears(std::vector<std::string> more) {
   const auto plan = nlohmann::json::parse(done.out, nullptr, false);
   int count = 0;
   for (const char* program : {"setup", "step"})
-    for (const auto& step : plan[program]) count += step["attributes"].get<std::string>().find("int8_dynamic") != std::string::npos;
+    for (const auto& step : plan[program]) count += step["attributes"].get<std::string>().find(compute) != std::string::npos;
   return count;
 }
+int int8_linears(std::vector<std::string> more) { return linears_of("int8_dynamic", std::move(more)); }
 
 TEST(Quantize, ExplainShowsTheLayersChosen) {
   EXPECT_EQ(int8_linears({}), 0);
@@ -28,6 +29,12 @@ TEST(Quantize, ExplainShowsTheLayersChosen) {
             some = int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", "name~attn1.to_out"});
   EXPECT_GT(some, 0);
   EXPECT_GT(all, some);
+}
+
+TEST(Quantize, Float8TakesAllLayersByItself) {
+  const int all = int8_linears({"--quantize", "int8-dynamic", "--quantize-filter", "all"});
+  EXPECT_EQ(linears_of("float8_dynamic", {"--quantize", "float8-dynamic"}), all);
+  EXPECT_LT(linears_of("float8_dynamic", {"--quantize", "float8-dynamic", "--quantize-filter", "name~attn1"}), all);
 }
 
 TEST(Quantize, ExportedFilterIsTakenAgain) {
@@ -48,7 +55,7 @@ TEST(Quantize, WrongUseIsRefused) {
   const std::string model = tiny_model().string();
   const Finished rotated = vivace({"quantize", model, TempFolder() / "out", "--quantize", "int8-dynamic-rotated"});
   expect_refused(rotated, 2, {"as the model is loaded", "--quantize int8-dynamic-rotated"});
-  expect_refused(vivace({"explain", "--model", model, "--quantize", "int4"}), 2, {"\"int4\"", "int8-dynamic"});
+  expect_refused(vivace({"explain", "--model", model, "--quantize", "int4"}), 2, {"\"int4\"", "int8-dynamic", "float8-dynamic"});
   expect_refused(vivace({"explain", "--model", model, "--quantize", "int8-dynamic", "--quantize-filter", "width>5"}), 2, {"width>5", "in>=640"});
   expect_refused(vivace({"explain", "--model", model, "--quantize-filter", "all"}), 2, {"--quantize"});
   expect_refused(vivace({"explain", "--model", model, "--quantize-component", "unet"}), 2, {"--quantize-component", "without --quantize"});

@@ -34,14 +34,21 @@ int count(const Plan& plan, const std::function<bool(const PlanStep&)>& wanted) 
 }
 bool is_int8(const PlanStep& step) { return step.attrs.text("compute") == "int8_dynamic"; }
 
-TEST(Quantize, NormsQuantiseAndProjectionsStayJoined) {
+class QuantizeProducts : public testing::TestWithParam<Quantization> {};
+INSTANTIATE_TEST_SUITE_P(Kinds, QuantizeProducts, testing::Values(Quantization::int8_dynamic, Quantization::float8_dynamic),
+                         [](const auto& info) { return info.param == Quantization::int8_dynamic ? "int8" : "float8"; });
+
+TEST_P(QuantizeProducts, NormsQuantiseAndProjectionsStayJoined) {
   CompileOptions options{.mode = CompileMode::default_};
   const Plan floating = compile(sdxl_graph(), *cpu::device(), options);
-  options.quantize = every_linear(sdxl_graph(), Quantization::int8_dynamic);
+  options.quantize = every_linear(sdxl_graph(), GetParam());
+  const auto multiplies_bytes = [](const PlanStep& step) {
+    return step.attrs.text("compute") == (GetParam() == Quantization::int8_dynamic ? "int8_dynamic" : "float8_dynamic");
+  };
   const Plan plan = compile(sdxl_graph(), *cpu::device(), options);
   const auto is_linear = [](const PlanStep& step) { return step.op == Op::linear || step.op == Op::geglu_linear; };
   EXPECT_EQ(count(plan, is_linear), count(floating, is_linear)) << "Q, K, V are as joined as before";
-  EXPECT_EQ(count(plan, is_int8), count(plan, is_linear));
+  EXPECT_EQ(count(plan, multiplies_bytes), count(plan, is_linear));
   // Every norm of a transformer block quantises what it writes; nothing but what several layers read is quantised on its own.
   EXPECT_EQ(count(plan, [](const PlanStep& step) { return step.op == Op::layer_norm && !step.attrs.has("quantize"); }), 0);
   EXPECT_GT(count(plan, [](const PlanStep& step) { return step.op == Op::layer_norm; }), 2);
@@ -82,10 +89,15 @@ TEST(Quantize, TheModelsOutputStaysNear) {
     return golden::run(std::move(graph), cpu::device(), options, inputs, "", 0).at("sample");
   };
   const Tensor exact = run({});
-  for (const CompileMode mode : {CompileMode::off, CompileMode::default_}) {
+  constexpr double kFloat8Error = 0.038;  // of one product (docs/error-budget.md)
+  for (const auto& [mode, kind] : {std::pair{CompileMode::off, Quantization::int8_dynamic},
+                                   {CompileMode::default_, Quantization::int8_dynamic},
+                                   {CompileMode::off, Quantization::float8_dynamic},
+                                   {CompileMode::default_, Quantization::float8_dynamic}}) {
     CompileOptions options{.mode = mode};
-    options.quantize = every_linear(sdxl_graph(), Quantization::int8_dynamic);
-    const double bound = kMaxDrift * std::sqrt(static_cast<double>(options.quantize.size()));
+    options.quantize = every_linear(sdxl_graph(), kind);
+    const double each = kind == Quantization::int8_dynamic ? kMaxDrift : kFloat8Error;
+    const double bound = each * std::sqrt(static_cast<double>(options.quantize.size()));
     const double fused = relative_rms(exact, run(options));
     EXPECT_LT(fused, bound);
     EXPECT_GT(fused, 0);
@@ -106,9 +118,12 @@ Graph two_layers(Builder b, bool norm) {
 }
 
 TEST(Quantize, NotANumberIsReportedWithTheLayersName) {
-  for (const bool norm : {false, true}) {
+  for (const auto& [norm, kind] : {std::pair{false, Quantization::int8_dynamic},
+                                   {true, Quantization::int8_dynamic},
+                                   {false, Quantization::float8_dynamic},
+                                   {true, Quantization::float8_dynamic}}) {
     CompileOptions options{.mode = CompileMode::default_};
-    options.quantize = {{"block.to_q", Quantization::int8_dynamic}};
+    options.quantize = {{"block.to_q", kind}};
     const auto plan = std::make_shared<const Plan>(compile(two_layers(Builder(DType::float32), norm), *cpu::device(), options));
     const Tensor ones = Tensor::full({8, 16}, 1);
     ConstantStore store(cpu::device());

@@ -29,11 +29,9 @@ void winograd_but_one(Graph& graph) {
 }
 void quantize_as_asked(Graph& graph) {
   CompileOptions options;
-  options.quantize = {{"dynamic", Quantization::int8_dynamic},
-                      {"rotated", Quantization::int8_dynamic_rotated},
-                      {"narrow", Quantization::int8_weight_only},
-                      {"float8", Quantization::float8_weight_only},
-                      {"as_it_was", Quantization::none}};
+  options.quantize = {{"dynamic", Quantization::int8_dynamic},           {"rotated", Quantization::int8_dynamic_rotated},
+                      {"narrow", Quantization::int8_weight_only},        {"float8", Quantization::float8_weight_only},
+                      {"float8_products", Quantization::float8_dynamic}, {"as_it_was", Quantization::none}};
   quantize(graph, options);
 }
 void quantize_separately(Graph& graph) {

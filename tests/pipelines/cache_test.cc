@@ -55,6 +55,7 @@ TEST(Cache, ASecondQuantisedStartQuantisesNothing) {
   const std::vector<std::function<void(DiffusionPipeline&)>> quantisations{
       [](DiffusionPipeline& pipe) { apply_dynamic_quant(pipe.unet(), quantize_all); },
       [](DiffusionPipeline& pipe) { quantize_weight_only(pipe.unet(), DType::float8_e4m3); },
+      [](DiffusionPipeline& pipe) { apply_dynamic_quant(pipe.unet(), Quantization::float8_dynamic); },
   };
   for (const auto& quantize : quantisations) {
     const TempFolder folder;

@@ -94,6 +94,7 @@ TEST(ApplyDynamicQuant, NamesWhatItChoseAndWarnsOfNothing) {
   pipe.unet().compile({.mode = CompileMode::default_});
   EXPECT_EQ(pipe.unet().component().options().quantize.size(), names.size()) << "compile() keeps what was quantised";
   EXPECT_THROW(quantize_weight_only(pipe.unet(), float16), UsageError);
+  EXPECT_THROW(apply_dynamic_quant(pipe.unet(), quantize_all, Quantization::float8_weight_only), UsageError);
   EXPECT_EQ(warnings.texts.size(), 1u);
 }
 
@@ -193,6 +194,13 @@ TEST_F(QuantizedCheckpoint, Float8WeightsAreReadBack) {
   write(Quantization::float8_weight_only);
   const Tensor loaded = draw(model_).tensor(),
                quantised = draw(kEmoji, [](DiffusionPipeline&pipe) { quantize_weight_only(pipe.unet(), DType::float8_e4m3); }).tensor();
+  EXPECT_EQ(std::memcmp(loaded.data(), quantised.data(), loaded.bytes()), 0);
+}
+
+TEST_F(QuantizedCheckpoint, Float8ProductsAreThoseOfQuantisingAtLoad) {
+  write(Quantization::float8_dynamic);
+  const Tensor loaded = draw(model_).tensor(),
+               quantised = draw(kEmoji, [](DiffusionPipeline&pipe) { apply_dynamic_quant(pipe.unet(), Quantization::float8_dynamic); }).tensor();
   EXPECT_EQ(std::memcmp(loaded.data(), quantised.data(), loaded.bytes()), 0);
 }
 

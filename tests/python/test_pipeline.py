@@ -187,6 +187,9 @@ def test_compiled_and_quantised(tiny) -> None:
     layers = vivace.apply_dynamic_quant(pipe.unet, lambda layer: layer.name.endswith("to_q"))
     assert layers and all(name.endswith("to_q") for name in layers)
     assert not (draw(pipe).images == eager).all()
+    assert len(vivace.apply_dynamic_quant(pipe.unet, kind="float8-dynamic")) > len(layers)
+    with pytest.raises(ValueError, match="int4"):
+        vivace.apply_dynamic_quant(pipe.unet, kind="int4")
     with pytest.raises(ValueError, match="fastest"):
         pipe.unet.compile(mode="fastest")
     with vivace.sdpa_kernel(vivace.SDPBackend.MATH):

@@ -1,11 +1,13 @@
 // vivace bench: seconds, memory and drift of one setting or of the whole ladder; two reports side by side.
 #include <ctime>
 
+#include "backends/devices.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "bench/measure.h"
 #include "bench/report_html.h"
 #include "bench/report_text.h"
+#include "bench/rungs.h"
 #include "bench/worker.h"
 #include "commands.h"
 #include "interrupt.h"
@@ -55,7 +57,7 @@ std::vector<Contestant> contestants(const Arguments& app, const Options& o) {
     if (name != "--dtype" && app.option(name).given()) throw UsageError(cat(name, " is what the ladder climbs: leave it out"));
   const std::string dtype = app.option("--dtype").given() ? o.dtype : "bf16";
   if (dtype != "bf16" && dtype != "fp16") throw UsageError(cat("--dtype is ", dtype, ": the ladder climbs from fp32 to bf16 or fp16"));
-  return ladder(dtype);
+  return ladder(dtype, open_device(o.device)->target());
 }
 
 std::string now() {

@@ -4,9 +4,9 @@
 
 namespace vivace::cli {
 
-std::vector<Contestant> ladder(const std::string& dtype) {
+std::vector<Contestant> ladder(const std::string& dtype, const Target& target) {
   const std::string half = "--dtype=" + dtype;
-  return {
+  std::vector<Contestant> rungs{
       {"fp32, math attention", {"--dtype=fp32", "--sdpa=math"}},
       {"fp32", {"--dtype=fp32"}},
       {dtype + ", math attention", {half, "--sdpa=math"}},
@@ -17,6 +17,9 @@ std::vector<Contestant> ladder(const std::string& dtype) {
       {"+ int8 dynamic", {half, "--compile=default", "--fuse-qkv", "--quantize=int8-dynamic"}},
       {"+ max-autotune, Winograd", {half, "--compile=max-autotune", "--fuse-qkv", "--quantize=int8-dynamic"}},
   };
+  if (target.float8_products)
+    rungs.push_back({"+ float8 dynamic for int8", {half, "--compile=max-autotune", "--fuse-qkv", "--quantize=float8-dynamic"}});
+  return rungs;
 }
 
 Contestant plain_float32() { return {"fp32", {"--dtype=fp32"}}; }

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "ir/target.h"
+
 namespace vivace::cli {
 
 struct Contestant {
@@ -12,8 +14,9 @@ struct Contestant {
 };
 
 // The ladder of Diffusers' guide "Accelerate inference", each rung with all of those before it, and what Vivace has beyond the guide.
-// The first is the reference of speed and of quality. `dtype` is what comes after float32: bf16 or fp16.
-std::vector<Contestant> ladder(const std::string& dtype);
+// The first is the reference of speed and of quality. `dtype` is what comes after float32: bf16 or fp16. Only where a device multiplies float8 that
+// has a rung.
+std::vector<Contestant> ladder(const std::string& dtype, const Target& target);
 // Plain float32, for a setting that is measured alone.
 Contestant plain_float32();
 // Long names of the options that change speed and rounding but not what is asked for: a contestant's own business.

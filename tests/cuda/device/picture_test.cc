@@ -161,6 +161,27 @@ TEST(CudaPictures, LinearsOfEightBits) {
   EXPECT_GT(difference(whole, gpu), lost / 2);
 }
 
+// The same bytes on both machines where they are of the same numbers: the layer that reads the noise. Deeper in, a last bit of float32 that rounds
+// another way grows from layer to layer, at most to what the bytes lose.
+TEST(CudaPictures, LinearsOfFloat8) {
+  const WithoutTF32 exact;
+  const auto latents = [](const std::string& device, const QuantizeFilter& filter) {
+    DiffusionPipeline pipe = open("emoji-flux", device, {.mode = CompileMode::default_});
+    if (filter) apply_dynamic_quant(pipe.transformer(), filter, Quantization::float8_dynamic);
+    CallOptions call = call_of("emoji-flux");
+    call.num_inference_steps = 1;
+    return pipe("a red apple", call).latents;
+  };
+  const Tensor whole = latents("cpu", nullptr);
+  for (const auto& [filter, bound] : {std::pair{"all", 1.}, {"name~x_embedder", 0.}}) {
+    const QuantizeFilter layers = parse_quantize_filter(filter);
+    const Tensor cpu = latents("cpu", layers), gpu = latents("host-cuda", layers);
+    const double lost = difference(whole, cpu);
+    EXPECT_GT(lost, kRounding) << filter;
+    EXPECT_LT(difference(cpu, gpu), std::max(kRounding, bound * lost)) << filter;
+  }
+}
+
 // Factors of eleven bits, as deep.
 TEST(CudaPictures, ConvolutionsMultiplyAsTF32ByDefault) {
   const DiffusionPipeline gpu = open("emoji-xl", "host-cuda", {});
