@@ -10,6 +10,12 @@ void Stream::wait(RequestCounters& counters) {
   if (finish()) ++counters.host_device_syncs;
 }
 
+void Stream::ahead(size_t, std::span<const HostCopy> copies) noexcept {
+  for (const HostCopy& copy : copies) copy_in(copy.to, copy.from, copy.bytes);
+}
+
+void Stream::need(size_t) noexcept {}
+
 std::shared_ptr<void> upload(Device& device, Stream& stream, const void* host, size_t bytes) {
   std::shared_ptr<void> copy = device.allocate(bytes);
   stream.copy_in(copy.get(), host, bytes);

@@ -44,6 +44,13 @@ class Recording {
   virtual void replay() noexcept = 0;
 };
 
+// Bytes of the host's memory on their way to the device.
+struct HostCopy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+
 // What runs and copies in order, for one request. All but wait() return at once, and may leave their work for later.
 class Stream {
  public:
@@ -52,7 +59,13 @@ class Stream {
   virtual void copy_in(void* to, const void* host, size_t bytes) noexcept = 0;     // `host` may change once this returns
   virtual void copy_out(void* host, const void* from, size_t bytes) noexcept = 0;  // `host` holds nothing before the next wait()
   virtual void copy(void* to, const void* from, size_t bytes) noexcept = 0;        // both the device's
-  // What `put` puts on this stream, which is not done now; kernels and copies within the device alone. nullptr where nothing is gained.
+  // Copies of what lies in the device's Memory::host and stays there, beside this order: begun behind what was put here so far, done ahead of what is
+  // put here once need(lane) was called. A lane's copies are one order; there are kLanes.
+  static constexpr size_t kLanes = 2;
+  virtual void ahead(size_t lane, std::span<const HostCopy> copies) noexcept;
+  virtual void need(size_t lane) noexcept;
+  // What `put` puts on this stream, which is not done now; kernels, copies within the device and those of ahead() alone. nullptr where nothing is
+  // gained.
   virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
   // The place in this order behind all that was put here so far; the last few are kept.
   virtual int64_t mark() noexcept { return 0; }

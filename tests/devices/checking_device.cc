@@ -1,6 +1,7 @@
 #include "checking_device.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <deque>
 #include <utility>
@@ -31,6 +32,16 @@ class CheckingStream final : public Stream {
   void copy(void* to, const void* from, size_t bytes) noexcept override {
     queue_.push_back([=] { std::memcpy(to, from, bytes); });
   }
+  // Where it is put, no sooner, what was there may no longer be read, and what comes is not there before it has to be.
+  void ahead(size_t lane, std::span<const HostCopy> copies) noexcept override {
+    for (const HostCopy& copy : copies) {
+      queue_.push_back([copy] { std::memset(copy.to, GuardedMemory::kPoison, copy.bytes); });
+      lanes_[lane].push_back(copy);
+    }
+  }
+  void need(size_t lane) noexcept override {
+    for (const HostCopy& copy : std::exchange(lanes_[lane], {})) queue_.push_back([copy] { std::memcpy(copy.to, copy.from, copy.bytes); });
+  }
   int64_t mark() noexcept override { return done_ + std::ssize(queue_); }
   // Who asks once is told that it is under way, and who asks again that it is done.
   bool passed(int64_t mark) noexcept override {
@@ -41,6 +52,7 @@ class CheckingStream final : public Stream {
 
  private:
   bool finish() override {
+    for (size_t lane = 0; lane < kLanes; ++lane) need(lane);  // of a run that was stopped
     if (queue_.empty()) return false;
     work_until(mark());
     return true;
@@ -55,7 +67,8 @@ class CheckingStream final : public Stream {
 
   GuardedMemory& memory_;
   std::deque<std::function<void()>> queue_;
-  int64_t done_ = 0, asked_ = 0;  // pieces of work since the stream was made
+  std::array<std::vector<HostCopy>, kLanes> lanes_;  // on their way
+  int64_t done_ = 0, asked_ = 0;                     // pieces of work since the stream was made
 };
 
 }  // namespace

@@ -77,7 +77,11 @@ std::shared_ptr<void> CudaDevice::allocate(size_t bytes, Memory memory) {
 std::shared_ptr<void> CudaDevice::allocate_pinned(size_t bytes) {
   bytes = std::max<size_t>(bytes, 1);
   void* p = nullptr;
-  require(driver_->allocate_pinned(bytes, &p), "pinned host memory");
+  const Status status = driver_->allocate_pinned(bytes, &p);
+  if (status == kOutOfMemory)
+    throw UserError(cat(label_, ": out of pinned host memory: ", gibibytes(bytes),
+                        " GiB more are needed: use bf16 or quantisation, or end what else fills this machine's memory"));
+  require(status, "pinned host memory");
   {
     const std::lock_guard lock(mutex_);
     pinned_[static_cast<const char*>(p)] = bytes;

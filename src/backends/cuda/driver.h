@@ -70,6 +70,8 @@ class Driver {
   virtual Status create_event(DriverEvent** event) = 0;
   virtual void destroy(DriverEvent* event) = 0;
   virtual Status record(DriverEvent* event, DriverStream* stream) = 0;
+  // What is put on the stream from now on is done behind where the event was recorded last. Does not block.
+  virtual Status wait(DriverStream* stream, DriverEvent* event) = 0;
   // kNotReady until the stream has come by where it was recorded. Does not block.
   virtual Status query(DriverEvent* event) = 0;
   // Host memory is pinned, or the call would block.
@@ -82,7 +84,7 @@ class Driver {
   virtual Status launch(DriverFunction* function, const unsigned (&grid)[3], unsigned block, unsigned shared, const void* arguments, size_t bytes,
                         DriverStream* stream) = 0;
 
-  // Between the two nothing that is put on the stream is done: it becomes a graph.
+  // Between the two nothing that is put on the stream is done: it becomes a graph, with what is put on streams that wait for an event of it.
   virtual Status begin_capture(DriverStream* stream) = 0;
   virtual Status end_capture(DriverStream* stream, DriverGraph** graph) = 0;
   virtual Status launch(DriverGraph* graph, DriverStream* stream) = 0;

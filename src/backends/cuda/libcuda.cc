@@ -41,6 +41,7 @@ struct Functions {
   decltype(&::cuStreamCreate) create_stream;
   decltype(&::cuStreamDestroy) destroy_stream;
   decltype(&::cuStreamSynchronize) synchronize_stream;
+  decltype(&::cuStreamWaitEvent) wait_event;
   decltype(&::cuEventCreate) create_event;
   decltype(&::cuEventDestroy) destroy_event;
   decltype(&::cuEventRecord) record;
@@ -89,6 +90,7 @@ struct Functions {
     TAKE(create_stream, cuStreamCreate);
     TAKE(destroy_stream, cuStreamDestroy);
     TAKE(synchronize_stream, cuStreamSynchronize);
+    TAKE(wait_event, cuStreamWaitEvent);
     TAKE(create_event, cuEventCreate);
     TAKE(destroy_event, cuEventDestroy);
     TAKE(record, cuEventRecord);
@@ -225,6 +227,10 @@ class LibCuda final : public Driver {
   Status record(DriverEvent* event, DriverStream* stream) override {
     enter();
     return cu_.record(cu(event), cu(stream));
+  }
+  Status wait(DriverStream* stream, DriverEvent* event) override {
+    enter();
+    return cu_.wait_event(cu(stream), cu(event), 0);
   }
   Status query(DriverEvent* event) override {
     enter();

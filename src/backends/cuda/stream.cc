@@ -29,10 +29,15 @@ CudaStream::CudaStream(std::shared_ptr<CudaDevice> device) : device_(std::move(d
 
 CudaStream::~CudaStream() {
   // What is under way uses memory that goes with its owners now.
+  need_all();
   if (busy_) (void)driver().synchronize(handle_);
   for (const Chunk& chunk : chunks_) driver().destroy(chunk.event);
   for (DriverEvent* event : mark_events_)
     if (event) driver().destroy(event);
+  for (const Lane& lane : lanes_)
+    if (lane.end) driver().destroy(lane.end);
+  if (begin_) driver().destroy(begin_);
+  if (copies_) driver().destroy(copies_);
   driver().destroy(handle_);
 }
 
@@ -117,6 +122,31 @@ void CudaStream::copy(void* to, const void* from, size_t bytes) noexcept {
   check(driver().copy(to, from, bytes, Way::within, handle_), "copying within the device");
 }
 
+void CudaStream::ahead(size_t lane, std::span<const HostCopy> copies) noexcept {
+  constexpr const char* kWhat = "copying weights to the device";
+  busy_ = true;
+  auto& [end, needed] = lanes_[lane];
+  if (!copies_) check(driver().create_stream(&copies_), "a stream");
+  if (!begin_) check(driver().create_event(&begin_), "an event");
+  if (!end) check(driver().create_event(&end), "an event");
+  if (!copies_ || !begin_ || !end) return;
+  check(driver().record(begin_, handle_), kWhat);
+  check(driver().wait(copies_, begin_), kWhat);
+  for (const HostCopy& copy : copies) check(driver().copy(copy.to, copy.from, copy.bytes, Way::to_device, copies_), kWhat);
+  check(driver().record(end, copies_), kWhat);
+  needed = false;
+}
+
+void CudaStream::need(size_t lane) noexcept {
+  lanes_[lane].needed = true;
+  if (lanes_[lane].end) check(driver().wait(handle_, lanes_[lane].end), "copying weights to the device");
+}
+
+void CudaStream::need_all() noexcept {
+  for (size_t lane = 0; lane < kLanes; ++lane)
+    if (!lanes_[lane].needed) need(lane);
+}
+
 std::unique_ptr<Recording> CudaStream::record(const std::function<void()>& put) {
   check(driver().begin_capture(handle_), "recording the step");
   put();
@@ -142,6 +172,7 @@ bool CudaStream::passed(int64_t mark) noexcept {
 }
 
 bool CudaStream::finish() {
+  need_all();
   const bool waits = std::exchange(busy_, false);
   if (waits) check(driver().synchronize(handle_), "a kernel or a copy failed");
   if (error_.empty())

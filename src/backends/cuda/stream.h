@@ -1,4 +1,4 @@
-// A stream of a GPU: launches, copies through pinned memory, recordings as CUDA graphs.
+// A stream of a GPU: launches, copies through pinned memory and ahead on a stream of their own, recordings as CUDA graphs.
 #pragma once
 
 #include <array>
@@ -22,6 +22,8 @@ class CudaStream final : public Stream {
   void copy_in(void* to, const void* host, size_t bytes) noexcept override;
   void copy_out(void* host, const void* from, size_t bytes) noexcept override;
   void copy(void* to, const void* from, size_t bytes) noexcept override;
+  void ahead(size_t lane, std::span<const HostCopy> copies) noexcept override;
+  void need(size_t lane) noexcept override;
   std::unique_ptr<Recording> record(const std::function<void()>& put) override;
   int64_t mark() noexcept override;
   bool passed(int64_t mark) noexcept override;
@@ -47,6 +49,7 @@ class CudaStream final : public Stream {
   void next_chunk();
 
   bool finish() override;
+  void need_all() noexcept;  // what was copied ahead and not asked for: of a run that was stopped
 
   const std::shared_ptr<CudaDevice> device_;
   DriverStream* handle_ = nullptr;
@@ -61,6 +64,14 @@ class CudaStream final : public Stream {
   static constexpr size_t kMarks = 4;  // more than the steps that the loop is ahead
   std::array<DriverEvent*, kMarks> mark_events_{};
   int64_t marks_ = 0;
+  // What ahead() copies on, behind where this stream stood, and what is behind each lane's copies there.
+  DriverStream* copies_ = nullptr;
+  DriverEvent* begin_ = nullptr;
+  struct Lane {
+    DriverEvent* end = nullptr;
+    bool needed = true;
+  };
+  std::array<Lane, kLanes> lanes_;
   bool busy_ = false;
   std::string error_;
   const BoundKernel *running_ = nullptr, *failed_ = nullptr;

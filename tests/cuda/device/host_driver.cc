@@ -12,7 +12,7 @@ namespace vivace::cuda {
 namespace {
 
 // CUDA's numbers.
-constexpr Status kInvalidValue = 1, kIllegalAddress = 700, kLaunchFailed = 719, kUnsupportedInCapture = 900;
+constexpr Status kInvalidValue = 1, kIllegalAddress = 700, kLaunchFailed = 719, kUnsupportedInCapture = 900, kUnjoined = 904, kIsolation = 905;
 
 }  // namespace
 
@@ -48,6 +48,10 @@ std::string HostDriver::explain(Status status) const {
       return "unspecified launch failure";
     case kUnsupportedInCapture:
       return "operation not permitted when stream is capturing";
+    case kUnjoined:
+      return "capture sequence contains a fork that was not joined to the primary stream";
+    case kIsolation:
+      return "dependency created on uncaptured work in another stream";
     default:
       return cat("error ", status);
   }
@@ -59,6 +63,7 @@ Status HostDriver::allocate(size_t bytes, void** memory) {
   if (!(*memory = memory_.allocate(bytes))) return kOutOfMemory;
   allocated_[*memory] = bytes;
   allocated_bytes_ += bytes;
+  counts_.most_bytes = std::max(counts_.most_bytes, allocated_bytes_);
   ++counts_.allocations;
   return kSuccess;
 }
@@ -73,6 +78,8 @@ void HostDriver::free(void* memory) {
 
 Status HostDriver::allocate_pinned(size_t bytes, void** memory) {
   const std::lock_guard lock(mutex_);
+  if (pinned_bytes_ + bytes > options_.pinned_bytes) return kOutOfMemory;
+  pinned_bytes_ += bytes;
   *memory = ::operator new(bytes, std::align_val_t(64));
   std::memset(*memory, GuardedMemory::kPoison, bytes);
   pinned_[static_cast<const char*>(*memory)] = bytes;
@@ -81,7 +88,9 @@ Status HostDriver::allocate_pinned(size_t bytes, void** memory) {
 
 void HostDriver::free_pinned(void* memory) {
   const std::lock_guard lock(mutex_);
-  pinned_.erase(static_cast<const char*>(memory));
+  const auto found = pinned_.find(static_cast<const char*>(memory));
+  pinned_bytes_ -= found->second;
+  pinned_.erase(found);
   ::operator delete(memory, std::align_val_t(64));
 }
 
@@ -91,11 +100,18 @@ size_t HostDriver::free_bytes() {
 }
 
 Status HostDriver::create_stream(DriverStream** stream) {
-  *stream = reinterpret_cast<DriverStream*>(new Stream);
+  const std::lock_guard lock(mutex_);
+  auto* const made = new Stream;
+  streams_.insert(made);
+  *stream = reinterpret_cast<DriverStream*>(made);
   return kSuccess;
 }
 
-void HostDriver::destroy(DriverStream* stream) { delete &of(stream); }
+void HostDriver::destroy(DriverStream* stream) {
+  const std::lock_guard lock(mutex_);
+  streams_.erase(&of(stream));
+  delete &of(stream);
+}
 
 void HostDriver::count_wait() {
   const std::lock_guard lock(mutex_);
@@ -104,14 +120,34 @@ void HostDriver::count_wait() {
 
 Status HostDriver::run_until(Stream& stream, int64_t done) {
   const std::lock_guard lock(mutex_);
-  if (stream.capturing) return kUnsupportedInCapture;
+  if (stream.capture) return kUnsupportedInCapture;
   const GuardedMemory::Unlocked unlocked(memory_);
-  for (; stream.done < done; ++stream.done) {
-    const Work work = std::move(stream.queue.front());
-    stream.queue.pop_front();
-    if (broken_ == kSuccess) broken_ = work();
-  }
+  work_until(stream, done);
   return broken_;
+}
+
+void HostDriver::work_until(Stream& stream, int64_t done) {
+  const auto may_work = [](const Stream& s) {
+    return !s.at_work && !s.queue.empty() && (!s.queue.front().behind || s.queue.front().behind->done >= s.queue.front().at);
+  };
+  while (stream.done < done) {
+    if (options_.early)
+      for (Stream* other : streams_)
+        while (other != &stream && may_work(*other)) work_one(*other);
+    work_one(stream);
+  }
+}
+
+void HostDriver::work_one(Stream& stream) {
+  const Stream::Item item = std::move(stream.queue.front());
+  stream.queue.pop_front();
+  stream.at_work = true;
+  if (item.behind)
+    work_until(*item.behind, item.at);
+  else if (broken_ == kSuccess)
+    broken_ = item.work();
+  stream.at_work = false;
+  ++stream.done;
 }
 
 Status HostDriver::synchronize(DriverStream* stream) {
@@ -144,21 +180,47 @@ Status HostDriver::create_event(DriverEvent** event) {
 void HostDriver::destroy(DriverEvent* event) { delete reinterpret_cast<Event*>(event); }
 
 Status HostDriver::record(DriverEvent* event, DriverStream* stream) {
-  if (of(stream).capturing) return kUnsupportedInCapture;
-  *reinterpret_cast<Event*>(event) = {&of(stream), of(stream).put, false};
+  const std::lock_guard lock(mutex_);
+  Stream& s = of(stream);
+  const auto behind = s.capture ? std::ssize((*s.capture)[s.branch].items) : s.put;
+  *reinterpret_cast<Event*>(event) = {&s, behind, false, s.capture, s.branch};
   return kSuccess;
+}
+
+Status HostDriver::wait(DriverStream* stream, DriverEvent* event) {
+  const std::lock_guard lock(mutex_);
+  if (options_.forgets_waits) return kSuccess;
+  const auto& e = *reinterpret_cast<const Event*>(event);
+  Stream& s = of(stream);
+  if (!e.capture) {
+    if (s.capture) return kIsolation;
+    if (e.stream) add(s, {{}, e.stream, e.behind});
+    return kSuccess;
+  }
+  if (e.stream->capture != e.capture) return kIsolation;  // which has ended
+  if (!s.capture) {                                       // it joins
+    s.capture = e.capture;
+    s.branch = e.capture->size();
+    e.capture->emplace_back();
+  }
+  if (s.capture != e.capture) return kIsolation;
+  (*s.capture)[s.branch].items.push_back({{}, e.branch, static_cast<size_t>(e.behind)});
+  return kSuccess;
+}
+
+void HostDriver::add(Stream& stream, Stream::Item item) {
+  stream.queue.push_back(std::move(item));
+  ++stream.put;
 }
 
 Status HostDriver::put(DriverStream* stream, Work work) {
   const std::lock_guard lock(mutex_);
   if (broken_ != kSuccess) return broken_;
   Stream& s = of(stream);
-  if (s.capturing) {
-    s.captured.push_back(std::move(work));
-  } else {
-    s.queue.push_back(std::move(work));
-    ++s.put;
-  }
+  if (s.capture)
+    (*s.capture)[s.branch].items.push_back({std::move(work)});
+  else
+    add(s, {std::move(work)});
   return kSuccess;
 }
 
@@ -172,7 +234,8 @@ Status HostDriver::copy(void* to, const void* from, size_t bytes, Way way, Drive
   };
   // From memory that is not pinned a driver copies while the host waits.
   if (way != Way::within && !is_pinned(way == Way::to_device ? from : to)) return kInvalidValue;
-  if (way != Way::within && of(stream).capturing) return kUnsupportedInCapture;  // a graph would copy the same host bytes each time
+  // A graph copies the same host bytes each time: what does not change, which is copied beside the rest, and nothing else.
+  if (way != Way::within && of(stream).capture && of(stream).branch == 0) return kUnsupportedInCapture;
   if ((way != Way::to_host && !memory_.holds(to, bytes)) || (way != Way::to_device && !memory_.holds(from, bytes))) return kInvalidValue;
   if (way == Way::to_host) std::memset(to, GuardedMemory::kPoison, bytes);
   return put(stream, [=] {
@@ -228,29 +291,47 @@ Status HostDriver::launch(DriverFunction* function, const unsigned (&grid)[3], u
 }
 
 Status HostDriver::begin_capture(DriverStream* stream) {
-  of(stream).capturing = true;
+  of(stream).capture = std::make_shared<std::vector<Branch>>(1);
+  of(stream).branch = 0;
   return broken_;
 }
 
 Status HostDriver::end_capture(DriverStream* stream, DriverGraph** graph) {
   const std::lock_guard lock(mutex_);
-  Stream& s = of(stream);
-  s.capturing = false;
-  *graph = reinterpret_cast<DriverGraph*>(new Graph{std::exchange(s.captured, {})});
+  const std::shared_ptr<std::vector<Branch>> captured = of(stream).capture;
+  for (Stream* s : streams_)
+    if (s->capture == captured) s->capture = nullptr;
+  const std::vector<Branch>& branches = *captured;
+  for (size_t b = 1; b < branches.size(); ++b)
+    if (std::ranges::none_of(branches[0].items, [&](const Branch::Item& i) { return !i.work && i.branch == b && i.at == branches[b].items.size(); }))
+      return kUnjoined;
+  *graph = reinterpret_cast<DriverGraph*>(new Graph{branches, std::vector<Stream>(branches.size() - 1)});
+  for (Stream& s : reinterpret_cast<Graph*>(*graph)->streams) streams_.insert(&s);
   ++counts_.captures;
   return kSuccess;
 }
 
 Status HostDriver::launch(DriverGraph* graph, DriverStream* stream) {
-  {
-    const std::lock_guard lock(mutex_);
-    ++counts_.graph_launches;
-  }
-  for (const Work& work : reinterpret_cast<const Graph*>(graph)->work)
-    if (const Status status = put(stream, work)) return status;
+  const std::lock_guard lock(mutex_);
+  ++counts_.graph_launches;
+  if (broken_ != kSuccess) return broken_;
+  auto& g = *reinterpret_cast<Graph*>(graph);
+  const auto stream_of = [&](size_t branch) -> Stream& { return branch == 0 ? of(stream) : g.streams[branch - 1]; };
+  std::vector<int64_t> before;
+  for (size_t b = 0; b < g.branches.size(); ++b) before.push_back(stream_of(b).put);
+  for (size_t b = 0; b < g.branches.size(); ++b)
+    for (const Branch::Item& item : g.branches[b].items) {
+      if (item.work)
+        add(stream_of(b), {item.work});
+      else
+        add(stream_of(b), {{}, &stream_of(item.branch), before[item.branch] + static_cast<int64_t>(item.at)});
+    }
   return kSuccess;
 }
 
-void HostDriver::destroy(DriverGraph* graph) { delete reinterpret_cast<Graph*>(graph); }
+void HostDriver::destroy(DriverGraph* graph) {
+  const std::lock_guard lock(mutex_);
+  destroyed_.emplace_back(reinterpret_cast<Graph*>(graph));
+}
 
 }  // namespace vivace::cuda

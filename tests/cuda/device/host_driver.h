@@ -22,17 +22,20 @@ namespace vivace::cuda {
 class HostDriver final : public Driver {
  public:
   struct Options {
-    size_t memory_bytes = size_t{8} << 30;
+    size_t memory_bytes = size_t{8} << 30, pinned_bytes = size_t{8} << 30;
     int capability = 90;
-    unsigned seed = 1;          // of the order in which lanes and blocks of a kernel run
-    bool libraries = true;      // those that the build has headers for
-    std::string failing;        // kernels whose name holds this are not launched: an error
-    bool failing_late = false;  // they fail when they run, as one that leaves its memory does
+    unsigned seed = 1;           // of the order in which lanes and blocks of a kernel run
+    bool libraries = true;       // those that the build has headers for
+    std::string failing;         // kernels whose name holds this are not launched: an error
+    bool failing_late = false;   // they fail when they run, as one that leaves its memory does
+    bool early = false;          // what is on other streams than the one that is waited for is done as soon as it may be, instead of as late
+    bool forgets_waits = false;  // those of one stream for another
   };
   struct Counts {
     int64_t waits = 0;  // for streams and events: all that blocks
     int64_t queries = 0;
     int64_t launches = 0, copies = 0, captures = 0, graph_launches = 0, allocations = 0;
+    size_t most_bytes = 0;  // of its memory that were taken at a time
   };
 
   explicit HostDriver(Options options);
@@ -54,6 +57,7 @@ class HostDriver final : public Driver {
   Status create_event(DriverEvent** event) override;
   void destroy(DriverEvent* event) override;
   Status record(DriverEvent* event, DriverStream* stream) override;
+  Status wait(DriverStream* stream, DriverEvent* event) override;
   Status query(DriverEvent* event) override;
   Status copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) override;
   DriverFunction* load(const Launch& launch) override;
@@ -73,35 +77,57 @@ class HostDriver final : public Driver {
   Status put(DriverStream* stream, Work work);
 
  private:
+  // Of a graph: what is put on one stream, among it places of other branches to wait for.
+  struct Branch {
+    struct Item {
+      Work work;  // or none, behind the place `at` of `branch`
+      size_t branch = 0, at = 0;
+    };
+    std::vector<Item> items;
+  };
   struct Stream {
-    std::deque<Work> queue;
+    struct Item {
+      Work work;  // or none, behind the place `at` of `behind`
+      Stream* behind = nullptr;
+      int64_t at = 0;
+    };
+    std::deque<Item> queue;
     int64_t put = 0, done = 0;  // pieces of work since it was made
-    bool capturing = false;
-    std::vector<Work> captured;
+    bool at_work = false;
+    std::shared_ptr<std::vector<Branch>> capture;  // of all streams that are in it; nullptr: none
+    size_t branch = 0;
   };
   struct Event {
     Stream* stream = nullptr;
     int64_t behind = 0;
     bool asked = false;
+    std::shared_ptr<std::vector<Branch>> capture;  // it was recorded in one: behind the place `behind` of `branch`
+    size_t branch = 0;
   };
   struct Function {
     std::string name;
     std::function<void(const unsigned (&grid)[3], unsigned block, unsigned shared, const void* arguments)> run;
   };
   struct Graph {
-    std::vector<Work> work;
+    std::vector<Branch> branches;
+    std::vector<Stream> streams;  // by branch, but for the first, which is done on the stream that the graph is launched on
   };
   Stream& of(DriverStream* stream) { return *reinterpret_cast<Stream*>(stream); }
   void count_wait();
   Status run_until(Stream& stream, int64_t done);
+  void work_until(Stream& stream, int64_t done);
+  void work_one(Stream& stream);
+  void add(Stream& stream, Stream::Item item);
   DriverFunction* keep(const std::string& key, Function function);
 
   const Options options_;
   Properties properties_;
   GuardedMemory memory_;
   mutable std::recursive_mutex mutex_;  // of what follows
+  std::set<Stream*> streams_;
+  std::vector<std::unique_ptr<Graph>> destroyed_;  // which may be under way yet
   std::map<void*, size_t> allocated_;
-  size_t allocated_bytes_ = 0;
+  size_t allocated_bytes_ = 0, pinned_bytes_ = 0;
   std::map<const char*, size_t> pinned_;
   std::map<std::string, std::unique_ptr<Function>> functions_;
   Status broken_ = kSuccess;  // after a kernel failed everything does

@@ -154,6 +154,13 @@ TEST_F(CudaStreams, MemoryThatIsNotThereIsToldWithWhatWouldHelp) {
             "--offload model");
 }
 
+TEST_F(CudaStreams, PinnedMemoryThatIsNotThereIsTold) {
+  const HostGpu gpu = host_gpu({.pinned_bytes = size_t{1} << 20});
+  const auto most = gpu.device->allocate(size_t{3} << 18, Memory::host);
+  EXPECT_EQ(message([&] { gpu.device->allocate(size_t{1} << 29, Memory::host); }),
+            "cuda:0: out of pinned host memory: 0.5 GiB more are needed: use bf16 or quantisation, or end what else fills this machine's memory");
+}
+
 TEST_F(CudaStreams, WhereThereIsNoGpuOneLineSaysWhy) {
   try {
     open_device("cuda:0");
