@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "runtime/memory.h"
 
 namespace vivace {
 
@@ -23,6 +24,7 @@ struct Constant {
   Hash128 id;  // constant_id.h
   std::shared_ptr<void> data;
   size_t bytes = 0;
+  Memory memory = Memory::device;  // where it lies
 };
 
 class ConstantFile {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <system_error>
 #include <utility>
 
@@ -30,9 +31,9 @@ struct ConstantStore::FreeBlocks {
 
 ConstantStore::ConstantStore(std::shared_ptr<Device> device) : device_(std::move(device)), free_(std::make_shared<FreeBlocks>()) {}
 
-std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, Stream& stream) {
+std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, Stream& stream, Memory memory) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = entries_.find(id); found != entries_.end()) return found->second.data;
+  if (const auto found = entries_.find({id, memory}); found != entries_.end()) return found->second.data;
   for (size_t i = 0; i < files_.size();) {
     const std::shared_ptr<const ConstantFile> file = files_[i].file;
     const ConstantFile::Entry* entry = file->find(id, bytes);
@@ -48,11 +49,19 @@ std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, St
     ++i;
     if (!entry) continue;
     if (!copied) found_.push_back({id, file, entry});
-    bytes_ += bytes;
-    return entries_.emplace(id, Entry{copied ? upload(*device_, stream, file->data(*entry).get(), bytes) : file->data(*entry), bytes})
-        .first->second.data;
+    std::shared_ptr<void> data = file->data(*entry);
+    if (copied) data = copy_for(*device_, memory, stream, data.get(), bytes);
+    bytes_[static_cast<size_t>(memory)] += bytes;
+    return entries_.emplace(std::pair(id, memory), Entry{std::move(data), bytes}).first->second.data;
   }
   return nullptr;
+}
+
+void ConstantStore::erase(const ConstantId& id, Memory memory) {
+  const auto found = entries_.find({id, memory});
+  if (found == entries_.end()) return;
+  bytes_[static_cast<size_t>(memory)] -= found->second.bytes;
+  entries_.erase(found);
 }
 
 bool ConstantStore::check_found() {
@@ -75,10 +84,7 @@ bool ConstantStore::check_found() {
     read_ahead({known.begin(), known.end()});
     return true;
   }
-  for (const Found& f : found) {
-    entries_.erase(f.id);
-    bytes_ -= f.entry->bytes;
-  }
+  for (const Found& f : found) erase(f.id, Memory::device);
   for (size_t i = 0; i < unknown.size(); ++i)
     if (!whole[i]) drop(unknown[i].file);
   return false;
@@ -115,11 +121,21 @@ void ConstantStore::drop(const std::shared_ptr<const ConstantFile>& file) {
   bad.damaged(*bad.file);
 }
 
-void ConstantStore::put(const ConstantId& id, std::shared_ptr<void> data, size_t bytes, bool fresh) {
+void ConstantStore::put(const Constant& constant, bool fresh) {
   const std::lock_guard lock(mutex_);
-  if (!entries_.emplace(id, Entry{data, bytes}).second) return;
-  bytes_ += bytes;
-  if (fresh) new_.push_back({id, std::move(data), bytes});
+  if (!entries_.emplace(std::pair(constant.id, constant.memory), Entry{constant.data, constant.bytes}).second) return;
+  bytes_[static_cast<size_t>(constant.memory)] += constant.bytes;
+  if (fresh) new_.push_back(constant);
+}
+
+std::shared_ptr<void> ConstantStore::on_device(const Constant& constant, Stream& stream) {
+  const std::lock_guard lock(mutex_);
+  const std::pair key(constant.id, Memory::device);
+  if (const auto found = entries_.find(key); found != entries_.end()) return found->second.data;
+  std::shared_ptr<void> copy = upload_pinned(*device_, stream, constant.data.get(), constant.bytes);
+  entries_.emplace(key, Entry{copy, constant.bytes});
+  bytes_[static_cast<size_t>(Memory::device)] += constant.bytes;
+  return copy;
 }
 
 std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
@@ -152,10 +168,7 @@ std::shared_ptr<void> ConstantStore::allocate(size_t bytes) {
 void ConstantStore::forget(const std::set<ConstantId>& ids) {
   const std::lock_guard lock(mutex_);
   for (const ConstantId& id : ids)
-    if (const auto found = entries_.find(id); found != entries_.end()) {
-      bytes_ -= found->second.bytes;
-      entries_.erase(found);
-    }
+    for (Memory memory : {Memory::device, Memory::host}) erase(id, memory);
   std::erase_if(new_, [&](const Constant& made) { return ids.contains(made.id); });
 }
 
@@ -165,9 +178,16 @@ void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file, Damaged d
   files_.push_back({std::move(file), std::move(damaged), std::move(whole), std::move(checked)});
 }
 
-size_t ConstantStore::bytes() const {
+size_t ConstantStore::bytes(Memory memory) const {
   const std::lock_guard lock(mutex_);
-  return bytes_;
+  return bytes_[static_cast<size_t>(memory)];
+}
+
+void ConstantStore::leave_device() {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(entries_, [](const auto& entry) { return entry.first.second == Memory::device; });
+  std::erase_if(new_, [](const Constant& made) { return made.memory == Memory::device; });
+  bytes_[static_cast<size_t>(Memory::device)] = 0;
 }
 
 void ConstantStore::clear() {
@@ -178,7 +198,7 @@ void ConstantStore::clear() {
   files_.clear();
   found_.clear();
   new_.clear();
-  bytes_ = 0;
+  bytes_ = {};
   chunk_ = nullptr;
   chunk_bytes_ = chunk_used_ = 0;
 }
@@ -188,13 +208,30 @@ std::vector<Constant> ConstantStore::take_new() {
   return std::exchange(new_, {});
 }
 
+std::shared_ptr<void> copy_for(Device& device, Memory memory, Stream& stream, const void* host, size_t bytes) {
+  if (memory == Memory::device) return upload(device, stream, host, bytes);
+  std::shared_ptr<void> copy = device.allocate(bytes, Memory::host);
+  std::memcpy(copy.get(), host, bytes);
+  return copy;
+}
+
+std::shared_ptr<void> upload_pinned(Device& device, Stream& stream, const void* pinned, size_t bytes) {
+  std::shared_ptr<void> copy = device.allocate(bytes);
+  const HostCopy whole{copy.get(), pinned, bytes};
+  stream.ahead(0, {&whole, 1});
+  stream.need(0);
+  return copy;
+}
+
 std::vector<Constant> on_host(std::vector<Constant> constants, Device& device, RequestCounters& counters) {
   if (device.shares_host_memory()) return constants;
   const std::unique_ptr<Stream> stream = device.stream();
   std::vector<Constant> copies = constants;
   for (Constant& c : copies) {
+    if (c.memory == Memory::host) continue;
     std::shared_ptr<void> from = std::exchange(c.data, device.allocate(c.bytes, Memory::host));
     stream->copy_out(c.data.get(), from.get(), c.bytes);
+    c.memory = Memory::host;
   }
   stream->wait(counters);
   return copies;

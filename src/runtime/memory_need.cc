@@ -37,8 +37,12 @@ std::vector<uint8_t> values_to_keep(const Plan& plan) {
 MemoryNeed memory_need(const Program& program) {
   const Plan& plan = *program.plan;
   const Workspaces work = workspaces(program);
-  MemoryNeed need{.activations = plan.arena_bytes + plan.host_arena_bytes + static_cast<int64_t>(work.device + work.host)};
+  const WeightStream& stream = program.weights;
+  MemoryNeed need{
+      .waiting = static_cast<int64_t>(stream.waiting_bytes),
+      .activations = plan.arena_bytes + plan.host_arena_bytes + static_cast<int64_t>(work.device + work.host + Stream::kLanes * stream.lane_bytes)};
   const std::vector<uint8_t> keep = values_to_keep(plan);
+  const auto stays = [&](size_t v) { return keep[v] && !stream.is_on_host(v); };  // where it was made
   const auto bytes = [&](int32_t v) { return plan.values[static_cast<size_t>(v)].type.bytes(); };
   int64_t begun = 0, made = 0;
   for (const PlanPort& port : plan.inputs)
@@ -58,7 +62,7 @@ MemoryNeed memory_need(const Program& program) {
   for (size_t i = 0; i < plan.prepare.size(); ++i) {
     const PlanStep& step = plan.prepare[i];
     const auto take = [&](int32_t v, int64_t size) {
-      if (v < 0 || keep[static_cast<size_t>(v)] || there[static_cast<size_t>(v)]) return;
+      if (v < 0 || stays(static_cast<size_t>(v)) || there[static_cast<size_t>(v)]) return;
       there[static_cast<size_t>(v)] = 1;
       held += size;
     };
@@ -67,9 +71,11 @@ MemoryNeed memory_need(const Program& program) {
     if (keep[static_cast<size_t>(step.out)]) need.weights += made;
     take(step.out, made);
     need.preparing = std::max(need.preparing, held);
+    if (stream.is_on_host(static_cast<size_t>(step.out)) && readers[static_cast<size_t>(step.out)] == 0) held -= made;
     for (int32_t in : step.in)
       if (in >= 0 && --readers[static_cast<size_t>(in)] == 0 && there[static_cast<size_t>(in)]) held -= bytes(in);
   }
+  need.weights -= need.waiting;
   return need;
 }
 

@@ -9,7 +9,8 @@ namespace vivace {
 
 struct MemoryNeed {
   int64_t weights = 0;      // as setup and step read them: prepared, or as the checkpoint stores them
-  int64_t activations = 0;  // arenas and workspaces
+  int64_t waiting = 0;      // beside these, in the host's memory (weight_stream.h)
+  int64_t activations = 0;  // arenas and workspaces, and what waiting weights come through
   int64_t preparing = 0;    // the most that is held beside the weights while they are prepared: tensors of the checkpoint, what is made of them
   int64_t beside = 0;       // what is copied into a session before it runs, or out of it: what its states begin with, its outputs
 };

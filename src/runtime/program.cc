@@ -7,7 +7,7 @@
 
 namespace vivace {
 
-Program::Program(std::shared_ptr<const Plan> of, const Device& device) : plan(std::move(of)) {
+Program::Program(std::shared_ptr<const Plan> of, const Device& device, size_t resident) : plan(std::move(of)), resident_bytes(resident) {
   const FixedThreads fixed(threads);
   const Target target = device.target();
   const auto ask = [&](const PlanStep& s) -> std::shared_ptr<const Offer> {
@@ -23,6 +23,7 @@ Program::Program(std::shared_ptr<const Plan> of, const Device& device) : plan(st
   for (const PlanStep& s : plan->prepare) prepare.push_back(ask(s));
   for (size_t i = 0; i < prepare.size(); ++i)
     if (const PlanStep& s = plan->prepare[i]; s.pack) prepare[i] = offers(s.consumer_phase)[static_cast<size_t>(s.consumer)];
+  if (resident != kAllResident && !device.shares_host_memory()) weights = stream_weights(*this, resident);
 }
 
 }  // namespace vivace

@@ -28,6 +28,7 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
       plan_(program_->plan),
       device_(device),
       constants_(plan_->values.size()),
+      on_host_(plan_->values.size()),
       staging_(plan_->values.size()),
       number_(next_number()),
       stream_(device.stream()) {
@@ -43,6 +44,10 @@ Session::Session(std::shared_ptr<const Program> program, Device& device, Constan
   if (plan_->host_arena_bytes > 0) host_arena_ = take(static_cast<size_t>(plan_->host_arena_bytes), Memory::host);
   if (work.host > 0) host_workspace_ = take(work.host, Memory::host);
   workspace_bytes_ = work.device + work.host;
+  if (const size_t lanes = Stream::kLanes * program_->weights.lane_bytes; lanes > 0) {
+    lanes_ = take(lanes, Memory::device);
+    workspace_bytes_ += lanes;
+  }
   constexpr int32_t kNone = -1;
   bad_value_ = device.allocate(sizeof(kNone));
   bad_value_host_ = device.shares_host_memory() ? bad_value_ : device.allocate(sizeof(kNone), Memory::host);
@@ -85,13 +90,14 @@ std::unique_ptr<BoundKernel> Session::bound_copy(const PlanStep& step) const {
 std::shared_ptr<void> Session::weight(size_t value, ConstantStore& store, const WeightSource& weights, bool keep) {
   const PlanValue& v = plan_->values[value];
   const size_t bytes = bytes_of(v);
-  if (std::shared_ptr<void> stored = store.find(ids_[value], bytes, *stream_)) return stored;
+  const Memory memory = keep ? kept_in(value) : Memory::device;
+  if (std::shared_ptr<void> stored = store.find(ids_[value], bytes, *stream_, memory)) return stored;
   const WeightBytes found = weights.find(v.key);
   void* data = const_cast<void*>(found.data);
   // Weights that are used as they are stored need no copy beyond the mapping.
   if (device_.shares_host_memory()) return {data, [](void*) {}};
-  std::shared_ptr<void> copy = upload(device_, *stream_, data, bytes);
-  if (keep) store.put(ids_[value], copy, bytes, false);
+  std::shared_ptr<void> copy = copy_for(device_, memory, *stream_, data, bytes);
+  if (keep) store.put({ids_[value], copy, bytes, memory}, false);
   return copy;
 }
 
@@ -101,20 +107,21 @@ std::vector<uint8_t> Session::look_up(ConstantStore& store, const std::vector<ui
   do {
     std::vector<uint8_t> needed = keep;
     constants_.assign(values.size(), nullptr);
+    on_host_.assign(values.size(), nullptr);
     std::ranges::fill(runs, uint8_t{0});
     for (size_t i = plan_->prepare.size(); i-- > 0;) {
       const PlanStep& step = plan_->prepare[i];
       const auto out = static_cast<size_t>(step.out);
       if (!needed[out]) continue;
-      if (values[out].memory == Memory::device) constants_[out] = store.find(ids_[out], prepared_bytes(*program_, i), *stream_);
-      if (constants_[out]) continue;
+      if (values[out].memory == Memory::device) kept(out) = store.find(ids_[out], prepared_bytes(*program_, i), *stream_, kept_in(out));
+      if (kept(out)) continue;
       runs[i] = 1;
       for (int32_t in : step.in)
         if (in >= 0) needed[static_cast<size_t>(in)] = 1;
     }
     // A package holds those that are used as they are stored.
     for (size_t v = 0; v < values.size(); ++v)
-      if (needed[v] && values[v].where == PlanValue::Where::weight) constants_[v] = store.find(ids_[v], bytes_of(values[v]), *stream_);
+      if (needed[v] && values[v].where == PlanValue::Where::weight) kept(v) = store.find(ids_[v], bytes_of(values[v]), *stream_, kept_in(v));
   } while (!store.check_found());
   return runs;
 }
@@ -143,8 +150,8 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
           ++readers[static_cast<size_t>(in)];
         }
   for (size_t v = 0; v < values.size(); ++v)
-    if (values[v].where == PlanValue::Where::weight && !constants_[v] && (device_.shares_host_memory() ? needed[v] : keep[v]))
-      constants_[v] = weight(v, store, weights, true);
+    if (values[v].where == PlanValue::Where::weight && !kept(v) && (device_.shares_host_memory() ? needed[v] : keep[v]))
+      kept(v) = weight(v, store, weights, true);
 
   // What the stream may still use, until a wait, and what it makes for the store: known to be whole once the wait was not stopped.
   std::vector<std::shared_ptr<void>> used;
@@ -168,13 +175,13 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
   std::vector<Made> made;
   size_t used_bytes = 0;
   constexpr size_t kMostUsed = size_t{256} << 20;
-  const auto found = [&](const ConstantId& id, size_t bytes) {
-    const auto same = std::ranges::find_if(made, [&](const Made& m) { return m.constant.id == id; });
-    return same != made.end() ? same->constant.data : store.find(id, bytes, *stream_);
+  const auto found = [&](size_t value, size_t bytes) {
+    const auto same = std::ranges::find_if(made, [&](const Made& m) { return m.constant.id == ids_[value] && m.constant.memory == kept_in(value); });
+    return same != made.end() ? same->constant.data : store.find(ids_[value], bytes, *stream_, kept_in(value));
   };
   const auto let_go = [&] {
     wait_whole(request);
-    for (const auto& [constant, fresh] : made) store.put(constant.id, constant.data, constant.bytes, fresh);
+    for (const auto& [constant, fresh] : made) store.put(constant, fresh);
     made.clear();
     used.clear();
     calls.clear();
@@ -186,30 +193,41 @@ void Session::prepare(ConstantStore& store, const WeightSource& weights, Request
     request.check();
     const PlanStep& step = plan_->prepare[i];
     const auto out = static_cast<size_t>(step.out);
-    for (int32_t in : step.in)
-      if (in >= 0 && !constants_[static_cast<size_t>(in)])
-        constants_[static_cast<size_t>(in)] = weight(static_cast<size_t>(in), store, weights, false);
+    for (int32_t in : step.in) {
+      const auto v = static_cast<size_t>(in);
+      if (in < 0 || constants_[v]) continue;
+      constants_[v] = on_host_[v] ? upload_pinned(device_, *stream_, on_host_[v].get(), bytes_of(values[v])) : weight(v, store, weights, false);
+    }
     const size_t bytes = prepared_bytes(*program_, i);
-    const bool kept = values[out].memory == Memory::device && (keep[out] || step.pack);
-    if (kept) constants_[out] = found(ids_[out], bytes);  // an equal tensor's, made a moment ago
-    if (!constants_[out]) {
-      constants_[out] = kept ? store.allocate(bytes) : device_.allocate(bytes, values[out].memory);
-      run(calls.emplace_back(prepare_call(i, used)), *this, request);
-      if (kept) made.push_back({{ids_[out], constants_[out], bytes}, !replaceable[out]});
+    const bool is_kept = values[out].memory == Memory::device && (keep[out] || step.pack), waits = kept_in(out) == Memory::host;
+    if (is_kept) kept(out) = found(out, bytes);  // an equal tensor's, made a moment ago
+    if (!kept(out)) {
+      constants_[out] = is_kept && !waits ? store.allocate(bytes) : device_.allocate(bytes, values[out].memory);
+      run(calls.emplace_back(prepare_call(i, used)), *this, &request);
+      if (waits) {
+        on_host_[out] = device_.allocate(bytes, Memory::host);
+        stream_->copy_out(on_host_[out].get(), constants_[out].get(), bytes);
+        if (readers[out] == 0) used.push_back(std::move(constants_[out]));
+      }
+      if (is_kept) made.push_back({{ids_[out], kept(out), bytes, kept_in(out)}, !replaceable[out]});
       ++request.counters.allocations;
       ++request.counters.constants_prepared;
     }
     std::vector<const std::string*> read;
     for (int32_t in : step.in) {
       const auto v = static_cast<size_t>(in);
-      if (in < 0 || --readers[v] > 0 || keep[v]) continue;
+      if (in < 0 || --readers[v] > 0 || (keep[v] && kept_in(v) == Memory::device)) continue;
       if (values[v].where == PlanValue::Where::weight) read.push_back(&values[v].key);
       used_bytes += bytes_of(values[v]);
       used.push_back(std::move(constants_[v]));
     }
-    if (device_.shares_host_memory() || used_bytes > kMostUsed) let_go();
+    // Where weights have to wait there is no memory to take more of than this.
+    if (device_.shares_host_memory() || program_->weights.waiting_bytes > 0 || used_bytes > kMostUsed) let_go();
     for (const std::string* name : read) weights.release(*name);  // copied, or read by what has run
   }
+  for (const auto& [value, bytes, offset] : program_->weights.resident)
+    if (const auto v = static_cast<size_t>(value); on_host_[v])
+      constants_[v] = store.on_device({ids_[v], on_host_[v], bytes, Memory::host}, *stream_);
   let_go();
 }
 
@@ -241,20 +259,44 @@ std::vector<Constant> Session::constants(const WeightSource& weights) const {
   std::vector<Constant> result;
   for (size_t v = 0; v < constants_.size(); ++v) {
     const PlanValue& value = plan_->values[v];
-    if (constants_[v] && value.memory != Memory::host)
-      result.push_back({ids[v], constants_[v], value.where == PlanValue::Where::weight ? bytes_of(value) : bytes[v]});
+    const std::shared_ptr<void>& data = on_host_[v] ? on_host_[v] : constants_[v];
+    if (data && value.memory != Memory::host)
+      result.push_back({ids[v], data, value.where == PlanValue::Where::weight ? bytes_of(value) : bytes[v], kept_in(v)});
   }
   return result;
 }
 
+std::unique_ptr<BoundKernel> Session::bind_arrival(const std::vector<WeightStream::Segment>& segments, size_t segment) {
+  const auto place = [&](size_t of, const WeightStream::Piece& piece) {
+    return static_cast<char*>(lanes_.get()) + of % Stream::kLanes * program_->weights.lane_bytes + piece.offset;
+  };
+  const auto copies = [&](size_t of) {
+    std::vector<HostCopy> all;
+    if (of < segments.size())
+      for (const WeightStream::Piece& p : segments[of].pieces) all.push_back({place(of, p), on_host_[static_cast<size_t>(p.value)].get(), p.bytes});
+    return all;
+  };
+  for (const WeightStream::Piece& p : segments[segment].pieces) constants_[static_cast<size_t>(p.value)] = {lanes_, place(segment, p)};
+  return bound(
+      [lane = segment % Stream::kLanes, own = segment == 0 ? copies(0) : std::vector<HostCopy>(), next = copies(segment + 1)](Stream& stream) {
+        if (!own.empty()) stream.ahead(lane, own);
+        if (!next.empty()) stream.ahead(1 - lane, next);
+        stream.need(lane);
+      });
+}
+
 void Session::bind(Phase phase, int32_t first_number, std::vector<Call>& calls) {
   const std::vector<PlanStep>& steps = plan_->program(phase);
+  const std::vector<WeightStream::Segment>& segments = program_->weights.segments(phase);
+  size_t segment = 0;
   calls.reserve(steps.size());
   for (const PlanStep& step : steps) {
     const auto number = first_number + static_cast<int32_t>(calls.size());
     const Call::On on = runs_on(step);
+    std::unique_ptr<BoundKernel> arrival;
+    if (segment < segments.size() && segments[segment].first_step == calls.size()) arrival = bind_arrival(segments, segment++);
     if (step.copy) {
-      calls.push_back({bound_copy(step), on});
+      calls.push_back({bound_copy(step), on, std::move(arrival)});
       continue;
     }
     const bool on_host = on == Call::On::host;
@@ -263,7 +305,7 @@ void Session::bind(Phase phase, int32_t first_number, std::vector<Call>& calls) 
                     .workspace = (on_host ? host_workspace_ : workspace_).get(),
                     .bad_value = {on_host ? nullptr : static_cast<int32_t*>(bad_value_.get()), number}};
     for (int32_t in : step.in) buffers.in.push_back(in < 0 ? nullptr : address(in));
-    calls.push_back({program_->offers(phase)[calls.size()]->bind(buffers), on});
+    calls.push_back({program_->offers(phase)[calls.size()]->bind(buffers), on, std::move(arrival)});
   }
 }
 
@@ -272,7 +314,8 @@ void Session::label_values() const {
   if (!labels) return;
   const auto add = [&](int32_t v, const std::string& name) {
     const PlanValue& value = plan_->values[static_cast<size_t>(v)];
-    if (value.memory == Memory::device) labels->push_back({address(v), bytes_of(value), cat("value ", v, ", ", name)});
+    if (value.memory == Memory::device && address(v))  // weights that come and go have none yet
+      labels->push_back({address(v), bytes_of(value), cat("value ", v, ", ", name)});
   };
   for (const PlanPort& port : plan_->inputs) add(port.value, cat("input \"", port.name, '"'));
   for (const PlanPort& port : plan_->outputs) add(port.value, cat("output \"", port.name, '"'));

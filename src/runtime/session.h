@@ -97,20 +97,26 @@ class Session {
   struct Call {
     std::unique_ptr<BoundKernel> kernel;
     enum class On : uint8_t { device, host, stream } on = On::device;  // stream: a copy, which is the stream's own
+    std::unique_ptr<BoundKernel> arrival{};  // put on the stream ahead of it where waiting weights have to be there from here on
   };
 
   void* address(int32_t value) const;
-  // Where the device reads a tensor of the checkpoint.
+  // Where a constant is kept.
+  Memory kept_in(size_t value) const { return program_->weights.is_on_host(value) ? Memory::host : Memory::device; }
+  std::shared_ptr<void>& kept(size_t value) { return kept_in(value) == Memory::host ? on_host_[value] : constants_[value]; }
+  // Where the device reads a tensor of the checkpoint; where it is kept with `keep`.
   std::shared_ptr<void> weight(size_t value, ConstantStore& store, const WeightSource& weights, bool keep);
   // Takes what the store holds of the constants that setup, step and outputs read (`keep`); by prepare step, whether it has to run for the others.
   std::vector<uint8_t> look_up(ConstantStore& store, const std::vector<uint8_t>& keep);
   // Of a prepare step whose output has its memory. What it works on besides is added to `used`.
   Call prepare_call(size_t prepare_step, std::vector<std::shared_ptr<void>>& used) const;
   void prepare(ConstantStore& store, const WeightSource& weights, Request& request);
+  // Weights of a segment have their addresses from here on. Puts copies of the next one's, and sees that they are there themselves.
+  std::unique_ptr<BoundKernel> bind_arrival(const std::vector<WeightStream::Segment>& segments, size_t segment);
   // Kernels are numbered from `first_number` on, for the one that reports a bad value.
   void bind(Phase phase, int32_t first_number, std::vector<Call>& bound);
   // On the stream of `on`: this session, or one whose loop it is in. Without a request it is recorded: all of it is the device's, and nothing stops.
-  void run(Call& call, Session& on, Request& request);
+  void run(Call& call, Session& on, Request* request);
   void run(std::vector<Call>& calls, Session& on, Request* request);
   // What is put on the stream, or what was recorded of it.
   struct Recorded {
@@ -143,6 +149,8 @@ class Session {
   Device& device_;
   std::vector<ConstantId> ids_;                                            // by value
   std::vector<std::shared_ptr<void>> constants_;                           // by value; null where it is none
+  std::vector<std::shared_ptr<void>> on_host_;                             // by value: WeightStream::on_host, in Memory::host
+  std::shared_ptr<void> lanes_;                                            // that they come through
   std::vector<std::shared_ptr<void>> staging_;                             // by value, of ports; null where the host reads the arena
   std::shared_ptr<void> arena_, workspace_, host_arena_, host_workspace_;  // the latter for kernels that run on the host
   size_t workspace_bytes_ = 0;

@@ -20,6 +20,7 @@ MemoryNeed one_after_another(std::span<const MemoryNeed> sessions, const Session
   int64_t together = 0;
   for (const MemoryNeed& one : sessions) {
     all.weights = std::max(all.weights, one.weights);
+    all.waiting = std::max(all.waiting, one.waiting);
     all.activations = std::max(all.activations, one.activations);
     all.preparing = std::max(all.preparing, one.preparing);
     all.beside = std::max(all.beside, one.beside);

@@ -105,20 +105,17 @@ void Session::forget_quantized() {
   stream_->copy_in(bad_value_.get(), first, sizeof(*first));
 }
 
-void Session::run(Call& call, Session& on, Request& request) {
+void Session::run(Call& call, Session& on, Request* request) {
+  if (call.arrival) call.arrival->run(*on.stream_);
   if (call.on == Call::On::device) return on.stream_->launch(*call.kernel);
-  if (call.on == Call::On::host) on.wait_for_device(request);  // for what it reads
+  if (call.on == Call::On::host) on.wait_for_device(*request);  // for what it reads
   call.kernel->run(*on.stream_);
 }
 
 void Session::run(std::vector<Call>& calls, Session& on, Request* request) {
   for (Call& call : calls) {
-    if (!request) {
-      on.stream_->launch(*call.kernel);
-      continue;
-    }
-    request->check();
-    run(call, on, *request);
+    if (request) request->check();
+    run(call, on, request);
   }
   if (request) request->check();
 }
@@ -227,7 +224,7 @@ void Session::run_timed(Phase phase, Request& request, std::vector<double>& seco
   auto before = std::chrono::steady_clock::now();
   for (size_t i = 0; i < calls.size(); ++i) {
     request.check();
-    run(calls[i], *this, request);
+    run(calls[i], *this, &request);
     wait_for_device(request, calls[i].kernel.get());
     const auto after = std::chrono::steady_clock::now();
     seconds[i] += std::chrono::duration<double>(after - before).count();
