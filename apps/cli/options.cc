@@ -207,7 +207,8 @@ void PictureOptions::add_loading(Arguments& app) {
   app.group(Group::memory);
   app.add_option("--offload", offload,
                  "Give a component's prepared weights back: auto, where the next one has no room beside them; model, always, as "
-                 "enable_model_cpu_offload; none")
+                 "enable_model_cpu_offload; none. On a GPU weights that have no room at all wait in the host's memory and are copied layer by layer "
+                 "(auto); sequential: all of them, as enable_sequential_cpu_offload")
       .show_default();
   app.add_option("--max-memory", max_memory, "What weights and activations may take at a time, as 500M or 16G; default: what the machine has left");
   add_recipe(app, recipe).excludes(app.option("--profile"));

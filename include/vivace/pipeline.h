@@ -152,8 +152,11 @@ struct PipelineOutput {
 // When a component's prepared weights, and what its activations took, are given back: before a stage of a call (encoding prompts, denoising,
 // decoding) for which there is no room beside them (automatic), as soon as another stage begins (model: Diffusers' enable_model_cpu_offload), or
 // never. What was given back is prepared again, or found in the cache, when it is next called.
-enum class Offload { automatic, model, none };
-// "auto", "model", "none". Throws UsageError for another name.
+//
+// On a device with a memory of its own weights may also wait in the host's, pinned, and be copied while the layers before theirs compute: those that
+// a single component has no room for (automatic), or all (sequential: Diffusers' enable_sequential_cpu_offload, which else is as model).
+enum class Offload { automatic, model, sequential, none };
+// "auto", "model", "sequential", "none". Throws UsageError for another name.
 Offload parse_offload(const std::string& name);
 
 struct PretrainedOptions {
@@ -229,6 +232,8 @@ class DiffusionPipeline {
   void disable_vae_tiling();
   // Offload::model from the next call on.
   void enable_model_cpu_offload();
+  // Offload::sequential likewise.
+  void enable_sequential_cpu_offload();
 
   // Adapters over the denoiser's and the text encoders' weights: LoRA (also of convolutions, with DoRA), LoHa and LoKr, a .safetensors file or a
   // folder with pytorch_lora_weights.safetensors, in the names of PEFT, Diffusers, kohya, Black Forest Labs, x-flux, ai-toolkit or ComfyUI.

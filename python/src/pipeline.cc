@@ -98,6 +98,7 @@ void bind_pipeline(nb::module_& m) {
       .def("enable_vae_tiling", &P::enable_vae_tiling)
       .def("disable_vae_tiling", &P::disable_vae_tiling)
       .def("enable_model_cpu_offload", &P::enable_model_cpu_offload)
+      .def("enable_sequential_cpu_offload", &P::enable_sequential_cpu_offload)
       .def("load_lora_weights", &P::load_lora_weights, nb::arg("path"), nb::arg("adapter_name") = "", nb::arg("hotswap") = false)
       .def("set_adapters", &P::set_adapters, nb::arg("names"), nb::arg("weights") = std::vector<double>())
       .def("get_active_adapters", &P::get_active_adapters)

@@ -226,6 +226,9 @@ class DiffusionPipeline:
     def enable_model_cpu_offload(self) -> None:
         self._inside.enable_model_cpu_offload()
 
+    def enable_sequential_cpu_offload(self) -> None:
+        self._inside.enable_sequential_cpu_offload()
+
     def load_lora_weights(self, path: str | os.PathLike[str], adapter_name: str | None = None, hotswap: bool = False) -> None:
         self._inside.load_lora_weights(path, adapter_name or "", hotswap)
 

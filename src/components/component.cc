@@ -113,6 +113,7 @@ void Component::to(const std::shared_ptr<Device>& device) {
   used_.clear();
   unused_.clear();
   device_ = device;
+  resident_ = kAllResident;
   if (config_.empty())
     prepared_ = std::make_shared<PreparedWeights>(device_);
   else
@@ -164,7 +165,7 @@ SessionLease Component::lease(const GraphRequest& wanted, Request& request) cons
   return sessions_.lease(plan, request, [&] { return make_session(plan, request); });
 }
 
-MemoryNeed Component::memory_need(std::span<const GraphRequest> wanted, Request& request) const {
+MemoryNeed Component::memory_need(std::span<const GraphRequest> wanted, Request& request, size_t resident_bytes) const {
   std::vector<std::shared_ptr<const Plan>> plans;
   std::vector<MemoryNeed> sessions;
   for (const GraphRequest& one : wanted) {
@@ -173,8 +174,8 @@ MemoryNeed Component::memory_need(std::span<const GraphRequest> wanted, Request&
     plans.push_back(plan);
     const std::lock_guard lock(needs_mutex_);
     std::erase_if(needs_, [](const auto& entry) { return entry.first.expired(); });
-    const auto [at, is_new] = needs_.try_emplace(plan);
-    if (is_new) at->second = vivace::memory_need(Program(plan, *device_));
+    const auto [at, is_new] = needs_[plan].try_emplace(resident_bytes);
+    if (is_new) at->second = vivace::memory_need(Program(plan, *device_, resident_bytes));
     sessions.push_back(at->second);
   }
   return one_after_another(sessions, sessions_.limits());
@@ -192,6 +193,29 @@ MemoryNeed Component::memory_need(std::span<const GraphRequest> wanted, const Co
 
 void Component::give_back(Request& request) const {
   const Turn turn(prepared_->turns, request.stop);
+  if (resident_ == kAllResident)
+    forget_prepared();
+  else
+    leave_device();
+}
+
+void Component::leave_device() const {
+  sessions_.clear();
+  read_.clear();
+  prepared_->store.leave_device();
+}
+
+void Component::keep_resident(size_t bytes, Request& request) const {
+  if (device_->shares_host_memory() || resident_ == bytes) return;
+  const Turn turn(prepared_->turns, request.stop);
+  if (resident_ == kAllResident || bytes == kAllResident)
+    forget_prepared();
+  else
+    leave_device();
+  resident_ = bytes;
+}
+
+void Component::forget_prepared() const {
   sessions_.clear();
   read_.clear();
   prepared_->cache.forget_constants();
@@ -274,7 +298,8 @@ std::unique_ptr<Session> Component::make_session(const std::shared_ptr<const Pla
   const auto begin = std::chrono::steady_clock::now();
   prepared_->cache.load_constants(prepared_->store);
   std::shared_ptr<const Program> program = program_.lock();
-  if (!program || program->plan != plan || program->threads != num_threads()) program_ = program = std::make_shared<const Program>(plan, *device_);
+  if (!program || program->plan != plan || program->threads != num_threads() || program->resident_bytes != resident_)
+    program_ = program = std::make_shared<const Program>(plan, *device_, resident_);
   const WeightSource weights = source();
   const std::vector<ConstantId> ids = constant_ids(*program, weights);
   used_.insert(ids.begin(), ids.end());

@@ -63,12 +63,17 @@ class [[gnu::visibility("hidden")]] Component {
   // `request` is to stop, while it waits for others too.
   SessionLease lease(const GraphRequest& wanted, Request& request) const;
   // What lease() would take for the requests, one after another, where nothing is prepared. Finds or compiles the plans, as that does.
-  MemoryNeed memory_need(std::span<const GraphRequest> wanted, Request & request) const;
+  // With `resident_bytes` of the weights on the device (weight_stream.h).
+  MemoryNeed memory_need(std::span<const GraphRequest> wanted, Request & request, size_t resident_bytes = kAllResident) const;
   // The same, were it compiled so.
   MemoryNeed memory_need(std::span<const GraphRequest> wanted, const CompileOptions& options) const;
   // Prepared weights and idle sessions go, and pages of the checkpoint. A later lease() makes the weights again, or finds them in the cache. Requests
-  // under way keep theirs.
+  // under way keep theirs. Of weights that lie in the host's memory (keep_resident) their copies on the device go.
   void give_back(Request & request) const;
+  // From the next lease on all weights are kept in the host's memory, and so much of them is on the device; the rest is copied there as it is read.
+  // Idle sessions of another amount go. On a device that shares the host's memory nothing changes.
+  void keep_resident(size_t bytes, Request & request) const;
+  size_t resident_bytes() const { return resident_; }
   // Of all functions, or of one alone. Not while a request is under way. These forget plans and sessions; prepared weights stay. Of a package, which
   // is compiled already, UsageError.
   void compile(const CompileOptions& options, const std::string& function = "");
@@ -100,6 +105,7 @@ class [[gnu::visibility("hidden")]] Component {
   // WeightStack::check of what the graphs need. They are built only where no earlier start has checked the same.
   void check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored = {}) const;
   size_t constant_bytes() const { return prepared_->store.bytes(); }
+  size_t host_bytes() const { return prepared_->store.bytes(Memory::host); }
   // Of sessions, lent and kept.
   size_t arena_bytes() const { return sessions_.bytes(); }
   size_t held_bytes() const { return constant_bytes() + arena_bytes(); }
@@ -122,6 +128,9 @@ class [[gnu::visibility("hidden")]] Component {
   std::shared_ptr<const Plan> resized(const std::shared_ptr<const Plan>& plan, const GraphRequest& wanted, Request& request) const;
   std::unique_ptr<Session> make_session(const std::shared_ptr<const Plan>& plan, Request& request) const;
   void forget_plans();
+  // Under prepared_->turns.
+  void forget_prepared() const;
+  void leave_device() const;  // what lies in the host's memory stays
   void check_unpackaged() const;
   void check_reads(const Plan& plan) const;
   const WeightStack& adapted() const { return adapted_ ? *adapted_ : weights_; }
@@ -147,7 +156,9 @@ class [[gnu::visibility("hidden")]] Component {
   mutable PlanShelf plans_;  // by function and dtype, and where plans are static by size
   mutable SessionPool sessions_;
   mutable std::mutex needs_mutex_;
-  mutable std::map<std::weak_ptr<const Plan>, MemoryNeed, std::owner_less<>> needs_;  // of plans that were asked for
+  // Of plans that were asked for, by what stays on the device.
+  mutable std::map<std::weak_ptr<const Plan>, std::map<size_t, MemoryNeed>, std::owner_less<>> needs_;
+  mutable std::atomic<size_t> resident_ = kAllResident;
   // Under prepared_->turns.
   mutable std::weak_ptr<const Program> program_;  // of the session made last, for another one of its plan
   mutable std::map<ConstantId, Constant> read_;   // what sessions read that is prepared, by what a package knows it by

@@ -45,6 +45,51 @@ int64_t limit_of(const DiffusionPipeline::Loaded& loaded) {
   return free ? static_cast<int64_t>(*free) + held_by(loaded.parts) : std::numeric_limits<int64_t>::max();
 }
 
+size_t resident_of(std::string_view part, const ResidentWeights& resident) {
+  const auto found = resident.find(part);
+  return found == resident.end() ? kAllResident : found->second;
+}
+
+// Whether weights may wait in the host's memory: on a device that shares it they do anyway, where the files are mapped.
+bool can_stream(const DiffusionPipeline::Loaded& loaded) {
+  const auto& models = loaded.parts.models;
+  return !models.empty() && !models.begin()->second->component().device().shares_host_memory();
+}
+
+// What is left free where the rest is filled with weights that stay: for the libraries, recorded steps, and what else a driver takes.
+int64_t spare(int64_t limit) { return limit / 16; }
+
+// As much of each part's weights waits as has to, so that every stage fits, the heaviest parts first; nothing where that is not enough.
+std::optional<ResidentWeights> resident_that_fits(const DiffusionPipeline::Loaded& loaded, const Call& call, Request& request, int64_t limit) {
+  ResidentWeights resident;
+  const auto planned = [&] { return plan_memory(*loaded.recipe, loaded.parts, call, request, resident); };
+  MemoryPlan plan = planned();
+  for (Stage stage : kStages)
+    while (plan.peak(stage) > limit) {
+      const MemoryPlan::Row* heaviest = nullptr;
+      for (const MemoryPlan::Row& row : plan.rows)
+        if (row.stage == stage && !resident.contains(row.part) && (!heaviest || row.need.weights > heaviest->need.weights)) heaviest = &row;
+      if (!heaviest) return std::nullopt;
+      resident[heaviest->part] = 0;
+      plan = planned();
+    }
+  // What room there is then.
+  for (auto& [part, bytes] : resident) {
+    int64_t room = std::numeric_limits<int64_t>::max(), weights = 0;
+    for (const MemoryPlan::Row& row : plan.rows) {
+      if (row.part != part) continue;
+      room = std::min(room, limit - spare(limit) - plan.peak(row.stage));
+      weights = std::max(weights, row.need.waiting);
+    }
+    // In sixteenths, so that sessions fit the next call too, when a little more or less is free. Some always wait: with all of
+    // them on the device they would be prepared in another way, which takes more.
+    const int64_t piece = std::max<int64_t>(weights / 16, 1);
+    bytes = static_cast<size_t>(std::clamp<int64_t>(room / piece, 0, 15) * piece);
+    plan = planned();
+  }
+  return resident;
+}
+
 // A package has the plans that it has.
 bool is_packaged(const DiffusionPipeline::Loaded& loaded) {
   return std::ranges::any_of(loaded.parts.models, [](const auto& part) { return part.second->component().is_packaged(); });
@@ -116,8 +161,11 @@ std::string option_text(const DiffusionPipeline::Loaded& loaded, const Remedy& r
 }
 
 // "--quantize int8-dynamic would take 13.1 GB".
-std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& call, const MemoryPlan& plan, int64_t limit) {
+std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& call, Request& request, const MemoryPlan& plan, int64_t limit) {
   if (loaded.offload == Offload::none && plan.peak(true) <= limit) return cat("--offload auto would take ", text_of(plan.peak(true)));
+  if (loaded.offload != Offload::automatic && can_stream(loaded))
+    if (const auto resident = resident_that_fits(loaded, call, request, limit))
+      return cat("--offload auto would take ", text_of(plan_memory(*loaded.recipe, loaded.parts, call, request, *resident).peak(true)));
   std::set<std::string> large;
   for (const MemoryPlan::Row& row : plan.rows)
     if (plan.peak(row.stage) > limit && row.stage != Stage::decode) large.insert(row.part);
@@ -131,7 +179,7 @@ std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& cal
       if (const int64_t peak = plan_with(loaded, call, remedy).peak(true); peak <= limit)
         return cat(option_text(loaded, remedy, dtype), loaded.offload == Offload::none ? " --offload auto" : "", " would take ", text_of(peak));
   const auto heaviest = std::ranges::max_element(plan.rows, {}, [](const MemoryPlan::Row& row) { return row.need.weights; });
-  if (heaviest->need.weights > limit)
+  if (heaviest->need.weights > limit && !can_stream(loaded))
     return cat("a machine with more memory is needed: the weights of the ", heaviest->part, " alone take ", text_of(heaviest->need.weights));
   return "a smaller picture or a machine with more memory is needed";
 }
@@ -155,7 +203,7 @@ int64_t MemoryPlan::peak(bool gives_back) const {
   return std::max({peak(Stage::encode), peak(Stage::denoise), peak(Stage::decode)});
 }
 
-MemoryPlan plan_memory(const Recipe& recipe, const Parts& parts, const Call& call, Request& request) {
+MemoryPlan plan_memory(const Recipe& recipe, const Parts& parts, const Call& call, Request& request, const ResidentWeights& resident) {
   MemoryPlan plan;
   for (Asked& asked : asked_by(recipe, call)) {
     const Component& component = parts.model(asked.part).component();
@@ -165,7 +213,8 @@ MemoryPlan plan_memory(const Recipe& recipe, const Parts& parts, const Call& cal
       for (const GraphRequest& whole : asked.requests) std::ranges::move(vae->in_tiles(whole), std::back_inserter(tiles));
       asked.requests = std::move(tiles);
     }
-    plan.add(std::string(asked.part), std::move(function), asked.stage, component.memory_need(asked.requests, request), component, call);
+    const MemoryNeed need = component.memory_need(asked.requests, request, resident_of(asked.part, resident));
+    plan.add(std::string(asked.part), std::move(function), asked.stage, need, component, call);
   }
   return plan;
 }
@@ -175,28 +224,64 @@ std::string memory_text(const MemoryPlan& plan) {
   std::string text;
   for (const Stage stage : kStages)
     if (const int64_t bytes = plan.peak(stage); bytes > 0) text += cat(text.empty() ? "" : ", ", kNames[static_cast<size_t>(stage)], text_of(bytes));
-  return cat(text, "; at most ", text_of(plan.peak(true)), " at a time, or ", text_of(plan.peak(false)), " with everything kept");
+  text += cat("; at most ", text_of(plan.peak(true)), " at a time, or ", text_of(plan.peak(false)), " with everything kept");
+  std::map<std::string_view, int64_t> waiting;
+  for (const MemoryPlan::Row& row : plan.rows)
+    if (row.need.waiting > 0) waiting[row.part] = std::max(waiting[row.part], row.need.waiting);
+  for (const auto& [part, bytes] : waiting) text += cat("; ", text_of(bytes), " of the ", part, "'s weights wait in the host's memory");
+  return text;
 }
 
 CallMemory::CallMemory(const DiffusionPipeline::Loaded& loaded, const Call& call, Request& request)
-    : loaded_(loaded), request_(request), plan_(plan_memory(*loaded.recipe, loaded.parts, call, request)), limit_(limit_of(loaded)) {
-  const auto peak_of = [&](const MemoryPlan& plan) { return plan.peak(loaded.offload != Offload::none); };
-  const int64_t peak = peak_of(plan_);
+    : loaded_(loaded), request_(request), limit_(limit_of(loaded)) {
+  if (loaded.offload == Offload::sequential && can_stream(loaded))
+    for (const auto& [name, model] : loaded.parts.models) resident_[name] = 0;
+  plan_ = plan_memory(*loaded.recipe, loaded.parts, call, request, resident_);
+  const MemoryPlan whole = plan_;
   info("memory: ", memory_text(plan_), "; there are ", text_of(limit_));
-  if (peak <= limit_) return;
-  if (!is_packaged(loaded)) {
-    request.vae_tiles = true;
-    if (const MemoryPlan tiled = plan_memory(*loaded.recipe, loaded.parts, call, request); peak_of(tiled) <= limit_) {
-      info("memory: in tiles the VAE takes so much less that at most ", text_of(peak_of(tiled)), " are taken at a time");
-      plan_ = tiled;
-      return;
-    }
-    request.vae_tiles = false;
+  if (!fit(call)) {
+    const auto largest = std::ranges::max_element(whole.rows, {}, [](const MemoryPlan::Row& row) { return row.need.weights + row.need.activations; });
+    throw UserError(cat("this call takes ", text_of(whole.peak(loaded.offload != Offload::none)), " of memory at a time (", largest->part, ": ",
+                        text_of(largest->need.weights), " of weights, ", text_of(largest->need.activations), " of activations), and there are ",
+                        text_of(limit_), ": ", remedy_text(loaded, call, request, whole, limit_)));
   }
-  const auto largest = std::ranges::max_element(plan_.rows, {}, [](const MemoryPlan::Row& row) { return row.need.weights + row.need.activations; });
-  throw UserError(cat("this call takes ", text_of(peak), " of memory at a time (", largest->part, ": ", text_of(largest->need.weights),
-                      " of weights, ", text_of(largest->need.activations), " of activations), and there are ", text_of(limit_), ": ",
-                      remedy_text(loaded, call, plan_, limit_)));
+  for (const MemoryPlan::Row& row : plan_.rows) loaded.parts.model(row.part).component().keep_resident(resident_of(row.part, resident_), request);
+}
+
+bool CallMemory::fit(const Call& call) {
+  const auto peak = [&] { return plan_.peak(loaded_.offload != Offload::none); };
+  if (peak() <= limit_) {
+    // What waits goes on waiting until there is clearly room: what is free is a little more or less at each call.
+    const auto waits = [&](const MemoryPlan::Row& row) { return loaded_.parts.model(row.part).component().resident_bytes() != kAllResident; };
+    if (loaded_.offload == Offload::automatic && peak() > limit_ - spare(limit_) && std::ranges::any_of(plan_.rows, waits))
+      fit_streamed(call, limit_ - spare(limit_));
+    return true;
+  }
+  const bool may_tile = !is_packaged(loaded_);
+  if (may_tile) {
+    request_.vae_tiles = true;
+    plan_ = plan_memory(*loaded_.recipe, loaded_.parts, call, request_, resident_);
+    if (peak() <= limit_) {
+      info("memory: in tiles the VAE takes so much less that at most ", text_of(peak()), " are taken at a time");
+      return true;
+    }
+    request_.vae_tiles = false;
+  }
+  if (loaded_.offload != Offload::automatic || !can_stream(loaded_)) return false;
+  if (fit_streamed(call, limit_)) return true;
+  request_.vae_tiles = may_tile;
+  if (may_tile && fit_streamed(call, limit_)) return true;
+  request_.vae_tiles = false;
+  return false;
+}
+
+bool CallMemory::fit_streamed(const Call& call, int64_t limit) {
+  const auto resident = resident_that_fits(loaded_, call, request_, limit);
+  if (!resident) return false;
+  resident_ = *resident;
+  plan_ = plan_memory(*loaded_.recipe, loaded_.parts, call, request_, resident_);
+  info("memory: ", memory_text(plan_));
+  return true;
 }
 
 bool CallMemory::takes(Stage stage, const std::string& part) const {
@@ -220,11 +305,11 @@ void CallMemory::give_back(Stage stage, bool all) {
 
 void CallMemory::begin(Stage stage) {
   const bool is_full = loaded_.offload == Offload::automatic && held(stage) + plan_.peak(stage) > limit_;
-  if (is_full || loaded_.offload == Offload::model) give_back(stage, false);
+  if (is_full || always()) give_back(stage, false);
 }
 
 void CallMemory::end() {
-  if (loaded_.offload == Offload::model) give_back(Stage::decode, true);
+  if (always()) give_back(Stage::decode, true);
 }
 
 }  // namespace vivace

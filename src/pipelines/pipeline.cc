@@ -107,11 +107,13 @@ void DiffusionPipeline::disable_vae_tiling() { vae().disable_tiling(); }
 Offload parse_offload(const std::string& name) {
   if (name == "auto") return Offload::automatic;
   if (name == "model") return Offload::model;
+  if (name == "sequential") return Offload::sequential;
   if (name == "none") return Offload::none;
-  throw UsageError(cat("offload is \"", name, "\": expected auto, model or none"));
+  throw UsageError(cat("offload is \"", name, "\": expected auto, model, sequential or none"));
 }
 
 void DiffusionPipeline::enable_model_cpu_offload() { loaded_->offload = Offload::model; }
+void DiffusionPipeline::enable_sequential_cpu_offload() { loaded_->offload = Offload::sequential; }
 
 Size DiffusionPipeline::default_size() const { return loaded_->recipe->default_size(); }
 

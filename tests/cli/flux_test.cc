@@ -95,7 +95,7 @@ TEST(FluxSwitches, OffloadAndWhatDoesNotFit) {
   expect_no_picture(kFlux, 1, {"of memory at a time", "and there are 10.0 MB: "},
                     {"--height", "64", "--width", "64", "--max-sequence-length", "16", "--max-memory", "10M"});
   expect_no_picture(kFlux, 2, {"--max-memory", "\"much\""}, {"--max-memory", "much"});
-  expect_no_picture(kFlux, 2, {"offload", "\"disk\"", "auto, model or none"}, {"--offload", "disk"});
+  expect_no_picture(kFlux, 2, {"offload", "\"disk\"", "auto, model, sequential or none"}, {"--offload", "disk"});
 }
 
 // A tiny AuraFlow of random weights.

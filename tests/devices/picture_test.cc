@@ -16,9 +16,9 @@ namespace {
 const std::string kModel = std::string(VIVACE_SOURCE_DIR) + "/assets/emoji-xl";
 constexpr int kSteps = 2;
 
-DiffusionPipeline open(const std::string& device, const CompileOptions& compile = {}) {
+DiffusionPipeline open(const std::string& device, const CompileOptions& compile = {}, Offload offload = Offload::automatic) {
   add_checking_devices();
-  return DiffusionPipeline::from_pretrained(kModel, {.compile = compile, .device = device});
+  return DiffusionPipeline::from_pretrained(kModel, {.compile = compile, .device = device, .offload = offload});
 }
 
 CallOptions call_of(Size size, int steps = kSteps) { return {.height = size.first, .width = size.second, .num_inference_steps = steps, .seed = 1}; }
@@ -84,8 +84,25 @@ TEST(Pictures, ACallbackMayLookAndEndTheRun) {
   EXPECT_EQ(std::memcmp(of_cpu[0].data(), of_device[0].data(), of_cpu[0].bytes()), 0);
 }
 
-TEST(Pictures, StoppedOnesLeaveTheNextAlone) {
-  const DiffusionPipeline pipe = open("checking");
+// Layer by layer, through memory that holds something else before and behind each segment's kernels.
+TEST(Pictures, AreTheSameWithWeightsThatWaitInTheHostsMemory) {
+  for (const CompileOptions& compile : {CompileOptions{}, CompileOptions{.mode = CompileMode::default_}}) {
+    const DiffusionPipeline pipe = open("checking", compile, Offload::sequential);
+    const PipelineOutput want = picture("cpu", compile);
+    for (int turn = 0; turn < 2; ++turn) {
+      const PipelineOutput got = pipe("a red apple", call_of({64, 64}));
+      expect_equal(got, want);
+      EXPECT_EQ(got.counters.loop_host_device_syncs, 0);
+      EXPECT_EQ(got.counters.loop_allocations, 0);
+    }
+  }
+}
+
+class StoppedPictures : public testing::TestWithParam<Offload> {};
+INSTANTIATE_TEST_SUITE_P(Offloads, StoppedPictures, testing::Values(Offload::automatic, Offload::sequential));
+
+TEST_P(StoppedPictures, LeaveTheNextAlone) {
+  const DiffusionPipeline pipe = open("checking", {}, GetParam());
   CallOptions call = call_of({16, 16}, 6);
   std::stop_source stop;
   call.stop = stop.get_token();
