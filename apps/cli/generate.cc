@@ -14,6 +14,7 @@
 #include "memory_report.h"
 #include "options.h"
 #include "output.h"
+#include "parallel.h"
 #include "pipelines/loaded.h"
 #include "progress.h"
 #include "tensor/npy.h"
@@ -25,6 +26,7 @@ namespace {
 struct Options : PictureOptions {
   std::vector<std::string> text, prompt, prompt_2, negative_prompt, negative_prompt_2;
   TensorFiles tensors;
+  ParallelFlags parallel;
   std::string output, preview;
   std::vector<uint64_t> seed;
   std::string generator_device = "cpu";
@@ -47,7 +49,8 @@ std::filesystem::path numbered(const std::filesystem::path& path, size_t i, size
 uint64_t seed_of(const PipelineOutput& out, size_t image) { return out.seeds[out.seeds.size() > 1 ? image : 0]; }
 
 // Model, prompt and settings, so that a picture can be made again.
-TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out, size_t image) {
+TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out, size_t image,
+                    const PictureNumbers& numbers) {
   const size_t prompt = image / static_cast<size_t>(o.images);
   TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"seed", cat(seed_of(out, image))}};
   if (!call.prompt.empty()) text.emplace_back("prompt", call.prompt[prompt]);
@@ -58,11 +61,10 @@ TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& p
   add("prompt_2", call.options.prompt_2);
   add("negative_prompt", call.options.negative_prompt);
   add("negative_prompt_2", call.options.negative_prompt_2);
-  const size_t count = out.images.size() + out.frames.size();
   const auto [height, width] = out.frames.empty() ? std::pair(out.images[image].height(), out.images[image].width())
                                                   : std::pair(out.frames[image].height(), out.frames[image].width());
   std::string settings = settings_text(app, o, pipe, call, height, width);
-  if (count > 1) settings += cat(out.frames.empty() ? " image=" : " video=", image + 1, "/", count);
+  if (numbers.all > 1) settings += cat(out.frames.empty() ? " image=" : " video=", numbers.first + image + 1, "/", numbers.all);
   text.emplace_back("settings", std::move(settings));
   return text;
 }
@@ -148,7 +150,7 @@ std::string checked_output(const Options& o, bool videos) {
 
 // The files of a call, which it names as they are written.
 std::vector<std::string> write(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out,
-                               const std::string& output, bool quiet) {
+                               const std::string& output, const PictureNumbers& numbers, bool quiet) {
   std::vector<std::string> files;
   const auto written = [&](const std::filesystem::path& path, size_t image) {
     files.push_back(path.string());
@@ -161,8 +163,8 @@ std::vector<std::string> write(const Arguments& app, const Options& o, Diffusion
   }
   const size_t count = out.images.size() + out.frames.size();
   for (size_t i = 0; i < count; ++i) {
-    const auto path = numbered(output, i, count);
-    const TextChunks text = describe(app, o, pipe, call, out, i);
+    const auto path = numbered(output, numbers.first + i, numbers.all);
+    const TextChunks text = describe(app, o, pipe, call, out, i, numbers);
     if (out.images.empty())
       out.frames[i].save(path, {.fps = o.fps.value_or(pipe.loaded().recipe->fps()), .text = text, .stop = call.options.stop});
     else
@@ -172,13 +174,16 @@ std::vector<std::string> write(const Arguments& app, const Options& o, Diffusion
   return files;
 }
 
-int run(const Arguments& app, const Options& o, const Common& common) {
+int run(const Arguments& app, const Options& given, const Common& common) {
+  Options o = given;
+  const Ranks ranks = o.parallel.ranks();
+  o.device = device_of(o.device, ranks);
   std::vector<std::string> texts = o.text;
   texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
-  const Prompts prompts(read_prompts(texts));
+  Prompts prompts(read_prompts(texts));
   if (prompts.empty() && o.tensors.prompt_embeds.empty()) throw UsageError("no prompt: expected a text, as in vivace generate \"a red apple\"");
   // Quotes that were forgotten look like this.
-  if (o.text.size() > 1 && !common.quiet && !common.json)
+  if (o.text.size() > 1 && !common.quiet && !common.json && ranks.rank == 0)
     std::fprintf(stderr, "%zu prompts, %s each: a prompt of several words stands in quotes\n", prompts.size(),
                  o.images == 1 ? "a picture" : cat(o.images, " pictures").c_str());
   const bool videos = o.makes_videos();
@@ -188,6 +193,15 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   if (!o.negative_prompt.empty()) call.negative_prompt = Prompts(read_prompts(o.negative_prompt));
   if (!o.negative_prompt_2.empty()) call.negative_prompt_2 = Prompts(read_prompts(o.negative_prompt_2));
   call.num_images_per_prompt = o.images;
+  o.tensors.apply(call);
+  PictureNumbers numbers = take_share(prompts, call, o.seed, ranks);
+  if (ranks.size > 1 && prompts.empty()) {
+    if (common.json)
+      print_json({{"files", nlohmann::json::array()}});
+    else if (!common.quiet)
+      std::fprintf(stderr, "no picture is left for rank %d of %d\n", ranks.rank, ranks.size);
+    return 0;
+  }
   std::vector<Generator> generators;  // of the call
   if (o.generator_device == "cuda") {
     for (const uint64_t seed : o.seed) generators.push_back(Generator::cuda(seed));
@@ -200,13 +214,13 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   } else {
     call.seeds = o.seed;
   }
-  o.tensors.apply(call);
 
   const auto begin = std::chrono::steady_clock::now();
   DiffusionPipeline pipe = o.load();
   const double loading = seconds_since(begin);
-  Progress progress(!common.quiet && !common.json);
-  Progress frames(!common.quiet && !common.json, "frame");
+  const bool shows = !common.quiet && !common.json && ranks.rank == 0;  // one line for all ranks
+  Progress progress(shows);
+  Progress frames(shows, "frame");
   auto last = std::chrono::steady_clock::now();
   call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
     progress.step(step + 1, state.num_timesteps, state.seconds);
@@ -215,7 +229,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   };
   call.callback_on_step_end_tensor_inputs.clear();
   call.callback_on_frames = [&](const DecodedFrames& decoded) {
-    if (!o.preview.empty() && decoded.video == 0 && decoded.first == 0) decoded.frames.frame(0).save(o.preview);
+    if (!o.preview.empty() && numbers.first + static_cast<size_t>(decoded.video) == 0 && decoded.first == 0) decoded.frames.frame(0).save(o.preview);
     frames.step(decoded.first + decoded.frames.frames(), decoded.num_frames, seconds_since(last));
     last = std::chrono::steady_clock::now();
   };
@@ -226,8 +240,9 @@ int run(const Arguments& app, const Options& o, const Common& common) {
   const PipelineOutput out = pipe(prompts, call);
   progress.end();
   frames.end();
+  if (ranks.size == 1) numbers.all = out.images.size() + out.frames.size();
 
-  const std::vector<std::string> files = write(app, o, pipe, resolved, out, output, common.quiet || common.json);
+  const std::vector<std::string> files = write(app, o, pipe, resolved, out, output, numbers, common.quiet || common.json);
   const std::vector<ComponentFigures> components = component_figures(pipe);
   if (common.verbose) print_phases(out, loading, components);
   if (common.json) print_json(figures(out, loading, components, files));
@@ -251,6 +266,7 @@ Command add_generate(Arguments& app, const Common& common) {
   c->add_option("--generator-device", o->generator_device,
                 "Whose random numbers: cpu (torch.Generator(\"cpu\")) or cuda (torch.Generator(\"cuda\"), on any device)")
       .show_default();
+  o->parallel.add(*c);
   o->tensors.add(*c);
   o->add(*c);
   o->cache.add(*c);

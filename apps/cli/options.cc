@@ -346,8 +346,8 @@ std::string settings_text(const Arguments& arguments, const PictureOptions& o, D
     if (option->is_text() || !option->given()) continue;
     std::string key = option->name().substr(2), value;
     std::ranges::replace(key, '-', '_');
-    static constexpr const char* kElsewhere[] = {"model",  "prompt",   "prompt_2",  "negative_prompt", "negative_prompt_2", "seed",
-                                                 "output", "no_cache", "cache_dir", "cache_size",      "offload",           "max_memory"};
+    static constexpr const char* kElsewhere[] = {"model",    "prompt",    "prompt_2",   "negative_prompt", "negative_prompt_2", "seed",    "output",
+                                                 "no_cache", "cache_dir", "cache_size", "offload",         "max_memory",        "parallel"};
     if (text.find(' ' + key + '=') != std::string::npos || std::ranges::count(kElsewhere, key)) continue;
     if (key == "num_inference_steps" && !steps) continue;
     for (const std::string& part : option->values()) value += (value.empty() ? "" : ",") + part;

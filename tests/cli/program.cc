@@ -41,6 +41,7 @@ struct Pipe {
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
   if (!o.library_path.empty()) ::setenv("LD_LIBRARY_PATH", o.library_path.c_str(), 1);
+  for (const auto& [name, value] : o.environment) ::setenv(name.c_str(), value.c_str(), 1);
   std::vector<char*> argv{const_cast<char*>(VIVACE_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);

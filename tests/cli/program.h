@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../temp_folder.h"
@@ -17,11 +18,12 @@ struct Finished {
 };
 
 struct RunOptions {
-  std::string input;                       // what it reads on standard input
-  std::optional<std::string> stdout_path;  // a file instead of a pipe; "" closes standard output
-  std::optional<long> file_size_limit;     // bytes any file may have (RLIMIT_FSIZE)
-  std::string interrupt_at;                // SIGINT once standard error holds this text
-  std::string library_path;                // a folder where it looks for libraries first
+  std::string input;                                             // what it reads on standard input
+  std::optional<std::string> stdout_path;                        // a file instead of a pipe; "" closes standard output
+  std::optional<long> file_size_limit;                           // bytes any file may have (RLIMIT_FSIZE)
+  std::string interrupt_at;                                      // SIGINT once standard error holds this text
+  std::string library_path;                                      // a folder where it looks for libraries first
+  std::vector<std::pair<std::string, std::string>> environment;  // set for it alone
 };
 
 // `arguments` behind the program's name.
