@@ -20,6 +20,7 @@
 
 namespace vivace {
 
+class Communicator;  // runtime/communicator.h
 class Config;
 
 // A row of a family's part table.
@@ -41,9 +42,14 @@ struct Call {
   int64_t frames = 1;             // that each is decoded to, where it is a video
   double guidance_scale = 1;
   bool guidance = false;  // there is a negative prompt, and a prediction for it
+  // Of guidance's two predictions each makes one, the first the negative prompt's; none: both are made here.
+  std::shared_ptr<Communicator> ranks = nullptr;
   int64_t timesteps = 1;  // that the loop takes
   int64_t rows = 1;       // of the timesteps' table of a plan: as many, or more
   int64_t images_in = 0;  // pictures that are encoded first
+
+  // What the denoiser makes here in a step.
+  int64_t predictions() const { return guidance && !ranks ? 2 * images : images; }
 };
 
 // What the denoiser is told beside latents and timestep, by the names of its inputs; a row an image. Negative: the same for the negative prompt.

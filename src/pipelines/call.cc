@@ -38,6 +38,12 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
   Call call = recipe.resolve(prompt, options);
   for (const std::string& unused : unused_arguments(call)) warn(unused);
   check_scheduler(*loaded_, *scheduler);
+  if (loaded_->ranks) {
+    if (!call.guidance)
+      throw UsageError(cat("this call has no guidance (guidance_scale is ", call.guidance_scale,
+                           "): a second process has nothing to do in it, expected --parallel prompts"));
+    call.ranks = loaded_->ranks;
+  }
   Noise noise(options, call.images);
   PipelineOutput out;
   // The scheduler first: a wrong number of steps must not cost an encoded prompt.

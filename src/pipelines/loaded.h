@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -12,7 +13,11 @@
 
 namespace vivace {
 
+class Communicator;  // runtime/communicator.h
+
 struct [[gnu::visibility("hidden")]] DiffusionPipeline::Loaded {
+  // With another process, which makes the other prediction of guidance; outlives what was recorded with it. None: this one makes both.
+  std::shared_ptr<Communicator> ranks;
   const Family* family = nullptr;
   Parts parts;
   std::unique_ptr<const Recipe> recipe;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "runtime/communicator.h"
 #include "runtime/request.h"
 #include "vivace/error.h"
 
@@ -53,6 +54,12 @@ StepLoop::StepLoop(Device& device, const LoopCall& call)
     negative_ = device.allocate(model.kept_bytes);
     call_.negative = negative_.get();
   }
+  if (!call.ranks) return;
+  const size_t bytes = static_cast<size_t>(call.values()) * dtype_size(call.output_dtype);
+  exchanged_ = device.allocate(bytes * static_cast<size_t>(call.ranks->size()));
+  exchange_ = call.ranks->all_gather(call.output, exchanged_.get(), bytes);
+  call_.negative = exchanged_.get();
+  call_.output = static_cast<const char*>(exchanged_.get()) + bytes;
 }
 
 std::unique_ptr<StepLoop> StepLoop::make(Device& device, const LoopCall& call) {
@@ -128,6 +135,7 @@ void StepLoop::put_feed(Stream& stream, size_t model) {
 
 void StepLoop::put_behind(Stream& stream, size_t model) {
   if (const LoopModel& m = call_.models[model]; m.kept_output) stream.copy(negative_.get(), m.kept_output, m.kept_bytes);
+  if (exchange_ && model + 1 == call_.models.size()) stream.launch(*exchange_);
 }
 
 void StepLoop::fetch(Stream& stream) {

@@ -14,6 +14,7 @@
 
 namespace vivace {
 
+class Communicator;  // communicator.h
 class Session;
 
 // In the device's memory. Kernels know its address, which never moves, and look all others up in it, so what was recorded of a step is right for
@@ -83,7 +84,9 @@ struct LoopCall {
   std::vector<LoopSum> sums;       // behind all models but the last
   const void* output = nullptr;    // the prediction, or that of the prompt
   const void* negative = nullptr;  // of the negative prompt, or none
-  const float* beside = nullptr;   // [images, beside_channels, pixels]: channels of the input behind those of the latents
+  // Two that make a prediction each, the negative prompt's and the other; `output` is this one's then, and both are exchanged behind the models.
+  std::shared_ptr<Communicator> ranks = nullptr;
+  const float* beside = nullptr;  // [images, beside_channels, pixels]: channels of the input behind those of the latents
   DType output_dtype{};
   int64_t images = 0, channels = 0, pixels = 0, beside_channels = 0;
 
@@ -123,7 +126,8 @@ struct LoopStart {
 // Of a session, and kept with it: a later request of the same shape takes no memory and finds what was recorded.
 class StepLoop {
  public:
-  // nullptr where the device has no kernels for it. `call`: without state, beside and a negative prediction that is kept, which are the loop's own.
+  // nullptr where the device has no kernels for it. `call`: without state, beside and a negative prediction that is kept or another rank's, which are
+  // the loop's own.
   static std::unique_ptr<StepLoop> make(Device& device, const LoopCall& call);
   bool fits(const LoopCall& call) const { return call == asked_; }
 
@@ -159,11 +163,12 @@ class StepLoop {
   Device& device_;
   const LoopCall asked_;
   LoopCall call_;
-  std::shared_ptr<void> state_, beside_, negative_, fetched_latents_, fetched_state_;
+  std::shared_ptr<void> state_, beside_, negative_, exchanged_, fetched_latents_, fetched_state_;
   std::vector<std::vector<std::shared_ptr<void>>> given_;  // by model
   Room table_, slots_, kept_;
   LoopKernels kernels_;
-  std::vector<uint32_t> left_out_;  // by step
+  std::unique_ptr<BoundKernel> exchange_;  // of LoopCall::ranks
+  std::vector<uint32_t> left_out_;         // by step
   size_t next_ = 0;
 };
 

@@ -21,7 +21,8 @@ double gibibytes(size_t bytes) { return static_cast<double>(bytes) / 0x1p30; }
 
 }  // namespace
 
-CudaDevice::CudaDevice(std::unique_ptr<Driver> driver, std::string label) : driver_(std::move(driver)), label_(std::move(label)) {
+CudaDevice::CudaDevice(std::unique_ptr<Driver> driver, std::string label, OpenCollectives open_collectives)
+    : driver_(std::move(driver)), label_(std::move(label)), open_collectives_(open_collectives) {
   const Properties& gpu = driver_->properties();
   if (gpu.capability < kOldest)
     throw UserError(cat(label_, ": ", gpu.name, " has compute capability ", gpu.capability / 10, '.', gpu.capability % 10,
@@ -105,6 +106,11 @@ bool CudaDevice::is_pinned(const void* host) const {
 }
 
 std::unique_ptr<Stream> CudaDevice::stream() { return std::make_unique<CudaStream>(shared_from_this()); }
+
+CollectiveLibrary& CudaDevice::collectives() {
+  std::call_once(collectives_once_, [&] { collectives_ = open_collectives_(); });
+  return *collectives_;
+}
 
 std::shared_ptr<Device> device(int number) {
   // They stay open: at the end of the process the driver is gone before what is static here.

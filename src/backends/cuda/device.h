@@ -8,15 +8,16 @@
 #include <string>
 #include <vector>
 
+#include "backends/cuda/collectives.h"
 #include "backends/cuda/driver.h"
 #include "runtime/device.h"
 
 namespace vivace::cuda {
 
-class CudaDevice final : public Device, public std::enable_shared_from_this<CudaDevice> {
+class CudaDevice final : public Device, public RankDevice, public std::enable_shared_from_this<CudaDevice> {
  public:
-  // `label` begins each of its errors: "cuda:0".
-  CudaDevice(std::unique_ptr<Driver> driver, std::string label);
+  // `label` begins each of its errors: "cuda:0". `open_collectives`: the library that ranks exchange through, once it is asked for.
+  CudaDevice(std::unique_ptr<Driver> driver, std::string label, OpenCollectives open_collectives = open_nccl);
   ~CudaDevice() override;
 
   Target target() const override;
@@ -24,6 +25,10 @@ class CudaDevice final : public Device, public std::enable_shared_from_this<Cuda
   std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) override;
   std::unique_ptr<Stream> stream() override;
   LoopKernels loop_kernels(const LoopCall& call) override;
+  std::string communicator_id() override { return collectives().id(); }
+  std::shared_ptr<Communicator> communicator(const std::string& id, int rank, int size) override {
+    return collectives().communicator(shared_from_this(), id, rank, size);
+  }
   std::optional<uint64_t> free_memory() const override { return driver_->free_bytes(); }
   MachinePeak measure_peak() override { return {}; }
   std::vector<MemoryLabel>* labels() override { return driver_->labels(); }
@@ -36,11 +41,15 @@ class CudaDevice final : public Device, public std::enable_shared_from_this<Cuda
   void require(Status status, const char* what) const;
 
  private:
+  CollectiveLibrary& collectives();
   std::shared_ptr<void> allocate_pinned(size_t bytes);
   [[noreturn]] void out_of_memory(size_t bytes) const;
 
   const std::unique_ptr<Driver> driver_;
   const std::string label_;
+  const OpenCollectives open_collectives_;
+  std::once_flag collectives_once_;
+  std::unique_ptr<CollectiveLibrary> collectives_;
   std::vector<KernelEntry> kernels_;
   mutable std::mutex mutex_;
   std::map<const char*, size_t> pinned_;  // bytes by begin

@@ -62,8 +62,7 @@ int64_t AuraFlowRecipe::sequence_length(const Call& call) const {
 }
 
 GraphRequest AuraFlowRecipe::transformer_request(const Call& call) const {
-  return transformer_.request(
-      {call.guidance ? 2 * call.images : call.images, call.height / format_.scale, call.width / format_.scale, sequence_length(call)}, call.rows);
+  return transformer_.request({call.predictions(), call.height / format_.scale, call.width / format_.scale, sequence_length(call)}, call.rows);
 }
 
 std::vector<SessionNeed> AuraFlowRecipe::sessions_for(const Call& call) const {

@@ -160,10 +160,11 @@ Tensor CogVideoXRecipe::latents(const Call& call, const Conditioning&, const Sch
 std::unique_ptr<Predictor> CogVideoXRecipe::predictor(const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                                       Request& request) const {
   GuidedPredictorOptions options{.name = transformer_.name(),
-                                 .guidance = call.guidance ? Guidance::in_turn : Guidance::none,
+                                 .guidance = guidance_of(call, Guidance::in_turn),
                                  .scale = call.guidance_scale,
                                  .steps = static_cast<int>(call.timesteps),
                                  .input = "hidden_states"};
+  options.ranks = call.ranks;
   if (call.options.use_dynamic_cfg)
     options.scale_at = [scale = call.guidance_scale, steps = guided_steps(call)](float timestep) { return dynamic_scale(scale, steps, timestep); };
   std::vector<SessionLease> sessions;

@@ -93,7 +93,7 @@ ControlNets::ControlNets(std::vector<SessionLease> nets, const std::vector<Tenso
   const CallOptions& o = call.options;
   for (size_t i = 0; i < nets.size(); ++i) {
     Session& session = *nets[i];
-    write_conditioning(session, conditioning, guidance, false);
+    write_conditioning(session, conditioning, guidance, makes_negative(call.ranks));
     const Tensor twice[] = {pictures[i], pictures[i]};
     session.write("controlnet_cond", nchw_to_nhwc(guidance == Guidance::halves ? concat_rows(twice) : pictures[i]));
     const bool scheduled = session.has_input("step_index");

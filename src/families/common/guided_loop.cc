@@ -4,8 +4,10 @@
 #include <cstring>
 #include <utility>
 
+#include "base/log.h"
 #include "families/common/control_nets.h"
 #include "families/common/guided_predictor.h"
+#include "runtime/communicator.h"
 #include "runtime/step_loop.h"
 #include "vivace/error.h"
 
@@ -15,7 +17,11 @@ namespace vivace {
 class GuidedPredictor::Loop final : public DeviceLoop {
  public:
   Loop(GuidedPredictor& predictor, StepLoop& loop) : predictor_(predictor), session_(*predictor.sessions_.back()), loop_(loop) {}
-  ~Loop() override { session_.leave(loop_, predictor_.request_); }
+  ~Loop() override {
+    // The other rank may never come to a step that this one has put there.
+    if (Communicator* const ranks = predictor_.options_.ranks.get(); ranks && under_way_) ranks->abort();
+    session_.leave(loop_, predictor_.request_);
+  }
   Loop(const Loop&) = delete;
 
   void begin(std::span<const DeviceStep> steps, const Bounds& bounds, const Tensor& latents, const Kept& kept) override {
@@ -44,13 +50,18 @@ class GuidedPredictor::Loop final : public DeviceLoop {
                     .given = predictor_.given()},
                    predictor_.request_);
   }
-  void step(const Tensor& noise) override { marks_.push_back(session_.run(loop_, noise, predictor_.request_)); }
+  void step(const Tensor& noise) override {
+    under_way_ = true;
+    marks_.push_back(session_.run(loop_, noise, predictor_.request_));
+  }
   int done() override {
+    if (predictor_.options_.ranks) predictor_.options_.ranks->check();
     while (done_ < marks_.size() && session_.passed(marks_[done_])) ++done_;
     return static_cast<int>(done_);
   }
   void read(Tensor& latents) override {
     session_.read(loop_, predictor_.request_);
+    under_way_ = false;
     if (const int32_t row = loop_.bad_row(); row >= 0) {
       const DeviceStep& s = steps_[static_cast<size_t>(row)];
       predictor_.not_finite(s.step, s.timestep);
@@ -65,6 +76,7 @@ class GuidedPredictor::Loop final : public DeviceLoop {
   std::vector<DeviceStep> steps_;
   std::vector<int64_t> marks_;  // behind each step
   size_t done_ = 0;
+  bool under_way_ = false;
 };
 
 // The models of a step: ControlNets and the denoiser; both prompts' sessions; or one that is each prompt's in turn.
@@ -107,6 +119,14 @@ std::vector<std::vector<Tensor>> GuidedPredictor::given() {
 }
 
 Predictor::OnDevice GuidedPredictor::on_device(const Tensor& latents, std::string against) {
+  OnDevice made = loop_on(latents, std::move(against));
+  if (options_.guidance == Guidance::shared && !made.loop)
+    throw UsageError(cat("two processes share the guidance of steps that their devices take whole, and here the host takes a part: ",
+                         made.reason.empty() ? "its memory is the device's" : made.reason));
+  return made;
+}
+
+Predictor::OnDevice GuidedPredictor::loop_on(const Tensor& latents, std::string against) {
   Session& session = *sessions_.back();
   if (session.device().shares_host_memory()) return {};
   if (!against.empty()) return {nullptr, std::move(against)};
@@ -126,6 +146,10 @@ Predictor::OnDevice GuidedPredictor::on_device(const Tensor& latents, std::strin
   const bool halves = options_.guidance == Guidance::halves;
   call.output = halves ? output + ports.output.host.bytes() / 2 : output;
   if (halves) call.negative = output;
+  if (options_.guidance == Guidance::shared) {
+    options_.ranks->check();
+    call.ranks = options_.ranks;
+  }
   if (sessions_.size() > 1) call.negative = ports_.front().output.memory;
   StepLoop* const loop = session.loop(call, request_);
   if (!loop) return {nullptr, "the device has no kernels for a step's other work"};

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/statistics.h"
 #include "families/common/control_nets.h"
+#include "runtime/communicator.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -32,6 +33,13 @@ bool guide(const T* negative, const T* positive, const Layout& l, float scale, T
 }
 
 }  // namespace
+
+bool makes_negative(const std::shared_ptr<Communicator>& ranks) { return ranks && ranks->rank() == 0; }
+
+Guidance guidance_of(const Call& call, Guidance both) {
+  if (!call.guidance) return Guidance::none;
+  return call.ranks ? Guidance::shared : both;
+}
 
 Layout layout_of(const Tensor& latents, bool channels_last) {
   const int64_t images = latents.dim(0), channels = channels_last ? latents.dim(1) : 1;
@@ -80,7 +88,8 @@ std::vector<float> timesteps_of(const Call& call, const Scheduler& scheduler) {
 
 std::unique_ptr<Predictor> guided_by_halves(SessionLease session, const Call& call, const Conditioning& conditioning, const Scheduler& scheduler,
                                             GuidedPredictorOptions options, Request& request) {
-  options.guidance = call.guidance ? Guidance::halves : Guidance::none;
+  options.guidance = guidance_of(call, Guidance::halves);
+  options.ranks = call.ranks;
   options.steps = static_cast<int>(call.timesteps);
   std::vector<SessionLease> sessions;
   sessions.push_back(std::move(session));
@@ -102,6 +111,8 @@ GuidedPredictor::GuidedPredictor(std::vector<SessionLease> sessions, Conditionin
   }
   if (alternates())
     negative_ = positive().clone();
+  else if (options_.guidance == Guidance::shared)
+    set_up(*sessions_[0], makes_negative(options_.ranks));
   else
     for (size_t i = 0; i < sessions_.size(); ++i) set_up(*sessions_[i], i + 1 < sessions_.size());
 }

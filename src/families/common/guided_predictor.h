@@ -19,7 +19,12 @@ enum class Guidance : uint8_t {
   none,     // one prediction: no guidance, or one that the model was distilled with and takes as a condition
   halves,   // the negative prompt's prediction and the positive one's as one batch, in this order
   in_turn,  // one after the other
+  shared,   // one of the two; another rank makes the other (Call::ranks)
 };
+// Whether this rank is the one that makes the negative prompt's, which is the first.
+bool makes_negative(const std::shared_ptr<Communicator>& ranks);
+// None where the call has none, else `both`, or shared.
+Guidance guidance_of(const Call& call, Guidance both);
 
 // Calls fn with a pointer of the tensor's type: float32, bfloat16 or float16.
 template <class Fn>
@@ -56,15 +61,16 @@ struct GuidedPredictorOptions {
   int steps = 0;                                             // of the schedule, for messages
   std::function<float(float)> timestep;                      // what the model takes for a timestep; empty: the same
   std::string input = "sample", output = "sample";
-  std::shared_ptr<ControlNets> nets = nullptr;  // that add to the model's inputs at each step
-  bool channels_last = true;                    // the model has the latents' second dimension last; then Conditioning::beside may follow them
+  std::shared_ptr<Communicator> ranks = nullptr;  // shared: of whom this is one
+  std::shared_ptr<ControlNets> nets = nullptr;    // that add to the model's inputs at each step
+  bool channels_last = true;                      // the model has the latents' second dimension last; then Conditioning::beside may follow them
 };
 
 class GuidedPredictor : public Predictor {
  public:
   // `sessions`: one for the images, or with halves for twice as many; with in_turn one for both prompts, which is set up for each of them at every
-  // step, or one for the negative prompt and one for the prompt, which a model with a state needs. Each has `input` and `output`, whatever
-  // `conditioning` names, and what tells the step: "step_index" [1], where "timestep" holds all of `timesteps`, or "timestep".
+  // step, or one for the negative prompt and one for the prompt, which a model with a state needs; shared, one for its own. Each has `input` and
+  // `output`, whatever `conditioning` names, and what tells the step: "step_index" [1], where "timestep" holds all of `timesteps`, or "timestep".
   GuidedPredictor(std::vector<SessionLease> sessions, Conditioning conditioning, std::span<const float> timesteps, GuidedPredictorOptions options,
                   Request& request);
   void predict(int step, float timestep, float input_scale, const Tensor& latents, Tensor& prediction) override;
@@ -72,6 +78,7 @@ class GuidedPredictor : public Predictor {
 
  private:
   class Loop;
+  OnDevice loop_on(const Tensor& latents, std::string against);
   void add_models(LoopCall& call);
   std::vector<std::vector<Tensor>> given();
   // Ports of a session, taken once: a step takes no memory.

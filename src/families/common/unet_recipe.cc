@@ -165,11 +165,7 @@ SchedulerTimesteps UNetRecipe::timesteps(const Call& call) const {
 
 UNetShape UNetRecipe::shape_of(const Call& call) const {
   const int64_t scale = vae_.latents().scale;
-  return {.batch = call.guidance ? 2 * call.images : call.images,
-          .height = call.height / scale,
-          .width = call.width / scale,
-          .tokens = tokens(call),
-          .controlled = nets() > 0};
+  return {.batch = call.predictions(), .height = call.height / scale, .width = call.width / scale, .tokens = tokens(call), .controlled = nets() > 0};
 }
 
 GraphRequest UNetRecipe::net_request(size_t net, const Call& call) const {
@@ -243,9 +239,10 @@ std::unique_ptr<Predictor> UNetRecipe::predictor(const Call& call, const Conditi
   if (!nets.empty()) {
     // Fractions are of the schedule from where it begins, wherever it ends.
     const StepRange whole{steps(call, scheduler).first, static_cast<int>(scheduler.timesteps().size())};
-    const bool both = call.guidance && !call.options.guess_mode;
+    if (call.ranks && call.options.guess_mode) throw UsageError("guess_mode changes the positive prediction alone: its guidance is for one process");
     options.nets = std::make_shared<ControlNets>(std::move(nets), control_pictures(call), call, conditioning,
-                                                 both ? Guidance::halves : Guidance::none, timesteps_of(call, scheduler), whole, *session, request);
+                                                 call.options.guess_mode ? Guidance::none : guidance_of(call, Guidance::halves),
+                                                 timesteps_of(call, scheduler), whole, *session, request);
   }
   return guided_by_halves(std::move(session), call, conditioning, scheduler, options, request);
 }

@@ -112,11 +112,9 @@ int64_t FluxRecipe::clip_tokens() const { return prompt_tokens(parts_, "tokenize
 
 GraphRequest FluxRecipe::transformer_request(const Call& call) const {
   const auto [rows, columns] = tokens_of(call);
-  return transformer_.request({.batch = call.guidance ? 2 * call.images : call.images,
-                               .image_tokens = rows * columns,
-                               .condition_tokens = condition_tokens(call),
-                               .tokens = sequence_length(call)},
-                              call.rows);
+  return transformer_.request(
+      {.batch = call.predictions(), .image_tokens = rows * columns, .condition_tokens = condition_tokens(call), .tokens = sequence_length(call)},
+      call.rows);
 }
 
 std::vector<SessionNeed> FluxRecipe::sessions_for(const Call& call) const {

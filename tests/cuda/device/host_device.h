@@ -14,6 +14,11 @@ struct HostGpu {
   HostDriver* driver;  // the device's
 };
 HostGpu host_gpu(const HostDriver::Options& options = {});
+// NCCL whose ranks are threads of this process; nullptr in a build without its header.
+std::unique_ptr<CollectiveLibrary> host_collectives();
+
+// Two of them, of two ranks, which pipelines open as "host-cuda-ranks:0" and ":1".
+HostGpu& rank_gpu(int rank);
 
 // The one that pipelines open as "host-cuda".
 HostGpu& shared_host_gpu();

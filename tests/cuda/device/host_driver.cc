@@ -1,7 +1,9 @@
 #include "host_driver.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "../host/kernels.h"
 #include "base/log.h"
@@ -10,6 +12,8 @@
 
 namespace vivace::cuda {
 namespace {
+
+thread_local const HostDriver* t_entered = nullptr;
 
 // CUDA's numbers.
 constexpr Status kInvalidValue = 1, kIllegalAddress = 700, kLaunchFailed = 719, kUnsupportedInCapture = 900, kUnjoined = 904, kIsolation = 905;
@@ -30,6 +34,9 @@ HostDriver::HostDriver(Options options)
 }
 
 HostDriver::~HostDriver() = default;
+
+void HostDriver::enter() const { t_entered = this; }
+HostDriver& HostDriver::entered() { return const_cast<HostDriver&>(*t_entered); }
 
 HostDriver::Counts HostDriver::counts() const {
   const std::lock_guard lock(mutex_);
@@ -122,43 +129,58 @@ Status HostDriver::run_until(Stream& stream, int64_t done) {
   const std::lock_guard lock(mutex_);
   if (stream.capture) return kUnsupportedInCapture;
   const GuardedMemory::Unlocked unlocked(memory_);
-  work_until(stream, done);
-  return broken_;
+  return work_until(stream, done) ? broken_ : kNotReady;
 }
 
-void HostDriver::work_until(Stream& stream, int64_t done) {
+bool HostDriver::work_until(Stream& stream, int64_t done) {
   const auto may_work = [](const Stream& s) {
     return !s.at_work && !s.queue.empty() && (!s.queue.front().behind || s.queue.front().behind->done >= s.queue.front().at);
   };
   while (stream.done < done) {
     if (options_.early)
       for (Stream* other : streams_)
-        while (other != &stream && may_work(*other)) work_one(*other);
-    work_one(stream);
+        while (other != &stream && may_work(*other) && work_one(*other)) {
+        }
+    if (!work_one(stream)) return false;
   }
+  return true;
 }
 
-void HostDriver::work_one(Stream& stream) {
-  const Stream::Item item = std::move(stream.queue.front());
-  stream.queue.pop_front();
+bool HostDriver::work_one(Stream& stream) {
+  const Stream::Item& item = stream.queue.front();
+  bool ready = true;
   stream.at_work = true;
-  if (item.behind)
-    work_until(*item.behind, item.at);
-  else if (broken_ == kSuccess)
-    broken_ = item.work();
+  if (item.behind) {
+    ready = work_until(*item.behind, item.at);
+  } else if (broken_ == kSuccess) {
+    const Status status = item.work();
+    ready = status != kNotReady;
+    if (ready) broken_ = status;
+  }
   stream.at_work = false;
+  if (!ready) return false;
+  stream.queue.pop_front();
   ++stream.done;
+  return true;
+}
+
+Status HostDriver::wait_until(Stream& stream, int64_t done) {
+  constexpr std::chrono::microseconds kPause{100};
+  for (;;) {
+    if (const Status status = run_until(stream, done); status != kNotReady) return status;
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 Status HostDriver::synchronize(DriverStream* stream) {
   count_wait();
-  return run_until(of(stream), of(stream).put);
+  return wait_until(of(stream), of(stream).put);
 }
 
 Status HostDriver::synchronize(DriverEvent* event) {
   count_wait();
   const auto& e = *reinterpret_cast<const Event*>(event);
-  return e.stream ? run_until(*e.stream, e.behind) : kSuccess;
+  return e.stream ? wait_until(*e.stream, e.behind) : kSuccess;
 }
 
 // Who asks once is told that it is under way, and who asks again finds it done.

@@ -71,8 +71,11 @@ class HostDriver final : public Driver {
   std::vector<MemoryLabel>* labels() override { return &memory_.labels; }
   BlasLibrary* blas() override { return blas_.get(); }
   DnnLibrary* dnn() override { return dnn_.get(); }
+  void enter() const override;
+  // The one that the thread entered last.
+  static HostDriver& entered();
 
-  // Work of a library, done in the stream's order.
+  // Work of a library, done in the stream's order; kNotReady while it waits for another device.
   using Work = std::function<Status()>;
   Status put(DriverStream* stream, Work work);
 
@@ -114,9 +117,12 @@ class HostDriver final : public Driver {
   };
   Stream& of(DriverStream* stream) { return *reinterpret_cast<Stream*>(stream); }
   void count_wait();
+  // As far as it comes, kNotReady where that is not all.
   Status run_until(Stream& stream, int64_t done);
-  void work_until(Stream& stream, int64_t done);
-  void work_one(Stream& stream);
+  Status wait_until(Stream& stream, int64_t done);
+  // False where that waits for another device.
+  bool work_until(Stream& stream, int64_t done);
+  bool work_one(Stream& stream);
   void add(Stream& stream, Stream::Item item);
   DriverFunction* keep(const std::string& key, Function function);
 

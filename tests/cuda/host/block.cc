@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <span>
@@ -196,6 +197,8 @@ void run_block(std::vector<unsigned>& order, std::mt19937* random) {
 void run(const Launch& launch, const std::function<void()>& kernel) {
   if (launch.block == 0 || launch.block % 32 || launch.block > 1024)
     throw std::runtime_error("a block of " + std::to_string(launch.block) + " threads");
+  static std::mutex one_at_a_time;  // what the kernels are told lies in variables of all threads
+  const std::lock_guard lock(one_at_a_time);
   std::mt19937 random(launch.seed);
   gridDim = launch.grid;
   blockDim = {launch.block, 1, 1};
