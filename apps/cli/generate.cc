@@ -1,15 +1,18 @@
 // vivace generate: prompts become pictures.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <random>
 
 #include "base/files.h"
+#include "base/joined.h"
 #include "base/log.h"
 #include "base/seconds.h"
 #include "call_files.h"
 #include "commands.h"
 #include "few_steps.h"
+#include "guidance_pairs.h"
 #include "interrupt.h"
 #include "memory_report.h"
 #include "options.h"
@@ -127,6 +130,14 @@ void hint_at_few_steps(const Arguments& app, const Options& o, const Call& call,
   if (!hint.empty()) warn(hint);
 }
 
+// What was given, the same for all that share the call.
+std::string command_line(const Arguments& app) {
+  std::string text;
+  for (const Option* option : app.options())
+    if (option->given()) text += cat(option->name(), '=', joined(option->values(), ","), ' ');
+  return text;
+}
+
 // The file to write. Throws UsageError for one that this kind of model does not make, and for what is only for videos.
 std::string checked_output(const Options& o, bool videos) {
   const bool latents = o.tensors.latents_out();
@@ -194,8 +205,15 @@ int run(const Arguments& app, const Options& given, const Common& common) {
   if (!o.negative_prompt_2.empty()) call.negative_prompt_2 = Prompts(read_prompts(o.negative_prompt_2));
   call.num_images_per_prompt = o.images;
   o.tensors.apply(call);
-  PictureNumbers numbers = take_share(prompts, call, o.seed, ranks);
-  if (ranks.size > 1 && prompts.empty()) {
+  std::optional<GuidancePairs> pairs;
+  if (ranks.pairs) {
+    const size_t each = static_cast<size_t>(std::max(o.images, 1));
+    pairs.emplace(ranks, o.device, command_line(app), each * (prompts.empty() ? static_cast<size_t>(call.prompt_embeds.dim(0)) : prompts.size()),
+                  o.seed);
+  }
+  PictureNumbers numbers = take_share(prompts, call, o.seed, ranks.drawing());
+  if (ranks.drawing().size > 1 && prompts.empty()) {
+    if (pairs) pairs->leave();
     if (common.json)
       print_json({{"files", nlohmann::json::array()}});
     else if (!common.quiet)
@@ -216,7 +234,10 @@ int run(const Arguments& app, const Options& given, const Common& common) {
   }
 
   const auto begin = std::chrono::steady_clock::now();
+  std::shared_ptr<Communicator> other = pairs ? pairs->communicator() : nullptr;
   DiffusionPipeline pipe = o.load();
+  pipe.loaded().ranks = std::move(other);
+  if (!ranks.writes()) call.output_latent = true;  // the other decodes
   const double loading = seconds_since(begin);
   const bool shows = !common.quiet && !common.json && ranks.rank == 0;  // one line for all ranks
   Progress progress(shows);
@@ -240,9 +261,11 @@ int run(const Arguments& app, const Options& given, const Common& common) {
   const PipelineOutput out = pipe(prompts, call);
   progress.end();
   frames.end();
-  if (ranks.size == 1) numbers.all = out.images.size() + out.frames.size();
+  if (ranks.drawing().size == 1) numbers.all = out.images.size() + out.frames.size();
 
-  const std::vector<std::string> files = write(app, o, pipe, resolved, out, output, numbers, common.quiet || common.json);
+  std::vector<std::string> files;
+  if (ranks.writes()) files = write(app, o, pipe, resolved, out, output, numbers, common.quiet || common.json);
+  if (pairs) pairs->leave();
   const std::vector<ComponentFigures> components = component_figures(pipe);
   if (common.verbose) print_phases(out, loading, components);
   if (common.json) print_json(figures(out, loading, components, files));

@@ -76,8 +76,8 @@ Share share_of(size_t items, int rank, int size) {
 void ParallelFlags::add(Arguments& app) {
   app.add_option(
       "--parallel", by,
-      "What the processes that torchrun, mpirun or a shell started share, one a GPU: prompts, of which each draws its part; RANK, WORLD_SIZE "
-      "and LOCAL_RANK say which one this is");
+      "What the processes that torchrun, mpirun or a shell started share, one a GPU: prompts, of which each draws its part, or guidance, whose "
+      "two predictions two of them make, each one; RANK, WORLD_SIZE and LOCAL_RANK say which one this is");
 }
 
 Ranks ParallelFlags::ranks() const {
@@ -87,8 +87,12 @@ Ranks ParallelFlags::ranks() const {
       warn(size.name, " is ", size.value, " and --parallel is not given: each process draws all pictures and writes the same files");
     return {};
   }
-  if (by != "prompts") throw UsageError(cat("--parallel is \"", by, "\": expected prompts"));
-  return ranks_of_environment();
+  if (by != "prompts" && by != "guidance") throw UsageError(cat("--parallel is \"", by, "\": expected prompts or guidance"));
+  Ranks ranks = ranks_of_environment();
+  ranks.pairs = by == "guidance" && ranks.size > 1;
+  if (ranks.pairs && ranks.size % 2)
+    throw UsageError(cat("--parallel guidance: two processes share a picture, and WORLD_SIZE is ", ranks.size, ": expected an even number"));
+  return ranks;
 }
 
 std::string device_of(const std::string& device, const Ranks& ranks) {

@@ -13,7 +13,13 @@ namespace vivace::cli {
 
 struct Ranks {
   int rank = 0, size = 1;
-  int local = 0;  // among those of this machine: the number of its GPU
+  int local = 0;       // among those of this machine: the number of its GPU
+  bool pairs = false;  // two draw a picture: 0 and 1, 2 and 3, ...
+
+  // As which of how many it draws.
+  Ranks drawing() const { return pairs ? Ranks{.rank = rank / 2, .size = size / 2, .local = local} : *this; }
+  // One of two that draw the same picture.
+  bool writes() const { return !pairs || rank % 2 == 0; }
 };
 // PyTorch's RANK, WORLD_SIZE and LOCAL_RANK, or Open MPI's. Throws UsageError where they are missing or no numbers that fit.
 Ranks ranks_of_environment();

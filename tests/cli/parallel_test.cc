@@ -86,9 +86,11 @@ TEST(Parallel, ARankMayHaveNothingToDraw) {
 // Without a seed each picture has one, which its file names.
 TEST(Parallel, OneRankAloneDrawsAll) {
   const TempFolder folder;
-  const Finished done = as_rank(generate((folder / "x.png").string(), {"a dog", "--parallel", "prompts"}), rank_of(0, 1));
-  EXPECT_EQ(done.code, 0) << done.err;
-  EXPECT_EQ(folder.files(), 2u);
+  for (const char* by : {"prompts", "guidance"}) {
+    const Finished done = as_rank(generate((folder / (std::string(by) + ".png")).string(), {"a dog", "--parallel", by}), rank_of(0, 1));
+    EXPECT_EQ(done.code, 0) << done.err;
+  }
+  EXPECT_EQ(folder.files(), 4u);
 }
 
 TEST(Parallel, RefusesWhatItCannotShare) {
@@ -105,6 +107,8 @@ TEST(Parallel, RefusesWhatItCannotShare) {
   refused({"a dog", "--parallel", "prompts", "--quiet"}, rank_of(0, 2), {"one --seed for 2 pictures", "--seed 7,8,..."});
   expect_refused(as_rank(generate((folder / "x.npy").string(), {"--parallel", "prompts", "--output-type", "latent"}), rank_of(0, 2)), 2,
                  {"--output-type latent"});
+  refused({"--parallel", "guidance"}, rank_of(1, 3), {"WORLD_SIZE is 3", "an even number"});
+  refused({"--parallel", "guidance"}, rank_of(1, 2), {"device cpu exchanges nothing", "--device cuda"});
   refused({"--parallel", "prompts", "--device", "cuda:0"}, rank_of(0, 2), {"--device cuda:0 is one GPU for 2 processes"});
   EXPECT_EQ(folder.files(), 0u);
 }
