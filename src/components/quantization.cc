@@ -15,6 +15,7 @@
 #include "ops/builder.h"
 #include "passes/passes.h"
 #include "runtime/session.h"
+#include "tensor/narrow_weight.h"
 #include "vivace/error.h"
 #include "vivace/generator.h"
 #include "vivace/quality.h"
@@ -164,8 +165,7 @@ LayerQuantization choose_layers(const Graph& graph, const CompileOptions& option
   for (const LinearLayer& layer : linear_layers(graph, options)) {
     ++count;
     const DType storage = stored_dtype(kind);
-    const bool narrow = layer.stored == DType::int8 || layer.stored == DType::float8_e4m3;
-    if ((!narrow || layer.stored == storage) && filter(layer.info)) chosen[layer.info.name] = kind;
+    if ((!is_narrow(layer.stored) || layer.stored == storage) && filter(layer.info)) chosen[layer.info.name] = kind;
   }
   if (chosen.empty()) warn("the quantisation filter matches none of the ", count, " linear layers: nothing is quantised");
   info(quantization_name(kind), ": ", chosen.size(), " of ", count, " linear layers");

@@ -17,8 +17,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kField = "quantization_config";
 
-bool is_narrow(DType dtype) { return dtype == DType::int8 || dtype == DType::float8_e4m3; }
-
 // The weight behind a value, through a cast; kNone for anything else.
 NodeId weight_behind(const Graph& graph, NodeId id) {
   if (id != kNone && graph[id].op == Op::cast) id = graph[id].inputs[0];

@@ -5,6 +5,7 @@
 
 #include "ops/positions.h"
 #include "tensor/block_format.h"
+#include "tensor/narrow_weight.h"
 
 namespace vivace {
 
@@ -206,7 +207,7 @@ TensorType ShapeRule::linear(int64_t parts) const {
   require(shape(1)[0] % parts == 0, "an even number of rows is needed");
   const DType stored = in(1).dtype;
   require(attrs.has("blocks") == (stored == DType::uint8), "a weight of bytes and the format of its blocks go together");
-  require((stored == DType::int8 || stored == DType::float8_e4m3) == has(4), "a weight of 8 bits and its scales go together");
+  require(is_narrow(stored) == has(4), "a weight of 8 bits and its scales go together");
   if (has(4)) require(in(4).dtype == DType::float32 && shape(4) == Shape{shape(1)[0]}, "a float32 scale for each row of w is needed");
   if (attrs.has("hadamard")) require_blocks("hadamard", features);
   s.back() = shape(1)[0] / parts;

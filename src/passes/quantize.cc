@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "passes/passes.h"
+#include "tensor/narrow_weight.h"
 
 namespace vivace {
 namespace {
@@ -23,12 +24,12 @@ void quantize(Graph& graph, const CompileOptions& options) {
     if (wanted == options.quantize.end() || wanted->second == Quantization::none) continue;
     const Node& weight = graph[node.inputs[1]];
     const DType storage = stored_dtype(wanted->second);
-    const bool is_narrow = weight.dtype == DType::int8 || weight.dtype == DType::float8_e4m3;
+    const bool stored = is_narrow(weight.dtype);
     // A checkpoint that holds 8 bits already keeps them as they are.
-    if (is_narrow && weight.dtype != storage) continue;
+    if (stored && weight.dtype != storage) continue;
     if (multiplies_int8(wanted->second)) {
       node.attrs.set("compute", "int8_dynamic");
-      const int64_t block = wanted->second == Quantization::int8_dynamic_rotated && !is_narrow ? hadamard_block(weight.shape[1]) : 0;
+      const int64_t block = wanted->second == Quantization::int8_dynamic_rotated && !stored ? hadamard_block(weight.shape[1]) : 0;
       if (block > 0) node.attrs.set("hadamard", block);
       if (!options.flags.force_fuse_int_mm_with_mul) node.attrs.set("epilogue", "separate");
     } else if (wanted->second == Quantization::float8_dynamic) {

@@ -12,6 +12,9 @@
 
 namespace vivace {
 
+// Whether a weight of that dtype has 8 bits, and a scale a row beside it.
+inline bool is_narrow(DType dtype) { return dtype == DType::int8 || dtype == DType::float8_e4m3; }
+
 class NarrowRow {
  public:
   // storage: int8 or float8_e4m3. size: anything else than finite where the row holds a NaN or an infinity.

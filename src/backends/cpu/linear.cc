@@ -3,6 +3,7 @@
 #include "backends/cpu/kernels/gemm/gemm.h"
 #include "base/log.h"
 #include "ops/infer.h"
+#include "tensor/narrow_weight.h"
 
 namespace vivace::cpu {
 namespace {
@@ -26,8 +27,6 @@ Compute compute_of(const KernelCall& call, Isa level) {
     return precision == "medium" ? Compute::bf16 : blocks ? Compute::f32 : Compute::bf16x3;
   return call.in[0]->dtype == DType::bfloat16 ? Compute::bf16 : Compute::f32;
 }
-
-bool is_narrow(DType dtype) { return dtype == DType::int8 || dtype == DType::float8_e4m3; }
 
 // How the weight is kept: as narrow as the activations unless the checkpoint or the plan says otherwise.
 DType storage_of(const KernelCall& call, Compute compute) {

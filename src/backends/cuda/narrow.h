@@ -3,10 +3,10 @@
 
 #include "backends/cuda/entries.h"
 #include "backends/cuda/kernels/launch.h"
+#include "tensor/narrow_weight.h"
 
 namespace vivace::cuda {
 
-inline bool is_narrow(DType dtype) { return dtype == DType::int8 || dtype == DType::float8_e4m3; }
 inline size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 inline constexpr int64_t kMostNarrowColumns = 24000;  // a row as float in shared memory
 

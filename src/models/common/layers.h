@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "ops/builder.h"
+#include "tensor/narrow_weight.h"
 
 namespace vivace {
 
@@ -17,8 +18,7 @@ inline Value linear(Builder& b, std::string_view name, Value x, int64_t out, boo
   const Value w = b.weight("weight", {out, b.channels(x)}), no_residual;
   const Value added = bias ? b.weight("bias", {out}) : Value{};
   // A quantised checkpoint keeps a scale for each row beside a weight of 8 bits.
-  const DType stored = b.node(w).dtype;
-  const bool scaled = stored == DType::int8 || stored == DType::float8_e4m3;
+  const bool scaled = is_narrow(b.node(w).dtype);
   return b.emit(Op::linear, {x, w, added, no_residual, scaled ? b.cast(b.weight("weight_scale", {out}), DType::float32) : Value{}});
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "backends/cpu/kernels/norm/quantize.h"
+#include "tensor/narrow_weight.h"
 
 namespace vivace::cpu {
 namespace gemm_detail {
@@ -38,7 +39,7 @@ GemmPlan make_plan(const GemmSpec& spec, Isa level) {
   GemmPlan plan{};
   plan.level = find_level(level);
   plan.a_given = elem_of(spec.a), plan.w_stored = elem_of(spec.w), plan.parts = 1;
-  plan.has_scale = spec.w == DType::int8 || spec.w == DType::float8_e4m3;
+  plan.has_scale = is_narrow(spec.w);
   if (spec.rows() != DType::float32) plan.quantize_a = spec.a != spec.rows(), plan.a_given = elem_of(spec.rows());
   if (spec.compute == Compute::int16_dynamic) {
     plan.quantize_a = plan.has_scale = true;
