@@ -23,6 +23,15 @@ size_t prepared_bytes(const Program& program, size_t prepare_step) {
                    : static_cast<size_t>(program.plan->values[static_cast<size_t>(step.out)].type.bytes());
 }
 
+std::vector<size_t> constant_bytes(const Program& program) {
+  const Plan& plan = *program.plan;
+  std::vector<size_t> bytes(plan.values.size());
+  for (size_t v = 0; v < bytes.size(); ++v)
+    if (plan.values[v].where == PlanValue::Where::weight) bytes[v] = static_cast<size_t>(plan.values[v].type.bytes());
+  for (size_t i = 0; i < plan.prepare.size(); ++i) bytes[static_cast<size_t>(plan.prepare[i].out)] = prepared_bytes(program, i);
+  return bytes;
+}
+
 std::vector<uint8_t> values_to_keep(const Plan& plan) {
   std::vector<uint8_t> keep(plan.values.size());
   for (const auto* program : {&plan.setup, &plan.step})

@@ -26,6 +26,8 @@ MemoryNeed memory_need(const Program& program);
 
 // What the output of that step of `prepare` takes.
 size_t prepared_bytes(const Program& program, size_t prepare_step);
+// By value: what weights and outputs of `prepare` take; 0 for others.
+std::vector<size_t> constant_bytes(const Program& program);
 // By value: whether setup, step or an output reads it and it is known before they run.
 std::vector<uint8_t> values_to_keep(const Plan& plan);
 

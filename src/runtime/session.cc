@@ -252,16 +252,12 @@ Session::Call Session::prepare_call(size_t prepare_step, std::vector<std::shared
 }
 
 std::vector<Constant> Session::constants(const WeightSource& weights) const {
-  std::vector<size_t> bytes(constants_.size());
-  for (size_t i = 0; i < plan_->prepare.size(); ++i)
-    if (const auto out = static_cast<size_t>(plan_->prepare[i].out); constants_[out]) bytes[out] = prepared_bytes(*program_, i);
+  const std::vector<size_t> bytes = constant_bytes(*program_);
   const std::vector<ConstantId> ids = constant_ids(*program_, weights);
   std::vector<Constant> result;
   for (size_t v = 0; v < constants_.size(); ++v) {
-    const PlanValue& value = plan_->values[v];
     const std::shared_ptr<void>& data = on_host_[v] ? on_host_[v] : constants_[v];
-    if (data && value.memory != Memory::host)
-      result.push_back({ids[v], data, value.where == PlanValue::Where::weight ? bytes_of(value) : bytes[v], kept_in(v)});
+    if (data && plan_->values[v].memory != Memory::host) result.push_back({ids[v], data, bytes[v], kept_in(v)});
   }
   return result;
 }

@@ -12,11 +12,7 @@ constexpr size_t kAlignment = 256;  // as the device's own allocations have it, 
 
 class StreamPlanner {
  public:
-  explicit StreamPlanner(const Program& program) : plan_(*program.plan), bytes_(plan_.values.size()), waits_(plan_.values.size()) {
-    for (size_t v = 0; v < bytes_.size(); ++v)
-      if (plan_.values[v].where == PlanValue::Where::weight) bytes_[v] = static_cast<size_t>(plan_.values[v].type.bytes());
-    for (size_t i = 0; i < plan_.prepare.size(); ++i) bytes_[static_cast<size_t>(plan_.prepare[i].out)] = prepared_bytes(program, i);
-  }
+  explicit StreamPlanner(const Program& program) : plan_(*program.plan), bytes_(constant_bytes(program)), waits_(bytes_.size()) {}
 
   WeightStream run(size_t resident_bytes) {
     choose(resident_bytes);
