@@ -8,9 +8,8 @@
 #include <cmath>
 #include <map>
 
-#include "compiler/compile.h"
 #include "ops/builder.h"
-#include "runtime/session.h"
+#include "run_plan.h"
 #include "tensor/narrow_weight.h"
 #include "vivace/generator.h"
 
@@ -40,24 +39,6 @@ inline constexpr Float8Case kFloat8Cases[] = {
     {.name = "stored_geglu", .geglu = true, .stored = true},
     {.name = "nothing_is_aligned", .bias = true, .residual = true, .features = 37, .columns = 20},
 };
-
-// What the plan makes of inputs and weights by their names, as float32.
-inline Tensor run_plan(const std::shared_ptr<const Plan>& plan, const std::shared_ptr<Device>& device, const std::map<std::string, Tensor>& values) {
-  ConstantStore store(device);
-  Request request;
-  Session session(plan, *device, store,
-                  {.find = [&](const std::string& name) -> WeightBytes {
-                     return {values.at(name).dtype(), values.at(name).data()};
-                   },
-                   .release = [](const std::string&) {}},
-                  request);
-  for (const PlanPort& port : plan->inputs) session.write(port.name, values.at(port.name));
-  session.run(Phase::setup, request);
-  session.run(Phase::step, request);
-  Tensor y = session.read("y", request).to(DType::float32);
-  session.check_quantized();
-  return y;
-}
 
 class Float8Linear {
  public:

@@ -9,9 +9,8 @@
 #include "backends/cpu/device.h"
 #include "backends/cpu/kernels/norm/quantize.h"
 #include "backends/ref/device.h"
-#include "compiler/compile.h"
 #include "ops/decompose.h"
-#include "runtime/session.h"
+#include "run_plan.h"
 #include "tensor/narrow_weight.h"
 #include "vivace/generator.h"
 
@@ -103,20 +102,7 @@ Graph graph_of(const QuantizedCase& c) {
 }
 
 Tensor run(Graph graph, const std::shared_ptr<Device>& device, const Tensors& values) {
-  const auto plan = std::make_shared<const Plan>(compile(std::move(graph), *device, {}));
-  ConstantStore store(device);
-  const WeightSource weights{.find = [&](const std::string& name) -> WeightBytes {
-                               return {values.at(name).dtype(), values.at(name).data()};
-                             },
-                             .release = [](const std::string&) {}};
-  Request request;
-  Session session(plan, *device, store, weights, request);
-  for (const PlanPort& port : plan->inputs) session.write(port.name, values.at(port.name));
-  session.run(Phase::setup, request);
-  session.run(Phase::step, request);
-  Tensor y = session.read("y", request).to(DType::float32);
-  session.check_quantized();
-  return y;
+  return run_plan(std::make_shared<const Plan>(compile(std::move(graph), *device, {})), device, values);
 }
 
 Tensor normal(uint64_t seed, const Shape& shape, float scale = 1) {

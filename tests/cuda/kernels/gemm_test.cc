@@ -113,6 +113,28 @@ TEST(CudaGemm, LargeTiles) {
     }
 }
 
+// Rows of bytes, `x_pitch` apart, by those of w: what the kernel makes of them, with a scale a row of each.
+GemmArguments narrow_arguments(const void* x, int64_t x_pitch, const Tensor& w, const Tensor& bias, const Tensor& row_scales, const Tensor& scales,
+                               Tensor& y, bool geglu) {
+  const int64_t rows = row_scales.numel(), out = y.dim(-1);
+  return {.x = x,
+          .w = w.data(),
+          .y = y.data(),
+          .bias = bias.data(),
+          .row_scales = row_scales.as<float>(),
+          .scales = scales.as<float>(),
+          .rows = rows,
+          .rows_per_image = rows,
+          .x_pitch = x_pitch,
+          .w_pitch = w.dim(1),
+          .w_step = 1,
+          .y_pitch = out,
+          .residual_pitch = out,
+          .columns = static_cast<int>(w.dim(0)),
+          .k = static_cast<int>(w.dim(1)),
+          .act = geglu ? kGelu : kIdentity};
+}
+
 // Quantised rows times rows of bytes: the sums are exact, so only the scales' products round.
 void check_int8(int64_t rows, int64_t columns, int64_t k, DType dtype, bool geglu) {
   const int64_t padded = (k + 3) / 4 * 4, out = geglu ? columns / 2 : columns;
@@ -124,22 +146,7 @@ void check_int8(int64_t rows, int64_t columns, int64_t k, DType dtype, bool gegl
   const Tensor row_scales = absolute(draw({rows}, DType::float32, 1, 0.01f)), scales = absolute(draw({columns}, DType::float32, 2, 0.01f));
   const Tensor bias = draw({columns}, DType::float32, 3), residual = draw({1, rows, out}, dtype, 4), laid = geglu ? in_kernel_order(w) : w;
   Tensor y({1, rows, out}, dtype);
-  GemmArguments a{.x = x.data(),
-                  .w = laid.data(),
-                  .y = y.data(),
-                  .bias = bias.data(),
-                  .row_scales = row_scales.as<float>(),
-                  .scales = scales.as<float>(),
-                  .rows = rows,
-                  .rows_per_image = rows,
-                  .x_pitch = padded,
-                  .w_pitch = k,
-                  .w_step = 1,
-                  .y_pitch = out,
-                  .residual_pitch = out,
-                  .columns = static_cast<int>(columns),
-                  .k = static_cast<int>(k),
-                  .act = geglu ? kGelu : kIdentity};
+  GemmArguments a = narrow_arguments(x.data(), padded, laid, bias, row_scales, scales, y, geglu);
   if (!geglu) a.residual = residual.data();
   run_in_any_order(y, make_gemm(a, {.x = DType::uint8, .y = dtype, .bias = DType::float32, .geglu = geglu}));
   Tensor floats({1, rows, k}, DType::float32);
@@ -174,21 +181,7 @@ void check_float8(int64_t rows, int64_t columns, int64_t k, DType dtype, bool ge
   const Tensor row_scales = absolute(draw({rows}, DType::float32, 3, 0.01f)), scales = absolute(draw({columns}, DType::float32, 4, 0.01f));
   const Tensor bias = draw({columns}, DType::float32, 5), laid = geglu ? in_kernel_order(w) : w;
   Tensor y({1, rows, out}, dtype), floats({1, rows, k}, DType::float32), meant = w.to(DType::float32).clone();
-  const GemmArguments a{.x = x.data(),
-                        .w = laid.data(),
-                        .y = y.data(),
-                        .bias = bias.data(),
-                        .row_scales = row_scales.as<float>(),
-                        .scales = scales.as<float>(),
-                        .rows = rows,
-                        .rows_per_image = rows,
-                        .x_pitch = padded,
-                        .w_pitch = k,
-                        .w_step = 1,
-                        .y_pitch = out,
-                        .columns = static_cast<int>(columns),
-                        .k = static_cast<int>(k),
-                        .act = geglu ? kGelu : kIdentity};
+  const GemmArguments a = narrow_arguments(x.data(), padded, laid, bias, row_scales, scales, y, geglu);
   run_in_any_order(y, make_gemm(a, {.x = DType::float8_e4m3, .y = dtype, .bias = DType::float32, .geglu = geglu}));
   for (int64_t i = 0; i < rows * k; ++i)
     floats.as<float>()[i] = static_cast<float>(x.as<f8e4m3>()[i / k * padded + i % k]) * row_scales.as<float>()[i / k];
