@@ -18,12 +18,6 @@
 namespace vivace {
 namespace {
 
-Graph sdxl_graph(DType dtype) {
-  for (const auto& item : golden::read_cases(std::string(VIVACE_SOURCE_DIR) + "/tests/models/data"))
-    if (item.at("name") == "unet_sdxl") return golden::make_component(item, dtype).graph;
-  throw InternalError("no golden case unet_sdxl");
-}
-
 std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
 
 // With a checksum that fits, so that what lies behind it is read.
@@ -46,7 +40,7 @@ return y=%3
 TEST(PlanFile, EveryFieldComesBack) {
   for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune})
     for (DType dtype : {DType::float32, DType::float16}) {
-      Plan plan = compile(sdxl_graph(dtype), *cpu::device(), {.mode = mode, .autotune_seconds = 0});
+      Plan plan = compile(golden::sdxl_graph(dtype), *cpu::device(), {.mode = mode, .autotune_seconds = 0});
       // What this machine's compiling leaves empty.
       plan.step[3].tuning = "rows=4";
       plan.step[3].measured = {{"gemm", "rows=4", 1e-3}, {"gemm_other", "", 0.5}};
@@ -98,7 +92,8 @@ TEST(PlanFile, EveryFieldCounts) {
 }
 
 TEST(PlanFile, ADynamicPlanCanStillBeResized) {
-  const Plan plan = compile(sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false});
+  const Plan plan =
+      compile(golden::sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_, .dynamic = true, .use_duck_shape = false});
   const std::string file = serialize_plan(plan);
   const Plan read = parse_plan(bytes_of(file), "plan", *cpu::device());
   for (const Sizes& sizes : {Sizes{{"batch", 1}}, {{"height", 4}, {"width", 12}}, {{"batch", 3}, {"tokens", 5}, {"timesteps", 30}}}) {
@@ -203,7 +198,7 @@ return y=%4
 
 // What a resize relies on: it follows views to the buffer they lie in and places everything anew.
 TEST(PlanFile, ViewsOutsideTheirBufferAreRefused) {
-  const Plan good = compile(sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_, .dynamic = true});
+  const Plan good = compile(golden::sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_, .dynamic = true});
   const auto slice = static_cast<size_t>(std::ranges::find(good.views, Op::slice, &PlanView::op) - good.views.begin());
   const auto reshape = static_cast<size_t>(std::ranges::find_if(good.views, [](const PlanView& v) { return is_view(v.op); }) - good.views.begin());
   ASSERT_LT(std::max(slice, reshape), good.views.size());
@@ -236,7 +231,7 @@ TEST(PlanFile, ViewsOutsideTheirBufferAreRefused) {
 
 // Parts of a concat that their producers write in its buffer.
 TEST(PlanFile, PartsOutsideTheirConcatAreRefused) {
-  const Plan good = compile(sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_});
+  const Plan good = compile(golden::sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_});
   std::vector<bool> viewed(good.values.size());
   for (const PlanView& view : good.views) viewed[static_cast<size_t>(view.out)] = true;
   size_t part = 0;
@@ -265,7 +260,7 @@ TEST(PlanFile, PartsOutsideTheirConcatAreRefused) {
 
 // Random damage behind a checksum that fits: refused, or a plan that passes every check; never a crash or an endless loop.
 TEST(PlanFile, RandomDamage) {
-  const std::string good = serialize_plan(compile(sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_}));
+  const std::string good = serialize_plan(compile(golden::sdxl_graph(DType::float32), *cpu::device(), {.mode = CompileMode::default_}));
   std::mt19937 random(1);
   int refused = 0;
   for (int round = 0; round < 300; ++round) {

@@ -11,14 +11,6 @@
 namespace vivace {
 namespace {
 
-nlohmann::json sdxl_case() {
-  for (const auto& item : golden::read_cases(std::string(VIVACE_SOURCE_DIR) + "/tests/models/data"))
-    if (item.at("name") == "unet_sdxl") return item;
-  throw InternalError("no golden case unet_sdxl");
-}
-
-Graph sdxl_graph() { return golden::make_component(sdxl_case(), DType::float32).graph; }
-
 std::map<std::string, Quantization> every_linear(const Graph& graph, Quantization kind) {
   std::map<std::string, Quantization> layers;
   for (const Node& node : graph.nodes)
@@ -40,12 +32,12 @@ INSTANTIATE_TEST_SUITE_P(Kinds, QuantizeProducts, testing::Values(Quantization::
 
 TEST_P(QuantizeProducts, NormsQuantiseAndProjectionsStayJoined) {
   CompileOptions options{.mode = CompileMode::default_};
-  const Plan floating = compile(sdxl_graph(), *cpu::device(), options);
-  options.quantize = every_linear(sdxl_graph(), GetParam());
+  const Plan floating = compile(golden::sdxl_graph(), *cpu::device(), options);
+  options.quantize = every_linear(golden::sdxl_graph(), GetParam());
   const auto multiplies_bytes = [](const PlanStep& step) {
     return step.attrs.text("compute") == (GetParam() == Quantization::int8_dynamic ? "int8_dynamic" : "float8_dynamic");
   };
-  const Plan plan = compile(sdxl_graph(), *cpu::device(), options);
+  const Plan plan = compile(golden::sdxl_graph(), *cpu::device(), options);
   const auto is_linear = [](const PlanStep& step) { return step.op == Op::linear || step.op == Op::geglu_linear; };
   EXPECT_EQ(count(plan, is_linear), count(floating, is_linear)) << "Q, K, V are as joined as before";
   EXPECT_EQ(count(plan, multiplies_bytes), count(plan, is_linear));
@@ -62,28 +54,28 @@ TEST_P(QuantizeProducts, NormsQuantiseAndProjectionsStayJoined) {
 
 TEST(Quantize, FlagsChangeThePlan) {
   CompileOptions options{.mode = CompileMode::default_};
-  options.quantize = every_linear(sdxl_graph(), Quantization::int8_dynamic);
+  options.quantize = every_linear(golden::sdxl_graph(), Quantization::int8_dynamic);
   const auto separate = [](const char* attribute) { return [attribute](const PlanStep& step) { return step.attrs.text(attribute) == "separate"; }; };
-  EXPECT_EQ(count(compile(sdxl_graph(), *cpu::device(), options), separate("epilogue")), 0);
+  EXPECT_EQ(count(compile(golden::sdxl_graph(), *cpu::device(), options), separate("epilogue")), 0);
   options.flags.force_fuse_int_mm_with_mul = false;
-  EXPECT_GT(count(compile(sdxl_graph(), *cpu::device(), options), separate("epilogue")), 10);
-  options.quantize = every_linear(sdxl_graph(), Quantization::float8_weight_only);
-  EXPECT_EQ(count(compile(sdxl_graph(), *cpu::device(), options), separate("decode")), 0);
+  EXPECT_GT(count(compile(golden::sdxl_graph(), *cpu::device(), options), separate("epilogue")), 10);
+  options.quantize = every_linear(golden::sdxl_graph(), Quantization::float8_weight_only);
+  EXPECT_EQ(count(compile(golden::sdxl_graph(), *cpu::device(), options), separate("decode")), 0);
   options.flags.use_mixed_mm = false;
-  EXPECT_GT(count(compile(sdxl_graph(), *cpu::device(), options), separate("decode")), 10);
+  EXPECT_GT(count(compile(golden::sdxl_graph(), *cpu::device(), options), separate("decode")), 10);
 }
 
 TEST(Quantize, EagerRunsItToo) {
   CompileOptions options;
-  options.quantize = every_linear(sdxl_graph(), Quantization::int8_dynamic);
-  const Plan plan = compile(sdxl_graph(), *cpu::device(), options);
+  options.quantize = every_linear(golden::sdxl_graph(), Quantization::int8_dynamic);
+  const Plan plan = compile(golden::sdxl_graph(), *cpu::device(), options);
   EXPECT_GT(count(plan, is_int8), 10);
   EXPECT_EQ(count(plan, [](const PlanStep& step) { return step.op == Op::quantize_rows; }), 0) << "an optional pass";
 }
 
 // The error of a whole UNet grows with its depth as a random walk does: each of its 8-bit products adds about kMaxDrift at most.
 TEST(Quantize, TheModelsOutputStaysNear) {
-  const auto item = sdxl_case();
+  const auto item = golden::sdxl_case();
   const auto run = [&](const CompileOptions& options) {
     auto [graph, inputs] = golden::make_component(item, DType::float32);
     return golden::run(std::move(graph), cpu::device(), options, inputs, "", 0).at("sample");
@@ -95,7 +87,7 @@ TEST(Quantize, TheModelsOutputStaysNear) {
                                    {CompileMode::off, Quantization::float8_dynamic},
                                    {CompileMode::default_, Quantization::float8_dynamic}}) {
     CompileOptions options{.mode = mode};
-    options.quantize = every_linear(sdxl_graph(), kind);
+    options.quantize = every_linear(golden::sdxl_graph(), kind);
     const double each = kind == Quantization::int8_dynamic ? kMaxDrift : kFloat8Error;
     const double bound = each * std::sqrt(static_cast<double>(options.quantize.size()));
     const double fused = relative_rms(exact, run(options));

@@ -90,4 +90,12 @@ inline Component make_component(const nlohmann::json& item, DType dtype, int64_t
   return c;
 }
 
+// SDXL's UNet of the golden files.
+inline nlohmann::json sdxl_case() {
+  for (const auto& item : read_cases(std::string(VIVACE_SOURCE_DIR) + "/tests/models/data"))
+    if (item.at("name") == "unet_sdxl") return item;
+  throw InternalError("no golden case unet_sdxl");
+}
+inline Graph sdxl_graph(DType dtype = DType::float32) { return make_component(sdxl_case(), dtype).graph; }
+
 }  // namespace vivace::golden

@@ -13,8 +13,8 @@ TEST(Cache, TheSecondStartCompilesAndPacksNothing) {
   for (DType dtype : {DType::float32, DType::float16})
     for (CompileMode mode : {CompileMode::off, CompileMode::default_, CompileMode::max_autotune}) {
       const TempFolder folder;
-      const Start without = start(kModel, {.dtype = dtype, .compile = {.mode = mode, .autotune_seconds = 0}, .cache = {.enabled = false}});
-      const Start first = start(kModel, cached(folder, mode, dtype)), second = start(kModel, cached(folder, mode, dtype));
+      const Started without = start(kModel, {.dtype = dtype, .compile = {.mode = mode, .autotune_seconds = 0}, .cache = {.enabled = false}});
+      const Started first = start(kModel, cached(folder, mode, dtype)), second = start(kModel, cached(folder, mode, dtype));
       EXPECT_EQ(first.counters.plans_compiled, kPlans);
       EXPECT_EQ(first.counters.plans_loaded, 0);
       EXPECT_GT(first.counters.constants_prepared, 0);
@@ -30,14 +30,14 @@ TEST(Cache, TheSecondStartTimesNoKernel) {
   const TempFolder folder;
   PretrainedOptions options = cached(folder, CompileMode::max_autotune);
   options.compile.autotune_seconds = 0.5;
-  const Start first = start(kModel, options), second = start(kModel, options);
+  const Started first = start(kModel, options), second = start(kModel, options);
   EXPECT_GT(first.counters.settings_timed, 0);
   EXPECT_EQ(second.counters.settings_timed, 0);
   expect_equal(second.latents, first.latents);
   // Another plan takes what was found for calls that it shares, and times the others alone.
   options.compile.disable_passes = {"fuse_elementwise"};
   options.compile.autotune_seconds = 0;
-  const Start other = start(kModel, options);
+  const Started other = start(kModel, options);
   EXPECT_GT(other.counters.plans_compiled, 0);
   EXPECT_EQ(other.counters.settings_timed, 0);
 }
@@ -46,7 +46,7 @@ TEST(Cache, ANewSizeReusesTheWeights) {
   const TempFolder folder;
   start(kModel, cached(folder));
   const CallOptions wide{.height = 64, .width = 96, .num_inference_steps = 1, .seed = 7};
-  const Start other = start(kModel, cached(folder), wide);
+  const Started other = start(kModel, cached(folder), wide);
   EXPECT_EQ(other.counters.plans_compiled, 2) << "UNet and VAE; the text encoders are as before";
   EXPECT_EQ(start(kModel, cached(folder), wide).counters.constants_prepared, 0);
 }
@@ -60,9 +60,9 @@ TEST(Cache, ASecondQuantisedStartQuantisesNothing) {
   for (const auto& quantize : quantisations) {
     const TempFolder folder;
     const CallOptions call{.num_inference_steps = 1, .seed = 7};
-    const Start without = start(kModel, {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}, call, quantize);
+    const Started without = start(kModel, {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}, call, quantize);
     start(kModel, cached(folder));
-    const Start first = start(kModel, cached(folder), call, quantize), second = start(kModel, cached(folder), call, quantize);
+    const Started first = start(kModel, cached(folder), call, quantize), second = start(kModel, cached(folder), call, quantize);
     EXPECT_EQ(first.counters.plans_compiled, 1) << "the UNet";
     EXPECT_GT(first.counters.constants_prepared, 0);
     EXPECT_EQ(second.counters.plans_compiled, 0);
@@ -79,7 +79,7 @@ TEST(Cache, WhatWasMeasuredIsNotMeasuredAgain) {
   const CallOptions call{.num_inference_steps = 1, .seed = 7};
   start(kModel, cached(folder), call, quantize);
   const std::vector<std::string> measured = chosen;
-  const Start second = start(kModel, cached(folder), call, quantize);
+  const Started second = start(kModel, cached(folder), call, quantize);
   EXPECT_EQ(chosen, measured) << "timings differ from start to start";
   EXPECT_EQ(second.counters.plans_compiled, 0);
   EXPECT_EQ(second.counters.constants_prepared, 0);
@@ -100,9 +100,9 @@ TEST(Cache, ADynamicPlanServesLaterStartsOfOtherSizes) {
       wide{.height = 64, .width = 96, .num_inference_steps = 1, .seed = 7}, wider{.height = 64, .width = 128, .num_inference_steps = 2, .seed = 7};
   start(kModel, options, square);
   // Height and width were equal and so one symbol: a guard fails once, and never again.
-  const Start first = start(kModel, options, wide), again = start(kModel, options, wide), other = start(kModel, options, wider);
+  const Started first = start(kModel, options, wide), again = start(kModel, options, wide), other = start(kModel, options, wider);
   EXPECT_EQ(first.counters.plans_compiled, 2) << "UNet and VAE";
-  for (const Start* later : {&again, &other}) {
+  for (const Started* later : {&again, &other}) {
     EXPECT_EQ(later->counters.plans_compiled, 0);
     EXPECT_EQ(later->counters.constants_prepared, 0);
   }
@@ -125,14 +125,14 @@ TEST(Cache, OtherOptionsDtypesAndWeightsAreTheirOwn) {
   fs::copy(kModel, copies / "same", fs::copy_options::recursive);
   for (const auto& entry : fs::recursive_directory_iterator(kModel))
     if (entry.is_regular_file()) fs::last_write_time(copies / "same" / fs::relative(entry.path(), kModel), entry.last_write_time());
-  const Start moved = start(copies / "same", cached(folder));
+  const Started moved = start(copies / "same", cached(folder));
   EXPECT_EQ(moved.counters.plans_compiled, 0);
   EXPECT_EQ(moved.counters.constants_prepared, 0);
   fs::copy(kModel, copies / "other", fs::copy_options::recursive);
   std::string weights = read_file(copies / "other/unet/diffusion_pytorch_model.safetensors");
   weights[weights.size() - 1] ^= 0x80;  // the sign of the last number
   std::ofstream(copies / "other/unet/diffusion_pytorch_model.safetensors", std::ios::binary) << weights;
-  const Start different = start(copies / "other", cached(folder));
+  const Started different = start(copies / "other", cached(folder));
   EXPECT_EQ(different.counters.plans_compiled, 0);
   EXPECT_GT(different.counters.constants_prepared, 0);
   expect_equal(different.latents, start(copies / "other", {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
@@ -144,8 +144,8 @@ TEST(Cache, CheckpointsOfOneSizeAndTimeAreNotTakenForOneAnother) {
   copy_of_one_time(copies / "second", true);
   for (CompileMode mode : {CompileMode::off, CompileMode::default_}) {
     const TempFolder folder;
-    const Start first = start(copies / "first", cached(folder, mode)), second = start(copies / "second", cached(folder, mode));
-    const Start alone = start(copies / "second", {.compile = {.mode = mode, .autotune_seconds = 0}, .cache = {.enabled = false}});
+    const Started first = start(copies / "first", cached(folder, mode)), second = start(copies / "second", cached(folder, mode));
+    const Started alone = start(copies / "second", {.compile = {.mode = mode, .autotune_seconds = 0}, .cache = {.enabled = false}});
     expect_equal(second.latents, alone.latents);
     EXPECT_NE(std::memcmp(first.latents.data(), second.latents.data(), first.latents.bytes()), 0);
     expect_equal(start(copies / "first", cached(folder, mode)).latents, first.latents);
@@ -156,7 +156,7 @@ TEST(Cache, CheckpointsOfOneSizeAndTimeAreNotTakenForOneAnother) {
 TEST(Cache, NothingIsReadThatIsNotUsed) {
   const TempFolder folder;
   const auto dtype_start = [&](DType dtype) { return start(kModel, cached(folder, CompileMode::default_, dtype)); };
-  const Start single = dtype_start(DType::float32), half = dtype_start(DType::float16);
+  const Started single = dtype_start(DType::float32), half = dtype_start(DType::float16);
   const CacheFolder cache(cached(folder).cache);
   const auto damage = [&](const std::string& part) {
     int count = 0;
@@ -170,10 +170,10 @@ TEST(Cache, NothingIsReadThatIsNotUsed) {
     return count;
   };
   ASSERT_EQ(damage("part 1"), 1) << "what float16 needs";
-  const Start again = start(kModel, cached(folder));
+  const Started again = start(kModel, cached(folder));
   EXPECT_EQ(again.counters.constants_prepared, 0);
   expect_equal(again.latents, single.latents);
-  const Start repaired = dtype_start(DType::float16);
+  const Started repaired = dtype_start(DType::float16);
   EXPECT_GT(repaired.counters.constants_prepared, 0) << "now it was read";
   expect_equal(repaired.latents, half.latents);
   EXPECT_EQ(dtype_start(DType::float16).counters.constants_prepared, 0);
@@ -233,18 +233,18 @@ TEST(Cache, WhatIsWholeStaysNotedBesideNewParts) {
 
 TEST(Cache, DamagedEntriesAreMadeAgain) {
   const TempFolder folder;
-  const Start good = start(kModel, cached(folder));
+  const Started good = start(kModel, cached(folder));
   for (const auto& file : fs::recursive_directory_iterator(folder.path())) {
     if (!file.is_regular_file() || file.file_size() < 500) continue;
     std::string bytes = read_file(file.path());
     bytes[bytes.size() * 3 / 4] ^= 1;
     std::ofstream(file.path(), std::ios::binary) << bytes;
   }
-  const Start again = start(kModel, cached(folder));
+  const Started again = start(kModel, cached(folder));
   EXPECT_EQ(again.counters.plans_compiled, kPlans);
   EXPECT_GT(again.counters.constants_prepared, 0);
   expect_equal(again.latents, good.latents);
-  const Start third = start(kModel, cached(folder));
+  const Started third = start(kModel, cached(folder));
   EXPECT_EQ(third.counters.plans_loaded, kPlans);
   EXPECT_EQ(third.counters.constants_prepared, 0);
 }

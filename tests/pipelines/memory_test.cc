@@ -6,6 +6,7 @@
 #include "../temp_folder.h"
 #include "pipelines/memory_plan.h"
 #include "runtime/request.h"
+#include "startup.h"
 #include "vivace/vivace.h"
 
 namespace vivace {
@@ -19,11 +20,6 @@ CallOptions small() {
   CallOptions call{.height = 64, .width = 128, .num_inference_steps = 2, .seed = 7};
   call.max_sequence_length = 32;
   return call;
-}
-
-void expect_equal(const Tensor& a, const Tensor& b) {
-  ASSERT_EQ(a.shape(), b.shape());
-  EXPECT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0);
 }
 
 DiffusionPipeline open(PretrainedOptions options = {}) { return DiffusionPipeline::from_pretrained(kFlux, options); }

@@ -27,7 +27,7 @@ Tensor picture(DiffusionPipeline& pipe) {
   return pipe("a red apple", {.height = 64, .width = 64, .num_inference_steps = 2, .seed = 7}).images[0].tensor();
 }
 
-double distance(const Tensor& a, const Tensor& b) {
+double largest_difference(const Tensor& a, const Tensor& b) {
   EXPECT_EQ(a.shape(), b.shape());
   double worst = 0;
   for (int64_t i = 0; i < a.numel(); ++i) worst = std::max(worst, std::abs(static_cast<double>(a.floats()[i]) - b.floats()[i]));
@@ -37,7 +37,7 @@ double distance(const Tensor& a, const Tensor& b) {
 TEST(PipelineOptions, CompiledPictureIsTheEagerOne) {
   DiffusionPipeline eager = emoji(),
                     compiled = emoji({.compile = {.mode = CompileMode::max_autotune, .fullgraph = true, .error_budget = 0, .autotune_seconds = 0}});
-  EXPECT_LT(distance(picture(eager), picture(compiled)), 1e-4);
+  EXPECT_LT(largest_difference(picture(eager), picture(compiled)), 1e-4);
 }
 
 // How the UNet, decode and encode of a pipeline are compiled: whether the gate of GEGLU, or GroupNorm's activation, is fused.
@@ -85,8 +85,8 @@ TEST(PipelineOptions, RegionsFromTheApi) {
   EXPECT_EQ(regions(regional), 2u) << "blocks of 192 and of 256 channels";
   EXPECT_GT(regions(automatic), 0u);
   const Tensor before = picture(eager);
-  EXPECT_LT(distance(before, picture(regional)), 1e-4);
-  EXPECT_LT(distance(before, picture(automatic)), 1e-4);
+  EXPECT_LT(largest_difference(before, picture(regional)), 1e-4);
+  EXPECT_LT(largest_difference(before, picture(automatic)), 1e-4);
   EXPECT_THROW(regional.vae().compile_repeated_blocks(), UsageError) << "AutoencoderKL lists none";
 }
 
@@ -94,11 +94,11 @@ TEST(PipelineOptions, FusedProjectionsKeepThePicture) {
   DiffusionPipeline pipe = emoji();
   const Tensor before = picture(pipe);
   pipe.fuse_qkv_projections();
-  EXPECT_LT(distance(before, picture(pipe)), 1e-4);
+  EXPECT_LT(largest_difference(before, picture(pipe)), 1e-4);
   pipe.unet().compile({.mode = CompileMode::off});  // stays fused
-  EXPECT_LT(distance(before, picture(pipe)), 1e-4);
+  EXPECT_LT(largest_difference(before, picture(pipe)), 1e-4);
   pipe.unfuse_qkv_projections();
-  EXPECT_EQ(distance(before, picture(pipe)), 0);
+  EXPECT_EQ(largest_difference(before, picture(pipe)), 0);
 }
 
 // Every road of an older processor on this one: other register tiles, and below AVX2 oneDNN.
@@ -113,7 +113,7 @@ TEST(PipelineOptions, OlderProcessorsDrawTheSamePicture) {
     limit_isa(level);
     const std::shared_ptr<void> restore(nullptr, [](void*) { limit_isa(kHighestIsa); });
     for (const CompileOptions& options : {CompileOptions{}, {.mode = CompileMode::default_}, {.mode = CompileMode::default_, .dynamic = true}})
-      EXPECT_LT(distance(want, draw(options)), 1e-4) << isa_name(level) << (options.dynamic ? " dynamic" : "");
+      EXPECT_LT(largest_difference(want, draw(options)), 1e-4) << isa_name(level) << (options.dynamic ? " dynamic" : "");
   }
 }
 
@@ -133,10 +133,10 @@ TEST(PipelineOptions, SdpaKernelScope) {
   {
     const sdpa_kernel scope(SDPBackend::math);
     EXPECT_EQ(kernels(), std::set<std::string>{"attention_math"});
-    EXPECT_LT(distance(before, picture(pipe)), 1e-4);
+    EXPECT_LT(largest_difference(before, picture(pipe)), 1e-4);
   }
   EXPECT_EQ(kernels(), outside);
-  EXPECT_EQ(distance(before, picture(pipe)), 0);
+  EXPECT_EQ(largest_difference(before, picture(pipe)), 0);
 }
 
 }  // namespace

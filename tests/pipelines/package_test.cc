@@ -18,7 +18,7 @@ class Package : public testing::Test {
         DiffusionPipeline::from_pretrained(kModel, {.dtype = dtype, .compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}});
     export_package(pipe, path_, options);
   }
-  Start run(const CallOptions& call = {.num_inference_steps = 1, .seed = 7}) { return start(path_, {.cache = {.enabled = false}}, call); }
+  Started run(const CallOptions& call = {.num_inference_steps = 1, .seed = 7}) { return start(path_, {.cache = {.enabled = false}}, call); }
   std::string refused() {
     return message_of<UserError>([&] { run(); });
   }
@@ -36,11 +36,11 @@ TEST_F(Package, RunsWithoutCompilingOrPacking) {
   for (DType dtype : {DType::float32, DType::float16}) {
     export_model({}, dtype);
     EXPECT_EQ(folder_.files(), 1u) << "nothing half written is left";
-    const Start packaged = run();
+    const Started packaged = run();
     EXPECT_EQ(packaged.counters.plans_compiled, 0);
     EXPECT_EQ(packaged.counters.plans_loaded, kPlans);
     EXPECT_EQ(packaged.counters.constants_prepared, 0);
-    const Start plain = start(kModel, {.dtype = dtype, .compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}});
+    const Started plain = start(kModel, {.dtype = dtype, .compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}});
     expect_equal(packaged.latents, plain.latents);
   }
 }
@@ -52,7 +52,7 @@ TEST_F(Package, HoldsQuantisedLayersAndDynamicPlans) {
   export_package(pipe, path_);
   for (const CallOptions& call :
        {CallOptions{.num_inference_steps = 1, .seed = 7}, {.height = 64, .width = 96, .num_inference_steps = 2, .guidance_scale = 1, .seed = 7}}) {
-    const Start packaged = run(call);
+    const Started packaged = run(call);
     EXPECT_EQ(packaged.counters.plans_compiled, 0);
     EXPECT_EQ(packaged.counters.constants_prepared, 0);
     expect_equal(packaged.latents, pipe("a red apple", call).latents);
@@ -68,7 +68,7 @@ TEST_F(Package, NeedsNoCheckpoint) {
     DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(copies / "model", {.cache = {.enabled = false}});
     export_package(pipe, path_);
   }
-  const Start before = run();
+  const Started before = run();
   fs::remove_all(copies / "model");
   fs::rename(path_, folder_ / "moved.vivace");
   path_ = folder_ / "moved.vivace";
@@ -86,7 +86,7 @@ TEST_F(Package, KeepsTheSchedulerThatWasSet) {
 
 TEST_F(Package, WithoutWeightsItNamesTheCheckpoint) {
   export_model({.weights = false});
-  const Start packaged = run();
+  const Started packaged = run();
   EXPECT_EQ(packaged.counters.plans_compiled, 0);
   EXPECT_GT(packaged.counters.constants_prepared, 0);
   expect_equal(packaged.latents, start(kModel, {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
@@ -106,10 +106,10 @@ TEST_F(Package, WithoutWeightsItRunsWhatTheCheckpointHolds) {
     export_package(pipe, path_, {.weights = false});
   }
   const PretrainedOptions options{.cache = cached(cache).cache};
-  const Start before = start(path_, options);
+  const Started before = start(path_, options);
   fs::remove_all(copies / "model");
   copy_of_one_time(copies / "model", true);
-  const Start after = start(path_, options);
+  const Started after = start(path_, options);
   EXPECT_NE(std::memcmp(before.latents.data(), after.latents.data(), after.latents.bytes()), 0);
   expect_equal(after.latents, start(copies / "model", {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
 }

@@ -20,17 +20,17 @@ inline const fs::path kModel = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-xl";
 
 inline constexpr int64_t kPlans = 4;  // of kModel: two text encoders, UNet, VAE
 
-struct Start {
+struct Started {
   Tensor latents;
   RequestCounters counters;  // of this start alone
 };
 
-inline Start start(const fs::path& model, const PretrainedOptions& options, const CallOptions& call = {.num_inference_steps = 1, .seed = 7},
-                   const std::function<void(DiffusionPipeline&)>& prepare = nullptr) {
+inline Started start(const fs::path& model, const PretrainedOptions& options, const CallOptions& call = {.num_inference_steps = 1, .seed = 7},
+                     const std::function<void(DiffusionPipeline&)>& prepare = nullptr) {
   const RequestCounters before = process_counters();
   DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
   if (prepare) prepare(pipe);
-  Start result;
+  Started result;
   result.latents = pipe("a red apple", call).latents;
   const RequestCounters after = process_counters();
   result.counters.plans_compiled = after.plans_compiled - before.plans_compiled;
