@@ -1,21 +1,32 @@
 #include "compiler/decompose_unsupported.h"
 
 #include <algorithm>
+#include <map>
 
 #include "ops/decompose.h"
 
 namespace vivace {
 namespace {
 
-// The node alone, its inputs as inputs, in plain ops.
-Graph meaning(const Graph& graph, const Node& node) {
+// The node alone, its inputs as inputs, as `make` has it.
+using Make = Value (*)(Builder& b, const Node& node, const std::vector<Value>& inputs);
+Graph alone(const Graph& graph, const Node& node, Make make) {
   Builder b(DType::float32);
   std::vector<Value> inputs;
   inputs.reserve(node.inputs.size());
   for (NodeId in : node.inputs)
     inputs.push_back(in == kNone ? Value{} : b.input(std::to_string(in), graph[in].dtype, graph[in].shape, graph[in].phase));
-  b.output("result", decompose(b, node, inputs));
+  b.output("result", make(b, node, inputs));
   return b.take();
+}
+
+// A convolution's input and residual in float32; kernels read the weight in any type, and the rest in this one.
+Value widened(Builder& b, const Node& node, const std::vector<Value>& inputs) {
+  constexpr size_t kInput = 0, kResidual = 4;
+  std::vector<Value> wide = inputs;
+  for (const size_t i : {kInput, kResidual})
+    if (i < wide.size() && wide[i]) wide[i] = b.cast(wide[i], DType::float32);
+  return b.cast(b.emit(node.op, wide, node.attrs), node.dtype);
 }
 
 class Rewriting {
@@ -29,8 +40,7 @@ class Rewriting {
     renamed_.push_back(to_.add(std::move(copy)));
   }
 
-  void replace(const Node& node) {
-    const Graph plain = meaning(from_, node);
+  void replace(const Node& node, const Graph& plain) {
     std::vector<NodeId> placed, inputs = node.inputs;  // the present ones, in order: as meaning() makes them
     std::erase(inputs, kNone);
     for (const Node& part : plain.nodes) {
@@ -74,8 +84,27 @@ void decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, 
     if (stays[static_cast<size_t>(id)])
       rewriting.keep(graph[id]);
     else
-      rewriting.replace(graph[id]);
+      rewriting.replace(graph[id], alone(graph, graph[id], decompose));
   }
+  graph = rewriting.take();
+}
+
+void widen_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& compiled) {
+  std::map<NodeId, Graph> wide;
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    const Node& node = graph[id];
+    if (node.op != Op::conv2d || node.dtype == DType::float32 || compiled(graph, node)) continue;
+    Graph other = alone(graph, node, widened);
+    const auto takes = [&](const Node& part) { return part.op != Op::conv2d || compiled(other, part); };
+    if (std::ranges::all_of(other.nodes, takes)) wide.emplace(id, std::move(other));
+  }
+  if (wide.empty()) return;
+  Rewriting rewriting(graph);
+  for (NodeId id = 0; id < graph.size(); ++id)
+    if (const auto found = wide.find(id); found != wide.end())
+      rewriting.replace(graph[id], found->second);
+    else
+      rewriting.keep(graph[id]);
   graph = rewriting.take();
 }
 

@@ -156,7 +156,9 @@ class Lowering {
     step.tuning = choice.tuning;
     step.measured = choice.measured;
     step.refused = choice.refused;
-    if (((entry.traits & kGraphBreak) || crosses(entry)) && !is_left_eager(node, options_)) plan_.graph_breaks.push_back(graph_break(id, step));
+    // What is prepared is so once, outside of every call.
+    if (node.phase != Phase::prepare && ((entry.traits & kGraphBreak) || crosses(entry)) && !is_left_eager(node, options_))
+      plan_.graph_breaks.push_back(graph_break(id, step));
     std::vector<PlanStep>& program = program_of(node.phase);
     if (crosses(entry)) {
       for (int32_t& in : step.in)
@@ -274,12 +276,17 @@ Plan compile(Graph graph, Device& device, const CompileOptions& options, TuningS
   PassReport report;
   graph = run_passes(std::move(graph), options, device.target(), &report, [&](std::string_view, const Graph&) { request->check(); });
   const Target target = device.target();
+  const auto takes = [&](const Graph& g, const Node& node, uint8_t but) {
+    const KernelCall call = call_of(g, node);
+    return std::ranges::any_of(
+        device.kernels(), [&](const KernelEntry& entry) { return entry.op == node.op && !(entry.traits & but) && entry.ask(call, target).offer; });
+  };
   const auto supported = [&](const Graph& g, const Node& node) {
     if (node.op == Op::attention && !options.sdpa.all()) return true;  // refused with its reason rather than done in another way
-    const KernelCall call = call_of(g, node);
-    return std::ranges::any_of(device.kernels(), [&](const KernelEntry& entry) { return entry.op == node.op && entry.ask(call, target).offer; });
+    return takes(g, node, 0);
   };
   decompose_unsupported(graph, supported);
+  widen_unsupported(graph, [&](const Graph& g, const Node& node) { return takes(g, node, kGraphBreak); });
   verify(graph, GraphStage::compiled);
   TuningStore own;
   Plan plan = lower(graph, device, options, tuning ? *tuning : own, *request);
