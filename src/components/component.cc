@@ -46,10 +46,10 @@ Component::Component(std::string name, WeightMap weights, DType dtype, CompileOp
       options_(std::move(options)),
       device_(std::move(device)),
       tuning_(std::move(tuning)),
-      prepared_(std::make_shared<PreparedWeights>(device_)),
       sessions_(limits) {
   if (dtype != DType::float32 && dtype != DType::bfloat16 && dtype != DType::float16)
     throw UsageError(cat("dtype ", dtype_name(dtype), " is for storage only: expected float32, bfloat16 or float16"));
+  use(std::make_shared<PreparedWeights>(device_));
 }
 
 Component::Component(const std::filesystem::path& folder, const ComponentOptions& options)
@@ -99,10 +99,18 @@ Component::Component(const std::filesystem::path& folder, const ComponentOptions
 void Component::share_prepared(const CacheFolder& cache) {
   const std::string key = cat(name_, '\n', model_hash(config_, weights_), '\n', files_text(weights_.files()), cache_options_.enabled, ' ',
                               cache_options_.folder.string(), ' ', static_cast<const void*>(device_.get()));
-  prepared_ = PreparedWeights::shared(key, [&] {
+  use(PreparedWeights::shared(key, [&] {
     auto made = std::make_shared<PreparedWeights>(device_);
     made->cache = ComponentCache(cache, name_, config_, weights_, device_);
     return made;
+  }));
+}
+
+void Component::use(std::shared_ptr<PreparedWeights> prepared) {
+  prepared_ = std::move(prepared);
+  user_ = std::make_unique<PreparedWeights::User>(prepared_, [this] {
+    sessions_.clear();
+    read_.clear();
   });
 }
 
@@ -115,7 +123,7 @@ void Component::to(const std::shared_ptr<Device>& device) {
   device_ = device;
   resident_ = kAllResident;
   if (config_.empty())
-    prepared_ = std::make_shared<PreparedWeights>(device_);
+    use(std::make_shared<PreparedWeights>(device_));
   else
     share_prepared(CacheFolder(cache_options_));
 }
@@ -162,7 +170,8 @@ SessionLease Component::lease(const GraphRequest& wanted, Request& request) cons
   request.check();
   for (const auto& file : weights_.files().files()) file->map().check_unchanged();
   const std::shared_ptr<const Plan> plan = find_plan(wanted, request);
-  return sessions_.lease(plan, request, [&] { return make_session(plan, request); });
+  return sessions_.lease(
+      plan, request, [&] { return make_session(plan, request); }, resident_);
 }
 
 std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Request& request) const {
@@ -334,6 +343,24 @@ void Component::quantize(const std::map<std::string, Quantization>& layers) {
 Graph Component::typical_graph() const {
   if (!typical_) throw InternalError(cat(name_, " has no typical graph"));
   return graph(*typical_);
+}
+
+Hash128 Component::sampled_weights() const {
+  constexpr size_t kSample = 256;
+  std::string text = package_ ? package_->model() : "";
+  const auto add = [&](const WeightInfo& tensor) {
+    text += cat('\n', dtype_name(tensor.dtype), to_string(tensor.shape), ' ')
+                .append(static_cast<const char*>(tensor.data), std::min(tensor.bytes, kSample));
+  };
+  for (const WeightInfo& tensor : weights_.files().weights()) add(tensor);
+  if (adapted_) {
+    text += adapted_->structure();
+    for (const Node& node : typical_graph().nodes)
+      if (node.op == Op::weight)
+        if (const ModelWeight* weight = adapted_->find(node.attrs.text("name")))
+          for (const StoredTensor& part : weight->parts) add(part.info);
+  }
+  return hash128(text);
 }
 
 void Component::check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored) const {

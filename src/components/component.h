@@ -37,6 +37,7 @@ struct ComponentOptions : ModelOptions {
   ComponentOptions() = default;
   ComponentOptions(const ModelOptions& options) : ModelOptions(options) {}
   std::shared_ptr<const ComponentWeights> weights;  // instead of the folder's own, which then has the config alone
+  std::string class_name;                           // that model_index.json names, where it does: "CLIPTextModelWithProjection"
   bool look = false;  // for tools that look at plans: weights may be missing, they are not checked, and nothing is kept but what was tuned
 };
 
@@ -104,6 +105,9 @@ class [[gnu::visibility("hidden")]] Component {
 
   // WeightStack::check of what the graphs need. They are built only where no earlier start has checked the same.
   void check_weights(const std::function<std::vector<Graph>()>& graphs, std::span<const std::string> ignored = {}) const;
+  // Of what its weights hold, adapters included, by the types and the first bytes of each: for processes that are to have the same ones, wherever
+  // these lie.
+  Hash128 sampled_weights() const;
   size_t constant_bytes() const { return prepared_->store.bytes(); }
   size_t host_bytes() const { return prepared_->store.bytes(Memory::host); }
   // Of sessions, lent and kept.
@@ -120,6 +124,7 @@ class [[gnu::visibility("hidden")]] Component {
   CompileOptions options(const std::string& function, const Request& request) const;
   // What components of this checkpoint have prepared on this device is shared with them, and kept as the cache options say.
   void share_prepared(const CacheFolder& cache);
+  void use(std::shared_ptr<PreparedWeights> prepared);
   // Constants that the package holds are found from now on; false where it holds none.
   bool add_packaged_weights() const;
   // The plan for the request, of its sizes.
@@ -163,6 +168,7 @@ class [[gnu::visibility("hidden")]] Component {
   mutable std::weak_ptr<const Program> program_;  // of the session made last, for another one of its plan
   mutable std::map<ConstantId, Constant> read_;   // what sessions read that is prepared, by what a package knows it by
   mutable std::set<ConstantId> used_, unused_;    // what sessions are made of; what they were made of before the adapters changed
+  std::unique_ptr<PreparedWeights::User> user_;   // of prepared_; goes before what it drops
   mutable std::atomic<double> seconds_compiling_ = 0, seconds_preparing_ = 0, seconds_resizing_ = 0;
 };
 

@@ -16,9 +16,9 @@ MemoryNeed Component::memory_need(std::span<const GraphRequest> wanted, Request&
     plans.push_back(plan);
     const std::lock_guard lock(needs_mutex_);
     std::erase_if(needs_, [](const auto& entry) { return entry.first.expired(); });
-    const auto [at, is_new] = needs_[plan].try_emplace(resident_bytes);
-    if (is_new) at->second = vivace::memory_need(Program(plan, *device_, resident_bytes));
-    sessions.push_back(at->second);
+    auto& known = needs_[plan];
+    if (!known.contains(resident_bytes)) known.emplace(resident_bytes, vivace::memory_need(Program(plan, *device_, resident_bytes)));
+    sessions.push_back(known.at(resident_bytes));
   }
   return one_after_another(sessions, sessions_.limits());
 }
@@ -42,8 +42,7 @@ void Component::give_back(Request& request) const {
 }
 
 void Component::leave_device() const {
-  sessions_.clear();
-  read_.clear();
+  prepared_->drop_idle();
   prepared_->store.leave_device();
 }
 
@@ -58,8 +57,7 @@ void Component::keep_resident(size_t bytes, Request& request) const {
 }
 
 void Component::forget_prepared() const {
-  sessions_.clear();
-  read_.clear();
+  prepared_->drop_idle();
   prepared_->cache.forget_constants();
   prepared_->store.clear();
   add_packaged_weights();

@@ -89,6 +89,7 @@ class Session {
   std::vector<Constant> constants(const WeightSource& weights = {}) const;
 
   // On the device and on the host.
+  size_t resident_bytes() const { return program_->resident_bytes; }  // of its weights, as Program has it
   size_t arena_bytes() const { return static_cast<size_t>(plan_->arena_bytes + plan_->host_arena_bytes); }
   size_t workspace_bytes() const { return workspace_bytes_; }
 

@@ -11,7 +11,7 @@ namespace {
 
 size_t half_of_memory() { return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGE_SIZE)) / 2; }
 
-size_t bytes_of(const Session& session) { return session.arena_bytes() + session.workspace_bytes(); }
+size_t memory_of(const Session& session) { return session.arena_bytes() + session.workspace_bytes(); }
 
 }  // namespace
 
@@ -38,7 +38,7 @@ SessionPool::SessionPool(const SessionLimits& limits) : limits_(limits) {
   if (limits_.lent_bytes == 0) limits_.lent_bytes = half_of_memory();
 }
 
-SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request& request, const Make& make) {
+SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request& request, const Make& make, size_t resident_bytes) {
   size_t bytes = static_cast<size_t>(plan->arena_bytes);
   std::unique_ptr<Session> session;
   {
@@ -53,9 +53,9 @@ SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request
       changed_.notify_all();
       throw Interrupted("stopped");
     }
-    session = take_idle(*plan);
+    session = take_idle(*plan, resident_bytes);
     if (session)
-      bytes = bytes_of(*session);
+      bytes = memory_of(*session);
     else
       drop_idle(bytes, 0);
     lent_ += 1;
@@ -81,14 +81,14 @@ SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request
     settle(0, -1);
     throw;
   }
-  settle(bytes_of(*session), 0);
+  settle(memory_of(*session), 0);
   return {*this, std::move(session)};
 }
 
 void SessionPool::give_back(std::unique_ptr<Session> session) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    const size_t bytes = bytes_of(*session);
+    const size_t bytes = memory_of(*session);
     lent_ -= 1;
     lent_bytes_ -= bytes;
     idle_bytes_ += bytes;
@@ -98,18 +98,23 @@ void SessionPool::give_back(std::unique_ptr<Session> session) noexcept {
   changed_.notify_all();
 }
 
-std::unique_ptr<Session> SessionPool::take_idle(const Plan& plan) {
+std::unique_ptr<Session> SessionPool::take_idle(const Plan& plan, size_t resident_bytes) {
+  std::erase_if(idle_, [&](const auto& session) {
+    const bool is_other = &session->plan() == &plan && session->resident_bytes() != resident_bytes;
+    if (is_other) idle_bytes_ -= memory_of(*session);
+    return is_other;
+  });
   const auto found = std::ranges::find_if(idle_, [&](const auto& session) { return &session->plan() == &plan; });
   if (found == idle_.end()) return nullptr;
   std::unique_ptr<Session> session = std::move(*found);
   idle_.erase(found);
-  idle_bytes_ -= bytes_of(*session);
+  idle_bytes_ -= memory_of(*session);
   return session;
 }
 
 void SessionPool::drop_idle(size_t coming, size_t kept) {
   while (idle_.size() > kept && idle_bytes_ + coming > limits_.idle_bytes) {
-    idle_bytes_ -= bytes_of(*idle_.back());
+    idle_bytes_ -= memory_of(*idle_.back());
     idle_.pop_back();
   }
 }

@@ -52,7 +52,8 @@ class SessionPool {
 
   // A session of that plan: an idle one, or what `make` makes. Who asks first is served first. A thread that holds a lease must not ask for a second
   // one of the same pool: it could wait for itself. Throws Interrupted when `request` stops while waiting, and what `make` throws.
-  SessionLease lease(const std::shared_ptr<const Plan>& plan, Request& request, const Make& make);
+  // With so much of the weights on the device; idle ones of the plan with another amount go.
+  SessionLease lease(const std::shared_ptr<const Plan>& plan, Request& request, const Make& make, size_t resident_bytes = kAllResident);
 
   // Those that are idle go.
   void clear();
@@ -63,7 +64,7 @@ class SessionPool {
  private:
   friend class SessionLease;
   void give_back(std::unique_ptr<Session> session) noexcept;
-  std::unique_ptr<Session> take_idle(const Plan& plan);
+  std::unique_ptr<Session> take_idle(const Plan& plan, size_t resident_bytes);
   // Drops idle sessions until they and `coming` bytes are within the bound, but for `kept` of them.
   void drop_idle(size_t coming, size_t kept);
 

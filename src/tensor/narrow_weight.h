@@ -1,5 +1,5 @@
 // How a weight's row becomes 8 bits and a scale: int8 with scale size / 127, float8_e4m3 with scale size / 448. The size is the row's largest
-// magnitude; for products of 8 bits also no less than largest_pair(). One rule for what is quantised as it is loaded and for what a checkpoint
+// magnitude; for products of int8 also no less than largest_pair(). One rule for what is quantised as it is loaded and for what a checkpoint
 // stores, on any machine, so that all hold the same bits.
 #pragma once
 

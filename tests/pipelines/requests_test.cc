@@ -136,6 +136,13 @@ TEST(Requests, PipelinesOfOneCheckpointShareWhatIsPrepared) {
   expect_equal(second("a red apple", small(1)).latents, expected);
   EXPECT_EQ(process_counters().constants_prepared, before);
   EXPECT_EQ(second.unet().component().constant_bytes(), first.unet().component().constant_bytes());
+
+  // What one gives back no idle session of the other's holds.
+  Request request;
+  EXPECT_GT(first.unet().component().arena_bytes(), 0u);
+  second.unet().component().give_back(request);
+  EXPECT_EQ(first.unet().component().held_bytes(), 0u);
+  expect_equal(first("a red apple", small(1)).latents, expected);
 }
 
 // Thirty sizes: what is kept of them stays within the bound, or is the last size's own.
