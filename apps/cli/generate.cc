@@ -26,7 +26,7 @@
 namespace vivace::cli {
 namespace {
 
-struct Options : PictureOptions {
+struct GenerateFlags : PictureOptions {
   std::vector<std::string> text, prompt, prompt_2, negative_prompt, negative_prompt_2;
   TensorFiles tensors;
   ParallelFlags parallel;
@@ -52,7 +52,7 @@ std::filesystem::path numbered(const std::filesystem::path& path, size_t i, size
 uint64_t seed_of(const PipelineOutput& out, size_t image) { return out.seeds[out.seeds.size() > 1 ? image : 0]; }
 
 // Model, prompt and settings, so that a picture can be made again.
-TextChunks describe(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out, size_t image,
+TextChunks describe(const Arguments& app, const GenerateFlags& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out, size_t image,
                     const PictureNumbers& numbers) {
   const size_t prompt = image / static_cast<size_t>(o.images);
   TextChunks text{{"Software", std::string("Vivace ") + VIVACE_VERSION}, {"seed", cat(seed_of(out, image))}};
@@ -79,7 +79,7 @@ nlohmann::json figures(const PipelineOutput& out, double loading, const std::vec
   nlohmann::json memory = nlohmann::json::object();
   double compiling = 0, resizing = 0, preparing = 0;
   for (const ComponentFigures& c : components) {
-    memory[c.name] = {{"activations", c.arena_bytes}, {"weights", c.constant_bytes}};
+    memory[c.name] = {{"activations", c.arena_bytes}, {"weights", c.constant_bytes}, {"waiting", c.waiting_bytes}};
     compiling += c.seconds_compiling;
     resizing += c.seconds_resizing;
     preparing += c.seconds_preparing;
@@ -122,7 +122,7 @@ void print_phases(const PipelineOutput& out, double loading, const std::vector<C
   std::fprintf(stderr, "%s", memory_table(components).c_str());
 }
 
-void hint_at_few_steps(const Arguments& app, const Options& o, const Call& call, DiffusionPipeline& pipe) {
+void hint_at_few_steps(const Arguments& app, const GenerateFlags& o, const Call& call, DiffusionPipeline& pipe) {
   const std::optional<int> steps = pipe.loaded().recipe->num_inference_steps(call);
   if (!steps) return;  // a list of one's own
   const Scheduler& scheduler = pipe.scheduler();
@@ -139,7 +139,7 @@ std::string command_line(const Arguments& app) {
 }
 
 // The file to write. Throws UsageError for one that this kind of model does not make, and for what is only for videos.
-std::string checked_output(const Options& o, bool videos) {
+std::string checked_output(const GenerateFlags& o, bool videos) {
   const bool latents = o.tensors.latents_out();
   std::string output = !o.output.empty() ? o.output : latents ? "vivace.npy" : videos ? "vivace.mp4" : "vivace.png";
   if (latents) {
@@ -160,7 +160,7 @@ std::string checked_output(const Options& o, bool videos) {
 }
 
 // The files of a call, which it names as they are written.
-std::vector<std::string> write(const Arguments& app, const Options& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out,
+std::vector<std::string> write(const Arguments& app, const GenerateFlags& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out,
                                const std::string& output, const PictureNumbers& numbers, bool quiet) {
   std::vector<std::string> files;
   const auto written = [&](const std::filesystem::path& path, size_t image) {
@@ -185,8 +185,8 @@ std::vector<std::string> write(const Arguments& app, const Options& o, Diffusion
   return files;
 }
 
-int run(const Arguments& app, const Options& given, const Common& common) {
-  Options o = given;
+int run_generate(const Arguments& app, const GenerateFlags& given, const Common& common) {
+  GenerateFlags o = given;
   const Ranks ranks = o.parallel.ranks();
   o.device = device_of(o.device, ranks);
   std::vector<std::string> texts = o.text;
@@ -237,7 +237,6 @@ int run(const Arguments& app, const Options& given, const Common& common) {
   std::shared_ptr<Communicator> other = pairs ? pairs->communicator() : nullptr;
   DiffusionPipeline pipe = o.load();
   pipe.loaded().ranks = std::move(other);
-  if (!ranks.writes()) call.output_latent = true;  // the other decodes
   const double loading = seconds_since(begin);
   const bool shows = !common.quiet && !common.json && ranks.rank == 0;  // one line for all ranks
   Progress progress(shows);
@@ -275,7 +274,7 @@ int run(const Arguments& app, const Options& given, const Common& common) {
 }  // namespace
 
 Command add_generate(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<GenerateFlags>();
   Arguments* c = app.add_subcommand("generate", "Make a picture or a video from a prompt");
   c->group(Group::draw);
   c->add_option("text", o->text, "The prompt; several make a batch");
@@ -300,7 +299,7 @@ Command add_generate(Arguments& app, const Common& common) {
       "vivace.mp4), .webm, .gif, .webp, .npy for [F, H, W, 3], or without an extension a folder of PNGs");
   c->add_option("--preview", o->preview, "Picture of a video's first frame, .png, written as soon as it is decoded");
   c->add_option("--fps", o->fps, "Frames a second of a video; default: what the model was made for, 8, or 16 for CogVideoX 1.5");
-  return {c, [o, c, &common] { return run(*c, *o, common); }};
+  return {c, [o, c, &common] { return run_generate(*c, *o, common); }};
 }
 
 }  // namespace vivace::cli

@@ -12,7 +12,7 @@ namespace vivace::cli {
 struct ComponentFigures {
   std::string name;
   double seconds_compiling = 0, seconds_resizing = 0, seconds_preparing = 0;
-  int64_t arena_bytes = 0, constant_bytes = 0;
+  int64_t arena_bytes = 0, constant_bytes = 0, waiting_bytes = 0;  // waiting: weights in the host's memory, copied as they are read
 };
 
 // Of the components that have run.

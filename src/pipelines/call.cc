@@ -8,6 +8,7 @@
 #include "pipelines/loaded.h"
 #include "pipelines/memory_plan.h"
 #include "pipelines/scheduler_check.h"
+#include "pipelines/shared_start.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -59,6 +60,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
 
   mark = Clock::now();
   Start start = recipe.start(call, conditioning, *scheduler, steps, noise, request);
+  if (call.ranks) share_start(*loaded_, call, *scheduler, noise, conditioning, start, request);
   memory.begin(Stage::denoise);
   std::unique_ptr<Predictor> predictor = recipe.predictor(call, conditioning, *scheduler, request);
   out.timings.prepare = since(mark);
@@ -82,7 +84,7 @@ PipelineOutput DiffusionPipeline::operator()(const Prompts& prompt, const CallOp
     out.counters.loop_allocations = result.allocations;
     out.counters.loop_host_device_syncs = result.host_device_syncs;
     out.counters.loop_break = std::move(result.loop_break);
-  } catch (const UserError& error) {
+  } catch (const NotFinite&) {
     check_denoisers(loaded_->parts, recipe.sessions_for(call));
     throw;
   }

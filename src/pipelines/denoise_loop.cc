@@ -97,6 +97,7 @@ class DeviceSteps final : public Steps {
   Tensor take_latents() override { return look(); }
   void put_latents(Tensor) override { throw InternalError("the latents are the device's"); }
   Tensor look() override {
+    reach(put_);  // so that it can be stopped meanwhile, and another rank that has ended is missed
     Tensor latents(shape_, DType::float32);
     loop_.read(latents);
     return latents;

@@ -4,11 +4,16 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "runtime/kernel.h"
 
 namespace vivace {
+
+class Device;    // device.h
+struct Request;  // request.h
 
 class Communicator {
  public:
@@ -33,6 +38,10 @@ class Communicator {
  private:
   const int rank_, size_;
 };
+
+// The bytes of each rank, which gives as many as the others, one rank's behind the other's. Waits for them, for as long as they and the request go
+// on.
+std::vector<std::byte> exchange(Communicator& ranks, Device& device, std::span<const std::byte> mine, Request& request);
 
 // What a Device is besides, where it can be one of several ranks.
 class RankDevice {

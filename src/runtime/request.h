@@ -6,6 +6,7 @@
 #include <stop_token>
 
 #include "vivace/compile.h"
+#include "vivace/error.h"
 
 namespace vivace {
 
@@ -39,6 +40,12 @@ struct Request {
   std::optional<SDPBackends> sdpa;  // of the caller's sdpa_kernel scope; nothing outside any
   bool vae_tiles = false;           // the VAE works in tiles, since whole pictures would not fit (pipelines/memory_plan.h)
   RequestCounters counters;
+};
+
+// What a model made holds a NaN or an infinity: damaged weights, or a dtype that does not reach far enough.
+class NotFinite : public UserError {
+ public:
+  using UserError::UserError;
 };
 
 // Of all requests of this process that have ended.

@@ -96,7 +96,7 @@ void Session::check_quantized() {
   const auto number = static_cast<size_t>(std::exchange(*first, -1)), setup = plan_->setup.size();
   stream_->copy_in(bad_value_.get(), first, sizeof(*first));
   const PlanStep& step = number < setup ? plan_->setup[number] : plan_->step[number - setup];
-  throw UserError(cat("layer ", step.scope.empty() ? op_name(step.op) : step.scope, ": the activation to be quantised holds a NaN or an infinity"));
+  throw NotFinite(cat("layer ", step.scope.empty() ? op_name(step.op) : step.scope, ": the activation to be quantised holds a NaN or an infinity"));
 }
 
 void Session::forget_quantized() {

@@ -129,7 +129,7 @@ void GuidedPredictor::set_up(Session& session, bool negative) {
 }
 
 void GuidedPredictor::not_finite(int step, float timestep) const {
-  throw UserError(cat("the ", options_.name, " gave a NaN or an infinity at step ", step + 1, " of ", options_.steps, " (timestep ", timestep, ")"));
+  throw NotFinite(cat("the ", options_.name, " gave a NaN or an infinity at step ", step + 1, " of ", options_.steps, " (timestep ", timestep, ")"));
 }
 
 // rescale_noise_cfg (https://arxiv.org/abs/2305.08891, section 3.4): the guided prediction gets the deviation of the positive one.

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <future>
 
@@ -11,6 +13,7 @@
 #include "difference.h"
 #include "host_device.h"
 #include "pipelines/loaded.h"
+#include "pipelines/shared_start.h"
 #include "runtime/communicator.h"
 #include "runtime/request.h"
 #include "video_pipelines/random_video_model.h"
@@ -169,6 +172,64 @@ TEST_F(CudaRanks, OneThatEndsIsMissedByTheOther) {
   EXPECT_NE(message_of<UserError>([&] { pair.pipes[0]("a red apple", call_of()); }).find("this rank has left the others"), std::string::npos);
 }
 
+// Whatever each made of the picture it begins with.
+TEST_F(CudaRanks, BothBeginWithTheFirstOnesStart) {
+  Pair pair(kAssets + "emoji-xl", {});
+  const auto starts = of_both<std::vector<float>>([&](int rank) {
+    DiffusionPipeline::Loaded& loaded = pair.pipes[rank].loaded();
+    Call call = loaded.recipe->resolve("a red apple", call_of());
+    call.ranks = loaded.ranks;
+    const std::unique_ptr<Scheduler> scheduler = loaded.parts.scheduler->clone();
+    scheduler->set_timesteps(kSteps);
+    const auto values = [&](float first) { return Tensor::from({1, 1, 1, 2}, std::vector<float>{first + static_cast<float>(rank), 5}); };
+    Start start{.latents = values(1), .kept = {.picture = values(10), .noise = {}, .mask = {}}};
+    const Tensor own = start.latents;
+    Conditioning conditioning;
+    conditioning.beside = values(20);
+    Request request;
+    share_start(loaded, call, *scheduler, Noise(call_of(), 1), conditioning, start, request);
+    EXPECT_EQ(own.floats()[0], 1 + static_cast<float>(rank)) << "what the caller has is left alone";
+    return std::vector<float>{start.latents.floats()[0], start.latents.floats()[1], start.kept.picture.floats()[0], conditioning.beside.floats()[0]};
+  });
+  EXPECT_EQ(starts.first, (std::vector<float>{1, 5, 10, 20}));
+  EXPECT_EQ(starts.second, starts.first);
+}
+
+TEST_F(CudaRanks, WhatDiffersIsRefusedByBoth) {
+  const auto said_of = [](const Pair& pair, const CallOptions& first, const CallOptions& second) {
+    return of_both<std::string>(
+        [&](int rank) { return message_of<UserError>([&] { pair.pipes[rank]("a red apple", rank == 0 ? first : second); }); });
+  };
+  const auto expect_both = [](const std::pair<std::string, std::string>& said, const std::string& what) {
+    for (const std::string& one : {said.first, said.second})
+      EXPECT_NE(one.find("differ in " + what + ": expected the same program, checkpoint"), std::string::npos) << one;
+  };
+  Pair pair(kAssets + "emoji-xl", {});
+  expect_both(said_of(pair, call_of(1), call_of(2)), "arguments");
+  CallOptions first = call_of(), second = call_of();
+  first.latents = Tensor::zeros({1, 4, 2, 2}, DType::float32);
+  second.latents = first.latents.clone();
+  second.latents.floats()[7] = 1;
+  expect_both(said_of(pair, first, second), "given pictures or tensors");
+
+  // The first byte of the first tensor is another one.
+  const TempFolder folder;
+  const std::filesystem::path changed = folder / "changed";
+  std::filesystem::copy(kAssets + "emoji-xl", changed, std::filesystem::copy_options::recursive);
+  std::fstream file(changed / "unet" / "diffusion_pytorch_model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+  uint64_t header = 0;
+  file.read(reinterpret_cast<char*>(&header), sizeof header);
+  const auto at = static_cast<std::streamoff>(sizeof header + header);
+  file.seekg(at);
+  const int byte = file.get();
+  file.seekp(at);
+  file.put(static_cast<char>(byte ^ 1));
+  file.close();
+  pair.pipes[1] = DiffusionPipeline::from_pretrained(changed, Pair::of({}, 1));
+  join(pair.pipes);
+  expect_both(said_of(pair, call_of(), call_of()), "weights");
+}
+
 TEST_F(CudaRanks, RefusesWhereNothingIsShared) {
   Pair pair(kAssets + "emoji-xl", {});
   const DiffusionPipeline& pipe = pair.pipes[0];
@@ -178,8 +239,9 @@ TEST_F(CudaRanks, RefusesWhereNothingIsShared) {
             std::string::npos);
   CallOptions watched = call_of();
   watched.callback_on_step_end = [](const DiffusionPipeline&, int, float, StepState&) {};
-  EXPECT_NE(message_of<UsageError>([&] { pipe("a red apple", watched); }).find("here the host takes a part: a callback is given the latents"),
-            std::string::npos);
+  const auto said = of_both<std::string>([&](int rank) { return message_of<UsageError>([&] { pair.pipes[rank]("a red apple", watched); }); });
+  for (const std::string& one : {said.first, said.second})
+    EXPECT_NE(one.find("here the host takes a part: a callback is given the latents"), std::string::npos) << one;
 }
 
 }  // namespace
