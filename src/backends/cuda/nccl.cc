@@ -1,6 +1,7 @@
 #include "backends/cuda/nccl.h"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <utility>
 
@@ -24,19 +25,25 @@ class NcclCommunicator final : public Communicator, public std::enable_shared_fr
   ~NcclCommunicator() override {
     if (!handle_) return;
     device_->driver().enter();
-    f_.destroy(handle_);
+    (lost_ ? f_.abort : f_.destroy)(handle_);  // to destroy one may wait for the others
   }
 
   std::unique_ptr<BoundKernel> all_gather(const void* from, void* to, size_t bytes) override;
 
   void check() override {
-    Communicator::check();
+    try {
+      Communicator::check();
+    } catch (...) {
+      lost_ = true;
+      throw;
+    }
     const std::lock_guard lock(mutex_);
     if (!handle_) throw UserError(cat(device_->label(), ": this rank has left the others in the middle of a request: start all of them again"));
     ncclResult_t result = ncclSuccess;
     f_.async_error(handle_, &result);
-    if (result != ncclSuccess && result != ncclInProgress)
-      throw UserError(cat(device_->label(), ": the other ranks cannot be reached: ", explain(result)));
+    if (result == ncclSuccess || result == ncclInProgress) return;
+    lost_ = true;
+    throw UserError(cat(device_->label(), ": the other ranks cannot be reached: ", explain(result)));
   }
   void abort() noexcept override {
     const std::lock_guard lock(mutex_);
@@ -66,7 +73,8 @@ class NcclCommunicator final : public Communicator, public std::enable_shared_fr
   const NcclFunctions f_;
   const std::shared_ptr<CudaDevice> device_;
   std::mutex mutex_;
-  ncclComm_t handle_ = nullptr;  // none after abort()
+  ncclComm_t handle_ = nullptr;     // none after abort()
+  std::atomic<bool> lost_ = false;  // another rank is
 };
 
 class Gather final : public BoundKernel {
