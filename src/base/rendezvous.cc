@@ -83,7 +83,7 @@ std::optional<std::string> receive_text(int socket, Clock::time_point end) {
   return text;
 }
 
-std::string place(const Rendezvous::Options& o) { return cat(o.address, ':', o.port, " (MASTER_ADDR, MASTER_PORT)"); }
+std::string meeting_place(const Rendezvous::Options& o) { return cat(o.address, ':', o.port, " (MASTER_ADDR, MASTER_PORT)"); }
 
 std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(const Rendezvous::Options& o) {
   addrinfo hints{}, *found = nullptr;
@@ -108,7 +108,7 @@ int listening(const Rendezvous::Options& o) {
     if (error == EADDRINUSE) break;
   }
   throw UserError(
-      cat("rank 0 cannot listen on ", place(o), ": ", std::strerror(error),
+      cat("rank 0 cannot listen on ", meeting_place(o), ": ", std::strerror(error),
           error == EADDRINUSE ? ": is there a second rank 0? Else expected another MASTER_PORT" : ": expected an address of its machine"));
 }
 
@@ -137,7 +137,7 @@ Rendezvous::Socket::~Socket() {
   if (handle_ >= 0) ::close(handle_);
 }
 
-Rendezvous::Rendezvous(const Options& options) : message_(options.message) {
+Rendezvous::Rendezvous(const Options& options) : rank_(options.rank), message_(options.message) {
   const Clock::time_point end = Clock::now() + options.patience;
   if (options.rank > 0)
     go_to_first(options, end);
@@ -153,7 +153,7 @@ std::string Rendezvous::take_in(const Options& o, Socket socket, Clock::time_poi
   std::string first, task;
   int rank = -1, size = -1;
   if (!(words >> first >> rank >> size) || first != kGreeting) {
-    warn("what is no rank came to ", place(o), ": it was sent away");
+    warn("what is no rank came to ", meeting_place(o), ": it was sent away");
     return {};
   }
   words.get();
@@ -173,15 +173,18 @@ void Rendezvous::receive_others(const Options& o, Clock::time_point end) {
     pollfd one{listener.handle(), POLLIN, 0};
     const int ready = ::poll(&one, 1, milliseconds_until(end));
     if (ready < 0 && errno == EINTR) continue;
-    if (ready > 0) {
-      if (const int socket = ::accept4(listener.handle(), nullptr, nullptr, SOCK_CLOEXEC); socket >= 0) wrong = take_in(o, Socket(socket), end);
+    if (ready > 0 && Clock::now() < end) {
+      if (const int socket = ::accept4(listener.handle(), nullptr, nullptr, SOCK_CLOEXEC); socket >= 0)
+        wrong = take_in(o, Socket(socket), end);
+      else if (errno != EINTR && errno != ECONNABORTED)
+        wrong = cat("rank 0 cannot let the others in at ", meeting_place(o), ": ", std::strerror(errno));
       continue;
     }
     std::vector<int> missing;
     for (int rank = 1; rank < o.size; ++rank)
       if (std::ranges::count(others_, rank, &Other::rank) == 0) missing.push_back(rank);
     wrong = cat(missing.size() == 1 ? "rank " : "ranks ", joined(missing, ", ", [](int rank) { return std::to_string(rank); }), " of ", o.size,
-                " did not come to ", place(o), " within ", seconds_text(o.patience), ": was each of them started?");
+                " did not come to ", meeting_place(o), " within ", seconds_text(o.patience), ": was each of them started?");
   }
   for (const Other& other : others_) send_text(other.socket.handle(), wrong.empty() ? kWelcome + message_ : kRefused + wrong);
   if (!wrong.empty()) throw UserError(wrong);
@@ -190,8 +193,8 @@ void Rendezvous::receive_others(const Options& o, Clock::time_point end) {
 void Rendezvous::go_to_first(const Options& o, Clock::time_point end) {
   constexpr std::chrono::milliseconds kPause{50};
   const auto absent = [&] {
-    return UserError(
-        cat("rank ", o.rank, " of ", o.size, ": rank 0 did not answer at ", place(o), " within ", seconds_text(o.patience), ": was it started?"));
+    return UserError(cat("rank ", o.rank, " of ", o.size, ": rank 0 did not answer at ", meeting_place(o), " within ", seconds_text(o.patience),
+                         ": was it started?"));
   };
   int handle = -1;
   while ((handle = connected(o, end)) < 0) {
@@ -201,7 +204,10 @@ void Rendezvous::go_to_first(const Options& o, Clock::time_point end) {
   Socket socket(handle);
   if (!send_text(handle, cat(kGreeting, ' ', o.rank, ' ', o.size, ' ', o.task))) throw absent();
   // Rank 0 waits for the others as long, and says who is missing.
-  const std::optional<std::string> answer = receive_text(handle, end + std::chrono::seconds(5));
+  const Clock::time_point last = end + std::chrono::seconds(5);
+  const std::optional<std::string> answer = receive_text(handle, last);
+  if (!answer && Clock::now() < last)
+    throw UserError(cat("rank ", o.rank, " of ", o.size, ": rank 0 ended before all had come: its own message says why"));
   if (!answer || answer->empty()) throw absent();
   if (answer->front() != kWelcome) throw UserError(cat("rank ", o.rank, " of ", o.size, ": ", answer->substr(1)));
   message_ = answer->substr(1);
@@ -220,7 +226,24 @@ void Rendezvous::check() {
 }
 
 void Rendezvous::leave() noexcept {
+  if (rank_ == 0) wait_for_others();
   for (const Other& other : others_) (void)send_all(other.socket.handle(), &kLeft, 1);
+}
+
+void Rendezvous::wait_for_others() noexcept {
+  for (;;) {
+    std::vector<pollfd> waiting;
+    for (const Other& other : others_)
+      if (!other.left) waiting.push_back({other.socket.handle(), POLLIN, 0});
+    if (waiting.empty()) return;
+    if (::poll(waiting.data(), waiting.size(), -1) < 0) return;  // a signal: whoever stops this process does not want it to wait
+    try {
+      check();
+    } catch (const UserError& error) {
+      warn(error.what());
+      others_.clear();  // who is left misses this one
+    }
+  }
 }
 
 }  // namespace vivace

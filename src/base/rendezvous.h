@@ -27,7 +27,8 @@ class Rendezvous {
   const std::string& message() const { return message_; }
   // Throws UserError where another rank's process has ended before it left. Waits for nothing.
   void check();
-  // This one's work is done, whatever the others have left to do.
+  // This one's work is done, whatever the others have left to do. Rank 0, who alone knows all others, waits for them to leave too, and ends those
+  // that are left where one ends before its work is done.
   void leave() noexcept;
 
  private:
@@ -53,7 +54,9 @@ class Rendezvous {
   // Of one that came to rank 0: its greeting, or "" for what is none.
   std::string take_in(const Options& options, Socket socket, Clock::time_point end);
   void go_to_first(const Options& options, Clock::time_point end);
+  void wait_for_others() noexcept;
 
+  int rank_;
   std::string message_;
   std::vector<Other> others_;  // of rank 0 all, of the others rank 0
 };

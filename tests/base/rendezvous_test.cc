@@ -130,5 +130,30 @@ TEST_F(Meeting, OneThatEndsBeforeItsWorkIsDoneIsMissed) {
   EXPECT_EQ(message_of<UserError>([&] { first.check(); }), "rank 2 has ended before its work was done: its own message says why");
 }
 
+// Those above 0 know it alone, so that it goes last.
+TEST_F(Meeting, RankZeroLeavesBehindTheOthers) {
+  auto other = std::async(std::launch::async, [&] { return std::make_unique<Rendezvous>(rank(1, 3)); });
+  auto third = std::async(std::launch::async, [&] { return std::make_unique<Rendezvous>(rank(2, 3)); });
+  Rendezvous first(rank(0, 3));
+  const auto met = other.get();
+  auto ended = third.get();
+  auto leaving = std::async(std::launch::async, [&] { first.leave(); });
+  EXPECT_EQ(leaving.wait_for(milliseconds(50)), std::future_status::timeout);
+  met->check();
+  ended.reset();  // in the middle of its work
+  leaving.get();
+  EXPECT_EQ(message_of<UserError>([&] { met->check(); }), "rank 0 has ended before its work was done: its own message says why");
+}
+
+TEST_F(Meeting, WhenAllLeaveNobodyIsMissed) {
+  auto other = std::async(std::launch::async, [&] { return std::make_unique<Rendezvous>(rank(1, 2)); });
+  Rendezvous first(rank(0, 2));
+  const auto met = other.get();
+  met->leave();
+  first.leave();
+  met->check();
+  first.check();
+}
+
 }  // namespace
 }  // namespace vivace
