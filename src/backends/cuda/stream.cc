@@ -15,6 +15,7 @@ class CudaStream::Graph final : public Recording {
   ~Graph() override { stream_.driver().destroy(graph_); }
   void replay() noexcept override {
     stream_.busy_ = true;
+    stream_.need_all();  // a run that was stopped may have left copies under way, into buffers that the graph fills too
     stream_.check(stream_.driver().launch(graph_, stream_.handle_), "launching the step's graph");
   }
 
