@@ -40,8 +40,10 @@ std::vector<Graph> tiny_graphs(const Config& json) {
   return {build_tiny_decoder(config, 1, 8, 8, Builder(DType::float32)), build_tiny_encoder(config, 1, side, side, Builder(DType::float32))};
 }
 
+template <bool with_projection>
 std::vector<Graph> text_graphs(const Config& json) {
-  const CLIPTextConfig config = read_clip_text_config(json);
+  CLIPTextConfig config = read_clip_text_config(json);
+  config.with_projection = with_projection;
   return {build_clip_text(config, 1, config.max_position_embeddings, 0, Builder(DType::float32))};
 }
 
@@ -78,8 +80,8 @@ std::span<const ModelClass> model_classes() {
        open<AutoencoderKLCogVideoX, AutoencoderKLCogVideoXComponent>,
        cogvideox_vae_graphs},
       {"AutoencoderTiny", kDiffusers, {"decode", "encode"}, open<AutoencoderTiny, AutoencoderTinyComponent>, tiny_graphs},
-      {"CLIPTextModel", kTransformers, {}, open<CLIPTextModel, CLIPTextComponent>, text_graphs},
-      {"CLIPTextModelWithProjection", kTransformers, {}, open<CLIPTextModel, CLIPTextComponent>, text_graphs},
+      {"CLIPTextModel", kTransformers, {}, open<CLIPTextModel, CLIPTextComponent>, text_graphs<false>},
+      {"CLIPTextModelWithProjection", kTransformers, {}, open<CLIPTextModel, CLIPTextComponent>, text_graphs<true>},
       {"T5EncoderModel", kTransformers, {}, open<T5EncoderModel, T5EncoderComponent>, t5_graphs},
       {"UMT5EncoderModel", kTransformers, {}, open<T5EncoderModel, T5EncoderComponent>, t5_graphs},
       {"FluxTransformer2DModel", kDiffusers, {}, open<FluxTransformer2DModel, FluxTransformer2DComponent>, flux_graphs},

@@ -44,7 +44,11 @@ GraphRequest UNetComponent::request(const UNetShape& shape, int64_t timesteps) c
 
 CLIPTextComponent::CLIPTextComponent(const std::filesystem::path& path, const ComponentOptions& options)
     : Component(path, options), config_(read_clip_text_config(read_config(path))) {
-  config_.with_projection = config_.with_projection || (!config_.without_projection && weights().find("text_projection.weight"));
+  // The pipeline's word counts before the config's, which may be of the whole that the encoder was taken from.
+  if (!options.class_name.empty())
+    config_.with_projection = options.class_name == "CLIPTextModelWithProjection";
+  else
+    config_.with_projection = config_.with_projection || (!config_.without_projection && weights().find("text_projection.weight"));
   set_typical(request(1, config_.max_position_embeddings, 0));
   // The rest of a whole CLIPModel.
   std::vector<std::string> ignored{"vision_model.", "visual_projection.weight", "logit_scale"};

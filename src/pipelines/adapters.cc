@@ -51,6 +51,10 @@ Adapters::Loras Adapters::read(const std::filesystem::path& path, const Parts& p
     }
   NameList matched, unmatched, unused;
   for (const WeightInfo& w : file->weights().weights()) (used.contains(w.name) ? matched : is_of_adapter(w.name) ? unmatched : unused).add(w.name);
+  for (const WeightInfo& w : file->weights().weights())
+    if (!used.contains(w.name) && (w.name.ends_with(".lora_B.bias") || w.name.ends_with(".lora_up.bias")))
+      throw UserError(cat(file->weights().name(), ": tensor \"", w.name,
+                          "\" is a bias (peft's lora_bias), and products alone are added: expected a LoRA without biases"));
   if (loras.empty())
     throw UserError(cat(file->weights().name(), ": none of its ", file->weights().size(), " tensors is for a module of this ", parts.class_name, ": ",
                         unmatched.count() > 0 ? unmatched.text() : unused.text(), "; check which model it was made for"));

@@ -115,6 +115,7 @@ void load_part(const PartSpec& spec, const Config& index, const CheckpointFiles&
   const PartFiles own_files = is_given ? PartFiles{.folder = parts.folder(spec.name)} : files.model(spec.name, class_name);
   ComponentOptions own;
   own.weights = own_files.weights;
+  own.class_name = class_name;
   loaded.folders.emplace(spec.name, own_files.folder);
   loaded.weights_in_files |= own_files.weights != nullptr;
   own.dtype = options.dtype;

@@ -234,6 +234,7 @@ TEST_F(Swapping, NamesAndFilesThatDoNotMatchAreSaid) {
          "none of its 2 tensors is for a module of this StableDiffusionXLPipeline: transformer.x.lora_A.weight, transformer.x.lora_B.weight; check "
          "which model it was made for");
   expect(refused({{"UNET.MID_BLOCK.X.LORA_A.WEIGHT", {4, 8}}}), "none of its 1 tensors");
+  expect(refused({{"unet.mid_block.x.lora_B.bias", {8}}}), "tensor \"unet.mid_block.x.lora_B.bias\" is a bias (peft's lora_bias)");
   expect(refused({{q + ".lora_A.weight", {4, 60}}, {q + ".lora_B.weight", {64, 4}}}),
          "lora_B.weight\" [64, 4] and \"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight\" [4, 60] do not fit unet's "
          "mid_block.attentions.0.transformer_blocks.0.attn1.to_q [64, 64]: the file is for another model");

@@ -186,6 +186,8 @@ CASES = [
     case("xl_control_heun", height=32, width=32, scheduler=SCHEDULERS["heun"], control_guidance_end=0.6),
     case("sd_control", height=32, width=32),
     case("sd_control_ddim_width", width=40, scheduler=SCHEDULERS["ddim"], negative_prompt="blue", controlnet_conditioning_scale=1.5, generator=8),
+    # as it is: these classes correct no scheduler
+    case("sd_control_outdated_pndm", height=32, width=32, overrides={"scheduler/scheduler_config.json": {"steps_offset": 0, "skip_prk_steps": False}}, generator=9),
     case("xl_control_guess", height=32, width=32, guess_mode=True),
     case("xl_control_guess_several", height=32, width=32, guess_mode=True, controlnets=2, image=["square.png", "wide.png"], controlnet_conditioning_scale=[0.75, -0.5]),
     case("sd_control_guess_no_guidance", height=32, width=32, guess_mode=True, guidance_scale=1.0),
@@ -194,10 +196,13 @@ CASES = [
          control_guidance_start=0.25, control_guidance_end=0.8),
     case("xl_controlimg2img_guess_two", prompt=TWO, image=["square.png", "square.png"], guess_mode=True, num_images_per_prompt=2, num_inference_steps=2, strength=1.0),
     case("sd_controlimg2img", generator=8),
+    # told no guidance, though it was distilled with it
+    case("sd_controlimg2img_distilled", overrides={"unet/config.json": {"time_cond_proj_dim": 8}}, generator=8),
     case("sd_controlimg2img_several_guess", controlnets=2, control_image=["square.png", "square.png"], guess_mode=True, generator=8),
     case("xl_controlinpaint"),
     case("xl_controlinpaint_crop", padding_mask_crop=3, guess_mode=True),
     case("xl_controlinpaint_denoising_start_and_end", denoising_start=0.3, denoising_end=0.8, num_inference_steps=10, control_guidance_end=0.7, output_type="latent"),
+    case("xl_controlinpaint_mean_std", overrides=MEAN_STD),
     case("xl_controlinpaint_nine", overrides=NINE),
     case("sd_controlinpaint", strength=None, scheduler=SCHEDULERS["ddim"]),
     case("sd_controlinpaint_crop_nine", overrides=NINE, padding_mask_crop=4, generator=8),

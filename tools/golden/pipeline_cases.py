@@ -226,6 +226,8 @@ CASES = [
         guidance_scale=8.0,
     ),
     _case("latents_mean_std", overrides={"vae/config.json": {"latents_mean": [0.5, -1.0, 0.25, 0.0], "latents_std": [2.0, 1.5, 3.0, 1.0]}}),
+    # the class that model_index.json names counts, not the config's
+    _case("text_encoder_2_of_a_whole_model", overrides={"text_encoder_2/config.json": {"architectures": ["CLIPTextModel"]}}),
     _case("vae_no_quant_convs", overrides={"vae/config.json": {"use_quant_conv": False, "use_post_quant_conv": False}}),
     # AutoencoderTiny in the VAE's place
     _case("tiny_vae", overrides=TINY_VAE),

@@ -35,8 +35,17 @@ def flux(pipeline: str, transformer: dict, scheduler: dict = DEV) -> dict:
             "text_encoder_2/config.json": t5_config(vocab_size=1600), "transformer/config.json": flux_config(**transformer), "vae/config.json": SMALL_VAE}
 
 
+def of_flows(scheduler: str) -> dict:
+    """FluxPipeline with a solver that makes the sigmas of a flow itself."""
+    files = flux("FluxPipeline", {}, {**DEV, "_class_name": scheduler, "prediction_type": "flow_prediction", "use_flow_sigmas": True, "time_shift_type": "exponential"})
+    files["model_index.json"]["scheduler"] = ["diffusers", scheduler]
+    return files
+
+
 CONFIGS = {
     "dev": flux("FluxPipeline", {}),
+    "dev_unipc": of_flows("UniPCMultistepScheduler"),
+    "dev_dpm": of_flows("DPMSolverMultistepScheduler"),
     "schnell": flux("FluxPipeline", {"guidance_embeds": False}, SCHNELL),
     "kontext": flux("FluxKontextPipeline", {}),
     "img2img": flux("FluxImg2ImgPipeline", {}),
@@ -74,6 +83,8 @@ CASES = [
     case("dev_odd_size", "dev", height=39, width=54, num_inference_steps=2),
     case("dev_one_step", "dev", num_inference_steps=1, prompt_2="blue"),
     case("dev_sigmas", "dev", sigmas=[1.0, 0.7, 0.2], num_inference_steps=3),
+    case("dev_flow_unipc", "dev_unipc"),
+    case("dev_flow_dpm", "dev_dpm"),
     case("dev_long_prompt", "dev", prompt=LONG, num_inference_steps=2),
     case("dev_empty_prompt", "dev", prompt="", num_inference_steps=2),
     case("dev_batch", "dev", prompt=["a dog", "a cat"], num_images_per_prompt=2, num_inference_steps=2),

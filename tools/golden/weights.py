@@ -75,15 +75,16 @@ def fill(module: torch.nn.Module, prefix: str = "", seed: int = 0) -> torch.nn.M
     return module.eval()
 
 
-def component(kind: str, config: dict) -> torch.nn.Module:
-    """A component of a pipeline folder (`kind` is its folder name) from the contents of its config.json, weights not yet set."""
+def component(kind: str, config: dict, name: str | None = None) -> torch.nn.Module:
+    """A component of a pipeline folder (`kind` is its folder name) from the contents of its config.json, weights not yet set. `name`: a text encoder's class,
+    as model_index.json has it; default: what the config says."""
     import diffusers
     import transformers
 
     if kind in ("unet", "vae", "transformer", "controlnet"):
         name = config.get("_class_name", {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}.get(kind))
         return getattr(diffusers, name).from_config(config)
-    name = config["architectures"][0]
+    name = name or config["architectures"][0]
     config_class = {"T5EncoderModel": "T5Config", "UMT5EncoderModel": "UMT5Config"}.get(name, "CLIPTextConfig")
     return getattr(transformers, name)(getattr(transformers, config_class).from_dict(config))
 
@@ -93,10 +94,12 @@ def write_checkpoint(config_dir: Path, out_dir: Path, seed: int = 0, dtype: torc
     from safetensors.torch import save_file
 
     shutil.copytree(config_dir, out_dir, dirs_exist_ok=True)
+    index = config_dir / "model_index.json"
+    classes = json.loads(index.read_text()) if index.exists() else {}
     for kind, file in WEIGHT_FILES.items():
         if not (config_dir / kind / "config.json").exists():
             continue
-        module = fill(component(kind, json.loads((config_dir / kind / "config.json").read_text())), seed=seed)
+        module = fill(component(kind, json.loads((config_dir / kind / "config.json").read_text()), classes.get(kind, [None, None])[1]), seed=seed)
         tensors = module.state_dict()
         named = {name: tensors[key].to(dtype).contiguous() for key, name in checkpoint_names(module).items()}
         save_file(named, out_dir / kind / file, metadata={"format": "pt"})

@@ -130,8 +130,11 @@ void UNetRecipe::check_added_conditions(bool wanted) const {
 }
 
 void UNetRecipe::add_guidance_embedding(const Call& call, Conditioning& conditioning) const {
+  const int64_t width = unet_.config().time_cond_proj_dim;
   if (is_guidance_distilled())
-    conditioning.positive["timestep_cond"] = guidance_embedding(call.guidance_scale - 1, unet_.config().time_cond_proj_dim, call.images);
+    conditioning.positive["timestep_cond"] = guidance_embedding(call.guidance_scale - 1, width, call.images);
+  else if (takes_guidance())  // zeros add nothing: its projection has no bias
+    conditioning.positive["timestep_cond"] = Tensor::zeros({call.images, width});
 }
 
 Size UNetRecipe::default_size() const {

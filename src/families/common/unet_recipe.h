@@ -52,7 +52,8 @@ class UNetRecipe : public Recipe {
   // Whether the UNet takes a pooled prompt and sizes, as SDXL's does. Throws UserError where that is not what the class gives.
   void check_added_conditions(bool wanted) const;
   // Whether guidance is a condition of the model instead of a second prediction; its embedding, where it is.
-  bool is_guidance_distilled() const { return unet_.config().time_cond_proj_dim > 0; }
+  // Diffusers' classes with ControlNets that begin with a picture tell the model nothing, and make both predictions.
+  bool is_guidance_distilled() const { return takes_guidance() && !(class_.controlled && class_.task != Task::text_to_image); }
   void add_guidance_embedding(const Call& call, Conditioning& conditioning) const;
 
   const Parts& parts_;
@@ -63,6 +64,7 @@ class UNetRecipe : public Recipe {
  private:
   std::vector<ControlNetComponent*> controlnets_;
 
+  bool takes_guidance() const { return unet_.config().time_cond_proj_dim > 0; }
   double strength(const Call& call) const { return call.options.strength.value_or(class_.strength); }
   // Whether the UNet reads a mask, and what the mask leaves of the picture, beside the latents.
   size_t nets() const { return controlnets_.size(); }

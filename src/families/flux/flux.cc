@@ -139,7 +139,12 @@ int FluxRecipe::steps_of(const Call& call) const {
 SchedulerTimesteps FluxRecipe::timesteps(const Call& call) const {
   const CallOptions& o = call.options;
   SchedulerTimesteps request{.sigmas = o.sigmas};
-  if (o.sigmas.empty()) request.sigmas = linspace(1, 1. / steps_of(call), steps_of(call));
+  if (leaves_flow_sigmas() && Config::parse(parts_.scheduler->config(), "scheduler").get_or<bool>("use_flow_sigmas", false)) {
+    if (!o.sigmas.empty()) warn("sigmas are not used: the scheduler makes those of a flow itself (use_flow_sigmas)");
+    request = {.num_inference_steps = o.num_inference_steps.value_or(kDefaultSteps)};
+  } else if (o.sigmas.empty()) {
+    request.sigmas = linspace(1, 1. / steps_of(call), steps_of(call));
+  }
   const auto [rows, columns] = tokens_of(call);
   request.mu = shift_of(rows * columns, parts_.scheduler->config());
   return request;

@@ -33,6 +33,8 @@ class FluxRecipe : public Recipe {
   // Schedule of num_inference_steps (or its default) steps, or of the sigmas given.
   int steps_of(const Call& call) const;
   virtual double default_guidance() const { return 3.5; }
+  // Whether a scheduler with use_flow_sigmas makes its sigmas itself; FluxPipeline's alone does, in Diffusers.
+  virtual bool leaves_flow_sigmas() const { return true; }
   // Noise for all images, not packed, in the model's dtype.
   Tensor draw(const Call& call, Noise& noise) const;
   // The mean and the log variance of the latents of pictures in this size; a row a picture.

@@ -17,6 +17,7 @@ class FluxImg2ImgRecipe : public FluxRecipe {
 
  protected:
   std::vector<std::string_view> also_taken() const override;
+  bool leaves_flow_sigmas() const override { return false; }
   double default_guidance() const override { return 7; }
 };
 

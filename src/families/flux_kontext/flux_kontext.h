@@ -16,6 +16,7 @@ class FluxKontextRecipe : public FluxRecipe {
 
  protected:
   std::vector<std::string_view> also_taken() const override;
+  bool leaves_flow_sigmas() const override { return false; }
   Size wanted_size(const CallOptions& options) const override;
   int64_t condition_tokens(const Call& call) const override;
 

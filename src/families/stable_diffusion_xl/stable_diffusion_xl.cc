@@ -200,8 +200,9 @@ void StableDiffusionXLRecipe::add_time_ids(const Call& call, Conditioning& condi
   const Size crop = o.crops_coords_top_left, negative_original = o.negative_original_size.value_or(original);
   const TimeIds ids = time_ids(original, crop, scores_ ? std::vector{o.aesthetic_score.value_or(6)} : target_of(target));
   if (class_.task != Task::text_to_image) {
-    // As in Diffusers, the negative crop counts with a score alone.
-    const TimeIds negative = scores_ ? time_ids(negative_original, o.negative_crops_coords_top_left, {o.negative_aesthetic_score.value_or(2.5)})
+    // As in Diffusers, the negative crop counts with a score alone, and where there is one.
+    const Size negative_crop = inpaints_controlled() ? crop : o.negative_crops_coords_top_left;
+    const TimeIds negative = scores_ ? time_ids(negative_original, negative_crop, {o.negative_aesthetic_score.value_or(2.5)})
                                      : time_ids(negative_original, crop, target_of(o.negative_target_size.value_or(target)));
     conditioning.positive["time_ids"] = repeat({ids}, call.images);
     if (call.guidance) conditioning.negative["time_ids"] = repeat({negative}, call.images);

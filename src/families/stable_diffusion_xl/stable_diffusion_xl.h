@@ -17,7 +17,8 @@ class StableDiffusionXLRecipe : public UNetRecipe {
  protected:
   std::vector<SessionNeed> text_sessions(const Call& call) const override;
   int64_t tokens(const Call& call) const override;
-  bool own_statistics() const override { return true; }
+  // Not those of the one class, in Diffusers, that inpaints with ControlNets.
+  bool own_statistics() const override { return !inpaints_controlled(); }
 
  private:
   struct Encoded {
@@ -29,6 +30,7 @@ class StableDiffusionXLRecipe : public UNetRecipe {
   // Whether the negative prompt goes through the text encoders: not where it is given, or zero.
   bool encodes_negative(const Call& call) const;
   void tell_unused(const Call& call) const;
+  bool inpaints_controlled() const { return class_.controlled && class_.task == Task::inpainting; }
   // Sizes, or with a refiner the aesthetic score.
   void add_time_ids(const Call& call, Conditioning& conditioning) const;
 
