@@ -56,18 +56,26 @@ def _pixels(picture: Any) -> Any:
     return picture
 
 
+def _positive(picture: Any) -> Any:
+    """A picture as an array, which has values of 0 to 1; PyTorch's may be of -1 to 1, and would be drawn from as something else."""
+    values = numpy.asarray(picture)
+    if values.size and values.min() < 0:
+        raise _vivace.UsageError(f"an array that is a picture has values down to {values.min():.3g}: expected 0 to 1 (x / 2 + 0.5 of -1 to 1)")
+    return picture
+
+
 def _pictures(given: Any) -> Any:
     """A list of [height, width, 3], or latents as they are."""
     if isinstance(given, (list, tuple)):
-        return [_pixels(one) for one in given]
+        return [_positive(_pixels(one)) for one in given]
     one = _pixels(given)
     if one.ndim == 2:  # a mask
         one = numpy.repeat(numpy.asarray(one)[..., None], 3, axis=2)
     if one.ndim == 4 and one.shape[-1] == 3:
-        return list(one)
+        return list(_positive(one))
     if one.ndim == 4 and one.shape[1] == 3:  # as PyTorch has them
-        return [numpy.ascontiguousarray(numpy.asarray(picture).transpose(1, 2, 0)) for picture in one]
-    return one if one.ndim == 4 else [one]
+        return [numpy.ascontiguousarray(numpy.asarray(picture).transpose(1, 2, 0)) for picture in _positive(one)]
+    return one if one.ndim == 4 else [_positive(one)]
 
 
 def _is_generator(generator: Any) -> bool:
