@@ -14,7 +14,7 @@
 namespace vivace::cli {
 namespace {
 
-struct Options : TargetOptions {
+struct BenchComponentFlags : TargetOptions {
   int runs = 5;
   bool worker = false;
 };
@@ -38,7 +38,7 @@ int serve(Session& session, Request& request, Clock::time_point begin) {
   return 0;
 }
 
-int run(const Options& o, const Common& common) {
+int run_bench_component(const BenchComponentFlags& o, const Common& common) {
   if (o.runs < 1) throw UsageError(cat("--runs is ", o.runs, ": expected 1 or more"));
   const auto begin = Clock::now();
   ComponentTarget target(o);
@@ -89,13 +89,13 @@ int run(const Options& o, const Common& common) {
 }  // namespace
 
 Command add_bench_component(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchComponentFlags>();
   Arguments* c = app.add_subcommand("bench-component", "Seconds a forward of one component, with made-up inputs");
   c->add_option("component", o->component, "unet, transformer, vae.decode, text_encoder, ...").required();
   c->add_option("--runs", o->runs, "Timed forwards, after one that is not").show_default();
   c->add_flag("--worker", o->worker, "Stay: print {\"ready\": s}, then answer each line of input with {\"seconds\": s} (bench/compare_torch.py)");
   o->add(*c);
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, &common] { return run_bench_component(*o, common); }};
 }
 
 }  // namespace vivace::cli

@@ -11,7 +11,7 @@
 namespace vivace::cli {
 namespace {
 
-struct Options {
+struct CacheCommandFlags {
   CacheFlags cache;
   bool clear = false;
 };
@@ -42,7 +42,7 @@ void list(const CacheFolder& cache, const std::vector<CacheEntry>& entries) {
   if (!entries.empty()) print("\n" + table.text());
 }
 
-int run(const Options& o, const Common& common) {
+int run_cache(const CacheCommandFlags& o, const Common& common) {
   const CacheFolder cache(o.cache.options());
   if (!cache.enabled()) {
     if (common.json)
@@ -68,11 +68,11 @@ int run(const Options& o, const Common& common) {
 }  // namespace
 
 Command add_cache(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<CacheCommandFlags>();
   Arguments* c = app.add_subcommand("cache", "What the cache on disk holds: plans, packed weights, tuning results");
   o->cache.add(*c);
   c->add_flag("--clear", o->clear, "Remove all of it");
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, &common] { return run_cache(*o, common); }};
 }
 
 }  // namespace vivace::cli

@@ -13,7 +13,7 @@
 namespace vivace::cli {
 namespace {
 
-struct Options : TargetOptions {
+struct ExplainFlags : TargetOptions {
   bool passes = false, graph = false;
 };
 
@@ -85,7 +85,7 @@ std::string arithmetic(DType dtype, const CompileOptions& options, const Target&
   return arithmetic_of(dtype, machine) + (dtype == DType::float32 ? products(options, machine) : "");
 }
 
-nlohmann::json to_json(const Plan& plan, const std::vector<PlanStep>& program) {
+nlohmann::json explained_json(const Plan& plan, const std::vector<PlanStep>& program) {
   nlohmann::json list = nlohmann::json::array();
   for (const PlanStep& step : program) {
     nlohmann::json in = nlohmann::json::array(), refused = nlohmann::json::array();
@@ -117,7 +117,7 @@ std::string mode_text(CompileMode mode) {
   return name;
 }
 
-nlohmann::json to_json(const PlanAutotuning& a) {
+nlohmann::json explained_json(const PlanAutotuning& a) {
   return {{"calls", a.calls},
           {"different_calls", a.different_calls},
           {"timed", a.timed},
@@ -127,14 +127,14 @@ nlohmann::json to_json(const PlanAutotuning& a) {
           {"seconds_each_call", a.seconds_each_call}};
 }
 
-nlohmann::json to_json(const std::vector<PlanRegion>& regions) {
+nlohmann::json explained_json(const std::vector<PlanRegion>& regions) {
   nlohmann::json list = nlohmann::json::array();
   for (const PlanRegion& r : regions)
     list.push_back({{"scope", r.scope}, {"occurrences", r.occurrences}, {"nodes", r.nodes}, {"seconds", r.seconds}});
   return list;
 }
 
-nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const Totals& totals) {
+nlohmann::json explained_json(const ComponentTarget& target, const Plan& plan, const Totals& totals) {
   nlohmann::json kernels = nlohmann::json::object(), passes = nlohmann::json::object(), sizes = nlohmann::json::object();
   for (const auto& [names, size] : symbols(plan)) sizes[names] = size;
   for (const auto& [name, entry] : totals.kernels) kernels[name] = {{"steps", entry.first}, {"flops", entry.second}};
@@ -143,9 +143,9 @@ nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const To
           {"dtype", dtype_name(target.dtype())},
           {"arithmetic", arithmetic(target.dtype(), target.compile_options(), target.device().target())},
           {"isa", target.device().target().level_name},
-          {"prepare", to_json(plan, plan.prepare)},
-          {"setup", to_json(plan, plan.setup)},
-          {"step", to_json(plan, plan.step)},
+          {"prepare", explained_json(plan, plan.prepare)},
+          {"setup", explained_json(plan, plan.setup)},
+          {"step", explained_json(plan, plan.step)},
           {"kernels", kernels},
           {"flops", totals.flops},
           {"arena_bytes", plan.arena_bytes},
@@ -156,8 +156,8 @@ nlohmann::json to_json(const ComponentTarget& target, const Plan& plan, const To
           {"graph_breaks", totals.graph_breaks},
           {"break_reasons", plan.graph_breaks},
           {"mode", mode_text(target.compile_options().mode)},
-          {"autotuning", to_json(plan.autotuning)},
-          {"regions", to_json(plan.regions)}};
+          {"autotuning", explained_json(plan.autotuning)},
+          {"regions", explained_json(plan.regions)}};
 }
 
 std::string program_text(const Plan& plan, const std::vector<PlanStep>& program, std::string_view name) {
@@ -217,7 +217,7 @@ nlohmann::json recipe_json(const std::string& name) {
   return list;
 }
 
-int run(const Options& o, const Common& common) {
+int run_explain(const ExplainFlags& o, const Common& common) {
   if (o.passes) return list_passes(common);
   const ComponentTarget target(o);
   if (o.graph) {
@@ -227,7 +227,7 @@ int run(const Options& o, const Common& common) {
   const Plan plan = target.plan();
   const Totals totals = count(plan);
   if (common.json) {
-    nlohmann::json json = to_json(target, plan, totals);
+    nlohmann::json json = explained_json(target, plan, totals);
     if (!o.recipe.empty()) json["recipe"] = recipe_json(o.recipe);
     print_json(json);
     return 0;
@@ -242,13 +242,13 @@ int run(const Options& o, const Common& common) {
 }  // namespace
 
 Command add_explain(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ExplainFlags>();
   Arguments* c = app.add_subcommand("explain", "The plan of a component: each step, its kernel, and why others were refused");
   c->add_option("--component", o->component, "unet, transformer, vae.decode, text_encoder, ...; default: the denoiser");
   c->add_flag("--passes", o->passes, "List the passes instead");
   c->add_flag("--graph", o->graph, "Print the graph behind the passes instead");
   o->add(*c);
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, &common] { return run_explain(*o, common); }};
 }
 
 }  // namespace vivace::cli

@@ -15,7 +15,7 @@
 namespace vivace::cli {
 namespace {
 
-struct Options {
+struct ExportFlags {
   std::string model = default_model(), output, dtype = "fp32", variant, profile;
   std::optional<int64_t> height, width;
   std::optional<int> num_frames;
@@ -38,7 +38,7 @@ Size parse_size(const std::string& text) {
   return size;
 }
 
-int run(const Options& o, const Common& common) {
+int run_export(const ExportFlags& o, const Common& common) {
   ExportOptions options{.sizes = {},
                         .num_frames = o.num_frames,
                         .max_area = o.max_area,
@@ -81,7 +81,7 @@ int run(const Options& o, const Common& common) {
 }  // namespace
 
 Command add_export(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ExportFlags>();
   Arguments* c = app.add_subcommand("export", "Compile ahead of time: write a package that generate --model runs without compiling");
   c->group(Group::draw);
   c->add_option("--height", o->height, "Of the calls that it serves, as generate has it: pixels; default: the model's size");
@@ -101,7 +101,7 @@ Command add_export(Arguments& app, const Common& common) {
   c->group(Group::output);
   c->add_option("--output,-o", o->output, "Package to write, a folder: sdxl.vivace").required();
   c->add_flag("--no-weights", o->no_weights, "Name the checkpoint instead of holding its prepared weights");
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, &common] { return run_export(*o, common); }};
 }
 
 }  // namespace vivace::cli

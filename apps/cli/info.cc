@@ -93,7 +93,7 @@ std::string dtypes_text(const Listing& l) {
   return l.files == 0 ? "no weights" : text;
 }
 
-nlohmann::json to_json(const Listing& l) {
+nlohmann::json info_json(const Listing& l) {
   nlohmann::json blocks = nlohmann::json::array();
   for (const RepeatedBlock& b : l.blocks) blocks.push_back({{"class", b.class_name}, {"count", b.scopes.size()}, {"kinds", b.kinds}});
   return {{"class", l.class_name},
@@ -113,7 +113,7 @@ std::string class_of(const Config& index, const std::string& name) {
   return entry.size() == 2 && entry[1] ? *entry[1] : "";
 }
 
-int run(TargetOptions o, bool batch_given, const Common& common) {
+int run_info(TargetOptions o, bool batch_given, const Common& common) {
   o.component.clear();
   o.batch_of_call = !batch_given;
   const ComponentTarget denoiser(o);
@@ -136,7 +136,7 @@ int run(TargetOptions o, bool batch_given, const Common& common) {
   }
   if (common.json) {
     nlohmann::json components = nlohmann::json::object();
-    for (const Listing& l : listings) components[l.name] = to_json(l);
+    for (const Listing& l : listings) components[l.name] = info_json(l);
     print_json(
         {{"model", o.model},
          {"class", pipeline},
@@ -180,7 +180,7 @@ Command add_info(Arguments& app, const Common& common) {
   o->add(*c);
   c->add_flag("--vae-tiling", o->vae_tiling, "The VAE works in tiles");
   c->add_option("folder", o->model, "Checkpoint folder, as --model").excludes(c->option("--model"));
-  return {c, [o, c, &common] { return run(*o, c->option("--batch").given(), common); }};
+  return {c, [o, c, &common] { return run_info(*o, c->option("--batch").given(), common); }};
 }
 
 }  // namespace vivace::cli

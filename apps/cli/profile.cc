@@ -14,7 +14,7 @@
 namespace vivace::cli {
 namespace {
 
-struct Options : TargetOptions {
+struct ProfileFlags : TargetOptions {
   int runs = 5, top = 15;
   std::string trace;
 };
@@ -90,7 +90,7 @@ std::vector<std::pair<std::string, Share>> largest_first(const Shares& shares) {
   return sorted;
 }
 
-std::vector<std::string> header(const char* what, const char* which) {
+std::vector<std::string> profile_header(const char* what, const char* which) {
   return {what, which, "ms", "%", "GFLOP", "GFLOP/s", "% of peak", "% of memory"};
 }
 
@@ -108,7 +108,7 @@ std::vector<std::string> cells(const std::string& name, const Share& s, double t
 }
 
 std::string share_table(const char* what, const Shares& shares, double total) {
-  Table table(header(what, "steps"));
+  Table table(profile_header(what, "steps"));
   for (const auto& [name, share] : largest_first(shares)) table.add(cells(name, share, total));
   return table.text() + '\n';
 }
@@ -117,7 +117,7 @@ std::string slowest_table(const Timed& t, int top) {
   std::vector<size_t> order(t.steps.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::ranges::stable_sort(order, [&](size_t a, size_t b) { return t.seconds[a] > t.seconds[b]; });
-  Table table(header("slowest", "step"));
+  Table table(profile_header("slowest", "step"));
   for (size_t i = 0; i < std::min(order.size(), static_cast<size_t>(top)); ++i) {
     const PlanStep& step = t.steps[order[i]];
     Share share = t.share(order[i]);
@@ -127,7 +127,7 @@ std::string slowest_table(const Timed& t, int top) {
   return table.text() + '\n';
 }
 
-nlohmann::json to_json(const Share& s) {
+nlohmann::json profile_json(const Share& s) {
   const double seconds = std::max(s.seconds, 1e-12);
   return {{"steps", s.steps},
           {"seconds", s.seconds},
@@ -136,16 +136,16 @@ nlohmann::json to_json(const Share& s) {
           {"share_of_memory", s.at_bandwidth / seconds}};
 }
 
-nlohmann::json to_json(const Shares& shares) {
+nlohmann::json profile_json(const Shares& shares) {
   nlohmann::json result = nlohmann::json::object();
-  for (const auto& [name, s] : shares) result[name] = to_json(s);
+  for (const auto& [name, s] : shares) result[name] = profile_json(s);
   return result;
 }
 
-nlohmann::json to_json(const Timed& t) {
+nlohmann::json profile_json(const Timed& t) {
   nlohmann::json list = nlohmann::json::array();
   for (size_t i = 0; i < t.steps.size(); ++i) {
-    nlohmann::json step = to_json(t.share(i));
+    nlohmann::json step = profile_json(t.share(i));
     step.erase("steps");
     step.update({{"op", op_name(t.steps[i].op)},
                  {"kernel", t.steps[i].kernel},
@@ -157,7 +157,7 @@ nlohmann::json to_json(const Timed& t) {
   return list;
 }
 
-nlohmann::json to_json(const MachinePeak& p) {
+nlohmann::json profile_json(const MachinePeak& p) {
   return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int16", p.int16}, {"int8", p.int8}, {"bytes", p.bytes}};
 }
 
@@ -235,7 +235,7 @@ std::vector<double> fastest_run(Session& session, Request& request, Phase phase,
   return best;
 }
 
-int run(const Options& o, const Common& common) {
+int run_profile(const ProfileFlags& o, const Common& common) {
   if (o.runs < 1 || o.top < 0) throw UsageError("--runs must be 1 or more and --top not negative");
   if (!o.trace.empty()) check_writable(o.trace);
   ComponentTarget target(o);
@@ -270,11 +270,11 @@ int run(const Options& o, const Common& common) {
                 {"setup_seconds", setup.total()},
                 {"step_seconds", step.total()},
                 {"flops", total_flops},
-                {"peak", to_json(peak)},
-                {"by_kernel", to_json(by_kernel)},
-                {"by_op", to_json(by_op)},
-                {"by_block", to_json(by_block)},
-                {"step", to_json(step)}});
+                {"peak", profile_json(peak)},
+                {"by_kernel", profile_json(by_kernel)},
+                {"by_op", profile_json(by_op)},
+                {"by_block", profile_json(by_block)},
+                {"step", profile_json(step)}});
     return 0;
   }
   print(share_table("kernel", by_kernel, step.total()) + share_table("op", by_op, step.total()) + share_table("block", by_block, step.total()));
@@ -290,14 +290,14 @@ int run(const Options& o, const Common& common) {
 }  // namespace
 
 Command add_profile(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ProfileFlags>();
   Arguments* c = app.add_subcommand("profile", "Where a component's time goes, by kernel, op and block");
   c->add_option("--component", o->component, "unet, transformer, vae.decode, text_encoder, ...; default: the denoiser");
   c->add_option("--runs", o->runs, "Timed calls; the fastest is shown").show_default();
   c->add_option("--top", o->top, "How many of the slowest steps to list; --json has all of them").show_default();
   c->add_option("--trace", o->trace, "File for a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open");
   o->add(*c);
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, &common] { return run_profile(*o, common); }};
 }
 
 }  // namespace vivace::cli

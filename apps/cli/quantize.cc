@@ -16,11 +16,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options : TargetOptions {
+struct QuantizeFlags : TargetOptions {
   std::string out;
 };
 
-int run(const Options& o, const Common& common) {
+int run_quantize(const QuantizeFlags& o, const Common& common) {
   if (is_file(o.model))
     throw UsageError("quantize takes a checkpoint in a folder; the layers of one file are quantised as they are loaded (--quantize)");
   if (parse_quantization(o.compile.quantize) == Quantization::int8_dynamic_rotated)
@@ -58,7 +58,7 @@ int run(const Options& o, const Common& common) {
 }  // namespace
 
 Command add_quantize(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<QuantizeFlags>();
   Arguments* c = app.add_subcommand("quantize", "Write a checkpoint whose unet holds 8-bit weights");
   c->add_option("model", o->model, "Checkpoint folder in Diffusers layout").required();
   c->add_option("out", o->out, "Folder to write").required();
@@ -66,7 +66,7 @@ Command add_quantize(Arguments& app, const Common& common) {
   o->compile.quantize = "int8-dynamic";
   o->compile.quantize_filter = "all";
   o->compile.add_quantize(*c);
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, &common] { return run_quantize(*o, common); }};
 }
 
 }  // namespace vivace::cli

@@ -14,7 +14,7 @@
 namespace vivace::cli {
 namespace {
 
-struct Options {
+struct ServeFlags {
   std::vector<std::string> models;
   PictureOptions picture;  // how they are loaded
   server::ServerOptions server;
@@ -27,7 +27,7 @@ size_t memory(const std::string& text, const char* name) {
   return static_cast<size_t>(*bytes);
 }
 
-void check(const Options& o) {
+void check(const ServeFlags& o) {
   const server::EngineLimits& engine = o.server.engine;
   if (o.server.port < 0 || o.server.port > 65535) throw UsageError(cat("--port is ", o.server.port, ": expected 1 to 65535, or 0 for any free one"));
   if (engine.queue < 1 || engine.queue_of_a_client < 1) throw UsageError("--queue and --queue-per-client: expected 1 or more jobs");
@@ -36,14 +36,14 @@ void check(const Options& o) {
     throw UsageError("--preview-seconds, --job-seconds and --result-seconds: expected 0 or more");
 }
 
-std::shared_ptr<const AutoencoderTiny> preview_decoder(const Options& o) {
+std::shared_ptr<const AutoencoderTiny> preview_decoder(const ServeFlags& o) {
   if (o.preview_vae.empty()) return nullptr;
   const ModelOptions options{
       .dtype = parse_dtype(o.picture.dtype), .compile = o.picture.compile.options(), .cache = o.picture.cache.options(), .device = o.picture.device};
   return std::make_shared<const AutoencoderTiny>(AutoencoderTiny::from_pretrained(o.preview_vae, options));
 }
 
-int run(const Options& o, const Common& common) {
+int run_serve(const ServeFlags& o, const Common& common) {
   check(o);
   server::ServerOptions options = o.server;
   // The command line can be read by every user of the machine.
@@ -81,7 +81,7 @@ int run(const Options& o, const Common& common) {
 }  // namespace
 
 Command add_serve(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ServeFlags>();
   server::ServerOptions& server = o->server;
   Arguments* c = app.add_subcommand("serve", "Draw for others: OpenAI's images API and jobs, over HTTP");
   c->add_option("--host", server.host, "Address to listen on; 0.0.0.0: all of this machine's").show_default();
@@ -109,7 +109,7 @@ Command add_serve(Arguments& app, const Common& common) {
   c->add_option("--model-memory", o->model_memory, "What loaded models may take, as 20G: those not used for longest go; default: no limit");
   c->add_option("--result-memory", o->result_memory, "What results that are kept may take").show_default();
   o->picture.cache.add(*c);
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, &common] { return run_serve(*o, common); }};
 }
 
 }  // namespace vivace::cli

@@ -14,7 +14,7 @@
 namespace vivace::cli {
 namespace {
 
-struct Options : PictureOptions {
+struct SheetFlags : PictureOptions {
   std::vector<std::string> text;
   std::string from, output = "sheet.png";
   uint64_t seed = 0;
@@ -28,7 +28,7 @@ int default_columns(size_t count) {
   return columns;
 }
 
-int run(const Arguments& app, const Options& o, const Common& common) {
+int run_sheet(const Arguments& app, const SheetFlags& o, const Common& common) {
   const std::vector<std::string> prompts = read_prompts(o.text, o.from);
   if (prompts.empty()) throw UsageError("no prompts: expected texts, or --from FILE with one a line");
   if (o.columns < 0 || o.padding < 0 || o.padding > 1024)
@@ -72,7 +72,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
 }  // namespace
 
 Command add_sheet(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<SheetFlags>();
   Arguments* c = app.add_subcommand("sheet", "Make a contact sheet, a picture for each prompt");
   c->group(Group::draw);
   c->add_option("text", o->text, "Prompts");
@@ -84,7 +84,7 @@ Command add_sheet(Arguments& app, const Common& common) {
   c->add_option("--output,-o", o->output, "Sheet to write: .png or .npy").show_default();
   c->add_option("--columns", o->columns, "Pictures in a row; default: about as many as rows");
   c->add_option("--padding", o->padding, "White pixels around each picture").show_default();
-  return {c, [o, c, &common] { return run(*c, *o, common); }};
+  return {c, [o, c, &common] { return run_sheet(*c, *o, common); }};
 }
 
 }  // namespace vivace::cli

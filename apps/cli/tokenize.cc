@@ -13,14 +13,14 @@
 namespace vivace::cli {
 namespace {
 
-struct Options {
+struct TokenizeFlags {
   std::string model = default_model(), text;
   int tokenizer = 1;
   bool padded = false;
 };
 
 // Of the class that model_index.json names.
-std::shared_ptr<const Tokenizer> open_tokenizer(const Options& o) {
+std::shared_ptr<const Tokenizer> open_tokenizer(const TokenizeFlags& o) {
   const CheckpointFiles files(o.model, {});
   const Config index = Config::read(files.configs() / "model_index.json");
   const std::string name = o.tokenizer == 2 ? "tokenizer_2" : "tokenizer";
@@ -30,7 +30,7 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const Options& o) {
   return vivace::open_tokenizer(*entry[1], files.tokenizer(name));
 }
 
-int run(const Options& o, const Common& common) {
+int run_tokenize(const TokenizeFlags& o, const Common& common) {
   if (o.tokenizer != 1 && o.tokenizer != 2) throw UsageError(cat("--tokenizer is ", o.tokenizer, ": expected 1 or 2"));
   const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(o);
   Tokenizer::Encoding encoding = tokenizer->encode(o.text);
@@ -53,13 +53,13 @@ int run(const Options& o, const Common& common) {
 }  // namespace
 
 Command add_tokenize(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<TokenizeFlags>();
   Arguments* c = app.add_subcommand("tokenize", "A text's token ids and tokens, by the checkpoint's tokenizer: CLIP's, T5's or Llama's");
   c->add_option("text", o->text, "The text").required();
   c->add_option("--model", o->model, "Checkpoint: a folder in Diffusers layout, or one file").show_default();
   c->add_option("--tokenizer", o->tokenizer, "1 or 2").show_default();
   c->add_flag("--padded", o->padded, "With the padding up to the model's length");
-  return {c, [o, &common] { return run(*o, common); }};
+  return {c, [o, &common] { return run_tokenize(*o, common); }};
 }
 
 }  // namespace vivace::cli

@@ -165,7 +165,7 @@ void memory(Exchange& x) {
                 {"cuda", {{"error", "unavailable"}}}});
 }
 
-constexpr Route kRoutes[] = {
+constexpr Route kA1111Routes[] = {
     {"POST", "/sdapi/v1/txt2img", txt2img, kTextBody},
     {"POST", "/sdapi/v1/img2img", img2img, kPictureBody},
     {"GET", "/sdapi/v1/progress", progress},
@@ -188,6 +188,6 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> a1111_routes() { return kRoutes; }
+std::span<const Route> a1111_routes() { return kA1111Routes; }
 
 }  // namespace vivace::server

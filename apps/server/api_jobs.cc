@@ -184,7 +184,7 @@ void job_image(Exchange& x) {
   send(index && *index < pictures.size() ? pictures[*index] : nullptr);
 }
 
-constexpr Route kRoutes[] = {
+constexpr Route kJobRoutes[] = {
     {"POST", "/jobs", make_job, kPictureBody},
     {"GET", "/jobs/{id}", show_job},
     {"DELETE", "/jobs/{id}", delete_job},
@@ -213,6 +213,6 @@ void take_up_job(Service& service, const RedisJobs::Order& order) {
   }
 }
 
-std::span<const Route> job_routes() { return kRoutes; }
+std::span<const Route> job_routes() { return kJobRoutes; }
 
 }  // namespace vivace::server

@@ -128,7 +128,7 @@ void one_model(Exchange& x) {
   send_json(x, model_json(x.service, *entry));
 }
 
-constexpr Route kRoutes[] = {
+constexpr Route kOpenAIRoutes[] = {
     {"POST", "/v1/images/generations", generations, kTextBody},
     {"POST", "/v1/images/edits", edits, kPictureBody},
     {"POST", "/v1/images/variations", variations, kPictureBody},
@@ -138,6 +138,6 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> openai_routes() { return kRoutes; }
+std::span<const Route> openai_routes() { return kOpenAIRoutes; }
 
 }  // namespace vivace::server

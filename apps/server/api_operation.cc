@@ -46,7 +46,7 @@ void report(Exchange& x) {
                              {"Cache-Control", "no-cache"}}});
 }
 
-constexpr Route kRoutes[] = {
+constexpr Route kOperationRoutes[] = {
     {"GET", "/", embedded, 0, false},
     {"GET", "/page.css", embedded, 0, false},
     {"GET", "/texts.js", embedded, 0, false},
@@ -61,6 +61,6 @@ constexpr Route kRoutes[] = {
 
 }  // namespace
 
-std::span<const Route> operation_routes() { return kRoutes; }
+std::span<const Route> operation_routes() { return kOperationRoutes; }
 
 }  // namespace vivace::server

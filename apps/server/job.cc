@@ -44,7 +44,7 @@ int64_t pixels_of(const ImageInput& input) {
 }
 
 // To the last bit.
-std::string shown(std::optional<double> value) {
+std::string or_none(std::optional<double> value) {
   char text[40] = "-";
   if (value) std::snprintf(text, sizeof text, "%a", *value);
   return text;
@@ -54,10 +54,10 @@ std::string shown(std::optional<double> value) {
 std::string kind_of(const Drawing& d) {
   if (d.partial_images > 0) return "";
   const CallOptions& call = d.call;
-  std::string text = cat(d.model, '\n', d.scheduler, '\n', d.scheduler_config, '\n', shown(d.steps_share), ' ', call.height, 'x', call.width, ' ',
-                         shown(call.num_inference_steps), ' ', shown(call.guidance_scale), ' ', shown(call.true_cfg_scale), ' ', shown(call.eta), ' ',
-                         shown(call.clip_skip), ' ', call.negative_prompt.has_value());
-  for (const LoraChoice& lora : d.loras) text += cat('\n', lora.path, ' ', shown(lora.weight), ' ', lora.stamp.text());
+  std::string text = cat(d.model, '\n', d.scheduler, '\n', d.scheduler_config, '\n', or_none(d.steps_share), ' ', call.height, 'x', call.width, ' ',
+                         or_none(call.num_inference_steps), ' ', or_none(call.guidance_scale), ' ', or_none(call.true_cfg_scale), ' ',
+                         or_none(call.eta), ' ', or_none(call.clip_skip), ' ', call.negative_prompt.has_value());
+  for (const LoraChoice& lora : d.loras) text += cat('\n', lora.path, ' ', or_none(lora.weight), ' ', lora.stamp.text());
   return text;
 }
 

@@ -46,7 +46,7 @@ Image Previews::preview(const DiffusionPipeline& pipe, const Tensor& latents, in
 }
 
 Image Previews::decoded(const Tensor& z, const std::stop_token& stop) const {
-  Request request(stop);
+  vivace::Request request(stop);
   Tensor picture = nchw_to_nhwc(vae_of(*decoder_).decode(z.reshape({1, z.dim(0), z.dim(1), z.dim(2)}), request));
   for (float& x : picture.floats()) x = as_colour(x / 2 + 0.5f);
   return Image::from_tensor(picture.reshape({picture.dim(1), picture.dim(2), picture.dim(3)}));
@@ -67,7 +67,7 @@ Image Previews::guessed(const Tensor& z) const {
 
 void Previews::learn_at_first(const DiffusionPipeline& pipe, int64_t channels, bool packed, int64_t scale, const std::stop_token& stop) {
   const DiffusionPipeline::Loaded& inside = const_cast<DiffusionPipeline&>(pipe).loaded();
-  Request request(stop);
+  vivace::Request request(stop);
   const Call call = inside.recipe->resolve("", inside.recipe->blank_call({kProbe * scale, kProbe * scale}));
   // Patches of one colour and noise: a decoder looks at neighbours, and pictures have areas.
   Generator generator(0);

@@ -27,7 +27,7 @@ std::map<std::string, Shape> weights_of(const ModelClass& model, const fs::path&
   return result;
 }
 
-void write_weights(const fs::path& path, const std::vector<TensorSpec>& specs, const RandomCheckpointOptions& options) {
+void write_random_weights(const fs::path& path, const std::vector<TensorSpec>& specs, const RandomCheckpointOptions& options) {
   write_safetensors(path, specs, {{"format", "pt"}}, [&](size_t i) {
     if (options.on_tensor) options.on_tensor(path.parent_path().filename().string(), specs[i].name);
     return random_weight(specs[i].name, specs[i].shape, options.seed).to(specs[i].dtype);
@@ -48,12 +48,12 @@ void write_component(const ModelClass& model, const fs::path& folder, const Rand
     bytes += size;
     total += size;
   }
-  if (options.max_shard_bytes <= 0) return write_weights(folder / (stem + ".safetensors"), shards[0], options);
+  if (options.max_shard_bytes <= 0) return write_random_weights(folder / (stem + ".safetensors"), shards[0], options);
   nlohmann::json index{{"metadata", {{"total_size", total}}}, {"weight_map", nlohmann::json::object()}};
   for (size_t i = 0; i < shards.size(); ++i) {
     char suffix[48];
     std::snprintf(suffix, sizeof suffix, "-%05zu-of-%05zu.safetensors", i + 1, shards.size());
-    write_weights(folder / (stem + suffix), shards[i], options);
+    write_random_weights(folder / (stem + suffix), shards[i], options);
     for (const TensorSpec& spec : shards[i]) index["weight_map"][spec.name] = stem + suffix;
   }
   write_file(folder / (stem + ".safetensors.index.json"), index.dump(2));

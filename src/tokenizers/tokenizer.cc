@@ -31,17 +31,17 @@ constexpr Entry kTokenizers[] = {
     {"T5TokenizerFast", t5}, {"LlamaTokenizer", llama},   {"LlamaTokenizerFast", llama},
 };
 
-const Entry* find(std::string_view class_name) {
+const Entry* entry_of(std::string_view class_name) {
   const auto* entry = std::ranges::find(kTokenizers, class_name, &Entry::class_name);
   return entry == std::end(kTokenizers) ? nullptr : entry;
 }
 
 }  // namespace
 
-bool is_tokenizer(std::string_view class_name) { return find(class_name) != nullptr; }
+bool is_tokenizer(std::string_view class_name) { return entry_of(class_name) != nullptr; }
 
 std::shared_ptr<const Tokenizer> open_tokenizer(std::string_view class_name, const std::filesystem::path& folder) {
-  const Entry* entry = find(class_name);
+  const Entry* entry = entry_of(class_name);
   if (!entry) throw InternalError(cat(class_name, " is no tokenizer"));
   return entry->open(folder);
 }

@@ -28,7 +28,7 @@ static_assert(std::endian::native == std::endian::little, "tensors are mapped as
 }
 
 // A name or value from the file, fit for a one-line message.
-std::string printable(std::string_view text) {
+std::string shown(std::string_view text) {
   std::string out(text.substr(0, 80));
   std::ranges::replace_if(
       out, [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
@@ -124,7 +124,7 @@ class HeaderReader : public json::json_sax_t {
       once(has_dtype_);
       set_dtype(value);
     } else if (state_ == State::metadata) {
-      if (!header_.metadata.emplace(key_, std::move(value)).second) bad(file_, cat("the metadata \"", printable(key_), "\" is there twice"));
+      if (!header_.metadata.emplace(key_, std::move(value)).second) bad(file_, cat("the metadata \"", shown(key_), "\" is there twice"));
     } else {
       scalar("a string");
     }
@@ -144,7 +144,7 @@ class HeaderReader : public json::json_sax_t {
     return true;
   }
   bool number_integer(number_integer_t value) override { return scalar(cat("the number ", value)); }
-  bool number_float(number_float_t, const string_t& text) override { return scalar(cat("the number ", printable(text))); }
+  bool number_float(number_float_t, const string_t& text) override { return scalar(cat("the number ", shown(text))); }
   bool boolean(bool value) override { return scalar(value ? "true" : "false"); }
   bool null() override {
     // A writer without metadata may say so.
@@ -160,7 +160,7 @@ class HeaderReader : public json::json_sax_t {
 
   TensorFileHeader::Entry& entry() { return header_.entries.back(); }
 
-  [[noreturn]] void tensor_error(const std::string& message) { bad(file_, cat("tensor \"", printable(entry().name), "\": ", message)); }
+  [[noreturn]] void tensor_error(const std::string& message) { bad(file_, cat("tensor \"", shown(entry().name), "\": ", message)); }
 
   void once(bool& seen) {
     if (std::exchange(seen, true)) tensor_error(cat("\"", key_, "\" is there twice"));
@@ -177,8 +177,7 @@ class HeaderReader : public json::json_sax_t {
       entry().format = BlockFormat::float8_e5m2;
       return;
     }
-    tensor_error(
-        cat("dtype \"", printable(value), "\" is not supported: expected one of ", joined(kSafetensorsDTypes, ", ", &SafetensorsDType::name)));
+    tensor_error(cat("dtype \"", shown(value), "\" is not supported: expected one of ", joined(kSafetensorsDTypes, ", ", &SafetensorsDType::name)));
   }
 
   // A value where the format has no such; fields of a tensor that the format does not know are passed over, as the official library does.
@@ -201,9 +200,9 @@ class HeaderReader : public json::json_sax_t {
       case State::start:
         bad(file_, cat("the header: expected an object, got ", found));
       case State::header:
-        bad(file_, cat("\"", printable(key_), "\": expected an object, got ", found));
+        bad(file_, cat("\"", shown(key_), "\": expected an object, got ", found));
       case State::metadata:
-        bad(file_, cat("the metadata \"", printable(key_), "\": expected a string, got ", found));
+        bad(file_, cat("the metadata \"", shown(key_), "\": expected a string, got ", found));
       case State::shape:
         tensor_error(cat("\"shape\": expected integers that are not negative, got ", found));
       case State::offsets:
@@ -235,7 +234,7 @@ bool tensor_bytes(const TensorFileHeader::Entry& entry, uint64_t& bytes) {
 void check_entries(const TensorFileHeader& header, uint64_t available, const std::string& file) {
   uint64_t position = 0;
   for (const auto& entry : header.entries) {
-    const auto fail = [&](const std::string& message) { bad(file, cat("tensor \"", printable(entry.name), "\": ", message)); };
+    const auto fail = [&](const std::string& message) { bad(file, cat("tensor \"", shown(entry.name), "\": ", message)); };
     const std::string range = cat("[", entry.begin, ", ", entry.end, ")");
     uint64_t bytes = 0;
     if (!tensor_bytes(entry, bytes)) fail("\"shape\" overflows");
@@ -256,7 +255,7 @@ void check_names(const TensorFileHeader& header, const std::string& file) {
   names.reserve(header.entries.size());
   for (const auto& entry : header.entries) names.push_back(entry.name);
   std::ranges::sort(names);
-  if (const auto twice = std::ranges::adjacent_find(names); twice != names.end()) bad(file, cat("tensor \"", printable(*twice), "\" is there twice"));
+  if (const auto twice = std::ranges::adjacent_find(names); twice != names.end()) bad(file, cat("tensor \"", shown(*twice), "\" is there twice"));
 }
 
 bool is_text(std::string_view bytes) {

@@ -19,8 +19,8 @@
 namespace vivace::cli {
 namespace {
 
-struct Options : PictureOptions {
-  Options() { cache.off = true; }  // every turn begins with nothing, and nothing is written while it is timed
+struct BenchFlags : PictureOptions {
+  BenchFlags() { cache.off = true; }  // every turn begins with nothing, and nothing is written while it is timed
   std::vector<std::string> text, prompt, compare;
   std::string prompts, json, html;
   uint64_t seed = 0;
@@ -45,7 +45,7 @@ std::vector<std::string> given(const Arguments& app, const std::function<bool(co
   return arguments;
 }
 
-std::vector<Contestant> contestants(const Arguments& app, const Options& o) {
+std::vector<Contestant> contestants(const Arguments& app, const BenchFlags& o) {
   const std::vector<std::string> accelerations = acceleration_options();
   if (!o.ladder) {
     std::vector<Contestant> list;
@@ -67,7 +67,7 @@ std::string now() {
   return text;
 }
 
-int compare(const Arguments& app, const Options& o) {
+int compare(const Arguments& app, const BenchFlags& o) {
   for (const Option* option : app.options())
     if (option->given() && option->name() != "--compare")
       throw UsageError(
@@ -76,7 +76,7 @@ int compare(const Arguments& app, const Options& o) {
   return 0;
 }
 
-int run(const Arguments& app, const Options& o, const Common& common) {
+int run_bench(const Arguments& app, const BenchFlags& o, const Common& common) {
   if (!o.compare.empty()) return compare(app, o);
   std::vector<std::string> texts = o.text;
   texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
@@ -114,7 +114,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
 }  // namespace
 
 Command add_bench(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchFlags>();
   Arguments* c = app.add_subcommand("bench", "Seconds, memory and drift of a setting, or of the whole ladder of optimisations");
   c->add_option("--runs", o->runs, "Turns of each contestant, interleaved; each turn is a process of its own").show_default();
   c->add_flag("--ladder", o->ladder, "Climb from fp32 with math attention to everything Vivace has, --dtype (bf16 or fp16) in between");
@@ -131,7 +131,7 @@ Command add_bench(Arguments& app, const Common& common) {
   c->group(Group::output);
   c->add_option("--json", o->json, "File for the report as JSON");
   c->add_option("--html", o->html, "File for the report as a web page of its own");
-  return {c, [o, c, &common] { return run(*c, *o, common); }};
+  return {c, [o, c, &common] { return run_bench(*c, *o, common); }};
 }
 
 }  // namespace vivace::cli

@@ -56,7 +56,7 @@ Turn take_turn(const Measurement& m, const Contestant& contestant, bool send) {
 }
 
 // Of image `i`; the latents are those of all.
-Quality compare(const Picture& reference, const Picture& picture, size_t i) {
+Quality compare_pictures(const Picture& reference, const Picture& picture, size_t i) {
   const Image &a = reference.images[i], &b = picture.images[i];
   Quality q{psnr(a, b), ssim(a, b), mdsi(a, b), {}, {}};
   for (int64_t step = 0; step < reference.latents.dim(0); ++step) {
@@ -69,7 +69,8 @@ Quality compare(const Picture& reference, const Picture& picture, size_t i) {
 
 void add_pictures(RungFigures& rung, const std::vector<Picture>& pictures, const std::vector<Picture>& reference) {
   for (size_t i = 0; i < pictures.size(); ++i) {
-    for (size_t n = 0; n < pictures[i].images.size() && !reference.empty(); ++n) rung.quality.push_back(compare(reference[i], pictures[i], n));
+    for (size_t n = 0; n < pictures[i].images.size() && !reference.empty(); ++n)
+      rung.quality.push_back(compare_pictures(reference[i], pictures[i], n));
     if (i >= kPictures) continue;
     const std::vector<uint8_t> png = pictures[i].images[0].png();
     rung.pictures.emplace_back(png.begin(), png.end());

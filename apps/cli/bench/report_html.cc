@@ -45,7 +45,7 @@ code { font:12.5px ui-monospace,monospace; }
 
 bool has_figures(const RungFigures& rung) { return rung.error.empty() && !rung.seconds.empty(); }
 
-std::string seconds_text(double s) { return s < 0.1 ? fixed(s * 1e3, 1) + " ms" : s < 10 ? fixed(s, 2) + " s" : fixed(s, 1) + " s"; }
+std::string html_seconds(double s) { return s < 0.1 ? fixed(s * 1e3, 1) + " ms" : s < 10 ? fixed(s, 2) + " s" : fixed(s, 1) + " s"; }
 
 std::string tile(const std::string& value, const std::string& what) {
   return cat("<div class=\"tile\"><b>", escape_html(value), "</b><span class=\"soft\">", escape_html(what), "</span></div>\n");
@@ -57,7 +57,7 @@ const RungFigures& fastest(const Report& r) {
 
 std::string tiles(const Report& r) {
   const RungFigures& best = fastest(r);
-  std::string out = "<section class=\"tiles\">\n" + tile(seconds_text(median(best.seconds)), "a picture, " + best.name);
+  std::string out = "<section class=\"tiles\">\n" + tile(html_seconds(median(best.seconds)), "a picture, " + best.name);
   if (&best != &r.rungs[0]) out += tile(fixed(ratio(r.rungs[0].seconds, best.seconds), 2) + "x", "faster than " + r.rungs[0].name);
   if (!best.quality.empty()) out += tile(psnr_text(median_quality(best).psnr), "PSNR of its picture");
   return out + tile(bytes_text(static_cast<double>(best.peak_resident_bytes)), "peak memory") + "</section>\n";
@@ -68,7 +68,7 @@ std::string seconds_plot(const Report& r) {
   for (const RungFigures& rung : r.rungs) {
     if (!has_figures(rung)) continue;
     const double s = median(rung.seconds), factor = ratio(r.rungs[0].seconds, rung.seconds);
-    bars.push_back({rung.name, seconds_text(s) + (r.rungs.size() > 1 ? cat(" · ", fixed(factor, 2), "x") : ""), s,
+    bars.push_back({rung.name, html_seconds(s) + (r.rungs.size() > 1 ? cat(" · ", fixed(factor, 2), "x") : ""), s,
                     *std::ranges::min_element(rung.seconds), *std::ranges::max_element(rung.seconds)});
   }
   return "<section><h2>Seconds a picture</h2>\n" + bar_chart(bars, "Seconds a picture by rung") +
@@ -107,11 +107,11 @@ std::string figures_table(const Report& r) {
       continue;
     }
     std::vector<std::string> cells{rung.name,
-                                   seconds_text(median(rung.seconds)),
+                                   html_seconds(median(rung.seconds)),
                                    spread_text(rung.seconds) + (rung.seconds.size() > 1 ? " %" : ""),
-                                   seconds_text(median(rung.step_seconds)),
+                                   html_seconds(median(rung.step_seconds)),
                                    fixed(ratio(r.rungs[0].seconds, rung.seconds), 2) + "x",
-                                   seconds_text(median(rung.cold_seconds)),
+                                   html_seconds(median(rung.cold_seconds)),
                                    bytes_text(static_cast<double>(rung.peak_resident_bytes))};
     if (rung.quality.empty()) {
       cells.resize(13);

@@ -8,7 +8,7 @@
 namespace vivace::cli {
 namespace {
 
-void print_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
+void answer_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
 
 void print_values(const Tensor& values) {
   const std::span<const float> floats = values.floats();
@@ -24,7 +24,7 @@ void send_picture(DiffusionPipeline& pipe, CallOptions call, const std::string& 
   };
   const std::vector<Image> pictures = pictures_of(pipe(prompt, call));
   const Tensor all = concat_rows(latents);
-  print_line({{"image", pictures[0].tensor().shape()}, {"images", pictures.size()}, {"latents", all.shape()}});
+  answer_line({{"image", pictures[0].tensor().shape()}, {"images", pictures.size()}, {"latents", all.shape()}});
   for (const Image& picture : pictures) print_values(picture.tensor());
   print_values(all);
 }
@@ -36,17 +36,17 @@ int bench_worker(const PictureOptions& options, const std::vector<std::string>& 
   call.seed = seed;
   DiffusionPipeline pipe = options.load();
   pipe(prompts[0], call);
-  print_line({{"first", true}});
+  answer_line({{"first", true}});
   const PipelineOutput warm = pipe(prompts[0], call);
   const std::vector<Image> pictures = pictures_of(warm);
-  print_line({{"seconds", warm.timings.total},
-              {"steps", warm.timings.steps},
-              {"peak_resident_bytes", peak_resident_bytes()},
-              {"height", pictures[0].height()},
-              {"width", pictures[0].width()},
-              {"frames", warm.frames.empty() ? 0 : warm.frames[0].frames()},
-              {"scheduler", pipe.scheduler().class_name()},
-              {"guidance_scale", pipe.loaded().recipe->resolve(prompts[0], call).guidance_scale}});
+  answer_line({{"seconds", warm.timings.total},
+               {"steps", warm.timings.steps},
+               {"peak_resident_bytes", peak_resident_bytes()},
+               {"height", pictures[0].height()},
+               {"width", pictures[0].width()},
+               {"frames", warm.frames.empty() ? 0 : warm.frames[0].frames()},
+               {"scheduler", pipe.scheduler().class_name()},
+               {"guidance_scale", pipe.loaded().recipe->resolve(prompts[0], call).guidance_scale}});
   if (send)
     for (size_t i = 0; i < prompts.size(); ++i) send_picture(pipe, call, prompts[i], seed + i);
   return 0;

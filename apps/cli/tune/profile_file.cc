@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-json to_json(const Measured& m) {
+json setting_json(const Measured& m) {
   // JSON has no infinity: null stands for equal pictures.
   return {{"seconds", m.seconds}, {"base_seconds", m.base_seconds},
           {"noise", m.noise},     {"psnr", std::isinf(m.drift.psnr) ? json(nullptr) : json(m.drift.psnr)},
@@ -68,7 +68,8 @@ void ProfileFile::add(const std::string& candidate, const Measured& measured) {
 }
 
 void ProfileFile::choose(const PretrainedOptions& setting, const std::vector<std::string>& candidates, const Measured& measured) {
-  chosen_ = {{"dtype", dtype_name(setting.dtype)}, {"compile", compile_json(setting.compile)}, {"chosen", candidates}, {"result", to_json(measured)}};
+  chosen_ = {
+      {"dtype", dtype_name(setting.dtype)}, {"compile", compile_json(setting.compile)}, {"chosen", candidates}, {"result", setting_json(measured)}};
   write();
 }
 
@@ -77,7 +78,7 @@ void ProfileFile::write() const {
   json file = chosen_;
   file["format"] = kProfileFormat;
   json measured = json::object();
-  for (const auto& [candidate, m] : measured_) measured[candidate] = to_json(m);
+  for (const auto& [candidate, m] : measured_) measured[candidate] = setting_json(m);
   file["tuning"] = {{"asked", asked_}, {"measured", measured}};
   write_file(path_, file.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
 }

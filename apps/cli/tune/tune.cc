@@ -19,8 +19,8 @@
 namespace vivace::cli {
 namespace {
 
-struct Options : PictureOptions {
-  Options() { cache.off = true; }  // every turn begins with nothing, and nothing is written while it is timed
+struct TuneFlags : PictureOptions {
+  TuneFlags() { cache.off = true; }  // every turn begins with nothing, and nothing is written while it is timed
   std::vector<std::string> text;
   std::string prompts, max_drift, output = "profile.json";
   std::vector<std::string> drawing;  // names of the options that say what is drawn, and with what
@@ -29,7 +29,7 @@ struct Options : PictureOptions {
 };
 
 // Everything measurements depend on.
-nlohmann::json asked(const Arguments& app, const Options& o, const std::vector<std::string>& prompts) {
+nlohmann::json asked(const Arguments& app, const TuneFlags& o, const std::vector<std::string>& prompts) {
   const Machine machine = this_machine();
   const CallOptions call = o.call();
   std::vector<std::string> given;
@@ -56,7 +56,7 @@ void refuse_accelerations(const Arguments& app) {
     if (app.option(name).given()) throw UsageError(cat(name, " is what tune looks for: leave it out"));
 }
 
-int run(const Arguments& app, const Options& o, const Common& common) {
+int run_tune(const Arguments& app, const TuneFlags& o, const Common& common) {
   const DriftBound bound = DriftBound::parse(o.max_drift);
   refuse_accelerations(app);
   if (!(o.budget >= 0)) throw UsageError(cat("--budget is ", o.budget, ": expected seconds"));
@@ -104,7 +104,7 @@ int run(const Arguments& app, const Options& o, const Common& common) {
 }  // namespace
 
 Command add_tune(Arguments& app, const Common& common) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<TuneFlags>();
   Arguments* c = app.add_subcommand("tune", "Find the fastest setting whose pictures stay within a bound on drift");
   c->add_option("--max-drift", o->max_drift, "Bound on the worst picture against eager fp32: PSNR>=30, SSIM>=0.95 or MDSI<=0.2").required();
   c->add_option("--budget", o->budget, "Seconds after which nothing new is measured; default: no limit");
@@ -117,7 +117,7 @@ Command add_tune(Arguments& app, const Common& common) {
   for (const Option* option : c->options() | std::views::drop(before)) o->drawing.push_back(option->name());
   c->group(Group::output);
   c->add_option("--output,-o", o->output, "Profile to write, and to go on with when it is there").show_default();
-  return {c, [o, c, &common] { return run(*c, *o, common); }};
+  return {c, [o, c, &common] { return run_tune(*c, *o, common); }};
 }
 
 }  // namespace vivace::cli
