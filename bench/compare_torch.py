@@ -511,6 +511,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, help="begin no round that would end later than this, if it took as long as the one before")
     parser.add_argument("--runs", type=int, default=1, help="timed runs in each turn")
     parser.add_argument("--warm-ups", type=int, default=2, help="runs of a peer before it is ready")
     parser.add_argument("--limit", metavar="SECONDS", type=float, help="leave a peer out that takes longer to be ready or for one run")
@@ -554,11 +555,16 @@ def main() -> int:
         for entry in list(entries):
             if not getattr(entry, "restart", True):
                 within_limit(entries, entry, entry.start)
+        begin = time.monotonic()
         for i in range(args.rounds):
+            round_begin = time.monotonic()
             shift = i % len(entries) if entries else 0
             for entry in entries[shift:] + entries[:shift]:
                 within_limit(entries, entry, lambda entry=entry: times[entry.name].append(entry.turn(args.runs)))
             print(f"round {i + 1}: " + ", ".join(f"{e.name} {min(times[e.name][-1]):.4f}" for e in entries), flush=True)
+            end = time.monotonic()
+            if args.seconds and end - begin + end - round_begin > args.seconds:
+                break
     except ContestantError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -21,7 +21,8 @@ wanted() { [[ " $only " == *" $1 "* ]]; }
 left() { echo $((1750 - (SECONDS - begin))); }
 
 peers=()
-"$python" -c 'import torch, diffusers' 2>/dev/null && peers+=(eager)
+# Without AVX-512 PyTorch's products of bfloat16 take fifty times as long: a turn of it would be all the time that there is.
+grep -qw avx512f /proc/cpuinfo && "$python" -c 'import torch, diffusers' 2>/dev/null && peers+=(eager)
 "$python" -c 'import torch, diffusers, openvino' 2>/dev/null && peers+=(openvino)
 
 model() {
@@ -31,12 +32,13 @@ model() {
   fi
 }
 
-# compare LABEL COMPONENT SIZE ROUNDS CONTESTANTS...: those, as options of bench/compare_torch.py, beside the peers.
+# compare LABEL COMPONENT SIZE SECONDS CONTESTANTS...: those, as options of bench/compare_torch.py, beside the peers: one round, and more, to three, within
+# so many seconds.
 compare() {
-  local label=$1 name=$2 size=$3 rounds=$4 json=$work/$2-$3.json
+  local label=$1 name=$2 size=$3 seconds=$4 json=$work/$2-$3.json
   shift 4
   if ((${#peers[@]} == 0)); then row "$label" "" "" "no Python with torch and diffusers for a peer (PYTHON=...)"; fi
-  if ! timeout "$(left)" "$python" bench/compare_torch.py "$name" --dtype bf16 --height "$size" --width "$size" --rounds "$rounds" --runs 2 --restart \
+  if ! timeout "$(left)" "$python" bench/compare_torch.py "$name" --dtype bf16 --height "$size" --width "$size" --rounds 3 --seconds "$seconds" --runs 2 --restart \
     --peers "${peers[@]}" "$@" --json "$json" >&2; then
     row "$label" "" "" "did not finish in the time there was"
     return
@@ -55,9 +57,9 @@ P
   )
 }
 
-# component NAME SIZE LABEL ROUNDS: of SDXL, Vivace in bf16 and, of the UNet, with every linear layer in int8 and attention in int8 too.
+# component NAME SIZE LABEL SECONDS: of SDXL, Vivace in bf16 and, of the UNet, with every linear layer in int8 and attention in int8 too.
 component() {
-  local name=$1 size=$2 label=$3 rounds=$4
+  local name=$1 size=$2 label=$3 seconds=$4
   model || { row "$label" "" "" "no room for the model"; return; }
   local worker="$build/vivace bench-component ${name/-/.} --worker --model $MODEL --dtype bf16 --height $size --width $size"
   local vivace=(--vivace-worker "vivace=$worker --compile max-autotune --compiler-flag conv_1x1_as_mm=true")
@@ -65,7 +67,7 @@ component() {
     local int8="$worker --compile max-autotune --compiler-flag conv_1x1_as_mm=true --quantize int8-dynamic --quantize-filter all"
     vivace+=(--vivace-worker "int8=$int8" --vivace-worker "int8+attention=$int8 --sdpa int8,auto")
   fi
-  compare "$label" "$name" "$size" "$rounds" "${vivace[@]}"
+  compare "$label" "$name" "$size" "$seconds" "${vivace[@]}"
 }
 
 # A picture of one step, every component in int8: a whole process from its start to the PNG, with a warm cache, and what of it is outside UNet and VAE.
@@ -117,11 +119,11 @@ if wanted errors; then
     row "Stated errors of all kernels" "FAILED: ctest -R Error" "" ""
   fi
 fi
-if wanted unet512; then component unet 512 "UNet 512²" 3; fi
-if wanted vae; then component vae-decode 512 "VAE decode 512²" 2; fi
+if wanted unet512; then component unet 512 "UNet 512²" 500; fi
+if wanted vae; then component vae-decode 512 "VAE decode 512²" 150; fi
 if wanted few-steps; then few_steps; fi
 if wanted flux-slice; then
-  compare "FLUX slice 512²" flux-slice 512 1 --vivace "$build/vivace" --vivace-options "bf16=--compile max-autotune" \
+  compare "FLUX slice 512²" flux-slice 512 240 --vivace "$build/vivace" --vivace-options "bf16=--compile max-autotune" \
     --vivace-options "int8=--compile max-autotune --quantize int8-dynamic --quantize-filter all"
 fi
 if wanted drift && built quantization_drift "emoji-xl, drift"; then
