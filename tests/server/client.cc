@@ -71,6 +71,29 @@ bool Client::closed_by_server() {
   return ::recv(socket_, &byte, 1, 0) == 0;
 }
 
+void Client::fill_what_it_sends() const {
+  sockaddr_in own{}, peer{};
+  socklen_t size = sizeof own;
+  ::getsockname(socket_, reinterpret_cast<sockaddr*>(&own), &size);
+  const std::string bytes(1 << 16, 'x');
+  for (int file = 0; file < 1024; ++file) {
+    size = sizeof peer;
+    if (::getpeername(file, reinterpret_cast<sockaddr*>(&peer), &size) != 0 || peer.sin_family != AF_INET || peer.sin_port != own.sin_port) continue;
+    // To the last byte, until none is taken for a while: what was sent goes on into the client's own buffer.
+    for (int full = 0; full < 2;) {
+      const auto put = [&](size_t count) { return ::send(file, bytes.data(), count, MSG_DONTWAIT | MSG_NOSIGNAL) > 0; };
+      if (put(bytes.size()) || put(1)) {
+        full = 0;
+      } else {
+        ++full;
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+    return;
+  }
+  ADD_FAILURE() << "the server has no such connection";
+}
+
 Answer Client::read() {
   Answer answer;
   if (!read_until("\r\n\r\n")) return answer;
@@ -129,6 +152,16 @@ std::vector<Event> events_of(const std::string& body) {
     events.push_back({name, nlohmann::json::parse(block.substr(data + 6), nullptr, false)});
   }
   return events;
+}
+
+int listening_socket(int flags) {
+  const int socket = ::socket(AF_INET, SOCK_STREAM | flags, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(::listen(socket, 5), 0);
+  return socket;
 }
 
 namespace {

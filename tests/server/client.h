@@ -37,6 +37,8 @@ class Client {
   // Up to the end of the first part that holds `text`; what was read is `seen`.
   bool read_until(const std::string& text);
   bool closed_by_server();  // waits for it
+  // What the server may write without waiting is written, in its name: it is in this process too.
+  void fill_what_it_sends() const;
   const std::string& seen() const { return buffer_; }
   void close();
 
@@ -54,6 +56,8 @@ Answer ask(int port, const std::string& method, const std::string& path, const n
 double metric(int port, const std::string& name);
 // Of the body of a stream.
 std::vector<Event> events_of(const std::string& body);
+// On 127.0.0.1, at any free port.
+int listening_socket(int flags);
 // As the program loads them.
 DiffusionPipeline load_model(const std::string& folder, Task task);
 

@@ -63,6 +63,27 @@ TEST(ServerHttp, WhatIsNoRequestIsRefused) {
   ASSERT_TRUE(asked.read_until("100 Continue\r\n\r\n"));
   asked.send("{}");
   EXPECT_EQ(asked.read().status, 400);  // no prompt
+  // One without a body is not asked for it.
+  Client nothing(running.port());
+  nothing.send(request_text("GET", "/health", "", {"Expect: 100-continue"}));
+  ASSERT_TRUE(nothing.read_until("\r\n\r\n"));
+  EXPECT_EQ(nothing.seen().find("100 Continue"), std::string::npos);
+  EXPECT_EQ(ask(running.port(), "GET", "/health").status, 200);
+}
+
+TEST(ServerHttp, AClientThatReadsNothingHoldsNobodyUp) {
+  const Running running;
+  Client reads_nothing(running.port());
+  reads_nothing.send(request_text("GET", "/health"));
+  ASSERT_EQ(reads_nothing.read().status, 200);
+  reads_nothing.send("POST /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\n");
+  for (int i = 0; i < 5; ++i) {  // what it sends tells of room that is left in its buffer
+    reads_nothing.fill_what_it_sends();
+    reads_nothing.send("X: y\r\n");
+  }
+  reads_nothing.fill_what_it_sends();
+  reads_nothing.send("Content-Length: 2\r\n\r\n");
+  std::this_thread::sleep_for(50ms);  // it is to be read before what follows is
   EXPECT_EQ(ask(running.port(), "GET", "/health").status, 200);
 }
 

@@ -98,16 +98,6 @@ TEST(ServerOperation, AModelThatIsNotUsedGoes) {
   EXPECT_TRUE(eventually([&] { return loaded("a") && !loaded("b"); }));
 }
 
-int listening_socket(int flags) {
-  const int socket = ::socket(AF_INET, SOCK_STREAM | flags, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  EXPECT_EQ(::listen(socket, 5), 0);
-  return socket;
-}
-
 // Where systemd would be told.
 int socket_of_systemd(const std::filesystem::path& path) {
   sockaddr_un address{};

@@ -146,11 +146,8 @@ void Connection::on_head(Error error) {
   if (const auto length = parser_->content_length(); length && *length > limit)
     return refuse(413, cat("the body has ", *length, " bytes: ", limit, " are taken here"));
   const std::string* expected = head_.header("expect");
-  if (expected && lower(*expected) == "100-continue" && !http10_) {
-    // A few bytes into an empty buffer of the system's: they are taken at once, or the client goes on without them.
-    Error ignored;
-    stream_.socket().write_some(asio::buffer(std::string_view("HTTP/1.1 100 Continue\r\n\r\n")), ignored);
-  }
+  // As all that is sent: a client that reads nothing must not hold up the loop.
+  if (expected && lower(*expected) == "100-continue" && !http10_ && !parser_->is_done()) put("HTTP/1.1 100 Continue\r\n\r\n");
   read_body(limit);
 }
 
