@@ -286,8 +286,9 @@ DiffusionPipeline PictureOptions::load() const {
   if (const DType own = own_dtype(pipe); dtype_option && dtype_option->given() && options.dtype == float32 && own != float32)
     throw UsageError(cat("--dtype ", dtype, ": the package computes in ", dtype_name(own), ": export it with that dtype"));
   if (vae_tiling) pipe.enable_vae_tiling();
-  // A server has no picture of a request yet.
-  compile.apply(pipe, task == Task::text_to_image ? call() : pipe.loaded().recipe->blank_call({}));
+  // A server has no picture of a request yet, whether it opens the model for one or the model's own class begins with one.
+  const bool later = task != Task::text_to_image || (pipe.loaded().family->task != Task::text_to_image && image.empty() && video.empty());
+  compile.apply(pipe, later ? pipe.loaded().recipe->blank_call({}) : call());
   return pipe;
 }
 

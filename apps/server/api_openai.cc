@@ -106,7 +106,7 @@ nlohmann::json model_json(Service& service, const ModelEntry& entry) {
   model["class_name"] = loaded ? loaded->pipe().class_name() : entry.class_name;
   model["loaded"] = loaded != nullptr;
   if (loaded) {
-    const LoadedModel::Settings own = loaded->settings("", {});
+    const LoadedModel::Settings own = loaded->defaults();
     model["defaults"] = {{"width", own.width},
                          {"height", own.height},
                          {"num_inference_steps", own.steps},

@@ -50,6 +50,8 @@ LoadedModel::Settings LoadedModel::settings(const std::string& prompt, const Cal
   return {.height = call.height, .width = call.width, .steps = recipe.num_inference_steps(call).value_or(0), .guidance_scale = call.guidance_scale};
 }
 
+LoadedModel::Settings LoadedModel::defaults() const { return settings("", const_cast<DiffusionPipeline&>(pipe_).loaded().recipe->blank_call({})); }
+
 bool LoadedModel::serves(Task task) const {
   const Family& own = *const_cast<DiffusionPipeline&>(pipe_).loaded().family;
   return task == Task::text_to_image || &family_for(own, task, own.controlled) == &own;

@@ -38,6 +38,8 @@ class LoadedModel {
     double guidance_scale = 0;
   };
   Settings settings(const std::string& prompt, const CallOptions& call) const;
+  // Of a call that says nothing, beside a blank picture where the class begins with one.
+  Settings defaults() const;
   // The call in the words of this class: where the picture says the size, it gets the one that is asked for; with a mask, the size is the picture's
   // unless one is asked for.
   CallOptions fitted(CallOptions call) const;

@@ -79,6 +79,14 @@ std::string lora_file(const std::string& name) {
   return (files() / "loras" / (name + ".safetensors")).string();
 }
 
+std::string tiny_as(const TempFolder& folder, const std::string& class_name) {
+  static constexpr std::string_view kOwn = "StableDiffusionXLPipeline";
+  const std::filesystem::path model = copy_tiny(folder);
+  std::string index = read_text(model / "model_index.json");
+  write_text(model / "model_index.json", index.replace(index.find(kOwn), kOwn.size(), class_name));
+  return model.string();
+}
+
 const std::string& photo() {
   static const std::string bytes = drawn_png([](int y, int x, int k) { return static_cast<uint8_t>(k == 0 ? 8 * x : k == 1 ? 8 * y : 128); });
   return bytes;

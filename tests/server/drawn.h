@@ -1,6 +1,7 @@
 // Pictures of the server that the tests of its interfaces share, and of the program, to compare them with.
 #pragma once
 
+#include "../temp_folder.h"
 #include "client.h"
 #include "vivace/image.h"
 
@@ -15,6 +16,8 @@ Image image_of(const std::string& bytes);
 std::string generated(const std::vector<std::string>& more);
 // A file of that folder of adapters.
 std::string lora_file(const std::string& name);
+// A copy of the tiny model whose own class is another: "StableDiffusionXLInpaintPipeline".
+std::string tiny_as(const TempFolder& folder, const std::string& class_name);
 // A form's text or file.
 struct Field {
   std::string name, value, filename = {};

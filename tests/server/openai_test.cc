@@ -255,5 +255,16 @@ TEST(ServerOpenAi, ListsModels) {
   EXPECT_EQ(ask(server().port(), "GET", "/v1/models/other").status, 404);
 }
 
+TEST(ServerOpenAi, ListsModelsThatBeginWithAPicture) {
+  for (const char* class_name : {"StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"}) {
+    const TempFolder folder;
+    const Running running({}, model_entries({tiny_as(folder, class_name)}));
+    const Answer answer = ask(running.port(), "GET", "/v1/models");
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    EXPECT_EQ(answer.json()["data"][0]["class_name"], class_name);
+    EXPECT_EQ(answer.json()["data"][0]["defaults"]["width"], 32);
+  }
+}
+
 }  // namespace
 }  // namespace vivace::server

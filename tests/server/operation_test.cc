@@ -158,24 +158,27 @@ TEST(ServerOperation, TheProgramServesUntilItIsTold) {
   expect_refused(vivace({"serve", "--model", tiny_model(), "--textual-inversion", "/nowhere"}), 1, {"/nowhere"});
 }
 
-// Which layers are quantised is decided before there is a picture.
+// Which layers are quantised is decided before there is a picture, whether the model's own class begins with one or not.
 TEST(ServerOperation, AProgramWithEightBitsEditsPictures) {
-  const int socket = listening_socket(0);
-  const Process program(
-      {"bash", "-c",
-       cat("exec env LISTEN_PID=$$ LISTEN_FDS=1 ", VIVACE_PROGRAM,
-           " serve --quiet --threads 2 --port 1 --quantize int8-dynamic --quantize-filter all --model ", tiny_model().string(), " 3<&", socket)});
-  sockaddr_in address{};
-  socklen_t size = sizeof address;
-  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
   const nlohmann::json body{{"prompt", "a red apple"}, {"seed", 7}, {"steps", 4}, {"denoising_strength", 0.6}, {"init_images", {base64(photo())}}};
-  const Answer answer = ask(ntohs(address.sin_port), "POST", "/sdapi/v1/img2img", body);
-  ::close(socket);
-  ASSERT_EQ(answer.status, 200) << answer.body;
-  EXPECT_EQ(image_of(bytes_of(answer.json()["images"][0])).pixels(),
-            image_of(generated({"--seed", "7", "--num-inference-steps", "4", "--strength", "0.6", "--image", photo_file(), "--quantize",
-                                "int8-dynamic", "--quantize-filter", "all"}))
-                .pixels());
+  const auto right = image_of(generated({"--seed", "7", "--num-inference-steps", "4", "--strength", "0.6", "--image", photo_file(), "--quantize",
+                                         "int8-dynamic", "--quantize-filter", "all"}))
+                         .pixels();
+  const TempFolder folder;
+  for (const std::string& model : {tiny_model().string(), tiny_as(folder, "StableDiffusionXLImg2ImgPipeline")}) {
+    const int socket = listening_socket(0);
+    const Process program({"bash", "-c",
+                           cat("exec env LISTEN_PID=$$ LISTEN_FDS=1 ", VIVACE_PROGRAM,
+                               " serve --quiet --threads 2 --port 1 --quantize int8-dynamic --quantize-filter all --model ", model, " 3<&", socket)});
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
+    // Where the program ends at once, so does the connection that waits to be accepted.
+    ::close(socket);
+    const Answer answer = ask(ntohs(address.sin_port), "POST", "/sdapi/v1/img2img", body);
+    ASSERT_EQ(answer.status, 200) << model << answer.body;
+    EXPECT_EQ(image_of(bytes_of(answer.json()["images"][0])).pixels(), right) << model;
+  }
 }
 
 TEST(ServerSystemd, StartsAndStopsTheProgram) {
