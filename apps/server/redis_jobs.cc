@@ -116,8 +116,9 @@ RedisJobs::RedisJobs(const RedisAddress& address, double seconds, Callbacks call
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
-// What waits is done first.
+// What waits is done first, unless Redis is away.
 RedisJobs::~RedisJobs() {
+  ending_ = true;
   thread_.request_stop();
   thread_.join();
   if (connected()) command({"DEL", lease_key(self_)});
@@ -125,17 +126,28 @@ RedisJobs::~RedisJobs() {
 
 bool RedisJobs::connected() {
   if (redis_ && redis_->err == 0) return true;
-  if (Clock::now() < try_again_) return false;
-  try_again_ = Clock::now() + kConnectAgain;
+  reachable_ = false;
+  if (ending_ || Clock::now() < try_again_) return false;
   redis_.reset(redisConnectWithTimeout(address_.host.c_str(), address_.port, kTimeout));
+  if (greeted())
+    reachable_ = is_new_ = true;
+  else
+    redis_.reset();
+  // From the end of the attempt on: it may have taken as long as the pause is, and whatever comes in the pause takes no time.
+  try_again_ = Clock::now() + kConnectAgain;
+  return reachable_;
+}
+
+// SELECT is asked for in any case: one that hangs lets itself be connected to, and answers nothing.
+bool RedisJobs::greeted() {
   if (!redis_ || redis_->err != 0) return false;
-  is_new_ = true;
   redisSetTimeout(redis_.get(), kTimeout);
   if (!address_.password.empty() && !command({"AUTH", address_.password})) return false;
-  return address_.database == 0 || command({"SELECT", std::to_string(address_.database)});
+  return command({"SELECT", std::to_string(address_.database)}) != nullptr;
 }
 
 RedisJobs::Reply RedisJobs::command(const std::vector<std::string>& words) {
+  if (!redis_) return {nullptr, free_reply};
   std::vector<const char*> texts;
   std::vector<size_t> sizes;
   for (const std::string& word : words) {
@@ -278,6 +290,8 @@ void RedisJobs::tell_all() {
 }
 
 void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status, const std::string& request, std::function<void()> then) {
+  // Nobody has to wait for one that is away.
+  if (!reachable_) std::exchange(then, [] {})();
   ask([this, job, status, request, then = std::move(then)] {
     const std::string order = request.empty() ? "" : json_text({{"client", job->client}, {"urgency", job->urgency}, {"request", request}});
     followed_.push_back({job, job->id, order, status});

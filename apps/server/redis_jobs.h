@@ -56,7 +56,8 @@ class RedisJobs {
   ~RedisJobs();
   RedisJobs(const RedisJobs&) = delete;
 
-  // Keeps what becomes of the job, and `request`, by which another server could make it again; empty: none could. Then calls back, there.
+  // Keeps what becomes of the job, and `request`, by which another server could make it again; empty: none could. Then calls back, there, or at once
+  // where Redis is away.
   void follow(const std::shared_ptr<Job>& job, const Status& status, const std::string& request, std::function<void()> then);
   // This server could draw more: jobs whose server is gone are taken up, one after the other, so that other servers have their share. Not at first.
   void take_up(bool yes) { takes_up_ = yes; }
@@ -83,7 +84,9 @@ class RedisJobs {
   };
 
   void run(const std::stop_token& stop);
+  // Whatever is told while it is not is dropped, at once but for one attempt now and then: tell_all() says it again.
   bool connected();
+  bool greeted();
   // Nothing where Redis is gone.
   Reply command(const std::vector<std::string>& words);
   bool exists(const std::string& key);
@@ -102,7 +105,8 @@ class RedisJobs {
   const RedisAddress address_;
   const std::string seconds_, self_;
   const Callbacks callbacks_;
-  std::atomic<bool> takes_up_ = false, handing_over_ = false;
+  std::atomic<bool> takes_up_ = false, handing_over_ = false, ending_ = false;
+  std::atomic<bool> reachable_ = false;  // as far as is known
   std::unique_ptr<redisContext, void (*)(redisContext*)> redis_;
   bool is_new_ = false;  // the connection
   Clock::time_point try_again_{}, looked_{};

@@ -1,4 +1,9 @@
 // Several servers that share their jobs through a Redis of the test's own.
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+#include <future>
+
 #include "../cli/program.h"
 #include "base/log.h"
 #include "drawn.h"
@@ -219,6 +224,53 @@ TEST_F(ServerRedis, WithoutRedisEachServerHasItsOwn) {
   EXPECT_TRUE(has_status(one.port(), path, "done"));
   EXPECT_EQ(ask(two.port(), "GET", path).status, 503);
   EXPECT_THROW(Running{shared()}, UserError);
+}
+
+// Answers whatever it is asked with 1, until it hangs.
+class FakeRedis {
+ public:
+  int port() const {
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size);
+    return ntohs(address.sin_port);
+  }
+  void hang() { hangs_ = true; }
+  ~FakeRedis() { ::close(socket_); }
+
+ private:
+  void answer() {
+    const int connection = ::accept(socket_, nullptr, nullptr);
+    char words[4096];
+    while (::recv(connection, words, sizeof words, 0) > 0)
+      if (!hangs_) ::send(connection, ":1\r\n", 4, MSG_NOSIGNAL);
+    ::close(connection);
+  }
+
+  const int socket_ = listening_socket(SOCK_CLOEXEC);
+  std::atomic<bool> hangs_ = false;
+  std::jthread thread_{[this] { answer(); }};
+};
+
+TEST(ServerRedisAway, OneThatHangsHoldsNobodyUp) {
+  FakeRedis redis;
+  auto jobs = std::make_unique<RedisJobs>(RedisAddress{.host = "127.0.0.1", .port = redis.port()}, 10, RedisJobs::Callbacks{});
+  const RedisJobs::Status status = [](const Job&) { return nlohmann::json{{"status", "queued"}}; };
+  const auto follow = [&] {
+    auto job = std::make_shared<Job>(random_id(), "client", Drawing{.seeds = {1}});
+    const auto answered = std::make_shared<std::promise<void>>();
+    jobs->follow(job, status, "{}", [answered] { answered->set_value(); });
+    answered->get_future().wait();
+    return job;
+  };
+  redis.hang();
+  const auto job = follow();  // by which it is found out
+  for (int i = 0; i < 20; ++i) job->add_picture({});
+  const auto begin = std::chrono::steady_clock::now();
+  follow();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+  jobs.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
 }
 
 TEST(ServerRedisAddress, OfAUrl) {
