@@ -35,11 +35,14 @@ void Loras::refresh() {
   }
 }
 
-LoraChoice Loras::choice(const std::string& name, double weight, const std::string& field) const {
+void Loras::choose(std::vector<LoraChoice>& chosen, const std::string& name, double weight, const std::string& field) const {
+  if (std::ranges::count(chosen, name, &LoraChoice::name) > 0)
+    throw FieldError(field, cat(field, ": \"", name, "\" is there twice: expected each once"));
   const auto found = std::ranges::find(entries_, name, &LoraEntry::name);
   if (found != entries_.end()) {
     try {
-      return {found->name, found->path, weight, FileMap::open(found->path)->stamp()};
+      chosen.push_back({found->name, found->path, weight, FileMap::open(found->path)->stamp()});
+      return;
     } catch (const UserError& error) {
       throw FieldError(field, cat(field, ": ", error.what()));
     }
@@ -64,7 +67,7 @@ std::vector<LoraChoice> take_loras(std::string& prompt, const Loras& loras) {
     } catch (const UsageError&) {
       throw FieldError("prompt", cat("prompt: \"<lora:", inside, ">\": expected a name and a weight, as in <lora:style:0.8>"));
     }
-    chosen.push_back(loras.choice(inside.substr(0, colon), weight, "prompt"));
+    loras.choose(chosen, inside.substr(0, colon), weight, "prompt");
     prompt.erase(begin, end + 1 - begin);
   }
   return chosen;

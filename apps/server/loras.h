@@ -19,8 +19,9 @@ class Loras {
   // Looks into the folder again, and below it.
   void refresh();
   const std::vector<LoraEntry>& entries() const { return entries_; }
-  // Throws FieldError (of `field`) for a name that there is none of.
-  LoraChoice choice(const std::string& name, double weight, const std::string& field) const;
+  // Adds to what is chosen. Throws FieldError (of `field`) for a name that there is none of, and for one that is chosen already, so that no request
+  // has more of them than there are.
+  void choose(std::vector<LoraChoice>& chosen, const std::string& name, double weight, const std::string& field) const;
 
  private:
   const std::string folder_;

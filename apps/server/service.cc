@@ -1,6 +1,5 @@
 #include "service.h"
 
-#include <algorithm>
 #include <random>
 
 #include "base/joined.h"
@@ -66,14 +65,14 @@ std::vector<uint64_t> seeds_from(std::optional<int64_t> first, int64_t count) {
 namespace {
 
 // "style", or {"name": "style", "weight": 0.8}.
-LoraChoice read_lora(const nlohmann::json& value, const Loras& loras) {
-  if (value.is_string()) return loras.choice(value.get<std::string>(), 1, "loras");
+void read_lora(const nlohmann::json& value, const Loras& loras, std::vector<LoraChoice>& chosen) {
+  if (value.is_string()) return loras.choose(chosen, value.get<std::string>(), 1, "loras");
   Fields f(value.is_object() ? json_text(value) : "{}");
   const auto name = f.text("name", 1000);
   if (!name) throw FieldError("loras", "loras: expected names, or objects as {\"name\": \"style\", \"weight\": 0.8}");
   const double weight = f.number("weight", -100, 100).value_or(1);
   f.finish();
-  return loras.choice(*name, weight, "loras");
+  loras.choose(chosen, *name, weight, "loras");
 }
 
 std::vector<LoraChoice> read_loras(Fields& f, const Loras& loras) {
@@ -81,7 +80,7 @@ std::vector<LoraChoice> read_loras(Fields& f, const Loras& loras) {
   const nlohmann::json* list = f.value("loras");
   if (!list) return chosen;
   if (!list->is_array()) throw FieldError("loras", "loras is no list: expected one, as [\"style\"]");
-  for (const nlohmann::json& value : *list) chosen.push_back(read_lora(value, loras));
+  for (const nlohmann::json& value : *list) read_lora(value, loras, chosen);
   return chosen;
 }
 
@@ -134,9 +133,6 @@ void check_pixels(const CallOptions& call, int64_t most) {
 std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& task) {
   // The model's own is known when it is loaded.
   if (!drawing.scheduler.empty()) check_choice({drawing.scheduler, drawing.scheduler_config});
-  for (const LoraChoice& lora : drawing.loras)
-    if (std::ranges::count(drawing.loras, lora.name, &LoraChoice::name) > 1)
-      throw FieldError("loras", cat("loras: \"", lora.name, "\" is there twice: expected each once"));
   CallOptions& call = drawing.call;
   check_pixels(call, x.service.limits.pixels);
   if (const auto model = x.service.models.loaded(drawing.model, task_of(call))) {

@@ -229,6 +229,9 @@ TEST(ServerOpenAi, ErrorsNameTheField) {
   expect_refused({{"loras", "first"}}, "loras");
   expect_refused({{"loras", {{{"weight", 1}}}}}, "loras");
   expect_refused({{"loras", {"first", "first"}}}, "loras");
+  // Before the rest of the list is looked at.
+  const Answer twice = post("/v1/images/generations", {{"prompt", "x"}, {"loras", {"first", "first", "x"}}});
+  EXPECT_NE(twice.body.find("twice"), std::string::npos) << twice.body;
   expect_refused({{"loras", {"../first"}}}, "loras");
   expect_refused({{"loras", {"wrong"}}}, "loras");
   expect_refused({{"strength", 0.5}}, "strength");
