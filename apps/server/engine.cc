@@ -59,6 +59,11 @@ Engine::~Engine() {
   thread_.join();
 }
 
+void Engine::check_size(int64_t height, int64_t width) const {
+  if (height * width > limits_.pixels)
+    throw FieldError("size", cat("size: the picture would have ", width, " x ", height, " pixels: expected at most ", limits_.pixels));
+}
+
 void Engine::submit(std::shared_ptr<Job> job, bool admitted) {
   const JobQueue::Pushed pushed = queue_.push(std::move(job), admitted);
   if (pushed == JobQueue::Pushed::yes) return;
@@ -124,9 +129,10 @@ void Engine::draw_all(const Jobs& jobs) {
   model->use_scheduler(first.drawing.scheduler, first.drawing.scheduler_config);
   use_loras(*model, first.drawing);
   CallOptions call = model->fitted(first.call());
+  const LoadedModel::Settings settings = model->settings(first.drawing.prompt, call);
+  check_size(settings.height, settings.width);  // which the request did not have to say, and nobody knew before the model was there
   if (!call.num_inference_steps && first.drawing.steps_share < 1)
-    call.num_inference_steps =
-        std::max(1, static_cast<int>(std::lround(first.drawing.steps_share * model->settings(first.drawing.prompt, call).steps)));
+    call.num_inference_steps = std::max(1, static_cast<int>(std::lround(first.drawing.steps_share * settings.steps)));
   std::vector<Wanted> wanted;
   for (const auto& job : jobs)
     for (const uint64_t seed : job->drawing.seeds) wanted.push_back({job.get(), seed});

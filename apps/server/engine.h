@@ -23,6 +23,7 @@ struct Refusal {
 };
 
 struct EngineLimits {
+  int64_t pixels = int64_t{2048} * 2048;  // of a picture
   size_t queue = 64, queue_of_a_client = 16;
   size_t batch = 1;            // pictures that are drawn in one call
   double job_seconds = 3600;   // that a job may take once it is begun
@@ -36,6 +37,8 @@ class Engine {
   ~Engine();
   Engine(const Engine&) = delete;
 
+  // Throws FieldError for a size that is not drawn.
+  void check_size(int64_t height, int64_t width) const;
   // Throws Refusal where the queue is full or closed. `admitted`: the job was in a server's queue already, so that its being full does not count.
   void submit(std::shared_ptr<Job> job, bool admitted = false);
   // A job that waits ends at once, one that is drawn before its next kernel.

@@ -116,29 +116,17 @@ Drawing read_drawing(Fields& f, Service& service) {
   return drawing;
 }
 
-namespace {
-
-void check_pixels(int64_t height, int64_t width, int64_t most) {
-  if (height * width > most) throw FieldError("size", cat("size: the picture would have ", width, " x ", height, " pixels: expected at most ", most));
-}
-
-// As far as the request says it.
-void check_pixels(const CallOptions& call, int64_t most) {
-  const Image* picture = call.image.images.empty() ? nullptr : &call.image.images.front();
-  check_pixels(call.height ? call.height : picture ? picture->height() : 1, call.width ? call.width : picture ? picture->width() : 1, most);
-}
-
-}  // namespace
-
 std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& task) {
   // The model's own is known when it is loaded.
   if (!drawing.scheduler.empty()) check_choice({drawing.scheduler, drawing.scheduler_config});
   CallOptions& call = drawing.call;
-  check_pixels(call, x.service.limits.pixels);
+  // As far as the request says it.
+  const Image* picture = call.image.images.empty() ? nullptr : &call.image.images.front();
+  x.service.engine.check_size(call.height ? call.height : picture ? picture->height() : 1, call.width ? call.width : picture ? picture->width() : 1);
   if (const auto model = x.service.models.loaded(drawing.model, task_of(call))) {
     call = model->fitted(std::move(call));
     const LoadedModel::Settings settings = model->settings(drawing.prompt, call);
-    check_pixels(settings.height, settings.width, x.service.limits.pixels);
+    x.service.engine.check_size(settings.height, settings.width);
   }
   auto job = std::make_shared<Job>(random_id(), x.client, std::move(drawing), x.urgency);
   x.service.jobs.add(job, task);

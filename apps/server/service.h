@@ -21,7 +21,6 @@ namespace vivace::server {
 
 // What one request may ask for.
 struct DrawingLimits {
-  int64_t pixels = int64_t{2048} * 2048;
   int64_t steps = 1000, pictures = 10;
   size_t prompt_bytes = 32 << 10;
   int64_t picture_pixels = int64_t{4096} * 4096;  // of a picture that it brings

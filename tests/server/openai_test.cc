@@ -247,6 +247,17 @@ TEST(ServerOpenAi, ErrorsNameTheField) {
   EXPECT_EQ(post("/v1/images/generations", {{"prompt", "x"}, {"stream", true}, {"size", "33x32"}}).status, 400);
 }
 
+// Of a model that is not loaded yet, which alone knows the size that the request leaves out.
+TEST(ServerOpenAi, ALargePictureIsRefusedOnceItsSizeIsKnown) {
+  const std::string tiny = tiny_model().string();
+  const Running running([](ServerOptions& o) { o.engine.pixels = 32 * 32 - 1; }, model_entries({"a=" + tiny, "b=" + tiny}));
+  for (const char* model : {"b", "a"}) {
+    const Answer answer = ask(running.port(), "POST", "/v1/images/generations", {{"prompt", "x"}, {"num_inference_steps", 1}, {"model", model}});
+    EXPECT_EQ(answer.status, 400) << model;
+    EXPECT_EQ(answer.json()["error"]["param"], "size") << answer.body;
+  }
+}
+
 TEST(ServerOpenAi, ListsModels) {
   const auto models = ask(server().port(), "GET", "/v1/models").json();
   EXPECT_EQ(models["object"], "list");
