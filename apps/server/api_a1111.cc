@@ -21,22 +21,13 @@ void draw(Exchange& x, Drawing (*read)(Fields&, Service&)) {
   nlohmann::json parameters = fields.object();
   parameters.erase("init_images");
   parameters.erase("mask");
-  const auto answer = [&service = x.service, reply = x.reply, parameters = std::move(parameters), path = x.request.path, send_images](
-                          const Job& j, JobEvent event) {
-    if (event != JobEvent::ended) return;
-    const JobStatus status = j.status();
-    if (status.state == JobState::done) {
-      nlohmann::json images = nlohmann::json::array();
-      for (const auto& picture : status.pictures)
-        if (send_images) images.push_back(base64(picture->bytes));
-      // What it says of the picture is a text that holds JSON.
-      reply->send({.body = json_text({{"images", std::move(images)}, {"parameters", parameters}, {"info", json_text(info_json(j, status))}})});
-    } else {
-      reply->send(failure_response(path, status.failure));
-    }
-    service.jobs.forget(j);
-  };
-  job->listen(answer);
+  answer_at_end(x, job, [parameters = std::move(parameters), send_images](const Job& j, const JobStatus& status) {
+    nlohmann::json images = nlohmann::json::array();
+    for (const auto& picture : status.pictures)
+      if (send_images) images.push_back(base64(picture->bytes));
+    // What it says of the picture is a text that holds JSON.
+    return nlohmann::json{{"images", std::move(images)}, {"parameters", parameters}, {"info", json_text(info_json(j, status))}};
+  });
 }
 
 void txt2img(Exchange& x) { draw(x, read_txt2img); }

@@ -125,7 +125,13 @@ void Job::tell(JobEvent event) {
     listeners = listeners_;
     if (event == JobEvent::ended) listeners_.clear();
   }
-  for (const auto& [number, listener] : listeners) (*listener)(*this, event);
+  for (const auto& [number, listener] : listeners) {
+    try {
+      (*listener)(*this, event);
+    } catch (const std::exception& error) {  // for want of memory: neither the others' matter nor the drawing thread's
+      warn("job ", id, ": nobody was told what became of it: ", error.what());
+    }
+  }
 }
 
 void Job::cancel(Failure why) {

@@ -54,18 +54,12 @@ nlohmann::json whole_answer(Service& service, const Job& job, const JobStatus& s
 }  // namespace
 
 void answer_whole(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSettings& settings) {
-  const auto answer = [&service = x.service, reply = x.reply, settings, address = own_address(x), path = x.request.path](const Job& j,
-                                                                                                                         JobEvent event) {
-    if (event != JobEvent::ended) return;
-    const JobStatus status = j.status();
-    if (status.state == JobState::done)
-      reply->send({.body = json_text(whole_answer(service, j, status, settings, address))});
-    else
-      reply->send(failure_response(path, status.failure));
-    if (settings.response_format != "url" || status.state != JobState::done) service.jobs.forget(j);
+  const bool by_address = settings.response_format == "url";
+  const auto made = [&service = x.service, settings, address = own_address(x)](const Job& j, const JobStatus& status) {
+    return whole_answer(service, j, status, settings, address);
   };
-  job->listen(answer);
-  if (settings.response_format == "url") share_job(x.service, job, "", [] {});
+  answer_at_end(x, job, made, by_address);
+  if (by_address) share_job(x.service, job, "", [] {});
 }
 
 void answer_events(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSettings& settings) {

@@ -139,6 +139,20 @@ std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& tas
   return job;
 }
 
+void answer_at_end(Exchange& x, const std::shared_ptr<Job>& job, std::function<nlohmann::json(const Job&, const JobStatus&)> made, bool kept) {
+  job->listen([&service = x.service, reply = x.reply, path = x.request.path, made = std::move(made), kept](const Job& j, JobEvent event) {
+    if (event != JobEvent::ended) return;
+    const JobStatus status = j.status();
+    const bool done = status.state == JobState::done;
+    try {
+      reply->send(done ? Response{.body = json_text(made(j, status))} : failure_response(path, status.failure));
+    } catch (...) {  // large pictures are larger still as a text
+      reply->send(failure_response(path, failure_of_exception()));
+    }
+    if (!done || !kept) service.jobs.forget(j);
+  });
+}
+
 void cancel_when_gone(Exchange& x, const std::shared_ptr<Job>& job) {
   x.reply->on_gone([&service = x.service, job] {
     service.engine.cancel(*job, {499, "the client has gone", ""});

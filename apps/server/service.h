@@ -80,6 +80,9 @@ std::vector<uint64_t> seeds_from(std::optional<int64_t> first, int64_t count);
 
 // Into the queue. Throws FieldError for what cannot be drawn, as far as that is known, and Refusal.
 std::shared_ptr<Job> submit(Exchange& exchange, Drawing drawing, const std::string& task = "");
+// Answers at the job's end with what `made` makes of it, or with why it was not drawn. Then it is forgotten, unless what is done is `kept`.
+void answer_at_end(Exchange& exchange, const std::shared_ptr<Job>& job, std::function<nlohmann::json(const Job&, const JobStatus&)> made,
+                   bool kept = false);
 // Where there are other servers, they may answer for the job too, and, by the request of POST /jobs, make it again. Then calls back, on any thread.
 void share_job(Service& service, const std::shared_ptr<Job>& job, const std::string& request, std::function<void()> then);
 // A job whose server is gone.

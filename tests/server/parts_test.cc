@@ -83,6 +83,16 @@ TEST(ServerQueue, WhatIsAlikeIsTakenTogether) {
   EXPECT_EQ(queue.size(), 0u);
 }
 
+TEST(ServerJob, AListenerThatFailsIsItsOwnMatter) {
+  Job job("id", "client", Drawing{.seeds = {1}});
+  std::vector<JobEvent> heard;
+  job.listen([](const Job&, JobEvent) { throw std::bad_alloc(); });
+  job.listen([&](const Job&, JobEvent event) { heard.push_back(event); });
+  job.start();
+  job.fail({500, "x", ""});
+  EXPECT_EQ(heard, (std::vector<JobEvent>{JobEvent::started, JobEvent::ended}));
+}
+
 TEST(ServerModels, TheOneNotUsedForLongestGoes) {
   const std::string tiny = tiny_model().string();
   Models models(model_entries({"a=" + tiny, "b=" + tiny}), load_model, 1);
