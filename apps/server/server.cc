@@ -226,9 +226,7 @@ void Server::handle(const Request& request, const std::shared_ptr<Reply>& reply)
   try {
     found.route->handle(exchange);
   } catch (const Refusal& refusal) {
-    Response response = failure_response(request.path, refusal.failure);
-    response.headers.emplace_back("Retry-After", cat(refusal.retry_after));
-    answer->send(std::move(response));
+    answer->send(failure_response(request.path, refusal.failure, refusal.retry_after));
   } catch (...) {
     answer->send(failure_response(request.path, failure_of_exception()));
   }

@@ -10,6 +10,9 @@
 namespace vivace::server {
 namespace {
 
+// Seconds within which one that was started again, or another behind the same proxy, is there.
+constexpr int kRetryAfter = 5;
+
 nlohmann::json openai_error(const Failure& failure) {
   const char* type = "server_error";
   nlohmann::json code = nullptr;
@@ -32,14 +35,17 @@ nlohmann::json a1111_error(const Failure& failure) {
 
 }  // namespace
 
-Response failure_response(const std::string& path, const Failure& given) {
+Response failure_response(const std::string& path, const Failure& given, int retry_after) {
   Failure failure = given;
   // What is wrong with a height or a width is wrong with OpenAI's size.
   if (path.starts_with("/v1") && (failure.field == "height" || failure.field == "width")) {
     failure.field = "size";
     failure.message = "size: " + failure.message;
   }
-  return {.status = failure.status, .body = json_text(path.starts_with("/sdapi/") ? a1111_error(failure) : openai_error(failure))};
+  Response response{.status = failure.status, .body = json_text(path.starts_with("/sdapi/") ? a1111_error(failure) : openai_error(failure))};
+  if (retry_after == 0 && failure.status == 503) retry_after = kRetryAfter;
+  if (retry_after > 0) response.headers.emplace_back("Retry-After", std::to_string(retry_after));
+  return response;
 }
 
 void send_json(Exchange& exchange, const nlohmann::json& value, int status) { exchange.reply->send({.status = status, .body = json_text(value)}); }

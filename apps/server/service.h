@@ -62,8 +62,9 @@ std::span<const Route> a1111_routes();
 std::span<const Route> job_routes();
 std::span<const Route> operation_routes();
 
-// A failure in the form of the interface that the path belongs to.
-Response failure_response(const std::string& path, const Failure& failure);
+// A failure in the form of the interface that the path belongs to. It says when to come back where that is known, and where the server takes nothing
+// now.
+Response failure_response(const std::string& path, const Failure& failure, int retry_after = 0);
 void send_json(Exchange& exchange, const nlohmann::json& value, int status = 200);
 
 // png, unless output_format says another.

@@ -252,7 +252,9 @@ TEST(ServerHttp, ShuttingDownFinishesWhatIsDrawnAndHandsBackTheRest) {
   second.send(request_text("POST", "/v1/images/generations", drawn.dump()));
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_queue_jobs") == 1; }));
   running.server().shutdown();
-  EXPECT_EQ(second.read().status, 503);
+  const Answer handed_back = second.read();
+  EXPECT_EQ(handed_back.status, 503);
+  EXPECT_TRUE(handed_back.has_header("Retry-After: 5"));
   EXPECT_EQ(first.read().status, 200);
   running.join();
 }
