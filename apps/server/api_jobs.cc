@@ -14,7 +14,8 @@ nlohmann::json picture_json(const Job& job, const Picture& picture, size_t index
           {"output_format", format_name(picture.format)},    {"parameters", picture.settings}};
 }
 
-nlohmann::json status_json(const Service& service, const Job& job, const JobStatus& status) {
+nlohmann::json status_json(const Service& service, const Job& job, JobStatus status) {
+  if (job.goes_on_elsewhere()) status.state = JobState::queued, status.failure = {};
   nlohmann::json pictures = nlohmann::json::array();
   for (size_t i = 0; i < status.pictures.size(); ++i) pictures.push_back(picture_json(job, *status.pictures[i], i));
   nlohmann::json result{{"id", job.id},
@@ -149,6 +150,8 @@ void job_events(Exchange& x) {
       case JobEvent::picture:
         return reply->event("image", json_text(picture_json(j, *status.pictures.back(), status.pictures.size() - 1)), false);
       case JobEvent::ended:
+        // Its end is another server's to tell: whoever follows it asks again.
+        if (j.goes_on_elsewhere()) return reply->end_events();
         reply->event(job_state_name(status.state), json_text(status_json(service, j, status)), false);
         return reply->end_events();
     }

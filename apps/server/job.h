@@ -109,6 +109,10 @@ class Job {
   void watch() { watched_ = true; }
   bool watched() const { return watched_; }
 
+  // Another server could make it again, of its request: where this one answers 503, the job goes on there.
+  void set_shared() { shared_ = true; }
+  bool goes_on_elsewhere() const { return shared_ && status().failure.status == 503; }
+
   // Stops what is drawn before its next kernel; the job ends as cancelled, with this failure. The first of several counts.
   void cancel(Failure why);
   std::stop_token stop() const { return stop_.get_token(); }
@@ -144,7 +148,7 @@ class Job {
   double seconds_ = 0;
   Failure cancelled_;
   std::stop_source stop_;
-  std::atomic<bool> watched_ = false, skip_ = false, interrupt_ = false;
+  std::atomic<bool> watched_ = false, shared_ = false, skip_ = false, interrupt_ = false;
   std::vector<std::pair<size_t, std::shared_ptr<const Listener>>> listeners_;
   size_t next_listener_ = 1;
   Clock::time_point started_{}, ended_{};

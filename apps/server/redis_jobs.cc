@@ -298,13 +298,13 @@ void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status, co
     tell(*job, followed_.back());
     then();
   });
-  job->listen([this, status, whose = std::weak_ptr(job), can_be_made = !request.empty(), last = std::make_shared<Clock::time_point>()](
-                  const Job& j, JobEvent event) {
+  if (!request.empty()) job->set_shared();
+  job->listen([this, status, whose = std::weak_ptr(job), last = std::make_shared<Clock::time_point>()](const Job& j, JobEvent event) {
     // Steps are many: one now and then.
     if (event == JobEvent::preview || (event == JobEvent::step && Clock::now() - *last < kLook)) return;
     *last = Clock::now();
     const JobStatus now = j.status();
-    if (event == JobEvent::ended && handing_over_ && can_be_made && now.failure.status == 503) return;
+    if (event == JobEvent::ended && handing_over_ && j.goes_on_elsewhere()) return;
     {
       const std::lock_guard lock(mutex_);
       if (event == JobEvent::step && work_.size() > kMostWork) return;

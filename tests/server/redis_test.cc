@@ -273,6 +273,23 @@ TEST(ServerRedisAway, OneThatHangsHoldsNobodyUp) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
 }
 
+TEST(ServerRedisAway, WhatGoesOnElsewhereHasNoEndHere) {
+  const FakeRedis redis;
+  Running running([&](ServerOptions& o) {
+    o.job_store = cat("redis://127.0.0.1:", redis.port());
+    o.shutdown_seconds = 0.1;
+  });
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 2; ++i) {
+    clients.push_back(std::make_unique<Client>(running.port()));
+    clients.back()->send(request_text("GET", made(running.port(), drawing(1, 1000)) + "/events"));
+    ASSERT_TRUE(clients.back()->read_until("event: status"));
+  }
+  running.server().shutdown();
+  for (const auto& client : clients)  // one is drawn, one waits
+    for (const Event& event : events_of(client->read().body)) EXPECT_TRUE(event.name != "failed" && event.name != "cancelled") << event.name;
+}
+
 TEST(ServerRedisAddress, OfAUrl) {
   const RedisAddress whole = redis_address("redis://user:p@ss@db.example:7000/3");
   EXPECT_EQ(whole.host, "db.example");
