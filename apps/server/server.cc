@@ -166,19 +166,17 @@ Headers Server::cors_headers(const Request& request) const {
   if (!origin || options_.cors_origins.empty()) return {};
   const bool any = std::ranges::count(options_.cors_origins, "*") > 0;
   if (!any && std::ranges::count(options_.cors_origins, *origin) == 0) return {};
+  // Whatever it wants to send: OpenAI's client has a dozen of its own.
+  const std::string* wanted = request.header("access-control-request-headers");
   return {{"Access-Control-Allow-Origin", any ? "*" : *origin},
           {"Access-Control-Allow-Methods", "GET, POST, DELETE"},
-          {"Access-Control-Allow-Headers", "authorization, content-type"},
-          {"Vary", "Origin"}};
+          {"Access-Control-Allow-Headers", wanted ? *wanted : "authorization, content-type"},
+          {"Access-Control-Expose-Headers", "Location, Retry-After"},
+          {"Vary", "Origin, Access-Control-Request-Headers"}};
 }
 
 std::optional<Response> Server::admit(const Request& head, size_t& body_limit) {
-  const auto refused = [&](int status, const std::string& what) {
-    Response response = failure_response(head.path, {status, what, ""});
-    const Headers cors = cors_headers(head);
-    response.headers.insert(response.headers.end(), cors.begin(), cors.end());
-    return response;
-  };
+  const auto refused = [&](int status, const std::string& what) { return refuse(head, status, what); };
   const bool local = options_.api_key.empty() && on_loopback();
   if (const std::string wrong = wrong_origin(head, options_.cors_origins, local); !wrong.empty()) return refused(403, wrong);
   if (head.method == "OPTIONS") return Response{.status = 204, .headers = cors_headers(head)};
@@ -232,7 +230,12 @@ void Server::handle(const Request& request, const std::shared_ptr<Reply>& reply)
   }
 }
 
-Response Server::refuse(const Request& head, int status, const std::string& what) const { return failure_response(head.path, {status, what, ""}); }
+Response Server::refuse(const Request& head, int status, const std::string& what) const {
+  Response response = failure_response(head.path, {status, what, ""});
+  const Headers cors = cors_headers(head);
+  response.headers.insert(response.headers.end(), cors.begin(), cors.end());
+  return response;
+}
 
 void Server::done(const Request& head, int status, double seconds) {
   const Found found = find_route(routes_, head);

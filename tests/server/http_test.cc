@@ -127,7 +127,17 @@ TEST(ServerHttp, PagesOfOthersMayNotCall) {
   EXPECT_TRUE(friendly.has_header("Access-Control-Allow-Origin: https://friend.example"));
   EXPECT_TRUE(ask(running.port(), "OPTIONS", "/jobs", nullptr, {"Origin: https://friend.example"})
                   .has_header("Access-Control-Allow-Origin: https://friend.example"));
+  EXPECT_TRUE(friendly.has_header("Access-Control-Expose-Headers: Location, Retry-After"));
+  EXPECT_TRUE(ask(running.port(), "OPTIONS", "/v1/images/generations", nullptr,
+                  {"Origin: https://friend.example", "Access-Control-Request-Headers: authorization,x-stainless-os"})
+                  .has_header("Access-Control-Allow-Headers: authorization,x-stainless-os"));
   EXPECT_EQ(ask(running.port(), "OPTIONS", "/jobs", nullptr, {"Origin: https://evil.example"}).head.find("Allow-Origin"), std::string::npos);
+  // What is too large, which the route never sees, it may read too.
+  Client large(running.port());
+  large.send("POST /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: https://friend.example\r\nContent-Length: 99999999\r\n\r\n");
+  const Answer refused = large.read();
+  EXPECT_EQ(refused.status, 413);
+  EXPECT_TRUE(refused.has_header("Access-Control-Allow-Origin: https://friend.example"));
   // A name that somebody resolves to 127.0.0.1.
   Client connection(running.port());
   connection.send("GET /v1/models HTTP/1.1\r\nHost: evil.example:7860\r\n\r\n");
