@@ -124,6 +124,7 @@ TEST(ServerForms, PartsAsTheyAreSent) {
   EXPECT_EQ(read[1].filename, "a;\"b\".png");
   EXPECT_EQ(read[1].data, "");
   EXPECT_TRUE(parts("--b:1--").empty());
+  EXPECT_EQ(parts("\r\n" + body.substr(body.find("--b:1"))).size(), 2u);  // before it, nothing but the end of a line
   EXPECT_TRUE(is_multipart("Multipart/Form-Data; boundary=x"));
   EXPECT_FALSE(is_multipart("application/json"));
   for (const std::string& wrong :

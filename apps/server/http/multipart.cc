@@ -85,9 +85,13 @@ std::vector<FormPart> parse_multipart(std::string_view content_type, std::string
   if (boundary.empty() || boundary.size() > kMostBoundary) wrong(cat("expected a boundary of 1 to ", kMostBoundary, " characters"));
   const std::string opening = "--" + boundary, between = "\r\n" + opening;
   // Before the first boundary may stand what nobody reads.
-  const size_t begin = body.starts_with(opening) ? 0 : body.find(between);
-  if (begin == std::string_view::npos) wrong("its boundary is not there");
-  body.remove_prefix(begin + (begin == 0 ? opening : between).size());
+  if (body.starts_with(opening)) {
+    body.remove_prefix(opening.size());
+  } else {
+    const size_t begin = body.find(between);
+    if (begin == std::string_view::npos) wrong("its boundary is not there");
+    body.remove_prefix(begin + between.size());
+  }
   std::vector<FormPart> parts;
   while (!body.starts_with("--")) {
     if (parts.size() == kMostParts) wrong(cat("more than ", kMostParts, " parts"));
