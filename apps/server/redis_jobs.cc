@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "base/numbers.h"
 #include "fields.h"
 
 namespace vivace::server {
@@ -77,34 +76,6 @@ std::vector<std::string> texts_of(const redisReply* reply) {
 
 }  // namespace
 
-RedisAddress redis_address(const std::string& url) {
-  static constexpr std::string_view kScheme = "redis://";
-  const auto wrong = [&]() -> RedisAddress { throw UsageError(cat("--job-store is ", url, ": expected redis://host:port/database")); };
-  if (!url.starts_with(kScheme)) return wrong();
-  std::string rest = url.substr(kScheme.size());
-  RedisAddress address;
-  if (const size_t at = rest.rfind('@'); at != std::string::npos) {
-    const std::string user = rest.substr(0, at);
-    address.password = user.substr(user.find(':') == std::string::npos ? 0 : user.find(':') + 1);
-    rest = rest.substr(at + 1);
-  }
-  try {
-    if (const size_t slash = rest.find('/'); slash != std::string::npos) {
-      if (slash + 1 < rest.size()) address.database = parse_number<int>(rest.substr(slash + 1), "--job-store");
-      rest = rest.substr(0, slash);
-    }
-    if (const size_t colon = rest.rfind(':'); colon != std::string::npos) {
-      address.port = parse_number<int>(rest.substr(colon + 1), "--job-store");
-      rest = rest.substr(0, colon);
-    }
-  } catch (const UsageError&) {
-    return wrong();
-  }
-  address.host = rest;
-  if (rest.empty() || address.port < 1 || address.port > 65535 || address.database < 0) return wrong();
-  return address;
-}
-
 RedisJobs::RedisJobs(const RedisAddress& address, double seconds, Callbacks callbacks)
     : address_(address),
       seconds_(std::to_string(std::max(1L, std::lround(seconds)))),
@@ -142,7 +113,11 @@ bool RedisJobs::connected() {
 bool RedisJobs::greeted() {
   if (!redis_ || redis_->err != 0) return false;
   redisSetTimeout(redis_.get(), kTimeout);
-  if (!address_.password.empty() && !command({"AUTH", address_.password})) return false;
+  if (!address_.password.empty()) {
+    std::vector<std::string> words{"AUTH", address_.password};
+    if (!address_.user.empty()) words.insert(words.begin() + 1, address_.user);
+    if (!command(words)) return false;
+  }
   return command({"SELECT", std::to_string(address_.database)}) != nullptr;
 }
 

@@ -24,10 +24,10 @@ struct redisReply;
 namespace vivace::server {
 
 struct RedisAddress {
-  std::string host, password;
+  std::string host, user, password;
   int port = 6379, database = 0;
 };
-// Of "redis://[:password@]host[:port][/database]". Throws UsageError.
+// Of "redis://[[user]:password@]host[:port][/database]", user and password percent-encoded. Throws UsageError, which does not show them.
 RedisAddress redis_address(const std::string& url);
 
 // Has a thread of its own, since Redis may be slow, or gone: then jobs are this server's alone until it is back.

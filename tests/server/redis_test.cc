@@ -293,13 +293,22 @@ TEST(ServerRedisAway, WhatGoesOnElsewhereHasNoEndHere) {
 TEST(ServerRedisAddress, OfAUrl) {
   const RedisAddress whole = redis_address("redis://user:p@ss@db.example:7000/3");
   EXPECT_EQ(whole.host, "db.example");
+  EXPECT_EQ(whole.user, "user");
   EXPECT_EQ(whole.password, "p@ss");
   EXPECT_EQ(whole.port, 7000);
   EXPECT_EQ(whole.database, 3);
+  EXPECT_EQ(redis_address("redis://:p%40%2fss@localhost").password, "p@/ss");
+  EXPECT_EQ(redis_address("redis://:p%40%2fss@localhost").user, "");
   EXPECT_EQ(redis_address("redis://localhost").port, 6379);
   EXPECT_EQ(redis_address("redis://localhost/").database, 0);
   for (const char* wrong : {"", "localhost", "http://x", "redis://", "redis://x:0", "redis://x:port", "redis://x/y"})
     EXPECT_THROW(redis_address(wrong), UsageError) << wrong;
+  // It is told without the password.
+  for (const char* wrong : {"redis://user:secret@x:port", "rediss://:secret@x", "redis:user:secret@x", "redis://:secret%@x"}) {
+    const std::string message = message_of<UsageError>([&] { redis_address(wrong); });
+    EXPECT_NE(message.find("...@x"), std::string::npos) << message;
+    EXPECT_EQ(message.find("secret"), std::string::npos) << message;
+  }
 }
 
 }  // namespace
