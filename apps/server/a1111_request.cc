@@ -106,6 +106,7 @@ Drawing read_txt2img(Fields& f, Service& service) {
     refuse_other_than(overrides, name, {1}, "noise has the size that the sampler says");
   refuse_other_than(overrides, "eta_noise_seed_delta", {0}, "noise has the seed that is given");
   set_clip_skip(call, overrides.integer("CLIP_stop_at_last_layers", 1, 12).value_or(1));
+  f.replace("override_settings", overrides.known());
   set_clip_skip(call, f.integer("clip_skip", 0, 12).value_or(1));
   refuse_what_there_is_nothing_for(f);
   return drawing;

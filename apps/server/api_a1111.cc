@@ -17,8 +17,8 @@ void draw(Exchange& x, Drawing (*read)(Fields&, Service&)) {
   const bool send_images = fields.flag("send_images").value_or(true);
   const auto job = submit(x, std::move(drawing), fields.text("force_task_id", 200).value_or(""));
   cancel_when_gone(x, job);
-  // As they came, but for the pictures, which the client has.
-  nlohmann::json parameters = fields.object();
+  // As they came, but for the pictures, which the client has, and for what nobody reads: the job holds them until its end.
+  nlohmann::json parameters = fields.known();
   parameters.erase("init_images");
   parameters.erase("mask");
   answer_at_end(x, job, [parameters = std::move(parameters), send_images](const Job& j, const JobStatus& status) {

@@ -147,6 +147,17 @@ void Fields::refuse(std::string_view name, const std::string& why) {
   throw FieldError(std::string(name), cat(name, " is ", shown(*v), ": ", why));
 }
 
+nlohmann::json Fields::known() const {
+  nlohmann::json result = nlohmann::json::object();
+  for (const auto& [name, value] : object_.items())
+    if (asked_.contains(name)) result[name] = value;
+  return result;
+}
+
+void Fields::replace(std::string_view name, nlohmann::json value) {
+  if (nlohmann::json* there = found(name)) *there = std::move(value);
+}
+
 void Fields::finish() const {
   for (const auto& [name, value] : object_.items())
     if (!asked_.contains(name)) throw FieldError(name, cat("unknown field ", shown(name), ": expected one of ", joined(asked_)));

@@ -44,6 +44,10 @@ class Fields {
   void refuse(std::string_view name, const std::string& why);
   // All of it.
   const nlohmann::json& object() const { return object_; }
+  // What somebody has asked for so far.
+  nlohmann::json known() const;
+  // In the place of one that is there.
+  void replace(std::string_view name, nlohmann::json value);
   // Throws FieldError where there is a field that nobody has asked for.
   void finish() const;
 

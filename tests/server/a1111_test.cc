@@ -20,7 +20,9 @@ TEST(ServerA1111, Txt2ImgAnswersWhatItsClientsRead) {
                             {"restore_faces", false},
                             {"styles", nlohmann::json::array()},
                             {"override_settings", {{"sd_model_checkpoint", "tiny [0123456789]"}, {"CLIP_stop_at_last_layers", 1}}}};
-  const Answer answer = post("/sdapi/v1/txt2img", body);
+  nlohmann::json more = body;
+  more["unknown"] = more["override_settings"]["unknown"] = std::string(1000, 'x');
+  const Answer answer = post("/sdapi/v1/txt2img", more);
   ASSERT_EQ(answer.status, 200) << answer.body;
   const auto json = answer.json();
   ASSERT_EQ(json["images"].size(), 2u);
@@ -28,7 +30,7 @@ TEST(ServerA1111, Txt2ImgAnswersWhatItsClientsRead) {
             image_of(generated({"--negative-prompt", "blurry", "--width", "24", "--height", "32", "--seed", "8", "--num-inference-steps", "3",
                                 "--guidance-scale", "4", "--scheduler", "ddim"}))
                 .pixels());
-  EXPECT_EQ(json["parameters"], body);
+  EXPECT_EQ(json["parameters"], body) << "what it knows of them";
   const auto info = nlohmann::json::parse(json["info"].get<std::string>());
   EXPECT_EQ(info["all_seeds"], nlohmann::json({7, 8}));
   EXPECT_EQ(info["sd_model_name"], "tiny");
