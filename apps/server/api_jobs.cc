@@ -128,10 +128,13 @@ void job_events(Exchange& x) {
   const auto job = job_of(x);
   if (!job) return events_of_another(x);
   x.reply->begin_events(true);
-  x.reply->event("status", json_text(status_json(x.service, *job, job->status())), false);
+  const JobStatus first = job->status();
+  x.reply->event("status", json_text(status_json(x.service, *job, first)), false);
   if (x.request.parameter("previews") != "false") job->watch();
-  const auto tell = [&service = x.service, reply = x.reply](const Job& j, JobEvent event) {
+  auto tell = [&service = x.service, reply = x.reply, told = first.pictures.size()](const Job& j, JobEvent event) mutable {
     const JobStatus status = j.status();
+    // Those too that were drawn since that first event.
+    for (; told < status.pictures.size(); ++told) reply->event("image", json_text(picture_json(j, *status.pictures[told], told)), false);
     switch (event) {
       case JobEvent::started:
         return reply->event("started", "{}", false);
@@ -148,7 +151,7 @@ void job_events(Exchange& x) {
           reply->event("preview", json_text({{"image", status.pictures.size()}, {"b64_json", base64(status.preview->bytes)}}), true);
         return;
       case JobEvent::picture:
-        return reply->event("image", json_text(picture_json(j, *status.pictures.back(), status.pictures.size() - 1)), false);
+        return;
       case JobEvent::ended:
         // Its end is another server's to tell: whoever follows it asks again.
         if (j.goes_on_elsewhere()) return reply->end_events();
@@ -156,7 +159,7 @@ void job_events(Exchange& x) {
         return reply->end_events();
     }
   };
-  const size_t listener = job->listen(tell);
+  const size_t listener = job->listen(std::move(tell));
   x.reply->on_gone([job, listener] { job->unlisten(listener); });
 }
 

@@ -64,7 +64,8 @@ void answer_whole(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSett
 
 void answer_events(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSettings& settings) {
   x.reply->begin_events(false);
-  const auto answer = [&service = x.service, reply = x.reply, settings](const Job& j, JobEvent event) {
+  // The job may have been drawn before anybody listened: what is done is told with whatever is heard next.
+  auto answer = [&service = x.service, reply = x.reply, settings, told = size_t{0}](const Job& j, JobEvent event) mutable {
     const JobStatus status = j.status();
     const auto send = [&](const char* what, nlohmann::json data, bool may_be_dropped) {
       const std::string type = cat(j.task == Task::text_to_image ? "image_generation." : "image_edit.", what);
@@ -74,6 +75,16 @@ void answer_events(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSet
       data["background"] = "opaque";
       reply->event(type, json_text(data), may_be_dropped);
     };
+    for (; told < status.pictures.size(); ++told) {
+      const Picture& picture = *status.pictures[told];
+      send("completed",
+           {{"b64_json", base64(picture.bytes)},
+            {"size", size_text(picture)},
+            {"output_format", format_name(picture.format)},
+            {"seed", picture.seed},
+            {"usage", usage(service, j, {status.pictures[told]})}},
+           false);
+    }
     if (event == JobEvent::preview && status.preview)
       send("partial_image",
            {{"b64_json", base64(status.preview->bytes)},
@@ -81,16 +92,6 @@ void answer_events(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSet
             {"size", size_text(*status.preview)},
             {"output_format", "png"}},
            true);
-    if (event == JobEvent::picture) {
-      const Picture& picture = *status.pictures.back();
-      send("completed",
-           {{"b64_json", base64(picture.bytes)},
-            {"size", size_text(picture)},
-            {"output_format", format_name(picture.format)},
-            {"seed", picture.seed},
-            {"usage", usage(service, j, {status.pictures.back()})}},
-           false);
-    }
     if (event != JobEvent::ended) return;
     if (status.state != JobState::done) {
       const Response failure = failure_response("/v1", status.failure);
@@ -102,7 +103,7 @@ void answer_events(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSet
     reply->end_events();
     service.jobs.forget(j);
   };
-  job->listen(answer);
+  job->listen(std::move(answer));
 }
 
 }  // namespace vivace::server

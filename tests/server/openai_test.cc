@@ -1,5 +1,8 @@
 // OpenAI's images API.
+#include "openai.h"
+
 #include "../cli/program.h"
+#include "base/joined.h"
 #include "decode.h"
 #include "drawn.h"
 #include "vivace/quality.h"
@@ -163,6 +166,33 @@ TEST(ServerOpenAi, StreamsPartialImages) {
       EXPECT_EQ(event.data["usage"]["output_tokens"], 4);
     }
   }
+}
+
+TEST(ServerOpenAi, AStreamTellsOfPicturesThatWereThereBeforeIt) {
+  struct Recorded : Reply {
+    void send(Response) override {}
+    void begin_events(bool, Headers) override {}
+    void event(const std::string& name, const std::string&, bool) override { names.push_back(name); }
+    void end_events() override {}
+    void on_gone(std::function<void()>) override {}
+    std::vector<std::string> names;
+  };
+  Models models(model_entries({tiny_model().string()}), load_model, 1);
+  Metrics metrics;
+  Loras loras("");
+  JobStore jobs(1, 1);
+  Engine engine(models, metrics, {});
+  Service service{.models = models, .engine = engine, .jobs = jobs, .metrics = metrics, .loras = loras, .limits = {}};
+  const auto job = std::make_shared<Job>("id", "client", Drawing{.model = "tiny", .seeds = {1, 2}});
+  const auto reply = std::make_shared<Recorded>();
+  const Request request;
+  Exchange exchange{service, request, reply, {}, "client"};
+  job->start();
+  job->add_picture({});
+  answer_events(exchange, job, {});
+  job->add_picture({});
+  job->end();
+  EXPECT_EQ(joined(reply->names), "image_generation.completed, image_generation.completed");
 }
 
 TEST(ServerOpenAi, PreviewsOfASmallDecoder) {
