@@ -274,18 +274,19 @@ void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status, co
     then();
   });
   if (!request.empty()) job->set_shared();
-  job->listen([this, status, whose = std::weak_ptr(job), last = std::make_shared<Clock::time_point>()](const Job& j, JobEvent event) {
+  // The job may have been drawn before anybody listened: pictures are kept with whatever is heard next.
+  job->listen([this, status, whose = std::weak_ptr(job), last = Clock::time_point(), kept = size_t{0}](const Job& j, JobEvent event) mutable {
     // Steps are many: one now and then.
-    if (event == JobEvent::preview || (event == JobEvent::step && Clock::now() - *last < kLook)) return;
-    *last = Clock::now();
+    if (event == JobEvent::preview || (event == JobEvent::step && Clock::now() - last < kLook)) return;
+    last = Clock::now();
     const JobStatus now = j.status();
     if (event == JobEvent::ended && handing_over_ && j.goes_on_elsewhere()) return;
     {
       const std::lock_guard lock(mutex_);
       if (event == JobEvent::step && work_.size() > kMostWork) return;
     }
-    if (event == JobEvent::picture)
-      ask([this, id = j.id, index = now.pictures.size() - 1, picture = now.pictures.back()] { set(id, picture_key(id, index), packed(*picture)); });
+    for (; kept < now.pictures.size(); ++kept)
+      ask([this, id = j.id, index = kept, picture = now.pictures[kept]] { set(id, picture_key(id, index), packed(*picture)); });
     ask([this, whose, id = j.id, text = status(j)] {
       if (save(id, text)) return;
       if (const auto of = whose.lock()) callbacks_.lost(of);

@@ -236,30 +236,40 @@ class FakeRedis {
     return ntohs(address.sin_port);
   }
   void hang() { hangs_ = true; }
+  bool was_told(const std::string& text) const {
+    const std::lock_guard lock(mutex_);
+    return heard_.find(text) != std::string::npos;
+  }
   ~FakeRedis() { ::close(socket_); }
 
  private:
   void answer() {
     const int connection = ::accept(socket_, nullptr, nullptr);
     char words[4096];
-    while (::recv(connection, words, sizeof words, 0) > 0)
+    for (ssize_t n; (n = ::recv(connection, words, sizeof words, 0)) > 0;) {
+      const std::lock_guard lock(mutex_);
+      heard_.append(words, static_cast<size_t>(n));
       if (!hangs_) ::send(connection, ":1\r\n", 4, MSG_NOSIGNAL);
+    }
     ::close(connection);
   }
 
   const int socket_ = listening_socket(SOCK_CLOEXEC);
   std::atomic<bool> hangs_ = false;
+  mutable std::mutex mutex_;
+  std::string heard_;
   std::jthread thread_{[this] { answer(); }};
 };
+
+nlohmann::json queued(const Job&) { return {{"status", "queued"}}; }
 
 TEST(ServerRedisAway, OneThatHangsHoldsNobodyUp) {
   FakeRedis redis;
   auto jobs = std::make_unique<RedisJobs>(RedisAddress{.host = "127.0.0.1", .port = redis.port()}, 10, RedisJobs::Callbacks{});
-  const RedisJobs::Status status = [](const Job&) { return nlohmann::json{{"status", "queued"}}; };
   const auto follow = [&] {
     auto job = std::make_shared<Job>(random_id(), "client", Drawing{.seeds = {1}});
     const auto answered = std::make_shared<std::promise<void>>();
-    jobs->follow(job, status, "{}", [answered] { answered->set_value(); });
+    jobs->follow(job, queued, "{}", [answered] { answered->set_value(); });
     answered->get_future().wait();
     return job;
   };
@@ -273,8 +283,17 @@ TEST(ServerRedisAway, OneThatHangsHoldsNobodyUp) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
 }
 
+TEST(ServerRedisAway, PicturesThatWereThereBeforeAreKeptToo) {
+  FakeRedis redis;
+  const auto job = std::make_shared<Job>("quick", "client", Drawing{.seeds = {1}});
+  job->start();
+  job->add_picture({});
+  RedisJobs({.host = "127.0.0.1", .port = redis.port()}, 10, {}).follow(job, queued, "", [job] { job->end(); });
+  EXPECT_TRUE(redis.was_told("vivace:job:quick:image:0"));
+}
+
 TEST(ServerRedisAway, WhatGoesOnElsewhereHasNoEndHere) {
-  const FakeRedis redis;
+  FakeRedis redis;
   Running running([&](ServerOptions& o) {
     o.job_store = cat("redis://127.0.0.1:", redis.port());
     o.shutdown_seconds = 0.1;
