@@ -85,11 +85,15 @@ bool write_all(Encoder& encoder, uint32_t height, uint32_t width, const uint8_t*
   return true;
 }
 
+// Chunks that nobody reads here. libpng would unpack and keep up to a thousand of them, 8 MB each, out of a file of a few.
+constexpr png_byte kPassedOver[] = "tEXt\0zTXt\0iTXt\0iCCP\0sPLT";
+
 bool read_header(Decoder& decoder) {
   png_structp png = decoder.png;
   if (setjmp(png_jmpbuf(png))) return false;
   png_set_read_fn(png, &decoder, on_read);
   png_set_user_limits(png, kMaxSide, kMaxSide);
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, kPassedOver, static_cast<int>(sizeof(kPassedOver) / 5));
   png_read_info(png, decoder.info);
   png_set_palette_to_rgb(png);
   png_set_expand_gray_1_2_4_to_8(png);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <png.h>
+#include <sys/resource.h>
+#include <zlib.h>
 
 #include <cstring>
 #include <map>
@@ -158,6 +160,38 @@ TEST(Png, HugeDimensionsAreRefusedBeforeMemoryIsTaken) {
   EXPECT_EQ(claim(1, 0x7fffffff).substr(0, 21), "in.png: damaged PNG: ");
   EXPECT_NE(claim(60000, 60000).find("60000 x 60000 pixels: at most"), std::string::npos);
   EXPECT_NE(claim(0, 5).find("damaged PNG"), std::string::npos);
+}
+
+void put(std::vector<uint8_t>& out, uint32_t number) {
+  for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<uint8_t>(number >> shift));
+}
+
+int64_t most_memory() {  // that this process ever had, in bytes
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+TEST(Png, TextThatIsNotReadIsNotUnpacked) {
+  constexpr size_t kText = 7 << 20, kChunks = 30;
+  std::vector<uint8_t> chunk{'z', 'T', 'X', 't', 'a', 0, 0};
+  {
+    const std::vector<uint8_t> text(kText, 'a');
+    std::vector<uint8_t> packed(compressBound(kText));
+    uLongf size = packed.size();
+    ASSERT_EQ(compress2(packed.data(), &size, text.data(), kText, 1), Z_OK);
+    chunk.insert(chunk.end(), packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(size));
+  }
+  std::vector<uint8_t> whole;
+  put(whole, static_cast<uint32_t>(chunk.size()) - 4);
+  whole.insert(whole.end(), chunk.begin(), chunk.end());
+  put(whole, static_cast<uint32_t>(crc32(0, chunk.data(), static_cast<uInt>(chunk.size()))));
+  std::vector<uint8_t> file = write_png(1, 1, 8, PNG_COLOR_TYPE_GRAY, false, {{51}});
+  constexpr std::ptrdiff_t kHeaderEnd = 33;
+  for (size_t i = 0; i < kChunks; ++i) file.insert(file.begin() + kHeaderEnd, whole.begin(), whole.end());
+  const int64_t before = most_memory();
+  expect_values(file, {1, 1, 3}, {.2, .2, .2});
+  EXPECT_LT(most_memory() - before, static_cast<int64_t>(kText * kChunks / 4));
 }
 
 TEST(Png, FilesThatAreNone) {
