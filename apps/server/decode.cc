@@ -1,7 +1,5 @@
 #include "decode.h"
 
-#include <png.h>
-
 #include <algorithm>
 #include <optional>
 #include <span>
@@ -9,78 +7,41 @@
 
 #include "base/log.h"
 #include "fields.h"
+#include "image/exif.h"
+#include "image/jpeg.h"
+#include "image/png.h"
 #include "webp.h"
 
 namespace vivace::server {
 namespace {
 
-uint32_t big_endian(std::string_view bytes, size_t at, size_t count) {
-  uint32_t value = 0;
-  for (size_t i = 0; i < count; ++i) value = value << 8 | static_cast<uint8_t>(bytes[at + i]);
-  return value;
+std::span<const std::byte> bytes_of_file(std::string_view file) { return std::as_bytes(std::span(file)); }
+
+// What `read` finds wrong with a file is the field's fault.
+template <class Read>
+auto of_field(const std::string& field, const Read& read) {
+  try {
+    return read();
+  } catch (const UserError& error) {
+    throw FieldError(field, error.what());
+  }
 }
 
-constexpr std::string_view kPng("\x89PNG\r\n\x1a\n", 8), kJpeg("\xff\xd8", 2);
-
-// Height times width of a JPEG's frame; nothing where there is no frame where one is to be.
-std::optional<int64_t> jpeg_pixels(std::string_view file) {
-  for (size_t at = 2; at + 9 < file.size();) {
-    if (file[at] != '\xff') return std::nullopt;
-    const auto marker = static_cast<uint8_t>(file[at + 1]);
-    if (marker == 0xff) {  // filling
-      ++at;
-      continue;
-    }
-    const bool frame = marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
-    if (frame) return int64_t{big_endian(file, at + 5, 2)} * big_endian(file, at + 7, 2);
-    if (marker == 0xda || marker == 0xd9) return std::nullopt;
-    at += 2 + big_endian(file, at + 2, 2);
-  }
-  return std::nullopt;
-}
-
-// As the file's head says, which is all that has been looked at.
-std::optional<int64_t> pixels_of(std::string_view file) {
-  if (file.starts_with(kPng)) {
-    if (file.size() < 24) return std::nullopt;
-    // Sides of more than 31 bits, which PNG does not allow, would be too many pixels for 64 bits.
-    const auto side = [&](size_t at) { return std::min<int64_t>(big_endian(file, at, 4), INT32_MAX); };
-    return side(16) * side(20);
-  }
-  if (file.starts_with(kJpeg)) return jpeg_pixels(file);
+Rgba webp_of(std::string_view file, const std::string& field, int64_t most_pixels) {
   const auto size = webp_size(file);
-  return size ? std::optional(int64_t{size->height} * size->width) : std::nullopt;
-}
-
-void check(std::string_view file, const std::string& field, int64_t most_pixels) {
-  const auto pixels = pixels_of(file);
-  if (!pixels) throw FieldError(field, cat(field, " is no picture: expected a PNG, JPEG or WebP file"));
-  if (*pixels > most_pixels) throw FieldError(field, cat(field, " has ", *pixels, " pixels: expected at most ", most_pixels));
-}
-
-Rgba webp_of(std::string_view file, const std::string& field) {
+  if (!size) throw FieldError(field, cat(field, " is no picture: expected a PNG, JPEG or WebP file"));
+  vivace::check_pixels(static_cast<uint64_t>(size->height), static_cast<uint64_t>(size->width), field, most_pixels);
   auto picture = decode_webp(file);
   if (!picture) throw FieldError(field, cat(field, " is a WebP file that is damaged or moves: expected a picture"));
   return std::move(*picture);
 }
 
-// With its transparency, where it has any.
-std::optional<Rgba> transparent_png(std::string_view file) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  if (!png_image_begin_read_from_memory(&image, file.data(), file.size())) return std::nullopt;
-  Rgba picture{.height = static_cast<int>(image.height),
-               .width = static_cast<int>(image.width),
-               .has_alpha = (image.format & PNG_FORMAT_FLAG_ALPHA) != 0,
-               .pixels = {}};
-  image.format = PNG_FORMAT_RGBA;
-  bool read = false;
-  if (picture.has_alpha) {
-    picture.pixels.resize(PNG_IMAGE_SIZE(image));
-    read = png_image_finish_read(&image, nullptr, picture.pixels.data(), 0, nullptr) != 0;
-  }
-  png_image_free(&image);
-  return read ? std::optional(std::move(picture)) : std::nullopt;
+// White where it is transparent; nothing where all of it is opaque.
+std::optional<Image> transparency_of_png(std::string_view file, const std::string& field, int64_t most_pixels) {
+  auto stored = decode_png_transparency(bytes_of_file(file), field, most_pixels);
+  if (!stored) return std::nullopt;
+  const Decoded mask = upright(std::move(*stored));
+  return Image::from_pixels(static_cast<int>(mask.height), static_cast<int>(mask.width), {mask.rgb.get(), mask.height * mask.width * 3});
 }
 
 Image image_of(const Rgba& picture) {
@@ -89,7 +50,7 @@ Image image_of(const Rgba& picture) {
   return Image::from_pixels(picture.height, picture.width, rgb);
 }
 
-// White where it is transparent; nothing where all of it is opaque.
+// As transparency_of_png.
 std::optional<Image> transparency(const Rgba& picture) {
   std::vector<uint8_t> rgb(picture.pixels.size() / 4 * 3);
   bool any = false;
@@ -104,25 +65,20 @@ std::optional<Image> transparency(const Rgba& picture) {
 }  // namespace
 
 Image decoded_picture(std::string_view file, const std::string& field, int64_t most_pixels) {
-  check(file, field, most_pixels);
-  if (!file.starts_with(kPng) && !file.starts_with(kJpeg)) return image_of(webp_of(file, field));
-  try {
-    return Image::decode(std::as_bytes(std::span(file)), field);
-  } catch (const UserError& error) {
-    throw FieldError(field, error.what());
-  }
+  return of_field(field, [&] {
+    const auto bytes = bytes_of_file(file);
+    return is_png(bytes) || is_jpeg(bytes) ? Image::decode(bytes, field, most_pixels) : image_of(webp_of(file, field, most_pixels));
+  });
 }
 
 Image decoded_mask(std::string_view file, const std::string& field, int64_t most_pixels) {
-  check(file, field, most_pixels);
-  std::optional<Rgba> picture;
-  if (file.starts_with(kPng))
-    picture = transparent_png(file);
-  else if (!file.starts_with(kJpeg))
-    picture = webp_of(file, field);
-  if (picture && picture->has_alpha)
-    if (auto mask = transparency(*picture)) return std::move(*mask);
-  return decoded_picture(file, field, most_pixels);
+  auto mask = of_field(field, [&]() -> std::optional<Image> {
+    if (is_png(bytes_of_file(file))) return transparency_of_png(file, field, most_pixels);
+    if (is_jpeg(bytes_of_file(file))) return std::nullopt;
+    const Rgba picture = webp_of(file, field, most_pixels);
+    return picture.has_alpha ? transparency(picture) : std::nullopt;
+  });
+  return mask ? std::move(*mask) : decoded_picture(file, field, most_pixels);
 }
 
 Image inverted(const Image& mask) {

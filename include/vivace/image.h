@@ -29,8 +29,8 @@ class Image {
   // alpha is dropped, and of 16 bits the upper 8 are kept (of grey too, which Pillow clips to white). Up to 2^28 pixels.
   // Throws UserError that names the file.
   static Image load(const std::filesystem::path& path);
-  // The same of a file in memory, called `name` in messages.
-  static Image decode(std::span<const std::byte> file, const std::string& name);
+  // The same of a file in memory, called `name` in messages. One of more than `most_pixels`, up to 2^28, is refused before its pixels are read.
+  static Image decode(std::span<const std::byte> file, const std::string& name, int64_t most_pixels = int64_t{1} << 28);
 
   bool empty() const { return !values_.defined(); }
   int height() const { return empty() ? 0 : static_cast<int>(values_.dim(0)); }

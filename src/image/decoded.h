@@ -17,10 +17,10 @@ struct Decoded {
 };
 
 // 16384 x 16384: a damaged or hostile header must not claim all memory.
-constexpr uint64_t kMaxPixels = uint64_t{1} << 28;
+constexpr int64_t kMaxPixels = int64_t{1} << 28;
 constexpr uint32_t kMaxSide = 1 << 16;
 
-// Throws UserError that starts with `name` for a picture beyond these limits.
-void check_pixels(uint64_t height, uint64_t width, const std::string& name);
+// Throws UserError that starts with `name` for a picture beyond these limits, and for one of more than `most_pixels`.
+void check_pixels(uint64_t height, uint64_t width, const std::string& name, int64_t most_pixels);
 
 }  // namespace vivace

@@ -30,9 +30,10 @@ Format format_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-void check_pixels(uint64_t height, uint64_t width, const std::string& name) {
-  if (height * width > kMaxPixels || height > kMaxSide || width > kMaxSide)
-    throw UserError(cat(name, ": the picture has ", width, " x ", height, " pixels: at most ", kMaxPixels, " are supported"));
+void check_pixels(uint64_t height, uint64_t width, const std::string& name, int64_t most_pixels) {
+  const int64_t most = std::clamp<int64_t>(most_pixels, 0, kMaxPixels);
+  if (height > kMaxSide || width > kMaxSide || height * width > static_cast<uint64_t>(most))
+    throw UserError(cat(name, ": the picture has ", width, " x ", height, " pixels: at most ", most, " are supported"));
 }
 
 Image Image::from_tensor(Tensor values) {
@@ -53,11 +54,11 @@ Image Image::from_pixels(int height, int width, std::span<const uint8_t> rgb) {
 
 Image Image::load(const std::filesystem::path& path) { return decode(FileMap::open(path)->bytes(), path.string()); }
 
-Image Image::decode(std::span<const std::byte> file, const std::string& name) {
+Image Image::decode(std::span<const std::byte> file, const std::string& name, int64_t most_pixels) {
   if (!is_png(file) && !is_jpeg(file))
     throw UserError(
         cat(name, ": not a PNG or JPEG picture", file_kind_note({reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 64)})));
-  const Decoded picture = upright(is_png(file) ? decode_png(file, name) : decode_jpeg(file, name));
+  const Decoded picture = upright(is_png(file) ? decode_png(file, name, most_pixels) : decode_jpeg(file, name, most_pixels));
   return from_pixels(static_cast<int>(picture.height), static_cast<int>(picture.width), {picture.rgb.get(), picture.height * picture.width * 3});
 }
 

@@ -120,10 +120,10 @@ int orientation_of(const jpeg_decompress_struct& jpeg) {
 
 bool is_jpeg(std::span<const std::byte> file) { return file.size() >= 3 && std::memcmp(file.data(), "\xff\xd8\xff", 3) == 0; }
 
-Decoded decode_jpeg(std::span<const std::byte> file, const std::string& name) {
+Decoded decode_jpeg(std::span<const std::byte> file, const std::string& name, int64_t most_pixels) {
   Decoder d;
   if (!read_header(d, file)) throw UserError(cat(name, ": damaged JPEG: ", d.error));
-  check_pixels(d.jpeg.image_height, d.jpeg.image_width, name);
+  check_pixels(d.jpeg.image_height, d.jpeg.image_width, name, most_pixels);
   d.picture.height = d.jpeg.image_height;
   d.picture.width = d.jpeg.image_width;
   d.picture.orientation = orientation_of(d.jpeg);

@@ -36,6 +36,7 @@ struct Decoder {
   png_infop info = nullptr;
   std::span<const std::byte> file;
   size_t position = 0;
+  bool keeps_alpha = false;  // as a fourth channel, where there is one
   Decoded picture;
   std::vector<png_bytep> rows;
   char error[160] = "";
@@ -98,7 +99,7 @@ bool read_header(Decoder& decoder) {
   png_set_palette_to_rgb(png);
   png_set_expand_gray_1_2_4_to_8(png);
   png_set_gray_to_rgb(png);
-  png_set_strip_alpha(png);
+  if (!decoder.keeps_alpha) png_set_strip_alpha(png);
   png_set_strip_16(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, decoder.info);
@@ -109,6 +110,34 @@ bool read_rows(Decoder& decoder) {
   if (setjmp(png_jmpbuf(decoder.png))) return false;
   png_read_image(decoder.png, decoder.rows.data());
   return true;
+}
+
+// Throws UserError that starts with `name` for a header that is damaged or claims too much.
+void open_png(Decoder& decoder, std::span<const std::byte> file, const std::string& name, int64_t most_pixels) {
+  decoder.file = file;
+  decoder.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder, on_error<Decoder>, on_warning);
+  decoder.info = decoder.png ? png_create_info_struct(decoder.png) : nullptr;
+  if (!decoder.info) throw UserError(cat(name, ": out of memory while reading a PNG"));
+  if (!read_header(decoder)) throw UserError(cat(name, ": damaged PNG: ", decoder.error));
+  Decoded& picture = decoder.picture;
+  picture.height = png_get_image_height(decoder.png, decoder.info);
+  picture.width = png_get_image_width(decoder.png, decoder.info);
+  check_pixels(picture.height, picture.width, name, most_pixels);
+  png_uint_32 exif_bytes = 0;
+  png_bytep exif = nullptr;
+  if (png_get_eXIf_1(decoder.png, decoder.info, &exif_bytes, &exif) && exif)
+    picture.orientation = std::max(exif_orientation(std::as_bytes(std::span(exif, exif_bytes))), 1);
+}
+
+void read_png(Decoder& decoder, size_t channels, const std::string& name) {
+  Decoded& picture = decoder.picture;
+  const size_t row_bytes = png_get_rowbytes(decoder.png, decoder.info);
+  if (row_bytes != picture.width * channels)
+    throw InternalError(cat(name, ": libpng gave rows of ", row_bytes, " bytes for ", picture.width, " pixels"));
+  // Not filled: a header may claim far more rows than the file has.
+  picture.rgb = std::make_unique_for_overwrite<uint8_t[]>(picture.height * row_bytes);
+  for (size_t y = 0; y < picture.height; ++y) decoder.rows.push_back(picture.rgb.get() + y * row_bytes);
+  if (!read_rows(decoder)) throw UserError(cat(name, ": damaged PNG: ", decoder.error));
 }
 
 bool is_ascii(const std::string& text) {
@@ -148,28 +177,27 @@ std::vector<uint8_t> encode_png(int height, int width, const uint8_t* rgb, const
 
 bool is_png(std::span<const std::byte> file) { return file.size() >= 8 && png_sig_cmp(reinterpret_cast<png_const_bytep>(file.data()), 0, 8) == 0; }
 
-Decoded decode_png(std::span<const std::byte> file, const std::string& name) {
+Decoded decode_png(std::span<const std::byte> file, const std::string& name, int64_t most_pixels) {
   Decoder decoder;
-  decoder.file = file;
-  decoder.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder, on_error<Decoder>, on_warning);
-  decoder.info = decoder.png ? png_create_info_struct(decoder.png) : nullptr;
-  if (!decoder.info) throw UserError(cat(name, ": out of memory while reading a PNG"));
-  if (!read_header(decoder)) throw UserError(cat(name, ": damaged PNG: ", decoder.error));
-  Decoded& picture = decoder.picture;
-  picture.height = png_get_image_height(decoder.png, decoder.info);
-  picture.width = png_get_image_width(decoder.png, decoder.info);
-  check_pixels(picture.height, picture.width, name);
-  const size_t row_bytes = png_get_rowbytes(decoder.png, decoder.info);
-  if (row_bytes != picture.width * 3) throw InternalError(cat(name, ": libpng gave rows of ", row_bytes, " bytes for ", picture.width, " pixels"));
-  png_uint_32 exif_bytes = 0;
-  png_bytep exif = nullptr;
-  if (png_get_eXIf_1(decoder.png, decoder.info, &exif_bytes, &exif) && exif)
-    picture.orientation = std::max(exif_orientation(std::as_bytes(std::span(exif, exif_bytes))), 1);
-  // Not filled: a header may claim far more rows than the file has.
-  picture.rgb = std::make_unique_for_overwrite<uint8_t[]>(picture.height * row_bytes);
-  for (size_t y = 0; y < picture.height; ++y) decoder.rows.push_back(picture.rgb.get() + y * row_bytes);
-  if (!read_rows(decoder)) throw UserError(cat(name, ": damaged PNG: ", decoder.error));
-  return std::move(picture);
+  open_png(decoder, file, name, most_pixels);
+  read_png(decoder, 3, name);
+  return std::move(decoder.picture);
+}
+
+std::optional<Decoded> decode_png_transparency(std::span<const std::byte> file, const std::string& name, int64_t most_pixels) {
+  Decoder decoder;
+  decoder.keeps_alpha = true;
+  open_png(decoder, file, name, most_pixels);
+  if (png_get_channels(decoder.png, decoder.info) != 4) return std::nullopt;
+  read_png(decoder, 4, name);
+  bool any = false;
+  uint8_t* pixels = decoder.picture.rgb.get();
+  for (size_t i = 0; i < decoder.picture.height * decoder.picture.width; ++i) {
+    const auto clear = static_cast<uint8_t>(255 - pixels[4 * i + 3]);
+    any |= clear > 0;
+    std::fill_n(pixels + 3 * i, 3, clear);  // over what was looked at before
+  }
+  return any ? std::optional(std::move(decoder.picture)) : std::nullopt;
 }
 
 }  // namespace vivace

@@ -194,6 +194,22 @@ TEST(Png, TextThatIsNotReadIsNotUnpacked) {
   EXPECT_LT(most_memory() - before, static_cast<int64_t>(kText * kChunks / 4));
 }
 
+TEST(Png, Transparency) {
+  const auto transparency = [](const std::vector<uint8_t>& file) -> std::vector<uint8_t> {
+    const auto mask = decode_png_transparency(std::as_bytes(std::span(file)), "in.png", 100);
+    return mask ? std::vector(mask->rgb.get(), mask->rgb.get() + mask->height * mask->width * 3) : std::vector<uint8_t>();
+  };
+  using Values = std::vector<uint8_t>;
+  EXPECT_EQ(transparency(write_png(1, 2, 8, PNG_COLOR_TYPE_RGB_ALPHA, false, {{1, 2, 3, 0, 4, 5, 6, 255}})), (Values{255, 255, 255, 0, 0, 0}));
+  EXPECT_EQ(transparency(write_png(2, 1, 8, PNG_COLOR_TYPE_GRAY_ALPHA, true, {{51, 7}, {1, 9}})), (Values{248, 248, 248, 246, 246, 246}));
+  EXPECT_EQ(transparency(write_png(1, 3, 2, PNG_COLOR_TYPE_PALETTE, false, {{0b00011000}})), (Values{255, 255, 255, 127, 127, 127, 0, 0, 0}));
+  EXPECT_EQ(transparency(write_png(1, 1, 16, PNG_COLOR_TYPE_RGB_ALPHA, false, {{0, 1, 0x80, 0, 0xff, 0xff, 1, 2}})), (Values{254, 254, 254}));
+  EXPECT_EQ(transparency(write_png(1, 1, 8, PNG_COLOR_TYPE_RGB_ALPHA, false, {{1, 2, 3, 255}})), Values());
+  EXPECT_EQ(transparency(write_png(1, 1, 8, PNG_COLOR_TYPE_RGB, false, {{1, 2, 3}})), Values());
+  const std::vector<uint8_t> wide = write_png(1, 101, 8, PNG_COLOR_TYPE_GRAY_ALPHA, false, {std::vector<uint8_t>(202)});
+  EXPECT_EQ(message_of<UserError>([&] { transparency(wide); }), "in.png: the picture has 101 x 1 pixels: at most 100 are supported");
+}
+
 TEST(Png, FilesThatAreNone) {
   const TempFolder folder;
   write_file(folder / "a.png", "GIF89a, not a PNG");

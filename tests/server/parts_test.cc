@@ -1,6 +1,7 @@
 // Parts of the server, alone.
 #include "../cli/program.h"
 #include "admission.h"
+#include "base/files.h"
 #include "base/joined.h"
 #include "client.h"
 #include "decode.h"
@@ -151,7 +152,25 @@ TEST(ServerMasks, WhatIsTransparentIsWhite) {
   // Of sides whose product would be a small number again in 64 bits.
   std::string huge = alpha;
   huge.replace(16, 8, 8, '\xff');
-  EXPECT_NE(message_of<UsageError>([&] { decoded_mask(huge, "x", INT64_MAX / 4); }).find("expected at most"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { decoded_mask(huge, "x", INT64_MAX / 4); }).find("damaged PNG"), std::string::npos);
+}
+
+TEST(ServerPictures, AreOfNoMorePixelsThanAsked) {
+  const std::string whole = read_file(VIVACE_SOURCE_DIR "/tests/image/data/rgb_444.jpg");  // 18 x 13
+  // A marker without a length, and one after which that length would lead to a frame of 8 x 8, behind the picture.
+  const std::string rest = whole.substr(2);
+  const size_t size = rest.size() + 2;
+  const std::string length{static_cast<char>(size >> 8), static_cast<char>(size)};
+  const std::string two_frames = "\xff\xd8\xff\x01" + length + rest + std::string("\xff\xc0\0\x11\x08\0\x08\0\x08\x03\0\0\0\0", 14);
+  EXPECT_EQ(decoded_picture(two_frames, "x", 18 * 13).pixels(), decoded_picture(whole, "x", 18 * 13).pixels());
+  const std::string webp = from_base64("UklGRiAAAABXRUJQVlA4TBQAAAAvAQAAEA9wCo8reNRj/gNHBSL6Hw==", "x");
+  for (const std::string& file : {whole, two_frames, webp})
+    for (const auto read : {decoded_picture, decoded_mask}) {
+      const int64_t pixels = file == webp ? 2 : 18 * 13;
+      EXPECT_FALSE(read(file, "x", pixels).empty());
+      EXPECT_NE(message_of<UsageError>([&] { read(file, "x", pixels - 1); }).find("pixels: at most"), std::string::npos);
+    }
+  EXPECT_NE(message_of<UsageError>([] { decoded_picture("GIF89a", "x", 100); }).find("x is no picture"), std::string::npos);
 }
 
 TEST(ServerEncode, Base64) {
