@@ -4,7 +4,8 @@
 // Handles are opaque, and freed by the function of their name; NULL may be freed. Texts are UTF-8 and end in a zero byte.
 //
 // Structs that a caller fills begin with their size, so that a library which knows more fields takes the struct of a program which knows fewer:
-// initialise them with the function of their name, which sets the size and every default, and then set what is to differ.
+// initialise them with the macro of their name, which sets the size and every default, and then set what is to differ. The macros tell the functions
+// behind them the size that the struct has in the program; a language without macros calls these.
 #ifndef VIVACE_C_H
 #define VIVACE_C_H
 
@@ -53,7 +54,8 @@ typedef struct VivacePretrainedOptions {
   uint64_t max_memory;         // bytes; 0: what the machine has left
   int cache;                   // 0: nothing is kept on disk between runs; 1 at first
 } VivacePretrainedOptions;
-VIVACE_C_API void vivace_pretrained_options(VivacePretrainedOptions* options);
+VIVACE_C_API void vivace_pretrained_options_init(VivacePretrainedOptions* options, size_t size);
+#define vivace_pretrained_options(options) vivace_pretrained_options_init(options, sizeof *(options))
 
 // A checkpoint: a folder in Diffusers layout, one file, or a package. `options` may be NULL.
 VIVACE_C_API VivaceStatus vivace_pipeline_load(const char* path, const VivacePretrainedOptions* options, VivacePipeline** pipeline);
@@ -121,7 +123,8 @@ typedef struct VivaceCallOptions {
   void* data;                                                         // for on_step
   const VivaceStop* stop;                                             // to be stopped before the next kernel; may be freed while the call runs
 } VivaceCallOptions;
-VIVACE_C_API void vivace_call_options(VivaceCallOptions* options);
+VIVACE_C_API void vivace_call_options_init(VivaceCallOptions* options, size_t size);
+#define vivace_call_options(options) vivace_call_options_init(options, sizeof *(options))
 
 // Draws. Several threads may call one pipeline at once. `options` may be NULL.
 VIVACE_C_API VivaceStatus vivace_pipeline_call(const VivacePipeline* pipeline, const char* prompt, const VivaceCallOptions* options,

@@ -66,14 +66,23 @@ T& given(T* pointer, const char* name) {
   return *pointer;
 }
 
+VivacePretrainedOptions default_pretrained_options() { return {.size = sizeof(VivacePretrainedOptions), .cache = 1}; }
+VivaceCallOptions default_call_options() { return {.size = sizeof(VivaceCallOptions), .guidance_scale = -1, .true_cfg_scale = -1, .strength = -1}; }
+
+// Of a struct that has `size` bytes in the program which gives it: a part of this library's, or more, which is then 0.
+template <class T>
+void initialise(T* options, size_t size, const T& defaults) noexcept {
+  std::memset(static_cast<void*>(options), 0, size);
+  std::memcpy(static_cast<void*>(options), &defaults, std::min(size, sizeof(T)));
+  if (size >= sizeof size) options->size = size;
+}
+
 // The fields of the caller's struct that both sides know, over the defaults.
 template <class T>
-T known_fields(const T* struct_given, void (*defaults)(T*), const char* name) {
-  T own;
-  defaults(&own);
+T known_fields(const T* struct_given, T own, const char* name) {
   if (!struct_given) return own;
   const size_t size = struct_given->size;
-  if (size < sizeof(size_t)) throw UsageError(cat(name, ": its size is ", size, ": initialise it with the function of its name"));
+  if (size < sizeof(size_t)) throw UsageError(cat(name, ": its size is ", size, ": initialise it with the macro of its name"));
   const auto* bytes = reinterpret_cast<const unsigned char*>(struct_given);
   if (size > sizeof(T) && std::any_of(bytes + sizeof(T), bytes + size, [](unsigned char byte) { return byte != 0; }))
     throw UsageError(cat(name, " has fields that this library (", version(), ") does not know: link a newer one"));
@@ -88,7 +97,7 @@ std::string text(const char* value) { return value ? value : ""; }
 std::optional<double> unless_default(double value) { return value == -1 ? std::nullopt : std::optional(value); }
 
 PretrainedOptions pretrained(const VivacePretrainedOptions* given_options) {
-  const auto o = known_fields(given_options, vivace_pretrained_options, "VivacePretrainedOptions");
+  const auto o = known_fields(given_options, default_pretrained_options(), "VivacePretrainedOptions");
   PretrainedOptions options;
   if (o.dtype) options.dtype = parse_dtype(o.dtype);
   if (o.compile) options.compile.mode = parse_compile_mode(o.compile);
@@ -117,7 +126,7 @@ StepCallback callback_of(const VivaceCallOptions& o) {
 }
 
 CallOptions call_options(const VivaceCallOptions* given_options) {
-  const auto o = known_fields(given_options, vivace_call_options, "VivaceCallOptions");
+  const auto o = known_fields(given_options, default_call_options(), "VivaceCallOptions");
   CallOptions call;
   if (o.negative_prompt) call.negative_prompt = Prompts(o.negative_prompt);
   call.height = o.height;
@@ -147,7 +156,9 @@ const char* vivace_version(void) { return vivace::version(); }
 const char* vivace_last_error(void) { return vivace::last_error.c_str(); }
 void vivace_set_num_threads(int n) { vivace::set_num_threads(n); }
 
-void vivace_pretrained_options(VivacePretrainedOptions* options) { *options = {.size = sizeof *options, .cache = 1}; }
+void vivace_pretrained_options_init(VivacePretrainedOptions* options, size_t size) {
+  vivace::initialise(options, size, vivace::default_pretrained_options());
+}
 
 VivaceStatus vivace_pipeline_load(const char* path, const VivacePretrainedOptions* options, VivacePipeline** pipeline) {
   return guarded([&] {
@@ -209,9 +220,7 @@ VivaceStatus vivace_stop_new(VivaceStop** stop) {
 void vivace_stop_request(VivaceStop* stop) { stop->source.request_stop(); }
 void vivace_stop_free(VivaceStop* stop) { delete stop; }
 
-void vivace_call_options(VivaceCallOptions* options) {
-  *options = {.size = sizeof *options, .guidance_scale = -1, .true_cfg_scale = -1, .strength = -1};
-}
+void vivace_call_options_init(VivaceCallOptions* options, size_t size) { vivace::initialise(options, size, vivace::default_call_options()); }
 
 VivaceStatus vivace_pipeline_call(const VivacePipeline* pipeline, const char* prompt, const VivaceCallOptions* options, VivaceOutput** output) {
   return guarded([&] {

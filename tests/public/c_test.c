@@ -83,9 +83,15 @@ static void test_versions(const VivacePipeline* pipeline, const VivaceOutput* ri
   } newer;
   VivaceCallOptions options;
   VivaceOutput* output = NULL;
-  memset(&newer, 0, sizeof newer);
-  vivace_call_options(&newer.known);
-  newer.known.size = sizeof newer;
+  const size_t older = offsetof(VivaceCallOptions, has_seed);
+  size_t i = 0;
+  memset(&options, 'x', sizeof options);
+  vivace_call_options_init(&options, older);
+  EXPECT(options.size == older && options.strength == -1);
+  for (i = older; i < sizeof options; ++i) EXPECT(((const char*)&options)[i] == 'x'); /* where the program has something else */
+  memset(&newer, 'x', sizeof newer);
+  vivace_call_options_init(&newer.known, sizeof newer);
+  EXPECT(newer.known.size == sizeof newer && newer.more == 0);
   newer.known.num_inference_steps = 2;
   newer.known.height = newer.known.width = 64;
   newer.known.has_seed = 1;
@@ -96,7 +102,7 @@ static void test_versions(const VivacePipeline* pipeline, const VivaceOutput* ri
   newer.more = 1;
   EXPECT(vivace_pipeline_call(pipeline, "x", &newer.known, &output) == VIVACE_USAGE);
   options = newer.known;
-  options.size = offsetof(VivaceCallOptions, has_seed); /* all behind it are defaults */
+  options.size = older; /* all behind it are defaults */
   output = draw(pipeline, &options);
   EXPECT(!same(output, right));
   vivace_output_free(output);
