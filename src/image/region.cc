@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "base/log.h"
 #include "vivace/error.h"
@@ -31,17 +32,27 @@ struct Canvas {
 
 double ratio(int width, int height) { return static_cast<double>(width) / height; }
 
+// A side that grows or shrinks as another does, from `from` to `to`.
+int scaled(int side, int to, int from) {
+  const int64_t result = int64_t{side} * to / from;
+  if (result > std::numeric_limits<int>::max())
+    throw UsageError(cat("a picture of ", result, " pixels in length: it does not fit its region's shape"));
+  return static_cast<int>(result);
+}
+
 // The larger or the smaller of the two sizes that keep the picture's shape.
 struct Fitted {
   int height, width;
 };
 Fitted inside(const Image& image, int height, int width) {
   const double wanted = ratio(width, height), own = ratio(image.width(), image.height());
-  return {wanted >= own ? height : image.height() * width / image.width(), wanted < own ? width : image.width() * height / image.height()};
+  return {wanted >= own ? height : scaled(image.height(), width, image.width()),
+          wanted < own ? width : scaled(image.width(), height, image.height())};
 }
 Fitted around(const Image& image, int height, int width) {
   const double wanted = ratio(width, height), own = ratio(image.width(), image.height());
-  return {wanted <= own ? height : image.height() * width / image.width(), wanted > own ? width : image.width() * height / image.height()};
+  return {wanted <= own ? height : scaled(image.height(), width, image.width()),
+          wanted > own ? width : scaled(image.width(), height, image.height())};
 }
 
 unsigned divided_by_255(unsigned x) { return ((x >> 8) + x) >> 8; }
@@ -109,11 +120,12 @@ Image resized_to_fill(const Image& image, int height, int width) {
 }
 
 Image overlaid(const Image& original, const Image& mask, const Image& painted, const Box& region) {
+  // Around a narrow region it may be a thousand times as large as what is seen of it.
   const Fitted size = around(painted, region.height(), region.width());
-  Canvas fitted(region.height(), region.width());
-  fitted.paste(painted.resized(size.height, size.width), region.width() / 2 - size.width / 2, region.height() / 2 - size.height / 2);
+  const int left = size.width / 2 - region.width() / 2, top = size.height / 2 - region.height() / 2;
+  const Box seen{left, top, left + region.width(), top + region.height()};
   Canvas canvas(original.height(), original.width());
-  canvas.paste(fitted.image(), region.left, region.top);
+  canvas.paste(resample(painted, size.height, size.width, Filter::lanczos, {0, 0, painted.width(), painted.height()}, seen), region.left, region.top);
   const std::vector<uint8_t> gray = grayscale(mask), above = original.pixels();
   for (size_t i = 0; i < gray.size(); ++i) {
     const unsigned alpha = 255u - gray[i];

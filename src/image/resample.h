@@ -17,7 +17,10 @@ struct Box {
   int height() const { return bottom - top; }
 };
 
-// That part of the picture at height x width.
-Image resample(const Image& image, int height, int width, Filter filter, const Box& box);
+// That part of the picture at height x width; of this, what lies in `seen`, which is all that is computed.
+Image resample(const Image& image, int height, int width, Filter filter, const Box& box, const Box& seen);
+inline Image resample(const Image& image, int height, int width, Filter filter, const Box& box) {
+  return resample(image, height, width, filter, box, {0, 0, width, height});
+}
 
 }  // namespace vivace

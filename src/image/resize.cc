@@ -33,11 +33,11 @@ struct Window {
   std::vector<int> weights;
 };
 
-// Of a line of `length` pixels, of which [begin, end) becomes `to`.
-std::vector<Window> windows(int length, int begin, int end, int to, const Kernel& kernel) {
+// Of a line of `length` pixels, of which [begin, end) becomes `to`: those of the pixels [seen_begin, seen_end) of these.
+std::vector<Window> windows(int length, int begin, int end, int to, int seen_begin, int seen_end, const Kernel& kernel) {
   const double scale = static_cast<double>(end - begin) / to, stretch = std::max(scale, 1.), support = kernel.support * stretch;
-  std::vector<Window> result(static_cast<size_t>(to));
-  for (int x = 0; x < to; ++x) {
+  std::vector<Window> result(static_cast<size_t>(seen_end - seen_begin));
+  for (int x = seen_begin; x < seen_end; ++x) {
     const double center = begin + (x + 0.5) * scale;
     const int first = std::max(0, static_cast<int>(center - support + 0.5)), last = std::min(length, static_cast<int>(center + support + 0.5));
     std::vector<double> weights;
@@ -46,7 +46,7 @@ std::vector<Window> windows(int length, int begin, int end, int to, const Kernel
       weights.push_back(kernel.weight((i - center + 0.5) * (1 / stretch)));
       sum += weights.back();
     }
-    Window& window = result[static_cast<size_t>(x)];
+    Window& window = result[static_cast<size_t>(x - seen_begin)];
     window.first = first;
     for (double w : weights) {
       if (sum != 0) w /= sum;
@@ -54,6 +54,15 @@ std::vector<Window> windows(int length, int begin, int end, int to, const Kernel
     }
   }
   return result;
+}
+
+// All that the windows take: [first, end).
+struct Taken {
+  int first, end;
+};
+Taken taken(const std::vector<Window>& all) {
+  const Window& last = all.back();
+  return {all.front().first, last.first + static_cast<int>(last.weights.size())};
 }
 
 uint8_t rounded(int sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
@@ -74,35 +83,42 @@ void resample_lines(const uint8_t* from, uint8_t* to, int lines, size_t from_ste
 
 }  // namespace
 
-Image resample(const Image& image, int height, int width, Filter filter, const Box& box) {
+Image resample(const Image& image, int height, int width, Filter filter, const Box& box, const Box& seen) {
   std::vector<uint8_t> rgb = image.pixels();
   int h = image.height(), w = image.width();
   const Kernel kernel = kernel_of(filter);
-  const auto across = [&] {
-    if (width == w && box.left == 0 && box.right == width) return;
-    const auto from = 3 * static_cast<size_t>(w), to = 3 * static_cast<size_t>(width);
-    std::vector<uint8_t> wide(static_cast<size_t>(h) * to);
-    resample_lines(rgb.data(), wide.data(), h, 3, from, 3, to, windows(w, box.left, box.right, width, kernel));
+  std::vector<Window> columns = windows(w, box.left, box.right, width, seen.left, seen.right, kernel),
+                      rows = windows(h, box.top, box.bottom, height, seen.top, seen.bottom, kernel);
+  // Each does of the lines that the other will take alone.
+  const auto across = [&](const Taken& lines) {
+    if (width == w && box.left == 0 && box.right == width && seen.width() == width) return;
+    const auto from = 3 * static_cast<size_t>(w), to = 3 * columns.size();
+    const int count = lines.end - lines.first;
+    std::vector<uint8_t> wide(static_cast<size_t>(count) * to);
+    resample_lines(rgb.data() + static_cast<size_t>(lines.first) * from, wide.data(), count, 3, from, 3, to, columns);
     rgb = std::move(wide);
-    w = width;
+    h = count, w = seen.width();
+    for (Window& row : rows) row.first -= lines.first;
   };
-  const auto down = [&] {
-    if (height == h && box.top == 0 && box.bottom == height) return;
-    const auto line = 3 * static_cast<size_t>(w);
-    std::vector<uint8_t> tall(static_cast<size_t>(height) * line);
-    resample_lines(rgb.data(), tall.data(), w, line, 3, line, 3, windows(h, box.top, box.bottom, height, kernel));
+  const auto down = [&](const Taken& lines) {
+    if (height == h && box.top == 0 && box.bottom == height && seen.height() == height) return;
+    const int count = lines.end - lines.first;
+    const auto from = 3 * static_cast<size_t>(w), to = 3 * static_cast<size_t>(count);
+    std::vector<uint8_t> tall(rows.size() * to);
+    resample_lines(rgb.data() + 3 * static_cast<size_t>(lines.first), tall.data(), count, from, 3, to, 3, rows);
     rgb = std::move(tall);
-    h = height;
+    h = seen.height(), w = count;
+    for (Window& column : columns) column.first -= lines.first;
   };
   // The order decides what is rounded. Pillow from 13 on begins with the height where it loses more than twice the pixels that the width loses.
-  if (h > height && h - height > 2 * (w - width)) {
-    down();
-    across();
+  if (h > height && h - height > 2 * (int64_t{w} - width)) {
+    down(taken(columns));
+    across({0, h});
   } else {
-    across();
-    down();
+    across(taken(rows));
+    down({0, w});
   }
-  return Image::from_pixels(height, width, rgb);
+  return Image::from_pixels(h, w, rgb);
 }
 
 Image Image::resized(int height, int width) const {

@@ -70,6 +70,25 @@ TEST(Pillow, FillAndOverlay) {
   }
 }
 
+TEST(Pillow, PartsAreThoseOfTheWhole) {
+  const Image wide = load("wide.png"), tall = resample(wide, wide.width(), 7, Filter::bicubic, {3, 2, 11, 9});
+  for (const Image& image : {wide, tall})
+    for (const auto& [height, width] : {std::pair{image.height(), image.width()}, {90, 70}, {5, 70}, {90, 4}, {3, 4}, {image.height(), 33}}) {
+      const Box all{0, 0, image.width(), image.height()}, part{width / 4, height / 3, width / 4 + width / 2, height / 3 + height / 2};
+      expect_equal(resample(image, height, width, Filter::lanczos, all, part), cropped(image.resized(height, width), part),
+                   std::to_string(width) + " x " + std::to_string(height));
+    }
+}
+
+// A region of another shape than what was painted for it: as large as would hold the region it would have 4096 x 2097152 pixels.
+TEST(Pillow, OverlayComputesWhatIsSeen) {
+  const auto plain = [](int height, int width, uint8_t value) {
+    return Image::from_pixels(height, width, std::vector<uint8_t>(static_cast<size_t>(height * width * 3), value));
+  };
+  const Image whole = overlaid(plain(8, 4096, 9), plain(8, 4096, 255), plain(4096, 8, 77), {0, 0, 4096, 8});
+  expect_equal(whole, plain(8, 4096, 77), "all of it");
+}
+
 std::vector<std::byte> bytes_of(const std::string& name) {
   const std::string text = read_file(kData + "/" + name);
   const auto bytes = std::as_bytes(std::span(text));
