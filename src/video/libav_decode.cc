@@ -94,7 +94,8 @@ class Decoding : Handles {
       if (result == AVERROR(EAGAIN) || result == AVERROR_EOF) return;
       check(result, "a frame is damaged");
       if (frames_.empty()) open_scaler();
-      if (frame_->height != height_ || frame_->width != width_) fail("its frames are not of one size");
+      // The scaler reads as much of a frame as the first one had.
+      if (frame_->height != height_ || frame_->width != width_ || frame_->format != format_) fail("its frames are not of one size and kind of pixel");
       check_video_size(name_, static_cast<int64_t>(frames_.size()) + 1, height_, width_);
       uint8_t* const planes[] = {lines_.data()};
       const int strides[] = {stride_};
@@ -106,7 +107,7 @@ class Decoding : Handles {
   }
 
   void open_scaler() {
-    height_ = frame_->height, width_ = frame_->width;
+    height_ = frame_->height, width_ = frame_->width, format_ = frame_->format;
     check_video_size(name_, 1, height_, width_);
     scaler_ = av_.sws_getContext(frame_->width, frame_->height, static_cast<AVPixelFormat>(frame_->format), frame_->width, frame_->height,
                                  AV_PIX_FMT_RGB24, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT, nullptr, nullptr, nullptr);
@@ -121,6 +122,7 @@ class Decoding : Handles {
   const std::string name_;
   int stream_ = -1;
   int64_t height_ = 0, width_ = 0;
+  int format_ = AV_PIX_FMT_NONE;
   int stride_ = 0;
   std::vector<uint8_t> lines_;                // of a frame, as the scaler writes them
   std::vector<std::vector<uint8_t>> frames_;  // 8-bit RGB

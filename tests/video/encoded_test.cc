@@ -7,6 +7,7 @@ extern "C" {
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/files.h"
@@ -217,6 +218,43 @@ TEST(EncodedVideo, ThatIsNoneIsRefused) {
     const std::string message = refusal(folder / name);
     EXPECT_TRUE(message.starts_with((folder / name).string() + ": ")) << message;
   }
+}
+
+// JPEGs one after the other, which need not have colours of one resolution.
+void write_motion_jpeg(const fs::path& path, std::initializer_list<const char*> files) {
+  AVFormatContext* file = nullptr;
+  ASSERT_GE(avformat_alloc_output_context2(&file, nullptr, "avi", path.c_str()), 0);
+  AVStream* stream = avformat_new_stream(file, nullptr);
+  AVCodecParameters* parameters = stream->codecpar;
+  parameters->codec_type = AVMEDIA_TYPE_VIDEO;
+  parameters->codec_id = AV_CODEC_ID_MJPEG;
+  parameters->width = 18, parameters->height = 13;
+  stream->time_base = {1, 8};
+  ASSERT_GE(avio_open(&file->pb, path.c_str(), AVIO_FLAG_WRITE), 0);
+  ASSERT_GE(avformat_write_header(file, nullptr), 0);
+  AVPacket* packet = av_packet_alloc();
+  int64_t frame = 0;
+  for (const char* name : files) {
+    const std::string jpeg = read_file(fs::path(VIVACE_SOURCE_DIR "/tests/image/data") / name);
+    ASSERT_GE(av_new_packet(packet, static_cast<int>(jpeg.size())), 0);
+    std::ranges::copy(jpeg, packet->data);
+    packet->pts = packet->dts = frame++;
+    packet->flags = AV_PKT_FLAG_KEY;
+    EXPECT_GE(av_write_frame(file, packet), 0);
+    av_packet_unref(packet);
+  }
+  EXPECT_GE(av_write_trailer(file), 0);
+  av_packet_free(&packet);
+  avio_closep(&file->pb);
+  avformat_free_context(file);
+}
+
+TEST(EncodedVideo, OfSeveralKindsOfPixelIsRefused) {
+  const TempFolder folder;
+  write_motion_jpeg(folder / "one.avi", {"rgb_444.jpg", "rgb_444.jpg"});
+  EXPECT_EQ(Video::load(folder / "one.avi").tensor().shape(), (Shape{2, 13, 18, 3}));
+  write_motion_jpeg(folder / "two.avi", {"rgb_444.jpg", "rgb_420.jpg"});
+  EXPECT_NE(message_of<UserError>([&] { Video::load(folder / "two.avi"); }).find("not of one size and kind of pixel"), std::string::npos);
 }
 
 TEST(EncodedVideo, NeedsAnEncoder) {
