@@ -1,6 +1,7 @@
 #include "tokenizers/sentencepiece_tokenizer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -20,6 +21,7 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSpace = "\u2581";  // stands for one in a piece
+constexpr int64_t kMostExtraIds = 1 << 14;     // T5 has 100; a broken file is not to ask for all the memory there is
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
@@ -41,6 +43,19 @@ AddedToken added_token(const Json& entry) {
   token.lstrip = entry.value("lstrip", false);
   token.rstrip = entry.value("rstrip", false);
   return token;
+}
+
+// All of `digits`; nothing where it is no number without a sign, or too large.
+template <class T>
+std::optional<T> number_of(std::string_view digits, int base) {
+  T number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, base);
+  return error == std::errc() && end == digits.data() + digits.size() && !digits.starts_with('-') ? std::optional(number) : std::nullopt;
+}
+
+// The byte that a piece like "<0x0A>" stands for.
+std::optional<uint8_t> byte_of(std::string_view piece) {
+  return piece.size() == 6 && piece.starts_with("<0x") && piece.ends_with('>') ? number_of<uint8_t>(piece.substr(3, 2), 16) : std::nullopt;
 }
 
 // What a TemplateProcessing of tokenizer.json puts around a text.
@@ -106,7 +121,12 @@ SentencePieceTokenizer SentencePieceTokenizer::from_pretrained(const fs::path& f
     if (has_json) {
       for (const Json& entry : json.value("added_tokens", Json::array())) added[entry.at("id").get<int32_t>()] = added_token(entry);
     } else if (const auto decoder = config.find("added_tokens_decoder"); decoder != config.end() && decoder->is_object()) {
-      for (const auto& [id, entry] : decoder->items()) added[std::stoi(id)] = added_token(entry);
+      for (const auto& [key, entry] : decoder->items()) {
+        const auto id = number_of<int32_t>(key, 10);
+        if (!id)
+          throw UserError(cat(config_path.string(), ": field \"added_tokens_decoder\": ", in_quotes(key), ": expected a token's id as the key"));
+        added[*id] = added_token(entry);
+      }
     } else if (!unigram) {
       int32_t next = model.size();
       for (const char* key : {"extra_special_tokens", "additional_special_tokens"})
@@ -115,9 +135,11 @@ SentencePieceTokenizer SentencePieceTokenizer::from_pretrained(const fs::path& f
               !content.empty() && model.find(content) < 0)
             added[next++] = {.content = content, .special = true, .normalized = false};
     } else {
-      const int32_t extra = config.value("extra_ids", 100);
+      const auto extra = config.value("extra_ids", int64_t{100});
+      if (extra < 0 || extra > kMostExtraIds)
+        throw UserError(cat(config_path.string(), ": field \"extra_ids\": ", extra, ": expected 0 to ", kMostExtraIds));
       for (int32_t k = 0; k < extra; ++k)
-        added[model.size() + extra - 1 - k] = {.content = cat("<extra_id_", k, ">"), .special = true, .normalized = false};
+        added[model.size() + static_cast<int32_t>(extra) - 1 - k] = {.content = cat("<extra_id_", k, ">"), .special = true, .normalized = false};
     }
     const auto find = [&](const std::string& content) {
       const auto same = std::ranges::find(added, content, [](const auto& entry) { return entry.second.content; });
@@ -200,7 +222,7 @@ std::string SentencePieceTokenizer::decode(const std::vector<int32_t>& ids) cons
   std::string bytes;
   for (const int32_t id : ids) {
     std::string piece = token(id);
-    if (piece.size() == 6 && piece.starts_with("<0x") && piece.back() == '>') piece = static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16));
+    if (const auto byte = byte_of(piece)) piece = static_cast<char>(*byte);
     for (size_t at = piece.find(kSpace); at != piece.npos; at = piece.find(kSpace, at + 1)) piece.replace(at, kSpace.size(), " ");
     bytes += piece;
   }

@@ -1,6 +1,7 @@
 // T5's and Llama's tokenizers against transformers (tools/golden/pieces.py), from each of the files that a checkpoint may come with.
 #include "tokenizers/sentencepiece_tokenizer.h"
 
+#include "base/log.h"
 #include "golden.h"
 #include "vivace/error.h"
 
@@ -122,6 +123,24 @@ TEST(SentencePieceTokenizer, refuses_what_is_none) {
     write_text(temp.path() / "tokenizer.json", text);
     EXPECT_NE(message().find("tokenizer.json"), std::string::npos) << text << ": " << message();
   }
+}
+
+TEST(SentencePieceTokenizer, numbers_that_are_none) {
+  const TempFolder temp;
+  of_files(temp, kT5, {"spiece.model"});
+  const auto refused = [&](const char* config, const char* part) {
+    write_text(temp / "tokenizer_config.json", config);
+    const std::string message = message_of<UserError>([&] { t5(temp.path()); });
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  for (const char* key : {"x", "", "1x", "-1", "99999999999"})
+    refused(cat("{\"added_tokens_decoder\": {\"", key, "\": {\"content\": \"<x>\"}}}").c_str(), "expected a token's id as the key");
+  for (const char* extra : {"2000000000", "-1", "4294967297"}) refused(cat("{\"extra_ids\": ", extra, "}").c_str(), ": expected 0 to 16384");
+  // A piece that looks like a byte's and is none.
+  const TempFolder other;
+  write_text(other / "tokenizer.json", R"({"model": {"type": "Unigram", "unk_id": 0,
+    "vocab": [["<unk>", 0], ["</s>", 0], ["<pad>", 0], ["<0xZZ>", 0], ["<0x-1>", 0], ["<0x41>", 0]]}})");
+  EXPECT_EQ(t5(other.path()).decode({3, 4, 5}), "<0xZZ><0x-1>A");
 }
 
 // Each of these would make ids of a text, which mean nothing to the model.
