@@ -145,7 +145,7 @@ uint64_t stored_bytes(Reader& in, TensorFileHeader::Entry& entry) {
     const BlockFormatInfo& block = block_format_info(*entry.format);
     if (entry.shape.empty() || entry.shape.back() % block.values != 0)
       in.bad(cat(what, "shape ", to_string(entry.shape), " has no whole blocks of ", block.values, " for ", block.name));
-    entry.shape.back() = entry.shape.back() / block.values * block.bytes;
+    if (__builtin_mul_overflow(entry.shape.back() / block.values, block.bytes, &entry.shape.back())) in.bad(cat(what, "its shape overflows"));
   }
   int64_t bytes = static_cast<int64_t>(dtype_size(entry.dtype));
   for (const int64_t size : entry.shape)

@@ -123,6 +123,7 @@ TEST(Gguf, WhatIsWrongIsSaid) {
             std::string::npos);
   EXPECT_EQ(refusal(Writer(1).tensor("a", {1, 1, 1, 1, 1}, 0, 0).with_data(9)), bad + "tensor \"a\" has 5 dimensions: expected at most 4");
   EXPECT_EQ(refusal(Writer(1).tensor("a", {1ull << 62, 4}, 0, 0).with_data(9)), bad + "tensor \"a\": its shape overflows");
+  EXPECT_EQ(refusal(Writer(1).tensor("a", {(1ull << 63) - 32, 0}, 8, 0).with_data(9)), bad + "tensor \"a\": its shape overflows");
   EXPECT_EQ(refusal(Writer(2).tensor("a", {4}, 0, 0).tensor("b", {4}, 0, 8).with_data(99)), bad + "tensor \"b\" overlaps the tensor before");
   EXPECT_EQ(refusal(Writer(2).tensor("a", {4}, 0, 0).tensor("a", {4}, 0, 32).with_data(99)), bad + "tensor \"a\" is there twice");
   EXPECT_NE(refusal(Writer(1ull << 60).with_data(0)).find("it may be truncated"), std::string::npos);
