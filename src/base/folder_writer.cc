@@ -29,8 +29,13 @@ FolderWriter::~FolderWriter() {
 void FolderWriter::commit() {
   std::error_code error;
   const fs::path old = temporary_.string() + "-old";
-  if (fs::exists(path_, error)) fs::rename(path_, old, error);
-  if (!error) fs::rename(temporary_, path_, error);
+  const bool replaces = fs::exists(path_, error);
+  if (replaces) fs::rename(path_, old, error);
+  if (!error) {
+    fs::rename(temporary_, path_, error);
+    std::error_code ignored;
+    if (error && replaces) fs::rename(old, path_, ignored);
+  }
   if (error) throw UserError(cat("cannot write ", path_.string(), ": ", error.message()));
   temporary_.clear();
   fs::remove_all(old, error);

@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "base/file_map.h"
+#include "base/folder_writer.h"
 #include "base/lost_pages.h"
 #include "base/utf8.h"
 #include "temp_folder.h"
@@ -47,6 +48,22 @@ TEST(IsFile, FollowsLinks) {
   EXPECT_TRUE(is_file(folder / "file") && is_file(folder / "link") && is_folder(folder.path()));
   EXPECT_FALSE(is_file(folder.path()) || is_file(folder / "none") || is_folder(folder / "file") || is_folder(folder / "none"));
   EXPECT_NE(message_of<UserError>([&] { is_file(folder / "round"); }).find("round: cannot be read"), std::string::npos);
+}
+
+TEST(FolderWriter, TakesThePlaceOfWhatIsThereOrLeavesIt) {
+  const TempFolder folder;
+  const auto write = [&](const char* text, bool lost) {
+    FolderWriter writer(folder / "out");
+    write_file(writer / "file", text);
+    if (lost) fs::remove_all((writer / "file").parent_path());  // as when its new name cannot be given
+    writer.commit();
+  };
+  write("old", false);
+  EXPECT_NE(message_of<UserError>([&] { write("new", true); }).find("cannot write "), std::string::npos);
+  EXPECT_EQ(read_file(folder / "out/file"), "old");
+  write("new", false);
+  EXPECT_EQ(read_file(folder / "out/file"), "new");
+  EXPECT_EQ(folder.files(), 1u);
 }
 
 TEST(IsWithin, FollowsLinksAndNames) {
