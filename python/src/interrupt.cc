@@ -17,6 +17,7 @@ namespace nb = nanobind;
 constexpr std::chrono::milliseconds kLook{20};
 std::atomic<bool> interrupted = false;
 struct sigaction before;
+const StopAtInterrupt* outermost = nullptr;  // of the calls on the main thread, within whose callbacks there may be others
 
 // Python's own is called as well: it raises KeyboardInterrupt once the call has returned.
 void on_signal(int number) {
@@ -34,12 +35,17 @@ bool would_raise() {
 
 StopAtInterrupt::StopAtInterrupt() {
   if (!would_raise()) return;
+  if (outermost) {  // the handler is there, and stops both
+    source_ = outermost->source_;
+    return;
+  }
   interrupted = false;
   struct sigaction own {};
   own.sa_handler = on_signal;
   sigemptyset(&own.sa_mask);
   installed_ = ::sigaction(SIGINT, &own, &before) == 0;
   if (!installed_) return;
+  outermost = this;
   watcher_ = std::jthread([this](const std::stop_token& done) {
     std::mutex mutex;
     std::condition_variable_any waiting;
@@ -51,7 +57,9 @@ StopAtInterrupt::StopAtInterrupt() {
 }
 
 StopAtInterrupt::~StopAtInterrupt() {
-  if (installed_) ::sigaction(SIGINT, &before, nullptr);
+  if (!installed_) return;
+  ::sigaction(SIGINT, &before, nullptr);
+  outermost = nullptr;
 }
 
 }  // namespace vivace::python

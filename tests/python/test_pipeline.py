@@ -260,3 +260,30 @@ except KeyboardInterrupt:
     os.kill(process.pid, signal.SIGINT)
     assert process.communicate(timeout=60)[0] == "stopped\n"
     assert process.returncode == 0 and time.monotonic() - begin < 20
+
+
+def test_ctrl_c_within_and_after_a_call_in_a_callback(tiny) -> None:
+    program = f"""
+import os, signal, threading, time, vivace
+pipe = vivace.DiffusionPipeline.from_pretrained({str(tiny)!r})
+def draw(of, step, timestep, given):
+    pipe("x", num_inference_steps=steps, height=size, width=size)
+    return given
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+steps, size = 1, 32
+pipe("x", num_inference_steps=2, callback_on_step_end=draw)
+try:
+    interrupt()
+    time.sleep(10)
+except KeyboardInterrupt:
+    print("after", flush=True)
+steps, size = 1000, 256
+threading.Timer(0.3, interrupt).start()
+try:
+    pipe("x", num_inference_steps=2, callback_on_step_end=draw)
+except KeyboardInterrupt:
+    print("within")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "after\nwithin\n" and done.returncode == 0, done.stderr
