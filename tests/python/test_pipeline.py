@@ -49,7 +49,7 @@ def test_output_types(pipe) -> None:
 def test_an_array_of_a_picture_is_0_to_1(tiny) -> None:
     pipe = vivace.StableDiffusionXLImg2ImgPipeline.from_pretrained(tiny)
     picture = numpy.linspace(0, 1, 32 * 32 * 3, dtype=numpy.float32).reshape(32, 32, 3)
-    assert draw(pipe, image=picture).images.shape == (1, 32, 32, 3)
+    assert draw(pipe, image=picture, strength=1.0).images.shape == (1, 32, 32, 3)
     for wrong in (2 * picture - 1, [2 * picture - 1], (2 * picture - 1)[None].transpose(0, 3, 1, 2)):
         with pytest.raises(vivace.UsageError, match="has values down to -1: expected 0 to 1"):
             draw(pipe, image=wrong)
