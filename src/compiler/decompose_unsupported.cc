@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "ops/decompose.h"
 
@@ -72,40 +74,37 @@ class Rewriting {
   std::vector<NodeId> renamed_;  // by node of from_
 };
 
-}  // namespace
-
-void decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported) {
-  std::vector<uint8_t> stays;
-  stays.reserve(graph.nodes.size());
-  for (const Node& node : graph.nodes) stays.push_back(!is_named(node.op) || supported(graph, node));
-  if (std::ranges::count(stays, 0) == 0) return;
-  Rewriting rewriting(graph);
-  for (NodeId id = 0; id < graph.size(); ++id) {
-    if (stays[static_cast<size_t>(id)])
-      rewriting.keep(graph[id]);
-    else
-      rewriting.replace(graph[id], alone(graph, graph[id], decompose));
-  }
-  graph = rewriting.take();
-}
-
-void widen_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& compiled) {
-  std::map<NodeId, Graph> wide;
-  for (NodeId id = 0; id < graph.size(); ++id) {
-    const Node& node = graph[id];
-    if (node.op != Op::conv2d || node.dtype == DType::float32 || compiled(graph, node)) continue;
-    Graph other = alone(graph, node, widened);
-    const auto takes = [&](const Node& part) { return part.op != Op::conv2d || compiled(other, part); };
-    if (std::ranges::all_of(other.nodes, takes)) wide.emplace(id, std::move(other));
-  }
-  if (wide.empty()) return;
+// Puts in the place of each node what `other` has for it, if anything.
+void replace_nodes(Graph& graph, const std::function<std::optional<Graph>(const Node&)>& other) {
+  std::map<NodeId, Graph> others;
+  for (NodeId id = 0; id < graph.size(); ++id)
+    if (auto made = other(graph[id])) others.emplace(id, std::move(*made));
+  if (others.empty()) return;
   Rewriting rewriting(graph);
   for (NodeId id = 0; id < graph.size(); ++id)
-    if (const auto found = wide.find(id); found != wide.end())
+    if (const auto found = others.find(id); found != others.end())
       rewriting.replace(graph[id], found->second);
     else
       rewriting.keep(graph[id]);
   graph = rewriting.take();
+}
+
+}  // namespace
+
+void decompose_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported) {
+  replace_nodes(graph, [&](const Node& node) -> std::optional<Graph> {
+    if (!is_named(node.op) || supported(graph, node)) return std::nullopt;
+    return alone(graph, node, decompose);
+  });
+}
+
+void widen_unsupported(Graph& graph, const std::function<bool(const Graph&, const Node&)>& compiled) {
+  replace_nodes(graph, [&](const Node& node) -> std::optional<Graph> {
+    if (node.op != Op::conv2d || node.dtype == DType::float32 || compiled(graph, node)) return std::nullopt;
+    Graph wide = alone(graph, node, widened);
+    const auto takes = [&](const Node& part) { return part.op != Op::conv2d || compiled(wide, part); };
+    return std::ranges::all_of(wide.nodes, takes) ? std::optional(std::move(wide)) : std::nullopt;
+  });
 }
 
 }  // namespace vivace
