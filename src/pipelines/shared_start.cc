@@ -2,6 +2,9 @@
 
 #include <array>
 #include <cstring>
+#include <set>
+#include <span>
+#include <string_view>
 
 #include "base/build_id.h"
 #include "base/hash.h"
@@ -13,12 +16,6 @@
 
 namespace vivace {
 namespace {
-
-// What both must have alike, and what it is called in the message.
-struct Alike {
-  const char* name;
-  Hash128 hash;
-};
 
 std::string hashed(const Tensor& tensor) {
   return tensor.defined() ? cat(dtype_name(tensor.dtype()), to_string(tensor.shape()), to_string(hash128(tensor.data(), tensor.bytes())), '\n')
@@ -75,21 +72,15 @@ void share_start(const DiffusionPipeline::Loaded& loaded, const Call& call, cons
   const std::vector<Tensor*> tensors = start_tensors(conditioning, start);
   std::string shapes;
   for (const Tensor* tensor : tensors) shapes += cat(dtype_name(tensor->dtype()), to_string(tensor->shape()), '\n');
-  const Alike mine[] = {{"the program", hash128(build_id())},
-                        {"weights", hash128(weights_of(loaded.parts))},
-                        {"arguments", hash128(arguments_of(call, scheduler, noise) + shapes)},
-                        {"given pictures or tensors", hash128(pictures_of(call.options))}};
-  std::array<Hash128, std::size(mine)> hashes;
-  std::ranges::transform(mine, hashes.begin(), &Alike::hash);
+  constexpr std::array kNames{"the program", "weights", "arguments", "given pictures or tensors"};
+  const std::array<Hash128, kNames.size()> mine{hash128(build_id()), hash128(weights_of(loaded.parts)),
+                                                hash128(arguments_of(call, scheduler, noise) + shapes), hash128(pictures_of(call.options))};
   Device& device = loaded.parts.model(denoiser_of(*loaded.family)).component().device();
-  const std::vector<std::byte> all = exchange(*call.ranks, device, std::as_bytes(std::span(hashes)), request);
-  std::vector<const char*> different;
-  for (size_t i = 0; i < hashes.size(); ++i)
-    for (size_t rank = 0; rank < static_cast<size_t>(call.ranks->size()); ++rank)
-      if (std::memcmp(all.data() + (rank * hashes.size() + i) * sizeof(Hash128), &hashes[i], sizeof(Hash128)) != 0) {
-        different.push_back(mine[i].name);
-        break;
-      }
+  const std::vector<std::byte> all = exchange(*call.ranks, device, std::as_bytes(std::span(mine)), request);
+  std::set<std::string_view> different;
+  for (size_t at = 0; at < all.size(); at += sizeof(Hash128))
+    if (const size_t i = at / sizeof(Hash128) % mine.size(); std::memcmp(all.data() + at, &mine[i], sizeof(Hash128)) != 0)
+      different.insert(kNames[i]);
   if (!different.empty())
     throw UserError(cat("the processes that are to make one picture differ in ", joined(different, " and "),
                         ": expected the same program, checkpoint, adapters, arguments and pictures for each"));
