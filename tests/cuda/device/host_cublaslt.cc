@@ -8,6 +8,7 @@
 #include "backends/cuda/cublaslt.h"
 #include "backends/ref/element.h"
 #include "host_driver.h"
+#include "tf32.h"
 
 namespace vivace::cuda {
 namespace {
@@ -60,13 +61,6 @@ DType dtype_of(cudaDataType_t type) {
 // The header's CUBLASLT_MATMUL_DESC_A_SCALE_MODE, .._B_SCALE_MODE and CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F, which older ones lack.
 constexpr int kAScaleMode = 31, kBScaleMode = 32, kOuterVector = 3;
 
-// To ten bits of mantissa, ties away from zero.
-double tf32(double x) {
-  int exponent = 0;
-  const double mantissa = std::frexp(x, &exponent);
-  return std::ldexp(std::round(std::ldexp(mantissa, 11)), exponent - 11);
-}
-
 struct Problem {
   Operation operation;
   Layout a, b, c, d;
@@ -116,7 +110,7 @@ void multiply(const Problem& p, double alpha, const void* a, const void* b, doub
       for (uint64_t i = 0; i < k; ++i) {
         const auto at = static_cast<int64_t>(k_is_first ? i : r) + static_cast<int64_t>(k_is_first ? r : i) * l.leading;
         const double x = ref::load(dtype_of(l.type), data, at);
-        all[r * k + i] = static_cast<float>(tensor_cores ? tf32(x) : x);
+        all[r * k + i] = tensor_cores ? tf32(x) : static_cast<float>(x);
       }
     return all;
   };

@@ -4,19 +4,13 @@
 #include <cmath>
 
 #include "backends/ref/element.h"
+#include "tf32.h"
 
 namespace vivace::cuda::host_cudnn {
 namespace {
 
 DType dtype_of(cudnnDataType_t type) {
   return type == CUDNN_DATA_FLOAT ? DType::float32 : type == CUDNN_DATA_BFLOAT16 ? DType::bfloat16 : DType::float16;
-}
-
-// To ten bits of mantissa, ties away from zero.
-double tf32(double x) {
-  int exponent = 0;
-  const double mantissa = std::frexp(x, &exponent);
-  return std::ldexp(std::round(std::ldexp(mantissa, 11)), exponent - 11);
 }
 
 double activated(double x, cudnnPointwiseMode_t mode) {
@@ -62,7 +56,7 @@ std::vector<float> channels_last(const TensorInfo& t, const Values& values) {
       for (at[3] = 0; at[3] < t.sizes[3]; ++at[3])
         for (at[1] = 0; at[1] < t.sizes[1]; ++at[1]) {
           const double x = values.load(t, at);
-          all.push_back(static_cast<float>(t.type == CUDNN_DATA_FLOAT ? tf32(x) : x));
+          all.push_back(t.type == CUDNN_DATA_FLOAT ? tf32(x) : static_cast<float>(x));
         }
   return all;
 }

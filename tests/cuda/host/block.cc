@@ -64,6 +64,7 @@ struct Lane {
 
 struct Block {
   std::vector<Lane> lanes;
+  std::vector<int> waiting;  // lanes of each warp that are at_warp
   Lane* running = nullptr;
   char* shared = nullptr;
   std::string error;
@@ -106,6 +107,7 @@ void pause(Lane& lane) {
 
 void start(Lane& lane, const std::function<void()>& kernel) {
   Stacks stacks;
+  lane.state = State::ready, lane.place = {};
   const context::stack_context stack = lane.stack = stacks.allocate();
   lane.fiber =
       context::fiber(std::allocator_arg, context::preallocated(stack.sp, stack.size, stack), stacks, [&lane, &kernel](context::fiber&& caller) {
@@ -210,13 +212,14 @@ void run(const Launch& launch, const std::function<void()>& kernel) {
   void* memory = nullptr;
   if (launch.shared && posix_memalign(&memory, 128, launch.shared)) throw std::bad_alloc();
   const std::unique_ptr<char, decltype(&std::free)> shared(static_cast<char*>(memory), &std::free);
+  Block running;
+  running.lanes = std::vector<Lane>(launch.block);
+  running.waiting.resize(launch.block / 32);
+  running.shared = shared.get();
+  block = &running;
   for (unsigned b : blocks) {
     blockIdx = {b % launch.grid.x, b / launch.grid.x % launch.grid.y, b / launch.grid.x / launch.grid.y};
     if (shared) std::memset(shared.get(), 0xff, launch.shared);
-    Block running;
-    running.lanes = std::vector<Lane>(launch.block);
-    running.shared = shared.get();
-    block = &running;
     for (Lane& lane : running.lanes) start(lane, kernel);
     run_block(order, launch.seed ? &random : nullptr);
   }
@@ -238,9 +241,11 @@ void meet_warp(Place place, Collective compute, const void* in, void* out) {
   lane.compute = compute;
   lane.in = in;
   lane.out = out;
-  const std::span<Lane, 32> warp(&block->lanes[static_cast<size_t>(block->number(lane) / 32 * 32)], 32);
+  const size_t number = static_cast<size_t>(block->number(lane) / 32);
   lane.state = State::at_warp;
-  if (std::ranges::any_of(warp, [](const Lane& other) { return other.state != State::at_warp; })) return pause(lane);
+  if (++block->waiting[number] < 32) return pause(lane);
+  block->waiting[number] = 0;
+  const std::span<Lane, 32> warp(&block->lanes[number * 32], 32);
   const void* ins[32];
   void* outs[32];
   for (size_t i = 0; i < 32; ++i) {
