@@ -43,7 +43,7 @@ SANITIZED := -G Ninja -DVIVACE_SANITIZE=ON -DVIVACE_FUZZ=ON
 asan: packages
 ifdef PART
 	@mkdir -p build/asan
-	@cmake -S . -B build/asan $(SANITIZED) -DVIVACE_UNITY=$(UNITY) -DVIVACE_FUZZ_SECONDS=2 "-DVIVACE_LAYERS=$(ASAN_LAYERS)" -DVIVACE_TESTS=OFF -DVIVACE_PROGRAM=OFF \
+	@cmake -S . -B build/asan $(SANITIZED) -DVIVACE_SANITIZE_LEVEL=0 -DVIVACE_UNITY=$(UNITY) -DVIVACE_FUZZ_SECONDS=2 "-DVIVACE_LAYERS=$(ASAN_LAYERS)" -DVIVACE_TESTS=OFF -DVIVACE_PROGRAM=OFF \
 	  > build/asan/cmake.log 2>&1 || { cat build/asan/cmake.log; exit 1; }
 	@$(NOT_RANDOM) cmake --build build/asan -j $(JOBS) --target $(ASAN_TARGETS:%=run_fuzz_%)
 else
@@ -58,7 +58,7 @@ tsan: FOLDER := $(if $(PART),build/tsan,build-tsan)
 tsan: packages
 	@mkdir -p $(FOLDER)
 	@cmake -S . -B $(FOLDER) -G Ninja -DVIVACE_SANITIZE=thread "-DVIVACE_TEST_FOLDERS=$(TSAN_TESTS)" \
-	  $(if $(PART),-DVIVACE_UNITY=$(UNITY) "-DVIVACE_LAYERS=$(TSAN_LAYERS)" -DVIVACE_PROGRAM=OFF) > $(FOLDER)/cmake.log 2>&1 || { cat $(FOLDER)/cmake.log; exit 1; }
+	  $(if $(PART),-DVIVACE_SANITIZE_LEVEL=0 -DVIVACE_UNITY=$(UNITY) "-DVIVACE_LAYERS=$(TSAN_LAYERS)" -DVIVACE_PROGRAM=OFF) > $(FOLDER)/cmake.log 2>&1 || { cat $(FOLDER)/cmake.log; exit 1; }
 	@cmake --build $(FOLDER) -j $(JOBS) --target $(patsubst %,test_%,$(subst ;, ,$(TSAN_TESTS)))
 	@for test in $(subst ;, ,$(TSAN_TESTS)); do OMP_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1 $(NOT_RANDOM) $(FOLDER)/tests/$$test/test_$$test \
 	  --gtest_brief=1 --gtest_filter='Turns.*:Request*.*:SessionPools.*:-*KernelsRunOnTheThreads*' || exit 1; done
