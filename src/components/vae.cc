@@ -93,7 +93,9 @@ GraphRequest AutoencoderTinyComponent::encode_request(int64_t batch, int64_t hei
 std::optional<TileGrid> AutoencoderComponent::tiles_of(int64_t height, int64_t width, bool decode, bool asked) const {
   if (!tiling_ && !asked) return std::nullopt;
   const TileGrid grid = tiles(decode);
-  return height > grid.height.tile || width > grid.width.tile ? std::optional(grid) : std::nullopt;
+  // AutoencoderTiny has a second tile wherever the first one's step does not reach the end.
+  const auto fits = [&](const TileSide& side, int64_t size) { return size <= (grid.over ? side.step : side.tile); };
+  return fits(grid.height, height) && fits(grid.width, width) ? std::nullopt : std::optional(grid);
 }
 
 std::vector<GraphRequest> VAEComponent::requests_of(int64_t height, int64_t width, bool decode, bool tiles_asked) const {

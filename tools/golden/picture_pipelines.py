@@ -33,6 +33,9 @@ FLUX, KONTEXT = "tests/transformer_pipelines/data/configs/img2img", "tests/trans
 NINE = {"unet/config.json": {"in_channels": 9}}
 TINY_VAE = {"model_index.json": {"vae": ["diffusers", "AutoencoderTiny"]}, "vae/config.json": tiny_config(scaling_factor=0.5)}
 MEAN_STD = {"vae/config.json": {"latents_mean": [0.5, -1.0, 0.25, 0.0], "latents_std": [2.0, 1.5, 3.0, 1.0]}}
+# Its tiles have 512 pixels a side in any case, 448 of which are a step.
+TINY_VAE_OF_FOUR = {**TINY_VAE, "vae/config.json": tiny_config(block_out_channels=[16] * 4, encoder_block_out_channels=[16] * 4, decoder_block_out_channels=[16] * 4,
+                                                               num_encoder_blocks=[1, 1, 1, 1], num_decoder_blocks=[1, 1, 1, 1], scaling_factor=0.5)}
 # One text encoder, whose prompt and pooled prompt have one width, and a score instead of a target size.
 REFINER = {
     "model_index.json": {"requires_aesthetics_score": True, "text_encoder": [None, None], "tokenizer": [None, None]},
@@ -209,6 +212,7 @@ CASES = [
     # VAE tiles
     case("xl_img2img_tiles", strength=0.6, image="wide.png", overrides=SMALL_TILES, tiling=True),
     case("xl_inpaint_tiles", strength=0.6, height=40, width=32, overrides=SMALL_TILES, tiling=True),
+    case("sd_inpaint_tiny_tiles", strength=0.6, height=480, width=64, overrides=TINY_VAE_OF_FOUR, tiling=True, generator=8),
     # FLUX
     case("flux_img2img_two_pictures", prompt=TWO, image=["square.png", "wide.png"], strength=0.7),
     case("flux_img2img_generators", prompt=TWO, image=["square.png", "wide.png"], strength=0.7, generator=[3, 4]),
