@@ -36,6 +36,8 @@ MEAN_STD = {"vae/config.json": {"latents_mean": [0.5, -1.0, 0.25, 0.0], "latents
 # Its tiles have 512 pixels a side in any case, 448 of which are a step.
 TINY_VAE_OF_FOUR = {**TINY_VAE, "vae/config.json": tiny_config(block_out_channels=[16] * 4, encoder_block_out_channels=[16] * 4, decoder_block_out_channels=[16] * 4,
                                                                num_encoder_blocks=[1, 1, 1, 1], num_decoder_blocks=[1, 1, 1, 1], scaling_factor=0.5)}
+FLUX_TINY_VAE = {**TINY_VAE, "vae/config.json": tiny_config(block_out_channels=[16, 16], encoder_block_out_channels=[16, 16], decoder_block_out_channels=[16, 16],
+                                                            num_encoder_blocks=[1, 2], num_decoder_blocks=[2, 1], scaling_factor=0.5, shift_factor=0.1)}
 # One text encoder, whose prompt and pooled prompt have one width, and a score instead of a target size.
 REFINER = {
     "model_index.json": {"requires_aesthetics_score": True, "text_encoder": [None, None], "tokenizer": [None, None]},
@@ -218,6 +220,8 @@ CASES = [
     case("flux_img2img_generators", prompt=TWO, image=["square.png", "wide.png"], strength=0.7, generator=[3, 4]),
     case("flux_img2img_one_picture_generators", prompt=TWO, image="square.png", strength=0.7, generator=[3, 4]),
     case("flux_img2img_latents_as_image", image=latents("flux", (1, 4, 16, 16)), strength=0.7),
+    case("flux_img2img_tiny_vae", image="square.png", strength=0.7, overrides=FLUX_TINY_VAE),
+    case("kontext_tiny_vae", image="square.png", overrides=FLUX_TINY_VAE),
     case("kontext_two_pictures", prompt=TWO, image=["square.png", "wide.png"]),
     case("kontext_latents_as_image", image=latents("kontext", (1, 4, 12, 20))),
     case("kontext_generators", prompt=TWO, image="wide.png", generator=[3, 4]),

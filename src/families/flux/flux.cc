@@ -258,7 +258,7 @@ std::vector<PartSpec> flux_parts() {
           {"tokenizer_2", {"T5Tokenizer", "T5TokenizerFast"}},
           {"text_encoder_2", {"T5EncoderModel"}},
           {"transformer", {"FluxTransformer2DModel"}, false, true},
-          {"vae", {"AutoencoderKL"}, false, true},
+          {"vae", {"AutoencoderKL", "AutoencoderTiny"}, false, true},
           {"scheduler", {}}};
 }
 

@@ -57,7 +57,7 @@ Start FluxImg2ImgRecipe::start(const Call& call, Conditioning& conditioning, con
   } else {
     // The posterior is sampled before the noise is drawn, by the same generators.
     const auto posterior = encode_pictures(o.image.images, call.height, call.width, request);
-    pictures = scaled(sampled(posterior, noise.draw_first(posterior.mean.shape())));
+    pictures = scaled(sampled(posterior, posterior.logvar.defined() ? noise.draw_first(posterior.mean.shape()) : Tensor()));
   }
   return {pack_latents(scheduler.add_noise(in_turns(pictures, call.images), draw(call, noise), steps.first)), {}};
 }
