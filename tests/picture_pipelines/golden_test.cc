@@ -159,6 +159,16 @@ TEST(PictureArguments, MasksAndCrops) {
   expect_says(refusal(pipe, o), {"padding_mask_crop", "gives no latents"});
 }
 
+// PNDM's schedule has a timestep more than steps: image to image begins with it, inpainting does not.
+TEST(PictureArguments, InpaintingCountsSteps) {
+  auto pipe = StableDiffusionXLInpaintPipeline::from_pretrained(kEmoji);
+  pipe.set_scheduler(make_scheduler("pndm", pipe.scheduler().config(), R"({"skip_prk_steps": true})"));
+  CallOptions o{.height = 64, .width = 64, .num_inference_steps = 4};
+  o.image = o.mask_image = white(64, 64);
+  o.strength = 0.2;
+  expect_says(refusal(pipe, o), {"a strength of 0.2 leaves none of 4 steps"});
+}
+
 TEST(PictureArguments, TextToImageTakesNoPictures) {
   const auto pipe = StableDiffusionXLPipeline::from_pretrained(kEmoji);
   CallOptions o;

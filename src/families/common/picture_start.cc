@@ -23,9 +23,10 @@ double cutoff(double fraction, const Scheduler& scheduler) {
 
 int steps_left(int steps, double strength) { return std::min(static_cast<int>(steps * strength), steps); }
 
-StepRange steps_of_strength(int steps, double strength, const Scheduler& scheduler) {
+StepRange steps_of_strength(int steps, double strength, const Scheduler& scheduler, bool counts_steps) {
   const int last = static_cast<int>(scheduler.timesteps().size()), first = (steps - steps_left(steps, strength)) * scheduler.order();
-  if (first >= last) throw UsageError(cat("a strength of ", strength, " leaves none of ", steps, " steps: expected more of one or the other"));
+  if (first >= last || (counts_steps && steps_left(steps, strength) < 1))
+    throw UsageError(cat("a strength of ", strength, " leaves none of ", steps, " steps: expected more of one or the other"));
   return {first, last};
 }
 

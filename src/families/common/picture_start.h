@@ -8,8 +8,9 @@ namespace vivace {
 
 // How many of so many steps a strength leaves.
 int steps_left(int steps, double strength);
-// The steps that a strength leaves of a schedule of so many (each of scheduler.order() model calls). Throws UsageError where it leaves none.
-StepRange steps_of_strength(int steps, double strength, const Scheduler& scheduler);
+// The steps that a strength leaves of a schedule of so many (each of scheduler.order() model calls). Throws UsageError where it leaves none; without
+// `counts_steps` a timestep more than steps, as PNDM's schedule has, is one.
+StepRange steps_of_strength(int steps, double strength, const Scheduler& scheduler, bool counts_steps = false);
 // The steps from a fraction of the schedule on, and those before one. Fractions that are none, or not between 0 and 1, change nothing.
 int first_step(std::optional<double> denoising_start, const Scheduler& scheduler);
 int last_step(std::optional<double> denoising_end, int first, const Scheduler& scheduler);

@@ -207,8 +207,9 @@ StepRange UNetRecipe::steps(const Call& call, const Scheduler& scheduler) const 
   StepRange range = Recipe::steps(call, scheduler);
   if (class_.task != Task::text_to_image) {
     const int all = o.timesteps.empty() && o.sigmas.empty() ? o.num_inference_steps.value_or(default_steps()) : range.last;
-    range.first = o.denoising_start && *o.denoising_start > 0 && *o.denoising_start < 1 ? first_step(o.denoising_start, scheduler)
-                                                                                        : steps_of_strength(all, strength(call), scheduler).first;
+    range.first = o.denoising_start && *o.denoising_start > 0 && *o.denoising_start < 1
+                      ? first_step(o.denoising_start, scheduler)
+                      : steps_of_strength(all, strength(call), scheduler, counts_steps()).first;
   }
   range.last = last_step(o.denoising_end, range.first, scheduler);
   if (class_.task != Task::text_to_image && range.first >= range.last)

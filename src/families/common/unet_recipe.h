@@ -66,6 +66,8 @@ class UNetRecipe : public Recipe {
 
   bool takes_guidance() const { return unet_.config().time_cond_proj_dim > 0; }
   double strength(const Call& call) const { return call.options.strength.value_or(class_.strength); }
+  // Of Diffusers' classes that inpaint, Stable Diffusion's with ControlNets alone does not.
+  bool counts_steps() const { return class_.task == Task::inpainting && !(class_.controlled && unet_.config().addition_embed_type.empty()); }
   // Whether the UNet reads a mask, and what the mask leaves of the picture, beside the latents.
   size_t nets() const { return controlnets_.size(); }
   UNetShape shape_of(const Call& call) const;
