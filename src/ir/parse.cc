@@ -99,13 +99,9 @@ class Parser {
       pos_ = begin;
       return integer();
     }
-    size_t used = 0;
-    double value = 0;
-    try {
-      value = std::stod(number, &used);
-    } catch (const std::exception&) {
-    }
-    if (used == 0) fail("a number");
+    double value = 0;  // std::stod would read it by the locale of the program
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+    if (error != std::errc() || *end) fail("a number");
     return value;
   }
   void node() {

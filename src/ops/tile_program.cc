@@ -14,6 +14,14 @@ std::string real_text(double value) {
   return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
 }
 
+// As real_text() writes it; std::stod would read it by the locale of the program.
+double parse_real(const std::string& word, std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (error != std::errc() || *end) throw InternalError(cat("tile program: \"", word, "\" in \"", text, "\" is no number"));
+  return value;
+}
+
 int parse_argument(const std::string& word, std::string_view text) {
   int index = 0;
   const auto [end, error] = std::from_chars(word.data() + 1, word.data() + word.size(), index);
@@ -39,7 +47,7 @@ TileText::TileText(std::string_view text) {
         if (key == "to")
           instruction.attrs.set(key, value);
         else
-          instruction.attrs.set(key, std::stod(value));
+          instruction.attrs.set(key, parse_real(value, text));
       } else {
         instruction.args.push_back(parse_argument(word, text));
       }

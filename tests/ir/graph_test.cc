@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "../comma_locale.h"
 #include "base/log.h"
 #include "ops/builder.h"
 #include "ops/infer.h"
@@ -23,6 +24,14 @@ Graph small_graph() {
 
 TEST(Graph, TextReadsBackTheSame) {
   const std::string text = print(small_graph());
+  EXPECT_EQ(print(parse_graph(text)), text);
+}
+
+TEST(Graph, TextIsTheSameInAnyLocale) {
+  const std::string text = print(small_graph());
+  const CommaLocale german;
+  if (!german.is_there()) GTEST_SKIP() << "no German locale, and what makes one is not installed";
+  EXPECT_EQ(print(small_graph()), text);
   EXPECT_EQ(print(parse_graph(text)), text);
 }
 
