@@ -113,6 +113,9 @@ Graph with_regions(Graph graph, const CompileOptions& options, const Target& tar
   note_budgets(graph, options);
   CompileOptions inside = options;
   inside.regions.clear();
+  // Inside they begin at the region, where "proj_out" is another layer.
+  inside.quantize.clear();
+  inside.error_budget.layers.clear();
   std::vector<PlanRegion> found;
   const auto begin = std::chrono::steady_clock::now();
   graph = compile_regions(

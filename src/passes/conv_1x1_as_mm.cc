@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "passes/match.h"
 #include "passes/passes.h"
 
@@ -41,6 +43,9 @@ void conv_1x1_as_mm(Graph& graph) {
     linear.inputs[0] = graph.add(std::move(flat));
     linear.inputs[1] = graph.add(std::move(weight));
     linear.attrs = {};
+    // Regions note the budgets of layers before their passes run.
+    for (const auto& [of_conv, of_linear] : {std::pair{"winograd_error", "strassen_error"}, {"int16_error", "int16_error"}})
+      if (const Attr* budget = conv.attrs.find(of_conv)) linear.attrs.set(of_linear, *budget);
     linear.shape = {x[0], x[1] * x[2], conv.shape[3]};
 
     const NodeId product = graph.add(std::move(linear));

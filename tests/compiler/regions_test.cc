@@ -153,6 +153,41 @@ TEST(Regions, WhatOptionsSayOfLayersHolds) {
   EXPECT_GT(free, 0);
 }
 
+// FLUX has a "proj_out" of its own, and one in each single block.
+TEST(Regions, ALayersNameIsNotThatOfALayerInARegion) {
+  const auto scopes = [](const CompileOptions& options, const auto& holds) {
+    std::set<std::string> found;
+    for (const PlanStep& step : compile(golden::make_component(case_named("flux_dev"), DType::float32).graph, *cpu::device(), options).step)
+      if (holds(step)) found.insert(step.scope);
+    return found;
+  };
+  CompileOptions options = regional("FluxSingleTransformerBlock");
+  options.quantize["proj_out"] = Quantization::int8_dynamic;
+  EXPECT_EQ(scopes(options, [](const PlanStep& step) { return step.attrs.has("compute"); }), (std::set<std::string>{"proj_out"}));
+  options.quantize.clear();
+  options.mode = CompileMode::max_autotune;
+  options.autotune_seconds = 0;
+  options.error_budget.layers = {{"proj_out", 0.25}};
+  EXPECT_EQ(scopes(options, [](const PlanStep& step) { return step.attrs.real("strassen_error") == 0.25; }), (std::set<std::string>{"proj_out"}));
+}
+
+// A shortcut is a convolution of 1x1, which is a linear layer in the region.
+TEST(Regions, TheBudgetOfAShortcutHolds) {
+  CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
+  options.regions = {"ResnetBlock2D"};
+  options.flags.conv_1x1_as_mm = true;
+  const std::string shortcut = "up_blocks.0.resnets.0.conv_shortcut";
+  options.error_budget.layers = {{shortcut, 0}};
+  int found = 0;
+  for (const PlanStep& step : compile(unet(), *cpu::device(), options).step) {
+    if (step.scope != shortcut || step.op != Op::linear) continue;
+    ++found;
+    EXPECT_EQ(step.attrs.real("strassen_error", 1), 0);
+    EXPECT_EQ(step.attrs.real("int16_error", 1), 0);
+  }
+  EXPECT_EQ(found, 1);
+}
+
 TEST(Regions, FullgraphAsksForNothingOutsideOfThem) {
   // The CPU has no kernel of its own for a transposition: one before two layers, or one in each of them.
   const auto build = [](bool inside) {
