@@ -13,7 +13,7 @@ double flops(const Plan& plan, const PlanStep& step) {
   if (step.pack) return 0;  // has the op of the step that it packs for, but one input
   const auto shape = [&](int32_t value) -> const Shape& { return plan.values[static_cast<size_t>(value)].type.shape; };
   return vivace::flops(
-      step.op, [&](size_t i) -> const Shape& { return shape(step.in[i]); }, shape(step.out));
+      step.op, step.attrs, [&](size_t i) -> const Shape& { return shape(step.in[i]); }, shape(step.out));
 }
 
 std::string type_text(const Plan& plan, int32_t value) {

@@ -32,7 +32,7 @@ std::string operand_text(const Operand& o) {
 
 double cost(const KernelCall& call) {
   return flops(
-             call.op, [&](size_t i) -> const Shape& { return call.in[i]->shape; }, call.out.shape) +
+             call.op, *call.attrs, [&](size_t i) -> const Shape& { return call.in[i]->shape; }, call.out.shape) +
          static_cast<double>(numel(call.out.shape));
 }
 

@@ -1,5 +1,7 @@
 #include "ops/flops.h"
 
+#include "ops/infer.h"
+
 namespace vivace {
 namespace {
 
@@ -10,12 +12,12 @@ double convolution(const Shape& w, const Shape& out) {
 
 }  // namespace
 
-double flops(Op op, const std::function<const Shape&(size_t)>& in, const Shape& out) {
+double flops(Op op, const Attrs& attrs, const std::function<const Shape&(size_t)>& in, const Shape& out) {
   switch (op) {
     case Op::linear:
-      return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(in(1)[1]);
+      return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(weight_features(attrs, in(1)));
     case Op::geglu_linear:
-      return 4.0 * static_cast<double>(numel(out)) * static_cast<double>(in(1)[1]);
+      return 4.0 * static_cast<double>(numel(out)) * static_cast<double>(weight_features(attrs, in(1)));
     case Op::matmul:
       return 2.0 * static_cast<double>(numel(out)) * static_cast<double>(in(0).back());
     case Op::conv2d:
