@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "ops/positions.h"
 #include "ops/shape_rule.h"
+#include "ops/tile_program.h"
 #include "tensor/block_format.h"
 #include "vivace/error.h"
 
@@ -25,6 +26,7 @@ TensorType apply(const ShapeRule& r, const TensorType& declared) {
       return declared;
     case Op::tile: {
       TensorType t = r.elementwise();
+      r.require(TileText(attrs.text("program")).inputs() <= std::ssize(r.inputs), "the program reads more inputs than there are");
       if (attrs.has("to")) t.dtype = parse_dtype(attrs.text("to"));
       return t;
     }

@@ -18,11 +18,13 @@ struct TileInstruction {
 
 class TileText {
  public:
-  // Throws InternalError on text that is none.
+  // Throws InternalError on text that is none: with other attributes or numbers of arguments than the ops have, or a result read before it is there.
   explicit TileText(std::string_view text);
   explicit TileText(std::vector<TileInstruction> instructions) : instructions_(std::move(instructions)) {}
 
   const std::vector<TileInstruction>& instructions() const { return instructions_; }
+  // How many the instructions read: the last of them, that is.
+  int64_t inputs() const;
   std::string text() const;
   // The chain as plain ops in float32.
   Value emit(Builder& b, const std::vector<Value>& inputs) const;

@@ -42,7 +42,9 @@ constexpr const char* kGraph = R"(%0 = input(dims="batch,tokens,_", name="x") : 
 %12 = reshape(%11, shape=[0, 0, 2, 8]) : float32[2, 4, 2, 8]
 %13 = weight(name="c") : float32[4, 8, 1, 1]
 %14 = conv2d(%12, %13, act="silu", padding=[0, 0, 0, 0], stride=1) : float32[2, 4, 2, 4]
-return y=%14, z=%11
+%15 = quick_gelu(%11) : float32[2, 4, 16]
+%16 = affine(%15, scale=0.5, shift=-1.5) : float32[2, 4, 16]
+return y=%14, z=%11, chain=%16
 )";
 
 const std::string& good_plan() {
