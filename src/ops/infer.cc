@@ -54,7 +54,8 @@ TensorType apply(const ShapeRule& r, const TensorType& declared) {
       return r.concat();
     case Op::interleave: {
       Shape s = r.shape(0);
-      r.require(s == r.shape(1) && s.at(0) % attrs.integer("block", 1) == 0, "equal shapes in whole blocks are needed");
+      const int64_t block = attrs.integer("block", 1);
+      r.require(block > 0 && s == r.shape(1) && s.at(0) % block == 0, "equal shapes in whole blocks are needed");
       s[0] *= 2;
       return r.like(s);
     }
@@ -82,7 +83,8 @@ TensorType apply(const ShapeRule& r, const TensorType& declared) {
     }
     case Op::relative_position_bias: {
       const Shape &table = r.shape(0), &like = r.shape(1);
-      r.require(table.size() == 2 && table[0] % 4 == 0 && like.size() >= 2, "a table [buckets, heads] and a value [N, S, ..] are needed");
+      r.require(table.size() == 2 && table[0] > 0 && table[0] % 4 == 0 && like.size() >= 2,
+                "a table [buckets, heads] and a value [N, S, ..] are needed");
       r.require(attrs.integer("max_distance") > table[0] / 4, "max_distance leaves no room for the buckets");
       return {DType::float32, {1, table[1], like[1], like[1]}};
     }
@@ -109,17 +111,23 @@ TensorType apply(const ShapeRule& r, const TensorType& declared) {
       return r.widen();
     case Op::embedding: {
       Shape s = r.shape(0);
-      r.require(r.in(0).dtype == DType::int32 && r.shape(1).size() == 2, "int32 ids and a table [V, C] are needed");
+      r.require(r.in(0).dtype == DType::int32 && r.shape(1).size() == 2 && r.shape(1)[0] > 0, "int32 ids and a table [V, C] are needed");
       s.push_back(r.shape(1)[1]);
       return {r.in(1).dtype, s};
     }
-    case Op::gather_rows:
-      return r.like({r.shape(0).at(0), r.shape(0).at(2)});
+    case Op::gather_rows: {
+      const Shape& x = r.shape(0);
+      r.require(x.size() == 3 && x[1] > 0 && r.in(1).dtype == DType::int32 && r.shape(1) == Shape{x[0]},
+                "x [N, S, C] and an int32 index [N] are needed");
+      return r.like({x[0], x[2]});
+    }
     case Op::argmax:
     case Op::first_equal:
-      return {DType::int32, {r.shape(0).at(0)}};
+      r.require(r.in(0).dtype == DType::int32 && r.shape(0).size() == 2 && r.shape(0)[1] > 0, "int32 [N, S] is needed");
+      return {DType::int32, {r.shape(0)[0]}};
     case Op::select_row:
-      r.require(!r.shape(0).empty() && r.in(1).dtype == DType::int32, "a table of rows and an int32 index are needed");
+      r.require(!r.shape(0).empty() && r.shape(0)[0] > 0 && r.in(1).dtype == DType::int32 && r.shape(1) == Shape{1},
+                "a table of rows and an int32 index are needed");
       return r.like({r.shape(0).begin() + 1, r.shape(0).end()});
     case Op::expand_rows: {
       const Shape &x = r.shape(0), &like = r.shape(1);
@@ -127,6 +135,7 @@ TensorType apply(const ShapeRule& r, const TensorType& declared) {
       return r.like({like[0], x[1]});
     }
     case Op::sinusoid:
+      r.require(r.in(0).dtype == DType::float32, "float32 is needed");
       return {DType::float32, {numel(r.shape(0)), attrs.integer("dim")}};
     case Op::linear:
       return r.linear(1);

@@ -97,8 +97,12 @@ Shape ShapeRule::conv(Shape x, const Shape& w) const {
   require(x.back() == w[1], "the channels of x and w differ");
   const auto& pad = attrs.integers("padding");
   const int64_t stride = attrs.integer("stride", 1);
-  require(stride > 0, "the stride is not positive");
-  const auto p = [&](size_t i) { return pad.size() == 4 ? pad[i] : 0; };
+  // Kernels count both in 32 bits.
+  constexpr int64_t kMost = 1 << 20;
+  require(stride > 0 && stride <= kMost, "a positive stride is needed");
+  require(pad.empty() || (pad.size() == 4 && std::ranges::all_of(pad, [](int64_t side) { return side >= 0 && side <= kMost; })),
+          "padding of [top, left, bottom, right] is needed");
+  const auto p = [&](size_t i) { return pad.empty() ? 0 : pad[i]; };
   int64_t &h = x[x.size() - 3], &width = x[x.size() - 2];
   const int64_t kh = w[w.size() - 2], kw = w.back();
   require(h + p(0) + p(2) >= kh && width + p(1) + p(3) >= kw, "the image is smaller than the kernel");
@@ -258,7 +262,7 @@ TensorType ShapeRule::attention() const {
 
 TensorType ShapeRule::upsample() const {
   Shape s = shape(0);
-  require(s.size() >= 4 && (!has(1) || shape(1).size() >= 4), "x [.., H, W, C] is needed");
+  require(s.size() >= 4 && s.end()[-3] > 0 && s.end()[-2] > 0 && (!has(1) || shape(1).size() >= 4), "x [.., H, W, C] is needed");
   for (size_t back : {3, 2}) {
     int64_t& size = s[s.size() - back];
     size = has(1) ? shape(1)[shape(1).size() - back] : 2 * size;

@@ -99,8 +99,8 @@ class PlanCheck {
   void check(const PlanValue& value) const {
     int64_t elements = 1;
     for (int64_t n : value.type.shape) {
-      require(n >= 0 && n < kLargest, "a shape");
-      require(n == 0 || elements < kLargest / n, "a shape");
+      require(n > 0 && n < kLargest, "a shape");  // kernels divide by sizes
+      require(elements < kLargest / n, "a shape");
       elements *= n;
     }
     const auto index = static_cast<int32_t>(index_of(value));
@@ -114,8 +114,8 @@ class PlanCheck {
             "a buffer's owner");
     require(value.inside >= 0 || (value.pitch == 0 && value.shift == 0), "a buffer's owner");
     const int64_t columns = value.type.shape.empty() ? 1 : value.type.shape.back();
-    require(value.pitch == 0 || (columns > 0 && value.pitch >= columns && value.pitch < kLargest), "a pitch");
-    require(elements == 0 || value.pitch == 0 || elements / columns < kLargest / value.pitch, "a pitch");
+    require(value.pitch == 0 || (value.pitch >= columns && value.pitch < kLargest), "a pitch");
+    require(value.pitch == 0 || elements / columns < kLargest / value.pitch, "a pitch");
   }
 
   // A view is the whole memory of in[0], a slice some columns of it or some of its rows, a concat its parts side by side: then this holds after a
@@ -202,7 +202,7 @@ class PlanCheck {
     const PlanValue& value = at(v);
     if (value.where != PlanValue::Where::arena) return;
     const int64_t elements = numel(value.type.shape), columns = value.type.shape.empty() ? 1 : value.type.shape.back();
-    const int64_t extent = value.pitch && elements > 0 ? (elements / columns - 1) * value.pitch + columns : elements;
+    const int64_t extent = value.pitch ? (elements / columns - 1) * value.pitch + columns : elements;
     const int64_t arena = value.memory == Memory::host ? plan_.host_arena_bytes : plan_.arena_bytes;
     require(value.offset >= 0 && value.offset < kLargest && value.offset + extent * static_cast<int64_t>(dtype_size(value.type.dtype)) <= arena,
             "an offset");

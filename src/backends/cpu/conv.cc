@@ -140,6 +140,7 @@ Answer ask(const ConvKernel& kernel, const KernelCall& call, const Target& targe
   if (w.shape.back() != w.shape[w.shape.size() - 2]) return "the kernel is not square";
   for (size_t i : {slots.bias, slots.image_bias})
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
+  if (call.has(slots.residual) && call.in[slots.residual]->dtype != call.out.dtype) return "the residual has another dtype";
   const Isa level = level_of(target);
   const ConvSpec spec = spec_of(call, kernel, level);
   if (Refusal reason = refuse_winograd(kernel, spec, call.attrs->real("winograd_error"))) return *reason;

@@ -98,7 +98,7 @@ std::unique_ptr<BoundKernel> bind_upsample(const KernelCall& call, const Buffers
 }
 
 std::unique_ptr<BoundKernel> bind_embedding(const KernelCall& call, const Buffers& buffers) {
-  // Ids outside the table would read outside it; they are clamped into a copy that is part of the workspace.
+  // Ids outside the table would read outside it, as any index would; they are clamped into a copy that is part of the workspace.
   return bound([table = row_input(*call.in[1], buffers.in[1]), channels = call.in[1]->columns(), last = static_cast<int32_t>(call.in[1]->rows() - 1),
                 ids = static_cast<const int32_t*>(buffers.in[0]), safe = static_cast<int32_t*>(buffers.workspace), count = numel(call.in[0]->shape),
                 out = row_output(call.out, buffers.out)] {
@@ -112,7 +112,9 @@ std::unique_ptr<BoundKernel> bind_gather_rows(const KernelCall& call, const Buff
   const size_t row = static_cast<size_t>(x[2]) * dtype_size(call.out.dtype);
   return bound([=, from = static_cast<const char*>(buffers.in[0]), index = static_cast<const int32_t*>(buffers.in[1]),
                 to = static_cast<char*>(buffers.out), images = x[0], tokens = x[1]] {
-    for (int64_t n = 0; n < images; ++n) std::memcpy(to + static_cast<size_t>(n) * row, from + static_cast<size_t>(n * tokens + index[n]) * row, row);
+    for (int64_t n = 0; n < images; ++n)
+      std::memcpy(to + static_cast<size_t>(n) * row, from + static_cast<size_t>(n * tokens + std::clamp<int64_t>(index[n], 0, tokens - 1)) * row,
+                  row);
   });
 }
 
@@ -136,9 +138,9 @@ std::unique_ptr<BoundKernel> bind_first_equal(const KernelCall& call, const Buff
 
 std::unique_ptr<BoundKernel> bind_select_row(const KernelCall& call, const Buffers& buffers) {
   const size_t bytes = static_cast<size_t>(numel(call.out.shape)) * dtype_size(call.out.dtype);
-  return bound([bytes, table = static_cast<const char*>(buffers.in[0]), index = static_cast<const int32_t*>(buffers.in[1]), out = buffers.out] {
-    std::memcpy(out, table + static_cast<size_t>(*index) * bytes, bytes);
-  });
+  return bound([bytes, table = static_cast<const char*>(buffers.in[0]), rows = call.in[0]->shape[0],
+                index = static_cast<const int32_t*>(buffers.in[1]),
+                out = buffers.out] { std::memcpy(out, table + static_cast<size_t>(std::clamp<int64_t>(*index, 0, rows - 1)) * bytes, bytes); });
 }
 
 std::unique_ptr<BoundKernel> bind_expand_rows(const KernelCall& call, const Buffers& buffers) {

@@ -119,6 +119,10 @@ Refusal refuse(const KernelCall& call, Isa level) {
   if (call.in[0]->pitch || call.out.pitch) return "strided rows";
   if (!call.in[1]->constant || !is_floating(call.in[1]->dtype)) return "the weight is not a floating point constant";
   if (call.op == Op::linear && call.has(5)) return "a gate behind the product";
+  const size_t residual = call.op == Op::linear ? 3 : 4;
+  if (call.has(residual) && call.in[residual]->dtype != call.out.dtype) return "the residual has another dtype";
+  for (size_t i = 2; i < residual; ++i)
+    if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
   if (!call.attrs->text("compute").empty()) return "another arithmetic was asked for: " + call.attrs->text("compute");
   if (!call.attrs->text("matmul_precision").empty() && level >= Isa::avx512_bf16) return "products of bfloat16 were asked for";
   return std::nullopt;

@@ -87,7 +87,8 @@ void embedding(const Bound& k) {
 void gather_rows(const Bound& k) {
   const Shape& x = k.shape(0);
   for (int64_t n = 0; n < x[0]; ++n)
-    for (int64_t c = 0; c < x[2]; ++c) k.out(n * x[2] + c, k.in(0, (n * x[1] + static_cast<int64_t>(k.in(1, n))) * x[2] + c));
+    for (int64_t c = 0; c < x[2]; ++c)
+      k.out(n * x[2] + c, k.in(0, (n * x[1] + std::clamp<int64_t>(static_cast<int64_t>(k.in(1, n)), 0, x[1] - 1)) * x[2] + c));
 }
 
 void argmax(const Bound& k) {
@@ -110,7 +111,7 @@ void first_equal(const Bound& k) {
 }
 
 void select_row(const Bound& k) {
-  const int64_t row = numel(k.out_shape()), index = static_cast<int64_t>(k.in(1, 0));
+  const int64_t row = numel(k.out_shape()), index = std::clamp<int64_t>(static_cast<int64_t>(k.in(1, 0)), 0, k.shape(0)[0] - 1);
   for (int64_t i = 0; i < row; ++i) k.out(i, k.in(0, index * row + i));
 }
 
