@@ -54,7 +54,9 @@ class Rewriting {
       for (NodeId& in : copy.inputs)
         if (in != kNone) in = placed[static_cast<size_t>(in)];
       copy.scope = node.scope;
+      copy.file = node.file;
       copy.line = node.line;
+      copy.region = node.region;
       const bool constant = std::ranges::all_of(copy.inputs, [&](NodeId in) { return in == kNone || to_[in].phase == Phase::prepare; });
       copy.phase = constant ? Phase::prepare : node.phase;
       placed.push_back(to_.add(std::move(copy)));

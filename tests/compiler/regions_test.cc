@@ -208,6 +208,18 @@ TEST(Regions, FullgraphAsksForNothingOutsideOfThem) {
   EXPECT_THROW(compile(build(true), *cpu::device(), options), UserError);
 }
 
+TEST(Regions, WhatHasNoKernelInThemBreaksTheGraph) {
+  Builder b(DType::float32);
+  Value x = b.input("x", DType::float32, {1, 16, 16});
+  const Value w = b.input("w", DType::float32, {16, 16});  // kernels pack their weights once, so the layers are decomposed
+  for (const char* layer : {"layers.0", "layers.1"}) {
+    const auto scope = b.scope(layer, "Layer");
+    x = b.mul(b.emit(Op::linear, {x, w}), b.weight("weight", {16}));
+  }
+  b.output("y", x);
+  EXPECT_EQ(compile(b.take(), *cpu::device(), regional("Layer")).graph_breaks.size(), 2u);
+}
+
 TEST(Regions, WithoutAModeTheyAreRefused) {
   CompileOptions options = regional("auto");
   options.mode = CompileMode::off;
