@@ -7,8 +7,10 @@
 #include "base/parallel.h"
 #include "base/seconds.h"
 #include "commands.h"
+#include "compiler/measure.h"
 #include "component_target.h"
 #include "output.h"
+#include "plan_text.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -21,12 +23,12 @@ struct BenchComponentFlags : TargetOptions {
 
 using Clock = std::chrono::steady_clock;
 
-// A forward, as a caller of the component pays for it: what depends on the prompt included.
-double timed_run(Session& session, Request& request) {
-  const auto begin = Clock::now();
-  session.run(Phase::setup, request);
-  session.run(Phase::step, request);
-  return seconds_since(begin);
+// Of a forward, as a caller of the component pays for it: what depends on the prompt included.
+double flops_of_call(const Plan& plan) {
+  double sum = 0;
+  for (const auto* program : {&plan.setup, &plan.step})
+    for (const PlanStep& step : *program) sum += flops(plan, step);
+  return sum;
 }
 
 void print_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
@@ -34,7 +36,7 @@ void print_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
 // Answers each line of the input with the seconds of one run.
 int serve(Session& session, Request& request, Clock::time_point begin) {
   print_line({{"ready", seconds_since(begin)}});
-  for (std::string line; std::getline(std::cin, line);) print_line({{"seconds", timed_run(session, request)}});
+  for (std::string line; std::getline(std::cin, line);) print_line({{"seconds", time_call(session, request)}});
   return 0;
 }
 
@@ -46,10 +48,10 @@ int run_bench_component(const BenchComponentFlags& o, const Common& common) {
   Request request;
   const SessionLease lease = target.session(request);
   Session& session = *lease;
-  const double first = timed_run(session, request);
+  const double first = time_call(session, request);
   if (o.worker) return serve(session, request, begin);
   std::vector<double> seconds(static_cast<size_t>(o.runs));
-  for (double& run : seconds) run = timed_run(session, request);
+  for (double& run : seconds) run = time_call(session, request);
   std::vector<double> sorted = seconds;
   std::ranges::sort(sorted);
   const size_t n = sorted.size();
@@ -57,6 +59,7 @@ int run_bench_component(const BenchComponentFlags& o, const Common& common) {
   const Plan& plan = session.plan();
   const double compiling = target.component().seconds_compiling(), preparing = target.component().seconds_preparing();
   const int64_t resident = peak_resident_bytes();
+  const double operations = flops_of_call(plan);
   if (common.json) {
     print_line({{"component", target.name()},
                 {"model", o.model},
@@ -73,14 +76,17 @@ int run_bench_component(const BenchComponentFlags& o, const Common& common) {
                 {"arena_bytes", plan.arena_bytes},
                 {"constant_bytes", plan.constant_bytes},
                 {"peak_resident_bytes", resident},
+                {"flops", operations},
+                {"steps_recorded", request.counters.steps_recorded},
+                {"steps_replayed", request.counters.steps_replayed},
                 {"min", sorted[0]},
                 {"median", median},
                 {"seconds", seconds}});
     return 0;
   }
   print(cat(target.name(), " ", dtype_name(target.dtype()), " ", target.height(), "x", target.width(), " batch ", o.batch, ", ", num_threads(),
-            " threads: min ", fixed(sorted[0], 4), " s, median ", fixed(median, 4), " s of ", n, " (the first took ", fixed(first, 4),
-            " s)\nloading ", fixed(loading, 3), " s, compiling ", fixed(compiling, 3), " s, preparing ", fixed(preparing, 3), " s; planned ",
+            " threads: min ", fixed(sorted[0], 4), " s, median ", fixed(median, 4), " s of ", n, " (the first took ", fixed(first, 4), " s), ",
+            fixed(operations / 1e12 / std::max(sorted[0], 1e-12), 3), " TFLOP/s\nloading ", fixed(loading, 3), " s, compiling ", fixed(compiling, 3), " s, preparing ", fixed(preparing, 3), " s; planned ",
             bytes_text(static_cast<double>(plan.arena_bytes)), " activations and ", bytes_text(static_cast<double>(plan.constant_bytes)),
             " weights, measured peak ", bytes_text(static_cast<double>(resident)), " resident\n"));
   return 0;

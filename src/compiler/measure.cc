@@ -133,4 +133,12 @@ Timing KernelTimer::time(const KernelEntry& entry, std::string_view tuning, cons
   return {seconds[0], seconds[seconds.size() / 2], static_cast<int>(seconds.size())};
 }
 
+double time_call(Session& session, Request& request) {
+  const auto begin = Clock::now();
+  session.run(Phase::setup, request);
+  session.run(Phase::step, request);
+  session.wait(request);
+  return seconds_since(begin);
+}
+
 }  // namespace vivace

@@ -9,6 +9,7 @@
 
 #include "runtime/device.h"
 #include "runtime/request.h"
+#include "runtime/session.h"
 
 namespace vivace {
 
@@ -84,5 +85,8 @@ class KernelTimer {
   std::map<std::string, std::shared_ptr<void>> packed_;  // by PackedForm::key
   Copies copies_;
 };
+
+// Seconds of a call of the session: setup and a step, and one wait for both.
+double time_call(Session& session, Request& request);
 
 }  // namespace vivace

@@ -262,6 +262,8 @@ TEST(BenchComponent, FiguresOnOneLineAndTheWorkersProtocol) {
   const auto figures = nlohmann::json::parse(once.out);
   EXPECT_EQ(figures["seconds"].size(), 3u);
   EXPECT_LE(figures["min"].get<double>(), figures["median"].get<double>());
+  EXPECT_EQ(figures["flops"], json_of({"profile", "--component", "vae.decode", "--model", tiny_model(), "--runs", "1"})["flops"]);
+  EXPECT_EQ(figures["steps_recorded"], 0) << "a CPU's step is no launch";
   const Finished worker = vivace({"bench-component", "unet", "--model", tiny_model(), "--worker"}, {.input = "run\nrun\n"});
   EXPECT_EQ(worker.code, 0) << worker.err;
   EXPECT_TRUE(worker.out.starts_with("{\"ready\":")) << worker.out;

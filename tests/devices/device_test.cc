@@ -76,6 +76,16 @@ TEST_F(Devices, ASessionCrossesByCopiesAndWaitsOnce) {
   EXPECT_EQ(syncs_, 1);
 }
 
+// Seconds in which the device has done nothing would be those of putting it there.
+TEST_F(Devices, ACallIsTimedWithItsWait) {
+  ConstantStore store(device_);
+  Session session(compile_for(*device_), *device_, store, weights_, request_);
+  session.write("x", x_);
+  const int64_t before = request_.counters.host_device_syncs;
+  EXPECT_GT(time_call(session, request_), 0);
+  EXPECT_EQ(request_.counters.host_device_syncs - before, 1);
+}
+
 TEST_F(Devices, AWaitCountsWhereThereIsSomethingToWaitFor) {
   RequestCounters counters;
   const auto stream = device_->stream();
