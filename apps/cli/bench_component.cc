@@ -86,9 +86,10 @@ int run_bench_component(const BenchComponentFlags& o, const Common& common) {
   }
   print(cat(target.name(), " ", dtype_name(target.dtype()), " ", target.height(), "x", target.width(), " batch ", o.batch, ", ", num_threads(),
             " threads: min ", fixed(sorted[0], 4), " s, median ", fixed(median, 4), " s of ", n, " (the first took ", fixed(first, 4), " s), ",
-            fixed(operations / 1e12 / std::max(sorted[0], 1e-12), 3), " TFLOP/s\nloading ", fixed(loading, 3), " s, compiling ", fixed(compiling, 3), " s, preparing ", fixed(preparing, 3), " s; planned ",
-            bytes_text(static_cast<double>(plan.arena_bytes)), " activations and ", bytes_text(static_cast<double>(plan.constant_bytes)),
-            " weights, measured peak ", bytes_text(static_cast<double>(resident)), " resident\n"));
+            fixed(operations / 1e12 / std::max(sorted[0], 1e-12), 3), " TFLOP/s\nloading ", fixed(loading, 3), " s, compiling ", fixed(compiling, 3),
+            " s, preparing ", fixed(preparing, 3), " s; planned ", bytes_text(static_cast<double>(plan.arena_bytes)), " activations and ",
+            bytes_text(static_cast<double>(plan.constant_bytes)), " weights, measured peak ", bytes_text(static_cast<double>(resident)),
+            " resident\n"));
   return 0;
 }
 

@@ -1,6 +1,8 @@
 // linear on a library's GEMM (blas.h), with what its epilogues take: of float activations, and of float8.
 #include "backends/cuda/blas.h"
 
+#include <algorithm>
+
 #include "backends/cuda/linear.h"
 #include "backends/cuda/narrow.h"
 #include "backends/cuda/packing.h"
@@ -31,7 +33,7 @@ class LibraryGemm final : public BoundKernel {
 };
 
 int algorithm_of(const Matmul& matmul, const KernelCall& call) {
-  return std::min(tuning_value(call.tuning, "algorithm", 0), matmul.algorithms() - 1);
+  return std::clamp(tuning_value(call.tuning, "algorithm", 0), 0, matmul.algorithms() - 1);
 }
 std::vector<std::string> other_algorithms(const Matmul& matmul) {
   std::vector<std::string> texts;

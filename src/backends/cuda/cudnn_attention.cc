@@ -29,7 +29,7 @@ class CudnnAttention final : public Attention {
     graph_.find_plans();
   }
 
-  int algorithms() const override { return graph_.algorithms(); }
+  bool has(int algorithm) const override { return graph_.has(algorithm); }
   size_t workspace_bytes(int algorithm) const override { return graph_.workspace_bytes(algorithm); }
   std::string run(int algorithm, const Addresses& a, DriverStream* stream) const override {
     return graph_.run(algorithm, {kQ, kK, kV, kY, kScale}, {a.q, a.k, a.v, a.y, &scale_}, a.workspace, stream);
@@ -44,8 +44,7 @@ class CudnnAttention final : public Attention {
 
 std::shared_ptr<const Attention> cudnn_attention(const CudnnHandle& dnn, const AttentionCall& call) {
   try {
-    auto made = std::make_shared<const CudnnAttention>(dnn, call);
-    return made->algorithms() > 0 ? made : nullptr;
+    return std::make_shared<const CudnnAttention>(dnn, call);
   } catch (const Refused&) {
     return nullptr;
   }

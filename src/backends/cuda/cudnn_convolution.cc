@@ -10,7 +10,7 @@ class CudnnConvolution final : public Convolution {
  public:
   CudnnConvolution(const CudnnHandle& dnn, const ConvolutionCall& call) : call_(call), graph_(dnn) { build(); }
 
-  int algorithms() const override { return graph_.algorithms(); }
+  bool has(int algorithm) const override { return graph_.has(algorithm); }
   size_t workspace_bytes(int algorithm) const override { return graph_.workspace_bytes(algorithm); }
 
   std::string run(int algorithm, const Addresses& a, DriverStream* stream) const override {
@@ -100,8 +100,7 @@ class CudnnConvolution final : public Convolution {
 
 std::shared_ptr<const Convolution> cudnn_convolution(const CudnnHandle& dnn, const ConvolutionCall& call) {
   try {
-    auto made = std::make_shared<const CudnnConvolution>(dnn, call);
-    return made->algorithms() > 0 ? made : nullptr;
+    return std::make_shared<const CudnnConvolution>(dnn, call);
   } catch (const Refused&) {
     return nullptr;
   }

@@ -1,6 +1,6 @@
 #include "backends/cuda/cudnn_graph.h"
 
-#include <algorithm>
+#include <iterator>
 
 #include "base/log.h"
 
@@ -32,26 +32,38 @@ void CudnnGraph::find_plans() {
                                 .finish();
   Descriptor heuristics(dnn_.f, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph).set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, CUDNN_HEUR_MODE_A).finish();
-  std::vector<Descriptor> configs;
   std::vector<cudnnBackendDescriptor_t> handles;
   for (size_t i = 0; i < kMostAlgorithms; ++i) {
-    configs.emplace_back(dnn_.f, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    handles.push_back(configs.back().get());
+    configs_.emplace_back(dnn_.f, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    handles.push_back(configs_.back().get());
   }
   int64_t found = 0;
   if (dnn_.f.get(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, static_cast<int64_t>(handles.size()), &found,
                  handles.data()) != CUDNN_STATUS_SUCCESS)
     throw Refused{};
-  for (size_t i = 0; i < std::min(configs.size(), static_cast<size_t>(found)); ++i) {
+  while (std::ssize(configs_) > found) configs_.pop_back();
+  if (!has(0)) throw Refused{};
+}
+
+bool CudnnGraph::has(int algorithm) const {
+  const std::lock_guard lock(building_);
+  while (std::ssize(plans_) <= algorithm && tried_ < configs_.size()) {
+    const Descriptor& config = configs_[tried_++];
     try {
       Descriptor plan(dnn_.f, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, dnn_.handle).set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configs[i]).finish();
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, dnn_.handle).set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config).finish();
       int64_t bytes = 0, count = 0;
       if (dnn_.f.get(plan.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &count, &bytes) != CUDNN_STATUS_SUCCESS) continue;
-      plans_.push_back({std::move(configs[i]), std::move(plan), static_cast<size_t>(bytes)});
+      plans_.push_back({std::move(plan), static_cast<size_t>(bytes)});
     } catch (const Refused&) {  // an engine that does not take it after all
     }
   }
+  return algorithm < std::ssize(plans_);
+}
+
+const CudnnGraph::Plan& CudnnGraph::plan(int algorithm) const {
+  const std::lock_guard lock(building_);
+  return plans_[static_cast<size_t>(algorithm)];
 }
 
 std::string CudnnGraph::run(int algorithm, const std::vector<int64_t>& ids, const std::vector<const void*>& addresses, void* workspace,
@@ -64,7 +76,7 @@ std::string CudnnGraph::run(int algorithm, const std::vector<int64_t>& ids, cons
         .finish();
     const std::lock_guard lock(dnn_.running);
     dnn_.f.set_stream(dnn_.handle, reinterpret_cast<cudaStream_t>(stream));
-    const cudnnStatus_t status = dnn_.f.execute(dnn_.handle, plans_[static_cast<size_t>(algorithm)].plan.get(), pack.get());
+    const cudnnStatus_t status = dnn_.f.execute(dnn_.handle, plan(algorithm).plan.get(), pack.get());
     return status == CUDNN_STATUS_SUCCESS ? "" : cat("cuDNN's status ", static_cast<int>(status));
   } catch (const Refused&) {
     return "cuDNN refuses the addresses";

@@ -1,6 +1,7 @@
 // Graphs of cuDNN's operations: descriptors, the library's plans for a graph, and their runs.
 #pragma once
 
+#include <deque>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -70,24 +71,30 @@ class CudnnGraph {
                            Where where = Where::memory);
   Descriptor& part(cudnnBackendDescriptorType_t type) { return parts_.emplace_back(dnn_.f, type); }
   void add_operation(Descriptor& operation) { operations_.push_back(operation.finish().get()); }
-  // The library's guesses, best first, as far as they can be built. Throws Refused.
+  // The library's guesses, best first. Builds the first that can be built: a plan may be a kernel that the library compiles now. Throws Refused.
   void find_plans();
 
-  int algorithms() const { return static_cast<int>(plans_.size()); }
-  size_t workspace_bytes(int algorithm) const { return plans_[static_cast<size_t>(algorithm)].workspace; }
+  // Builds the guesses up to that one, of those that can be built.
+  bool has(int algorithm) const;
+  size_t workspace_bytes(int algorithm) const { return plan(algorithm).workspace; }
   // "" or what went wrong.
   std::string run(int algorithm, const std::vector<int64_t>& ids, const std::vector<const void*>& addresses, void* workspace,
                   DriverStream* stream) const;
 
  private:
   struct Plan {
-    Descriptor config, plan;
+    Descriptor plan;
     size_t workspace;
   };
+  const Plan& plan(int algorithm) const;
+
   const CudnnHandle& dnn_;
   std::vector<Descriptor> parts_;
   std::vector<cudnnBackendDescriptor_t> operations_;
-  std::vector<Plan> plans_;
+  std::vector<Descriptor> configs_;
+  mutable std::mutex building_;  // of what follows
+  mutable size_t tried_ = 0;     // of the configs
+  mutable std::deque<Plan> plans_;
 };
 
 // nullptr where the library has no plan for it. They keep `dnn` by reference.

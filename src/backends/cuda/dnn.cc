@@ -34,7 +34,7 @@ class LibraryOffer final : public Offer {
   LibraryOffer(Driver& driver, std::shared_ptr<const Convolution> convolution, const KernelCall& call)
       : driver_(driver),
         convolution_(std::move(convolution)),
-        algorithm_(std::min(tuning_value(call.tuning, "algorithm", 0), convolution_->algorithms() - 1)),
+        algorithm_(algorithm_of(*convolution_, call)),
         weight_(*call.in[kWeight]),
         dtype_(call.in[0]->dtype) {
     workspace_bytes = convolution_->workspace_bytes(algorithm_);
@@ -59,11 +59,7 @@ class LibraryOffer final : public Offer {
                                                                        .workspace = buffers.workspace});
   }
 
-  std::vector<std::string> variants() const override {
-    std::vector<std::string> texts;
-    for (int i = 1; i < convolution_->algorithms(); ++i) texts.push_back(cat("algorithm=", i));
-    return texts;
-  }
+  std::vector<std::string> variants() const override { return other_algorithms(*convolution_); }
 
  private:
   Driver& driver_;

@@ -1,6 +1,4 @@
 // attention on a library's kernel (dnn.h), without a mask. Behind the own kernels in the list: max-autotune measures both.
-#include <algorithm>
-
 #include "backends/cuda/attention.h"
 #include "backends/cuda/dnn.h"
 #include "backends/cuda/stream.h"
@@ -28,7 +26,7 @@ class LibraryAttention final : public BoundKernel {
 class LibraryOffer final : public Offer {
  public:
   LibraryOffer(std::shared_ptr<const Attention> attention, const KernelCall& call)
-      : attention_(std::move(attention)), algorithm_(std::min(tuning_value(call.tuning, "algorithm", 0), attention_->algorithms() - 1)) {
+      : attention_(std::move(attention)), algorithm_(algorithm_of(*attention_, call)) {
     workspace_bytes = attention_->workspace_bytes(algorithm_);
   }
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
@@ -36,11 +34,7 @@ class LibraryOffer final : public Offer {
         attention_, algorithm_,
         Attention::Addresses{.q = buffers.in[0], .k = buffers.in[1], .v = buffers.in[2], .y = buffers.out, .workspace = buffers.workspace});
   }
-  std::vector<std::string> variants() const override {
-    std::vector<std::string> texts;
-    for (int i = 1; i < attention_->algorithms(); ++i) texts.push_back(cat("algorithm=", i));
-    return texts;
-  }
+  std::vector<std::string> variants() const override { return other_algorithms(*attention_); }
 
  private:
   const std::shared_ptr<const Attention> attention_;

@@ -175,20 +175,26 @@ cudnnStatus_t CUDNNWINAPI finish(cudnnBackendDescriptor_t descriptor) {
   if (d.type == kAttention) good = finish_attention(d);
   if (d.type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) good = finish_graph(d);
   if (d.type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) good = (d.graph = d.part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)->graph) != nullptr;
-  if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) good = (d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph) != nullptr;
+  if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
+    good = (d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph) != nullptr;
+    of(d.one<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE)).first->count_dnn_plan();
+  }
   d.finished = good;
   return good ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
 }
 
-// One configuration; a plan wants no workspace.
+// Two configurations; a plan wants no workspace.
 cudnnStatus_t CUDNNWINAPI get(cudnnBackendDescriptor_t const descriptor, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t,
                               int64_t wanted, int64_t* count, void* values) {
   if (wanted < 1) return CUDNN_STATUS_BAD_PARAM;
   *count = 1;
   if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) {
-    Descriptor& config = of(*static_cast<cudnnBackendDescriptor_t*>(values));
-    config.graph = of(descriptor).graph;
-    config.finished = true;
+    *count = std::min<int64_t>(wanted, 2);
+    for (int64_t i = 0; i < *count; ++i) {
+      Descriptor& config = of(static_cast<cudnnBackendDescriptor_t*>(values)[i]);
+      config.graph = of(descriptor).graph;
+      config.finished = true;
+    }
     return CUDNN_STATUS_SUCCESS;
   }
   if (name != CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE) return CUDNN_STATUS_NOT_SUPPORTED;

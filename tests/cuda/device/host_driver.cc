@@ -120,6 +120,11 @@ void HostDriver::destroy(DriverStream* stream) {
   delete &of(stream);
 }
 
+void HostDriver::count_dnn_plan() {
+  const std::lock_guard lock(mutex_);
+  ++counts_.dnn_plans;
+}
+
 void HostDriver::count_wait() {
   const std::lock_guard lock(mutex_);
   ++counts_.waits;

@@ -35,6 +35,7 @@ class HostDriver final : public Driver {
     int64_t waits = 0;  // for streams and events: all that blocks
     int64_t queries = 0;
     int64_t launches = 0, copies = 0, captures = 0, graph_launches = 0, allocations = 0;
+    int64_t dnn_plans = 0;  // that were built
     size_t most_bytes = 0;  // of its memory that were taken at a time
   };
 
@@ -42,6 +43,7 @@ class HostDriver final : public Driver {
   HostDriver() : HostDriver(Options{}) {}
   ~HostDriver() override;
   Counts counts() const;
+  void count_dnn_plan();
 
   const Properties& properties() const override { return properties_; }
   std::string explain(Status status) const override;

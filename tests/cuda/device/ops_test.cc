@@ -141,6 +141,33 @@ INSTANTIATE_TEST_SUITE_P(Cases, CudaNarrowLinearsOnAGpu,
                                           testing::Values(DType::float32, DType::bfloat16, DType::float16)),
                          narrow_name);
 
+// A plan may be a kernel that the library compiles then and there: only what is measured is built beside the first.
+TEST(CudaConvolutions, OnePlanOfALibraryIsBuiltUntilOthersAreAskedFor) {
+  const cuda::HostGpu gpu = cuda::host_gpu();
+  if (!gpu.driver->dnn()) GTEST_SKIP() << "this build has no cuDNN";
+  const auto* const item = std::ranges::find(kOpCases, std::string_view("conv3x3"), &OpCase::name);
+  const WantedResult wanted(*item, DType::bfloat16);
+  EXPECT_TRUE(wanted.check(gpu.device, "cudnn", wanted.unit()));
+  EXPECT_EQ(gpu.driver->counts().dnn_plans, 1);
+  const auto convolution = gpu.driver->dnn()->convolution({.images = 1,
+                                                           .height = 4,
+                                                           .width = 4,
+                                                           .channels = 8,
+                                                           .out_height = 4,
+                                                           .out_width = 4,
+                                                           .out_channels = 8,
+                                                           .kernel_height = 1,
+                                                           .kernel_width = 1,
+                                                           .x_pitch = 8,
+                                                           .y_pitch = 8,
+                                                           .dtype = DType::bfloat16});
+  ASSERT_NE(convolution, nullptr);
+  EXPECT_EQ(gpu.driver->counts().dnn_plans, 2);
+  EXPECT_TRUE(convolution->has(1));
+  EXPECT_EQ(gpu.driver->counts().dnn_plans, 3);
+  EXPECT_FALSE(convolution->has(2));
+}
+
 // cuDNN is behind the own kernels in the list: that it takes attention without a mask is seen when it comes first.
 TEST(CudaAttention, ALibraryTakesItToo) {
   const cuda::HostGpu gpu = cuda::host_gpu();
