@@ -77,6 +77,8 @@ bool is_activation_dtype(DType dtype);
 Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs);
 // By the name that ops have for it; kIdentity for "".
 Activation activation_of(const std::string& name);
+// Of what lies one behind the other in a workspace or in a packed weight.
+inline size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 // Bytes between rows, and where the scales of quantised rows lie (op_list.inc).
 long long row_pitch(const Operand& operand);
 float* scales_of(const Operand& operand, void* data);

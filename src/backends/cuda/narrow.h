@@ -7,7 +7,6 @@
 
 namespace vivace::cuda {
 
-inline size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 inline constexpr int64_t kMostNarrowColumns = 24000;  // a row as float in shared memory
 
 // A weight as its bytes, in the order in which the GEMM reads the rows, then a scale a row.

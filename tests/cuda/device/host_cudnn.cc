@@ -134,6 +134,15 @@ bool finish_graph(Descriptor& d) {
   return !graph->empty() && !graph->back().y.is_virtual && d.one<void*>(CUDNN_ATTR_OPERATIONGRAPH_HANDLE) != nullptr;
 }
 
+// Channels last, with something between two pixels.
+bool has_pitch(const Graph& graph) {
+  const auto pitched = [](const TensorInfo& t) {
+    return !t.by_value && t.sizes.size() == 4 && t.strides[0] != t.sizes[1] * t.sizes[2] * t.sizes[3] && t.sizes[0] * t.sizes[2] * t.sizes[3] > 1;
+  };
+  return std::ranges::any_of(
+      graph, [&](const Operation& o) { return o.kind != Kind::attention && (pitched(o.x) || pitched(o.y) || (o.has_other && pitched(o.other))); });
+}
+
 cudnnStatus_t CUDNNWINAPI create(cudnnHandle_t* handle) {
   *handle = reinterpret_cast<cudnnHandle_t>(new std::pair<HostDriver*, cudaStream_t>(t_opening, nullptr));
   return CUDNN_STATUS_SUCCESS;
@@ -176,8 +185,10 @@ cudnnStatus_t CUDNNWINAPI finish(cudnnBackendDescriptor_t descriptor) {
   if (d.type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) good = finish_graph(d);
   if (d.type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) good = (d.graph = d.part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)->graph) != nullptr;
   if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
-    good = (d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph) != nullptr;
-    of(d.one<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE)).first->count_dnn_plan();
+    HostDriver& driver = *of(d.one<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE)).first;
+    d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph;
+    good = d.graph && !(driver.options().packed_tensors && has_pitch(*d.graph));
+    driver.count_dnn_plan();
   }
   d.finished = good;
   return good ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
