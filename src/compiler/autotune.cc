@@ -73,7 +73,7 @@ class Search {
   bool out_of_time() const { return seconds_since(begin_) > seconds_; }
   double best() const { return std::ranges::min_element(trials_, {}, &Trial::seconds)->seconds; }
 
-  // Times a setting that has not been timed; whether it is the best now.
+  // Times a setting that has not been timed; whether it is the best now. One that the device cannot run is left out, but for the call's default.
   bool attempt(const KernelEntry& entry, const std::string& tuning) {
     if (!seen_.insert(cat(entry.name, ' ', tuning)).second) return false;
     const Turn alone(pool_turns(), caller_.stop);
@@ -82,9 +82,14 @@ class Search {
     constexpr double kLong = 0.005;
     const bool warm_up = std::ranges::find(trials_, &entry, &Trial::entry) == trials_.end() && (trials_.empty() || best() < kLong);
     const double before = trials_.empty() ? 1e30 : best();
-    const Timing timing = timer_.time(entry, tuning, {.runs = 1, .warm_up = warm_up});
+    try {
+      trials_.push_back({&entry, tuning, timer_.time(entry, tuning, {.runs = 1, .warm_up = warm_up}).min});
+    } catch (const DeviceError& error) {
+      if (trials_.empty()) throw;
+      warn("max-autotune leaves out kernel ", entry.name, tuning.empty() ? "" : " with ", tuning, ", which fails: ", error.what());
+      return false;
+    }
     caller_.check();
-    trials_.push_back({&entry, tuning, timing.min});
     return trials_.back().seconds < before;
   }
 

@@ -200,6 +200,17 @@ TEST(CudaConvolutions, OnePlanOfALibraryIsBuiltUntilOthersAreAskedFor) {
   EXPECT_FALSE(convolution->has(2));
 }
 
+// A candidate that a device cannot run is no reason to run nothing.
+TEST(CudaAttention, ACandidateThatFailsIsLeftOut) {
+  const cuda::HostGpu gpu = cuda::host_gpu({.failing = "attention_plain"});
+  const auto* const item = std::ranges::find(kOpCases, std::string_view("attention_self"), &OpCase::name);
+  const Plan plan = compile(WantedResult(*item, DType::bfloat16).graph(), *gpu.device, {.mode = CompileMode::max_autotune});
+  const auto step = std::ranges::find(plan.step, Op::attention, &PlanStep::op);
+  ASSERT_NE(step, plan.step.end());
+  EXPECT_FALSE(step->measured.empty());
+  EXPECT_TRUE(std::ranges::none_of(step->measured, [](const PlanCandidate& c) { return c.kernel == "attention_efficient"; }));
+}
+
 // cuDNN is behind the own kernels in the list: that it takes attention without a mask is seen when it comes first.
 TEST(CudaAttention, ALibraryTakesItToo) {
   const cuda::HostGpu gpu = cuda::host_gpu();
