@@ -149,11 +149,20 @@ void CudaStream::need_all() noexcept {
 }
 
 std::unique_ptr<Recording> CudaStream::record(const std::function<void()>& put) {
-  check(driver().begin_capture(handle_), "recording the step");
-  put();
+  if (!error_.empty()) return nullptr;  // which the next wait tells
   DriverGraph* graph = nullptr;
-  check(driver().end_capture(handle_, &graph), "recording the step");
-  return graph ? std::make_unique<Graph>(*this, graph) : nullptr;
+  if (const Status status = driver().begin_capture(handle_); status == kSuccess) {
+    put();
+    check(driver().end_capture(handle_, &graph), "recording the step");
+  } else {
+    check(status, "recording the step");
+  }
+  if (error_.empty()) return std::make_unique<Graph>(*this, graph);
+  // What is put has run kernel by kernel before, and goes on so.
+  warn(device_->label(), ": the step cannot be one launch, its kernels are launched one by one: ", std::exchange(error_, {}));
+  failed_ = nullptr;
+  if (graph) driver().destroy(graph);
+  return nullptr;
 }
 
 int64_t CudaStream::mark() noexcept {

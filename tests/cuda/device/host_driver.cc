@@ -16,7 +16,8 @@ namespace {
 thread_local const HostDriver* t_entered = nullptr;
 
 // CUDA's numbers.
-constexpr Status kInvalidValue = 1, kIllegalAddress = 700, kLaunchFailed = 719, kUnsupportedInCapture = 900, kUnjoined = 904, kIsolation = 905;
+constexpr Status kInvalidValue = 1, kIllegalAddress = 700, kLaunchFailed = 719, kUnsupportedInCapture = 900, kInvalidated = 901, kUnjoined = 904,
+                 kIsolation = 905;
 
 }  // namespace
 
@@ -55,6 +56,8 @@ std::string HostDriver::explain(Status status) const {
       return "unspecified launch failure";
     case kUnsupportedInCapture:
       return "operation not permitted when stream is capturing";
+    case kInvalidated:
+      return "operation failed due to a previous error during capture";
     case kUnjoined:
       return "capture sequence contains a fork that was not joined to the primary stream";
     case kIsolation:
@@ -302,6 +305,10 @@ Status HostDriver::launch(DriverFunction* function, const unsigned (&grid)[3], u
   ++counts_.launches;
   const auto& f = *reinterpret_cast<const Function*>(function);
   const bool fails = !options_.failing.empty() && f.name.find(options_.failing) != std::string::npos;
+  if (of(stream).capture && !options_.failing_in_capture.empty() && f.name.find(options_.failing_in_capture) != std::string::npos) {
+    of(stream).capture_broken = true;
+    return kUnsupportedInCapture;
+  }
   if ((fails && !options_.failing_late) || block == 0 || block > 1024 || shared > kMostShared) return kInvalidValue;
   std::vector<char> copied(bytes);
   std::memcpy(copied.data(), arguments, bytes);
@@ -320,6 +327,7 @@ Status HostDriver::launch(DriverFunction* function, const unsigned (&grid)[3], u
 Status HostDriver::begin_capture(DriverStream* stream) {
   of(stream).capture = std::make_shared<std::vector<Branch>>(1);
   of(stream).branch = 0;
+  of(stream).capture_broken = false;
   return broken_;
 }
 
@@ -328,6 +336,7 @@ Status HostDriver::end_capture(DriverStream* stream, DriverGraph** graph) {
   const std::shared_ptr<std::vector<Branch>> captured = of(stream).capture;
   for (Stream* s : streams_)
     if (s->capture == captured) s->capture = nullptr;
+  if (of(stream).capture_broken) return kInvalidated;
   const std::vector<Branch>& branches = *captured;
   for (size_t b = 1; b < branches.size(); ++b)
     if (std::ranges::none_of(branches[0].items, [&](const Branch::Item& i) { return !i.work && i.branch == b && i.at == branches[b].items.size(); }))

@@ -24,13 +24,14 @@ class HostDriver final : public Driver {
   struct Options {
     size_t memory_bytes = size_t{8} << 30, pinned_bytes = size_t{8} << 30;
     int capability = 90;
-    unsigned seed = 1;            // of the order in which lanes and blocks of a kernel run
-    bool libraries = true;        // those that the build has headers for
-    bool packed_tensors = false;  // cuDNN's convolutions take no pitches
-    std::string failing;          // kernels whose name holds this are not launched: an error
-    bool failing_late = false;    // they fail when they run, as one that leaves its memory does
-    bool early = false;           // what is on other streams than the one that is waited for is done as soon as it may be, instead of as late
-    bool forgets_waits = false;   // those of one stream for another
+    unsigned seed = 1;               // of the order in which lanes and blocks of a kernel run
+    bool libraries = true;           // those that the build has headers for
+    bool packed_tensors = false;     // cuDNN's convolutions take no pitches
+    std::string failing;             // kernels whose name holds this are not launched: an error
+    std::string failing_in_capture;  // that cannot be captured
+    bool failing_late = false;       // they fail when they run, as one that leaves its memory does
+    bool early = false;              // what is on other streams than the one that is waited for is done as soon as it may be, instead of as late
+    bool forgets_waits = false;      // those of one stream for another
   };
   struct Counts {
     int64_t waits = 0;  // for streams and events: all that blocks
@@ -103,6 +104,7 @@ class HostDriver final : public Driver {
     bool at_work = false;
     std::shared_ptr<std::vector<Branch>> capture;  // of all streams that are in it; nullptr: none
     size_t branch = 0;
+    bool capture_broken = false;
   };
   struct Event {
     Stream* stream = nullptr;

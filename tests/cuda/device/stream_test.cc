@@ -118,6 +118,16 @@ TEST_F(CudaStreams, AStepIsRecordedOnceAndReplayed) {
   EXPECT_EQ(after.allocations, before.allocations);
 }
 
+TEST_F(CudaStreams, AStepThatCannotBeRecordedIsLaunchedKernelByKernel) {
+  const HostGpu gpu = host_gpu({.failing_in_capture = "softmax"});
+  Session session = session_on(gpu, CompileMode::reduce_overhead);
+  expect_close(run(session, 1), wanted(1));
+  expect_close(run(session, 3), wanted(3));
+  EXPECT_EQ(request_.counters.steps_recorded, 0);
+  EXPECT_EQ(request_.counters.steps_replayed, 0);
+  EXPECT_EQ(gpu.driver->counts().captures, 0);
+}
+
 TEST_F(CudaStreams, OtherModesLaunchKernels) {
   for (CompileMode mode : {CompileMode::off, CompileMode::default_}) {
     const HostGpu gpu = host_gpu();
