@@ -54,9 +54,7 @@ GuidancePairs::GuidancePairs(const Ranks& ranks, const std::string& device, cons
 GuidancePairs::~GuidancePairs() = default;
 
 std::shared_ptr<Communicator> GuidancePairs::communicator() {
-  auto communicator = rank_device_->communicator(id_, ranks_.rank % 2, 2);
-  communicator->watch = [met = met_] { met->check(); };
-  return communicator;
+  return rank_device_->communicator(id_, ranks_.rank % 2, 2, [met = met_] { met->check(); });
 }
 
 void GuidancePairs::leave() { met_->leave(); }

@@ -14,6 +14,7 @@
 #include "base/seconds.h"
 #include "compiler/measure.h"
 #include "ops/flops.h"
+#include "runtime/device.h"
 
 namespace vivace {
 namespace {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/kernel.h"
@@ -17,7 +18,7 @@ struct Request;  // request.h
 
 class Communicator {
  public:
-  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+  Communicator(int rank, int size, std::function<void()> watch = {}) : watch(std::move(watch)), rank_(rank), size_(size) {}
   virtual ~Communicator() = default;
   Communicator(const Communicator&) = delete;
   int rank() const { return rank_; }
@@ -49,8 +50,9 @@ class RankDevice {
   virtual ~RankDevice() = default;
   // What the ranks of one communicator have in common: one of them makes it, and tells the others.
   virtual std::string communicator_id() = 0;
-  // This device as one of them. Waits for the others. Both throw UserError where that cannot be had.
-  virtual std::shared_ptr<Communicator> communicator(const std::string& id, int rank, int size) = 0;
+  // This device as one of them. Waits for the others, minutes at most, and asks the communicator's `watch` meanwhile. Both throw UserError where
+  // that cannot be had.
+  virtual std::shared_ptr<Communicator> communicator(const std::string& id, int rank, int size, std::function<void()> watch = {}) = 0;
 };
 
 }  // namespace vivace

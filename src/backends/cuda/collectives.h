@@ -1,6 +1,7 @@
 // What GPUs of several processes exchange through a library, as the backend asks for it; nccl.cc has it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,7 +16,8 @@ class CollectiveLibrary {
   virtual ~CollectiveLibrary() = default;
   // Of RankDevice.
   virtual std::string id() = 0;
-  virtual std::shared_ptr<Communicator> communicator(std::shared_ptr<CudaDevice> device, const std::string& id, int rank, int size) = 0;
+  virtual std::shared_ptr<Communicator> communicator(std::shared_ptr<CudaDevice> device, const std::string& id, int rank, int size,
+                                                     std::function<void()> watch) = 0;
 };
 
 // NCCL. Throws UserError where this machine, or this build, lacks it.

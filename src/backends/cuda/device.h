@@ -26,8 +26,8 @@ class CudaDevice final : public Device, public RankDevice, public std::enable_sh
   std::unique_ptr<Stream> stream() override;
   LoopKernels loop_kernels(const LoopCall& call) override;
   std::string communicator_id() override { return collectives().id(); }
-  std::shared_ptr<Communicator> communicator(const std::string& id, int rank, int size) override {
-    return collectives().communicator(shared_from_this(), id, rank, size);
+  std::shared_ptr<Communicator> communicator(const std::string& id, int rank, int size, std::function<void()> watch = {}) override {
+    return collectives().communicator(shared_from_this(), id, rank, size, std::move(watch));
   }
   std::optional<uint64_t> free_memory() const override { return driver_->free_bytes(); }
   MachinePeak measure_peak() override { return {}; }

@@ -2,7 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <future>
 #include <mutex>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "backends/cuda/device.h"
@@ -16,11 +21,10 @@ namespace {
 
 class NcclCommunicator final : public Communicator, public std::enable_shared_from_this<NcclCommunicator> {
  public:
-  NcclCommunicator(const NcclFunctions& functions, std::shared_ptr<CudaDevice> device, const ncclUniqueId& id, int rank, int size)
-      : Communicator(rank, size), f_(functions), device_(std::move(device)) {
-    device_->driver().enter();
-    if (const ncclResult_t result = f_.init_rank(&handle_, size, id, rank); result != ncclSuccess)
-      throw UserError(cat(device_->label(), ": rank ", rank, " of ", size, " cannot join the others: ", explain(result)));
+  NcclCommunicator(const NcclFunctions& functions, std::shared_ptr<CudaDevice> device, const ncclUniqueId& id, int rank, int size,
+                   std::function<void()> watch)
+      : Communicator(rank, size, std::move(watch)), f_(functions), device_(std::move(device)) {
+    join(id);
   }
   ~NcclCommunicator() override {
     if (!handle_) return;
@@ -48,8 +52,22 @@ class NcclCommunicator final : public Communicator, public std::enable_shared_fr
   void abort() noexcept override {
     const std::lock_guard lock(mutex_);
     if (!handle_) return;
-    device_->driver().enter();
-    f_.abort(std::exchange(handle_, nullptr));
+    // What is under way ends at once. Then the library waits until no recording has the communicator in it, which sessions keep: not for that.
+    constexpr std::chrono::seconds kPatience{2};
+    try {
+      std::promise<void> aborted;
+      const std::future<void> ended = aborted.get_future();
+      std::thread([f = f_, device = device_, handle = handle_, aborted = std::move(aborted)]() mutable {
+        device->driver().enter();
+        f.abort(handle);
+        aborted.set_value();
+      }).detach();
+      ended.wait_for(kPatience);
+    } catch (const std::system_error&) {  // there are no more threads to be had
+      device_->driver().enter();
+      f_.abort(handle_);
+    }
+    handle_ = nullptr;
   }
 
   // "" or what went wrong.
@@ -62,6 +80,47 @@ class NcclCommunicator final : public Communicator, public std::enable_shared_fr
   }
 
  private:
+  // The library waits for the others as long as it takes and cannot be told to stop: on a thread of its own, which is left where they are missed.
+  struct Joining {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false, left = false;  // by the library; by who waited for it
+    ncclResult_t result = ncclSuccess;
+    ncclComm_t handle = nullptr;
+  };
+  void join(const ncclUniqueId& id) {
+    using Clock = std::chrono::steady_clock;
+    constexpr std::chrono::milliseconds kPause{10};
+    constexpr std::chrono::minutes kPatience{5};
+    const auto joining = std::make_shared<Joining>();
+    std::thread([joining, id, f = f_, device = device_, rank = rank(), size = size()] {
+      device->driver().enter();
+      ncclComm_t handle = nullptr;
+      const ncclResult_t result = f.init_rank(&handle, size, id, rank);
+      {
+        const std::lock_guard lock(joining->mutex);
+        joining->done = true, joining->result = result, joining->handle = handle;
+        joining->changed.notify_all();
+        if (!joining->left) return;
+      }
+      if (result == ncclSuccess) f.abort(handle);
+    }).detach();
+    const std::string who = cat(device_->label(), ": rank ", rank(), " of ", size(), " cannot join the others: ");
+    const Clock::time_point end = Clock::now() + kPatience;
+    std::unique_lock lock(joining->mutex);
+    try {
+      while (!joining->changed.wait_for(lock, kPause, [&] { return joining->done; })) {
+        if (watch) watch();
+        if (Clock::now() >= end) throw UserError(cat(who, "they did not come within ", kPatience.count(), " minutes"));
+      }
+    } catch (...) {
+      joining->left = true;
+      throw;
+    }
+    if (joining->result != ncclSuccess) throw UserError(cat(who, explain(joining->result)));
+    handle_ = joining->handle;
+  }
+
   std::string explain(ncclResult_t result) const {
     const char* const last = f_.last_error(handle_);
     std::string text = f_.explain(result);
@@ -106,11 +165,12 @@ class Nccl final : public CollectiveLibrary {
     if (const ncclResult_t result = f_.unique_id(&id); result != ncclSuccess) throw UserError(cat("cuda: NCCL cannot be used: ", f_.explain(result)));
     return {id.internal, sizeof id.internal};
   }
-  std::shared_ptr<Communicator> communicator(std::shared_ptr<CudaDevice> device, const std::string& text, int rank, int size) override {
+  std::shared_ptr<Communicator> communicator(std::shared_ptr<CudaDevice> device, const std::string& text, int rank, int size,
+                                             std::function<void()> watch) override {
     ncclUniqueId id;
     if (text.size() != sizeof id.internal) throw InternalError(cat("an id of NCCL of ", text.size(), " bytes"));
     std::ranges::copy(text, id.internal);
-    return std::make_shared<NcclCommunicator>(f_, std::move(device), id, rank, size);
+    return std::make_shared<NcclCommunicator>(f_, std::move(device), id, rank, size, std::move(watch));
   }
 
  private:

@@ -254,6 +254,11 @@ Status HostDriver::put(DriverStream* stream, Work work) {
   return kSuccess;
 }
 
+bool HostDriver::captures(DriverStream* stream) {
+  const std::lock_guard lock(mutex_);
+  return of(stream).capture != nullptr;
+}
+
 Status HostDriver::copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) {
   const std::lock_guard lock(mutex_);
   ++counts_.copies;

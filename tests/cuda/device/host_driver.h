@@ -83,6 +83,7 @@ class HostDriver final : public Driver {
   // Work of a library, done in the stream's order; kNotReady while it waits for another device.
   using Work = std::function<Status()>;
   Status put(DriverStream* stream, Work work);
+  bool captures(DriverStream* stream);
 
  private:
   // Of a graph: what is put on one stream, among it places of other branches to wait for.

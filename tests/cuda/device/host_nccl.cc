@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "backends/cuda/nccl.h"
@@ -77,6 +78,7 @@ struct Joined {
   std::shared_ptr<Ranks> ranks;
   size_t rank;
   HostDriver& driver;
+  std::shared_ptr<char> recorded = std::make_shared<char>();  // its owners but this are recordings
 };
 Joined& of(ncclComm_t handle) { return *reinterpret_cast<Joined*>(handle); }
 
@@ -115,14 +117,20 @@ ncclResult_t destroy(ncclComm_t handle) {
   return ncclSuccess;
 }
 
+// What is under way ends; then the library waits until no recording has the communicator in it.
 ncclResult_t abort(ncclComm_t handle) {
+  constexpr std::chrono::milliseconds kPause{10};
+  constexpr int kPauses = 6000;
   of(handle).ranks->abort(of(handle).rank);
+  for (int i = 0; i < kPauses && of(handle).recorded.use_count() > 1; ++i) std::this_thread::sleep_for(kPause);
   return destroy(handle);
 }
 
 ncclResult_t all_gather(const void* from, void* to, size_t count, ncclDataType_t type, ncclComm_t handle, cudaStream_t stream) {
   if (type != ncclUint8 || &of(handle).driver != &HostDriver::entered()) return ncclInvalidArgument;
-  const auto exchange = [ranks = of(handle).ranks, rank = of(handle).rank, from, to, count, number = int64_t{-1}]() mutable {
+  const bool recorded = of(handle).driver.captures(reinterpret_cast<DriverStream*>(stream));
+  const auto exchange = [ranks = of(handle).ranks, rank = of(handle).rank, from, to, count, number = int64_t{-1},
+                         recording = recorded ? of(handle).recorded : nullptr]() mutable {
     if (number < 0) number = ranks->give(rank, from, count);
     return ranks->take(rank, number, to, count);
   };

@@ -33,7 +33,7 @@ TEST_F(Nccl, OneRankJoinsItselfOrIsToldWhyNot) {
   const auto library = nccl(functions_);
   const HostGpu gpu = host_gpu();
   try {
-    const auto one = library->communicator(gpu.device, library->id(), 0, 1);
+    const auto one = library->communicator(gpu.device, library->id(), 0, 1, {});
     one->check();
   } catch (const UserError& error) {
     const std::string what = error.what();
