@@ -145,8 +145,8 @@ std::shared_ptr<const Matmul> CublasLt::matmul(const MatmulCall& call) {
 
 std::unique_ptr<BlasLibrary> cublaslt(const CublasLtFunctions& functions) { return std::make_unique<CublasLt>(functions); }
 
-std::unique_ptr<BlasLibrary> find_cublaslt() {
-  static const std::unique_ptr<const Library> library = find_library({"libcublasLt.so.13", "libcublasLt.so.12"}, "install cuBLAS");
+std::unique_ptr<BlasLibrary> find_cublaslt(int driver) {
+  static const std::unique_ptr<const Library> library = find_library(names_by_toolkit("libcublasLt.so", driver), "install cuBLAS");
   if (!library) return nullptr;
   CublasLtFunctions f;
   library->find("cublasLtCreate", f.create);

@@ -26,7 +26,7 @@ struct CublasLtFunctions {
 };
 
 std::unique_ptr<BlasLibrary> cublaslt(const CublasLtFunctions& functions);
-// nullptr where this machine lacks it. On the thread's GPU.
-std::unique_ptr<BlasLibrary> find_cublaslt();
+// nullptr where this machine lacks it for a driver of this major number of CUDA. On the thread's GPU.
+std::unique_ptr<BlasLibrary> find_cublaslt(int driver);
 
 }  // namespace vivace::cuda

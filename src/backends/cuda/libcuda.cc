@@ -122,7 +122,7 @@ CUevent cu(DriverEvent* event) { return reinterpret_cast<CUevent>(event); }
 
 class LibCuda final : public Driver {
  public:
-  explicit LibCuda(int number) {
+  explicit LibCuda(int number) : nvrtc_(version() / 1000) {
     need(cu_.init(0), "this machine's GPUs cannot be used");
     int count = 0;
     need(cu_.count(&count), "its GPUs cannot be counted");
@@ -132,15 +132,13 @@ class LibCuda final : public Driver {
     need(cu_.device(&device_, number), "the GPU cannot be opened");
     char name[256] = {};
     need(cu_.name(name, sizeof(name), device_), "the GPU cannot be opened");
-    int version = 0;
-    cu_.version(&version);
     properties_ = {
         .name = name,
         .capability = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) * 10 + attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
         .multiprocessors = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
         .threads_per_multiprocessor = attribute(CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR),
         .memory_bytes = 0,
-        .versions = cat("driver ", version / 1000, '.', version % 1000 / 10, ", ", nvrtc_.version())};
+        .versions = cat("driver ", version() / 1000, '.', version() % 1000 / 10, ", ", nvrtc_.version())};
     need(cu_.total(&properties_.memory_bytes, device_), "its memory cannot be measured");
     need(cu_.retain(&context_, device_), "the GPU cannot be opened");
     enter();
@@ -287,7 +285,7 @@ class LibCuda final : public Driver {
   BlasLibrary* blas() override {
     std::call_once(blas_once_, [&] {
       enter();
-      blas_ = find_cublaslt();
+      blas_ = find_cublaslt(version() / 1000);
     });
     return blas_.get();
   }
@@ -308,6 +306,11 @@ class LibCuda final : public Driver {
 
   void need(CUresult status, const char* what) const {
     if (status != CUDA_SUCCESS) throw UserError(cat("cuda: ", what, ": ", explain(status), ": use --device cpu"));
+  }
+  int version() const {  // of CUDA: 13000
+    int version = 0;
+    cu_.version(&version);
+    return version;
   }
   int attribute(CUdevice_attribute which) const {
     int value = 0;

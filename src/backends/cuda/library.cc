@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "base/joined.h"
@@ -22,6 +23,13 @@ void* Library::symbol(const char* name) const {
   void* found = ::dlsym(handle_, name);
   if (!found) throw UserError(cat(who_, ": ", name_, " has no ", name, ": a newer one is needed (CUDA 12.4)"));
   return found;
+}
+
+std::vector<std::string> names_by_toolkit(std::string_view name, int driver) {
+  constexpr int kOldest = 12;
+  std::vector<std::string> names;
+  for (int major = std::max(driver, kOldest); major >= kOldest; --major) names.push_back(cat(name, '.', major));
+  return names;
 }
 
 std::unique_ptr<const Library> find_library(const std::vector<std::string>& names, std::string_view what_to_do) {

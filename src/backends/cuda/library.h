@@ -28,6 +28,9 @@ class Library {
   void* handle_ = nullptr;
 };
 
+// "libnvrtc.so.13", "libnvrtc.so.12": of a library of the CUDA toolkit, what a driver of this major number of CUDA runs, the newest first.
+std::vector<std::string> names_by_toolkit(std::string_view name, int driver);
+
 // The same where it may be missing: nullptr, with an info line that says so.
 std::unique_ptr<const Library> find_library(const std::vector<std::string>& names, std::string_view what_to_do);
 

@@ -2,6 +2,7 @@
 
 #include <nvrtc.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "backends/cuda/kernels/sources.h"
@@ -13,24 +14,34 @@
 namespace vivace::cuda {
 
 struct Nvrtc::Functions {
-  Library library{"cuda", {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "install NVRTC of the CUDA toolkit (12.4 or newer)"};
+  Library library;
   decltype(&nvrtcVersion) version;
   decltype(&nvrtcCreateProgram) create;
   decltype(&nvrtcDestroyProgram) destroy;
   decltype(&nvrtcCompileProgram) compile;
   decltype(&nvrtcGetCUBINSize) cubin_size;
   decltype(&nvrtcGetCUBIN) cubin;
+  decltype(&nvrtcGetPTXSize) ptx_size;
+  decltype(&nvrtcGetPTX) ptx;
+  decltype(&nvrtcGetNumSupportedArchs) count_archs;
+  decltype(&nvrtcGetSupportedArchs) archs;
   decltype(&nvrtcGetProgramLogSize) log_size;
   decltype(&nvrtcGetProgramLog) log;
   decltype(&nvrtcGetErrorString) explain;
 
-  Functions() {
+  explicit Functions(int driver)
+      : library("cuda", names_by_toolkit("libnvrtc.so", driver),
+                cat("install NVRTC of the CUDA toolkit (12.4 or newer, of CUDA ", driver, " at most for this driver)")) {
     library.find("nvrtcVersion", version);
     library.find("nvrtcCreateProgram", create);
     library.find("nvrtcDestroyProgram", destroy);
     library.find("nvrtcCompileProgram", compile);
     library.find("nvrtcGetCUBINSize", cubin_size);
     library.find("nvrtcGetCUBIN", cubin);
+    library.find("nvrtcGetPTXSize", ptx_size);
+    library.find("nvrtcGetPTX", ptx);
+    library.find("nvrtcGetNumSupportedArchs", count_archs);
+    library.find("nvrtcGetSupportedArchs", archs);
     library.find("nvrtcGetProgramLogSize", log_size);
     library.find("nvrtcGetProgramLog", log);
     library.find("nvrtcGetErrorString", explain);
@@ -48,10 +59,14 @@ std::string all_sources() {
 
 }  // namespace
 
-Nvrtc::Nvrtc() : functions_(std::make_unique<Functions>()) {
-  int major = 0, minor = 0;
+Nvrtc::Nvrtc(int driver) : functions_(std::make_unique<Functions>(driver)) {
+  int major = 0, minor = 0, count = 0;
   functions_->version(&major, &minor);
   version_ = cat("NVRTC ", major, '.', minor);
+  functions_->count_archs(&count);
+  std::vector<int> archs(static_cast<size_t>(count));
+  functions_->archs(archs.data());
+  newest_ = archs.empty() ? 0 : *std::ranges::max_element(archs);
 }
 
 Nvrtc::~Nvrtc() = default;
@@ -68,7 +83,8 @@ std::string Nvrtc::compile(const std::string& text, std::string_view name, int c
     texts.push_back(source.text);
     names.push_back(source.name);
   }
-  const std::string file(name), arch = cat("--gpu-architecture=sm_", capability);
+  const bool is_newer = capability > newest_;
+  const std::string file(name), arch = is_newer ? cat("--gpu-architecture=compute_", newest_) : cat("--gpu-architecture=sm_", capability);
   const char* options[] = {arch.c_str(), "--std=c++17"};
   nvrtcProgram program = nullptr;
   const auto require = [&](nvrtcResult result, std::string_view what) {
@@ -85,12 +101,12 @@ std::string Nvrtc::compile(const std::string& text, std::string_view name, int c
   require(functions_->create(&program, text.c_str(), file.c_str(), static_cast<int>(texts.size()), texts.data(), names.data()), "creating");
   require(functions_->compile(program, static_cast<int>(std::size(options)), options), "compiling");
   size_t bytes = 0;
-  require(functions_->cubin_size(program, &bytes), "compiling");
-  std::string cubin(bytes, '\0');
-  require(functions_->cubin(program, cubin.data()), "compiling");
+  require((is_newer ? functions_->ptx_size : functions_->cubin_size)(program, &bytes), "compiling");
+  std::string made(bytes, '\0');
+  require((is_newer ? functions_->ptx : functions_->cubin)(program, made.data()), "compiling");
   functions_->destroy(&program);
-  cache.write(kKind, key, cubin);
-  return cubin;
+  cache.write(kKind, key, made);
+  return made;
 }
 
 }  // namespace vivace::cuda

@@ -6,6 +6,7 @@
 #include "backends/cuda/kernels/gemm.h"
 #include "backends/cuda/kernels/movement.h"
 #include "backends/cuda/kernels/norm.h"
+#include "backends/cuda/library.h"
 #include "codegen/cuda_source.h"
 #include "vivace/error.h"
 
@@ -16,7 +17,7 @@ class CudaCompiler : public testing::Test {
  protected:
   void SetUp() override {
     try {
-      nvrtc_ = std::make_unique<Nvrtc>();
+      nvrtc_ = std::make_unique<Nvrtc>(kDriver);
     } catch (const UserError& error) {
       GTEST_SKIP() << error.what();
     }
@@ -28,6 +29,7 @@ class CudaCompiler : public testing::Test {
         "ELF");
   }
 
+  static constexpr int kDriver = 13;
   std::unique_ptr<Nvrtc> nvrtc_;
 };
 
@@ -44,6 +46,19 @@ TEST_F(CudaCompiler, MakesCubinsOfKernelsAndOfPrintedChains) {
     EXPECT_TRUE(is_cubin(nvrtc_->compile(cuda_source(TileText("t0=silu i0"), {&input, 1}, DType::float32, "tile"), "silu", capability)))
         << capability;
   }
+}
+
+// The driver compiles what NVRTC has made for the newest GPU that it knows.
+TEST_F(CudaCompiler, AGpuThatIsNewerThanItGetsPtx) {
+  const auto call = make_softmax({.rows = 1, .columns = 64, .x_pitch = 64, .y_pitch = 64}, DType::bfloat16, DType::bfloat16);
+  const std::string made = nvrtc_->compile(module_text(call.launch), call.launch.function, 999);
+  EXPECT_NE(made.find(".target sm_"), std::string::npos) << made.substr(0, 200);
+  EXPECT_NE(made.find(".entry kernel"), std::string::npos);
+}
+
+TEST(CudaLibraries, AreNoNewerThanTheDriver) {
+  EXPECT_EQ(names_by_toolkit("libnvrtc.so", 13), (std::vector<std::string>{"libnvrtc.so.13", "libnvrtc.so.12"}));
+  EXPECT_EQ(names_by_toolkit("libnvrtc.so", 12), std::vector<std::string>{"libnvrtc.so.12"});
 }
 
 TEST_F(CudaCompiler, SaysWhatIsWrong) {
