@@ -1,5 +1,6 @@
 #include "backends/cuda/cublaslt.h"
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 
@@ -39,7 +40,8 @@ cublasLtEpilogue_t epilogue_of(const MatmulCall& call) {
 class CublasLt final : public BlasLibrary {
  public:
   explicit CublasLt(const CublasLtFunctions& functions) : f(functions) {
-    if (f.create(&handle) != CUBLAS_STATUS_SUCCESS) throw UserError("cuda: cuBLASLt cannot be opened");
+    if (const cublasStatus_t status = f.create(&handle); status != CUBLAS_STATUS_SUCCESS)
+      throw UserError(cat("cuda: ", version(), " cannot be opened, with status ", static_cast<int>(status)));
   }
   ~CublasLt() override { f.destroy(handle); }
 
@@ -86,6 +88,9 @@ class CublasLtMatmul final : public Matmul {
         f.heuristic(lt_.handle, operation_, w_, x_, residual_, y_, preference, kMostAlgorithms, results_.data(), &algorithms_);
     f.destroy_preference(preference);
     if (status != CUBLAS_STATUS_SUCCESS) algorithms_ = 0;
+    const auto last = std::remove_if(results_.begin(), results_.begin() + algorithms_,
+                                     [](const cublasLtMatmulHeuristicResult_t& result) { return result.state != CUBLAS_STATUS_SUCCESS; });
+    algorithms_ = static_cast<int>(last - results_.begin());
   }
   ~CublasLtMatmul() override {
     for (cublasLtMatrixLayout_t layout : {w_, x_, y_, residual_})

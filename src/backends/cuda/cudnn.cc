@@ -32,7 +32,8 @@ class Kept {
 class Cudnn final : public DnnLibrary {
  public:
   explicit Cudnn(const CudnnFunctions& functions) : dnn_{.f = functions} {
-    if (dnn_.f.create(&dnn_.handle) != CUDNN_STATUS_SUCCESS) throw UserError("cuda: cuDNN cannot be opened");
+    if (const cudnnStatus_t status = dnn_.f.create(&dnn_.handle); status != CUDNN_STATUS_SUCCESS)
+      throw UserError(cat("cuda: ", version(), " cannot be opened, with status ", static_cast<int>(status)));
   }
   ~Cudnn() override {
     convolutions_.clear();

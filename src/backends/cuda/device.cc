@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "backends/cuda/blas.h"
+#include "backends/cuda/dnn.h"
 #include "backends/cuda/entries.h"
 #include "backends/cuda/libcuda.h"
 #include "backends/cuda/stream.h"
@@ -17,12 +19,18 @@ constexpr int kOldest = 80;  // Ampere: bfloat16, TF32, cp.async
 // Of a fused chain: parameters and registers of a thread, with room to spare.
 constexpr int kTileInputs = 6, kTileInstructions = 16;
 
+std::string libraries_of(Driver& driver) {
+  const BlasLibrary* blas = driver.blas();
+  const DnnLibrary* dnn = driver.dnn();
+  return cat(blas ? blas->version() : "no cuBLASLt", ", ", dnn ? dnn->version() : "no cuDNN");
+}
+
 double gibibytes(size_t bytes) { return static_cast<double>(bytes) / 0x1p30; }
 
 }  // namespace
 
 CudaDevice::CudaDevice(std::unique_ptr<Driver> driver, std::string label, OpenCollectives open_collectives)
-    : driver_(std::move(driver)), label_(std::move(label)), open_collectives_(open_collectives) {
+    : driver_(std::move(driver)), label_(std::move(label)), libraries_(libraries_of(*driver_)), open_collectives_(open_collectives) {
   const Properties& gpu = driver_->properties();
   if (gpu.capability < kOldest)
     throw UserError(cat(label_, ": ", gpu.name, " has compute capability ", gpu.capability / 10, '.', gpu.capability % 10,
@@ -40,7 +48,8 @@ Target CudaDevice::target() const {
   const Properties& gpu = driver_->properties();
   const bool tf32 = backends::cudnn::allow_tf32;
   return {.name = "cuda",
-          .text = cat("sm_", gpu.capability, ", ", gpu.multiprocessors, " SMs, ", gpu.name, ", ", gpu.versions, tf32 ? ", convolutions in TF32" : ""),
+          .text = cat("sm_", gpu.capability, ", ", gpu.multiprocessors, " SMs, ", gpu.name, ", ", gpu.versions, ", ", libraries_,
+                      tf32 ? ", convolutions in TF32" : ""),
           .level_name = cat("sm_", gpu.capability),
           .level = gpu.capability,
           .threads = num_threads(),

@@ -47,6 +47,7 @@ class CudaDevice final : public Device, public RankDevice, public std::enable_sh
 
   const std::unique_ptr<Driver> driver_;
   const std::string label_;
+  const std::string libraries_;  // that its kernels may be of: "cuBLASLt 130000, no cuDNN"
   const OpenCollectives open_collectives_;
   std::once_flag collectives_once_;
   std::unique_ptr<CollectiveLibrary> collectives_;

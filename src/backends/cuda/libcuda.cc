@@ -285,14 +285,14 @@ class LibCuda final : public Driver {
   BlasLibrary* blas() override {
     std::call_once(blas_once_, [&] {
       enter();
-      blas_ = find_cublaslt(version() / 1000);
+      blas_ = opened([&] { return find_cublaslt(version() / 1000); });
     });
     return blas_.get();
   }
   DnnLibrary* dnn() override {
     std::call_once(dnn_once_, [&] {
       enter();
-      dnn_ = find_cudnn();
+      dnn_ = opened(find_cudnn);
     });
     return dnn_.get();
   }

@@ -6,8 +6,6 @@
 #include <functional>
 
 #include "base/joined.h"
-#include "base/log.h"
-#include "vivace/error.h"
 
 namespace vivace::cuda {
 

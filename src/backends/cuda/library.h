@@ -7,6 +7,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/log.h"
+#include "vivace/error.h"
+
 namespace vivace::cuda {
 
 class Library {
@@ -33,5 +36,16 @@ std::vector<std::string> names_by_toolkit(std::string_view name, int driver);
 
 // The same where it may be missing: nullptr, with an info line that says so.
 std::unique_ptr<const Library> find_library(const std::vector<std::string>& names, std::string_view what_to_do);
+
+// What `open` gives; nullptr, with a warning, where the library is there and cannot be used: one that does not fit the driver, or others of its own.
+template <class Open>
+auto opened(const Open& open) -> decltype(open()) {
+  try {
+    return open();
+  } catch (const UserError& error) {
+    warn(error.what(), ": own kernels take its place");
+    return nullptr;
+  }
+}
 
 }  // namespace vivace::cuda

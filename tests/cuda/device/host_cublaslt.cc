@@ -191,7 +191,8 @@ cublasStatus_t CUBLASWINAPI set_preference(cublasLtMatmulPreference_t preference
   return which == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? take(value, bytes, p.workspace) : take(value, bytes, p.alignment);
 }
 
-// Two algorithms, the second with a workspace.
+// Two algorithms, the last with a workspace; one between them that is none.
+constexpr uint64_t kRefused = 1;
 cublasStatus_t CUBLASWINAPI heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                       cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int wanted,
                                       cublasLtMatmulHeuristicResult_t results[], int* found) {
@@ -199,8 +200,9 @@ cublasStatus_t CUBLASWINAPI heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t ope
   const Problem problem{of<Operation>(operation), of<Layout>(a), of<Layout>(b), of<Layout>(c), of<Layout>(d)};
   if (!problem.is_possible()) return CUBLAS_STATUS_NOT_SUPPORTED;
   const auto& p = of<Preference>(preference);
-  for (int i = 0; i < std::min(wanted, 2); ++i) {
+  for (int i = 0; i < std::min(wanted, 3); ++i) {
     results[i] = {};
+    results[i].state = static_cast<uint64_t>(i) == kRefused ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
     const Algorithm algorithm{static_cast<uint64_t>(i), p.alignment};
     std::memcpy(&results[i].algo, &algorithm, sizeof(algorithm));
     results[i].workspaceSize = std::min<size_t>(p.workspace, i == 0 ? 0 : 4096);
@@ -215,6 +217,7 @@ cublasStatus_t CUBLASWINAPI matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t
                                    size_t workspace_bytes, cudaStream_t stream) {
   Algorithm algorithm{};
   std::memcpy(&algorithm, algo, sizeof(algorithm));
+  if (algorithm.number == kRefused) return CUBLAS_STATUS_NOT_SUPPORTED;
   const Problem problem{of<Operation>(operation), of<Layout>(la), of<Layout>(lb), of<Layout>(lc), of<Layout>(ld)};
   const auto aligned = [&](const void* p) { return reinterpret_cast<uintptr_t>(p) % algorithm.alignment == 0; };
   if (!problem.is_possible() || !problem.has_scales() || !aligned(a) || !aligned(b) || !aligned(c) || !aligned(d)) return CUBLAS_STATUS_INVALID_VALUE;

@@ -61,6 +61,10 @@ TEST(CudaLibraries, AreNoNewerThanTheDriver) {
   EXPECT_EQ(names_by_toolkit("libnvrtc.so", 12), std::vector<std::string>{"libnvrtc.so.12"});
 }
 
+TEST(CudaLibraries, ThatCannotBeOpenedAreGoneWithout) {
+  EXPECT_EQ(opened([]() -> std::unique_ptr<int> { throw UserError("cuda: a library cannot be opened"); }), nullptr);
+}
+
 TEST_F(CudaCompiler, SaysWhatIsWrong) {
   try {
     nvrtc_->compile("__global__ void f() { nothing(); }", "broken", 90);

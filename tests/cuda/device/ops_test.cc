@@ -146,6 +146,15 @@ INSTANTIATE_TEST_SUITE_P(Cases, CudaNarrowLinearsOnAGpu,
                                           testing::Values(DType::float32, DType::bfloat16, DType::float16)),
                          narrow_name);
 
+TEST(CudaLinears, WhatTheLibrarysHeuristicsRefuseIsNoAlgorithm) {
+  const cuda::HostGpu gpu = cuda::host_gpu();
+  if (!gpu.driver->blas()) GTEST_SKIP() << "this build has no cuBLASLt";
+  const auto matmul = gpu.driver->blas()->matmul(
+      {.rows = 8, .columns = 16, .k = 16, .x_pitch = 16, .w_pitch = 16, .y_pitch = 16, .x = DType::bfloat16, .y = DType::bfloat16});
+  ASSERT_NE(matmul, nullptr);
+  EXPECT_EQ(matmul->algorithms(), 2);
+}
+
 // Parts of a concat and slices are read and written where they lie, or copied for a library that wants rows one behind the other.
 TEST(CudaConvolutions, WhatHasAPitchIsCopiedWhereTheLibraryTakesNone) {
   const auto graph = [] {

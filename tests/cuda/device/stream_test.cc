@@ -183,6 +183,14 @@ TEST_F(CudaStreams, WhereThereIsNoGpuOneLineSaysWhy) {
   EXPECT_THROW(open_device("cpu:1"), UsageError);
 }
 
+// Plans, and what was measured, are of the libraries that they name kernels of.
+TEST_F(CudaStreams, PlansAreKnownByTheLibrariesThatAreThere) {
+  const HostGpu with = host_gpu(), without = host_gpu({.libraries = false});
+  EXPECT_NE(without.device->target().text.find("no cuBLASLt, no cuDNN"), std::string::npos) << without.device->target().text;
+  if (!with.driver->blas()) GTEST_SKIP() << "this build has no cuBLASLt";
+  EXPECT_NE(with.device->target().text.find("cuBLASLt 1"), std::string::npos) << with.device->target().text;
+}
+
 TEST_F(CudaStreams, AGpuThatIsTooOldIsRefused) {
   EXPECT_EQ(message([] { host_gpu({.capability = 75}); }),
             "cuda:0: a host that plays a GPU has compute capability 7.5, the kernels need 8.0 (Ampere) or newer: use --device cpu");
