@@ -45,7 +45,8 @@ class Float8Linear {
   // Images of rows: of zeros, one with an outlier that leaves the rest few bits, normal ones.
   static constexpr int64_t kImages = 2, kTokens = 7, kRows = kImages * kTokens;
 
-  Float8Linear(const Float8Case& c, DType dtype) : c_(c), dtype_(dtype) {
+  // sums: what a product may be off in the sum.
+  Float8Linear(const Float8Case& c, DType dtype, double sums = 0x1p-24) : c_(c), dtype_(dtype), sums_(sums) {
     const int64_t k = c.features, n = c.columns, out = c.geglu ? n / 2 : n;
     Tensor x = normal(1, {kImages, kTokens, k});
     std::fill_n(x.as<float>(), k, 0.f);
@@ -134,7 +135,7 @@ class Float8Linear {
       sum += p, size += std::abs(p);
     }
     const double scale = static_cast<double>(row.scale()) * weight.scale(), bias = c_.bias ? bias_of(column) : 0;
-    return {sum * scale + bias, (static_cast<double>(k) + 8) * 0x1p-24 * (size * scale + std::abs(bias))};
+    return {sum * scale + bias, (static_cast<double>(k) + 8) * sums_ * (size * scale + std::abs(bias))};
   }
   // A library adds the bias in the result's dtype.
   double bias_of(int64_t column) const { return values_.at("b").floats()[static_cast<size_t>(column)]; }
@@ -167,6 +168,7 @@ class Float8Linear {
 
   const Float8Case c_;
   const DType dtype_;
+  const double sums_;
   std::map<std::string, Tensor> values_;
   Tensor floats_;  // of a weight that is stored in 8 bits
 };

@@ -53,19 +53,22 @@ class CudaOpsOnAGpu : public CudaOps {};
 // A GPU of each test's own: after an error it gives nothing but errors.
 TEST_P(CudaOpsOnTheHost, EveryKernelMatchesTheMeaning) { check(cuda::host_gpu().device); }
 
-std::shared_ptr<Device> gpu_or_null() {
+// This machine's; nullptr, and the reason.
+std::shared_ptr<Device> gpu_or_null(std::string& reason) {
   try {
     return open_device("cuda");
-  } catch (const UserError&) {
+  } catch (const UserError& error) {
+    reason = error.what();
     return nullptr;
   }
 }
 
 TEST_P(CudaOpsOnAGpu, EveryKernelMatchesTheMeaning) {
-  if (const std::shared_ptr<Device> gpu = gpu_or_null())
+  std::string reason;
+  if (const std::shared_ptr<Device> gpu = gpu_or_null(reason))
     check(gpu);
   else
-    GTEST_SKIP() << "there is no GPU";
+    GTEST_SKIP() << reason;
 }
 
 // Linears of 8 bits, whose op means what it means with every bit.
@@ -128,10 +131,11 @@ class CudaNarrowLinearsOnAGpu : public CudaNarrowLinears {};
 
 TEST_P(CudaNarrowLinearsOnTheHost, AreWithinTheirBits) { check(cuda::host_gpu().device); }
 TEST_P(CudaNarrowLinearsOnAGpu, AreWithinTheirBits) {
-  if (const std::shared_ptr<Device> gpu = gpu_or_null())
+  std::string reason;
+  if (const std::shared_ptr<Device> gpu = gpu_or_null(reason))
     check(gpu);
   else
-    GTEST_SKIP() << "there is no GPU";
+    GTEST_SKIP() << reason;
 }
 
 std::string narrow_name(const testing::TestParamInfo<std::tuple<int, DType>>& info) {
