@@ -147,7 +147,12 @@ void ComponentCache::keep_constants(ConstantStore& store) {
   while (part < kMaxParts && folder_.holds(kWeights, part_name(part))) ++part;
   if (part == kMaxParts) return;
   Request request;
-  made = on_host(std::move(made), *device_, request.counters);
+  try {
+    made = on_host(std::move(made), *device_, request.counters);
+  } catch (const UserError& error) {  // the host has no memory for them
+    warn("prepared weights are not kept: ", error.what());
+    return;
+  }
   auto write = [folder = folder_, name = part_name(part), made = std::move(made)] {
     try {
       const auto fill = [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); };

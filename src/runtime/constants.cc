@@ -225,8 +225,8 @@ std::shared_ptr<void> upload_pinned(Device& device, Stream& stream, const void* 
 
 std::vector<Constant> on_host(std::vector<Constant> constants, Device& device, RequestCounters& counters) {
   if (device.shares_host_memory()) return constants;
-  const std::unique_ptr<Stream> stream = device.stream();
   std::vector<Constant> copies = constants;
+  const std::unique_ptr<Stream> stream = device.stream();  // behind what it may still write when it goes
   for (Constant& c : copies) {
     if (c.memory == Memory::host) continue;
     std::shared_ptr<void> from = std::exchange(c.data, device.allocate(c.bytes, Memory::host));

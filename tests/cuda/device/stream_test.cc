@@ -3,13 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "backends/devices.h"
 #include "backends/ref/device.h"
 #include "compiler/compile.h"
+#include "components/component_cache.h"
 #include "host_device.h"
 #include "runtime/session.h"
+#include "temp_folder.h"
 #include "vivace/error.h"
 
 namespace vivace::cuda {
@@ -169,6 +172,22 @@ TEST_F(CudaStreams, PinnedMemoryThatIsNotThereIsTold) {
   const auto most = gpu.device->allocate(size_t{3} << 18, Memory::host);
   EXPECT_EQ(message([&] { gpu.device->allocate(size_t{1} << 29, Memory::host); }),
             "cuda:0: out of pinned host memory: 0.5 GiB more are needed: use bf16 or quantisation, or end what else fills this machine's memory");
+}
+
+// The cache is filled through memory of the host: where there is none left nothing is kept, and that is all.
+TEST_F(CudaStreams, PreparedWeightsThatFindNoRoomOnTheHostAreNotKept) {
+  constexpr size_t kBytes = size_t{2} << 20;
+  const TempFolder folder;
+  const CacheFolder files({.folder = folder / "cache", .max_bytes = uint64_t{1} << 30});
+  for (const size_t pinned : {kBytes / 2, 2 * kBytes}) {
+    const HostGpu gpu = host_gpu({.pinned_bytes = pinned});
+    ComponentCache cache(files, "unet", "{}", WeightStack(), gpu.device);
+    ConstantStore store(gpu.device);
+    store.put({hash128("a"), gpu.device->allocate(kBytes), kBytes}, true);
+    cache.keep_constants(store);
+    cache.forget_constants();
+    EXPECT_EQ(std::ranges::count(files.entries(), "weights", &CacheEntry::kind), pinned < kBytes ? 0 : 1);
+  }
 }
 
 TEST_F(CudaStreams, WhereThereIsNoGpuOneLineSaysWhy) {
