@@ -20,6 +20,7 @@
 #include "parallel.h"
 #include "pipelines/loaded.h"
 #include "progress.h"
+#include "runtime/request.h"
 #include "tensor/npy.h"
 #include "vivace/version.h"
 
@@ -103,6 +104,8 @@ nlohmann::json figures(const PipelineOutput& out, double loading, const std::vec
             {"parts_given_back", n.parts_given_back},
             {"loop_allocations", n.loop_allocations},
             {"loop_host_device_syncs", n.loop_host_device_syncs},
+            {"steps_recorded", process_counters().steps_recorded},
+            {"steps_replayed", process_counters().steps_replayed},
             {"loop_break", n.loop_break}}},
           {"bytes", {{"plans", memory}, {"peak_resident", peak_resident_bytes()}}}};
 }

@@ -237,6 +237,7 @@ TEST(Generate, JsonFigures) {
   EXPECT_EQ(figures["files"], nlohmann::json::array({(folder / "x.png").string()}));
   EXPECT_EQ(figures["seeds"][0], 7);
   EXPECT_EQ(figures["seconds"]["steps"].size(), 3u);
+  EXPECT_EQ(figures["counters"]["steps_recorded"], 0) << "a CPU's step is no launch";
   EXPECT_GT(figures["seconds"]["total"].get<double>(), figures["seconds"]["decode"].get<double>());
   EXPECT_GT(figures["bytes"]["plans"]["unet"]["weights"].get<int64_t>(), 0);
   EXPECT_GT(figures["bytes"]["peak_resident"].get<int64_t>(), figures["bytes"]["plans"]["unet"]["activations"].get<int64_t>());
