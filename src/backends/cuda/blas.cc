@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backends/cuda/kernels/norm.h"
 #include "backends/cuda/linear.h"
 #include "backends/cuda/narrow.h"
 #include "backends/cuda/packing.h"
@@ -15,21 +16,23 @@ namespace {
 
 class LibraryGemm final : public BoundKernel {
  public:
-  // `first`: what makes the rows; nullptr: they are there.
-  LibraryGemm(std::shared_ptr<const Matmul> matmul, int algorithm, const Matmul::Addresses& addresses, std::unique_ptr<BoundKernel> first = nullptr)
-      : matmul_(std::move(matmul)), algorithm_(algorithm), addresses_(addresses), first_(std::move(first)) {}
+  // `first`: what makes the rows; nullptr: they are there. `last`: what is made of the result.
+  LibraryGemm(std::shared_ptr<const Matmul> matmul, int algorithm, const Matmul::Addresses& addresses, std::unique_ptr<BoundKernel> first = nullptr,
+              std::unique_ptr<BoundKernel> last = nullptr)
+      : matmul_(std::move(matmul)), algorithm_(algorithm), addresses_(addresses), first_(std::move(first)), last_(std::move(last)) {}
   void run(Stream& stream) noexcept override {
     if (first_) first_->run(stream);
     auto& on = static_cast<CudaStream&>(stream);
     on.driver().enter();
     if (const std::string wrong = matmul_->run(algorithm_, addresses_, on.handle()); !wrong.empty()) on.fail(wrong);
+    if (last_) last_->run(stream);
   }
 
  private:
   const std::shared_ptr<const Matmul> matmul_;
   const int algorithm_;
   const Matmul::Addresses addresses_;
-  const std::unique_ptr<BoundKernel> first_;
+  const std::unique_ptr<BoundKernel> first_, last_;
 };
 
 int algorithm_of(const Matmul& matmul, const KernelCall& call) {
@@ -41,7 +44,8 @@ std::vector<std::string> other_algorithms(const Matmul& matmul) {
   return texts;
 }
 
-// The bias has the result's dtype there: where that is not float32 it lies behind the weight, as it was packed.
+// The bias has the result's dtype there: where that is not float32 it lies behind the weight, as it was packed. Both halves of a GEGLU are a result
+// in the workspace, of which another kernel makes the product.
 class LibraryOffer final : public Offer {
  public:
   LibraryOffer(Driver& driver, std::shared_ptr<const Matmul> matmul, const KernelCall& call)
@@ -49,10 +53,17 @@ class LibraryOffer final : public Offer {
         matmul_(std::move(matmul)),
         algorithm_(algorithm_of(*matmul_, call)),
         weight_(*call.in[kWeight]),
+        rows_(call.in[0]->rows()),
         x_(call.in[0]->dtype),
-        y_(call.out.dtype),
+        y_(call.op == Op::geglu_linear ? x_ : call.out.dtype),
+        out_(call.out),
+        geglu_(call.op == Op::geglu_linear),
         bias_(call.has(kBias) && y_ != DType::float32) {
     workspace_bytes = matmul_->workspace_bytes(algorithm_);
+    if (geglu_) {
+      halves_at_ = aligned(workspace_bytes);
+      workspace_bytes = halves_at_ + static_cast<size_t>(rows_ * weight_.shape[0]) * dtype_size(y_);
+    }
     if (weight_.dtype == x_ && !bias_) return;  // as it is stored
     bias_at_ = aligned(static_cast<size_t>(numel(weight_.shape)) * dtype_size(x_));
     packed = {.input = static_cast<int>(kWeight),
@@ -68,13 +79,25 @@ class LibraryOffer final : public Offer {
 
   std::unique_ptr<BoundKernel> bind(const Buffers& buffers) const override {
     const auto in = [&](size_t i) -> const void* { return i < buffers.in.size() ? buffers.in[i] : nullptr; };
-    return std::make_unique<LibraryGemm>(matmul_, algorithm_,
-                                         Matmul::Addresses{.x = in(0),
-                                                           .w = in(kWeight),
-                                                           .bias = bias_ ? static_cast<const char*>(in(kWeight)) + bias_at_ : in(kBias),
-                                                           .residual = in(kResidual),
-                                                           .y = buffers.out,
-                                                           .workspace = buffers.workspace});
+    Matmul::Addresses a{.x = in(0),
+                        .w = in(kWeight),
+                        .bias = bias_ ? static_cast<const char*>(in(kWeight)) + bias_at_ : in(kBias),
+                        .residual = in(kResidual),
+                        .y = buffers.out,
+                        .workspace = buffers.workspace};
+    if (!geglu_) return std::make_unique<LibraryGemm>(matmul_, algorithm_, a);
+    a.y = static_cast<char*>(buffers.workspace) + halves_at_;
+    const auto product = make_row_norm({.x = a.y,
+                                        .y = buffers.out,
+                                        .rows = rows_,
+                                        .x_pitch = weight_.shape[0],
+                                        .y_pitch = out_.row_pitch(),
+                                        .tokens = rows_,
+                                        .columns = static_cast<int>(out_.columns()),
+                                        .heads = 1,
+                                        .function = kGeglu},
+                                       y_, DType::float32, out_.dtype);
+    return std::make_unique<LibraryGemm>(matmul_, algorithm_, a, nullptr, launches(driver_, product));
   }
 
   std::vector<std::string> variants() const override { return other_algorithms(*matmul_); }
@@ -84,9 +107,11 @@ class LibraryOffer final : public Offer {
   const std::shared_ptr<const Matmul> matmul_;
   const int algorithm_;
   const Operand weight_;
+  const int64_t rows_;
   const DType x_, y_;
-  const bool bias_;
-  size_t bias_at_ = 0;
+  const Operand out_;
+  const bool geglu_, bias_;
+  size_t halves_at_ = 0, bias_at_ = 0;
 };
 
 // Rows that come as floats are quantised here. Packed as gemm_8_bits has it, with the bias in the result's dtype behind it.
@@ -147,6 +172,13 @@ class Float8Offer final : public Offer {
 
 Refusal refuse_library_epilogue(const KernelCall& call) {
   const Activation act = activation_of(call.attrs->text("act"));
+  if (call.op == Op::geglu_linear) {
+    if (act != kIdentity && act != kGelu) return cat("no ", call.attrs->text("act"), " of a gate behind it");
+    if (!is_activation_dtype(call.out.dtype)) return "rows of 8 bits are another kernel's";
+    if (call.out.columns() > kMostNarrowColumns) return cat("more than ", kMostNarrowColumns, " features");
+    if (call.has(kGate) || call.has(kResidual)) return "GEGLU with a residual or a gate";
+    return std::nullopt;
+  }
   if (call.has(kGate)) return "no gate in its epilogue";
   if (act != kIdentity && act != kRelu && act != kGeluTanh) return cat("no ", call.attrs->text("act"), " in its epilogue");
   if (act != kIdentity && call.has(kResidual)) return "an activation comes behind the residual in its epilogue";
@@ -154,20 +186,21 @@ Refusal refuse_library_epilogue(const KernelCall& call) {
   return std::nullopt;
 }
 
-// Of the call's factors as `factors`, in rows `x_pitch` elements apart.
+// Of the call's factors as `factors`, in rows `x_pitch` elements apart; of a GEGLU both halves, one row behind the other.
 std::shared_ptr<const Matmul> matmul_for(BlasLibrary& blas, const KernelCall& call, DType factors, int64_t x_pitch) {
   const Operand& w = *call.in[kWeight];
+  const bool geglu = call.op == Op::geglu_linear;
   return blas.matmul({.rows = call.in[0]->rows(),
                       .columns = w.shape[0],
                       .k = w.columns(),
                       .x_pitch = x_pitch,
                       .w_pitch = w.columns(),
-                      .y_pitch = call.out.row_pitch(),
+                      .y_pitch = geglu ? w.shape[0] : call.out.row_pitch(),
                       .residual_pitch = call.has(kResidual) ? call.in[kResidual]->row_pitch() : 0,
                       .x = factors,
-                      .y = call.out.dtype,
+                      .y = geglu ? factors : call.out.dtype,
                       .tf32 = factors == DType::float32 && call.attrs->has("matmul_precision"),
-                      .act = activation_of(call.attrs->text("act")),
+                      .act = geglu ? kIdentity : activation_of(call.attrs->text("act")),
                       .bias = call.has(kBias),
                       .residual = call.has(kResidual)});
 }
@@ -203,7 +236,8 @@ Answer ask(Driver& driver, const KernelCall& call) {
   if (!is_floating(w.dtype) || call.has(kScale) || call.attrs->has("compute") || call.attrs->has("weight_storage")) return "weights of 8 bits";
   if (Refusal reason = refuse_library_epilogue(call)) return *reason;
   if (x.dtype == DType::float32 && call.out.dtype != DType::float32) return "a narrower result than its factors";
-  const bool packs = w.dtype != x.dtype || (call.has(kBias) && call.out.dtype != DType::float32);
+  const DType y = call.op == Op::geglu_linear ? x.dtype : call.out.dtype;
+  const bool packs = w.dtype != x.dtype || (call.has(kBias) && y != DType::float32);
   if (packs && (!w.constant || (call.has(kBias) && !call.in[kBias]->constant))) return "weight or bias is not constant, it cannot be packed once";
   BlasLibrary* blas = driver.blas();
   if (!blas) return "there is no cuBLASLt";
@@ -212,18 +246,22 @@ Answer ask(Driver& driver, const KernelCall& call) {
   return std::make_unique<LibraryOffer>(driver, std::move(matmul), call);
 }
 
+void add_gemm(Driver& driver, Entries& list, const char* name, Op op, Answer (*answer)(Driver&, const KernelCall&)) {
+  list.push_back({.name = name,
+                  .op = op,
+                  .ask = [&driver, answer](const KernelCall& call, const Target&) { return answer(driver, call); },
+                  .strided_in = true,
+                  .strided_out = true});
+}
+
 }  // namespace
 
 void add_library_gemms(Driver& driver, Entries& list) {
-  const auto add = [&](const char* name, Answer (*answer)(Driver&, const KernelCall&)) {
-    list.push_back({.name = name,
-                    .op = Op::linear,
-                    .ask = [&driver, answer](const KernelCall& call, const Target&) { return answer(driver, call); },
-                    .strided_in = true,
-                    .strided_out = true});
-  };
-  add("cublaslt", ask);
-  add("cublaslt_float8", ask_float8);
+  add_gemm(driver, list, "cublaslt", Op::linear, ask);
+  add_gemm(driver, list, "cublaslt_float8", Op::linear, ask_float8);
 }
+
+// Behind the own kernels, which write the product alone: max-autotune measures both.
+void add_library_geglus(Driver& driver, Entries& list) { add_gemm(driver, list, "cublaslt_geglu", Op::geglu_linear, ask); }
 
 }  // namespace vivace::cuda

@@ -20,6 +20,7 @@ void add_norms(Driver& driver, Entries& list);
 void add_elementwise(Driver& driver, Entries& list);
 void add_movement(Driver& driver, Entries& list);
 void add_library_gemms(Driver& driver, Entries& list);
+void add_library_geglus(Driver& driver, Entries& list);
 void add_linears(Driver& driver, Entries& list);
 void add_narrow_linears(Driver& driver, Entries& list);
 void add_library_convolutions(Driver& driver, Entries& list);
