@@ -17,21 +17,27 @@ constexpr size_t kWeight = 1, kBias = 2, kImageBias = 3, kResidual = 4, kInputs 
 
 class LibraryConvolution final : public BoundKernel {
  public:
-  LibraryConvolution(std::shared_ptr<const Convolution> convolution, int algorithm, const Convolution::Addresses& addresses,
+  // One call or several.
+  LibraryConvolution(std::shared_ptr<const Convolution> convolution, int algorithm, std::vector<Convolution::Addresses> addresses,
                      std::unique_ptr<BoundKernel> before, std::unique_ptr<BoundKernel> behind)
-      : convolution_(std::move(convolution)), algorithm_(algorithm), addresses_(addresses), before_(std::move(before)), behind_(std::move(behind)) {}
+      : convolution_(std::move(convolution)),
+        algorithm_(algorithm),
+        addresses_(std::move(addresses)),
+        before_(std::move(before)),
+        behind_(std::move(behind)) {}
   void run(Stream& stream) noexcept override {
     before_->run(stream);
     auto& on = static_cast<CudaStream&>(stream);
     on.driver().enter();
-    if (const std::string wrong = convolution_->run(algorithm_, addresses_, on.handle()); !wrong.empty()) on.fail(wrong);
+    for (const Convolution::Addresses& addresses : addresses_)
+      if (const std::string wrong = convolution_->run(algorithm_, addresses, on.handle()); !wrong.empty()) on.fail(wrong);
     behind_->run(stream);
   }
 
  private:
   const std::shared_ptr<const Convolution> convolution_;
   const int algorithm_;
-  const Convolution::Addresses addresses_;
+  const std::vector<Convolution::Addresses> addresses_;
   const std::unique_ptr<BoundKernel> before_, behind_;
 };
 
@@ -44,13 +50,49 @@ StridedCopy copy_of_rows(const Operand& operand, const void* from, int64_t from_
           .bytes = dtype_size(operand.dtype)};
 }
 
+// dense: without pitches.
+ConvolutionCall convolution_call(const KernelCall& call, bool dense) {
+  // [.., height, width, channels]: frames of videos are images too.
+  const auto x = std::span(call.in[0]->shape).last(3), y = std::span(call.out.shape).last(3);
+  const Shape& w = call.in[kWeight]->shape;
+  const bool doubled = call.op == Op::upsample_conv2d;
+  const auto pitch = [&](const Operand& operand) { return dense ? operand.columns() : operand.row_pitch(); };
+  ConvolutionCall c{.images = call.out.rows() / (y[0] * y[1]),
+                    .height = doubled ? y[0] : x[0],
+                    .width = doubled ? y[1] : x[1],
+                    .channels = x[2],
+                    .out_height = y[0],
+                    .out_width = y[1],
+                    .out_channels = y[2],
+                    .kernel_height = w[2],
+                    .kernel_width = w[3],
+                    .stride = call.attrs->integer("stride", 1),
+                    .x_pitch = doubled ? x[2] : pitch(*call.in[0]),
+                    .y_pitch = pitch(call.out),
+                    .residual_pitch = call.has(kResidual) ? pitch(*call.in[kResidual]) : 0,
+                    .image_bias_pitch = call.has(kImageBias) ? pitch(*call.in[kImageBias]) : 0,
+                    .dtype = call.in[0]->dtype,
+                    .act = activation_of(call.attrs->text("act")),
+                    .bias = call.has(kBias),
+                    .image_bias = call.has(kImageBias),
+                    .residual = call.has(kResidual)};
+  if (doubled)
+    std::ranges::fill(c.padding, 1);
+  else
+    std::ranges::copy(call.attrs->integers("padding"), c.padding);
+  return c;
+}
+
 // What the library reads in a place of its own is put there first, and what it writes there is put into its place behind it: a picture that it cannot
-// double on its way, and rows with a pitch where it wants them one behind the other.
+// double on its way, and rows with a pitch where it wants them one behind the other. A library that takes no bias of each image is given image by
+// image.
 class LibraryOffer final : public Offer {
  public:
-  LibraryOffer(Driver& driver, std::shared_ptr<const Convolution> convolution, const KernelCall& call, bool dense)
+  // `asked`: the convolution's call, of all images or of one.
+  LibraryOffer(Driver& driver, std::shared_ptr<const Convolution> convolution, const KernelCall& call, const ConvolutionCall& asked, bool dense)
       : driver_(driver),
         convolution_(std::move(convolution)),
+        asked_(asked),
         algorithm_(algorithm_of(*convolution_, call)),
         doubled_(call.op == Op::upsample_conv2d),
         in_(call.in),
@@ -93,25 +135,31 @@ class LibraryOffer final : public Offer {
     }
     void* const y = result_at_ ? static_cast<char*>(buffers.workspace) + *result_at_ : buffers.out;
     if (result_at_) behind->add(make_copy(copy_of_rows(out_, y, out_.columns(), buffers.out, out_.row_pitch())));
-    return std::make_unique<LibraryConvolution>(convolution_, algorithm_,
-                                                Convolution::Addresses{.x = in[0],
-                                                                       .w = in[kWeight],
-                                                                       .bias = in[kBias],
-                                                                       .image_bias = in[kImageBias],
-                                                                       .residual = in[kResidual],
-                                                                       .y = y,
-                                                                       .workspace = buffers.workspace},
-                                                std::move(before), std::move(behind));
+    const ConvolutionCall& c = asked_;
+    const auto behind_image = [](const void* p, int64_t elements, DType dtype) -> const void* {
+      return p ? static_cast<const char*>(p) + elements * static_cast<int64_t>(dtype_size(dtype)) : nullptr;
+    };
+    std::vector<Convolution::Addresses> turns;
+    for (int64_t image = 0; image < images(); image += c.images)
+      turns.push_back({.x = behind_image(in[0], image * c.height * c.width * c.x_pitch, c.dtype),
+                       .w = in[kWeight],
+                       .bias = in[kBias],
+                       .image_bias = behind_image(in[kImageBias], image * c.image_bias_pitch, DType::float32),
+                       .residual = behind_image(in[kResidual], image * c.out_height * c.out_width * c.residual_pitch, c.dtype),
+                       .y = const_cast<void*>(behind_image(y, image * c.out_height * c.out_width * c.y_pitch, c.dtype)),
+                       .workspace = buffers.workspace});
+    return std::make_unique<LibraryConvolution>(convolution_, algorithm_, std::move(turns), std::move(before), std::move(behind));
   }
 
   std::vector<std::string> variants() const override { return other_algorithms(*convolution_); }
 
  private:
+  int64_t images() const { return out_.rows() / (asked_.out_height * asked_.out_width); }
   UpsampleArguments doubling(const void* from, void* to) const {
     const auto x = std::span(in_[0]->shape).last(3), y = std::span(out_.shape).last(3);
     return {.in = from,
             .out = to,
-            .images = out_.rows() / (y[0] * y[1]),
+            .images = images(),
             .height = x[0],
             .width = x[1],
             .out_height = y[0],
@@ -121,6 +169,7 @@ class LibraryOffer final : public Offer {
 
   Driver& driver_;
   const std::shared_ptr<const Convolution> convolution_;
+  const ConvolutionCall asked_;
   const int algorithm_;
   const bool doubled_;
   std::vector<std::optional<Operand>> in_;
@@ -128,37 +177,12 @@ class LibraryOffer final : public Offer {
   std::optional<size_t> places_[kInputs], result_at_;  // in the workspace
 };
 
-// dense: without pitches.
-ConvolutionCall convolution_call(const KernelCall& call, bool dense) {
-  // [.., height, width, channels]: frames of videos are images too.
-  const auto x = std::span(call.in[0]->shape).last(3), y = std::span(call.out.shape).last(3);
-  const Shape& w = call.in[kWeight]->shape;
-  const bool doubled = call.op == Op::upsample_conv2d;
-  const auto pitch = [&](const Operand& operand) { return dense ? operand.columns() : operand.row_pitch(); };
-  ConvolutionCall c{.images = call.out.rows() / (y[0] * y[1]),
-                    .height = doubled ? y[0] : x[0],
-                    .width = doubled ? y[1] : x[1],
-                    .channels = x[2],
-                    .out_height = y[0],
-                    .out_width = y[1],
-                    .out_channels = y[2],
-                    .kernel_height = w[2],
-                    .kernel_width = w[3],
-                    .stride = call.attrs->integer("stride", 1),
-                    .x_pitch = doubled ? x[2] : pitch(*call.in[0]),
-                    .y_pitch = pitch(call.out),
-                    .residual_pitch = call.has(kResidual) ? pitch(*call.in[kResidual]) : 0,
-                    .image_bias_pitch = call.has(kImageBias) ? pitch(*call.in[kImageBias]) : 0,
-                    .dtype = call.in[0]->dtype,
-                    .act = activation_of(call.attrs->text("act")),
-                    .bias = call.has(kBias),
-                    .image_bias = call.has(kImageBias),
-                    .residual = call.has(kResidual)};
-  if (doubled)
-    std::ranges::fill(c.padding, 1);
-  else
-    std::ranges::copy(call.attrs->integers("padding"), c.padding);
-  return c;
+// Whether each image begins at a multiple of what the library is promised.
+bool can_be_apart(const ConvolutionCall& c) {
+  constexpr int64_t kAlignment = 16;
+  const auto size = static_cast<int64_t>(dtype_size(c.dtype)), pixels = c.out_height * c.out_width;
+  return c.image_bias && c.images > 1 && c.height * c.width * c.x_pitch * size % kAlignment == 0 && pixels * c.y_pitch * size % kAlignment == 0 &&
+         pixels * c.residual_pitch * size % kAlignment == 0 && c.image_bias_pitch * static_cast<int64_t>(sizeof(float)) % kAlignment == 0;
 }
 
 Answer ask(Driver& driver, const KernelCall& call, const Target& target) {
@@ -177,11 +201,14 @@ Answer ask(Driver& driver, const KernelCall& call, const Target& target) {
   if (!dnn) return "there is no cuDNN";
   const bool pitched =
       std::ranges::any_of(call.in, [](const auto& in) { return in && LibraryOffer::has_pitch(*in); }) || LibraryOffer::has_pitch(call.out);
-  auto convolution = dnn->convolution(convolution_call(call, false));
-  const bool dense = !convolution && pitched;
-  if (dense) convolution = dnn->convolution(convolution_call(call, true));
-  if (!convolution) return "cuDNN has no plan for it";
-  return std::make_unique<LibraryOffer>(driver, std::move(convolution), call, dense);
+  for (const bool dense : {false, true})
+    for (const bool apart : {false, true}) {
+      ConvolutionCall c = convolution_call(call, dense);
+      if ((dense && !pitched) || (apart && !can_be_apart(c))) continue;
+      if (apart) c.images = 1;
+      if (auto convolution = dnn->convolution(c)) return std::make_unique<LibraryOffer>(driver, std::move(convolution), call, c, dense);
+    }
+  return "cuDNN has no plan for it";
 }
 
 }  // namespace

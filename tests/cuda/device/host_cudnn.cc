@@ -143,6 +143,12 @@ bool has_pitch(const Graph& graph) {
       graph, [&](const Operation& o) { return o.kind != Kind::attention && (pitched(o.x) || pitched(o.y) || (o.has_other && pitched(o.other))); });
 }
 
+bool has_image_bias(const Graph& graph) {
+  return std::ranges::any_of(graph, [](const Operation& o) {
+    return o.kind == Kind::pointwise && o.has_other && o.other.sizes[0] > 1 && o.other.sizes[2] * o.other.sizes[3] == 1;
+  });
+}
+
 cudnnStatus_t CUDNNWINAPI create(cudnnHandle_t* handle) {
   *handle = reinterpret_cast<cudnnHandle_t>(new std::pair<HostDriver*, cudaStream_t>(t_opening, nullptr));
   return CUDNN_STATUS_SUCCESS;
@@ -187,7 +193,7 @@ cudnnStatus_t CUDNNWINAPI finish(cudnnBackendDescriptor_t descriptor) {
   if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
     HostDriver& driver = *of(d.one<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE)).first;
     d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph;
-    good = d.graph && !(driver.options().packed_tensors && has_pitch(*d.graph));
+    good = d.graph && !(driver.options().packed_tensors && has_pitch(*d.graph)) && (driver.options().image_biases || !has_image_bias(*d.graph));
     driver.count_dnn_plan();
   }
   d.finished = good;

@@ -27,6 +27,7 @@ class HostDriver final : public Driver {
     unsigned seed = 1;               // of the order in which lanes and blocks of a kernel run
     bool libraries = true;           // those that the build has headers for
     bool packed_tensors = false;     // cuDNN's convolutions take no pitches
+    bool image_biases = true;        // and a bias of each image
     std::string failing;             // kernels whose name holds this are not launched: an error
     std::string failing_in_capture;  // that cannot be captured
     bool failing_late = false;       // they fail when they run, as one that leaves its memory does

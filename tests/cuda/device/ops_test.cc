@@ -159,8 +159,9 @@ TEST(CudaLinears, WhatTheLibrarysHeuristicsRefuseIsNoAlgorithm) {
   EXPECT_EQ(matmul->algorithms(), 2);
 }
 
-// Parts of a concat and slices are read and written where they lie, or copied for a library that wants rows one behind the other.
-TEST(CudaConvolutions, WhatHasAPitchIsCopiedWhereTheLibraryTakesNone) {
+// Parts of a concat and slices are read and written where they lie, or copied for a library that wants rows one behind the other; without a bias of
+// each image it is given image by image.
+TEST(CudaConvolutions, WhatTheLibraryDoesNotTakeIsPutOtherwise) {
   const auto graph = [] {
     Builder b(DType::bfloat16);
     const Value x = x4(b, 16), none, t = b.input("t", DType::float32, {2, 24});
@@ -173,8 +174,10 @@ TEST(CudaConvolutions, WhatHasAPitchIsCopiedWhereTheLibraryTakesNone) {
   };
   const golden::Tensors inputs{{"x", Generator(1).randn({2, 16, 6, 5}).to(DType::bfloat16).to(DType::float32)}, {"t", Generator(2).randn({2, 24})}};
   const Tensor want = golden::run(decompose_all(graph()), ref::device(), {}, inputs, "", 0).at("y");
-  for (const bool packed : {false, true}) {
-    const cuda::HostGpu gpu = cuda::host_gpu({.packed_tensors = packed});
+  for (const cuda::HostDriver::Options& library :
+       {cuda::HostDriver::Options{}, cuda::HostDriver::Options{.packed_tensors = true}, cuda::HostDriver::Options{.image_biases = false},
+        cuda::HostDriver::Options{.packed_tensors = true, .image_biases = false}}) {
+    const cuda::HostGpu gpu = cuda::host_gpu(library);
     if (!gpu.driver->dnn()) GTEST_SKIP() << "this build has no cuDNN";
     const CompileOptions options{.mode = CompileMode::default_};
     const Plan plan = compile(graph(), *gpu.device, options);
