@@ -8,6 +8,7 @@
 #include "backends/cuda/narrow.h"
 #include "backends/cuda/packing.h"
 #include "backends/cuda/stream.h"
+#include "backends/tile_layout.h"
 #include "base/log.h"
 #include "ops/infer.h"
 
@@ -44,11 +45,38 @@ std::vector<std::string> other_algorithms(const Matmul& matmul) {
   return texts;
 }
 
-// The bias has the result's dtype there: where that is not float32 it lies behind the weight, as it was packed. Both halves of a GEGLU are a result
-// in the workspace, of which another kernel makes the product.
+// What follows a linear that the library's epilogues have not: a chain of elementwise ops, of its result, the gate and the residual.
+struct Chain {
+  Attrs attrs;
+  std::vector<std::optional<Operand>> in;
+  std::vector<size_t> inputs;  // of the linear's, behind its result
+
+  explicit Chain(const KernelCall& call) : in{Operand{.dtype = call.out.dtype, .shape = call.out.shape}} {
+    std::string program, value = "i0";
+    const auto add = [&](const std::string& op, const std::string& other) {
+      const auto n = std::ranges::count(program, ';');
+      program += cat('t', n, '=', op, ' ', value, other, ';');
+      value = cat('t', n);
+    };
+    const auto with = [&](const std::string& op, size_t input) {
+      if (!call.has(input)) return;
+      add(op, cat(" i", in.size()));
+      in.push_back(call.in[input]);
+      inputs.push_back(input);
+    };
+    if (const std::string& act = call.attrs->text("act"); !act.empty()) add(act, "");
+    with("mul", kGate);
+    with("add", kResidual);
+    attrs.set("program", program.substr(0, program.size() - 1));
+  }
+  KernelCall call(const Operand& out) const { return {.op = Op::tile, .attrs = &attrs, .in = in, .out = out}; }
+};
+
+// The bias has the result's dtype there: where that is not float32 it lies behind the weight, as it was packed. apart: the library's result lies in
+// the workspace, and another kernel does the rest: of a GEGLU's halves their product, or a chain.
 class LibraryOffer final : public Offer {
  public:
-  LibraryOffer(Driver& driver, std::shared_ptr<const Matmul> matmul, const KernelCall& call)
+  LibraryOffer(Driver& driver, std::shared_ptr<const Matmul> matmul, const KernelCall& call, bool apart)
       : driver_(driver),
         matmul_(std::move(matmul)),
         algorithm_(algorithm_of(*matmul_, call)),
@@ -57,13 +85,14 @@ class LibraryOffer final : public Offer {
         x_(call.in[0]->dtype),
         y_(call.op == Op::geglu_linear ? x_ : call.out.dtype),
         out_(call.out),
-        geglu_(call.op == Op::geglu_linear),
+        apart_(apart),
         bias_(call.has(kBias) && y_ != DType::float32) {
     workspace_bytes = matmul_->workspace_bytes(algorithm_);
-    if (geglu_) {
-      halves_at_ = aligned(workspace_bytes);
-      workspace_bytes = halves_at_ + static_cast<size_t>(rows_ * weight_.shape[0]) * dtype_size(y_);
+    if (apart_) {
+      result_at_ = aligned(workspace_bytes);
+      workspace_bytes = result_at_ + static_cast<size_t>(rows_ * weight_.shape[0]) * dtype_size(y_);
     }
+    if (apart_ && call.op == Op::linear) chain_.emplace(call);
     if (weight_.dtype == x_ && !bias_) return;  // as it is stored
     bias_at_ = aligned(static_cast<size_t>(numel(weight_.shape)) * dtype_size(x_));
     packed = {.input = static_cast<int>(kWeight),
@@ -85,8 +114,14 @@ class LibraryOffer final : public Offer {
                         .residual = in(kResidual),
                         .y = buffers.out,
                         .workspace = buffers.workspace};
-    if (!geglu_) return std::make_unique<LibraryGemm>(matmul_, algorithm_, a);
-    a.y = static_cast<char*>(buffers.workspace) + halves_at_;
+    if (!apart_) return std::make_unique<LibraryGemm>(matmul_, algorithm_, a);
+    a.y = static_cast<char*>(buffers.workspace) + result_at_;
+    if (chain_) {
+      a.residual = nullptr;
+      Buffers rest{.in = {a.y}, .out = buffers.out};
+      for (const size_t i : chain_->inputs) rest.in.push_back(buffers.in[i]);
+      return std::make_unique<LibraryGemm>(matmul_, algorithm_, a, nullptr, bind_tile(driver_, chain_->call(out_), rest));
+    }
     const auto product = make_row_norm({.x = a.y,
                                         .y = buffers.out,
                                         .rows = rows_,
@@ -110,8 +145,9 @@ class LibraryOffer final : public Offer {
   const int64_t rows_;
   const DType x_, y_;
   const Operand out_;
-  const bool geglu_, bias_;
-  size_t halves_at_ = 0, bias_at_ = 0;
+  const bool apart_, bias_;
+  std::optional<Chain> chain_;
+  size_t result_at_ = 0, bias_at_ = 0;
 };
 
 // Rows that come as floats are quantised here. Packed as gemm_8_bits has it, with the bias in the result's dtype behind it.
@@ -172,13 +208,6 @@ class Float8Offer final : public Offer {
 
 Refusal refuse_library_epilogue(const KernelCall& call) {
   const Activation act = activation_of(call.attrs->text("act"));
-  if (call.op == Op::geglu_linear) {
-    if (act != kIdentity && act != kGelu) return cat("no ", call.attrs->text("act"), " of a gate behind it");
-    if (!is_activation_dtype(call.out.dtype)) return "rows of 8 bits are another kernel's";
-    if (call.out.columns() > kMostNarrowColumns) return cat("more than ", kMostNarrowColumns, " features");
-    if (call.has(kGate) || call.has(kResidual)) return "GEGLU with a residual or a gate";
-    return std::nullopt;
-  }
   if (call.has(kGate)) return "no gate in its epilogue";
   if (act != kIdentity && act != kRelu && act != kGeluTanh) return cat("no ", call.attrs->text("act"), " in its epilogue");
   if (act != kIdentity && call.has(kResidual)) return "an activation comes behind the residual in its epilogue";
@@ -186,23 +215,38 @@ Refusal refuse_library_epilogue(const KernelCall& call) {
   return std::nullopt;
 }
 
-// Of the call's factors as `factors`, in rows `x_pitch` elements apart; of a GEGLU both halves, one row behind the other.
-std::shared_ptr<const Matmul> matmul_for(BlasLibrary& blas, const KernelCall& call, DType factors, int64_t x_pitch) {
+// Of what another kernel does behind it.
+Refusal refuse_rest(const KernelCall& call) {
+  if (call.op == Op::linear) {
+    if (!refuse_library_epilogue(call)) return "its epilogue has all of it";
+    const Chain chain(call);
+    return refuse_tile(chain.call(call.out));
+  }
+  const Activation act = activation_of(call.attrs->text("act"));
+  if (act != kIdentity && act != kGelu) return cat("no ", call.attrs->text("act"), " of a gate behind it");
+  if (call.out.columns() > kMostNarrowColumns) return cat("more than ", kMostNarrowColumns, " features");
+  if (call.has(kGate) || call.has(kResidual)) return "GEGLU with a residual or a gate";
+  if (!is_activation_dtype(call.out.dtype)) return "rows of 8 bits are another kernel's";
+  return std::nullopt;
+}
+
+// Of the call's factors as `factors`, in rows `x_pitch` elements apart. apart: the product with its bias alone, in rows that follow one another.
+std::shared_ptr<const Matmul> matmul_for(BlasLibrary& blas, const KernelCall& call, DType factors, int64_t x_pitch, bool apart = false) {
   const Operand& w = *call.in[kWeight];
-  const bool geglu = call.op == Op::geglu_linear;
+  const bool residual = call.has(kResidual) && !apart;
   return blas.matmul({.rows = call.in[0]->rows(),
                       .columns = w.shape[0],
                       .k = w.columns(),
                       .x_pitch = x_pitch,
                       .w_pitch = w.columns(),
-                      .y_pitch = geglu ? w.shape[0] : call.out.row_pitch(),
-                      .residual_pitch = call.has(kResidual) ? call.in[kResidual]->row_pitch() : 0,
+                      .y_pitch = apart ? w.shape[0] : call.out.row_pitch(),
+                      .residual_pitch = residual ? call.in[kResidual]->row_pitch() : 0,
                       .x = factors,
-                      .y = geglu ? factors : call.out.dtype,
+                      .y = call.op == Op::geglu_linear ? factors : call.out.dtype,
                       .tf32 = factors == DType::float32 && call.attrs->has("matmul_precision"),
-                      .act = geglu ? kIdentity : activation_of(call.attrs->text("act")),
+                      .act = apart ? kIdentity : activation_of(call.attrs->text("act")),
                       .bias = call.has(kBias),
-                      .residual = call.has(kResidual)});
+                      .residual = residual});
 }
 
 Answer ask_float8(Driver& driver, const KernelCall& call) {
@@ -230,20 +274,21 @@ Answer ask_float8(Driver& driver, const KernelCall& call) {
   return std::make_unique<Float8Offer>(driver, std::move(matmul), call, weight);
 }
 
+template <bool apart>
 Answer ask(Driver& driver, const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0, kResidual})) return *reason;
   const Operand &x = *call.in[0], &w = *call.in[kWeight];
   if (!is_floating(w.dtype) || call.has(kScale) || call.attrs->has("compute") || call.attrs->has("weight_storage")) return "weights of 8 bits";
-  if (Refusal reason = refuse_library_epilogue(call)) return *reason;
+  if (Refusal reason = apart ? refuse_rest(call) : refuse_library_epilogue(call)) return *reason;
   if (x.dtype == DType::float32 && call.out.dtype != DType::float32) return "a narrower result than its factors";
   const DType y = call.op == Op::geglu_linear ? x.dtype : call.out.dtype;
   const bool packs = w.dtype != x.dtype || (call.has(kBias) && y != DType::float32);
   if (packs && (!w.constant || (call.has(kBias) && !call.in[kBias]->constant))) return "weight or bias is not constant, it cannot be packed once";
   BlasLibrary* blas = driver.blas();
   if (!blas) return "there is no cuBLASLt";
-  auto matmul = matmul_for(*blas, call, x.dtype, x.row_pitch());
+  auto matmul = matmul_for(*blas, call, x.dtype, x.row_pitch(), apart);
   if (!matmul) return "cuBLASLt has no algorithm for it";
-  return std::make_unique<LibraryOffer>(driver, std::move(matmul), call);
+  return std::make_unique<LibraryOffer>(driver, std::move(matmul), call, apart);
 }
 
 void add_gemm(Driver& driver, Entries& list, const char* name, Op op, Answer (*answer)(Driver&, const KernelCall&)) {
@@ -257,11 +302,14 @@ void add_gemm(Driver& driver, Entries& list, const char* name, Op op, Answer (*a
 }  // namespace
 
 void add_library_gemms(Driver& driver, Entries& list) {
-  add_gemm(driver, list, "cublaslt", Op::linear, ask);
+  add_gemm(driver, list, "cublaslt", Op::linear, ask<false>);
   add_gemm(driver, list, "cublaslt_float8", Op::linear, ask_float8);
 }
 
-// Behind the own kernels, which write the product alone: max-autotune measures both.
-void add_library_geglus(Driver& driver, Entries& list) { add_gemm(driver, list, "cublaslt_geglu", Op::geglu_linear, ask); }
+// Behind the own kernels, which write the result alone: max-autotune measures both.
+void add_library_gemms_apart(Driver& driver, Entries& list) {
+  add_gemm(driver, list, "cublaslt_apart", Op::linear, ask<true>);
+  add_gemm(driver, list, "cublaslt_geglu", Op::geglu_linear, ask<true>);
+}
 
 }  // namespace vivace::cuda

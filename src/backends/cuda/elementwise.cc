@@ -12,6 +12,8 @@ namespace {
 constexpr unsigned kThreads = 256;
 constexpr int64_t kMostBlocks = 4096;  // threads go on to other vectors
 
+}  // namespace
+
 std::unique_ptr<BoundKernel> bind_tile(Driver& driver, const KernelCall& call, const Buffers& buffers) {
   const TileLayout layout = tile_layout(call);
   TileKernel kernel{.program = TileText(tile_instructions(call)), .inputs = {}, .output = call.out.dtype};
@@ -32,6 +34,8 @@ std::unique_ptr<BoundKernel> bind_tile(Driver& driver, const KernelCall& call, c
   }
   return all;
 }
+
+namespace {
 
 // Any broadcast, and integers: an element at a time.
 std::unique_ptr<BoundKernel> bind_any(Driver& driver, const KernelCall& call, const Buffers& buffers) {

@@ -14,7 +14,7 @@ std::vector<KernelEntry> entries(Driver& driver) {
   add_library_gemms(driver, list);
   add_linears(driver, list);
   add_narrow_linears(driver, list);
-  add_library_geglus(driver, list);
+  add_library_gemms_apart(driver, list);
   add_library_convolutions(driver, list);
   add_convolutions(driver, list);
   add_norms(driver, list);

@@ -20,7 +20,7 @@ void add_norms(Driver& driver, Entries& list);
 void add_elementwise(Driver& driver, Entries& list);
 void add_movement(Driver& driver, Entries& list);
 void add_library_gemms(Driver& driver, Entries& list);
-void add_library_geglus(Driver& driver, Entries& list);
+void add_library_gemms_apart(Driver& driver, Entries& list);
 void add_linears(Driver& driver, Entries& list);
 void add_narrow_linears(Driver& driver, Entries& list);
 void add_library_convolutions(Driver& driver, Entries& list);
@@ -71,6 +71,9 @@ struct Row {
   bool in_place = false;
 };
 KernelEntry entry(Driver& driver, const Row& row);
+
+// Of a tile, or of an elementwise op (backends/tile_layout.h).
+std::unique_ptr<BoundKernel> bind_tile(Driver& driver, const KernelCall& call, const Buffers& buffers);
 
 // float32, bfloat16 or float16: what the kernels take as activations.
 bool is_activation_dtype(DType dtype);
