@@ -13,7 +13,7 @@
 
 namespace vivace {
 
-// Seconds of single runs.
+// Seconds of single runs; on a device with a memory of its own of a few in a row, by their number.
 struct Timing {
   double min = 0, median = 0;
   int runs = 0;

@@ -3,6 +3,8 @@
 
 #include "../../ops/op_comparison.h"
 #include "backends/devices.h"
+#include "compiler/autotune.h"
+#include "compiler/measure.h"
 #include "host_device.h"
 #include "vivace/error.h"
 
@@ -216,15 +218,30 @@ TEST(CudaConvolutions, OnePlanOfALibraryIsBuiltUntilOthersAreAskedFor) {
   EXPECT_FALSE(convolution->has(2));
 }
 
+// What is compared are kernels, not launches and waits.
+TEST(CudaTimings, AreOfSeveralLaunchesAndOneWait) {
+  const cuda::HostGpu gpu = cuda::host_gpu();
+  const Attrs none;
+  const KernelCall call{.op = Op::silu, .attrs = &none, .in = {Operand{DType::float32, {64}}}, .out = {DType::float32, {64}}};
+  KernelTimer timer(call, *gpu.device);
+  const cuda::HostDriver::Counts before = gpu.driver->counts();
+  timer.time(*gpu.device->find("silu"), "", {.runs = 1, .warm_up = false});
+  EXPECT_EQ(gpu.driver->counts().launches - before.launches, 10);
+  EXPECT_EQ(gpu.driver->counts().waits - before.waits, 1);
+}
+
 // A candidate that a device cannot run is no reason to run nothing.
-TEST(CudaAttention, ACandidateThatFailsIsLeftOut) {
-  const cuda::HostGpu gpu = cuda::host_gpu({.failing = "attention_plain"});
-  const auto* const item = std::ranges::find(kOpCases, std::string_view("attention_self"), &OpCase::name);
-  const Plan plan = compile(WantedResult(*item, DType::bfloat16).graph(), *gpu.device, {.mode = CompileMode::max_autotune});
-  const auto step = std::ranges::find(plan.step, Op::attention, &PlanStep::op);
-  ASSERT_NE(step, plan.step.end());
-  EXPECT_FALSE(step->measured.empty());
-  EXPECT_TRUE(std::ranges::none_of(step->measured, [](const PlanCandidate& c) { return c.kernel == "attention_efficient"; }));
+TEST(CudaTimings, ACandidateThatFailsIsLeftOut) {
+  const cuda::HostGpu gpu = cuda::host_gpu({.failing = "elementwise"});
+  const Attrs none;
+  const TuningRequest request{.call = {.op = Op::silu, .attrs = &none, .in = {Operand{DType::float32, {64}}}, .out = {DType::float32, {64}}},
+                              .candidates = {gpu.device->find("silu"), gpu.device->find("silu_any")},
+                              .occurrences = 1'000'000'000};
+  TuningStore store;
+  Request caller;
+  const auto results = autotune({&request, 1}, {.mode = CompileMode::max_autotune}, store, *gpu.device, caller);
+  ASSERT_EQ(results[0].measured.size(), 1u);
+  EXPECT_EQ(results[0].measured[0].kernel, "silu");
 }
 
 // cuDNN is behind the own kernels in the list: that it takes attention without a mask is seen when it comes first.
