@@ -185,12 +185,16 @@ bool can_be_apart(const ConvolutionCall& c) {
          pixels * c.residual_pitch * size % kAlignment == 0 && c.image_bias_pitch * static_cast<int64_t>(sizeof(float)) % kAlignment == 0;
 }
 
+// behind: of the two entries the one behind the own kernels.
+template <bool behind>
 Answer ask(Driver& driver, const KernelCall& call, const Target& target) {
   if (Refusal reason = refuse_unless_activations(call, {0, kWeight, kResidual})) return *reason;
   const Operand& x = *call.in[0];
   const Activation act = activation_of(call.attrs->text("act"));
   if (x.dtype == DType::float32 && !target.tf32_convolutions) return "it multiplies float32 as TF32, which is not allowed";
-  if (x.dtype != DType::float32 && call.op == Op::upsample_conv2d) return "own tensor cores double a picture of 16 bits on its way";
+  // Own kernels have no tensor cores for float32. Of 16 bits they need no plan for each number of frames, and double pictures on their way.
+  const bool first = x.dtype == DType::float32 || (call.op == Op::conv2d && x.shape.size() == 4);
+  if (first == behind) return behind ? "it comes before the own kernels" : "own kernels come first for frames and doubled pictures of 16 bits";
   if (!call.in[kWeight]->constant) return "the weight is not constant, it cannot be packed once";
   for (size_t i : {kBias, kImageBias})
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "the bias is not float32";
@@ -211,15 +215,24 @@ Answer ask(Driver& driver, const KernelCall& call, const Target& target) {
   return "cuDNN has no plan for it";
 }
 
+KernelEntry library_entry(Driver& driver, std::string_view name, Op op, Answer (*answer)(Driver&, const KernelCall&, const Target&)) {
+  return {.name = std::string(name),
+          .op = op,
+          .ask = [&driver, answer](const KernelCall& call, const Target& target) { return answer(driver, call, target); },
+          .strided_in = op == Op::conv2d,
+          .strided_out = true};
+}
+
 }  // namespace
 
 void add_library_convolutions(Driver& driver, Entries& list) {
-  for (Op op : {Op::conv2d, Op::upsample_conv2d})
-    list.push_back({.name = op == Op::conv2d ? "cudnn" : "upsample_cudnn",
-                    .op = op,
-                    .ask = [&driver](const KernelCall& call, const Target& target) { return ask(driver, call, target); },
-                    .strided_in = op == Op::conv2d,
-                    .strided_out = true});
+  list.push_back(library_entry(driver, "cudnn", Op::conv2d, ask<false>));
+  list.push_back(library_entry(driver, "upsample_cudnn", Op::upsample_conv2d, ask<false>));
+}
+
+void add_library_convolutions_behind(Driver& driver, Entries& list) {
+  list.push_back(library_entry(driver, "cudnn_behind", Op::conv2d, ask<true>));
+  list.push_back(library_entry(driver, "upsample_cudnn_behind", Op::upsample_conv2d, ask<true>));
 }
 
 }  // namespace vivace::cuda

@@ -17,6 +17,7 @@ std::vector<KernelEntry> entries(Driver& driver) {
   add_library_gemms_apart(driver, list);
   add_library_convolutions(driver, list);
   add_convolutions(driver, list);
+  add_library_convolutions_behind(driver, list);
   add_norms(driver, list);
   add_attention(driver, list);
   add_library_attention(driver, list);

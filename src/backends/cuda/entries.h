@@ -25,6 +25,7 @@ void add_linears(Driver& driver, Entries& list);
 void add_narrow_linears(Driver& driver, Entries& list);
 void add_library_convolutions(Driver& driver, Entries& list);
 void add_convolutions(Driver& driver, Entries& list);
+void add_library_convolutions_behind(Driver& driver, Entries& list);
 void add_attention(Driver& driver, Entries& list);
 void add_library_attention(Driver& driver, Entries& list);
 void add_math_attention(Driver& driver, Entries& list);
