@@ -268,6 +268,7 @@ Answer ask_float8(Driver& driver, const KernelCall& call) {
     if (call.has(i) && !call.in[i]->constant) return "weight or bias is not constant, it cannot be packed once";
   BlasLibrary* blas = driver.blas();
   if (!blas) return "there is no cuBLASLt";
+  driver.enter();
   auto matmul = matmul_for(*blas, call, DType::float8_e4m3, w.columns());
   if (!matmul) return cat(blas->version(), " has no algorithm for float8 with a scale a row on this GPU");
   const NarrowWeight weight{.weight = w, .storage = DType::float8_e4m3, .products = true, .stored = call.has(kScale)};
@@ -286,6 +287,7 @@ Answer ask(Driver& driver, const KernelCall& call) {
   if (packs && (!w.constant || (call.has(kBias) && !call.in[kBias]->constant))) return "weight or bias is not constant, it cannot be packed once";
   BlasLibrary* blas = driver.blas();
   if (!blas) return "there is no cuBLASLt";
+  driver.enter();
   auto matmul = matmul_for(*blas, call, x.dtype, x.row_pitch(), apart);
   if (!matmul) return "cuBLASLt has no algorithm for it";
   return std::make_unique<LibraryOffer>(driver, std::move(matmul), call, apart);

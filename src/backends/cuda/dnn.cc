@@ -203,6 +203,7 @@ Answer ask(Driver& driver, const KernelCall& call, const Target& target) {
   if (call.has(kImageBias) && x.shape.size() != 4) return "a bias of each image, of frames";
   DnnLibrary* dnn = driver.dnn();
   if (!dnn) return "there is no cuDNN";
+  driver.enter();
   const bool pitched =
       std::ranges::any_of(call.in, [](const auto& in) { return in && LibraryOffer::has_pitch(*in); }) || LibraryOffer::has_pitch(call.out);
   for (const bool dense : {false, true})

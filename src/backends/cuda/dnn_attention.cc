@@ -52,6 +52,7 @@ Answer ask(Driver& driver, const KernelCall& call) {
     if (pitch % 8) return "rows that are no multiple of 16 bytes";
   DnnLibrary* dnn = driver.dnn();
   if (!dnn) return "there is no cuDNN";
+  driver.enter();
   auto attention = dnn->attention({.images = call.in[0]->shape[0],
                                    .heads = a.heads,
                                    .queries = a.queries,

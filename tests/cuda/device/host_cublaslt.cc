@@ -193,10 +193,11 @@ cublasStatus_t CUBLASWINAPI set_preference(cublasLtMatmulPreference_t preference
 
 // Two algorithms, the last with a workspace; one between them that is none.
 constexpr uint64_t kRefused = 1;
-cublasStatus_t CUBLASWINAPI heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+cublasStatus_t CUBLASWINAPI heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                       cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int wanted,
                                       cublasLtMatmulHeuristicResult_t results[], int* found) {
   *found = 0;
+  if (&of<HostDriver>(handle) != &HostDriver::entered()) return CUBLAS_STATUS_NOT_INITIALIZED;
   const Problem problem{of<Operation>(operation), of<Layout>(a), of<Layout>(b), of<Layout>(c), of<Layout>(d)};
   if (!problem.is_possible()) return CUBLAS_STATUS_NOT_SUPPORTED;
   const auto& p = of<Preference>(preference);

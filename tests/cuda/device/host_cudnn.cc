@@ -193,7 +193,8 @@ cudnnStatus_t CUDNNWINAPI finish(cudnnBackendDescriptor_t descriptor) {
   if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
     HostDriver& driver = *of(d.one<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE)).first;
     d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph;
-    good = d.graph && !(driver.options().packed_tensors && has_pitch(*d.graph)) && (driver.options().image_biases || !has_image_bias(*d.graph));
+    good = d.graph && &driver == &HostDriver::entered() && !(driver.options().packed_tensors && has_pitch(*d.graph)) &&
+           (driver.options().image_biases || !has_image_bias(*d.graph));
     driver.count_dnn_plan();
   }
   d.finished = good;

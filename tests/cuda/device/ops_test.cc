@@ -155,6 +155,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, CudaNarrowLinearsOnAGpu,
 TEST(CudaLinears, WhatTheLibrarysHeuristicsRefuseIsNoAlgorithm) {
   const cuda::HostGpu gpu = cuda::host_gpu();
   if (!gpu.driver->blas()) GTEST_SKIP() << "this build has no cuBLASLt";
+  gpu.driver->enter();
   const auto matmul = gpu.driver->blas()->matmul(
       {.rows = 8, .columns = 16, .k = 16, .x_pitch = 16, .w_pitch = 16, .y_pitch = 16, .x = DType::bfloat16, .y = DType::bfloat16});
   ASSERT_NE(matmul, nullptr);
@@ -216,6 +217,18 @@ TEST(CudaConvolutions, OnePlanOfALibraryIsBuiltUntilOthersAreAskedFor) {
   EXPECT_TRUE(convolution->has(1));
   EXPECT_EQ(gpu.driver->counts().dnn_plans, 3);
   EXPECT_FALSE(convolution->has(2));
+}
+
+// NVIDIA's libraries answer for the GPU that the thread entered last.
+TEST(CudaLibraries, AreAskedOnTheirGpu) {
+  const cuda::HostGpu gpu = cuda::host_gpu(), other = cuda::host_gpu();
+  if (!gpu.driver->blas() || !gpu.driver->dnn()) GTEST_SKIP() << "this build lacks one of them";
+  for (const char* name : {"linear", "conv3x3"}) {
+    other.driver->enter();
+    const auto* const item = std::ranges::find(kOpCases, std::string_view(name), &OpCase::name);
+    const Plan plan = compile(WantedResult(*item, DType::bfloat16).graph(), *gpu.device, {});
+    EXPECT_TRUE(std::ranges::any_of(plan.step, [](const PlanStep& s) { return s.kernel == "cublaslt" || s.kernel == "cudnn"; })) << name;
+  }
 }
 
 // What is compared are kernels, not launches and waits.
