@@ -23,6 +23,9 @@ namespace {
 // How a plan is kept. Those after the first were compiled for calls that the ones before them do not fit.
 std::string numbered(const std::string& key, size_t index) { return index == 0 ? key : cat(key, ", plan ", index); }
 
+// Before what a key says of adapters.
+constexpr const char* kAdapters = " adapters ";
+
 // Which content the mapped files have, as the kernel tells it.
 std::string files_text(const WeightMap& weights) {
   std::string text;
@@ -177,8 +180,8 @@ SessionLease Component::lease(const GraphRequest& wanted, Request& request) cons
 std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Request& request) const {
   const CompileOptions options = this->options(wanted.function, request);
   std::string key = key_of(wanted, options.dynamic);
-  if (adapted_) key += cat(" adapters ", hash_text(adapted_->structure()));
   if (request.sdpa) key += cat(" sdpa ", sdp_backends_name(*request.sdpa));
+  key += adapters_key();
   PlanShelf::Row& row = plans_.row(key);
   const Turn turn(row.turns, request.stop);
   if (auto found = row.find(wanted.sizes)) return found;
@@ -273,10 +276,16 @@ WeightSource Component::source() const {
   return source;
 }
 
+std::string Component::adapters_key() const { return adapted_ ? cat(kAdapters, hash_text(adapted_->structure())) : ""; }
+
 std::map<std::string, std::string> Component::plans_as_bytes() const {
+  const std::string adapters = adapters_key();
   std::map<std::string, std::string> result;
-  for (const auto& [key, row] : plans_.rows())
-    for (size_t i = 0; i < row.plans.size(); ++i) result.emplace(numbered(key, i), serialize_plan(*row.plans[i]));
+  for (const auto& [key, row] : plans_.rows()) {
+    const size_t own = std::min(key.find(kAdapters), key.size());
+    if (key.substr(own) != adapters) continue;
+    for (size_t i = 0; i < row.plans.size(); ++i) result.emplace(numbered(key.substr(0, own), i), serialize_plan(*row.plans[i]));
+  }
   return result;
 }
 

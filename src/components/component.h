@@ -99,7 +99,8 @@ class [[gnu::visibility("hidden")]] Component {
   bool is_packaged() const { return package_ != nullptr; }
   int64_t num_parameters() const { return package_ ? package_->parameters() : weights_.files().total_elements(); }
   const std::string& variant() const { return variant_; }
-  // The plans by key, serialized, and what their sessions read that is prepared: for a package.
+  // The plans by key, serialized, and what their sessions read that is prepared: for a package, which holds adapters as a part of the weights and
+  // knows nothing of them.
   std::map<std::string, std::string> plans_as_bytes() const;
   std::vector<Constant> constants() const;
 
@@ -138,6 +139,8 @@ class [[gnu::visibility("hidden")]] Component {
   void leave_device() const;  // what lies in the host's memory stays
   void check_unpackaged() const;
   void check_reads(const Plan& plan) const;
+  // What the keys of plans end in: which adapters these are for.
+  std::string adapters_key() const;
   const WeightStack& adapted() const { return adapted_ ? *adapted_ : weights_; }
   WeightSource source() const;
 

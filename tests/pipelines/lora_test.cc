@@ -86,6 +86,20 @@ TEST_F(Swapping, UnloadingGivesTheFirstPictureBack) {
   EXPECT_TRUE(same(run(pipe), plain));
 }
 
+TEST_F(Swapping, APackageHoldsWhatIsMerged) {
+  DiffusionPipeline pipe = open();
+  const PipelineOutput plain = run(pipe);  // whose plans are not the package's
+  pipe.load_lora_weights(folder_ / "first.safetensors");
+  const PipelineOutput with = run(pipe);
+  export_package(pipe, folder_ / "merged.vivace");
+  DiffusionPipeline packaged = DiffusionPipeline::from_pretrained(folder_ / "merged.vivace");
+  const RequestCounters counters = counted(packaged);
+  EXPECT_EQ(counters.plans_compiled, 0);
+  EXPECT_EQ(counters.constants_prepared, 0);
+  EXPECT_TRUE(same(run(packaged), with));
+  EXPECT_FALSE(same(plain, with));
+}
+
 TEST_F(Swapping, AnotherStrengthCompilesNothingAndPreparesWhatItTouches) {
   DiffusionPipeline pipe = open();
   const auto bytes = [&] { return pipe.unet().component().constant_bytes(); };
