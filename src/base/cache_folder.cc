@@ -180,9 +180,9 @@ std::optional<MappedEntry> CacheFolder::find(std::string_view kind, std::string_
 
 std::optional<MappedEntry> CacheFolder::map(std::string_view kind, std::string_view key) const {
   auto entry = find(kind, key);
-  if (!entry) return std::nullopt;
   std::error_code ignored;
-  fs::last_write_time(file(kind, key), fs::file_time_type::clock::now(), ignored);  // and not the access time, which many systems do not keep
+  // And not the access time, which many systems do not keep. An owner may set it where nothing can be written.
+  if (entry && writable_) fs::last_write_time(file(kind, key), fs::file_time_type::clock::now(), ignored);
   return entry;
 }
 

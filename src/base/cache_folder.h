@@ -52,7 +52,7 @@ class CacheFolder {
   const std::filesystem::path& path() const { return folder_; }
   uint64_t max_bytes() const { return max_bytes_; }
 
-  // The payload, checked whole; nullopt where there is no such entry. Counts as a use. `kind` is a folder's name: "plans".
+  // The payload, checked whole; nullopt where there is no such entry. A use, where the folder can be written. `kind` is a folder's name: "plans".
   std::optional<std::string> read(std::string_view kind, std::string_view key) const;
   // The same without reading the payload: header and size are checked, the payload's checksum is not.
   std::optional<MappedEntry> map(std::string_view kind, std::string_view key) const;

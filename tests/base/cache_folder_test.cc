@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <thread>
 
 #include "base/background.h"
 #include "base/files.h"
@@ -189,6 +190,25 @@ TEST(CacheFolder, OneThatCannotBeWrittenIsRead) {
   ::chmod(folder.path().c_str(), 0000);
   EXPECT_EQ(as_nobody([&] { return cache_in(folder).enabled() ? 1 : 0; }), 0);
   for (const char* path : {"", "plans"}) ::chmod((folder.path() / path).c_str(), 0755);
+}
+
+TEST(CacheFolder, WhatIsOnlyReadStaysAsItIs) {
+  const TempFolder folder;
+  ::chmod(folder.path().c_str(), 0777);
+  EXPECT_EQ(as_nobody([&] {
+              const CacheOptions own{.folder = folder / "own", .max_bytes = 100'000};
+              if (!CacheFolder(own).write("plans", "a", "first")) return 1;
+              for (const char* path : {"own/plans", "own"}) ::chmod((folder / path).c_str(), 0555);
+              const CacheFolder cache(own);
+              const auto stamp = [&] { return FileMap::open(cache.entries().at(0).path)->stamp(); };
+              const FileStamp before = stamp();
+              std::this_thread::sleep_for(std::chrono::milliseconds(20));  // past a tick of the kernel's clock
+              const bool found = cache.read("plans", "a") == "first" && cache.map("plans", "a");
+              const bool same = stamp() == before;
+              for (const char* path : {"own", "own/plans"}) ::chmod((folder / path).c_str(), 0777);
+              return cache.writable() ? 2 : !found ? 3 : same ? 0 : 4;
+            }),
+            0);
 }
 
 TEST(Background, DoesWithoutThreadsWhereThereAreNone) {
