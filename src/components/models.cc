@@ -62,7 +62,7 @@ GraphRequest CLIPTextComponent::request(int64_t batch, int64_t tokens, int64_t s
         cat("clip_skip asks for a hidden state ", skip, " layers before the last: ", name(), " has ", config_.num_hidden_layers, " layers"));
   if (tokens < 1 || tokens > config_.max_position_embeddings)
     throw UsageError(cat("a prompt of ", tokens, " tokens: ", name(), " takes 1 to ", config_.max_position_embeddings));
-  return {.function = cat("skip ", skip),
+  return {.function = cat("skip ", skip, config_.with_projection ? " projected" : ""),
           .dtype = dtype(),
           .sizes = {{"batch", batch}, {"tokens", tokens}},
           .granularity = {},

@@ -4,6 +4,7 @@
 #include "base/cache_folder.h"
 #include "base/file_map.h"
 #include "base/log.h"
+#include "components/models.h"
 #include "startup.h"
 
 namespace vivace {
@@ -136,6 +137,20 @@ TEST(Cache, OtherOptionsDtypesAndWeightsAreTheirOwn) {
   EXPECT_EQ(different.counters.plans_compiled, 0);
   EXPECT_GT(different.counters.constants_prepared, 0);
   expect_equal(different.latents, start(copies / "other", {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
+}
+
+// Which class a text encoder is of says its pipeline, and neither its config nor its weights.
+TEST(Cache, AnEncoderThatProjectsIsAnother) {
+  const TempFolder folder;
+  ComponentOptions options;
+  options.cache = cached(folder).cache;
+  const Tensor ids = Tensor::zeros({1, 77}, DType::int32);
+  for (const char* name : {"CLIPTextModelWithProjection", "CLIPTextModel", "CLIPTextModelWithProjection"}) {
+    options.class_name = name;
+    Request request;
+    const CLIPTextModelOutput out = CLIPTextComponent(kModel / "text_encoder_2", options).encode(ids, 1, request);
+    EXPECT_EQ(out.text_embeds.defined(), options.class_name == "CLIPTextModelWithProjection") << name;
+  }
 }
 
 TEST(Cache, CheckpointsOfOneSizeAndTimeAreNotTakenForOneAnother) {
