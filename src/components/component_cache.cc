@@ -9,6 +9,7 @@
 
 #include "base/build_id.h"
 #include "base/log.h"
+#include "base/memory_size.h"
 #include "base/parallel.h"
 #include "compiler/compile.h"
 #include "runtime/plan_file.h"
@@ -142,6 +143,10 @@ void ComponentCache::load_constants(ConstantStore& store) {
 void ComponentCache::keep_constants(ConstantStore& store) {
   std::vector<Constant> made = store.take_new();
   if (!folder_.writable() || made.empty()) return;
+  if (const uint64_t bytes = ConstantFile::bytes_of(made); bytes > folder_.max_bytes())
+    return warn("the prepared weights of the ", component_, " take ", bytes_text(static_cast<double>(bytes)), ", the cache holds ",
+                bytes_text(static_cast<double>(folder_.max_bytes())),
+                " at most: every start prepares them anew (--cache-size or VIVACE_CACHE_SIZE makes room)");
   if (writing_.joinable()) writing_.join();
   int part = 0;
   while (part < kMaxParts && folder_.holds(kWeights, part_name(part))) ++part;

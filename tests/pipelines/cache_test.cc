@@ -246,6 +246,20 @@ TEST(Cache, WhatIsWholeStaysNotedBesideNewParts) {
   EXPECT_GT(unet.noted(0), 100);
 }
 
+TEST(Cache, WhatIsTooLargeForItIsTold) {
+  const TempFolder folder;
+  PretrainedOptions options = cached(folder);
+  options.cache.max_bytes = 1'000'000;  // plans and text encoders, but not the UNet
+  std::vector<std::string> told;
+  set_log_sink([&](LogLevel, const std::string& text) {
+    if (text.starts_with("the prepared weights of the unet take ")) told.push_back(text);
+  });
+  start(kModel, options);
+  set_log_sink(nullptr);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_NE(told[0].find(", the cache holds 1.00 MB at most: "), std::string::npos) << told[0];
+}
+
 TEST(Cache, DamagedEntriesAreMadeAgain) {
   const TempFolder folder;
   const Started good = start(kModel, cached(folder));
