@@ -114,6 +114,8 @@ class [[gnu::visibility("hidden")]] Component {
   // Of sessions, lent and kept.
   size_t arena_bytes() const { return sessions_.bytes(); }
   size_t held_bytes() const { return constant_bytes() + arena_bytes(); }
+  // What of it nobody else can have: not what lies in mapped files.
+  size_t taken_bytes() const { return prepared_->store.taken_bytes() + arena_bytes(); }
   double seconds_compiling() const { return seconds_compiling_; }
   double seconds_preparing() const { return seconds_preparing_; }
   double seconds_resizing() const { return seconds_resizing_; }

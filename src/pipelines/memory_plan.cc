@@ -31,18 +31,10 @@ int64_t peak_of(const std::vector<MemoryPlan::Row>& rows, const Wanted& wanted) 
 
 std::string text_of(int64_t bytes) { return bytes_text(static_cast<double>(bytes)); }
 
-int64_t held_by(const Parts& parts) {
-  int64_t bytes = 0;
-  for (const auto& [name, model] : parts.models) bytes += static_cast<int64_t>(model->component().held_bytes());
-  return bytes;
-}
-
-// What may be held in all: as the pipeline was told, or what is free beside what it holds already; without end where nothing says.
 int64_t limit_of(const DiffusionPipeline::Loaded& loaded) {
   if (loaded.max_memory > 0) return static_cast<int64_t>(loaded.max_memory);
   const auto& models = loaded.parts.models;
-  const std::optional<uint64_t> free = models.empty() ? std::nullopt : models.begin()->second->component().device().free_memory();
-  return free ? static_cast<int64_t>(*free) + held_by(loaded.parts) : std::numeric_limits<int64_t>::max();
+  return memory_limit(loaded.parts, models.empty() ? std::nullopt : models.begin()->second->component().device().free_memory());
 }
 
 size_t resident_of(std::string_view part, const ResidentWeights& resident) {
@@ -185,6 +177,13 @@ std::string remedy_text(const DiffusionPipeline::Loaded& loaded, const Call& cal
 }
 
 }  // namespace
+
+int64_t memory_limit(const Parts& parts, std::optional<uint64_t> free) {
+  if (!free) return std::numeric_limits<int64_t>::max();
+  int64_t bytes = static_cast<int64_t>(*free);
+  for (const auto& [name, model] : parts.models) bytes += static_cast<int64_t>(model->component().taken_bytes());
+  return bytes;
+}
 
 void MemoryPlan::add(std::string part, std::string function, Stage stage, MemoryNeed need, const Component& component, const Call& call) {
   if (!component.device().shares_host_memory())

@@ -36,6 +36,10 @@ using ResidentWeights = std::map<std::string, size_t, std::less<>>;
 // Finds or compiles the plans of all sessions that the call takes.
 MemoryPlan plan_memory(const Recipe& recipe, const Parts& parts, const Call& call, Request& request, const ResidentWeights& resident = {});
 
+// What may be held in all where a pipeline was told nothing else: what is free, beside what its parts hold already and what is mapped of it counts as
+// free; without end where nobody says what is.
+int64_t memory_limit(const Parts& parts, std::optional<uint64_t> free);
+
 // "encoding 5.3 GB, denoising 13.2 GB, decoding 1.2 GB; at most 13.2 GB at a time, or 18.1 GB with everything kept".
 std::string memory_text(const MemoryPlan& plan);
 

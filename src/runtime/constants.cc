@@ -52,7 +52,7 @@ std::shared_ptr<void> ConstantStore::find(const ConstantId& id, size_t bytes, St
     std::shared_ptr<void> data = file->data(*entry);
     if (copied) data = copy_for(*device_, memory, stream, data.get(), bytes);
     bytes_[static_cast<size_t>(memory)] += bytes;
-    return entries_.emplace(std::pair(id, memory), Entry{std::move(data), bytes}).first->second.data;
+    return entries_.emplace(std::pair(id, memory), Entry{std::move(data), bytes, !copied}).first->second.data;
   }
   return nullptr;
 }
@@ -181,6 +181,14 @@ void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file, Damaged d
 size_t ConstantStore::bytes(Memory memory) const {
   const std::lock_guard lock(mutex_);
   return bytes_[static_cast<size_t>(memory)];
+}
+
+size_t ConstantStore::taken_bytes() const {
+  const std::lock_guard lock(mutex_);
+  size_t bytes = 0;
+  for (const auto& [key, entry] : entries_)
+    if (key.second == Memory::device && !entry.mapped) bytes += entry.bytes;
+  return bytes;
 }
 
 void ConstantStore::leave_device() {

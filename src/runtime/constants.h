@@ -41,6 +41,8 @@ class ConstantStore {
   using Checked = std::function<void(const Whole& whole)>;
   void add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged, Whole whole = {}, Checked checked = nullptr);
   size_t bytes(Memory memory = Memory::device) const;  // those in use
+  // Those of Memory::device that lie in no mapped file, whose pages the system takes back where it has no others.
+  size_t taken_bytes() const;
   // As when it was made. Who holds constants keeps them.
   void clear();
   // Those in the device's memory go; what lies in the host's and in files stays.
@@ -74,6 +76,7 @@ class ConstantStore {
   struct Entry {
     std::shared_ptr<void> data;
     size_t bytes;
+    bool mapped = false;
   };
   std::map<std::pair<ConstantId, Memory>, Entry> entries_;
   void erase(const ConstantId& id, Memory memory);

@@ -59,6 +59,23 @@ TEST(MemoryPlan, IsWhatIsHeld) {
   }
 }
 
+// The system counts the pages of mapped files as free.
+TEST(MemoryPlan, WhatIsMappedIsNotCountedTwice) {
+  const TempFolder folder;
+  constexpr int64_t kFree = 1'000'000'000;
+  for (const bool from_cache : {false, true}) {
+    DiffusionPipeline pipe = open({.cache = {.folder = folder.path(), .max_bytes = 1'000'000'000}});
+    pipe("a red apple", small());
+    size_t weights = 0, activations = 0;
+    for (const std::string& part : pipe.models()) {
+      weights += pipe.model(part).component().constant_bytes();
+      activations += pipe.model(part).component().arena_bytes();
+    }
+    EXPECT_GT(weights, 0u);
+    EXPECT_EQ(memory_limit(pipe.loaded().parts, kFree), kFree + static_cast<int64_t>(activations + (from_cache ? 0 : weights)));
+  }
+}
+
 TEST(MemoryPlan, SumsUp) {
   const MemoryPlan plan{.rows = {{"text", "", Stage::encode, {.weights = 100, .activations = 10, .preparing = 30}},
                                  {"text_2", "", Stage::encode, {.weights = 200, .activations = 20, .preparing = 5}},
