@@ -249,7 +249,7 @@ std::shared_ptr<const Plan> Component::resized(const std::shared_ptr<const Plan>
 std::unique_ptr<Session> Component::make_session(const std::shared_ptr<const Plan>& plan, Request& request) const {
   const Turn turn(prepared_->turns, request.stop);
   const auto begin = std::chrono::steady_clock::now();
-  prepared_->cache.load_constants(prepared_->store);
+  prepared_->cache.load_constants(prepared_->store, request.stop);
   std::shared_ptr<const Program> program = program_.lock();
   if (!program || program->plan != plan || program->threads != num_threads() || program->resident_bytes != resident_)
     program_ = program = std::make_shared<const Program>(plan, *device_, resident_);

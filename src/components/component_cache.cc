@@ -109,8 +109,10 @@ void ComponentCache::keep(const std::string& key, const CompileOptions& options,
   if (folder_.enabled()) folder_.write(kPlans, plan_key(key, options), serialize_plan(plan));
 }
 
-void ComponentCache::load_constants(ConstantStore& store) {
-  if (!folder_.enabled() || std::exchange(loaded_, true)) return;
+void ComponentCache::load_constants(ConstantStore& store, const std::stop_token& stop) {
+  if (!folder_.enabled() || loaded_) return;
+  (void)origins_->of_all(stop);
+  loaded_ = true;
   for (int part = 0; part < kMaxParts; ++part) {
     const std::string name = part_name(part);
     const auto entry = folder_.map(kWeights, name);

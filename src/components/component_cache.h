@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -37,8 +38,9 @@ class ComponentCache {
   std::optional<Plan> plan(const std::string& key, const CompileOptions& options) const;
   void keep(const std::string& key, const CompileOptions& options, const Plan& plan) const;
 
-  // Gives the store what earlier starts prepared. The first call does; others have nothing to add.
-  void load_constants(ConstantStore& store);
+  // Gives the store what earlier starts prepared. The first call does; others have nothing to add. Where the checkpoint is new it is read first:
+  // Interrupted once `stop` is asked for meanwhile.
+  void load_constants(ConstantStore& store, const std::stop_token& stop = {});
   // In the background: the first picture must not wait for gigabytes to be written. What the store has prepared since the last call.
   void keep_constants(ConstantStore& store);
   // Waits until what is being kept has been written; the next load_constants() looks anew.

@@ -10,6 +10,7 @@
 
 #include "base/parallel.h"
 #include "base/will_need.h"
+#include "vivace/error.h"
 
 namespace vivace {
 
@@ -64,7 +65,7 @@ void ConstantStore::erase(const ConstantId& id, Memory memory) {
   entries_.erase(found);
 }
 
-bool ConstantStore::check_found() {
+bool ConstantStore::check_found(const std::stop_token& stop) {
   const std::lock_guard lock(mutex_);
   std::vector<Found> found = std::exchange(found_, {});
   const auto known = std::ranges::stable_partition(found, [&](const Found& f) { return !file_of(f).whole[f.file->number_of(*f.entry)]; });
@@ -73,18 +74,22 @@ bool ConstantStore::check_found() {
   std::atomic<size_t> next{0};
   if (!unknown.empty())
     parallel_threads([&](int, int) {
-      for (size_t i; (i = next++) < unknown.size();) whole[i] = unknown[i].file->is_whole(*unknown[i].entry);
+      for (size_t i; !stop.stop_requested() && (i = next++) < unknown.size();) whole[i] = unknown[i].file->is_whole(*unknown[i].entry);
     });
-  if (std::ranges::all_of(whole, [](uint8_t w) { return w; })) {
-    for (const Found& f : unknown) {
-      File& file = file_of(f);
-      file.whole[f.file->number_of(*f.entry)] = file.news = true;
+  const bool all = std::ranges::all_of(whole, [](uint8_t w) { return w; }), stopped = !all && stop.stop_requested();
+  if (all || stopped) {
+    for (size_t i = 0; i < unknown.size(); ++i) {
+      File& file = file_of(unknown[i]);
+      if (whole[i]) file.whole[unknown[i].file->number_of(*unknown[i].entry)] = file.news = true;
     }
     tell_checked();
+  }
+  if (all) {
     read_ahead({known.begin(), known.end()});
     return true;
   }
   for (const Found& f : found) erase(f.id, Memory::device);
+  if (stopped) throw Interrupted("stopped");
   for (size_t i = 0; i < unknown.size(); ++i)
     if (!whole[i]) drop(unknown[i].file);
   return false;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <stop_token>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -26,8 +27,8 @@ class ConstantStore {
   std::shared_ptr<void> find(const ConstantId& id, size_t bytes, Stream& stream, Memory memory = Memory::device);
   // Reads what was found in files since the last call (all threads), but for what is known to be whole: that is read in the background, in the order
   // in which a plan uses it. False where some of it is damaged: then nothing that was found counts, and the files that it lay in are not asked again.
-  // (What find() copied it has read, where it was not known to be whole.)
-  bool check_found();
+  // (What find() copied it has read, where it was not known to be whole.) Interrupted, and nothing that was found counts, where `stop` is asked for.
+  bool check_found(const std::stop_token& stop = {});
   // `fresh`: made here and worth keeping, which take_new() gives.
   void put(const Constant& constant, bool fresh = true);
   // The device's own of a constant in Memory::host, which stays until it is there: once `stream` is.

@@ -122,7 +122,7 @@ std::vector<uint8_t> Session::look_up(ConstantStore& store, const std::vector<ui
     // A package holds those that are used as they are stored.
     for (size_t v = 0; v < values.size(); ++v)
       if (needed[v] && values[v].where == PlanValue::Where::weight) kept(v) = store.find(ids_[v], bytes_of(values[v]), *stream_, kept_in(v));
-  } while (!store.check_found());
+  } while (!store.check_found(stream_->stop));
   return runs;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/parallel.h"
+#include "vivace/error.h"
 
 namespace vivace {
 namespace {
@@ -30,7 +31,7 @@ Hash128 combined(const std::vector<Hash128>& pieces, const WeightInfo& tensor) {
   return hash128(text);
 }
 
-std::vector<Hash128> hash_contents(const TensorFile& file) {
+std::vector<Hash128> hash_contents(const TensorFile& file, const std::stop_token& stop) {
   struct Piece {
     size_t tensor, offset, bytes;
   };
@@ -47,7 +48,7 @@ std::vector<Hash128> hash_contents(const TensorFile& file) {
   std::exception_ptr failed;
   parallel_threads([&](int, int) {
     std::vector<std::byte> buffer(kPiece);
-    for (size_t i; (i = next++) < pieces.size();) {
+    for (size_t i; !stop.stop_requested() && (i = next++) < pieces.size();) {
       const auto& [t, offset, bytes] = pieces[i];
       const std::byte* data = static_cast<const std::byte*>(tensors[t].data) + offset;
       try {
@@ -65,6 +66,7 @@ std::vector<Hash128> hash_contents(const TensorFile& file) {
     }
   });
   if (failed) std::rethrow_exception(failed);
+  if (stop.stop_requested()) throw Interrupted("stopped");
   std::vector<Hash128> result;
   for (size_t t = 0; t < tensors.size(); ++t) result.push_back(combined(hashes[t], tensors[t]));
   return result;
@@ -80,7 +82,7 @@ std::optional<std::vector<Hash128>> kept(const CacheFolder& cache, const std::st
 
 }  // namespace
 
-std::vector<Hash128> WeightOrigins::origins_of(const TensorFile& file) const {
+std::vector<Hash128> WeightOrigins::origins_of(const TensorFile& file, const std::stop_token& stop) const {
   const FileMap& map = file.map();
   const std::string stamp = map.stamp().text();
   if (!cache_.enabled()) {
@@ -93,25 +95,25 @@ std::vector<Hash128> WeightOrigins::origins_of(const TensorFile& file) const {
   const bool sure = tells_apart(map.stamp());
   if (sure)
     if (auto hashes = kept(cache_, key, file.tensors().size())) return *std::move(hashes);
-  std::vector<Hash128> hashes = hash_contents(file);
+  std::vector<Hash128> hashes = hash_contents(file, stop);
   map.check_unchanged();
   if (sure && map.stamp() == map.stamp_now())
     cache_.write(kKind, key, std::string_view(reinterpret_cast<const char*>(hashes.data()), hashes.size() * sizeof(Hash128)));
   return hashes;
 }
 
-Hash128 WeightOrigins::of(const WeightInfo& weight) const {
+Hash128 WeightOrigins::of(const WeightInfo& weight, const std::stop_token& stop) const {
   const TensorFile& file = weights_.file_of(weight);
   const std::lock_guard lock(mutex_);
   auto found = known_.find(&file);
-  if (found == known_.end()) found = known_.emplace(&file, origins_of(file)).first;
+  if (found == known_.end()) found = known_.emplace(&file, origins_of(file, stop)).first;
   return found->second[weight.index];
 }
 
-Hash128 WeightOrigins::of_all() const {
+Hash128 WeightOrigins::of_all(const std::stop_token& stop) const {
   std::call_once(asked_for_all_, [&] {
     std::string text;
-    for (const WeightInfo& weight : weights_.weights()) text += cat(weight.name, ' ', to_string(of(weight)), '\n');
+    for (const WeightInfo& weight : weights_.weights()) text += cat(weight.name, ' ', to_string(of(weight, stop)), '\n');
     all_ = hash128(text);
   });
   return all_;

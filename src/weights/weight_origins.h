@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <vector>
 
 #include "base/cache_folder.h"
@@ -22,13 +23,13 @@ class WeightOrigins {
   WeightOrigins(WeightMap weights, CacheFolder cache) : weights_(std::move(weights)), cache_(std::move(cache)) {}
 
   const WeightMap& weights() const { return weights_; }
-  // Any thread may ask. Throws UserError where the file is not what it was when it was opened.
-  Hash128 of(const WeightInfo& weight) const;
+  // Any thread may ask. Throws UserError where the file is not what it was when it was opened, Interrupted once `stop` is asked for while it is read.
+  Hash128 of(const WeightInfo& weight, const std::stop_token& stop = {}) const;
   // Of all tensors and their names.
-  Hash128 of_all() const;
+  Hash128 of_all(const std::stop_token& stop = {}) const;
 
  private:
-  std::vector<Hash128> origins_of(const TensorFile& file) const;
+  std::vector<Hash128> origins_of(const TensorFile& file, const std::stop_token& stop) const;
 
   WeightMap weights_;
   CacheFolder cache_;

@@ -308,6 +308,16 @@ TEST(ConstantStore, ReadsWhatItDoesNotKnowToBeWhole) {
   EXPECT_TRUE(store.find(constants[0].id, constants[0].bytes, *stream));
   EXPECT_TRUE(store.check_found());
   EXPECT_EQ(std::ranges::count(checked, 1), 1) << "the other one has not been read";
+
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_TRUE(store.find(constants[1].id, constants[1].bytes, *stream));
+  EXPECT_THROW(store.check_found(stop.get_token()), Interrupted);
+  EXPECT_EQ(std::ranges::count(checked, 1), 1);
+  EXPECT_EQ(store.bytes(), constants[0].bytes) << "what is not known to be whole does not count";
+  EXPECT_TRUE(store.find(constants[1].id, constants[1].bytes, *stream));
+  EXPECT_TRUE(store.check_found());
+  EXPECT_EQ(std::ranges::count(checked, 1), 2);
 }
 
 }  // namespace

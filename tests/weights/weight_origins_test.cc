@@ -81,6 +81,16 @@ TEST(WeightOrigins, WithoutACacheNothingIsRead) {
   EXPECT_NE(origins(folder / "a.safetensors", {}), origins(folder / "b.safetensors", {})) << "two files, whatever they hold";
 }
 
+TEST(WeightOrigins, ReadingAFileCanBeStopped) {
+  const TempFolder cached;
+  const WeightOrigins origins(WeightMap::open(kUNet), cache_in(cached));
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_THROW((void)origins.of_all(stop.get_token()), Interrupted);
+  EXPECT_TRUE(cache_in(cached).entries().empty());
+  EXPECT_EQ(origins.of_all(), WeightOrigins(WeightMap::open(kUNet), cache_in(cached)).of_all()) << "and begun anew";
+}
+
 TEST(WeightOrigins, AFileThatIsNotWhatItWasIsNamed) {
   const TempFolder folder, cached;
   fs::copy_file(kUNet, folder / "a.safetensors");
