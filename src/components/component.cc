@@ -11,6 +11,7 @@
 #include "base/seconds.h"
 #include "compiler/compile.h"
 #include "compiler/search_text.h"
+#include "components/whole_notes.h"
 #include "passes/passes.h"
 #include "runtime/plan_file.h"
 #include "runtime/resize.h"
@@ -132,11 +133,14 @@ void Component::to(const std::shared_ptr<Device>& device) {
 }
 
 bool Component::add_packaged_weights() const {
-  auto prepared = package_ ? package_->weights() : nullptr;
-  if (!prepared) return false;
-  prepared_->store.add_file(std::move(prepared), [](const ConstantFile& file) {
-    throw UserError(cat(file.name(), ": damaged (the checksum of a constant differs): make it again"));
-  });
+  const auto map = package_ ? package_->weights() : nullptr;
+  if (!map) return false;
+  const std::string name = map->path().string();
+  const WholeNotes notes(CacheFolder(cache_options_), name);
+  prepared_->store.add_file(
+      ConstantFile::open(map->bytes(), map, name),
+      [](const ConstantFile& file) { throw UserError(cat(file.name(), ": damaged (the checksum of a constant differs): make it again")); },
+      notes.known(map->stamp()), notes.keeper(map, map->stamp()));
   return true;
 }
 

@@ -12,6 +12,7 @@
 #include "base/memory_size.h"
 #include "base/parallel.h"
 #include "compiler/compile.h"
+#include "components/whole_notes.h"
 #include "runtime/plan_file.h"
 #include "runtime/request.h"
 #include "vivace/error.h"
@@ -25,31 +26,13 @@ constexpr int kMaxParts = 16;
 // Kinds are folders of the cache.
 constexpr const char *kPlans = "plans", *kWeights = "weights", *kTuning = "tuning", *kChecks = "checks";
 
-// Which of a file's prepared weights have been found to be whole, under the stamp of the file, which the kernel changes with the file. Each use of an
-// entry changes it too.
-std::string whole_key(const std::string& name) { return cat("whole: ", name); }
-std::string whole_head(const FileStamp& stamp) { return cat(stamp.text(), '\n'); }
-
-ConstantStore::Whole known_whole(const CacheFolder& folder, const std::string& name, const FileStamp& stamp) {
-  const std::string head = whole_head(stamp);
-  const auto text = folder.read(kChecks, whole_key(name));
-  if (!text || !text->starts_with(head)) return {};
-  return {text->begin() + static_cast<std::ptrdiff_t>(head.size()), text->end()};
-}
-
-void keep_whole(const CacheFolder& folder, const std::string& name, const FileStamp& stamp, const ConstantStore::Whole& whole) {
-  constexpr int64_t kSecond = 1'000'000'000;
-  if (stamp.changed % kSecond == 0) return;  // a file system of whole seconds does not tell a second's contents apart
-  folder.write(kChecks, whole_key(name), whole_head(stamp).append(whole.begin(), whole.end()));
-}
-
 // What has just been written, and lies on the disk: the note outlives a crash of the machine, and so must what it is of.
 void keep_written(const CacheFolder& folder, const std::string& name, size_t count) {
   const auto entry = folder.map(kWeights, name);
   if (!entry) return;
   const FileStamp stamp = entry->file->stamp_now();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the kernel's clock has moved on: a change from now on shows
-  if (entry->file->stamp_now() == stamp) keep_whole(folder, name, stamp, ConstantStore::Whole(count, 1));
+  WholeNotes(folder, name).keeper(entry->file, stamp)(ConstantStore::Whole(count, 1));
 }
 
 }  // namespace
@@ -119,22 +102,20 @@ void ComponentCache::load_constants(ConstantStore& store, const std::stop_token&
     if (!entry) continue;
     try {
       auto file = ConstantFile::open(entry->payload, entry->file, name);
-      ConstantStore::Whole whole = known_whole(folder_, name, entry->file->stamp());
-      const FileStamp stamp = entry->file->stamp_now();  // as this use has left it
+      const WholeNotes notes(folder_, name);
+      ConstantStore::Whole whole = notes.known(entry->file->stamp());
+      const FileStamp stamp = entry->file->stamp_now();  // as this use has left it, which changes it
       if (whole.size() != file->size())
         whole.clear();
       else
-        keep_whole(folder_, name, stamp, whole);
+        notes.keep(stamp, whole);
       store.add_file(
           std::move(file),
           [folder = folder_](const ConstantFile& file) {
             info("prepared weights in the cache are damaged and made again: ", file.name());
             folder.remove(kWeights, file.name());
           },
-          std::move(whole),
-          [folder = folder_, name, stamp, map = entry->file](const ConstantStore::Whole& checked) {
-            if (map->stamp_now() == stamp) keep_whole(folder, name, stamp, checked);
-          });
+          std::move(whole), notes.keeper(entry->file, stamp));
     } catch (const UserError& error) {
       info("prepared weights in the cache are not used: ", error.what());
       folder_.remove(kWeights, name);

@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/devices.h"
-#include "base/file_map.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "runtime/plan_file.h"
@@ -67,10 +66,8 @@ void ComponentPackage::fail_without_plan(const std::string& wanted) const {
   throw UserError(cat(folder_.string(), ": the package has no plan of ", name_, " for ", wanted, "; it has: ", known, ". Export it for that size"));
 }
 
-std::shared_ptr<const ConstantFile> ComponentPackage::weights() const {
-  if (!checkpoint_.empty()) return nullptr;
-  const auto map = FileMap::open(folder_ / name_ / "weights.bin");
-  return ConstantFile::open(map->bytes(), map, map->path().string());
+std::shared_ptr<const FileMap> ComponentPackage::weights() const {
+  return checkpoint_.empty() ? FileMap::open(folder_ / name_ / "weights.bin") : nullptr;
 }
 
 }  // namespace vivace

@@ -12,7 +12,7 @@
 #include <optional>
 #include <string>
 
-#include "runtime/constant_file.h"
+#include "base/file_map.h"
 #include "runtime/device.h"
 #include "runtime/plan.h"
 #include "vivace/dtype.h"
@@ -43,8 +43,8 @@ class ComponentPackage {
   std::optional<Plan> plan(const std::string& key, const Device& device) const;
   // Throws UserError that names `wanted` and the plans that there are.
   [[noreturn]] void fail_without_plan(const std::string& wanted) const;
-  // nullptr where the package holds no weights.
-  std::shared_ptr<const ConstantFile> weights() const;
+  // The file of its prepared weights (constant_file.h); nullptr where the package holds none.
+  std::shared_ptr<const FileMap> weights() const;
 
  private:
   std::filesystem::path folder_;  // of the package

@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "components/package.h"
 #include "pipelines/loaded.h"
+#include "runtime/constant_file.h"
 #include "vivace/error.h"
 #include "vivace/version.h"
 

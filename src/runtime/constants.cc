@@ -179,7 +179,7 @@ void ConstantStore::forget(const std::set<ConstantId>& ids) {
 
 void ConstantStore::add_file(std::shared_ptr<const ConstantFile> file, Damaged damaged, Whole whole, Checked checked) {
   const std::lock_guard lock(mutex_);
-  whole.resize(file->size());
+  if (whole.size() != file->size()) whole.assign(file->size(), 0);
   files_.push_back({std::move(file), std::move(damaged), std::move(whole), std::move(checked)});
 }
 

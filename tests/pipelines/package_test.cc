@@ -5,6 +5,7 @@
 
 #include "backends/cpu/device.h"
 #include "base/cache_folder.h"
+#include "base/log.h"
 #include "runtime/plan_file.h"
 #include "startup.h"
 
@@ -192,6 +193,27 @@ TEST_F(Package, DamageIsAClearError) {
   EXPECT_NE(refused().find("unet/plan-"), std::string::npos);
   fs::remove(path_ / "unet/weights.bin");
   EXPECT_NE(refused().find("unet/weights.bin: file not found"), std::string::npos);
+}
+
+TEST_F(Package, WeightsAreCheckedOnce) {
+  export_model();
+  const TempFolder folder;
+  const PretrainedOptions options{.cache = cached(folder).cache};
+  const fs::path weights = path_ / "unet/weights.bin";
+  // How many constants are noted under the stamp that the file has; -1: it is not the file that the note is of.
+  const auto noted = [&]() -> std::ptrdiff_t {
+    const std::string text = CacheFolder(options.cache).read("checks", cat("whole: ", weights.string())).value_or(""),
+                      head = FileMap::open(weights)->stamp().text() + '\n';
+    return text.starts_with(head) ? std::count(text.begin() + static_cast<std::ptrdiff_t>(head.size()), text.end(), '\1') : -1;
+  };
+  const Started first = start(path_, options);
+  EXPECT_GT(noted(), 100);
+  expect_equal(start(path_, options).latents, first.latents);
+  std::string bytes = read_file(weights);
+  bytes[bytes.size() - 70] ^= 1;
+  std::ofstream(weights, std::ios::binary) << bytes;
+  EXPECT_EQ(noted(), -1);
+  EXPECT_NE(message_of<UserError>([&] { start(path_, options); }).find("damaged (the checksum of a constant differs)"), std::string::npos);
 }
 
 TEST_F(Package, ReplacesAPackageAndNothingElse) {
