@@ -183,9 +183,8 @@ SessionLease Component::lease(const GraphRequest& wanted, Request& request) cons
 
 std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Request& request) const {
   const CompileOptions options = this->options(wanted.function, request);
-  std::string key = key_of(wanted, options.dynamic);
-  if (request.sdpa) key += cat(" sdpa ", sdp_backends_name(*request.sdpa));
-  key += adapters_key();
+  const std::string scope = request.sdpa ? cat(" sdpa ", sdp_backends_name(*request.sdpa)) : "";
+  const std::string key = cat(key_of(wanted, options.dynamic), scope, adapters_key());
   PlanShelf::Row& row = plans_.row(key);
   const Turn turn(row.turns, request.stop);
   if (auto found = row.find(wanted.sizes)) return found;
@@ -200,7 +199,7 @@ std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Req
     row.plans.push_back(std::make_shared<const Plan>(*std::move(kept)));
     if (auto found = sized(row.plans.back())) return found;
   }
-  if (package_) package_->fail_without_plan(key_of(wanted, false));
+  if (package_) package_->fail_without_plan(key_of(wanted, false) + scope);
   const auto begin = std::chrono::steady_clock::now();
   row.plans.push_back(std::make_shared<const Plan>(plan(wanted, request)));
   const std::shared_ptr<const Plan> made = row.plans.back();

@@ -145,6 +145,13 @@ TEST_F(Package, SeveralSizesAndOnlyThose) {
   EXPECT_THROW(export_model({.sizes = {{65, 64}}}), UsageError);
 }
 
+TEST_F(Package, HasNoPlansForAScopeOfSdpaKernel) {
+  export_model();
+  const sdpa_kernel scope(SDPBackend::math);
+  const std::string message = refused();
+  EXPECT_NE(message.find("tokens 77 sdpa math; it has: "), std::string::npos) << message;
+}
+
 TEST_F(Package, CannotBeCompiledOrCastAnew) {
   export_model();
   EXPECT_THROW(DiffusionPipeline::from_pretrained(path_, {.dtype = bfloat16}), UsageError);
