@@ -154,6 +154,12 @@ TEST_F(Stops, WithinAChainOfElementwiseOps) {
   expect_stops({.op = Op::tile, .attrs = &chain, .in = {x}, .out = x});
 }
 
+// All of it is one row.
+TEST_F(Stops, WithinAMoveAlongTheFirstAxis) {
+  const Attrs rows{{"axis", int64_t{0}}, {"begin", int64_t{1}}, {"end", int64_t{32769}}};
+  expect_stops({.op = Op::slice, .attrs = &rows, .in = {Operand{DType::float32, {32769, 4096}}}, .out = {DType::float32, {32768, 4096}}});
+}
+
 TEST_F(Stops, NormsAndMovesLookAtIt) {
   const Attrs groups{{"groups", int64_t{4}}, {"eps", 1e-5}}, eps{{"eps", 1e-5}}, heads{{"heads", int64_t{2}}}, columns{{"axis", int64_t{-1}}};
   const Operand image{DType::float32, {1, 32, 32, 16}}, large{DType::float32, {1, 64, 64, 16}}, channels{DType::float32, {16}};

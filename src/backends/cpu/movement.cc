@@ -27,8 +27,22 @@ struct ByteCopy {
   char* to;
   size_t rows, bytes, from_stride, to_stride;
   void run(Stop stop) const noexcept {
+    if (bytes > kPiece) return run_in_pieces(stop);
     share_rows(static_cast<int64_t>(rows), static_cast<int64_t>(bytes / 4), stop, [this](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) std::memcpy(to + static_cast<size_t>(r) * to_stride, from + static_cast<size_t>(r) * from_stride, bytes);
+    });
+  }
+
+ private:
+  // Along the first axis there is one row, of a whole weight or sequence.
+  static constexpr size_t kPiece = size_t{1} << 18;
+  void run_in_pieces(Stop stop) const noexcept {
+    const size_t pieces = (bytes + kPiece - 1) / kPiece;
+    share_rows(static_cast<int64_t>(rows * pieces), static_cast<int64_t>(kPiece / 4), stop, [&](int64_t begin, int64_t end) {
+      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+        const size_t at = i % pieces * kPiece;
+        std::memcpy(to + i / pieces * to_stride + at, from + i / pieces * from_stride + at, std::min(kPiece, bytes - at));
+      }
     });
   }
 };
