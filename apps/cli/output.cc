@@ -83,6 +83,12 @@ std::vector<Image> pictures_of(const PipelineOutput& out) {
   return pictures;
 }
 
+const Timings& steps_timed(const PipelineOutput& out) {
+  if (out.timings.steps.empty())
+    throw UsageError("the call takes no step, and there is nothing to time: --denoising-end ends it before the first one");
+  return out.timings;
+}
+
 int64_t peak_resident_bytes() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)

@@ -35,6 +35,9 @@ std::string fixed(double value, int digits);
 // All pictures of a call: its images, or the frames of its videos one after another. They share the values.
 std::vector<Image> pictures_of(const PipelineOutput& out);
 
+// Those of a call. Throws UsageError where it took no step: there is nothing to time.
+const Timings& steps_timed(const PipelineOutput& out);
+
 // The largest resident size this process has had so far (VmHWM), in bytes.
 int64_t peak_resident_bytes();
 

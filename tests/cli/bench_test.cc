@@ -186,6 +186,7 @@ TEST(Bench, BadUse) {
   expect_refused(vivace(bench({"--json", (folder / "no/such.json").string()})), 1, {"no/such.json"});
   expect_refused(vivace(bench({"--prompts", (folder / "none.txt").string()})), 1, {"none.txt"});
   // What the benchmarked process refuses, with its exit code.
+  expect_refused(vivace(bench({"--denoising-end", "0.001", "--runs", "1"})), 2, {"takes no step", "--denoising-end"});
   expect_refused(vivace(bench({"--height", "33", "--runs", "1"})), 2, {"height"});
   expect_refused(vivace({"bench", "--model", (folder / "none").string(), "-q"}), 1, {"none"});
   EXPECT_EQ(folder.files(), 0u);

@@ -62,6 +62,23 @@ TEST(Tune, ABoundThatNothingMeetsLeavesCompiledFloat32) {
   EXPECT_TRUE(profile["chosen"].empty());
 }
 
+// Of ten steps with a strength of 0.3 three are left, and of two none.
+TEST(Tune, APictureToBeginWithIsDrawnFrom) {
+  const TempFolder folder;
+  const std::string picture = (folder / "x.png").string();
+  ASSERT_EQ(generate(picture, {}).code, 0);
+  const Finished done = vivace({"tune", "x", "--model", tiny_model().string(), "--image", picture, "--strength", "0.3", "--num-inference-steps", "10",
+                                "--threads", "1", "--budget", "0.000001", "--max-drift", "PSNR>=20", "-o", (folder / "p.json").string()});
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(read_json_file(folder / "p.json")["tuning"]["measured"].size(), 1u);
+}
+
+TEST(Tune, ACallWithoutAStepIsRefused) {
+  const TempFolder folder;
+  expect_refused(vivace(tune(folder / "p.json", {"--denoising-end", "0.001"})), 2, {"takes no step", "--denoising-end"});
+  EXPECT_EQ(folder.files(), 0u);
+}
+
 TEST(Tune, ProductsOfInt16AreACandidateWhereThereAreAny) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";

@@ -35,7 +35,7 @@ int bench_worker(const PictureOptions& options, const std::vector<std::string>& 
   CallOptions call = options.call();
   call.seed = seed;
   DiffusionPipeline pipe = options.load();
-  pipe(prompts[0], call);
+  steps_timed(pipe(prompts[0], call));
   answer_line({{"first", true}});
   const PipelineOutput warm = pipe(prompts[0], call);
   const std::vector<Image> pictures = pictures_of(warm);

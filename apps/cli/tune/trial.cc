@@ -39,12 +39,12 @@ std::vector<Image> Trial::draw(const PretrainedOptions& setting, size_t count) {
 double Trial::seconds(const PretrainedOptions& setting) {
   DiffusionPipeline& pipe = pipeline(setting);
   call_.seed = seed_;
-  // A setting's first call prepares the weights, in the first step and in decoding: a short one, where the call may be shortened, is not timed.
+  // A setting's first call prepares the weights, in the first step and in decoding: one of the same schedule that ends after two steps is not timed.
   CallOptions first = call_;
-  if (first.timesteps.empty() && first.sigmas.empty() && !first.denoising_end)
-    first.num_inference_steps = std::min(first.num_inference_steps.value_or(2), 2);
+  first.callback_on_step_end_tensor_inputs.clear();
+  first.callback_on_step_end = [](const DiffusionPipeline&, int step, float, StepState& state) { state.interrupt = step > 0; };
   pipe(prompts_[0], first);
-  const Timings timings = pipe(prompts_[0], call_).timings;
+  const Timings timings = steps_timed(pipe(prompts_[0], call_));
   // The fastest of many equal steps: what others on the machine take away only ever adds.
   return static_cast<double>(timings.steps.size()) * *std::ranges::min_element(timings.steps) + timings.decode;
 }
