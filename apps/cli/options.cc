@@ -285,7 +285,6 @@ DiffusionPipeline PictureOptions::load() const {
   // float32 is what the library takes for any: a package in another dtype runs in its own.
   if (const DType own = own_dtype(pipe); dtype_option && dtype_option->given() && options.dtype == float32 && own != float32)
     throw UsageError(cat("--dtype ", dtype, ": the package computes in ", dtype_name(own), ": export it with that dtype"));
-  if (vae_tiling) pipe.enable_vae_tiling();
   // A server has no picture of a request yet, whether it opens the model for one or the model's own class begins with one.
   const bool later = task != Task::text_to_image || (pipe.loaded().family->task != Task::text_to_image && image.empty() && video.empty());
   compile.apply(pipe, later ? pipe.loaded().recipe->blank_call({}) : call());
@@ -308,6 +307,7 @@ DiffusionPipeline PictureOptions::load(PretrainedOptions options) const {
   if (wanted != Task::text_to_image) options.pipeline_class = class_for(model, options, wanted);
   DiffusionPipeline pipe = open_model(model, options);
   if (!fields.empty()) pipe.set_scheduler(with_fields(pipe.scheduler(), fields));
+  if (vae_tiling) pipe.enable_vae_tiling();
   load_adapters(pipe, loras, embeddings);
   return pipe;
 }

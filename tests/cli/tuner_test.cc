@@ -6,7 +6,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "components/models.h"
 #include "program.h"
+#include "tune/trial.h"
 #include "vivace/profile.h"
 
 namespace vivace::cli {
@@ -126,6 +128,18 @@ TEST(Tuner, TheBoundOnDriftHolds) {
   Script script{.gains = {{"a", 0.1}, {"b", 0.09}, {"c", 0.08}, {"d", 0.07}}};
   // 1e-4 of squared error a layer: 37 dB is two of them.
   EXPECT_EQ(script.run(folder / "p.json", "PSNR>=36.9").chosen, (Names{"a", "b"}));
+}
+
+TEST(Trial, DecodesInTilesWhereThatIsAskedFor) {
+  PictureOptions options;
+  options.model = tiny_model().string();
+  const auto tiles = [&](bool asked) {
+    options.vae_tiling = asked;
+    Trial trial(options, {"x"}, 0);
+    return dynamic_cast<const AutoencoderComponent&>(trial.pipeline({}).vae().component()).decode_requests(1, 20, 20).size();
+  };
+  EXPECT_EQ(tiles(false), 1u);
+  EXPECT_GT(tiles(true), 1u);
 }
 
 }  // namespace
