@@ -239,6 +239,18 @@ TEST(Profile, BadFiles) {
   EXPECT_EQ(read_text(profile), "{}");
 }
 
+// However long what is asked for is, and wherever it differs.
+TEST(Tune, GoesOnForTheSamePromptsAlone) {
+  const TempFolder folder;
+  const fs::path profile = folder / "p.json", prompts = folder / "prompts.txt";
+  const std::vector<std::string> more{"--budget", "0.000001", "--prompts", prompts.string()};
+  write_text(prompts, std::string(80, 'a') + " red apple\n");
+  ASSERT_EQ(vivace(tune(profile, more)).code, 0);
+  EXPECT_EQ(vivace(tune(profile, more)).code, 0);
+  write_text(prompts, std::string(80, 'a') + " red pear\n");
+  expect_refused(vivace(tune(profile, more)), 1, {"p.json was tuned with another prompts", "entry 3"});
+}
+
 TEST(Tune, BadUse) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";

@@ -1,5 +1,6 @@
 #include "tune/profile_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -39,20 +40,28 @@ json compile_json(const CompileOptions& options) {
           {"quantize", layers}};
 }
 
+// "20 and not 30"; of lists, which are shown in short, the first entry that differs.
+std::string difference(const std::string& shown, const json& before, const json& now) {
+  const auto text = [](const json& value) { return Config::parse(json{{"value", value}}.dump(), "").text("value"); };
+  std::string words = cat(shown, " and not ", text(now));
+  for (size_t i = 0; before.is_array() && now.is_array() && i < std::min(before.size(), now.size()); ++i)
+    if (before[i] != now[i]) return cat(words, " (entry ", i + 1, " is ", text(before[i]), " and not ", text(now[i]), ')');
+  return words;
+}
+
 }  // namespace
 
 ProfileFile::ProfileFile(std::filesystem::path path, json asked) : path_(std::move(path)), asked_(std::move(asked)) {
+  check_writable(path_);
   std::error_code ignored;
-  if (!std::filesystem::exists(path_, ignored)) {
-    check_writable(path_);
-    return;
-  }
+  if (!std::filesystem::exists(path_, ignored)) return;
   load_profile(path_);  // refuses what is none
   const Config tuning = Config::read(path_).object("tuning"), found = tuning.object("asked");
+  const json before = read_json(path_)["tuning"]["asked"];
   for (const auto& [key, value] : asked_.items())
-    if (const std::string before = found.text(key); before != Config::parse(json{{key, value}}.dump(), "").text(key))
-      throw UserError(
-          cat(path_.string(), " was tuned with another ", key, ": ", before, " and not ", value.dump(), "; name another file, or remove it"));
+    if (before.value(key, json()) != value)
+      throw UserError(cat(path_.string(), " was tuned with another ", key, ": ", difference(found.text(key), before.value(key, json()), value),
+                          "; name another file, or remove it"));
   const Config measured = tuning.object("measured");
   for (const std::string& candidate : measured.keys()) measured_[candidate] = read_measured(measured.object(candidate));
 }
