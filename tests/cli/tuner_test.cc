@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "components/models.h"
 #include "program.h"
 #include "tune/trial.h"
+#include "vivace/error.h"
 #include "vivace/profile.h"
 
 namespace vivace::cli {
@@ -55,6 +57,8 @@ struct Script {
   std::map<std::string, double> gains;
   double together = 1;  // of the sum of gains
   double noise = 0.01;
+  std::function<bool()> time_is_up = [] { return false; };
+  std::function<void(const PretrainedOptions& setting)> on_measure = [](const PretrainedOptions&) {};
   std::vector<std::string> said;
 
   TuneResult run(const std::filesystem::path& profile, const std::string& bound = "PSNR>=20") {
@@ -63,6 +67,7 @@ struct Script {
     const TunerWorld world{
         .measure =
             [&](const PretrainedOptions& base, const PretrainedOptions& setting) {
+              on_measure(setting);
               double gain = 0;
               for (const auto& [layer, kind] : setting.compile.quantize) gain += gains.at(layer);
               if (setting.compile.quantize.size() > 1) gain *= together;
@@ -71,7 +76,7 @@ struct Script {
               return Measured{.seconds = 10 * (1 - gain), .base_seconds = 10, .noise = noise, .drift = {-10 * std::log10(drift + 1e-9), 1, 0}};
             },
         .candidates = [=](const PretrainedOptions&) { return candidates; },
-        .time_is_up = [] { return false; },
+        .time_is_up = time_is_up,
         .say = [&](const std::string& line) { said.push_back(line); },
     };
     ProfileFile file(profile, nlohmann::json::object());
@@ -128,6 +133,29 @@ TEST(Tuner, TheBoundOnDriftHolds) {
   Script script{.gains = {{"a", 0.1}, {"b", 0.09}, {"c", 0.08}, {"d", 0.07}}};
   // 1e-4 of squared error a layer: 37 dB is two of them.
   EXPECT_EQ(script.run(folder / "p.json", "PSNR>=36.9").chosen, (Names{"a", "b"}));
+}
+
+TEST(Tuner, WhatDrawsNothingIsLeftOut) {
+  const TempFolder folder;
+  Script script{.gains = {{"a", 0.1}, {"b", 0.08}}};
+  script.on_measure = [](const PretrainedOptions& setting) {
+    if (setting.dtype == float16 || setting.compile.quantize.contains("b")) throw UserError("the unet gave a NaN");
+  };
+  EXPECT_EQ(script.run(folder / "p.json").chosen, Names{"a"});
+  for (const char* line : {"dtype float16 is left out: the unet gave a NaN", "b in float32 is left out: the unet gave a NaN"})
+    EXPECT_EQ(std::ranges::count(script.said, line), 1) << line;
+  script.on_measure = [](const PretrainedOptions&) { throw UserError("no memory"); };
+  EXPECT_THROW(script.run(folder / "q.json"), UserError) << "plain float32 has to be drawn";
+}
+
+TEST(Tuner, AfterItsTimeNothingIsMeasured) {
+  const TempFolder folder;
+  Script script{.gains = {{"a", 0.08}, {"b", 0.1}}};
+  int measured = 0;
+  script.on_measure = [&](const PretrainedOptions&) { ++measured; };
+  script.time_is_up = [&] { return measured == 5; };  // three dtypes, two candidates
+  EXPECT_EQ(script.run(folder / "p.json").chosen, Names{"b"}) << "the best single one";
+  EXPECT_EQ(measured, 5);
 }
 
 TEST(Trial, DecodesInTilesWhereThatIsAskedFor) {

@@ -82,7 +82,7 @@ int run_tune(const Arguments& app, const TuneFlags& o, const Common& common) {
     std::error_code ignored;
     if (!std::filesystem::exists(o.output, ignored)) throw;
     std::fprintf(stderr, "vivace: interrupted; %s holds what was found so far, and the same command goes on\n", o.output.c_str());
-    return 130;
+    return interrupted_code();
   }
   const Measured& m = result.measured;
   if (common.json)

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "output.h"
+#include "vivace/error.h"
 
 namespace vivace::cli {
 namespace {
@@ -35,12 +36,24 @@ class Tuner {
     world_.say(line + figures + bound_.text(m.drift));
   }
 
+  // None where the setting draws nothing (float16 that ends in a NaN, weights without room), which is told.
+  std::optional<Measured> tried(const std::string& name, const PretrainedOptions& base, const PretrainedOptions& setting) {
+    try {
+      const Measured m = world_.measure(base, setting);
+      say(name, m);
+      return m;
+    } catch (const UserError& error) {
+      if (base_measured_.seconds == 0) throw;  // it is plain float32 that fails
+      world_.say(cat(name, " is left out: ", error.what()));
+      return std::nullopt;
+    }
+  }
+
   // What the file knows, or else measured now and kept there.
-  Measured measured(const std::string& name, const PretrainedOptions& base, const PretrainedOptions& setting) {
-    if (const std::optional<Measured> known = file_.find(name)) return *known;
-    const Measured m = world_.measure(base, setting);
-    file_.add(name, m);
-    say(name, m);
+  std::optional<Measured> measured(const std::string& name, const PretrainedOptions& base, const PretrainedOptions& setting) {
+    if (const std::optional<Measured> known = file_.find(name)) return known;
+    const std::optional<Measured> m = tried(name, base, setting);
+    if (m) file_.add(name, *m);
     return m;
   }
 
@@ -56,12 +69,12 @@ class Tuner {
     for (DType dtype : {float32, bfloat16, float16}) {
       if (dtype != float32 && world_.time_is_up()) break;
       const PretrainedOptions setting = setting_of(dtype, {}, {});
-      const Measured m = measured(cat("dtype ", dtype_name(dtype)), plain, setting);
-      if (dtype != float32 && (!bound_.holds(m.drift) || !m.counts() || m.gain() < least)) continue;
-      if (dtype != float32) least = m.gain();
+      const std::optional<Measured> m = measured(cat("dtype ", dtype_name(dtype)), plain, setting);
+      if (!m || (dtype != float32 && (!bound_.holds(m->drift) || !m->counts() || m->gain() < least))) continue;
+      if (dtype != float32) least = m->gain();
       base_ = setting;
-      base_measured_ = m;
-      choose(setting, {}, m);
+      base_measured_ = *m;
+      choose(setting, {}, *m);
     }
   }
 
@@ -72,12 +85,12 @@ class Tuner {
       const std::string name = cat(candidate.name, " in ", dtype_name(base_.dtype));
       if (world_.time_is_up() && !file_.find(name)) break;
       const PretrainedOptions setting = setting_of(base_.dtype, candidates_, {&candidate, 1});
-      const Measured m = measured(name, base_, setting);
-      if (!bound_.holds(m.drift) || !m.counts()) continue;
-      found.push_back({candidate, m});
+      const std::optional<Measured> m = measured(name, base_, setting);
+      if (!m || !bound_.holds(m->drift) || !m->counts()) continue;
+      found.push_back({candidate, *m});
       // Whoever is interrupted has the best single one.
-      if (m.gain() > most) choose(setting, {candidate.name}, m);
-      most = std::max(most, m.gain());
+      if (m->gain() > most) choose(setting, {candidate.name}, *m);
+      most = std::max(most, m->gain());
     }
     return found;
   }
@@ -92,18 +105,18 @@ class Tuner {
         order.push_back(f.candidate);
     size_t holds = 0, fails = order.size() + 1;
     for (size_t count = order.size(); count > holds; count = (holds + fails) / 2) {
+      if (world_.time_is_up()) return;
       const std::span<const Candidate> chosen(order.data(), count);
       const PretrainedOptions setting = setting_of(base_.dtype, candidates_, chosen);
-      const Measured m = world_.measure(base_, setting);
-      say(cat(count, " together"), m);
-      if (!bound_.holds(m.drift) || !m.counts()) {
+      const std::optional<Measured> m = tried(cat(count, " together"), base_, setting);
+      if (!m || !bound_.holds(m->drift) || !m->counts()) {
         fails = count;
         continue;
       }
       holds = count;
       std::vector<std::string> names;
       for (const Candidate& c : chosen) names.push_back(c.name);
-      choose(setting, names, m);
+      choose(setting, names, *m);
     }
     // What seemed to gain alone and did not when it was measured again was noise.
     if (holds == 0) choose(base_, {}, base_measured_);
