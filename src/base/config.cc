@@ -1,6 +1,6 @@
 // Config: typed access to the fields of one JSON object.
-#include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -28,15 +28,13 @@ struct Field<bool> {
 
 template <class T>
 requires(std::is_integral_v<T>) struct Field<T> {
-  static constexpr const char* kOne = sizeof(T) < 8 ? "an integer of 32 bits" : "an integer";
+  static constexpr const char* kOne = sizeof(T) < 8 ? "an integer of 32 bits" : std::is_signed_v<T> ? "an integer" : "an integer of 0 or more";
   static constexpr const char* kList = "a list of integers";
   static bool read(const json& from, T& to) {
     if (!from.is_number_integer()) return false;
-    if (from.is_number_unsigned() && from.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<T>::max())) return false;
-    const auto value = from.get<int64_t>();
-    if (value < std::numeric_limits<T>::min() || value > std::numeric_limits<T>::max()) return false;
-    to = static_cast<T>(value);
-    return true;
+    const bool fits = from.is_number_unsigned() ? std::in_range<T>(from.get<uint64_t>()) : std::in_range<T>(from.get<int64_t>());
+    if (fits) to = from.get<T>();
+    return fits;
   }
 };
 
@@ -284,6 +282,7 @@ std::vector<Config> Config::objects(std::string_view key) const {
 VIVACE_CONFIG_FIELD(bool)
 VIVACE_CONFIG_FIELD(int)
 VIVACE_CONFIG_FIELD(int64_t)
+VIVACE_CONFIG_FIELD(uint64_t)
 VIVACE_CONFIG_FIELD(float)
 VIVACE_CONFIG_FIELD(double)
 VIVACE_CONFIG_FIELD(std::string)

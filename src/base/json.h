@@ -21,7 +21,7 @@ nlohmann::json read_json(const std::filesystem::path& path);
 nlohmann::json parse_json(std::string_view text, const std::string& name);
 
 // One JSON object with the name of its file: a component's config, a scheduler's, model_index.json. Copies share the value.
-// T may be bool, int, int64_t, float, double, std::string, a std::vector of int64_t, double, bool or std::string,
+// T may be bool, int, int64_t, uint64_t, float, double, std::string, a std::vector of int64_t, double, bool or std::string,
 // or std::vector<std::optional<std::string>>. Integers are exact: 1.0 is none; a number where T is floating may be an integer.
 class Config {
  public:

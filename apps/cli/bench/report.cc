@@ -132,7 +132,7 @@ Report read_report(const std::filesystem::path& path) {
   r.settings = {.model = s.get<std::string>("model"),
                 .scheduler = s.get<std::string>("scheduler"),
                 .prompts = s.get<std::vector<std::string>>("prompts"),
-                .seed = static_cast<uint64_t>(s.get<int64_t>("seed")),
+                .seed = s.get<uint64_t>("seed"),
                 .height = s.get<int64_t>("height"),
                 .width = s.get<int64_t>("width"),
                 .frames = s.get_or<int64_t>("num_frames", 0),

@@ -28,6 +28,9 @@ struct BenchSettings {
   double guidance_scale = 0;
 };
 
+// "picture", or "video".
+inline const char* drawn(const BenchSettings& settings) { return settings.frames > 0 ? "video" : "picture"; }
+
 // One picture against the reference's.
 struct Quality {
   double psnr = 0, ssim = 0, mdsi = 0;            // psnr: infinite for equal pictures

@@ -57,9 +57,9 @@ const RungFigures& fastest(const Report& r) {
 
 std::string tiles(const Report& r) {
   const RungFigures& best = fastest(r);
-  std::string out = "<section class=\"tiles\">\n" + tile(html_seconds(median(best.seconds)), "a picture, " + best.name);
+  std::string out = "<section class=\"tiles\">\n" + tile(html_seconds(median(best.seconds)), cat("a ", drawn(r.settings), ", ", best.name));
   if (&best != &r.rungs[0]) out += tile(fixed(ratio(r.rungs[0].seconds, best.seconds), 2) + "x", "faster than " + r.rungs[0].name);
-  if (!best.quality.empty()) out += tile(psnr_text(median_quality(best).psnr), "PSNR of its picture");
+  if (!best.quality.empty()) out += tile(psnr_text(median_quality(best).psnr), cat("PSNR of its ", drawn(r.settings)));
   return out + tile(bytes_text(static_cast<double>(best.peak_resident_bytes)), "peak memory") + "</section>\n";
 }
 
@@ -71,7 +71,7 @@ std::string seconds_plot(const Report& r) {
     bars.push_back({rung.name, html_seconds(s) + (r.rungs.size() > 1 ? cat(" · ", fixed(factor, 2), "x") : ""), s,
                     *std::ranges::min_element(rung.seconds), *std::ranges::max_element(rung.seconds)});
   }
-  return "<section><h2>Seconds a picture</h2>\n" + bar_chart(bars, "Seconds a picture by rung") +
+  return cat("<section><h2>Seconds a ", drawn(r.settings), "</h2>\n") + bar_chart(bars, cat("Seconds a ", drawn(r.settings), " by rung")) +
          "<p class=\"soft\">Bars: medians; whiskers: fastest and slowest run.</p></section>\n";
 }
 
@@ -97,10 +97,10 @@ std::string row(const std::vector<std::string>& cells, const char* tag) {
 }
 
 std::string figures_table(const Report& r) {
-  std::string out =
-      "<section><h2>All figures</h2><div class=\"scroll\"><table>\n" +
-      row({"rung", "s a picture", "spread", "s a step", "ratio", "cold start", "peak memory", "PSNR", "worst", "SSIM", "worst", "MDSI", "worst"},
-          "th");
+  std::string out = "<section><h2>All figures</h2><div class=\"scroll\"><table>\n" +
+                    row({"rung", cat("s a ", drawn(r.settings)), "spread", "s a step", "ratio", "cold start", "peak memory", "PSNR", "worst", "SSIM",
+                         "worst", "MDSI", "worst"},
+                        "th");
   for (const RungFigures& rung : r.rungs) {
     if (!has_figures(rung)) {
       out += cat("<tr><td>", escape_html(rung.name), "</td><td class=\"text\" colspan=\"12\">", escape_html("failed: " + rung.error), "</td></tr>\n");
@@ -144,7 +144,8 @@ std::string difference_png(const Image& a, const Image& b) {
   return {png.begin(), png.end()};
 }
 
-std::string picture_figure(const RungFigures& rung, size_t prompt, const RungFigures& reference) {
+// `frames`: of a video, whose first one the picture is, and which has as many entries of quality.
+std::string picture_figure(const RungFigures& rung, size_t prompt, const RungFigures& reference, int64_t frames) {
   const std::string& png = rung.pictures[prompt];
   std::string out = cat("<figure>", image_tag(png, rung.name));
   if (!rung.quality.empty()) {
@@ -153,7 +154,7 @@ std::string picture_figure(const RungFigures& rung, size_t prompt, const RungFig
   }
   out += cat("<figcaption>", escape_html(rung.name));
   if (!rung.quality.empty()) {
-    const Quality& q = rung.quality[prompt];
+    const Quality& q = rung.quality[prompt * static_cast<size_t>(std::max<int64_t>(frames, 1))];
     out += cat("<br><span class=\"soft\">", psnr_text(q.psnr), ", SSIM ", fixed(q.ssim, 4), ", MDSI ", fixed(q.mdsi, 3), "</span>");
   }
   return out + "</figcaption></figure>\n";
@@ -164,7 +165,7 @@ std::string pictures(const Report& r) {
   for (size_t prompt = 0; prompt < r.rungs[0].pictures.size(); ++prompt) {
     out += cat("<h3>", escape_html(r.settings.prompts[prompt]), "</h3>\n<div class=\"pictures\">\n");
     for (const RungFigures& rung : r.rungs)
-      if (prompt < rung.pictures.size()) out += picture_figure(rung, prompt, r.rungs[0]);
+      if (prompt < rung.pictures.size()) out += picture_figure(rung, prompt, r.rungs[0], r.settings.frames);
     out += "</div>\n";
   }
   return cat("<section><h2>Pictures, and what differs from the first rung's (", kAmplify, " times as strong)</h2>\n", out, "</section>\n");
@@ -188,8 +189,8 @@ std::string heading(const Report& r) {
              escape_html(cat(r.machine.cpu, ", ", r.machine.isa, ", ", r.machine.threads, " threads, ",
                              bytes_text(static_cast<double>(r.machine.memory_bytes)))),
              "<br>",
-             escape_html(cat(s.model, ", ", s.height, "x", s.width, ", ", s.steps, " steps, guidance ", s.guidance_scale, ", ", s.scheduler,
-                             ", seed ", s.seed, ", ", s.runs, s.runs == 1 ? " run" : " interleaved runs")),
+             escape_html(cat(s.model, ", ", s.height, "x", s.width, ", ", s.frames ? cat(s.frames, " frames, ") : "", s.steps, " steps, guidance ",
+                             s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed, ", ", s.runs, s.runs == 1 ? " run" : " interleaved runs")),
              "</p>\n");
 }
 

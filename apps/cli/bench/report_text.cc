@@ -48,7 +48,7 @@ const RungFigures* rung_before(const Report& r, size_t i) {
 std::string speed_table(const Report& r) {
   const bool several = r.rungs.size() > 1;
   const bool video = r.settings.frames > 0;
-  std::vector<std::string> names{"rung", video ? "s a video" : "s a picture", "spread %", "s a step"};
+  std::vector<std::string> names{"rung", cat("s a ", drawn(r.settings)), "spread %", "s a step"};
   if (video) names.emplace_back("s a frame");
   if (several) names.insert(names.end(), {"faster than the first", "than the one before"});
   names.insert(names.end(), {"cold start s", "peak memory"});
@@ -108,6 +108,7 @@ std::vector<std::string> differences(const Report& a, const Report& b) {
   differ("the model", a.settings.model, b.settings.model);
   differ("the height", a.settings.height, b.settings.height);
   differ("the width", a.settings.width, b.settings.width);
+  differ("the number of frames", a.settings.frames, b.settings.frames);
   differ("the number of steps", a.settings.steps, b.settings.steps);
   differ("the guidance scale", a.settings.guidance_scale, b.settings.guidance_scale);
   differ("the scheduler", a.settings.scheduler, b.settings.scheduler);
@@ -150,7 +151,8 @@ Quality median_quality(const RungFigures& rung) {
 std::string report_text(const Report& report) { return header(report) + speed_table(report) + doubts(report) + quality_table(report); }
 
 std::string comparison_text(const Report& a, const Report& b) {
-  Table table({"rung", "A: s a picture", "B: s a picture", "A / B", "A: s a step", "B: s a step", "A / B", "peak memory A", "B"});
+  Table table({"rung", cat("A: s a ", drawn(a.settings)), cat("B: s a ", drawn(b.settings)), "A / B", "A: s a step", "B: s a step", "A / B",
+               "peak memory A", "B"});
   int rows = 0;
   for (const RungFigures& x : a.rungs)
     for (const RungFigures& y : b.rungs) {
