@@ -106,6 +106,14 @@ TEST(Bench, OneSettingBesideItsReference) {
   EXPECT_EQ(alone.out.find("PSNR"), std::string::npos);
 }
 
+TEST(Bench, TellsWhatItsProcessesWarnOf) {
+  const Finished done = vivace({"bench", "--model", tiny_model(), "--num-inference-steps", "2", "--threads", "1", "--eta", "0.5", "--runs", "2"});
+  ASSERT_EQ(done.code, 0) << done.err;
+  const size_t warning = done.err.find("warning: EulerDiscreteScheduler has no eta: 0.5 is ignored\n");
+  ASSERT_NE(warning, std::string::npos) << done.err;
+  EXPECT_EQ(done.err.find("has no eta", warning + 40), std::string::npos) << "once: " << done.err;
+}
+
 TEST(Bench, ThePictureIsTheOneGenerateMakes) {
   const TempFolder folder;
   const std::string file = (folder / "a.json").string(), picture = (folder / "a.png").string();
@@ -202,6 +210,10 @@ TEST(Bench, BadUse) {
   expect_refused(vivace(bench({"--runs", "0"})), 2, {"--runs"});
   expect_refused(vivace(bench({"--ladder", "--compile", "default"})), 2, {"--compile", "ladder"});
   expect_refused(vivace(bench({"--ladder", "--dtype", "fp32"})), 2, {"--dtype", "bf16"});
+  expect_refused(vivace(bench({"--ladder", "--reference"})), 2, {"--reference", "--ladder"});
+  const std::string twice = (folder / "x").string();
+  expect_refused(vivace(bench({"--json", twice, "--html", twice})), 2, {"--json and --html both name ", twice});
+  expect_refused(vivace({"--json", "bench", "--compare", twice, twice}), 2, {"--json", "--compare"});
   expect_refused(vivace(bench({"--json", (folder / "no/such.json").string()})), 1, {"no/such.json"});
   expect_refused(vivace(bench({"--prompts", (folder / "none.txt").string()})), 1, {"none.txt"});
   // What the benchmarked process refuses, with its exit code.

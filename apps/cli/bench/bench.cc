@@ -77,7 +77,11 @@ int compare(const Arguments& app, const BenchFlags& o) {
 }
 
 int run_bench(const Arguments& app, const BenchFlags& o, const Common& common) {
-  if (!o.compare.empty()) return compare(app, o);
+  if (!o.compare.empty()) {
+    if (common.json) throw UsageError("--json changes nothing beside --compare, which prints a table: leave it out");
+    return compare(app, o);
+  }
+  if (o.reference && o.ladder) throw UsageError("--reference changes nothing beside --ladder, whose first rung is plain fp32: leave it out");
   std::vector<std::string> texts = o.text;
   texts.insert(texts.end(), o.prompt.begin(), o.prompt.end());
   std::vector<std::string> prompts = read_prompts(texts, o.prompts);
@@ -86,6 +90,7 @@ int run_bench(const Arguments& app, const BenchFlags& o, const Common& common) {
   if (o.runs < 1 || o.runs > 1000) throw UsageError(cat("--runs is ", o.runs, ": expected 1 to 1000"));
   for (const std::string& file : {o.json, o.html})
     if (!file.empty()) check_writable(file);
+  if (!o.json.empty() && o.json == o.html) throw UsageError(cat("--json and --html both name ", o.json, ": expected two files"));
   const std::vector<std::string> accelerations = acceleration_options();
   std::vector<std::string> arguments = given(app, [&](const std::string& name) { return !is_one_of(name, kOwn) && !is_one_of(name, accelerations); });
   if (common.pin_threads) arguments.push_back("--pin-threads");
@@ -95,7 +100,12 @@ int run_bench(const Arguments& app, const BenchFlags& o, const Common& common) {
                            .prompts = prompts,
                            .seed = o.seed,
                            .runs = o.runs,
-                           .on_turn = [&](int done, int turns, double seconds) { progress.step(done, turns, seconds); }});
+                           .on_turn = [&](int done, int turns, double seconds) { progress.step(done, turns, seconds); },
+                           .on_warning =
+                               [&](const std::string& line) {
+                                 progress.end();
+                                 if (!common.quiet) std::fprintf(stderr, "%s\n", line.c_str());
+                               }});
   progress.end();
   report.program = "vivace";
   report.version = VIVACE_VERSION;

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "arguments.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -61,9 +62,10 @@ void Child::read(std::span<float> values) {
   if (std::fread(values.data(), sizeof(float), values.size(), output_) != values.size()) fail();
 }
 
-void Child::finish() {
+std::vector<std::string> Child::finish() {
   if (std::fgetc(output_) != EOF) throw InternalError("a benchmarked process wrote more than was expected");
   check(wait());
+  return errors();
 }
 
 void Child::fail() {
@@ -75,15 +77,20 @@ void Child::check(int status) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGINT) throw Interrupted("interrupted");
   if (WIFSIGNALED(status)) throw UserError(cat("ended by signal ", WTERMSIG(status), WTERMSIG(status) == SIGKILL ? " (out of memory?)" : ""));
-  std::string message;
-  std::rewind(errors_);
-  for (int c = std::fgetc(errors_); c != EOF; c = std::fgetc(errors_)) message += static_cast<char>(c);
-  while (message.ends_with('\n')) message.pop_back();
-  message = message.substr(message.rfind('\n') + 1);  // what comes before the last line are warnings
+  const std::vector<std::string> lines = errors();
+  std::string message = lines.empty() ? "" : lines.back();  // what comes before the last line are warnings
   if (message.starts_with("vivace: ")) message = message.substr(8);
   if (message.empty()) message = cat("ended with status ", WEXITSTATUS(status));
   if (WEXITSTATUS(status) == 2) throw UsageError(message);
   throw UserError(message);
+}
+
+std::vector<std::string> Child::errors() {
+  std::string text;
+  std::rewind(errors_);
+  for (int c = std::fgetc(errors_); c != EOF; c = std::fgetc(errors_)) text += static_cast<char>(c);
+  while (text.ends_with('\n')) text.pop_back();
+  return text.empty() ? std::vector<std::string>() : split(text, '\n');
 }
 
 int Child::wait() {

@@ -23,12 +23,13 @@ class Child {
   std::string line();
   // The next bytes of its standard output.
   void read(std::span<float> values);
-  // Waits for it to end as it should.
-  void finish();
+  // Waits for it to end as it should. Returns the lines of its standard error, which are warnings.
+  std::vector<std::string> finish();
 
  private:
   [[noreturn]] void fail();
   void check(int status);
+  std::vector<std::string> errors();
   int wait();
 
   pid_t pid_ = -1;

@@ -1,6 +1,7 @@
 #include "bench/measure.h"
 
 #include <chrono>
+#include <set>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -23,6 +24,7 @@ struct Turn {
   std::vector<double> steps;
   Config figures;  // the worker's
   std::vector<Picture> pictures;
+  std::vector<std::string> warnings;
 };
 
 Tensor read_tensor(Child& child, const Shape& shape) {
@@ -42,7 +44,7 @@ Turn take_turn(const Measurement& m, const Contestant& contestant, bool send) {
   child.line();
   const double cold = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const Config figures = Config::parse(child.line(), "a benchmarked process's figures");
-  Turn turn{cold, figures.get<double>("seconds"), figures.get<std::vector<double>>("steps"), figures, {}};
+  Turn turn{cold, figures.get<double>("seconds"), figures.get<std::vector<double>>("steps"), figures, {}, {}};
   for (size_t i = 0; send && i < m.prompts.size(); ++i) {
     const Config shapes = Config::parse(child.line(), "a benchmarked process's picture");
     Picture picture;
@@ -51,7 +53,7 @@ Turn take_turn(const Measurement& m, const Contestant& contestant, bool send) {
     picture.latents = read_tensor(child, shapes.get<std::vector<int64_t>>("latents"));
     turn.pictures.push_back(std::move(picture));
   }
-  child.finish();
+  turn.warnings = child.finish();
   return turn;
 }
 
@@ -103,6 +105,7 @@ Report measure(const Measurement& m) {
   report.machine = this_machine();
   for (const Contestant& c : m.contestants) report.rungs.push_back({.name = c.name, .arguments = c.arguments});
   std::vector<Picture> reference;
+  std::set<std::string> told;
   const size_t count = m.contestants.size();
   int done = 0;
   for (int round = 0; round < m.runs; ++round)
@@ -114,6 +117,8 @@ Report measure(const Measurement& m) {
         try {
           Turn turn = take_turn(m, m.contestants[which], round == 0);
           add_times(rung, turn);
+          for (const std::string& warning : turn.warnings)
+            if (m.on_warning && told.insert(warning).second) m.on_warning(warning);
           if (round == 0) add_pictures(rung, turn.pictures, reference);
           if (round == 0 && which == 0) {
             fill_settings(report.settings, m, turn);

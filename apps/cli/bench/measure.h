@@ -17,6 +17,7 @@ struct Measurement {
   uint64_t seed = 0;
   int runs = 1;
   std::function<void(int done, int turns, double seconds)> on_turn;
+  std::function<void(const std::string& line)> on_warning;  // of a contestant; each once
 };
 
 // Round after round every contestant has its turn, each round beginning one further, so that a slow minute of the machine hits all of them. A
