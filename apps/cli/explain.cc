@@ -221,7 +221,11 @@ int run_explain(const ExplainFlags& o, const Common& common) {
   if (o.passes) return list_passes(common);
   const ComponentTarget target(o);
   if (o.graph) {
-    print(print(run_passes(target.graph(), target.compile_options(), target.device().target()), true));
+    const std::string text = print(run_passes(target.graph(), target.compile_options(), target.device().target()), true);
+    if (common.json)
+      print_json({{"component", target.name()}, {"graph", text}});
+    else
+      print(text);
     return 0;
   }
   const Plan plan = target.plan();
@@ -245,8 +249,8 @@ Command add_explain(Arguments& app, const Common& common) {
   auto o = std::make_shared<ExplainFlags>();
   Arguments* c = app.add_subcommand("explain", "The plan of a component: each step, its kernel, and why others were refused");
   c->add_option("--component", o->component, "unet, transformer, vae.decode, text_encoder, ...; default: the denoiser");
-  c->add_flag("--passes", o->passes, "List the passes instead");
-  c->add_flag("--graph", o->graph, "Print the graph behind the passes instead");
+  const Option& passes = c->add_flag("--passes", o->passes, "List the passes instead");
+  c->add_flag("--graph", o->graph, "Print the graph behind the passes instead").excludes(passes);
   o->add(*c);
   return {c, [o, &common] { return run_explain(*o, common); }};
 }

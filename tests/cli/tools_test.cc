@@ -226,7 +226,10 @@ TEST(Explain, ListsPassesAndPrintsGraphs) {
     if (pass["optional"].get<bool>()) optional = pass["name"];
   ASSERT_FALSE(optional.empty());
   EXPECT_EQ(vivace({"explain", "--model", tiny_model(), "--compile", "default", "--disable-pass", optional, "-q"}).code, 0);
-  EXPECT_NE(vivace({"explain", "--model", tiny_model(), "--graph"}).out.find("return sample=%"), std::string::npos);
+  const std::string graph = vivace({"explain", "--model", tiny_model(), "--graph"}).out;
+  EXPECT_NE(graph.find("return sample=%"), std::string::npos);
+  EXPECT_EQ(json_of({"explain", "--model", tiny_model(), "--graph"})["graph"], graph);
+  expect_refused(vivace({"explain", "--graph", "--passes"}), 2, {"--graph", "--passes", "leave one"});
 }
 
 TEST(Profile, SharesAndATrace) {
