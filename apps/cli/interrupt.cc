@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <system_error>
@@ -45,6 +46,11 @@ void handle_interrupts() {
 
 bool interrupted() { return g_interrupted != 0; }
 int interrupted_code() { return 128 + (g_interrupted ? g_interrupted : SIGINT); }
+
+int interrupted_within(const std::string& folder) {
+  std::fprintf(stderr, "vivace: interrupted; %s holds old and new files, and the same command makes it whole\n", folder.c_str());
+  return interrupted_code();
+}
 
 std::stop_token interruption() {
   static const std::stop_token token = [] {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stop_token>
+#include <string>
 
 namespace vivace::cli {
 
@@ -13,6 +14,8 @@ void handle_interrupts();
 bool interrupted();
 // 128 and the signal that has come; that of SIGINT where none has.
 int interrupted_code();
+// Says so, and that `folder`, which was there before, holds old and new files. Returns the exit code.
+int interrupted_within(const std::string& folder);
 // Asked to stop when a signal comes while an Uninterrupted lives: for CallOptions::stop.
 std::stop_token interruption();
 

@@ -83,12 +83,19 @@ int run_make_random(const MakeRandomFlags& o, const Common& common) {
   const Uninterrupted writing;
   std::error_code unknown;  // where nobody may look, nothing can be written either
   const bool existed = fs::exists(o.out, unknown);
+  const auto remove = [&] {
+    std::error_code ignored;
+    if (!existed) fs::remove_all(o.out, ignored);
+  };
   try {
     make_random_checkpoint(o.configs, o.out, options);
     tokenizers = borrow_tokenizers(o, common);
+  } catch (const Interrupted&) {
+    if (existed) return interrupted_within(o.out);
+    remove();
+    throw;
   } catch (...) {
-    std::error_code ignored;
-    if (!existed) fs::remove_all(o.out, ignored);
+    remove();
     throw;
   }
   if (common.json)

@@ -41,11 +41,18 @@ int run_quantize(const QuantizeFlags& o, const Common& common) {
   const Uninterrupted writing;
   std::error_code unknown;  // where nobody may look, nothing can be written either
   const bool existed = fs::exists(o.out, unknown);
-  try {
-    write_quantized_checkpoint(o.model, o.out, options);
-  } catch (...) {
+  const auto remove = [&] {
     std::error_code ignored;
     if (!existed) fs::remove_all(o.out, ignored);
+  };
+  try {
+    write_quantized_checkpoint(o.model, o.out, options);
+  } catch (const Interrupted&) {
+    if (existed) return interrupted_within(o.out);
+    remove();
+    throw;
+  } catch (...) {
+    remove();
     throw;
   }
   if (common.json)

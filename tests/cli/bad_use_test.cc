@@ -179,6 +179,12 @@ TEST(Interrupt, MakeRandomLeavesNothing) {
       vivace({"make-random", VIVACE_SOURCE_DIR "/assets/configs/sdxl-base", (folder / "sdxl").string(), "-v"}, {.interrupt_at = "text_encoder: "});
   EXPECT_EQ(done.code, 130) << done.err;
   EXPECT_EQ(folder.files(), 0u);
+  // What was there is not taken away, and not called as it was.
+  const Finished over =
+      vivace({"make-random", VIVACE_SOURCE_DIR "/assets/configs/sdxl-base", folder.path().string(), "-v"}, {.interrupt_at = "text_encoder: "});
+  EXPECT_EQ(over.code, 130) << over.err;
+  EXPECT_NE(over.err.find(folder.path().string() + " holds old and new files"), std::string::npos) << over.err;
+  EXPECT_TRUE(std::filesystem::exists(folder / "model_index.json"));
 }
 
 }  // namespace
