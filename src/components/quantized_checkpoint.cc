@@ -78,7 +78,7 @@ void copy_rest(const fs::path& model, const fs::path& out) {
   if (is_within(out, model)) throw UsageError(cat(out.string(), " is the model itself or lies in it: choose another folder to write"));
   fs::create_directories(out, error);
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
-  for (const auto& entry : fs::recursive_directory_iterator(model)) {
+  for (const auto& entry : fs::recursive_directory_iterator(model, fs::directory_options::follow_directory_symlink)) {
     const fs::path inside = entry.path().lexically_relative(model), to = out / inside;
     const bool unet_weights = *inside.begin() == "unet" && entry.path().filename().string().find(".safetensors") != std::string::npos;
     error.clear();
@@ -154,7 +154,9 @@ void write_quantized_checkpoint(const fs::path& model, const fs::path& out, cons
   if (config.contains(kField))
     throw UserError(cat((model / "unet" / "config.json").string(), " has a ", kField, " already: quantise the checkpoint it was made from"));
   copy_rest(model, out);
-  write_weights(out / "unet" / "diffusion_pytorch_model.safetensors", weights, options);
+  const std::string stem = "diffusion_pytorch_model", file = stem + ".safetensors";
+  write_weights(out / "unet" / file, weights, options);
+  remove_weights_but(out / "unet", stem, {file});
   config[kField] = {{"quant_method", "vivace"}, {"quant_type", quantization_name(options.kind)}};
   write_file(out / "unet" / "config.json", config.dump(2) + "\n");
 }

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -48,15 +49,22 @@ void write_component(const ModelClass& model, const fs::path& folder, const Rand
     bytes += size;
     total += size;
   }
-  if (options.max_shard_bytes <= 0) return write_random_weights(folder / (stem + ".safetensors"), shards[0], options);
+  if (options.max_shard_bytes <= 0) {
+    write_random_weights(folder / (stem + ".safetensors"), shards[0], options);
+    return remove_weights_but(folder, stem, {stem + ".safetensors"});
+  }
+  const std::string index_name = stem + ".safetensors.index.json";
+  std::set<std::string> written{index_name};
   nlohmann::json index{{"metadata", {{"total_size", total}}}, {"weight_map", nlohmann::json::object()}};
   for (size_t i = 0; i < shards.size(); ++i) {
     char suffix[48];
     std::snprintf(suffix, sizeof suffix, "-%05zu-of-%05zu.safetensors", i + 1, shards.size());
     write_random_weights(folder / (stem + suffix), shards[i], options);
+    written.insert(stem + suffix);
     for (const TensorSpec& spec : shards[i]) index["weight_map"][spec.name] = stem + suffix;
   }
-  write_file(folder / (stem + ".safetensors.index.json"), index.dump(2));
+  write_file(folder / index_name, index.dump(2));
+  remove_weights_but(folder, stem, written);
 }
 
 }  // namespace
@@ -69,7 +77,7 @@ void make_random_checkpoint(const fs::path& configs, const fs::path& out, const 
   std::error_code error;
   fs::create_directories(out, error);
   if (error) throw UserError(cat("cannot make the folder ", out.string(), ": ", error.message()));
-  for (const auto& entry : fs::recursive_directory_iterator(configs)) {
+  for (const auto& entry : fs::recursive_directory_iterator(configs, fs::directory_options::follow_directory_symlink)) {
     const fs::path to = out / entry.path().lexically_relative(configs);
     if (entry.is_directory())
       fs::create_directories(to, error);

@@ -73,4 +73,14 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
   file.commit();
 }
 
+void remove_weights_but(const std::filesystem::path& folder, const std::string& stem, const std::set<std::string>& kept) {
+  std::vector<std::filesystem::path> others;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const bool called_so = name.starts_with(stem + '.') || name.starts_with(stem + '-');
+    if (called_so && name.find(".safetensors") != std::string::npos && !kept.contains(name)) others.push_back(entry.path());
+  }
+  for (const std::filesystem::path& other : others) std::filesystem::remove(other);
+}
+
 }  // namespace vivace

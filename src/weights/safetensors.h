@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,5 +30,8 @@ struct TensorSpec {
 // The file appears whole or not at all. Throws UserError when it cannot be written, InternalError when specs or tensors are wrong.
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorSpec>& specs, const Metadata& metadata,
                        const std::function<Tensor(size_t)>& make);
+
+// Removes what else a folder holds of the weights called `stem` (shards, variants, indices), which could be found in the place of the files `kept`.
+void remove_weights_but(const std::filesystem::path& folder, const std::string& stem, const std::set<std::string>& kept);
 
 }  // namespace vivace

@@ -74,6 +74,24 @@ TEST(Quantize, LinksAreReadThrough) {
   const Finished done = vivace({"quantize", model.string(), (folder / "int8").string(), "--quiet"});
   ASSERT_EQ(done.code, 0) << done.err;
   EXPECT_EQ(read_text(folder / "int8/vae/config.json"), read_text(elsewhere));
+  // Whole components too.
+  const fs::path linked = folder / "linked";
+  fs::create_directory(linked);
+  for (const auto& entry : fs::directory_iterator(tiny_model())) fs::create_symlink(entry.path(), linked / entry.path().filename());
+  for (const char* command : {"quantize", "make-random"}) {
+    const fs::path out = folder / command;
+    ASSERT_EQ(vivace({command, linked.string(), out.string(), "--quiet"}).code, 0) << command;
+    EXPECT_EQ(read_text(out / "tokenizer/vocab.json"), read_text(tiny_model() / "tokenizer/vocab.json")) << command;
+  }
+}
+
+TEST(Quantize, TakesThePlaceOfShardsThatWereThere) {
+  const TempFolder folder;
+  const std::string out = folder / "out", picture = (folder / "x.png").string();
+  ASSERT_EQ(vivace({"make-random", tiny_model().string(), out, "--max-shard-size", "200KB", "--quiet"}).code, 0);
+  ASSERT_EQ(vivace({"quantize", tiny_model().string(), out, "--quiet"}).code, 0);
+  const Finished done = vivace({"generate", "x", "--model", out, "--num-inference-steps", "1", "--quiet", "-o", picture});
+  EXPECT_EQ(done.code, 0) << done.err;
 }
 
 TEST(Quantize, WrittenCheckpointDrawsAndIsNotQuantisedTwice) {

@@ -301,5 +301,19 @@ TEST(MakeRandom, SameSeedSameCheckpointAndShards) {
             0);
 }
 
+TEST(MakeRandom, WeightsThatWereThereAreReplaced) {
+  const TempFolder folder;
+  const std::string configs = VIVACE_SOURCE_DIR "/tests/pipelines/data/configs/sdxl_two_levels", out = (folder / "out").string();
+  const auto files_with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"make-random", configs, out, "-q"});
+    EXPECT_EQ(vivace(more).code, 0);
+    return json_of({"info", out})["components"]["unet"]["files"].get<int>();
+  };
+  EXPECT_GT(files_with({"--max-shard-size", "200KB"}), 1);
+  EXPECT_EQ(files_with({"--seed", "2"}), 1) << "an index of what was there would be read first";
+  EXPECT_GT(files_with({"--max-shard-size", "200KB"}), 1);
+  EXPECT_FALSE(std::filesystem::exists(folder / "out" / "text_encoder/model.safetensors")) << "which would be read first";
+}
+
 }  // namespace
 }  // namespace vivace
