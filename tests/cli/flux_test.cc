@@ -46,6 +46,11 @@ TEST(FluxSwitches, AMaskIsForOthers) {
                   "; these parts make a FluxPipeline or a FluxImg2ImgPipeline (by image)"});
 }
 
+TEST(FluxSwitches, StepsAreBounded) {
+  for (const char* steps : {"0", "-1", "10001", "2147483647"})
+    expect_no_picture(kFlux, 2, {"num_inference_steps is ", steps, "expected 1 to 10000"}, {"--num-inference-steps", steps});
+}
+
 TEST(FluxSwitches, ThePictureSaysItsSteps) {
   const TempFolder folder;
   ASSERT_EQ(vivace(generate((folder / "x.png").string(), {"-q"})).code, 0);

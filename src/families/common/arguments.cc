@@ -100,7 +100,7 @@ constexpr Dependence kDependences[] = {
 
 // A side beyond this is a slip of the keyboard: one float32 activation of a VAE would take hundreds of gigabytes.
 constexpr int64_t kLargestSide = 1 << 15;
-constexpr int kMostImages = 4096;
+constexpr int kMostImages = 4096, kMostLayers = 1024;
 
 void check_embeds(const Tensor& embeds, const char* name, int64_t prompts, int64_t tokens, int64_t width) {
   if (!embeds.defined()) return;
@@ -198,7 +198,8 @@ Call resolve_common(const Prompts& prompt, const CallOptions& o, int64_t prompts
   if (!o.timesteps.empty() && !o.sigmas.empty()) throw UsageError("timesteps and sigmas are both given: choose one");
   for (const std::string& name : o.callback_on_step_end_tensor_inputs)
     if (name != "latents") throw UsageError(cat("callback_on_step_end_tensor_inputs has \"", name, "\": expected \"latents\", or nothing"));
-  if (o.clip_skip && *o.clip_skip < 0) throw UsageError(cat("clip_skip is ", *o.clip_skip, ": expected 0 or more"));
+  if (o.clip_skip && (*o.clip_skip < 0 || *o.clip_skip > kMostLayers))
+    throw UsageError(cat("clip_skip is ", *o.clip_skip, ": expected 0 to ", kMostLayers));
   return c;
 }
 

@@ -19,7 +19,7 @@ namespace vivace {
 namespace {
 
 constexpr int64_t kDefaultSampleSize = 128;  // latents of the default size
-constexpr int kDefaultSteps = 28, kMostTokens = 512;
+constexpr int kDefaultSteps = 28, kMostSteps = 10'000, kMostTokens = 512;
 
 // The shift of a schedule by the number of tokens: a line through two points that the scheduler's config gives (calculate_shift).
 double shift_of(int64_t tokens, const std::string& scheduler_config) {
@@ -99,7 +99,7 @@ Call FluxRecipe::resolve(const Prompts& prompt, const CallOptions& given) const 
   if (!std::isfinite(scale)) throw UsageError("true_cfg_scale is not a finite number");
   c.guidance = scale > 1 && (o.negative_prompt || o.negative_prompt_embeds.defined());
   c.guidance_scale = o.guidance_scale.value_or(default_guidance());  // embedded
-  if (steps_of(c) < 1) throw UsageError(cat("num_inference_steps is ", steps_of(c), ": expected 1 or more"));
+  if (steps_of(c) < 1 || steps_of(c) > kMostSteps) throw UsageError(cat("num_inference_steps is ", steps_of(c), ": expected 1 to ", kMostSteps));
   return c;
 }
 
