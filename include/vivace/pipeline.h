@@ -50,7 +50,7 @@ struct ImageInput {
   Tensor latents;  // float32 [N, C, h, w] as the denoiser sees them: scaled
 
   bool empty() const { return images.empty() && !latents.defined(); }
-  int64_t count() const { return latents.defined() ? latents.dim(0) : static_cast<int64_t>(images.size()); }
+  int64_t count() const { return !latents.defined() ? static_cast<int64_t>(images.size()) : latents.rank() > 0 ? latents.dim(0) : 0; }
 };
 
 // What callback_on_step_end may look at and change.

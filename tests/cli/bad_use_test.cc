@@ -1,5 +1,6 @@
 // Wrong use: exit code 2, one line that names the option, nothing written.
 #include "program.h"
+#include "tensor/npy.h"
 
 namespace vivace {
 namespace {
@@ -34,7 +35,17 @@ TEST(BadUse, NumbersOutOfRange) {
   expect_no_picture(tiny_model(), 2, {"eta is 7: expected 0 to 1"}, {"--scheduler", "ddim", "--eta", "7"});
   expect_no_picture(tiny_model(), 2, {"num_images_per_prompt"}, {"--num-images-per-prompt", "0"});
   expect_no_picture(tiny_model(), 2, {"clip_skip"}, {"--clip-skip", "50"});
+  expect_no_picture(tiny_model(), 2, {"clip_skip is 2147483647: expected 0 to "}, {"--clip-skip", "2147483647"});
   expect_no_picture(tiny_model(), 2, {"timesteps", "sigmas"}, {"--timesteps", "999,500", "--sigmas", "10,1,0"});
+}
+
+TEST(BadUse, TensorsWithoutADimension) {
+  const TempFolder folder;
+  const std::string picture = VIVACE_SOURCE_DIR "/tests/image/data/rgb_420.jpg", number = folder / "number.npy";
+  save_npy(number, Tensor::full({}, 3));
+  expect_no_picture(tiny_model(), 2, {"masked_image_latents has 0 entries"},
+                    {"--image", picture, "--mask-image", picture, "--masked-image-latents", number});
+  expect_no_picture(tiny_model(), 2, {"latents have shape []"}, {"--latents", number});
 }
 
 TEST(BadUse, OptionsThatNeedAnother) {
