@@ -133,6 +133,7 @@ VIVACE_C_API void vivace_output_free(VivaceOutput* output);
 VIVACE_C_API size_t vivace_output_count(const VivaceOutput* output);
 // Live as long as the output; NULL for an index that there is none of.
 VIVACE_C_API const VivaceImage* vivace_output_image(const VivaceOutput* output, size_t index);
+// The call's, which draws all of its images one after the other; 0 for an index that there is none of.
 VIVACE_C_API uint64_t vivace_output_seed(const VivaceOutput* output, size_t index);
 
 #ifdef __cplusplus

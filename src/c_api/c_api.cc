@@ -20,7 +20,7 @@ struct VivaceImage {
 };
 struct VivaceOutput {
   std::vector<VivaceImage> images;
-  std::vector<uint64_t> seeds;
+  uint64_t seed = 0;  // of all of them
 };
 struct VivaceStop {
   std::stop_source source;
@@ -184,7 +184,8 @@ VivaceStatus vivace_pipeline_load_lora_weights(VivacePipeline* pipeline, const c
 VivaceStatus vivace_pipeline_set_adapters(VivacePipeline* pipeline, const char* const* names, const double* weights, size_t count) {
   return guarded([&] {
     std::vector<std::string> chosen;
-    for (size_t i = 0; i < count; ++i) chosen.emplace_back(&given(given(&names, "names")[i], "a name"));
+    if (count > 0) given(names, "names");
+    for (size_t i = 0; i < count; ++i) chosen.emplace_back(&given(names[i], "a name"));
     given(pipeline, "pipeline").pipe.set_adapters(chosen, weights ? std::vector(weights, weights + count) : std::vector<double>());
   });
 }
@@ -228,7 +229,7 @@ VivaceStatus vivace_pipeline_call(const VivacePipeline* pipeline, const char* pr
     vivace::PipelineOutput made = given(pipeline, "pipeline").pipe(&given(prompt, "prompt"), vivace::call_options(options));
     auto result = std::make_unique<VivaceOutput>();
     for (vivace::Image& image : made.images) result->images.push_back({std::move(image)});
-    result->seeds = std::move(made.seeds);
+    result->seed = made.seeds.at(0);
     *output = result.release();
   });
 }
@@ -237,6 +238,6 @@ size_t vivace_output_count(const VivaceOutput* output) { return output->images.s
 const VivaceImage* vivace_output_image(const VivaceOutput* output, size_t index) {
   return index < output->images.size() ? &output->images[index] : nullptr;
 }
-uint64_t vivace_output_seed(const VivaceOutput* output, size_t index) { return index < output->seeds.size() ? output->seeds[index] : 0; }
+uint64_t vivace_output_seed(const VivaceOutput* output, size_t index) { return index < output->images.size() ? output->seed : 0; }
 
 }  // extern "C"

@@ -136,8 +136,16 @@ int main(int argc, char** argv) {
   options.on_step = on_step;
   options.data = &steps;
   output = draw(pipeline, &options);
+  EXPECT(vivace_pipeline_set_adapters(pipeline, NULL, NULL, 1) == VIVACE_USAGE && strstr(vivace_last_error(), "names is NULL") != NULL);
   EXPECT(steps.taken == 2 && vivace_output_count(output) == 1 && vivace_output_seed(output, 0) == 7 && vivace_output_image(output, 1) == NULL);
   test_versions(pipeline, output);
+  options.on_step = NULL;
+  options.num_images_per_prompt = 2;
+  again = draw(pipeline, &options);
+  EXPECT(again && vivace_output_count(again) == 2 && vivace_output_seed(again, 1) == 7 && vivace_output_seed(again, 2) == 0);
+  vivace_output_free(again);
+  options.num_images_per_prompt = 0;
+  options.on_step = on_step;
 
   /* To the end of a step, and out of the middle of one. */
   options.num_inference_steps = 50;
