@@ -108,6 +108,7 @@ const Setters<CallOptions>& call_setters() {
       {"controlnet_conditioning_scale", [](O& o, nb::handle v) { o.controlnet_conditioning_scale = numbers(v); }},
       {"control_guidance_start", [](O& o, nb::handle v) { o.control_guidance_start = numbers(v); }},
       {"control_guidance_end", [](O& o, nb::handle v) { o.control_guidance_end = numbers(v); }},
+      {"guess_mode", plain(&O::guess_mode)},
       {"max_area", plain(&O::max_area)},
       {"auto_resize", plain(&O::auto_resize)},
       {"output_latent", plain(&O::output_latent)},

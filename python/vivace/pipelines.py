@@ -26,10 +26,14 @@ __all__ = [
     "FluxKontextPipeline",
     "FluxPipeline",
     "LatentConsistencyModelPipeline",
+    "StableDiffusionControlNetImg2ImgPipeline",
+    "StableDiffusionControlNetInpaintPipeline",
     "StableDiffusionControlNetPipeline",
     "StableDiffusionImg2ImgPipeline",
     "StableDiffusionInpaintPipeline",
     "StableDiffusionPipeline",
+    "StableDiffusionXLControlNetImg2ImgPipeline",
+    "StableDiffusionXLControlNetInpaintPipeline",
     "StableDiffusionXLControlNetPipeline",
     "StableDiffusionXLImg2ImgPipeline",
     "StableDiffusionXLInpaintPipeline",
@@ -103,12 +107,14 @@ class DiffusionPipeline:
         """A folder in Diffusers layout, or a package of `vivace export`.
 
         dtype (or torch_dtype): "float32", "bfloat16", "float16", or PyTorch's. variant, device, offload, max_memory, pipeline_class, scheduler (a name),
-        components (folders by name), controlnet (folders), cache, cache_dir, and compile: a dict as Model.compile takes it.
+        components (folders by name), controlnet (a folder, or a list of them), cache, cache_dir, and compile: a dict as Model.compile takes it.
         """
         if torch_dtype is not None:
             options.setdefault("dtype", torch_dtype)
         if cls is not DiffusionPipeline:
             options.setdefault("pipeline_class", cls.__name__)
+        if (nets := options.get("controlnet")) is not None:
+            options["controlnet"] = [os.fspath(one) for one in (nets if isinstance(nets, (list, tuple)) else [nets])]
         inside = _vivace.Pipeline.load(path, options)
         return _CLASSES.get(inside.class_name, DiffusionPipeline)(inside)
 
@@ -295,6 +301,14 @@ class StableDiffusionXLControlNetPipeline(DiffusionPipeline):
     pass
 
 
+class StableDiffusionXLControlNetImg2ImgPipeline(DiffusionPipeline):
+    pass
+
+
+class StableDiffusionXLControlNetInpaintPipeline(DiffusionPipeline):
+    pass
+
+
 class StableDiffusionPipeline(DiffusionPipeline):
     pass
 
@@ -308,6 +322,14 @@ class StableDiffusionInpaintPipeline(DiffusionPipeline):
 
 
 class StableDiffusionControlNetPipeline(DiffusionPipeline):
+    pass
+
+
+class StableDiffusionControlNetImg2ImgPipeline(DiffusionPipeline):
+    pass
+
+
+class StableDiffusionControlNetInpaintPipeline(DiffusionPipeline):
     pass
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import numpy
 import PIL.Image
 import pytest
 import vivace
+from conftest import DATA
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +155,35 @@ def test_pictures_come_in_all_forms(tiny) -> None:
     assert (draw(inpaint, image=pixels, mask_image=mask).images == draw(inpaint, image=pixels, mask_image=numpy.array(mask)).images).all()
     with pytest.raises(TypeError, match="image"):
         draw(pipe, image=numpy.zeros((32, 32, 4), numpy.uint8))
+
+
+@pytest.fixture(scope="module")
+def controlled(checkpoint, tmp_path_factory):
+    """SDXL with a ControlNet of it, in its "controlnet"."""
+    configs = tmp_path_factory.mktemp("configs") / "controlled"
+    shutil.copytree(DATA / "configs/sdxl_two_levels", configs)
+    index, net = (json.loads((configs / file).read_text()) for file in ("model_index.json", "unet/config.json"))
+    index |= {"_class_name": "StableDiffusionXLControlNetPipeline", "controlnet": ["diffusers", "ControlNetModel"]}
+    net |= {"_class_name": "ControlNetModel", "conditioning_embedding_out_channels": [8, 16, 24]}
+    (configs / "controlnet").mkdir()
+    (configs / "controlnet/config.json").write_text(json.dumps(net))
+    (configs / "model_index.json").write_text(json.dumps(index))
+    return checkpoint(str(configs))
+
+
+def test_controlnets(controlled, tiny) -> None:
+    picture = numpy.random.default_rng(0).random((32, 32, 3), dtype=numpy.float32)
+    pipe = vivace.StableDiffusionXLControlNetPipeline.from_pretrained(controlled)
+    plain = draw(pipe, control_image=picture).images
+    assert not (draw(pipe, control_image=picture, guess_mode=True).images == plain).all()
+    net = controlled / "controlnet"
+    beside = vivace.StableDiffusionXLControlNetPipeline.from_pretrained(tiny, controlnet=net)
+    assert draw(beside, control_image=picture).images.shape == plain.shape
+    for name, more in (("Img2Img", {}), ("Inpaint", {"mask_image": picture})):
+        cls = getattr(vivace, f"StableDiffusionXLControlNet{name}Pipeline")
+        pipe = cls.from_pretrained(tiny, controlnet=[net])
+        assert type(pipe) is cls
+        assert draw(pipe, image=picture, control_image=picture, strength=1.0, **more).images.shape == plain.shape
 
 
 def test_errors(pipe, tmp_path) -> None:
