@@ -54,32 +54,37 @@ class PipelineOutput:
 
 
 def _pixels(picture: Any) -> Any:
-    """[height, width, 3], of a PIL picture or an array."""
+    """[height, width, 3], of a PIL picture or an array, or of a mask without channels."""
     if hasattr(picture, "convert"):
-        picture = numpy.array(picture.convert("RGB"))
-    return picture
+        return numpy.array(picture.convert("RGB"))
+    return numpy.repeat(numpy.asarray(picture)[..., None], 3, axis=2) if picture.ndim == 2 else picture
 
 
-def _positive(picture: Any) -> Any:
-    """A picture as an array, which has values of 0 to 1; PyTorch's may be of -1 to 1, and would be drawn from as something else."""
+def _checked(picture: Any, mask: bool) -> Any:
+    """A picture as an array: floats of 0 to 1, or bytes. Others' are of -1 to 1, or of 0 to 255, and would be drawn from as something else."""
     values = numpy.asarray(picture)
-    if values.size and values.min() < 0:
-        raise _vivace.UsageError(f"an array that is a picture has values down to {values.min():.3g}: expected 0 to 1 (x / 2 + 0.5 of -1 to 1)")
+    if not values.size:
+        return picture
+    least, most, floats = values.min(), values.max(), values.dtype.kind == "f"
+    if least < 0:
+        raise _vivace.UsageError(f"an array that is a picture has values down to {least:.3g}: expected 0 to 1 (x / 2 + 0.5 of -1 to 1)")
+    if floats and not mask and most > 1:
+        raise _vivace.UsageError(f"an array that is a picture has values up to {most:.3g}: expected 0 to 1 (x / 255 of 0 to 255), or bytes")
+    if mask and not floats and most == 1:
+        raise _vivace.UsageError("a mask of bytes has values up to 1, which is black: expected 255 where it is repainted, or floats of 0 to 1")
     return picture
 
 
-def _pictures(given: Any) -> Any:
+def _pictures(given: Any, mask: bool = False) -> Any:
     """A list of [height, width, 3], or latents as they are."""
     if isinstance(given, (list, tuple)):
-        return [_positive(_pixels(one)) for one in given]
+        return [_checked(_pixels(one), mask) for one in given]
     one = _pixels(given)
-    if one.ndim == 2:  # a mask
-        one = numpy.repeat(numpy.asarray(one)[..., None], 3, axis=2)
     if one.ndim == 4 and one.shape[-1] == 3:
-        return list(_positive(one))
+        return list(_checked(one, mask))
     if one.ndim == 4 and one.shape[1] == 3:  # as PyTorch has them
-        return [numpy.ascontiguousarray(numpy.asarray(picture).transpose(1, 2, 0)) for picture in _positive(one)]
-    return one if one.ndim == 4 else [_positive(one)]
+        return [numpy.ascontiguousarray(numpy.asarray(picture).transpose(1, 2, 0)) for picture in _checked(one, mask)]
+    return one if one.ndim == 4 else [_checked(one, mask)]
 
 
 def _is_generator(generator: Any) -> bool:
@@ -166,7 +171,7 @@ class DiffusionPipeline:
                 arguments["seed"] = int(generator)
         for name, given in (("image", image), ("mask_image", mask_image)):
             if given is not None:
-                arguments[name] = _pictures(given)
+                arguments[name] = _pictures(given, mask=name == "mask_image")
         if control_image is not None:
             nets = control_image if isinstance(control_image, (list, tuple)) else [control_image]
             arguments["control_image"] = [_pictures(one) for one in nets]

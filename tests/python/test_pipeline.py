@@ -56,6 +56,14 @@ def test_an_array_of_a_picture_is_0_to_1(tiny) -> None:
     for wrong in (2 * picture - 1, [2 * picture - 1], (2 * picture - 1)[None].transpose(0, 3, 1, 2)):
         with pytest.raises(vivace.UsageError, match="has values down to -1: expected 0 to 1"):
             draw(pipe, image=wrong)
+    with pytest.raises(vivace.UsageError, match=r"has values up to 255: expected 0 to 1 \(x / 255"):
+        draw(pipe, image=255 * picture)
+    inpaint = vivace.StableDiffusionXLInpaintPipeline.from_pretrained(tiny)
+    mask = numpy.zeros((32, 32), numpy.uint8)
+    mask[:, :16] = 1
+    with pytest.raises(vivace.UsageError, match="a mask of bytes has values up to 1"):
+        draw(inpaint, image=picture, mask_image=mask)
+    assert draw(inpaint, image=picture, mask_image=[mask.astype(numpy.float32)]).images.shape == (1, 32, 32, 3)
 
 
 def test_generators(pipe) -> None:
