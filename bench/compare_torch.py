@@ -21,7 +21,8 @@ quantises activations where the processor has VNNI). zentorch is built for one v
 
 Vivace, by either option:
   --vivace PROGRAM      runs `PROGRAM bench-component COMPONENT --dtype .. --height .. --width .. --batch .. --threads .. --runs N --json`
-                        each turn and reads the last line of its output: {"seconds": [..]}, the N runs after a warm-up of its own
+                        each turn and reads the last line of its output: {"seconds": [..]}, the N runs after a warm-up of its own. The checkpoint
+                        has the size of the peers' model and random weights, unless --vivace-options names one (--model DIR)
   --vivace-options "[NAME=]OPTIONS"  more options for that; may be given several times, a contestant each
   --vivace-worker CMD   starts CMD once, in the protocol of the workers here: it prints {"ready": seconds} when warm, then answers each line
                         "run" with {"seconds": s}, and ends at the end of its input. May be given several times, as NAME=CMD, to compare
@@ -90,7 +91,7 @@ FLUX_SLICE = {
     "pooled_projection_dim": 768,
 }
 FLUX_TOKENS = 512  # of the text
-COGVIDEOX = "cogvideox-2b"  # its configs in assets/configs
+SDXL, COGVIDEOX = "sdxl-base", "cogvideox-2b"  # their configs in assets/configs
 COGVIDEOX_LAYERS = 4  # 0.25 billion parameters with what is around them
 COGVIDEOX_TOKENS = 226
 # For trying the script itself.
@@ -104,6 +105,10 @@ TORCH_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
+def sdxl_config(part: str, changed: dict) -> dict:
+    return json.loads((ROOT / "assets" / "configs" / SDXL / part / "config.json").read_text()) | changed
+
+
 def cogvideox_config(part: str, tiny: bool, **changed) -> dict:
     config = json.loads((ROOT / "assets" / "configs" / COGVIDEOX / part / "config.json").read_text()) | changed
     if part == "transformer":
@@ -111,14 +116,16 @@ def cogvideox_config(part: str, tiny: bool, **changed) -> dict:
     return {**config, "block_out_channels": [32, 32, 64, 64]} if tiny else config
 
 
-# Of a component that is a part of a checkpoint of its own: which part, its configuration, and whose configurations are around it.
-def part_of(component: str, tiny: bool = False) -> tuple[str, dict, str] | None:
+# Which part of a checkpoint a component is, its configuration, and whose configurations are around it.
+def part_of(component: str, tiny: bool = False) -> tuple[str, dict, str]:
     return {
+        "unet": lambda: ("unet", sdxl_config("unet", TINY_UNET if tiny else UNET), SDXL),
+        "vae-decode": lambda: ("vae", sdxl_config("vae", TINY_VAE if tiny else VAE), SDXL),
         "flux-slice": lambda: ("transformer", TINY_FLUX if tiny else FLUX_SLICE, "flux-schnell"),
         "cogvideox-slice": lambda: ("transformer", cogvideox_config("transformer", tiny, num_layers=COGVIDEOX_LAYERS), COGVIDEOX),
         "cogvideox-transformer": lambda: ("transformer", cogvideox_config("transformer", tiny), COGVIDEOX),
         "cogvideox-vae-decode": lambda: ("vae", cogvideox_config("vae", tiny), COGVIDEOX),
-    }.get(component, lambda: None)()
+    }[component]()
 
 
 # ---------------------------------------------------------------------------------------------- the workers' side
@@ -428,16 +435,17 @@ def make_checkpoint(args, part: str, config: dict, around: str, folder: Path) ->
 
 
 def vivace_contestants(args, options: list[str], environment: dict, folder: Path) -> list:
-    component, more = args.component.replace("-", "."), []
-    if part := part_of(args.component, args.tiny):
-        component, more = "vae.decode" if part[0] == "vae" else part[0], ["--model", str(make_checkpoint(args, *part, folder))]
-        if args.num_frames:
-            more += ["--num-frames", str(args.num_frames)]
-    command = [*shlex.split(args.vivace), "bench-component", component, *more, *options]
-    entries = []
+    part, config, around = part_of(args.component, args.tiny)
+    frames = ["--num-frames", str(args.num_frames)] if args.num_frames else []
+    command = [*shlex.split(args.vivace), "bench-component", "vae.decode" if part == "vae" else part, *frames, *options]
+    entries, made = [], None
     for given in args.vivace_options or [""]:
-        name, words = re.fullmatch(r"(?:([\w+-]+)=)?(.*)", given, re.DOTALL).groups()
-        entries.append(OneShot(f"vivace {name}" if name else "vivace", [*command, *shlex.split(words)], environment))
+        name, text = re.fullmatch(r"(?:([\w+-]+)=)?(.*)", given, re.DOTALL).groups()
+        words = shlex.split(text)
+        if not any(word.split("=")[0] == "--model" for word in words):
+            made = made or make_checkpoint(args, part, config, around, folder)
+            words += ["--model", str(made)]
+        entries.append(OneShot(f"vivace {name}" if name else "vivace", [*command, *words], environment))
     return entries
 
 
@@ -533,8 +541,6 @@ def main() -> int:
     args.num_frames = args.num_frames or videos.get(args.component, 0)
     if args.component == "cogvideox-vae-decode" and args.num_frames not in (1, 5, 9):
         parser.error("--num-frames of the decoder is 1, 5 or 9: more frames are decoded in several batches")
-    if args.tiny and args.vivace and not part_of(args.component):
-        parser.error(f"--tiny: Vivace has a model of full size alone for {args.component}; try the script with Python peers")
     if args.worker:
         worker(args)
         return 0
