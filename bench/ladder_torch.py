@@ -81,8 +81,7 @@ def draw(pipe, args, prompt, seed):
         return state
 
     call = {"num_inference_steps": args.num_inference_steps, "guidance_scale": args.guidance_scale, "output_type": "np"}
-    if args.height:
-        call |= {"height": args.height, "width": args.width}
+    call |= {side: getattr(args, side) for side in ("height", "width") if getattr(args, side)}
     with torch.no_grad():
         begin = time.perf_counter()
         image = pipe(prompt, generator=torch.Generator("cpu").manual_seed(seed), callback_on_step_end=on_step, **call).images[0]
@@ -255,9 +254,14 @@ def between(a: dict, b: dict) -> str:
     return "equal" if error == 0 else f"{-10 * np.log10(error):.1f} dB"
 
 
+def asked(report: dict) -> dict:
+    """The settings that have to be equal; those of pictures may lack the frames of a video."""
+    return {"num_frames": 0} | report["settings"] | {"runs": 0, "model": ""}
+
+
 def table(theirs: dict, ours: dict) -> None:
     """Markdown."""
-    if theirs["settings"] | {"runs": 0, "model": ""} != ours["settings"] | {"runs": 0, "model": ""}:
+    if asked(theirs) != asked(ours):
         print("note: the settings differ", theirs["settings"], ours["settings"], sep="\n")
     if theirs["machine"]["cpu"] != ours["machine"]["cpu"] or theirs["machine"]["threads"] != ours["machine"]["threads"]:
         print("note: the machines differ")
