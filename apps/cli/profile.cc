@@ -9,6 +9,7 @@
 #include "component_target.h"
 #include "output.h"
 #include "plan_text.h"
+#include "runtime/memory_need.h"
 #include "vivace/error.h"
 
 namespace vivace::cli {
@@ -45,17 +46,16 @@ double peak_of(const MachinePeak& peak, const Plan& plan, const PlanStep& step) 
   return bf16 ? peak.bfloat16 : peak.float32;
 }
 
-// What a step reads and writes at least. Weights count with the size of the activations, as which they are packed; tables are read in places only.
-double moved_bytes(const Plan& plan, const PlanStep& step) {
-  const auto type = [&](int32_t value) -> const TensorType& { return plan.values[static_cast<size_t>(value)].type; };
-  const size_t packed = dtype_size(type(step.out).dtype);
-  double bytes = static_cast<double>(numel(type(step.out).shape)) * static_cast<double>(packed);
-  for (int32_t in : step.in) {
-    if (in < 0 || step.op == Op::embedding || step.op == Op::select_row) continue;
-    const bool constant = plan.values[static_cast<size_t>(in)].phase == Phase::prepare;
-    bytes += static_cast<double>(numel(type(in).shape)) * static_cast<double>(constant ? packed : dtype_size(type(in).dtype));
-  }
-  return bytes;
+// What a step reads and writes at least: of weights what they take as packed, by value in `constants`; tables are read in places only.
+double moved_bytes(const Plan& plan, const PlanStep& step, const std::vector<size_t>& constants) {
+  const auto bytes = [&](int32_t value) {
+    const auto v = static_cast<size_t>(value);
+    return static_cast<double>(constants[v] > 0 ? static_cast<int64_t>(constants[v]) : plan.values[v].type.bytes());
+  };
+  double moved = bytes(step.out);
+  for (int32_t in : step.in)
+    if (in >= 0 && step.op != Op::embedding && step.op != Op::select_row) moved += bytes(in);
+  return moved;
 }
 
 // One program's steps with what each took in the fastest run.
@@ -64,11 +64,12 @@ struct Timed {
   const std::vector<PlanStep>& steps;
   std::vector<double> seconds;
   MachinePeak peak;
+  const std::vector<size_t>& constants;  // what weights take, by value
 
   Share share(size_t i) const {
     const PlanStep& step = steps[i];
     const auto at = [](double work, double rate) { return rate > 0 ? work / rate : 0; };  // 0: a device that does not measure itself
-    return {1, seconds[i], flops(plan, step), at(flops(plan, step), peak_of(peak, plan, step)), at(moved_bytes(plan, step), peak.bytes)};
+    return {1, seconds[i], flops(plan, step), at(flops(plan, step), peak_of(peak, plan, step)), at(moved_bytes(plan, step, constants), peak.bytes)};
   }
 
   double total() const {
@@ -246,8 +247,9 @@ int run_profile(const ProfileFlags& o, const Common& common) {
   session.run(Phase::step, request);  // first touches and a cold cache are nobody's cost
   const Plan& plan = session.plan();
   const MachinePeak peak = target.device().measure_peak();
-  const Timed setup{plan, plan.setup, fastest_run(session, request, Phase::setup, plan.setup.size(), o.runs), peak};
-  const Timed step{plan, plan.step, fastest_run(session, request, Phase::step, plan.step.size(), o.runs), peak};
+  const std::vector<size_t> constants = constant_bytes(Program(std::make_shared<const Plan>(plan), target.device()));
+  const Timed setup{plan, plan.setup, fastest_run(session, request, Phase::setup, plan.setup.size(), o.runs), peak, constants};
+  const Timed step{plan, plan.step, fastest_run(session, request, Phase::step, plan.step.size(), o.runs), peak, constants};
   if (!o.trace.empty()) {
     Trace trace;
     trace.add(setup);

@@ -258,6 +258,23 @@ TEST(Profile, SharesAndATrace) {
   EXPECT_NE(vivace({"profile", "--model", tiny_model(), "--component", "vae.decode", "--runs", "1"}).out.find("GFLOP/s"), std::string::npos);
 }
 
+// A layer of a few rows reads little but its weight.
+TEST(Profile, WeightsCountAsTheyArePacked) {
+  const auto moved = [](const std::vector<std::string>& more) {
+    std::vector<std::string> call{"profile", "--model", tiny_model(), "--runs", "1"};
+    call.insert(call.end(), more.begin(), more.end());
+    const auto profile = json_of(call);
+    double bytes = 0;
+    for (const auto& step : profile["step"])
+      if (step["scope"].get<std::string>().find(".ff.net.") != std::string::npos && step["flops"].get<double>() > 0)
+        bytes += step["share_of_memory"].get<double>() * step["seconds"].get<double>() * profile["peak"]["bytes"].get<double>();
+    return bytes;
+  };
+  const double plain = moved({}), narrow = moved({"--quantize", "int8-weight-only", "--quantize-filter", "all"});
+  EXPECT_GT(narrow, 0);
+  EXPECT_LT(narrow, 0.6 * plain);
+}
+
 TEST(BenchComponent, FiguresOnOneLineAndTheWorkersProtocol) {
   const Finished once = vivace({"bench-component", "vae.decode", "--model", tiny_model(), "--runs", "3", "--json"});
   EXPECT_EQ(once.code, 0) << once.err;
