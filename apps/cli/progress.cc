@@ -38,7 +38,8 @@ void show_autotuning(const AutotuneProgress& p) {
 Progress::Progress(bool shown, std::string noun) : noun_(std::move(noun)), shown_(shown), terminal_(isatty(STDERR_FILENO)) {}
 
 void Progress::step(int done, int steps, double seconds) {
-  seconds_ += seconds;
+  seconds_ = done > done_ ? seconds_ + seconds : seconds;
+  done_ = done;
   if (!shown_ || done < 1 || steps < 1) return;
   const double each = seconds_ / done;
   if (terminal_) {

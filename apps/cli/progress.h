@@ -12,7 +12,7 @@ class Progress {
   // `shown` false: nothing is printed. `noun`: what is counted.
   explicit Progress(bool shown, std::string noun = "step");
   ~Progress() { end(); }
-  // A step of `steps` is done and took `seconds`.
+  // A step of `steps` is done and took `seconds`. Where fewer are done than before, as of a second video, it counts anew.
   void step(int done, int steps, double seconds);
   // The loop is over; the next line is somebody else's.
   void end();
@@ -20,6 +20,7 @@ class Progress {
  private:
   std::string noun_;
   bool shown_, terminal_, open_ = false;
+  int done_ = 0;
   double seconds_ = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "program.h"
+#include "progress.h"
 
 namespace vivace {
 namespace {
@@ -230,6 +231,19 @@ TEST(Explain, ListsPassesAndPrintsGraphs) {
   EXPECT_NE(graph.find("return sample=%"), std::string::npos);
   EXPECT_EQ(json_of({"explain", "--model", tiny_model(), "--graph"})["graph"], graph);
   expect_refused(vivace({"explain", "--graph", "--passes"}), 2, {"--graph", "--passes", "leave one"});
+}
+
+// As the frames of a second video are told.
+TEST(Progress, ASecondCountHasItsOwnSeconds) {
+  testing::internal::CaptureStderr();
+  cli::Progress progress(true, "frame");
+  progress.step(1, 2, 4);
+  progress.step(2, 2, 4);
+  progress.step(1, 2, 1);
+  progress.step(2, 2, 2);
+  EXPECT_EQ(
+      testing::internal::GetCapturedStderr(),
+      "frame 1/2, 4 s/frame, 00:04 left\nframe 2/2, 4 s/frame, 00:00 left\nframe 1/2, 1 s/frame, 00:01 left\nframe 2/2, 1.5 s/frame, 00:00 left\n");
 }
 
 TEST(Profile, SharesAndATrace) {
