@@ -129,13 +129,14 @@ void CompileFlags::add(Arguments& app) {
 
 void CompileFlags::add_quantize(Arguments& app) {
   app.group(Group::memory);
-  app.add_option("--quantize", quantize,
-                 "Linear layers in 8 bits: int8-dynamic, int8-dynamic-rotated, float8-dynamic, int8-weight-only, float8-weight-only");
-  app.add_option("--quantize-filter", quantize_filter,
-                 "Which of them: measured (int8-dynamic's default), all (the others'), dynamic_quant_filter_fn, transformer_quant_filter_fn, a file "
-                 "of names, or "
-                 "terms such as "
-                 "in>=640,name~attn1");
+  Option& kind = app.add_option("--quantize", quantize,
+                                "Linear layers in 8 bits: int8-dynamic, int8-dynamic-rotated, float8-dynamic, int8-weight-only, float8-weight-only");
+  Option& filter = app.add_option("--quantize-filter", quantize_filter,
+                                  cat("Which of them: measured, all, dynamic_quant_filter_fn, transformer_quant_filter_fn, a file of names, or terms "
+                                      "such as in>=640,name~attn1",
+                                      quantize_filter.empty() ? "; default: measured for int8-dynamic, rotated or not, else all" : ""));
+  if (!quantize.empty()) kind.show_default();
+  if (!quantize_filter.empty()) filter.show_default();
   app.add_option("--quantize-export", quantize_export, "File for the names of the layers chosen, which --quantize-filter takes");
 }
 

@@ -1,6 +1,7 @@
 // --quantize and its filters, and the quantize subcommand.
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "program.h"
 
@@ -49,6 +50,17 @@ TEST(Quantize, FilterThatMatchesNothingWarns) {
   const Finished done = vivace({"explain", "--model", tiny_model().string(), "--quantize", "int8-dynamic", "--quantize-filter", "in>100000"});
   EXPECT_EQ(done.code, 0);
   EXPECT_NE(done.err.find("matches none of the"), std::string::npos) << done.err;
+}
+
+// A checkpoint that is written serves any machine, and nothing is measured.
+TEST(Quantize, HelpSaysWhichLayersAreTheDefault) {
+  const auto help = [](const char* command) {
+    return std::regex_replace(vivace({command, "--help"}).out, std::regex("\\s+"), " ");  // its lines are broken anywhere
+  };
+  const std::string written = help("quantize"), loaded = help("generate");
+  for (const char* text : {"(default: int8-dynamic)", "(default: all)"}) EXPECT_NE(written.find(text), std::string::npos) << written;
+  EXPECT_NE(loaded.find("default: measured for"), std::string::npos) << loaded;
+  EXPECT_EQ(written.find("default: measured"), std::string::npos) << written;
 }
 
 TEST(Quantize, WrongUseIsRefused) {
