@@ -255,8 +255,8 @@ def between(a: dict, b: dict) -> str:
 
 
 def asked(report: dict) -> dict:
-    """The settings that have to be equal; those of pictures may lack the frames of a video."""
-    return {"num_frames": 0} | report["settings"] | {"runs": 0, "model": ""}
+    """The settings that have to be equal; PyTorch's lack the frames of a video, and the device."""
+    return {"num_frames": 0, "device": "cpu"} | report["settings"] | {"runs": 0, "model": ""}
 
 
 def table(theirs: dict, ours: dict) -> None:

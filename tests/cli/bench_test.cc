@@ -147,12 +147,13 @@ TEST(Bench, Compare) {
   report["machine"]["cpu"] = "Another";
   report["settings"]["num_inference_steps"] = 3;
   report["settings"]["num_frames"] = 9;
+  report["settings"]["device"] = "cuda";
   report["settings"]["seed"] = 18446744073709551615u;
   write_text(b, report.dump());
   const Finished done = vivace({"bench", "--compare", a, b});
   EXPECT_EQ(done.code, 0) << done.err;
   for (const char* word : {"4.00x", "the CPU differs", "Another", "number of steps differs: 2 and 3", "number of frames differs: 0 and 9",
-                           "the seed differs: 0 and 18446744073709551615", "B: s a video"})
+                           "the seed differs: 0 and 18446744073709551615", "the device differs: cpu and cuda", "B: s a video"})
     EXPECT_NE(done.out.find(word), std::string::npos) << done.out;
   EXPECT_EQ(vivace({"bench", "--compare", a, a}).out.find("note:"), std::string::npos);
 
@@ -169,9 +170,9 @@ TEST(Bench, ThePageShowsAFirstFrameWithItsOwnFigures) {
   second.name = "bf16";
   for (const double psnr : {11., 22., 33., 44.})
     second.quality.push_back({.psnr = psnr, .ssim = 1, .mdsi = 0, .latent_cosine = {1}, .latent_rms = {0.1}});
-  const cli::Report report{.program = "vivace", .settings = {.prompts = {"a", "b"}, .frames = 2}, .rungs = {first, second}};
+  const cli::Report report{.program = "vivace", .settings = {.device = "cuda:1", .prompts = {"a", "b"}, .frames = 2}, .rungs = {first, second}};
   const std::string page = cli::report_html(report);
-  for (const char* shown : {"11.00 dB, SSIM", "33.00 dB, SSIM", "Seconds a video", "2 frames"})
+  for (const char* shown : {"11.00 dB, SSIM", "33.00 dB, SSIM", "Seconds a video", "2 frames", ", cuda:1"})
     EXPECT_NE(page.find(shown), std::string::npos) << shown;
   EXPECT_EQ(page.find("22.00 dB, SSIM"), std::string::npos) << "the first prompt's second frame";
 }

@@ -110,6 +110,7 @@ int run_bench(const Arguments& app, const BenchFlags& o, const Common& common) {
   report.program = "vivace";
   report.version = VIVACE_VERSION;
   report.date = now();
+  report.settings.device = o.device;
   report.settings.model = std::filesystem::path(o.model).lexically_normal().string();
   const Uninterrupted saving;
   if (!o.json.empty()) write_file(o.json, to_json(report).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");

@@ -107,6 +107,7 @@ json to_json(const Report& r) {
           {"settings",
            {{"model", s.model},
             {"scheduler", s.scheduler},
+            {"device", s.device},
             {"prompts", s.prompts},
             {"seed", s.seed},
             {"height", s.height},
@@ -131,6 +132,7 @@ Report read_report(const std::filesystem::path& path) {
                .memory_bytes = m.get<int64_t>("memory_bytes")};
   r.settings = {.model = s.get<std::string>("model"),
                 .scheduler = s.get<std::string>("scheduler"),
+                .device = s.get_or<std::string>("device", "cpu"),
                 .prompts = s.get<std::vector<std::string>>("prompts"),
                 .seed = s.get<uint64_t>("seed"),
                 .height = s.get<int64_t>("height"),

@@ -19,7 +19,7 @@ Machine this_machine();
 
 // What every contestant was asked for.
 struct BenchSettings {
-  std::string model, scheduler;
+  std::string model, scheduler, device = "cpu";
   std::vector<std::string> prompts;
   uint64_t seed = 0;  // of the first prompt's picture; each further one has the next
   int64_t height = 0, width = 0;

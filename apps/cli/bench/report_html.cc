@@ -187,7 +187,7 @@ std::string heading(const Report& r) {
   return cat("<h1>", r.rungs.size() > 2 ? "The ladder" : "Benchmark", "</h1>\n<p class=\"soft\">",
              escape_html(cat(r.program, ' ', r.version, ", ", r.date)), "<br>",
              escape_html(cat(r.machine.cpu, ", ", r.machine.isa, ", ", r.machine.threads, " threads, ",
-                             bytes_text(static_cast<double>(r.machine.memory_bytes)))),
+                             bytes_text(static_cast<double>(r.machine.memory_bytes)), device_text(s))),
              "<br>",
              escape_html(cat(s.model, ", ", s.height, "x", s.width, ", ", s.frames ? cat(s.frames, " frames, ") : "", s.steps, " steps, guidance ",
                              s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed, ", ", s.runs, s.runs == 1 ? " run" : " interleaved runs")),

@@ -22,8 +22,8 @@ std::string header(const Report& r) {
   const BenchSettings& s = r.settings;
   const std::string prompts = s.prompts.size() == 1 ? cat('"', s.prompts[0], '"') : cat(s.prompts.size(), " prompts");
   return cat(r.program, ' ', r.version, " on ", r.machine.cpu, " (", r.machine.isa, ", ", r.machine.threads, " threads, ",
-             bytes_text(static_cast<double>(r.machine.memory_bytes)), ")\n", s.model, ", ", prompts, ", ", s.height, "x", s.width, ", ",
-             s.frames ? cat(s.frames, " frames, ") : "", s.steps, " steps, guidance ", s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed,
+             bytes_text(static_cast<double>(r.machine.memory_bytes)), device_text(s), ")\n", s.model, ", ", prompts, ", ", s.height, "x", s.width,
+             ", ", s.frames ? cat(s.frames, " frames, ") : "", s.steps, " steps, guidance ", s.guidance_scale, ", ", s.scheduler, ", seed ", s.seed,
              "; medians of ", s.runs, s.runs == 1 ? " run\n\n" : " interleaved runs\n\n");
 }
 
@@ -105,6 +105,7 @@ std::vector<std::string> differences(const Report& a, const Report& b) {
   differ("the CPU", a.machine.cpu, b.machine.cpu);
   differ("the instruction set", a.machine.isa, b.machine.isa);
   differ("the number of threads", a.machine.threads, b.machine.threads);
+  differ("the device", a.settings.device, b.settings.device);
   differ("the model", a.settings.model, b.settings.model);
   differ("the height", a.settings.height, b.settings.height);
   differ("the width", a.settings.width, b.settings.width);
@@ -133,6 +134,8 @@ Quality summary(const RungFigures& rung, const std::function<double(std::vector<
 }
 
 }  // namespace
+
+std::string device_text(const BenchSettings& settings) { return settings.device == "cpu" ? "" : ", " + settings.device; }
 
 std::string spread_text(const std::vector<double>& values) { return values.size() > 1 ? fixed(100 * spread(values), 1) : "-"; }
 

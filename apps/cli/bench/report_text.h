@@ -14,6 +14,8 @@ std::string report_text(const Report& report);
 // no name is in both.
 std::string comparison_text(const Report& a, const Report& b);
 
+// ", cuda": what it ran on beside the processor; empty where that is all.
+std::string device_text(const BenchSettings& settings);
 // "1.3", in percent; "-" of one run.
 std::string spread_text(const std::vector<double>& values);
 // "12.34 dB", "equal".
