@@ -68,9 +68,9 @@ Option& add_recipe(Arguments& app, std::string& recipe) {
 
 void CacheFlags::add(Arguments& app) {
   app.group(Group::memory);
-  app.add_flag("--no-cache", off, "Read and keep nothing on disk between runs");
-  app.add_option("--cache-dir", folder, "Folder of the cache; default: VIVACE_CACHE_DIR, XDG_CACHE_HOME/vivace or ~/.cache/vivace");
-  app.add_option("--cache-size", size, "What the cache may hold, as 500M or 20G; default: VIVACE_CACHE_SIZE or 20G");
+  const Option& none = app.add_flag("--no-cache", off, "Read and keep nothing on disk between runs");
+  app.add_option("--cache-dir", folder, "Folder of the cache; default: VIVACE_CACHE_DIR, XDG_CACHE_HOME/vivace or ~/.cache/vivace").excludes(none);
+  app.add_option("--cache-size", size, "What the cache may hold, as 500M or 20G; default: VIVACE_CACHE_SIZE or 20G").excludes(none);
 }
 
 CacheOptions CacheFlags::options() const {

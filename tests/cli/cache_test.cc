@@ -29,5 +29,10 @@ TEST(CacheCommand, ShowsAndClears) {
 
 TEST(CacheCommand, RefusesASizeThatIsNone) { expect_refused(vivace({"cache", "--cache-size", "big"}), 2, {"--cache-size", "big", "20G"}); }
 
+TEST(CacheCommand, NoneIsInNoFolder) {
+  for (const char* option : {"--cache-dir", "--cache-size"})
+    expect_refused(vivace({"generate", "x", "--no-cache", option, "1M"}), 2, {"--no-cache", option, "leave one"});
+}
+
 }  // namespace
 }  // namespace vivace
