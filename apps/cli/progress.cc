@@ -26,6 +26,13 @@ std::string bar(int done, int total) {
   return '|' + std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kWidth - filled), ' ') + '|';
 }
 
+// Three figures, and no exponent.
+std::string plain_seconds(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, seconds < 100 ? "%.3g" : "%.0f", seconds);
+  return text;
+}
+
 }  // namespace
 
 void show_autotuning(const AutotuneProgress& p) {
@@ -43,12 +50,12 @@ void Progress::step(int done, int steps, double seconds) {
   if (!shown_ || done < 1 || steps < 1) return;
   const double each = seconds_ / done;
   if (terminal_) {
-    std::fprintf(stderr, "\r%3d%% %s %d/%d  %.3g s/%s, %s left ", 100 * done / steps, bar(done, steps).c_str(), done, steps, each, noun_.c_str(),
-                 clock_text(each * (steps - done)).c_str());
+    std::fprintf(stderr, "\r%3d%% %s %d/%d  %s s/%s, %s left ", 100 * done / steps, bar(done, steps).c_str(), done, steps,
+                 plain_seconds(each).c_str(), noun_.c_str(), clock_text(each * (steps - done)).c_str());
     std::fflush(stderr);
     open_ = true;
   } else if (done == 1 || done == steps || done % std::max(1, steps / 5) == 0) {
-    std::fprintf(stderr, "%s %d/%d, %.3g s/%s, %s left\n", noun_.c_str(), done, steps, each, noun_.c_str(),
+    std::fprintf(stderr, "%s %d/%d, %s s/%s, %s left\n", noun_.c_str(), done, steps, plain_seconds(each).c_str(), noun_.c_str(),
                  clock_text(each * (steps - done)).c_str());
   }
 }

@@ -246,6 +246,12 @@ TEST(Progress, ASecondCountHasItsOwnSeconds) {
       "frame 1/2, 4 s/frame, 00:04 left\nframe 2/2, 4 s/frame, 00:00 left\nframe 1/2, 1 s/frame, 00:01 left\nframe 2/2, 1.5 s/frame, 00:00 left\n");
 }
 
+TEST(Progress, LongStepsAreInPlainSeconds) {
+  testing::internal::CaptureStderr();
+  cli::Progress(true, "step").step(1, 2, 1510);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "step 1/2, 1510 s/step, 25:10 left\n");
+}
+
 TEST(Profile, SharesAndATrace) {
   const TempFolder folder;
   const auto profile = json_of({"profile", "--model", tiny_model(), "--runs", "1", "--trace", (folder / "trace.json").string()});
