@@ -22,7 +22,7 @@ std::vector<ComponentFigures> component_figures(DiffusionPipeline& pipe) {
 }
 
 std::string memory_table(const std::vector<ComponentFigures>& components) {
-  Table table({"component", "compiling", "resizing", "preparing weights", "activations (planned)", "weights (prepared)"});
+  Table table({"component", "compiling", "resizing", "preparing weights", "activations (held)", "weights (held)"});
   double activations = 0, weights = 0, waiting = 0;
   for (const ComponentFigures& c : components) {
     table.add({c.name, fixed(c.seconds_compiling, 3) + " s", fixed(c.seconds_resizing, 3) + " s", fixed(c.seconds_preparing, 3) + " s",
@@ -31,9 +31,9 @@ std::string memory_table(const std::vector<ComponentFigures>& components) {
     weights += static_cast<double>(c.constant_bytes);
     waiting += static_cast<double>(c.waiting_bytes);
   }
-  return table.text() + cat("planned ", bytes_text(activations + weights), " (", bytes_text(activations), " activations, ", bytes_text(weights),
+  return table.text() + cat("at the end ", bytes_text(activations + weights), " (", bytes_text(activations), " activations, ", bytes_text(weights),
                             " weights", waiting > 0 ? cat("; ", bytes_text(waiting), " of weights wait in the host's memory") : "",
-                            "), measured peak ", bytes_text(static_cast<double>(peak_resident_bytes())), " resident\n");
+                            ") are held, measured peak ", bytes_text(static_cast<double>(peak_resident_bytes())), " resident\n");
 }
 
 }  // namespace vivace::cli

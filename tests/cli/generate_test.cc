@@ -248,7 +248,7 @@ TEST(Generate, QuietAndVerbose) {
   const Finished quiet = vivace(generate((folder / "x.png").string(), {"--quiet"}));
   EXPECT_EQ(quiet.out + quiet.err, "");
   const Finished verbose = vivace(generate((folder / "x.png").string(), {"-v"}));
-  for (const char* text : {"loading", "prompt", "compiling", "preparing weights", "decoding", "activations (planned)", "measured peak"})
+  for (const char* text : {"loading", "prompt", "compiling", "preparing weights", "decoding", "activations (held)", "are held, measured peak"})
     EXPECT_NE(verbose.err.find(text), std::string::npos) << text << " in " << verbose.err;
 }
 
