@@ -8,8 +8,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <system_error>
 #include <thread>
+
+#include "vivace/error.h"
 
 namespace vivace::cli {
 namespace {
@@ -47,11 +50,6 @@ void handle_interrupts() {
 bool interrupted() { return g_interrupted != 0; }
 int interrupted_code() { return 128 + (g_interrupted ? g_interrupted : SIGINT); }
 
-int interrupted_within(const std::string& folder) {
-  std::fprintf(stderr, "vivace: interrupted; %s holds old and new files, and the same command makes it whole\n", folder.c_str());
-  return interrupted_code();
-}
-
 std::stop_token interruption() {
   static const std::stop_token token = [] {
     std::stop_source source;
@@ -73,5 +71,27 @@ std::stop_token interruption() {
 
 Uninterrupted::Uninterrupted() { g_uninterrupted = 1; }
 Uninterrupted::~Uninterrupted() { g_uninterrupted = 0; }
+
+int write_folder(const std::string& folder, const std::function<void()>& write) {
+  std::error_code ignored;  // where nobody may look, nothing can be written either
+  const bool existed = std::filesystem::exists(folder, ignored);
+  const auto remove = [&] {
+    if (!existed) std::filesystem::remove_all(folder, ignored);
+  };
+  try {
+    write();
+  } catch (const Interrupted&) {
+    if (existed) {
+      std::fprintf(stderr, "vivace: interrupted; %s holds old and new files, and the same command makes it whole\n", folder.c_str());
+      return interrupted_code();
+    }
+    remove();
+    throw;
+  } catch (...) {
+    remove();
+    throw;
+  }
+  return 0;
+}
 
 }  // namespace vivace::cli

@@ -3,6 +3,7 @@
 // code at work looks at interrupted(). A second signal ends the process at once.
 #pragma once
 
+#include <functional>
 #include <stop_token>
 #include <string>
 
@@ -14,8 +15,6 @@ void handle_interrupts();
 bool interrupted();
 // 128 and the signal that has come; that of SIGINT where none has.
 int interrupted_code();
-// Says so, and that `folder`, which was there before, holds old and new files. Returns the exit code.
-int interrupted_within(const std::string& folder);
 // Asked to stop when a signal comes while an Uninterrupted lives: for CallOptions::stop.
 std::stop_token interruption();
 
@@ -26,5 +25,9 @@ class Uninterrupted {
   ~Uninterrupted();
   Uninterrupted(const Uninterrupted&) = delete;
 };
+
+// Runs `write`, which fills `folder` while an Uninterrupted lives: 0. Where it fails, a folder that was not there before is gone again. One that was
+// holds old and new files where Interrupted ends it: that is said, and the exit code returned.
+int write_folder(const std::string& folder, const std::function<void()>& write);
 
 }  // namespace vivace::cli

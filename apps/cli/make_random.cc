@@ -81,23 +81,11 @@ int run_make_random(const MakeRandomFlags& o, const Common& common) {
   if (!is_folder(o.tokenizers)) throw UserError(cat("--tokenizers: no folder at ", o.tokenizers, ": expected a checkpoint"));
   std::vector<std::string> tokenizers;
   const Uninterrupted writing;
-  std::error_code unknown;  // where nobody may look, nothing can be written either
-  const bool existed = fs::exists(o.out, unknown);
-  const auto remove = [&] {
-    std::error_code ignored;
-    if (!existed) fs::remove_all(o.out, ignored);
-  };
-  try {
+  const auto write = [&] {
     make_random_checkpoint(o.configs, o.out, options);
     tokenizers = borrow_tokenizers(o, common);
-  } catch (const Interrupted&) {
-    if (existed) return interrupted_within(o.out);
-    remove();
-    throw;
-  } catch (...) {
-    remove();
-    throw;
-  }
+  };
+  if (const int code = write_folder(o.out, write)) return code;
   if (common.json)
     print_json({{"files", {o.out}}, {"tokenizers_copied", tokenizers}});
   else if (!common.quiet)

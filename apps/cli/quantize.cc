@@ -1,6 +1,5 @@
 // vivace quantize: a checkpoint whose unet holds 8-bit weights.
 #include <cstdio>
-#include <filesystem>
 
 #include "base/files.h"
 #include "base/log.h"
@@ -13,8 +12,6 @@
 
 namespace vivace::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct QuantizeFlags : TargetOptions {
   std::string out;
@@ -39,22 +36,7 @@ int run_quantize(const QuantizeFlags& o, const Common& common) {
     info("unet: ", tensor);
   };
   const Uninterrupted writing;
-  std::error_code unknown;  // where nobody may look, nothing can be written either
-  const bool existed = fs::exists(o.out, unknown);
-  const auto remove = [&] {
-    std::error_code ignored;
-    if (!existed) fs::remove_all(o.out, ignored);
-  };
-  try {
-    write_quantized_checkpoint(o.model, o.out, options);
-  } catch (const Interrupted&) {
-    if (existed) return interrupted_within(o.out);
-    remove();
-    throw;
-  } catch (...) {
-    remove();
-    throw;
-  }
+  if (const int code = write_folder(o.out, [&] { write_quantized_checkpoint(o.model, o.out, options); })) return code;
   if (common.json)
     print_json({{"files", {o.out}}, {"layers", options.layers.size()}});
   else if (!common.quiet)
