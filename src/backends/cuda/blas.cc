@@ -36,15 +36,6 @@ class LibraryGemm final : public BoundKernel {
   const std::unique_ptr<BoundKernel> first_, last_;
 };
 
-int algorithm_of(const Matmul& matmul, const KernelCall& call) {
-  return std::clamp(tuning_value(call.tuning, "algorithm", 0), 0, matmul.algorithms() - 1);
-}
-std::vector<std::string> other_algorithms(const Matmul& matmul) {
-  std::vector<std::string> texts;
-  for (int i = 1; i < matmul.algorithms(); ++i) texts.push_back(cat("algorithm=", i));
-  return texts;
-}
-
 // What follows a linear that the library's epilogues have not: a chain of elementwise ops, of its result, the gate and the residual.
 struct Chain {
   Attrs attrs;

@@ -24,6 +24,7 @@ class Matmul {
  public:
   virtual ~Matmul() = default;
   virtual int algorithms() const = 0;  // best first, as the library expects
+  bool has(int algorithm) const { return algorithm < algorithms(); }
   virtual size_t workspace_bytes(int algorithm) const = 0;
   struct Addresses {
     const void *x = nullptr, *w = nullptr, *bias = nullptr, *residual = nullptr;

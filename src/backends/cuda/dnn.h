@@ -1,15 +1,11 @@
 // Convolutions and attention of a library, as the backend asks for them; cudnn.cc has them.
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/kernels/arguments.cuh"
-#include "base/log.h"
-#include "runtime/kernel.h"
 
 namespace vivace::cuda {
 
@@ -60,20 +56,6 @@ class Attention {
   };
   virtual std::string run(int algorithm, const Addresses& addresses, DriverStream* stream) const = 0;
 };
-
-// The algorithm that a call's tuning names, or the last that there is before it.
-template <class Built>
-int algorithm_of(const Built& built, const KernelCall& call) {
-  int algorithm = std::max(0, tuning_value(call.tuning, "algorithm", 0));
-  while (algorithm > 0 && !built.has(algorithm)) --algorithm;
-  return algorithm;
-}
-template <class Built>
-std::vector<std::string> other_algorithms(const Built& built) {
-  std::vector<std::string> texts;
-  for (int i = 1; built.has(i); ++i) texts.push_back(cat("algorithm=", i));
-  return texts;
-}
 
 class DnnLibrary {
  public:

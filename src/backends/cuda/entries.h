@@ -1,13 +1,16 @@
 // The GPU's kernel entries, a family a file; entries() puts them in order.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/kernels/arguments.cuh"
+#include "base/log.h"
 #include "runtime/device.h"
 
 namespace vivace::cuda {
@@ -82,6 +85,19 @@ bool is_activation_dtype(DType dtype);
 Refusal refuse_unless_activations(const KernelCall& call, std::initializer_list<size_t> inputs);
 // By the name that ops have for it; kIdentity for "".
 Activation activation_of(const std::string& name);
+// Of what a library has built (blas.h, dnn.h), the algorithm that a call's tuning names, or the last that there is before it.
+template <class Built>
+int algorithm_of(const Built& built, const KernelCall& call) {
+  int algorithm = std::max(0, tuning_value(call.tuning, "algorithm", 0));
+  while (algorithm > 0 && !built.has(algorithm)) --algorithm;
+  return algorithm;
+}
+template <class Built>
+std::vector<std::string> other_algorithms(const Built& built) {
+  std::vector<std::string> texts;
+  for (int i = 1; built.has(i); ++i) texts.push_back(cat("algorithm=", i));
+  return texts;
+}
 // Of what lies one behind the other in a workspace or in a packed weight.
 inline size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 // Bytes between rows, and where the scales of quantised rows lie (op_list.inc).
