@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "backends/cpu/device.h"
+#include "base/log.h"
 #include "compiler/compile.h"
 #include "runtime/plan_file.h"
 #include "vivace/error.h"
@@ -12,21 +13,16 @@ namespace {
 
 // What kernels read and write by the types and attributes of a step.
 TEST(PlanFile, StepsThatLeaveTheirOperandsAreRefused) {
-  const auto compiled = [](const char* text) { return compile(parse_graph(text), *cpu::device(), {.mode = CompileMode::default_}); };
-  const Plan convolution = compiled(R"(%0 = input(name="x") : float32[1, 6, 6, 8]
-%1 = weight(name="w") : float32[8, 8, 3, 3]
-%2 = conv2d(%0, %1, padding=[1, 1, 1, 1], stride=1) : float32[1, 6, 6, 8]
-%3 = input(name="r") : float32[1, 6, 6, 8]
-%4 = add(%2, %3) : float32[1, 6, 6, 8]
-return y=%4
-)");
-  const Plan large = compiled(R"(%0 = input(name="x") : float32[1, 6, 6, 8]
-%1 = weight(name="w") : float32[8, 8, 5, 5]
-%2 = conv2d(%0, %1, padding=[2, 2, 2, 2], stride=1) : float32[1, 6, 6, 8]
-%3 = input(name="r") : float32[1, 6, 6, 8]
-%4 = add(%2, %3) : float32[1, 6, 6, 8]
-return y=%4
-)");
+  const auto compiled = [](const std::string& text) { return compile(parse_graph(text), *cpu::device(), {.mode = CompileMode::default_}); };
+  const auto convolution_and_sum = [&](int kernel) {
+    const int side = kernel / 2;
+    const std::string padding = cat('[', side, ", ", side, ", ", side, ", ", side, ']');
+    return compiled(cat("%0 = input(name=\"x\") : float32[1, 6, 6, 8]\n%1 = weight(name=\"w\") : float32[8, 8, ", kernel, ", ", kernel,
+                        "]\n%2 = conv2d(%0, %1, padding=", padding,
+                        ", stride=1) : float32[1, 6, 6, 8]\n%3 = input(name=\"r\") : float32[1, 6, 6, 8]\n"
+                        "%4 = add(%2, %3) : float32[1, 6, 6, 8]\nreturn y=%4\n"));
+  };
+  const Plan convolution = convolution_and_sum(3), large = convolution_and_sum(5);
   const Plan chain = compiled(R"(%0 = input(name="x") : float32[2, 8]
 %1 = silu(%0) : float32[2, 8]
 %2 = affine(%1, scale=0.5) : float32[2, 8]
