@@ -105,12 +105,12 @@ TORCH_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
-def sdxl_config(part: str, changed: dict) -> dict:
-    return json.loads((ROOT / "assets" / "configs" / SDXL / part / "config.json").read_text()) | changed
+def config_of(around: str, part: str, changed: dict) -> dict:
+    return json.loads((ROOT / "assets" / "configs" / around / part / "config.json").read_text()) | changed
 
 
 def cogvideox_config(part: str, tiny: bool, **changed) -> dict:
-    config = json.loads((ROOT / "assets" / "configs" / COGVIDEOX / part / "config.json").read_text()) | changed
+    config = config_of(COGVIDEOX, part, changed)
     if part == "transformer":
         return {**config, "num_attention_heads": 2} if tiny else config
     return {**config, "block_out_channels": [32, 32, 64, 64]} if tiny else config
@@ -119,8 +119,8 @@ def cogvideox_config(part: str, tiny: bool, **changed) -> dict:
 # Which part of a checkpoint a component is, its configuration, and whose configurations are around it.
 def part_of(component: str, tiny: bool = False) -> tuple[str, dict, str]:
     return {
-        "unet": lambda: ("unet", sdxl_config("unet", TINY_UNET if tiny else UNET), SDXL),
-        "vae-decode": lambda: ("vae", sdxl_config("vae", TINY_VAE if tiny else VAE), SDXL),
+        "unet": lambda: ("unet", config_of(SDXL, "unet", TINY_UNET if tiny else UNET), SDXL),
+        "vae-decode": lambda: ("vae", config_of(SDXL, "vae", TINY_VAE if tiny else VAE), SDXL),
         "flux-slice": lambda: ("transformer", TINY_FLUX if tiny else FLUX_SLICE, "flux-schnell"),
         "cogvideox-slice": lambda: ("transformer", cogvideox_config("transformer", tiny, num_layers=COGVIDEOX_LAYERS), COGVIDEOX),
         "cogvideox-transformer": lambda: ("transformer", cogvideox_config("transformer", tiny), COGVIDEOX),
