@@ -247,7 +247,7 @@ int run_profile(const ProfileFlags& o, const Common& common) {
   session.run(Phase::step, request);  // first touches and a cold cache are nobody's cost
   const Plan& plan = session.plan();
   const MachinePeak peak = target.device().measure_peak();
-  const std::vector<size_t> constants = constant_bytes(Program(std::make_shared<const Plan>(plan), target.device()));
+  const std::vector<size_t> constants = constant_bytes(session.program());
   const Timed setup{plan, plan.setup, fastest_run(session, request, Phase::setup, plan.setup.size(), o.runs), peak, constants};
   const Timed step{plan, plan.step, fastest_run(session, request, Phase::step, plan.step.size(), o.runs), peak, constants};
   if (!o.trace.empty()) {

@@ -105,10 +105,7 @@ void ComponentCache::load_constants(ConstantStore& store, const std::stop_token&
       const WholeNotes notes(folder_, name);
       ConstantStore::Whole whole = notes.known(entry->file->stamp());
       const FileStamp stamp = entry->file->stamp_now();  // as this use has left it, which changes it
-      if (whole.size() != file->size())
-        whole.clear();
-      else
-        notes.keep(stamp, whole);
+      if (whole.size() == file->size()) notes.keep(stamp, whole);
       store.add_file(
           std::move(file),
           [folder = folder_](const ConstantFile& file) {

@@ -41,6 +41,7 @@ class Session {
   ~Session();
 
   const Plan& plan() const { return *plan_; }
+  const Program& program() const { return *program_; }
   const Device& device() const { return device_; }
   // For a loop, which looks names up once: fill the input's `host`, send it, run, fetch the output, wait, read its `host`. Unknown name:
   // InternalError.
