@@ -69,8 +69,8 @@ void fuse_projections(Graph& graph);
 void allow_winograd(Graph& graph, const CompileOptions& options);
 // Lets linears run by Strassen's algorithm: an eighth less arithmetic. After every fusion that makes linears.
 void allow_strassen(Graph& graph, const CompileOptions& options);
-// Lets linears, and convolutions that may run as Winograd, of bfloat16 where the target's products of int16 are as fast (or whatever the error budget
-// covers) form their products of int16. Beside allow_strassen.
+// Lets linears, attention, and convolutions that may run as Winograd, of bfloat16 where the target's products of int16 are as fast (or whatever the
+// error budget covers) form their products of int16. Beside allow_strassen.
 void allow_int16(Graph& graph, const CompileOptions& options, const Target& target);
 // Linears (and convolutions, with medium) of float32 values may form their products as `precision` allows: attribute matmul_precision, of which a
 // kernel makes what is faster on its processor. After every fusion that makes linears or convolutions.

@@ -119,16 +119,20 @@ TEST(ErrorBudget, BoundsProductsOfInt16) {
 %3 = geglu_linear(%2, %1) : bfloat16[256, 32]
 %4 = input(name="y") : float32[256, 64]
 %5 = linear(%4, %1) : float32[256, 64]
-return y=%3, z=%5
+%6 = input(name="q") : bfloat16[1, 256, 64]
+%7 = attention(%6, %6, %6, causal=0, heads=1, scale=0.125) : bfloat16[1, 256, 64]
+%8 = attention(%6, %6, %6, causal=1, heads=1, scale=0.125) : bfloat16[1, 256, 64]
+return y=%3, z=%5, a=%7, b=%8
 )");
   CompileOptions options{.mode = CompileMode::max_autotune, .autotune_seconds = 0};
   const auto count = [&] {
     const Plan plan = compile(graph, *cpu::device(), options);
-    return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel == "gemm_int16" || step.kernel == "gemm_geglu_int16"; });
+    return std::ranges::count_if(plan.step, [&](const PlanStep& step) { return step.kernel.ends_with("_int16"); });
   };
-  EXPECT_EQ(count(), 2) << "bfloat16 alone";
+  const bool attends = cpu::isa() != cpu::Isa::avx512;  // without VNNI nothing is gained there
+  EXPECT_EQ(count(), 2 + attends) << "bfloat16 alone";
   options.error_budget = 1e-3;
-  EXPECT_EQ(count(), 3);
+  EXPECT_EQ(count(), 3 + attends);
   options.error_budget = 1e-6;
   EXPECT_EQ(count(), 0);
   options.error_budget = 0;
@@ -194,6 +198,7 @@ TEST(Options, AttentionBackends) {
   for (const PlanStep& step : plan.step)
     if (step.op == Op::attention) {
       EXPECT_NE(step.kernel, "attention_flash");
+      EXPECT_NE(step.kernel, "attention_int16");
       EXPECT_EQ(step.refused.at(0).second, "not among the attention backends asked for");
     }
 }

@@ -52,13 +52,38 @@ struct Workspace {
   Workspace(const Workspace&) = delete;
 };
 
+// How the two backends with products of integers round.
+struct Integers {
+  static constexpr int64_t kBlock = 256;
+  bool of_bytes;
+  double most_weight;
+  static Integers bytes() { return {true, 32767}; }
+  static Integers words() { return {false, 8191}; }
+
+  // Steps that keep sums of products within int32, as Int16Row has them.
+  static double step(const std::vector<double>& row, double norm) {
+    double largest = 0, squares = 0;
+    for (double x : row) largest = std::max(largest, std::abs(x)), squares += x * x;
+    return std::max(largest / 16383, std::sqrt(squares) / (norm - std::sqrt(static_cast<double>(row.size())) / 2 - 16));
+  }
+  double row_step(const std::vector<double>& row) const {
+    if (!of_bytes) return step(row, 46340);
+    double largest = 0;
+    for (double x : row) largest = std::max(largest, std::abs(x));
+    return largest / 127;
+  }
+  double value_step(const std::vector<double>& column) const {
+    return step(column, 0x1p31 / ((most_weight + 1) * std::sqrt(static_cast<double>(column.size()))));
+  }
+};
+
 struct Case {
   AttentionShape shape;
   AttentionArgs args;
   Buffer q, kv, out;
   std::vector<float> mask;
-  std::vector<double> expected, bound;  // [batch, query, heads * head_dim]
-  std::vector<double> int8_bound;       // the same, of the backend int8
+  std::vector<double> expected, bound;          // [batch, query, heads * head_dim]
+  std::vector<double> int8_bound, int16_bound;  // the same, of products of integers
 
   // Q, K and V lie side by side in rows of their own with a gap after them, as slices of a fused projection do.
   explicit Case(const AttentionShape& s, uint32_t seed = 1, float magnitude = 1.f)
@@ -102,14 +127,14 @@ struct Case {
     const double u32 = 0x1p-24, u_out = s.dtype == float32 ? u32 : s.dtype == bfloat16 ? 0x1p-8 : 0x1p-11;
     const double u_weight = s.dtype == bfloat16 ? 0x1p-8 + 1e-4 : 4 * u32;
     expected.assign(s.batch * s.q_len * width(), 0.);
-    bound = int8_bound = expected;
+    bound = int8_bound = int16_bound = expected;
     std::vector<double> score(s.kv_len), error(s.kv_len);
     for (int64_t b = 0; b < s.batch; ++b) {
       for (int64_t h = 0; h < s.heads; ++h) {
         const std::vector<double> queries = rows(q, q_at(b, 0, h), args.q_strides.token, s.q_len);
         const std::vector<double> keys = rows(kv, k_at(b, 0, h), args.k_strides.token, s.kv_len);
         const std::vector<double> values = rows(kv, v_at(b, 0, h), args.v_strides.token, s.kv_len);
-        Int8Steps steps(queries, keys, values, s);
+        IntegerSteps bytes(Integers::bytes(), queries, keys, values, s), words(Integers::words(), queries, keys, values, s);
         for (int64_t i = 0; i < s.q_len; ++i) {
           double largest = -kInf, span = 0, sum = 0;
           for (int64_t j = 0; j < s.kv_len; ++j) {
@@ -139,17 +164,22 @@ struct Case {
             const size_t at = (b * s.q_len + i) * width() + h * s.head_dim + d;
             expected[at] = x;
             bound[at] = slack + u_out * (std::abs(x) + slack) + 0x1p-24;  // the last: half precision's smallest step
-            int8_bound[at] = bound[at] + steps.bound(queries, keys, values, s, i, d, score, sum, x) * (1 + u_out);
+            int8_bound[at] = bound[at] + bytes.bound(queries, keys, values, s, i, d, score, sum, x) * (1 + u_out);
+            int16_bound[at] = bound[at] + words.bound(queries, keys, values, s, i, d, score, sum, x) * (1 + u_out);
           }
         }
       }
     }
   }
 
-  // What int8 rounds: half a step of queries and of keys less their mean, of weights relative to the largest, and of values less their mean.
-  struct Int8Steps {
+  // What products of integers round: half a step of queries and of keys less their mean, of weights relative to the block's largest, and of values
+  // less their mean.
+  struct IntegerSteps {
+    const double most_weight;
     std::vector<double> query, key, value, mean;  // steps of each row, of each row, of each column in its worst block; of keys
-    Int8Steps(const std::vector<double>& queries, const std::vector<double>& keys, const std::vector<double>& values, const AttentionShape& s) {
+    IntegerSteps(const Integers& integers, const std::vector<double>& queries, const std::vector<double>& keys, const std::vector<double>& values,
+                 const AttentionShape& s)
+        : most_weight(integers.most_weight) {
       const auto n = static_cast<double>(s.kv_len);
       mean.assign(s.head_dim, 0.), value.assign(s.head_dim, 0.);
       std::vector<double> value_mean(s.head_dim, 0.);
@@ -157,19 +187,22 @@ struct Case {
         for (int64_t d = 0; d < s.head_dim; ++d) mean[d] += keys[j * s.head_dim + d] / n, value_mean[d] += values[j * s.head_dim + d] / n;
       // The float32 mean may be off by as much as its sums are; what is taken out of all keys alike costs only the larger step.
       const auto row = [&](const std::vector<double>& x, int64_t i, bool centered) {
-        double largest = 0, slack = 0;
+        std::vector<double> magnitudes;
         for (int64_t d = 0; d < s.head_dim; ++d) {
-          largest = std::max(largest, std::abs(x[i * s.head_dim + d] - (centered ? mean[d] : 0)));
-          slack = std::max(slack, std::abs(x[i * s.head_dim + d]) * n * 0x1p-22);
+          const double at = x[i * s.head_dim + d];
+          magnitudes.push_back(std::abs(at - (centered ? mean[d] : 0)) + std::abs(at) * n * 0x1p-22);
         }
-        return (largest + slack) / 127;
+        return integers.row_step(magnitudes) * (1 + 1e-6);
       };
       for (int64_t i = 0; i < s.q_len; ++i) query.push_back(row(queries, i, false));
-      for (int64_t j = 0; j < s.kv_len; ++j) {
-        key.push_back(row(keys, j, true));
-        for (int64_t d = 0; d < s.head_dim; ++d)
-          value[d] = std::max(value[d], std::abs(values[j * s.head_dim + d] - value_mean[d]) * (1 + n * 0x1p-22) / 255);
-      }
+      for (int64_t j = 0; j < s.kv_len; ++j) key.push_back(row(keys, j, true));
+      for (int64_t first = 0; first < s.kv_len; first += Integers::kBlock)
+        for (int64_t d = 0; d < s.head_dim; ++d) {
+          std::vector<double> magnitudes;
+          for (int64_t j = first; j < std::min(s.kv_len, first + Integers::kBlock); ++j)
+            magnitudes.push_back(std::abs(values[j * s.head_dim + d] - value_mean[d]) * (1 + n * 0x1p-22));
+          value[d] = std::max(value[d], integers.value_step(magnitudes) * (1 + 1e-6));
+        }
     }
     // Of query i, column d, whose weights are score[j] / sum and whose result is x.
     double bound(const std::vector<double>& queries, const std::vector<double>& keys, const std::vector<double>& values, const AttentionShape& s,
@@ -185,17 +218,18 @@ struct Case {
           most = std::max(most, error[j]);
         }
       }
-      // A weight is between exp(-error) and exp(error) of what it should be, before and after the division by their sum; half a step of 1 / 32767 of
-      // the largest, which is off in the same way.
+      // A weight is between exp(-error) and exp(error) of what it should be, before and after the division by their sum; half a step of the
+      // largest, which is off in the same way.
       double slack = 0, largest = 0;
       for (int64_t j = 0; j < s.kv_len; ++j) {
         const double deviation = std::abs(values[j * s.head_dim + d] - x);
-        slack += (score[j] * (std::expm1(error[j]) + 2e-4) + std::exp(2 * most) / 65534) / sum * deviation;
+        slack += (score[j] * (std::expm1(error[j]) + 2e-4) + std::exp(2 * most) / (2 * most_weight)) / sum * deviation;
         largest = std::max(largest, deviation);
       }
       if (most > 20) return largest + value[d] / 2;
       // No weights make more of it than the farthest value.
-      return std::min(slack * std::exp(most) * (1 + static_cast<double>(s.kv_len) * std::exp(2 * most) / 65534 / sum), largest) + value[d] / 2;
+      return std::min(slack * std::exp(most) * (1 + static_cast<double>(s.kv_len) * std::exp(2 * most) / (2 * most_weight) / sum), largest) +
+             value[d] / 2;
     }
     int64_t row = -1;
     double most = 0;
@@ -217,7 +251,9 @@ struct Case {
     attention.run(args, workspace.data);
   }
 
-  const std::vector<double>& bound_of(const AttentionBackend& backend) const { return backend.name == "int8" ? int8_bound : bound; }
+  const std::vector<double>& bound_of(const AttentionBackend& backend) const {
+    return backend.name == "int8" ? int8_bound : backend.name == "int16" ? int16_bound : bound;
+  }
 
   // Compares every element, and the gap after each row, which must be untouched.
   void check(const std::string& what, const AttentionBackend& backend) {
@@ -239,9 +275,8 @@ struct Case {
   }
 };
 
-// The backend int8 in plain code that rounds where it rounds, of a case of one batch and one head.
-inline std::vector<double> simulate_int8(const Case& c) {
-  constexpr int64_t kBlock = 256;
+// Such a backend in plain code that rounds where it rounds, of a case of one batch and one head.
+inline std::vector<double> simulate(const Integers& integers, const Case& c) {
   const AttentionShape& s = c.shape;
   const int64_t n = s.kv_len, dim = s.head_dim;
   const std::vector<double> q = c.rows(c.q, c.q_at(0, 0, 0), c.args.q_strides.token, s.q_len),
@@ -254,40 +289,45 @@ inline std::vector<double> simulate_int8(const Case& c) {
   };
   std::vector<double> k_mean, v_mean, result;
   for (int64_t d = 0; d < dim; ++d) k_mean.push_back(mean(k, d)), v_mean.push_back(mean(v, d));
-  // Rounds `count` values `stride` apart to `steps` steps of the largest; returns the step.
-  const auto round = [](double* x, int64_t count, int64_t stride, double steps) {
-    double largest = 0;
-    for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[i * stride]));
-    for (int64_t i = 0; i < count; ++i) x[i * stride] = std::nearbyint(x[i * stride] * steps / largest);
-    return largest / steps;
+  const auto round = [](std::vector<double> x, double step) {
+    for (double& value : x) value = std::nearbyint(value / step);
+    return x;
   };
-  std::vector<double> key_bytes, key_step, values;
-  for (int64_t j = 0; j < n * dim; ++j) key_bytes.push_back(k[j] - k_mean[j % dim]), values.push_back(v[j] - v_mean[j % dim]);
-  for (int64_t j = 0; j < n; ++j) key_step.push_back(round(&key_bytes[j * dim], dim, 1, 127));
-  for (int64_t first = 0; first < n; first += kBlock)
+  std::vector<std::vector<double>> keys, values(n, std::vector<double>(dim));
+  std::vector<double> key_step;
+  for (int64_t j = 0; j < n; ++j) {
+    std::vector<double> row;
+    for (int64_t d = 0; d < dim; ++d) row.push_back(k[j * dim + d] - k_mean[d]);
+    key_step.push_back(integers.row_step(row));
+    keys.push_back(round(row, key_step[j]));
+  }
+  for (int64_t first = 0; first < n; first += Integers::kBlock)
     for (int64_t d = 0; d < dim; ++d) {
-      const int64_t keys = std::min(kBlock, n - first);
-      const double step = round(&values[first * dim + d], keys, dim, 255);
-      for (int64_t j = first; j < first + keys; ++j) values[j * dim + d] *= step;
+      std::vector<double> column;
+      for (int64_t j = first; j < std::min(n, first + Integers::kBlock); ++j) column.push_back(v[j * dim + d] - v_mean[d]);
+      const double step = integers.value_step(column);
+      for (size_t j = 0; j < column.size(); ++j) values[first + static_cast<int64_t>(j)][d] = std::nearbyint(column[j] / step) * step;
     }
   for (int64_t i = 0; i < s.q_len; ++i) {
-    std::vector<double> row(q.begin() + i * dim, q.begin() + (i + 1) * dim), sums(dim, 0.);
-    const double step = round(row.data(), dim, 1, 127) * static_cast<double>(s.scale);
+    const std::vector<double> query(q.begin() + i * dim, q.begin() + (i + 1) * dim);
+    const double query_step = integers.row_step(query);
+    const std::vector<double> row = round(query, query_step);
+    std::vector<double> sums(dim, 0.);
     double reference = -kInf, total = 0;
-    for (int64_t first = 0; first < n; first += kBlock) {
+    for (int64_t first = 0; first < n; first += Integers::kBlock) {
       std::vector<double> score;
-      for (int64_t j = first; j < std::min(n, first + kBlock); ++j) {
+      for (int64_t j = first; j < std::min(n, first + Integers::kBlock); ++j) {
         double sum = 0;
-        for (int64_t d = 0; d < dim; ++d) sum += row[d] * key_bytes[j * dim + d];
-        score.push_back(sum * step * key_step[j]);
+        for (int64_t d = 0; d < dim; ++d) sum += row[d] * keys[j][d];
+        score.push_back(sum * query_step * key_step[j] * static_cast<double>(s.scale));
       }
-      const double largest = std::max(reference, *std::max_element(score.begin(), score.end())), shrink = std::exp(reference - largest);
-      reference = largest, total *= shrink;
+      const double largest = *std::max_element(score.begin(), score.end()), shrink = std::exp(reference - std::max(reference, largest));
+      reference = std::max(reference, largest), total *= shrink;
       for (double& sum : sums) sum *= shrink;
       for (size_t j = 0; j < score.size(); ++j) {
-        const double weight = std::nearbyint(32767 * std::exp(score[j] - reference));
+        const double weight = std::nearbyint(integers.most_weight * std::exp(score[j] - largest)) * std::exp(largest - reference);
         total += weight;
-        for (int64_t d = 0; d < dim; ++d) sums[d] += weight * values[(first + static_cast<int64_t>(j)) * dim + d];
+        for (int64_t d = 0; d < dim; ++d) sums[d] += weight * values[first + static_cast<int64_t>(j)][d];
       }
     }
     for (int64_t d = 0; d < dim; ++d) result.push_back(sums[d] / total + v_mean[d]);

@@ -63,7 +63,12 @@ Answer ask(const AttentionBackend& backend, const KernelCall& call, const Target
     if (call.in[i]->dtype != call.in[0]->dtype) return "q, k and v have different dtypes";
   if (call.in[2]->shape != call.in[1]->shape) return "k and v have different head sizes";
   if (call.has(3) && call.in[3]->dtype != DType::float32) return "the mask is not float32";
-  if (Refusal reason = backend.refuse(shape_of(call), level_of(target))) return *reason;
+  const AttentionShape shape = shape_of(call);
+  if (Refusal reason = backend.refuse(shape, level_of(target))) return *reason;
+  if (backend.kind == AttentionKind::int16)
+    if (Refusal reason = refuse_error(attention_int16_error(shape.head_dim, shape.kv_len), int16_bound(*call.attrs),
+                                      "products of int16 are off for this attention"))
+      return *reason;
   return std::make_unique<AttentionOffer>(backend, call, target);
 }
 
@@ -79,7 +84,7 @@ std::span<const KernelEntry> attention_entries() {
                      .strided_in = true,
                      .strided_out = true,
                      .plain = backend.kind == AttentionKind::math,
-                     .kind = backend.name});
+                     .kind = backend.sdpa});
     return all;
   }();
   return list;

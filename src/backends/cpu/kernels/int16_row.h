@@ -20,7 +20,8 @@ struct Int16Row {
   float scale = 1, inverse = 0;  // NaN and 0 where the row holds a NaN or an infinity; 0 and 0 for a row of zeros
 
   Int16Row() = default;
-  Int16Row(RowSize size, int64_t k);
+  // `norm`: what the row's may be; the other one's is 2^31 divided by it.
+  Int16Row(RowSize size, int64_t k, float norm = 46340.f);
 };
 
 }  // namespace vivace::cpu

@@ -26,14 +26,15 @@ function(vivace_levels family)
 endfunction()
 
 set(kernels cpu/kernels)
-target_sources(vivace_backends PRIVATE ${kernels}/int16_row.cc ${kernels}/attention/attention.cc ${kernels}/conv/conv.cc ${kernels}/conv/plan.cc
+target_sources(vivace_backends PRIVATE ${kernels}/int16_row.cc ${kernels}/attention/attention.cc ${kernels}/attention/integers_error.cc
+  ${kernels}/conv/conv.cc ${kernels}/conv/plan.cc
   ${kernels}/elementwise/elementwise.cc ${kernels}/elementwise/tile.cc ${kernels}/gemm/blocking.cc ${kernels}/gemm/blocks.cc ${kernels}/gemm/gemm.cc
   ${kernels}/gemm/pack.cc ${kernels}/gemm/plan.cc ${kernels}/gemm/strassen.cc ${kernels}/norm/norm.cc ${kernels}/norm/quantize.cc ${kernels}/norm/softmax.cc
   ${kernels}/norm/spatial_norm.cc
   ${kernels}/vecmath/vecmath.cc)
 
 vivace_levels(attention SOURCES level.cc LEVELS baseline avx2 avx512 avx512_bf16 amx)
-vivace_levels(attention SOURCES int8.cc LEVELS avx512_vnni)
+vivace_levels(attention SOURCES integers.cc LEVELS avx2 avx2_vnni avx512_vnni)
 # O3: the transforms' arrays must become registers. Contraction off: what is fused is written as MulAdd().
 vivace_levels(conv SOURCES level.cc LEVELS avx2 avx2_vnni avx512 avx512_vnni avx512_bf16 amx OPTIONS -O3 -ffp-contract=off)
 vivace_levels(gemm SOURCES level.cc LEVELS avx2 avx2_vnni avx512 avx512_vnni avx512_bf16 amx OPTIONS -O3)

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <numbers>
 
 #include "backends/cpu/kernels/attention/kernels.h"
 #include "base/parallel.h"
@@ -14,6 +12,10 @@ namespace {
 // math is float32 at every level; the others use bfloat16 arithmetic where there is any.
 const AttentionKernels& kernels(const AttentionShape& s, AttentionKind kind, Isa level) {
   if (kind == AttentionKind::int8) return avx512_vnni::kAttentionInt8;
+  if (kind == AttentionKind::int16) {
+    if (level == Isa::avx2_vnni) return avx2_vnni::kAttentionInt16;
+    return level < Isa::avx512_vnni ? avx2::kAttentionInt16 : avx512_vnni::kAttentionInt16;
+  }
   switch (level) {
     case Isa::amx:
       return s.dtype == DType::bfloat16 && kind != AttentionKind::math ? amx::kAttention : avx512::kAttention;
@@ -48,20 +50,30 @@ std::optional<std::string> refuse_flash(const AttentionShape& s, Isa level) {
   if (s.head_dim > kLargestHead) return "head size " + std::to_string(s.head_dim) + " is above " + std::to_string(kLargestHead);
   return std::nullopt;
 }
-std::optional<std::string> refuse_int8(const AttentionShape& s, Isa level) {
+std::optional<std::string> refuse_integers(const AttentionShape& s, const std::string& which) {
   if (auto reason = refuse_any(s)) return reason;
-  if (s.mask || s.causal) return "int8 takes no mask, nor a causal one";
-  if (level < Isa::avx512_vnni) return "int8 needs AVX-512 VNNI";
+  if (s.mask || s.causal) return which + " takes no mask, nor a causal one";
   if (s.head_dim > kLargestHead) return "head size " + std::to_string(s.head_dim) + " is above " + std::to_string(kLargestHead);
+  return std::nullopt;
+}
+std::optional<std::string> refuse_int8(const AttentionShape& s, Isa level) {
+  if (auto reason = refuse_integers(s, "int8")) return reason;
+  if (level < Isa::avx512_vnni) return "int8 needs AVX-512 VNNI";
+  return std::nullopt;
+}
+std::optional<std::string> refuse_int16(const AttentionShape& s, Isa level) {
+  if (auto reason = refuse_integers(s, "int16")) return reason;
+  if (level < Isa::avx2) return "int16 needs AVX2";
+  if (level == Isa::avx512) return "without VNNI AVX-512 has no faster products of int16";
+  if (level >= Isa::amx) return "the tiles of AMX multiply bfloat16 faster";
   return std::nullopt;
 }
 std::optional<std::string> refuse_other(const AttentionShape& s, Isa) { return refuse_any(s); }
 
 constexpr AttentionBackend kBackends[] = {
-    {"int8", AttentionKind::int8, refuse_int8},
-    {"flash", AttentionKind::flash, refuse_flash},
-    {"efficient", AttentionKind::efficient, refuse_other},
-    {"math", AttentionKind::math, refuse_other},
+    {"int8", AttentionKind::int8, "int8", refuse_int8},     {"int16", AttentionKind::int16, "flash", refuse_int16},
+    {"flash", AttentionKind::flash, "flash", refuse_flash}, {"efficient", AttentionKind::efficient, "efficient", refuse_other},
+    {"math", AttentionKind::math, "math", refuse_other},
 };
 
 }  // namespace
@@ -138,23 +150,5 @@ void Attention::run(const AttentionArgs& args, void* workspace) const noexcept {
 }
 
 std::span<const AttentionBackend> attention_backends() { return kBackends; }
-
-double attention_int8_error(int64_t head_dim, int64_t keys) {
-  // The mean square of the largest of n normal magnitudes.
-  const auto largest = [](int64_t n) {
-    constexpr double kStep = 0.01, kMost = 8;
-    double sum = 0;
-    for (double x = kStep / 2; x < kMost; x += kStep)
-      sum += 2 * x * kStep * (1 - std::pow(std::erf(x / std::numbers::sqrt2), static_cast<double>(n)));
-    return sum;
-  };
-  // A step is a part of the largest, and rounding has a twelfth of its square.
-  const auto rounding = [&](int64_t n, double steps) { return largest(n) / (steps * steps) / 12; };
-  // Of a score either factor is rounded; what all scores of a query have in common changes nothing, which is this part of it, since weights e^s of
-  // normal scores have moments e^(k^2 / 2).
-  constexpr double kCommon = 2 * std::numbers::e * std::numbers::e - std::numbers::e;
-  const double of_score = 2 * rounding(head_dim, 127) / (1 + kCommon / static_cast<double>(keys));
-  return std::sqrt(of_score + rounding(std::min<int64_t>(keys, 256), 255));
-}
 
 }  // namespace vivace::cpu

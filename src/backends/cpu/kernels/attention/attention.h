@@ -1,8 +1,9 @@
 // Scaled dot-product attention on the CPU: out = softmax(scale Q K^T + mask) V, head by head.
 //
-// Three backends under PyTorch's names, each right on its own, and one that has to be asked for:
-//   int8       Q K^T in bytes, P V in 16 bits, with exact online softmax over blocks of keys between them (int8.h). Its error is
-//              attention_int8_error(), some four times bfloat16's. No mask, no causality. AVX-512 VNNI.
+// Three backends under PyTorch's names, each right on its own, and two with products of integers (integers.h) and exact online softmax over blocks of
+// keys between them, which take no mask and no causality; their errors are attention_int8_error() and attention_int16_error():
+//   int8       Q K^T in bytes, P V in 16 bits: some four times bfloat16's error. Has to be asked for. AVX-512 VNNI.
+//   int16      both in 16 bits: a quarter of bfloat16's error. A flash to those who ask for one, where the error budget allows it. AVX2.
 //   flash      one fused pass: the exponential is taken in the registers that hold Q K^T, no score matrix is ever stored. No mask.
 //   efficient  memory-efficient: exact online softmax over blocks of keys. Any head size, any additive mask, every instruction set.
 //   math       three separate steps (Q K^T, softmax, P V) in float32 through a bounded slab of scores: the plain reference.
@@ -50,11 +51,12 @@ struct AttentionArgs {
   Stop stop = nullptr;
 };
 
-enum class AttentionKind { int8, flash, efficient, math };
+enum class AttentionKind { int8, int16, flash, efficient, math };
 
 struct AttentionBackend {
   std::string_view name;
   AttentionKind kind;
+  std::string_view sdpa;  // what it is asked for by (SDPBackend)
   // The reason why this backend can't take the shape at that level; nothing if it can.
   std::optional<std::string> (*refuse)(const AttentionShape&, Isa);
 };
@@ -73,11 +75,12 @@ class Attention {
   std::shared_ptr<const PlannedAttention> planned_;
 };
 
-// In order of preference: int8, flash, efficient, math. The first that does not refuse and that was asked for is the choice.
+// In order of preference: int8, int16, flash, efficient, math. The first that does not refuse and that was asked for is the choice.
 std::span<const AttentionBackend> attention_backends();
 
-// The relative RMS error of int8, where queries, keys and values are normally distributed and scores have a deviation of 1; that of scores grows with
-// them.
+// The relative RMS error of products of integers, where queries, keys and values are normally distributed and scores have a deviation of 1; that of
+// scores grows with them.
 double attention_int8_error(int64_t head_dim, int64_t keys);
+double attention_int16_error(int64_t head_dim, int64_t keys);
 
 }  // namespace vivace::cpu

@@ -12,6 +12,7 @@ namespace vivace::cpu {
 // Sizes that follow from a shape and an instruction set. A "unit" is 4 bytes along the reduction: one float32 or a pair of bfloat16.
 struct AttentionLayout {
   int64_t head_units;    // units in a head's row of Q or K
+  int64_t padded_head;   // elements of such a row that products of integers make room for
   int64_t kv_padded;     // keys rounded up to whole panels
   int64_t out_columns;   // head_dim rounded up to whole vectors
   int64_t panels;        // panels of keys a head
@@ -32,7 +33,7 @@ struct AttentionTask {
   void* scratch;
 };
 
-// One arithmetic at one level: float32, or bfloat16 pairs.
+// One arithmetic at one level: float32, bfloat16 pairs, or integers.
 struct AttentionKernels {
   AttentionLayout (*layout)(const AttentionShape&, AttentionKind, int threads);
   // Packs one panel of keys, and the values of the same tokens, of one head. `scratch` holds pack_scratch_bytes.
@@ -47,13 +48,16 @@ namespace baseline {
 extern const AttentionKernels kAttention;
 }
 namespace avx2 {
-extern const AttentionKernels kAttention;
+extern const AttentionKernels kAttention, kAttentionInt16;
+}
+namespace avx2_vnni {
+extern const AttentionKernels kAttentionInt16;
 }
 namespace avx512 {
 extern const AttentionKernels kAttention;
 }
 namespace avx512_vnni {
-extern const AttentionKernels kAttentionInt8;
+extern const AttentionKernels kAttentionInt8, kAttentionInt16;
 }
 namespace avx512_bf16 {
 extern const AttentionKernels kAttention;

@@ -120,6 +120,7 @@ VIVACE_INLINE void store_int16(const Values& values, int16_t* p) {
   const __m256i halves = _mm256_packs_epi32(NearestInt(values(0)), NearestInt(values(kLanes)));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(halves, 0xd8));
 }
+VIVACE_INLINE VI pack_words(VI a, VI b) { return _mm256_packs_epi32(a, b); }
 VIVACE_INLINE VI pair_int16(VI low, VI high) { return _mm256_blend_epi16(low, ShiftLeft<16>(high), 0xaa); }
 
 }  // namespace

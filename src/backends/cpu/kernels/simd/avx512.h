@@ -112,6 +112,7 @@ template <class Values>
 VIVACE_INLINE void store_int16(const Values& values, int16_t* p) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(NearestInt(values(0))));
 }
+VIVACE_INLINE VI pack_words(VI a, VI b) { return _mm512_packs_epi32(a, b); }
 VIVACE_INLINE VI pair_int16(VI low, VI high) { return _mm512_mask_blend_epi16(0xaaaaaaaa, low, ShiftLeft<16>(high)); }
 
 }  // namespace

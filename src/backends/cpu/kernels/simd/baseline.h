@@ -156,6 +156,7 @@ VIVACE_INLINE void store_bytes(VI v, uint8_t flip, int8_t* p) {
 // From AVX2 on also, since no kernel of this level has a use for them:
 //   load_u8(p), load_i8(p)  bytes to integers
 //   store_int16(values, p)  16 values of what fits, to nearest even; values(i) gives the vector from value i on
+//   pack_words(a, b)        both as int16, 128 bits of either in turn
 //   pair_int16(low, high)   in each lane the low half of either
 
 }  // namespace
