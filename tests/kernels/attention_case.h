@@ -64,7 +64,9 @@ struct Integers {
   static double step(const std::vector<double>& row, double norm) {
     double largest = 0, squares = 0;
     for (double x : row) largest = std::max(largest, std::abs(x)), squares += x * x;
-    return std::max(largest / 16383, std::sqrt(squares) / (norm - std::sqrt(static_cast<double>(row.size())) / 2 - 16));
+    const double root = std::sqrt(static_cast<double>(row.size()));
+    const double length = largest > 0x1p-50 && largest < 0x1p50 ? std::sqrt(squares) : largest * root;  // float32's squares mean nothing then
+    return std::max(largest / 16383, length / (norm - root / 2 - 16));
   }
   double row_step(const std::vector<double>& row) const {
     if (!of_bytes) return step(row, 46340);
@@ -192,7 +194,7 @@ struct Case {
           const double at = x[i * s.head_dim + d];
           magnitudes.push_back(std::abs(at - (centered ? mean[d] : 0)) + std::abs(at) * n * 0x1p-22);
         }
-        return integers.row_step(magnitudes) * (1 + 1e-6);
+        return integers.row_step(magnitudes) * (1 + 2e-5);
       };
       for (int64_t i = 0; i < s.q_len; ++i) query.push_back(row(queries, i, false));
       for (int64_t j = 0; j < s.kv_len; ++j) key.push_back(row(keys, j, true));
@@ -201,7 +203,7 @@ struct Case {
           std::vector<double> magnitudes;
           for (int64_t j = first; j < std::min(s.kv_len, first + Integers::kBlock); ++j)
             magnitudes.push_back(std::abs(values[j * s.head_dim + d] - value_mean[d]) * (1 + n * 0x1p-22));
-          value[d] = std::max(value[d], integers.value_step(magnitudes) * (1 + 1e-6));
+          value[d] = std::max(value[d], integers.value_step(magnitudes) * (1 + 2e-5));
         }
     }
     // Of query i, column d, whose weights are score[j] / sum and whose result is x.
