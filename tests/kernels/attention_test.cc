@@ -246,19 +246,17 @@ const IntegerBackend kIntegerBackends[] = {{"int8", Integers::bytes(), attention
 // On normal numbers, whose scores have a deviation of 1. Plain code has the error on every machine; where there are its instructions, the kernel does
 // what that says. What 60 queries have scatters by a tenth, the more the shorter they are, so that several heads are drawn.
 TEST(Attention, IntegersErrorIsWhatItStates) {
-  for (const IntegerBackend& of : kIntegerBackends)
-    for (const int64_t d : {16, 40, 64, 128, 512})
-      for (const int64_t keys : {77, 600}) {
-        const double stated = of.error(d, keys);
-        double error = 0, power = 0;
-        for (int64_t draw = 0; draw < 1024 / d; ++draw) {
-          Case c(make_shape(1, 1, 60, keys, d, float32), static_cast<uint32_t>(draw));
-          c.solve();
+  for (const int64_t d : {16, 40, 64, 128, 512})
+    for (const int64_t keys : {77, 600}) {
+      double power = 0, errors[std::size(kIntegerBackends)] = {};
+      for (int64_t draw = 0; draw < 512 / d; ++draw) {
+        Case c(make_shape(1, 1, 60, keys, d, float32), static_cast<uint32_t>(draw));
+        c.solve();
+        for (const double x : c.expected) power += x * x;
+        for (size_t k = 0; k < std::size(kIntegerBackends); ++k) {
+          const IntegerBackend& of = kIntegerBackends[k];
           const std::vector<double> simulated = simulate(of.integers, c);
-          for (size_t i = 0; i < simulated.size(); ++i) {
-            const double off = simulated[i] - c.expected[i];
-            error += off * off, power += c.expected[i] * c.expected[i];
-          }
+          for (size_t i = 0; i < simulated.size(); ++i) errors[k] += (simulated[i] - c.expected[i]) * (simulated[i] - c.expected[i]);
           if (draw > 0) continue;
           at_every_level([&] {
             if (of.backend().refuse(c.shape, isa())) return;
@@ -270,13 +268,17 @@ TEST(Attention, IntegersErrorIsWhatItStates) {
                 apart += off * off, whole += want * want;
               }
             // Values that lie between two steps may be rounded the other way; exponentials are off by 1.2e-4 at most, which turns as much again.
-            EXPECT_LE(std::sqrt(apart / whole), 0.1 * stated + 2 * 1.2e-4) << of.name << ' ' << isa_name(isa()) << ' ' << d << ' ' << keys;
+            EXPECT_LE(std::sqrt(apart / whole), 0.1 * of.error(d, keys) + 2 * 1.2e-4) << of.name << ' ' << isa_name(isa()) << ' ' << d << ' ' << keys;
           });
         }
-        const double computed = std::sqrt(error / power);
-        std::printf("%s, head size %ld, %ld keys: %.2e, stated %.2e\n", of.name, static_cast<long>(d), static_cast<long>(keys), computed, stated);
-        EXPECT_NEAR(computed, stated, 0.1 * stated) << of.name << ' ' << d << ' ' << keys;
       }
+      for (size_t k = 0; k < std::size(kIntegerBackends); ++k) {
+        const double computed = std::sqrt(errors[k] / power), stated = kIntegerBackends[k].error(d, keys);
+        std::printf("%s, head size %ld, %ld keys: %.2e, stated %.2e\n", kIntegerBackends[k].name, static_cast<long>(d), static_cast<long>(keys),
+                    computed, stated);
+        EXPECT_NEAR(computed, stated, 0.1 * stated) << kIntegerBackends[k].name << ' ' << d << ' ' << keys;
+      }
+    }
 }
 
 // Equal keys have equal weights, so that all sums of a block are the largest there are; and what all keys or all values have in common costs nothing.
