@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether files that are compiled as one (vivace_unity, vivace_test) have names of their own.
 
-Names in anonymous namespaces of such files meet. A second definition is an error of the compiler's, but a second function of the name is an overload, and
+Names in anonymous namespaces of such files meet, where the namespace around them is the same. A second definition is an error of the compiler's, but a second function of the name is an overload, and
 a call may silently choose it. What is named as one that stays alone (vivace_unity, ALONE of vivace_test) may have any.
 """
 
@@ -11,9 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+NAMESPACE = re.compile(r"^namespace ([\w:]+) \{", re.M)
 ANONYMOUS = re.compile(r"^namespace \{\n(.*?)^\}  // namespace$", re.S | re.M)
-# At the beginning of a line: the name before a bracket, which is no keyword's and no macro's.
-FUNCTION = re.compile(r"^(?!using|namespace|static_assert|TEST|INSTANT|[ /#}])[A-Za-z_][^=;{}\n]*?\b(\w+)\(", re.M)
+# At the beginning of a line: the name before a bracket, which is no keyword's, no macro's and no member's.
+FUNCTION = re.compile(r"^(?!using|namespace|static_assert|TEST|INSTANT|[ /#}])[A-Za-z_][^=;{}\n]*?(?<![:\w])(\w+)\(", re.M)
 TYPE = re.compile(r"^(?:struct|class|enum class|enum) (\w+)", re.M)
 
 
@@ -48,10 +49,12 @@ def main() -> int:
     for group in groups:
         places = defaultdict(set)
         for file in group:
-            for inside in ANONYMOUS.findall(file.read_text()):
-                for name in FUNCTION.findall(inside) + TYPE.findall(inside):
-                    places[name].add(file.relative_to(ROOT))
-        for name, files in sorted(places.items()):
+            text = file.read_text()
+            for inside in ANONYMOUS.finditer(text):
+                around = NAMESPACE.findall(text[: inside.start()])[-1:]
+                for name in FUNCTION.findall(inside[1]) + TYPE.findall(inside[1]):
+                    places[*around, name].add(file.relative_to(ROOT))
+        for (*_, name), files in sorted(places.items()):
             if len(files) > 1:
                 wrong += 1
                 print(f"{name} stands in anonymous namespaces of {' and '.join(map(str, sorted(files)))}, which are compiled as one: rename it, or name a file alone")

@@ -9,7 +9,7 @@
 namespace vivace {
 namespace {
 
-constexpr int kPasses = 3, kPrecision = 24;
+constexpr int kPasses = 3, kBlurPrecision = 24;
 // A picture has at most 2^16 pixels a side.
 constexpr double kMaxRadius = 1 << 16;
 
@@ -24,15 +24,15 @@ float box_radius(float deviation) {
 // `length` pixels `step` bytes apart; `line` holds as many.
 void box_blur(uint8_t* pixels, size_t length, size_t step, float radius, std::vector<uint8_t>& line) {
   const auto whole = static_cast<int64_t>(radius);
-  const auto ww = static_cast<uint32_t>((1 << kPrecision) / (radius * 2 + 1)),
-             fw = static_cast<uint32_t>(((1 << kPrecision) - (whole * 2 + 1) * static_cast<int64_t>(ww)) / 2);
+  const auto ww = static_cast<uint32_t>((1 << kBlurPrecision) / (radius * 2 + 1)),
+             fw = static_cast<uint32_t>(((1 << kBlurPrecision) - (whole * 2 + 1) * static_cast<int64_t>(ww)) / 2);
   const auto last = static_cast<int64_t>(length) - 1;
   const auto at = [&](int64_t i) { return uint32_t{pixels[static_cast<size_t>(std::clamp<int64_t>(i, 0, last)) * step]}; };
   uint32_t sum = 0;
   for (int64_t i = -whole; i <= whole; ++i) sum += at(i);
   for (int64_t x = 0; x <= last; ++x) {
     line[static_cast<size_t>(x)] =
-        static_cast<uint8_t>((sum * ww + (at(x - whole - 1) + at(x + whole + 1)) * fw + (1u << (kPrecision - 1))) >> kPrecision);
+        static_cast<uint8_t>((sum * ww + (at(x - whole - 1) + at(x + whole + 1)) * fw + (1u << (kBlurPrecision - 1))) >> kBlurPrecision);
     sum += at(x + whole + 1) - at(x - whole);
   }
   for (size_t x = 0; x < length; ++x) pixels[x * step] = line[x];

@@ -9,7 +9,7 @@ namespace vivace {
 namespace {
 
 // The paper's constants, for values of 0..255.
-constexpr double kC1 = 140, kC2 = 55, kC3 = 550, kAlpha = 0.6, kQ = 0.25;
+constexpr double kMdsiC1 = 140, kMdsiC2 = 55, kMdsiC3 = 550, kAlpha = 0.6, kQ = 0.25;
 
 // Blocks of `factor` pixels a side become their mean, as a box filter centred on every factor-th pixel; zeros lie outside of the picture.
 Plane shrink(const Plane& plane, int factor) {
@@ -71,9 +71,9 @@ double mdsi(const Image& reference, const Image& image) {
   std::complex<double> mean = 0;
   for (size_t i = 0; i < roots.size(); ++i) {
     const double x = ga.values[i], y = gb.values[i], fused = gf.values[i];
-    const double gradients = similarity(x, y, kC1) + similarity(y, fused, kC2) - similarity(x, fused, kC2);
+    const double gradients = similarity(x, y, kMdsiC1) + similarity(y, fused, kMdsiC2) - similarity(x, fused, kMdsiC2);
     const double ha = a.h.values[i], ma = a.m.values[i], hb = b.h.values[i], mb = b.m.values[i];
-    const double chroma = (2 * (ha * hb + ma * mb) + kC3) / (ha * ha + hb * hb + ma * ma + mb * mb + kC3);
+    const double chroma = (2 * (ha * hb + ma * mb) + kMdsiC3) / (ha * ha + hb * hb + ma * ma + mb * mb + kMdsiC3);
     roots[i] = std::pow(std::complex<double>(kAlpha * gradients + (1 - kAlpha) * chroma), kQ);
     mean += roots[i];
   }

@@ -11,12 +11,12 @@
 namespace vivace {
 namespace {
 
-constexpr int kMostOrder = 3;
+constexpr int kMostDeisOrder = 3;
 
 class DEISMultistep final : public SchedulerBase {
  public:
   explicit DEISMultistep(SchedulerConfig config) : noise_(read_noise_schedule(config, {.zero_terminal_snr = false})) {
-    solver_order_ = std::min(config.integer("solver_order", 2, 1, 1000), kMostOrder);
+    solver_order_ = std::min(config.integer("solver_order", 2, 1, 1000), kMostDeisOrder);
     output_ = read_solver_output(config, true, false);
     output_.predicts_original = false;
     bounds_ = read_bounds(config, true, false);
@@ -66,7 +66,7 @@ class DEISMultistep final : public SchedulerBase {
 
  private:
   NoiseLevel level(int i) const { return {sigmas_[i], sigma_spacing_.kind()}; }
-  static Slot history(int i) { return static_cast<Slot>(kHistory + i % kMostOrder); }
+  static Slot history(int i) { return static_cast<Slot>(kHistory + i % kMostDeisOrder); }
   static float log_rho(const NoiseLevel& level) { return numpy_log(level.sigma / level.alpha); }
 
   // The antiderivative at rho of the polynomial in log rho that is 1 at logs[k] and 0 at the others, in the reference's order of operations.

@@ -14,12 +14,12 @@
 namespace vivace {
 namespace {
 
-constexpr int kMostOrder = 3;
+constexpr int kMostMultistepOrder = 3;
 
 class DPMSolverMultistep final : public SchedulerBase {
  public:
   explicit DPMSolverMultistep(SchedulerConfig config) : noise_(read_noise_schedule(config, {})) {
-    solver_order_ = std::min(config.integer("solver_order", 2, 1, 1000), kMostOrder);
+    solver_order_ = std::min(config.integer("solver_order", 2, 1, 1000), kMostMultistepOrder);
     solver_ = read_dpm_solver(config, {"dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis"});
     output_ = read_solver_output(config, solver_.predicts_original, true);
     bounds_ = read_bounds(config, true, false);
@@ -48,7 +48,7 @@ class DPMSolverMultistep final : public SchedulerBase {
   std::vector<double> model_timesteps(const SchedulerTimesteps& request, int steps) const;
   int order_at(int i) const;
   NoiseLevel level(int i) const { return {sigmas_[i], sigma_spacing_.kind()}; }
-  static Slot history(int i) { return static_cast<Slot>(kHistory + i % kMostOrder); }
+  static Slot history(int i) { return static_cast<Slot>(kHistory + i % kMostMultistepOrder); }
 
   NoiseSchedule noise_;
   DPMSolver solver_;

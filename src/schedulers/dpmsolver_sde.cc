@@ -14,8 +14,6 @@
 namespace vivace {
 namespace {
 
-constexpr Slot kSavedSample = kHistory;
-
 class DPMSolverSDE final : public SigmaBase {
  public:
   explicit DPMSolverSDE(SchedulerConfig config)

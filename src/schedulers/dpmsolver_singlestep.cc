@@ -13,13 +13,13 @@
 namespace vivace {
 namespace {
 
-constexpr int kMostOrder = 3;
+constexpr int kMostSinglestepOrder = 3;
 constexpr Slot kStepSample = kHistory;  // the sample that the solver's step started from
 
 class DPMSolverSinglestep final : public SchedulerBase {
  public:
   explicit DPMSolverSinglestep(SchedulerConfig config) : noise_(read_noise_schedule(config, {.zero_terminal_snr = false})) {
-    solver_order_ = config.integer("solver_order", 2, 1, kMostOrder);
+    solver_order_ = config.integer("solver_order", 2, 1, kMostSinglestepOrder);
     solver_ = read_dpm_solver(config, {"dpmsolver++", "dpmsolver", "sde-dpmsolver++", "deis"});
     output_ = read_solver_output(config, solver_.predicts_original, true);
     bounds_ = read_bounds(config, true, false);
@@ -45,7 +45,7 @@ class DPMSolverSinglestep final : public SchedulerBase {
  private:
   Expansion expansion(int i, int order) const;
   NoiseLevel level(int i) const { return {sigmas_[i], sigma_spacing_.kind()}; }
-  static Slot history(int i) { return static_cast<Slot>(kHistory + 1 + i % kMostOrder); }
+  static Slot history(int i) { return static_cast<Slot>(kHistory + 1 + i % kMostSinglestepOrder); }
 
   NoiseSchedule noise_;
   DPMSolver solver_;

@@ -11,12 +11,12 @@
 namespace vivace {
 namespace {
 
-constexpr int kMostOrder = 3;
+constexpr int kMostEdmOrder = 3;
 
 class EDMDPMSolverMultistep final : public EDMBase {
  public:
   explicit EDMDPMSolverMultistep(SchedulerConfig config) : EDMBase(config) {
-    solver_order_ = std::min(config.integer("solver_order", 2, 1, 1000), kMostOrder);
+    solver_order_ = std::min(config.integer("solver_order", 2, 1, 1000), kMostEdmOrder);
     solver_ = read_dpm_solver(config, {"dpmsolver++", "sde-dpmsolver++"});
     if (solver_.stochastic && solver_order_ > 2) config.unsupported("solver_order", "1 or 2 with algorithm_type \"sde-dpmsolver++\"");
     bounds_ = read_bounds(config, true, false);
@@ -48,7 +48,7 @@ class EDMDPMSolverMultistep final : public EDMBase {
   }
 
  private:
-  static Slot history(int i) { return static_cast<Slot>(kHistory + i % kMostOrder); }
+  static Slot history(int i) { return static_cast<Slot>(kHistory + i % kMostEdmOrder); }
 
   DPMSolver solver_;
   bool lower_order_final_, euler_at_final_;

@@ -9,9 +9,6 @@
 namespace vivace {
 namespace {
 
-constexpr Slot kSavedSample = kHistory;
-constexpr Slot kDerivative = static_cast<Slot>(kHistory + 1);
-
 class FlowMatchHeunDiscrete final : public SchedulerBase {
  public:
   explicit FlowMatchHeunDiscrete(SchedulerConfig config) {

@@ -6,9 +6,6 @@
 namespace vivace {
 namespace {
 
-constexpr Slot kSavedSample = kHistory;
-constexpr Slot kDerivative = static_cast<Slot>(kHistory + 1);
-
 class HeunDiscrete final : public SigmaBase {
  public:
   explicit HeunDiscrete(SchedulerConfig config)

@@ -9,8 +9,6 @@
 namespace vivace {
 namespace {
 
-constexpr Slot kSavedSample = kHistory;
-
 class KDPM2Discrete final : public SigmaBase {
  public:
   KDPM2Discrete(SchedulerConfig config, bool ancestral)

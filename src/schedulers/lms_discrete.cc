@@ -8,7 +8,7 @@
 namespace vivace {
 namespace {
 
-constexpr int kOrder = 4;
+constexpr int kLmsOrder = 4;
 
 class LMSDiscrete final : public SigmaBase {
  public:
@@ -33,7 +33,7 @@ class LMSDiscrete final : public SigmaBase {
     const double sigma = sigmas_[i];
     program.assign(derivative(i), (kSample - original(sigma)) / sigma);
     // A run that begins in the middle has the weights of its place in the list, but fewer derivatives to weigh, as in Diffusers.
-    const int order = std::min(i + 1, kOrder), known = std::min(i - begin_ + 1, order);
+    const int order = std::min(i + 1, kLmsOrder), known = std::min(i - begin_ + 1, order);
     std::vector<double> points;
     points.reserve(static_cast<size_t>(order));
     for (int k = 0; k < order; ++k) points.push_back(sigmas_[i - k]);
@@ -44,7 +44,7 @@ class LMSDiscrete final : public SigmaBase {
   }
 
  private:
-  static Slot derivative(int i) { return static_cast<Slot>(kHistory + i % kOrder); }
+  static Slot derivative(int i) { return static_cast<Slot>(kHistory + i % kLmsOrder); }
 };
 
 }  // namespace

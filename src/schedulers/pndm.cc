@@ -11,9 +11,8 @@
 namespace vivace {
 namespace {
 
-constexpr Slot kSavedSample = kHistory;
 constexpr Slot kRungeKuttaSum = static_cast<Slot>(kHistory + 1);
-constexpr int kOrder = 4;
+constexpr int kPndmOrder = 4;
 constexpr int kRungeKuttaCalls = 12;  // three steps of four model calls
 
 class PNDM final : public SchedulerBase {
@@ -42,7 +41,7 @@ class PNDM final : public SchedulerBase {
   StepProgram multistep_step(int i) const;
   Linear previous_sample(const Linear& sample, int timestep, int previous, const Linear& output) const;
   // The n-th output that was kept.
-  static Slot output(int n) { return static_cast<Slot>(kHistory + 2 + n % kOrder); }
+  static Slot output(int n) { return static_cast<Slot>(kHistory + 2 + n % kPndmOrder); }
 
   NoiseSchedule noise_;
   TimestepSpacing spacing_;
@@ -61,17 +60,17 @@ void PNDM::place_timesteps(const SchedulerTimesteps&, int steps) {
     timesteps_.assign(grid.begin(), grid.end());
     return;
   }
-  if (grid.size() < kOrder) refuse(cat("num_inference_steps must be at least ", kOrder, " unless skip_prk_steps is true, got ", steps));
+  if (grid.size() < kPndmOrder) refuse(cat("num_inference_steps must be at least ", kPndmOrder, " unless skip_prk_steps is true, got ", steps));
   // Each of the first three steps calls the model at its start, twice half a stride on, and at its end, which is the next one's start.
   std::vector<int> halves;
-  for (int k = 0; k < kOrder; ++k) {
+  for (int k = 0; k < kPndmOrder; ++k) {
     halves.push_back(grid[k] + stride_ / 2);
     halves.push_back(grid[k]);
   }
   std::vector<int> calls;
   for (size_t k = 1; k < halves.size(); ++k) calls.insert(calls.end(), 2, halves[k]);
   timesteps_.assign(calls.begin() + 1, calls.end() - 1);
-  timesteps_.insert(timesteps_.end(), grid.begin() + kOrder - 1, grid.end());
+  timesteps_.insert(timesteps_.end(), grid.begin() + kPndmOrder - 1, grid.end());
 }
 
 // Formula 9 of the paper, solved for the sample at `previous`.

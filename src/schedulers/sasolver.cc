@@ -14,15 +14,14 @@
 namespace vivace {
 namespace {
 
-constexpr int kMostOrder = 4;
-constexpr Slot kLastSample = kHistory;
+constexpr int kMostSAOrder = 4;
 constexpr Slot kLastNoise = static_cast<Slot>(kHistory + 1);
 
 class SASolver final : public SchedulerBase {
  public:
   explicit SASolver(SchedulerConfig config) : noise_(read_noise_schedule(config, {.zero_terminal_snr = false})) {
-    predictor_order_ = config.integer("predictor_order", 2, 1, kMostOrder);
-    corrector_order_ = config.integer("corrector_order", 2, 1, kMostOrder);
+    predictor_order_ = config.integer("predictor_order", 2, 1, kMostSAOrder);
+    corrector_order_ = config.integer("corrector_order", 2, 1, kMostSAOrder);
     predict_x0_ = config.choice("algorithm_type", {"data_prediction", "noise_prediction"}, "data_prediction") == "data_prediction";
     output_ = read_solver_output(config, predict_x0_, true);
     config.only_null("tau_func");  // a function of the timestep, which a file cannot hold
@@ -49,7 +48,7 @@ class SASolver final : public SchedulerBase {
 
  private:
   NoiseLevel level(int i) const { return {sigmas_[i], sigma_spacing_.kind()}; }
-  static Slot history(int i) { return static_cast<Slot>(kHistory + 2 + i % kMostOrder); }
+  static Slot history(int i) { return static_cast<Slot>(kHistory + 2 + i % kMostSAOrder); }
   // Noise is added in the middle of the schedule only (Diffusers' tau_func).
   float tau_squared(int i) const { return timesteps_[i] >= 200 && timesteps_[i] <= 800 ? 1.f : 0.f; }
   int predictor_order(int i) const;

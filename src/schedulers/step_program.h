@@ -12,6 +12,8 @@ namespace vivace {
 
 // The tensors a step can read or write.
 enum Slot : int { kSample, kModelOutput, kNoise, kPrevSample, kPrediction, kHistory };  // kHistory and above live on to later steps
+// What solvers keep: a sample that a step's later calls of the model go back to and what the first one gave, or the step's before.
+inline constexpr Slot kSavedSample = kHistory, kDerivative = static_cast<Slot>(kHistory + 1), kLastSample = kHistory;
 inline constexpr int kMaxSlots = 20;
 
 // sum of coefficient * slot. Arithmetic on these reads like the formulas of the papers: (sample - sigma * output) / alpha.

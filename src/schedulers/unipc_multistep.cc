@@ -14,14 +14,13 @@
 namespace vivace {
 namespace {
 
-constexpr int kMostOrder = 8;  // the paper goes to 3; slots for the history bound it
-constexpr Slot kLastSample = kHistory;
-static_assert(kHistory + 1 + kMostOrder + 1 <= kMaxSlots);
+constexpr int kMostUniPCOrder = 8;  // the paper goes to 3; slots for the history bound it
+static_assert(kHistory + 1 + kMostUniPCOrder + 1 <= kMaxSlots);
 
 class UniPCMultistep final : public SchedulerBase {
  public:
   explicit UniPCMultistep(SchedulerConfig config) : noise_(read_noise_schedule(config, {})) {
-    solver_order_ = config.integer("solver_order", 2, 1, kMostOrder);
+    solver_order_ = config.integer("solver_order", 2, 1, kMostUniPCOrder);
     predict_x0_ = config.flag("predict_x0", true);
     prediction_type_ = predict_x0_ ? config.choice("prediction_type", {"epsilon", "sample", "v_prediction", "flow_prediction"}, "epsilon")
                                    : config.choice("prediction_type", {"epsilon", "sample", "v_prediction"}, "epsilon");

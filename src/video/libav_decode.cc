@@ -13,10 +13,10 @@
 namespace vivace {
 namespace {
 
-struct Handles : LibavCoder {
+struct DecoderHandles : LibavCoder {
   AVFormatContext* file_ = nullptr;
 
-  ~Handles() {
+  ~DecoderHandles() {
     if (!av_.missing.empty()) return;
     av_.avformat_close_input(&file_);
   }
@@ -36,7 +36,7 @@ class Silence {
   const int level_;
 };
 
-class Decoding : Handles {
+class Decoding : DecoderHandles {
  public:
   explicit Decoding(const std::filesystem::path& path) : name_(path.string()) {
     // A file that names others, or asks a server for them, is read as none of these.

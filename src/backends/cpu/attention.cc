@@ -57,7 +57,7 @@ class AttentionOffer final : public Offer {
   AttentionArgs args_;
 };
 
-Answer ask(const AttentionBackend& backend, const KernelCall& call, const Target& target) {
+Answer ask_attention(const AttentionBackend& backend, const KernelCall& call, const Target& target) {
   if (Refusal reason = refuse_unless_activations(call, {0, 1, 2})) return *reason;
   for (size_t i : {1, 2})
     if (call.in[i]->dtype != call.in[0]->dtype) return "q, k and v have different dtypes";
@@ -80,7 +80,7 @@ std::span<const KernelEntry> attention_entries() {
     for (const AttentionBackend& backend : attention_backends())
       all.push_back({.name = cat("attention_", backend.name),
                      .op = Op::attention,
-                     .ask = [&backend](const KernelCall& call, const Target& target) { return ask(backend, call, target); },
+                     .ask = [&backend](const KernelCall& call, const Target& target) { return ask_attention(backend, call, target); },
                      .strided_in = true,
                      .strided_out = true,
                      .plain = backend.kind == AttentionKind::math,

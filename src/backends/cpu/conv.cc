@@ -17,7 +17,7 @@ constexpr Slots slots_of(Op op) {
   return {1, 2, kAbsent, kAbsent};
 }
 
-std::string name_of(const ConvKernel& kernel, Op op) {
+std::string conv_name(const ConvKernel& kernel, Op op) {
   return cat(op == Op::upsample_conv2d ? "upsample_" : op == Op::conv3d ? "conv3d_" : "", kernel.name);
 }
 
@@ -29,7 +29,7 @@ bool multiplies_bf16(const KernelCall& call, Isa level) {
   return level >= Isa::avx512_bf16 && (call.in[0]->dtype == DType::bfloat16 || call.attrs->text("matmul_precision") == "medium");
 }
 
-ConvSpec spec_of(const KernelCall& call, const ConvKernel& kernel, Isa level) {
+ConvSpec conv_spec(const KernelCall& call, const ConvKernel& kernel, Isa level) {
   const Operand& w = *call.in[slots_of(call.op).weight];
   ConvSpec spec{.in_channels = w.shape[1],
                 .out_channels = w.shape[0],
@@ -51,7 +51,7 @@ ConvSpec spec_of(const KernelCall& call, const ConvKernel& kernel, Isa level) {
 }
 
 // Products of int16 trade error for arithmetic too, and more of it.
-Refusal refuse_int16(const KernelCall& call, const ConvKernel& kernel, const ConvSpec& spec, Isa level) {
+Refusal refuse_int16_conv(const KernelCall& call, const ConvKernel& kernel, const ConvSpec& spec, Isa level) {
   if (!kernel.int16) return std::nullopt;
   if (Refusal reason = refuse_error(kernel.error(spec), int16_bound(*call.attrs), "products of int16 are off for this convolution")) return reason;
   if (spec.in_channels < kConvInt16Block) return cat("fewer than ", kConvInt16Block, " input channels would be filled up to as many");
@@ -83,7 +83,7 @@ class ConvOffer final : public Offer {
     workspace_bytes = plan_.workspace_bytes();
     packed = {.input = static_cast<int>(slots_.weight),
               .bytes = kernel.packed_bytes(spec, level_),
-              .key = cat(name_of(kernel, call.op), '(', isa_name(level_), ' ', dtype_name(spec.compute), ' ', dtype_name(spec.w), ')')};
+              .key = cat(conv_name(kernel, call.op), '(', isa_name(level_), ' ', dtype_name(spec.compute), ' ', dtype_name(spec.w), ')')};
   }
 
   void pack(const void* source, const void*, void* to, Stream& stream) const override {
@@ -131,7 +131,7 @@ class ConvOffer final : public Offer {
   ConvPlan plan_;
 };
 
-Answer ask(const ConvKernel& kernel, const KernelCall& call, const Target& target) {
+Answer ask_conv(const ConvKernel& kernel, const KernelCall& call, const Target& target) {
   const Slots slots = slots_of(call.op);
   const Operand& w = *call.in[slots.weight];
   if (Refusal reason = refuse_unless_activations(call, {0, slots.residual})) return *reason;
@@ -142,9 +142,9 @@ Answer ask(const ConvKernel& kernel, const KernelCall& call, const Target& targe
     if (call.has(i) && call.in[i]->dtype != DType::float32) return "a bias is not float32";
   if (call.has(slots.residual) && call.in[slots.residual]->dtype != call.out.dtype) return "the residual has another dtype";
   const Isa level = level_of(target);
-  const ConvSpec spec = spec_of(call, kernel, level);
+  const ConvSpec spec = conv_spec(call, kernel, level);
   if (Refusal reason = refuse_winograd(kernel, spec, call.attrs->real("winograd_error"))) return *reason;
-  if (Refusal reason = refuse_int16(call, kernel, spec, level)) return *reason;
+  if (Refusal reason = refuse_int16_conv(call, kernel, spec, level)) return *reason;
   if (Refusal reason = kernel.refuse(spec, level)) return *reason;
   return std::make_unique<ConvOffer>(kernel, call, spec, target);
 }
@@ -156,9 +156,9 @@ std::span<const KernelEntry> conv_entries() {
     std::vector<KernelEntry> all;
     for (const ConvKernel& kernel : conv_kernels())
       for (Op op : {Op::conv2d, Op::conv3d, Op::upsample_conv2d})
-        all.push_back({.name = name_of(kernel, op),
+        all.push_back({.name = conv_name(kernel, op),
                        .op = op,
-                       .ask = [&kernel](const KernelCall& call, const Target& target) { return ask(kernel, call, target); },
+                       .ask = [&kernel](const KernelCall& call, const Target& target) { return ask_conv(kernel, call, target); },
                        .strided_in = true,
                        .strided_out = true,
                        .traits = static_cast<uint8_t>((kernel.int16 ? kInt16Products : 0) | (kernel.winograd ? kWinograd : 0))});

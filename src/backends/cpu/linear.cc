@@ -41,7 +41,7 @@ DType storage_of(const KernelCall& call, Compute compute) {
   return DType::float32;
 }
 
-GemmSpec spec_of(Way way, const KernelCall& call, Isa level) {
+GemmSpec gemm_spec(Way way, const KernelCall& call, Isa level) {
   const Shape& w = call.in[1]->shape;
   GemmSpec spec{.n = w[0], .k = weight_features(*call.attrs, w), .a = call.in[0]->dtype, .c = call.out.dtype, .compute = compute_of(call, level)};
   spec.w = storage_of(call, spec.compute);
@@ -89,7 +89,7 @@ std::string tuning_of(const GemmBlocking& b) {
              " pack_a=", static_cast<int>(b.pack_a));
 }
 
-std::string_view name_of(Way way) { return way == Way::int16 ? "_int16" : way == Way::strassen ? "_strassen" : ""; }
+std::string_view suffix_of(Way way) { return way == Way::int16 ? "_int16" : way == Way::strassen ? "_strassen" : ""; }
 
 class GemmOffer final : public Offer {
  public:
@@ -172,7 +172,7 @@ class GemmOffer final : public Offer {
   const Gemm gemm_;
 };
 
-Answer ask(Way way, const KernelCall& call, const Target& target) {
+Answer ask_linear(Way way, const KernelCall& call, const Target& target) {
   if (Refusal reason = refuse_unless_activations(call, {3})) return *reason;
   if (!call.in[1]->constant) return "the weight is not constant, it cannot be packed once";
   if (!is_floating(call.in[1]->dtype) && !call.has(kScale) && !call.attrs->has("blocks"))
@@ -184,7 +184,7 @@ Answer ask(Way way, const KernelCall& call, const Target& target) {
   if (call.has(kGate) && call.in[kGate]->dtype != DType::float32) return "the gate is not float32";
   if (call.has(kScale) && call.attrs->has("hadamard")) return "rows that are stored in 8 bits are not turned";
   const Isa level = level_of(target);
-  const GemmSpec spec = spec_of(way, call, level);
+  const GemmSpec spec = gemm_spec(way, call, level);
   if (Refusal reason = gemm_refuse(spec, level)) return *reason;
   if (Refusal reason = way == Way::int16 ? refuse_int16(call, spec, level) : way == Way::strassen ? refuse_strassen(call, spec) : std::nullopt)
     return *reason;
@@ -198,9 +198,9 @@ std::span<const KernelEntry> linear_entries() {
     std::vector<KernelEntry> all;
     for (Op op : {Op::linear, Op::geglu_linear})
       for (Way way : {Way::int16, Way::strassen, Way::plain})
-        all.push_back({.name = cat(op == Op::linear ? "gemm" : "gemm_geglu", name_of(way)),
+        all.push_back({.name = cat(op == Op::linear ? "gemm" : "gemm_geglu", suffix_of(way)),
                        .op = op,
-                       .ask = [way](const KernelCall& call, const Target& target) { return ask(way, call, target); },
+                       .ask = [way](const KernelCall& call, const Target& target) { return ask_linear(way, call, target); },
                        .strided_in = true,
                        .strided_out = true,
                        .traits = static_cast<uint8_t>(way == Way::int16 ? kInt16Products : 0)});

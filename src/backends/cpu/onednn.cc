@@ -113,7 +113,7 @@ dnnl::convolution_forward::primitive_desc conv_primitive(const KernelCall& call,
   return {desc, attributes(call, dst, 3, 4), engine()};
 }
 
-Refusal refuse(const KernelCall& call, Isa level) {
+Refusal refuse_onednn(const KernelCall& call, Isa level) {
   if (Refusal reason = refuse_unless_activations(call, {0})) return reason;
   if (call.in[0]->dtype == DType::float16) return "oneDNN 2.6 has no float16 arithmetic on this kind of CPU";
   if (call.in[0]->pitch || call.out.pitch) return "strided rows";
@@ -253,7 +253,7 @@ class DnnlOffer final : public Offer {
 template <Op op>
 KernelEntry entry(std::string_view name) {
   return {.name = std::string(name), .op = op, .ask = [name](const KernelCall& call, const Target& target) -> Answer {
-            if (Refusal reason = refuse(call, level_of(target))) return *reason;
+            if (Refusal reason = refuse_onednn(call, level_of(target))) return *reason;
             try {
               return std::make_unique<DnnlOffer<op>>(call, name);
             } catch (const dnnl::error& error) {

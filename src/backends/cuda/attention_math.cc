@@ -44,7 +44,7 @@ Call<ElementwiseArguments> over_scores(Elementwise op, const Sizes& s, const voi
   return call;
 }
 
-std::unique_ptr<BoundKernel> bind(Driver& driver, const KernelCall& call, const Buffers& buffers) {
+std::unique_ptr<BoundKernel> bind_math(Driver& driver, const KernelCall& call, const Buffers& buffers) {
   const Sizes s(call);
   const DType dtype = call.in[0]->dtype;
   const auto part = [&](size_t i, int64_t image) {
@@ -99,7 +99,7 @@ std::unique_ptr<BoundKernel> bind(Driver& driver, const KernelCall& call, const 
   return all;
 }
 
-Refusal refuse(const KernelCall& call) {
+Refusal refuse_math(const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0, 1, 2})) return reason;
   for (const DType dtype : {call.in[1]->dtype, call.in[2]->dtype, call.out.dtype})
     if (dtype != call.in[0]->dtype) return "q, k, v and the result have different dtypes";
@@ -110,8 +110,8 @@ Refusal refuse(const KernelCall& call) {
 }  // namespace
 
 void add_math_attention(Driver& driver, Entries& list) {
-  KernelEntry math =
-      entry(driver, {.name = "attention_math", .op = Op::attention, .bind = bind, .refuse = refuse, .workspace = workspace, .strided = true});
+  KernelEntry math = entry(
+      driver, {.name = "attention_math", .op = Op::attention, .bind = bind_math, .refuse = refuse_math, .workspace = workspace, .strided = true});
   math.kind = "math";
   math.plain = true;
   list.push_back(std::move(math));

@@ -65,9 +65,9 @@ struct Chain {
 
 // The bias has the result's dtype there: where that is not float32 it lies behind the weight, as it was packed. apart: the library's result lies in
 // the workspace, and another kernel does the rest: of a GEGLU's halves their product, or a chain.
-class LibraryOffer final : public Offer {
+class BlasOffer final : public Offer {
  public:
-  LibraryOffer(Driver& driver, std::shared_ptr<const Matmul> matmul, const KernelCall& call, bool apart)
+  BlasOffer(Driver& driver, std::shared_ptr<const Matmul> matmul, const KernelCall& call, bool apart)
       : driver_(driver),
         matmul_(std::move(matmul)),
         algorithm_(algorithm_of(*matmul_, call)),
@@ -267,7 +267,7 @@ Answer ask_float8(Driver& driver, const KernelCall& call) {
 }
 
 template <bool apart>
-Answer ask(Driver& driver, const KernelCall& call) {
+Answer ask_blas(Driver& driver, const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0, kResidual})) return *reason;
   const Operand &x = *call.in[0], &w = *call.in[kWeight];
   if (!is_floating(w.dtype) || call.has(kScale) || call.attrs->has("compute") || call.attrs->has("weight_storage")) return "weights of 8 bits";
@@ -281,7 +281,7 @@ Answer ask(Driver& driver, const KernelCall& call) {
   driver.enter();
   auto matmul = matmul_for(*blas, call, x.dtype, x.row_pitch(), apart);
   if (!matmul) return "cuBLASLt has no algorithm for it";
-  return std::make_unique<LibraryOffer>(driver, std::move(matmul), call, apart);
+  return std::make_unique<BlasOffer>(driver, std::move(matmul), call, apart);
 }
 
 void add_gemm(Driver& driver, Entries& list, const char* name, Op op, Answer (*answer)(Driver&, const KernelCall&)) {
@@ -295,14 +295,14 @@ void add_gemm(Driver& driver, Entries& list, const char* name, Op op, Answer (*a
 }  // namespace
 
 void add_library_gemms(Driver& driver, Entries& list) {
-  add_gemm(driver, list, "cublaslt", Op::linear, ask<false>);
+  add_gemm(driver, list, "cublaslt", Op::linear, ask_blas<false>);
   add_gemm(driver, list, "cublaslt_float8", Op::linear, ask_float8);
 }
 
 // Behind the own kernels, which write the result alone: max-autotune measures both.
 void add_library_gemms_apart(Driver& driver, Entries& list) {
-  add_gemm(driver, list, "cublaslt_apart", Op::linear, ask<true>);
-  add_gemm(driver, list, "cublaslt_geglu", Op::geglu_linear, ask<true>);
+  add_gemm(driver, list, "cublaslt_apart", Op::linear, ask_blas<true>);
+  add_gemm(driver, list, "cublaslt_geglu", Op::geglu_linear, ask_blas<true>);
 }
 
 }  // namespace vivace::cuda

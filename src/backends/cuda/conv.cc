@@ -75,7 +75,7 @@ class ConvOffer final : public Offer {
   const Operand weight_;
 };
 
-Answer ask(Driver& driver, const KernelCall& call) {
+Answer ask_conv(Driver& driver, const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0, kWeight, kResidual})) return *reason;
   if (!call.in[kWeight]->constant) return "the weight is not constant, it cannot be packed once";
   for (size_t i : {kBias, kImageBias})
@@ -92,7 +92,7 @@ void add_convolutions(Driver& driver, Entries& list) {
   for (Op op : {Op::conv2d, Op::upsample_conv2d})
     list.push_back({.name = op == Op::conv2d ? "conv_gemm" : "upsample_conv_gemm",
                     .op = op,
-                    .ask = [&driver](const KernelCall& call, const Target&) { return ask(driver, call); },
+                    .ask = [&driver](const KernelCall& call, const Target&) { return ask_conv(driver, call); },
                     .strided_out = true});
 }
 

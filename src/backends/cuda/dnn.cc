@@ -86,10 +86,10 @@ ConvolutionCall convolution_call(const KernelCall& call, bool dense) {
 // What the library reads in a place of its own is put there first, and what it writes there is put into its place behind it: a picture that it cannot
 // double on its way, and rows with a pitch where it wants them one behind the other. A library that takes no bias of each image is given image by
 // image.
-class LibraryOffer final : public Offer {
+class DnnOffer final : public Offer {
  public:
   // `asked`: the convolution's call, of all images or of one.
-  LibraryOffer(Driver& driver, std::shared_ptr<const Convolution> convolution, const KernelCall& call, const ConvolutionCall& asked, bool dense)
+  DnnOffer(Driver& driver, std::shared_ptr<const Convolution> convolution, const KernelCall& call, const ConvolutionCall& asked, bool dense)
       : driver_(driver),
         convolution_(std::move(convolution)),
         asked_(asked),
@@ -187,7 +187,7 @@ bool can_be_apart(const ConvolutionCall& c) {
 
 // behind: of the two entries the one behind the own kernels.
 template <bool behind>
-Answer ask(Driver& driver, const KernelCall& call, const Target& target) {
+Answer ask_dnn(Driver& driver, const KernelCall& call, const Target& target) {
   if (Refusal reason = refuse_unless_activations(call, {0, kWeight, kResidual})) return *reason;
   const Operand& x = *call.in[0];
   const Activation act = activation_of(call.attrs->text("act"));
@@ -204,14 +204,13 @@ Answer ask(Driver& driver, const KernelCall& call, const Target& target) {
   DnnLibrary* dnn = driver.dnn();
   if (!dnn) return "there is no cuDNN";
   driver.enter();
-  const bool pitched =
-      std::ranges::any_of(call.in, [](const auto& in) { return in && LibraryOffer::has_pitch(*in); }) || LibraryOffer::has_pitch(call.out);
+  const bool pitched = std::ranges::any_of(call.in, [](const auto& in) { return in && DnnOffer::has_pitch(*in); }) || DnnOffer::has_pitch(call.out);
   for (const bool dense : {false, true})
     for (const bool apart : {false, true}) {
       ConvolutionCall c = convolution_call(call, dense);
       if ((dense && !pitched) || (apart && !can_be_apart(c))) continue;
       if (apart) c.images = 1;
-      if (auto convolution = dnn->convolution(c)) return std::make_unique<LibraryOffer>(driver, std::move(convolution), call, c, dense);
+      if (auto convolution = dnn->convolution(c)) return std::make_unique<DnnOffer>(driver, std::move(convolution), call, c, dense);
     }
   return "cuDNN has no plan for it";
 }
@@ -227,13 +226,13 @@ KernelEntry library_entry(Driver& driver, std::string_view name, Op op, Answer (
 }  // namespace
 
 void add_library_convolutions(Driver& driver, Entries& list) {
-  list.push_back(library_entry(driver, "cudnn", Op::conv2d, ask<false>));
-  list.push_back(library_entry(driver, "upsample_cudnn", Op::upsample_conv2d, ask<false>));
+  list.push_back(library_entry(driver, "cudnn", Op::conv2d, ask_dnn<false>));
+  list.push_back(library_entry(driver, "upsample_cudnn", Op::upsample_conv2d, ask_dnn<false>));
 }
 
 void add_library_convolutions_behind(Driver& driver, Entries& list) {
-  list.push_back(library_entry(driver, "cudnn_behind", Op::conv2d, ask<true>));
-  list.push_back(library_entry(driver, "upsample_cudnn_behind", Op::upsample_conv2d, ask<true>));
+  list.push_back(library_entry(driver, "cudnn_behind", Op::conv2d, ask_dnn<true>));
+  list.push_back(library_entry(driver, "upsample_cudnn_behind", Op::upsample_conv2d, ask_dnn<true>));
 }
 
 }  // namespace vivace::cuda

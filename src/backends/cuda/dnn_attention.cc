@@ -23,9 +23,9 @@ class LibraryAttention final : public BoundKernel {
   const Attention::Addresses addresses_;
 };
 
-class LibraryOffer final : public Offer {
+class DnnAttentionOffer final : public Offer {
  public:
-  LibraryOffer(std::shared_ptr<const Attention> attention, const KernelCall& call)
+  DnnAttentionOffer(std::shared_ptr<const Attention> attention, const KernelCall& call)
       : attention_(std::move(attention)), algorithm_(algorithm_of(*attention_, call)) {
     workspace_bytes = attention_->workspace_bytes(algorithm_);
   }
@@ -41,7 +41,7 @@ class LibraryOffer final : public Offer {
   const int algorithm_;
 };
 
-Answer ask(Driver& driver, const KernelCall& call) {
+Answer ask_dnn_attention(Driver& driver, const KernelCall& call) {
   if (Refusal reason = refuse_attention_call(call)) return *reason;
   const DType dtype = call.in[0]->dtype;
   if (dtype == DType::float32) return "it multiplies bfloat16 and float16";
@@ -70,7 +70,7 @@ Answer ask(Driver& driver, const KernelCall& call) {
                                    .dtype = dtype,
                                    .scale = a.scale});
   if (!attention) return "cuDNN has no plan for it";
-  return std::make_unique<LibraryOffer>(std::move(attention), call);
+  return std::make_unique<DnnAttentionOffer>(std::move(attention), call);
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ Answer ask(Driver& driver, const KernelCall& call) {
 void add_library_attention(Driver& driver, Entries& list) {
   list.push_back({.name = "cudnn_attention",
                   .op = Op::attention,
-                  .ask = [&driver](const KernelCall& call, const Target&) { return ask(driver, call); },
+                  .ask = [&driver](const KernelCall& call, const Target&) { return ask_dnn_attention(driver, call); },
                   .strided_in = true,
                   .strided_out = true,
                   .kind = "flash"});

@@ -9,7 +9,7 @@
 namespace vivace::cuda {
 namespace {
 
-constexpr unsigned kThreads = 256;
+constexpr unsigned kTileThreads = 256;
 constexpr int64_t kMostBlocks = 4096;  // threads go on to other vectors
 
 }  // namespace
@@ -21,7 +21,7 @@ std::unique_ptr<BoundKernel> bind_tile(Driver& driver, const KernelCall& call, c
   DriverFunction* function = driver.load(kernel);
   auto all = std::make_unique<Launches>(driver);
   const int64_t vectors = layout.rows * ((layout.channels + 7) / 8);
-  const unsigned grid[3] = {static_cast<unsigned>(std::min((vectors + kThreads - 1) / kThreads, kMostBlocks)), 1, 1};
+  const unsigned grid[3] = {static_cast<unsigned>(std::min((vectors + kTileThreads - 1) / kTileThreads, kMostBlocks)), 1, 1};
   for (int64_t r = 0; r < layout.repeats; ++r) {
     std::vector<int64_t> arguments;  // pointers and integers, of eight bytes each
     for (size_t i = 0; i < layout.inputs.size(); ++i) {
@@ -30,7 +30,7 @@ std::unique_ptr<BoundKernel> bind_tile(Driver& driver, const KernelCall& call, c
     }
     arguments.push_back(reinterpret_cast<int64_t>(buffers.out) + r * layout.output_step);
     arguments.insert(arguments.end(), {call.out.row_pitch(), layout.rows, layout.channels, std::max<int64_t>(1, layout.rows_per_image)});
-    all->add(function, grid, kThreads, 0, arguments.data(), arguments.size() * sizeof(int64_t));
+    all->add(function, grid, kTileThreads, 0, arguments.data(), arguments.size() * sizeof(int64_t));
   }
   return all;
 }

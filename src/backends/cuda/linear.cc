@@ -73,7 +73,7 @@ class GemmOffer final : public Offer {
   const Operand weight_;
 };
 
-Answer ask(Driver& driver, const KernelCall& call) {
+Answer ask_linear(Driver& driver, const KernelCall& call) {
   if (Refusal reason = refuse_unless_activations(call, {0, kResidual})) return *reason;
   const Operand& w = *call.in[kWeight];
   if (call.attrs->has("compute") || call.attrs->has("weight_storage") || call.has(kScale)) return "the weight is kept in 8 bits";
@@ -133,7 +133,7 @@ void add_linears(Driver& driver, Entries& list) {
   for (Op op : {Op::linear, Op::geglu_linear})
     list.push_back({.name = op == Op::linear ? "gemm" : "gemm_geglu",
                     .op = op,
-                    .ask = [&driver](const KernelCall& call, const Target&) { return ask(driver, call); },
+                    .ask = [&driver](const KernelCall& call, const Target&) { return ask_linear(driver, call); },
                     .strided_in = true,
                     .strided_out = true});
   list.push_back(entry(driver, {.name = "matmul", .op = Op::matmul, .bind = bind_matmul, .refuse = refuse_matmul}));

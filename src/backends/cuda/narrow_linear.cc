@@ -66,7 +66,7 @@ class NarrowOffer final : public Offer {
   const size_t widened_weight_at_, widened_rows_at_;
 };
 
-Answer ask(Driver& driver, const KernelCall& call) {
+Answer ask_narrow_linear(Driver& driver, const KernelCall& call) {
   const Operand &x = *call.in[0], &w = *call.in[kWeight];
   const std::string &compute = call.attrs->text("compute"), &wanted = call.attrs->text("weight_storage");
   if (compute.empty() && wanted.empty() && !is_narrow(w.dtype)) return "the weight is kept as it is";
@@ -99,7 +99,7 @@ void add_narrow_linears(Driver& driver, Entries& list) {
   for (Op op : {Op::linear, Op::geglu_linear})
     list.push_back({.name = op == Op::linear ? "gemm_8_bits" : "gemm_geglu_8_bits",
                     .op = op,
-                    .ask = [&driver](const KernelCall& call, const Target&) { return ask(driver, call); },
+                    .ask = [&driver](const KernelCall& call, const Target&) { return ask_narrow_linear(driver, call); },
                     .strided_in = true,
                     .strided_out = true});
 }

@@ -9,8 +9,6 @@ namespace {
 
 ResnetOptions resnet_options(const AutoencoderKLConfig& config) { return {config.norm_num_groups, 1e-6, config.act_fn, 1.0}; }
 
-std::string item(std::string_view list, size_t i) { return std::string(list) + "." + std::to_string(i); }
-
 // One head as wide as the channels, over all pixels.
 Value attention_block(Builder& b, std::string_view name, Value x, const AutoencoderKLConfig& config) {
   const auto scope = b.scope(name, "Attention");
@@ -46,8 +44,7 @@ Graph build_vae_decoder(const AutoencoderKLConfig& config, int64_t batch, int64_
   for (size_t i = 0; i < levels; ++i) {
     const auto block = b.scope(item("up_blocks", i));
     const int64_t out = config.block_out_channels[levels - 1 - i];
-    for (int64_t j = 0; j <= config.layers_per_block; ++j)
-      x = resnet_block(b, item("resnets", static_cast<size_t>(j)), x, {}, out, resnet_options(config));
+    for (int64_t j = 0; j <= config.layers_per_block; ++j) x = resnet_block(b, item("resnets", j), x, {}, out, resnet_options(config));
     if (i + 1 < levels) x = upsample(b, "upsamplers.0", x, {});
   }
   b.output("sample", head(b, x, config.out_channels, config));
@@ -63,8 +60,7 @@ Graph build_vae_encoder(const AutoencoderKLConfig& config, int64_t batch, int64_
     for (size_t i = 0; i < levels; ++i) {
       const auto block = b.scope(item("down_blocks", i));
       const int64_t out = config.block_out_channels[i];
-      for (int64_t j = 0; j < config.layers_per_block; ++j)
-        x = resnet_block(b, item("resnets", static_cast<size_t>(j)), x, {}, out, resnet_options(config));
+      for (int64_t j = 0; j < config.layers_per_block; ++j) x = resnet_block(b, item("resnets", j), x, {}, out, resnet_options(config));
       // The encoder pads below and to the right only.
       if (i + 1 < levels) x = downsample(b, "downsamplers.0", x, out, {0, 0, 1, 1});
     }

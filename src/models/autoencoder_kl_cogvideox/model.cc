@@ -9,8 +9,6 @@ namespace {
 constexpr int64_t kCached = 2;  // frames that a kernel of three sees before its own
 constexpr int64_t kTime = 1;    // the axis
 
-std::string item(std::string_view list, int64_t i) { return cat(list, ".", i); }
-
 // What the layers of one graph share.
 class Layers {
  public:
@@ -141,7 +139,7 @@ Graph build_cogvideox_decoder(const AutoencoderKLCogVideoXConfig& config, const 
   Value x = layers.causal_conv("conv_in", z, config.block_out_channels.back());
   x = layers.mid_block(x, z);
   for (size_t i = 0; i < levels; ++i) {
-    const auto block = b.scope(item("up_blocks", static_cast<int64_t>(i)));
+    const auto block = b.scope(item("up_blocks", i));
     for (int64_t j = 0; j <= config.layers_per_block; ++j) x = layers.resnet(item("resnets", j), x, z, config.block_out_channels[levels - 1 - i]);
     if (i + 1 < levels) x = layers.upsample(x, config.compresses_time(i));
   }
@@ -157,7 +155,7 @@ Graph build_cogvideox_encoder(const AutoencoderKLCogVideoXConfig& config, const 
     const size_t levels = config.block_out_channels.size();
     x = layers.causal_conv("conv_in", x, config.block_out_channels[0]);
     for (size_t i = 0; i < levels; ++i) {
-      const auto block = b.scope(item("down_blocks", static_cast<int64_t>(i)));
+      const auto block = b.scope(item("down_blocks", i));
       for (int64_t j = 0; j < config.layers_per_block; ++j) x = layers.resnet(item("resnets", j), x, {}, config.block_out_channels[i]);
       if (i + 1 < levels) x = layers.downsample(x, config.compresses_time(i));
     }

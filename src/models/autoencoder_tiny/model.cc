@@ -6,9 +6,9 @@ namespace vivace {
 namespace {
 
 // The layers of an nn.Sequential, by their numbers.
-class Layers {
+class TinyLayers {
  public:
-  explicit Layers(Builder& b) : b_(b) {}
+  explicit TinyLayers(Builder& b) : b_(b) {}
 
   Value conv(Value x, int64_t out, int64_t stride, bool bias) {
     const auto scope = b_.scope(std::to_string(next_++));
@@ -50,7 +50,7 @@ Graph build_tiny_decoder(const AutoencoderTinyConfig& config, int64_t batch, int
   Value x = b.input("latents", b.dtype(), {batch, height, width, config.latent_channels}, Phase::step, "batch,height,width,_");
   x = soft_clamp(b, x);
   const auto scope = b.scope("decoder.layers");
-  Layers layers(b);
+  TinyLayers layers(b);
   x = layers.activation(layers.conv(x, config.decoder_channels, 1, true), config.act_fn);
   for (size_t i = 0; i < config.num_decoder_blocks.size(); ++i) {
     const bool last = i + 1 == config.num_decoder_blocks.size();
@@ -66,7 +66,7 @@ Graph build_tiny_encoder(const AutoencoderTinyConfig& config, int64_t batch, int
   Value x = b.input("sample", b.dtype(), {batch, height, width, config.in_channels}, Phase::step, "batch,height,width,_");
   x = b.affine(x, 0.5, 0.5);
   const auto scope = b.scope("encoder.layers");
-  Layers layers(b);
+  TinyLayers layers(b);
   for (size_t i = 0; i < config.num_encoder_blocks.size(); ++i) {
     x = layers.conv(x, config.encoder_channels, i == 0 ? 1 : 2, i == 0);
     for (int64_t n = 0; n < config.num_encoder_blocks[i]; ++n) x = layers.block(x, config.act_fn);

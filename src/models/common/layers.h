@@ -1,12 +1,16 @@
 // Layers with weights, named as in a PyTorch state dict below the builder's scope. Activations are NHWC or [N, tokens, C].
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "ops/builder.h"
 #include "tensor/narrow_weight.h"
 
 namespace vivace {
+
+// The scope of a ModuleList's element.
+inline std::string item(std::string_view list, int64_t i) { return std::string(list) + "." + std::to_string(i); }
 
 struct HW {
   int64_t height = 1, width = 1;

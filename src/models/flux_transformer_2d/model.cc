@@ -7,7 +7,7 @@
 namespace vivace {
 namespace {
 
-constexpr double kEps = 1e-6;
+constexpr double kFluxEps = 1e-6;
 
 class FluxTransformer {
  public:
@@ -45,7 +45,7 @@ class FluxTransformer {
       const Value x =
           b_.emit(Op::slice, {all[static_cast<size_t>(i)], latents}, {{"axis", int64_t{1}}, {"like_axis", int64_t{1}}, {"back", int64_t{1}}});
       const auto m = row_of_image(b_, modulations, i);
-      samples.push_back(linear(b_, "proj_out", modulate(b_, plain_layer_norm(b_, x, kEps), m[0], m[1]),
+      samples.push_back(linear(b_, "proj_out", modulate(b_, plain_layer_norm(b_, x, kFluxEps), m[0], m[1]),
                                config_.patch_size * config_.patch_size * config_.out_channels));
     }
     b_.output("sample", samples.size() == 1 ? samples[0] : b_.concat(samples, 0));
@@ -83,7 +83,7 @@ class FluxTransformer {
 
   // Normed a head and turned to its place.
   Value project(std::string_view name, std::string_view norm, Value x, Value table) {
-    return b_.emit(Op::rotary, {rms_norm(b_, norm, linear(b_, name, x, dim_), kEps, heads_), table}, {{"heads", heads_}});
+    return b_.emit(Op::rotary, {rms_norm(b_, norm, linear(b_, name, x, dim_), kFluxEps, heads_), table}, {{"heads", heads_}});
   }
 
   Value attend(Value q, Value k, Value v) {
@@ -100,7 +100,7 @@ class FluxTransformer {
 
   // m: shift, scale, gate of the attention, then of the feed-forward.
   Value add_feed_forward(std::string_view name, Value x, const std::vector<Value>& m) {
-    return b_.add(x, b_.mul(m[5], feed_forward(name, modulate(b_, plain_layer_norm(b_, x, kEps), m[4], m[3]))));
+    return b_.add(x, b_.mul(m[5], feed_forward(name, modulate(b_, plain_layer_norm(b_, x, kFluxEps), m[4], m[3]))));
   }
 
   void double_block(const std::string& name, std::vector<Value>& image, std::vector<Value>& text) {
@@ -111,7 +111,7 @@ class FluxTransformer {
   }
 
   void double_block(Value& x, Value& text, const std::vector<Value>& m, const std::vector<Value>& c) {
-    const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]), ht = modulate(b_, plain_layer_norm(b_, text, kEps), c[1], c[0]);
+    const Value h = modulate(b_, plain_layer_norm(b_, x, kFluxEps), m[1], m[0]), ht = modulate(b_, plain_layer_norm(b_, text, kFluxEps), c[1], c[0]);
     Value image_out, text_out;
     {
       const auto attention = b_.scope("attn");
@@ -136,7 +136,7 @@ class FluxTransformer {
   }
 
   Value single_block(Value x, const std::vector<Value>& m) {
-    const Value h = modulate(b_, plain_layer_norm(b_, x, kEps), m[1], m[0]);
+    const Value h = modulate(b_, plain_layer_norm(b_, x, kFluxEps), m[1], m[0]);
     Value attended;
     {
       const auto attention = b_.scope("attn");

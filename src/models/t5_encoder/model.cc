@@ -24,7 +24,7 @@ Value self_attention(Builder& b, Value x, Value bias, const T5EncoderConfig& con
   return linear(b, "o", b.attention(q, k, v, bias, config.num_heads, 1, false), config.d_model, false);
 }
 
-Value feed_forward(Builder& b, Value x, DType residual, const T5EncoderConfig& config) {
+Value gated_feed_forward(Builder& b, Value x, DType residual, const T5EncoderConfig& config) {
   const auto scope = b.scope("DenseReluDense");
   Value h = b.activation(linear(b, config.is_gated_act ? "wi_0" : "wi", x, config.d_ff, false), config.act);
   if (config.is_gated_act) h = b.mul(h, linear(b, "wi_1", x, config.d_ff, false));
@@ -55,7 +55,7 @@ Graph build_t5_encoder(const T5EncoderConfig& config, int64_t batch, int64_t tok
       x = b.add(b.cast(self_attention(b, norm("layer_norm"), bias, config), residual), x);
     }
     const auto layer = b.scope("layer.1");
-    x = b.add(feed_forward(b, norm("layer_norm"), residual, config), x);
+    x = b.add(gated_feed_forward(b, norm("layer_norm"), residual, config), x);
   }
   b.output("last_hidden_state", norm("final_layer_norm"));
   return b.take();

@@ -6,8 +6,6 @@
 namespace vivace {
 namespace {
 
-std::string item(std::string_view list, size_t i) { return std::string(list) + "." + std::to_string(i); }
-
 // Attention over `context` tokens (x itself for self-attention), without the residual.
 Value attention_layer(Builder& b, std::string_view name, Value x, Value context, int64_t heads) {
   const auto scope = b.scope(name);
@@ -23,7 +21,7 @@ Value feed_forward(Builder& b, std::string_view name, Value x) {
   return linear(b, "net.2", b.emit(Op::geglu, {linear(b, "net.0.proj", x, 8 * c)}), c);
 }
 
-ResnetOptions resnet_options(const UNetConfig& config) {
+ResnetOptions unet_resnet_options(const UNetConfig& config) {
   return {config.norm_num_groups, config.norm_eps, config.act_fn, 1, config.resnet_time_scale_shift};
 }
 
@@ -45,7 +43,7 @@ Value transformer_2d(Builder& b, std::string_view name, Value x, Value context, 
   const bool linear_projection = config.use_linear_projection;
   h = linear_projection ? linear(b, "proj_in", b.flatten_hw(h), c) : b.flatten_hw(conv2d_same(b, "proj_in", h, c, 1));
   for (int64_t i = 0; i < layers; ++i)
-    h = basic_transformer_block(b, item("transformer_blocks", static_cast<size_t>(i)), h, context, spec.heads, spec.only_cross_attention);
+    h = basic_transformer_block(b, item("transformer_blocks", i), h, context, spec.heads, spec.only_cross_attention);
   h = linear_projection ? b.unflatten_hw(linear(b, "proj_out", h, c), x) : conv2d_same(b, "proj_out", b.unflatten_hw(h, x), c, 1);
   return b.add(h, x);
 }
@@ -54,7 +52,7 @@ Value down_block(Builder& b, std::string_view name, Value x, const Conditioning&
                  std::vector<Value>& skips) {
   const auto scope = b.scope(name);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
-    x = resnet_block(b, item("resnets", i), x, c.temb, spec.out_channels, resnet_options(config));
+    x = resnet_block(b, item("resnets", i), x, c.temb, spec.out_channels, unet_resnet_options(config));
     if (has_attention(spec.type)) x = transformer_2d(b, item("attentions", i), x, c.encoder_hidden_states, spec.layers[i], spec, config);
     skips.push_back(x);
   }
@@ -69,7 +67,7 @@ Value down_block(Builder& b, std::string_view name, Value x, const Conditioning&
 
 Value mid_block(Builder& b, std::string_view name, Value x, const Conditioning& c, const BlockSpec& spec, const UNetConfig& config) {
   const auto scope = b.scope(name);
-  ResnetOptions options = resnet_options(config);
+  ResnetOptions options = unet_resnet_options(config);
   options.output_scale_factor = config.mid_block_scale_factor;
   x = resnet_block(b, "resnets.0", x, c.temb, spec.out_channels, options);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
@@ -83,7 +81,7 @@ Value up_block(Builder& b, std::string_view name, Value x, const Conditioning& c
                std::vector<Value>& skips) {
   const auto scope = b.scope(name);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
-    x = resnet_block(b, item("resnets", i), b.concat({x, skips.back()}, -1), c.temb, spec.out_channels, resnet_options(config));
+    x = resnet_block(b, item("resnets", i), b.concat({x, skips.back()}, -1), c.temb, spec.out_channels, unet_resnet_options(config));
     skips.pop_back();
     if (has_attention(spec.type)) x = transformer_2d(b, item("attentions", i), x, c.encoder_hidden_states, spec.layers[i], spec, config);
   }

@@ -7,15 +7,15 @@
 namespace vivace::cuda {
 namespace {
 
-constexpr unsigned kThreads = 256, kMostBlocks = 1024;  // threads go on to other elements
+constexpr unsigned kStepThreads = 256, kMostBlocks = 1024;  // threads go on to other elements
 
 template <class Arguments>
 Call<Arguments> over(const Arguments& a, std::string function, const char* arguments) {
   return {{.source = "step.cuh",
            .function = std::move(function),
            .arguments = arguments,
-           .grid = {std::clamp(blocks_for(a.count, kThreads), 1u, kMostBlocks), 1, 1},
-           .block = kThreads},
+           .grid = {std::clamp(blocks_for(a.count, kStepThreads), 1u, kMostBlocks), 1, 1},
+           .block = kStepThreads},
           a};
 }
 
@@ -29,7 +29,7 @@ Call<GuideArguments> make_rescale(const GuideArguments& a, DType dtype) {
            .function = cat("rescale<", type_name(dtype), ">"),
            .arguments = "GuideArguments",
            .grid = {static_cast<unsigned>(a.count / (a.channels * a.pixels)), 1, 1},
-           .block = 4 * kThreads,  // few blocks go over all of an image
+           .block = 4 * kStepThreads,  // few blocks go over all of an image
            .shared = 4 * 32 * sizeof(float)},
           a};
 }
