@@ -3,6 +3,7 @@
 #include <chrono>
 #include <iostream>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "base/seconds.h"
@@ -31,7 +32,7 @@ double flops_of_call(const Plan& plan) {
   return sum;
 }
 
-void print_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
+void print_line(const nlohmann::json& value) { print(json_text(value) + "\n"); }
 
 // Answers each line of the input with the seconds of one run.
 int serve(Session& session, Request& request, Clock::time_point begin) {

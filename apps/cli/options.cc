@@ -7,6 +7,7 @@
 
 #include "base/cache_folder.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "call_files.h"
@@ -338,10 +339,11 @@ std::string settings_text(const Arguments& arguments, const PictureOptions& o, D
   const DType own = own_dtype(pipe);
   const std::string dtype = own == parse_dtype(o.dtype) ? o.dtype : std::string(dtype_name(own));
   const std::optional<int> steps = pipe.loaded().recipe->num_inference_steps(call);  // none where timesteps or sigmas were given
-  std::string text = cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
-                         " scheduler=", o.scheduler.empty() ? pipe.scheduler().class_name() : o.scheduler,
-                         o.scheduler_config.empty() ? "" : cat(" scheduler_config=", scheduler_fields(o.scheduler_config).dump()), " dtype=", dtype,
-                         " height=", height, " width=", width, pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");
+  std::string text =
+      cat("model=", o.model, steps ? cat(" num_inference_steps=", *steps) : "", " guidance_scale=", call.guidance_scale,
+          " scheduler=", o.scheduler.empty() ? pipe.scheduler().class_name() : o.scheduler,
+          o.scheduler_config.empty() ? "" : cat(" scheduler_config=", json_text(scheduler_fields(o.scheduler_config))), " dtype=", dtype,
+          " height=", height, " width=", width, pipe.loaded().family->videos ? cat(" num_frames=", *call.options.num_frames) : "");
   // The rest as it was given.
   for (const Option* option : arguments.options()) {
     if (option->is_text() || !option->given()) continue;

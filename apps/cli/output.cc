@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -36,7 +37,7 @@ void print(const std::string& text) {
   throw UserError(cat("cannot write to standard output: ", std::strerror(errno)));
 }
 
-void print_json(const nlohmann::json& value) { print(value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"); }
+void print_json(const nlohmann::json& value) { print(json_text(value, 2) + "\n"); }
 
 std::string Table::text(int indent) const {
   std::vector<size_t> widths;

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "commands.h"
@@ -189,7 +190,7 @@ class Trace {
     }
     enter("");
   }
-  std::string text() const { return nlohmann::json{{"traceEvents", events_}, {"displayTimeUnit", "ms"}}.dump(); }
+  std::string text() const { return json_text(nlohmann::json{{"traceEvents", events_}, {"displayTimeUnit", "ms"}}); }
 
  private:
   struct Open {

@@ -36,7 +36,7 @@ std::unique_ptr<Scheduler> with_fields(const Scheduler& scheduler, const nlohman
     if (std::ranges::count(known, field.key()) == 0) unknown.push_back(field.key());
   if (!unknown.empty()) throw UsageError(cat(kOption, ": a ", name, " has no ", joined(unknown, ", no "), ": it has ", joined(known)));
   try {
-    return make_scheduler(name, scheduler.config(), fields.dump());
+    return make_scheduler(name, scheduler.config(), json_text(fields));
   } catch (const UserError& error) {
     throw UsageError(cat(kOption, ": ", error.what()));
   }

@@ -5,6 +5,7 @@
 
 #include "a1111.h"
 #include "base/joined.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "decode.h"
 #include "samplers.h"

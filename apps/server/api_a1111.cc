@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "a1111.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "encode.h"
 #include "samplers.h"

@@ -1,6 +1,7 @@
 // Jobs: what takes long is begun with one request and asked for with others.
 #include <atomic>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/numbers.h"
 #include "encode.h"

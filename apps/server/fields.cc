@@ -50,8 +50,6 @@ Failure failure_of_exception() {
   }
 }
 
-std::string json_text(const nlohmann::json& value) { return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
-
 Fields::Fields(const std::string& body) {
   try {
     object_ = parse_json(body.empty() ? "{}" : body, "the request's body");

@@ -63,7 +63,4 @@ class Fields {
 // What the exception that is being handled is to its client.
 Failure failure_of_exception();
 
-// As text; bytes that are not UTF-8 become U+FFFD.
-std::string json_text(const nlohmann::json& value);
-
 }  // namespace vivace::server

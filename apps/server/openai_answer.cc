@@ -1,6 +1,7 @@
 // What OpenAI's images API answers with.
 #include <chrono>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "encode.h"
 #include "openai.h"
@@ -96,7 +97,7 @@ void answer_events(Exchange& x, const std::shared_ptr<Job>& job, const OpenAiSet
     if (status.state != JobState::done) {
       const Response failure = failure_response("/v1", status.failure);
       reply->send(failure);  // where no event has been sent yet
-      nlohmann::json data = nlohmann::json::parse(failure.body);
+      nlohmann::json data = strict_json(failure.body);
       data["type"] = "error";
       reply->event("error", json_text(data), false);
     }

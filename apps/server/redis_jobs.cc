@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "fields.h"
 
@@ -51,7 +52,7 @@ std::string packed(const Picture& picture) {
 
 std::shared_ptr<const Picture> unpacked(const std::string& text) {
   const size_t line = text.find('\n');
-  const nlohmann::json head = nlohmann::json::parse(text.substr(0, line), nullptr, false);
+  const nlohmann::json head = strict_json(text.substr(0, line));
   const auto format = head.is_object() ? format_of(head.value("format", "")) : std::nullopt;
   if (!format || line == std::string::npos) return nullptr;
   return std::make_shared<const Picture>(Picture{.bytes = text.substr(line + 1), .format = *format});
@@ -204,7 +205,7 @@ void RedisJobs::look_for_orphans() {
 void RedisJobs::begin_again(const std::string& id) {
   const auto read = [this](const std::string& name) {
     const Reply reply = command({"GET", name});
-    return reply && reply->type == REDIS_REPLY_STRING ? nlohmann::json::parse(reply->str, reply->str + reply->len, nullptr, false) : nlohmann::json();
+    return reply && reply->type == REDIS_REPLY_STRING ? strict_json({reply->str, reply->len}) : nlohmann::json();
   };
   const nlohmann::json status = read(key(id));
   nlohmann::json order = read(request_key(id));
@@ -299,7 +300,7 @@ RedisJobs::Found RedisJobs::found(const std::string& id) {
     const Reply reply = connected() ? command({"GET", key(id)}) : Reply(nullptr, free_reply);
     if (!reply) return {.state = Found::State::unreachable, .status = {}};
     if (reply->type != REDIS_REPLY_STRING) return {};
-    nlohmann::json status = nlohmann::json::parse(reply->str, reply->str + reply->len, nullptr, false);
+    nlohmann::json status = strict_json({reply->str, reply->len});
     if (!status.is_object()) return {};
     const std::string server = status.value("server", "");
     status.erase("server");

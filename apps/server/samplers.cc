@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/joined.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "fields.h"
 #include "schedulers/scheduler_kind.h"
@@ -77,7 +78,7 @@ SchedulerChoice scheduler_choice(const std::string& sampler, const std::string& 
 void check_choice(const SchedulerChoice& choice) {
   try {
     const std::vector<std::string> known = scheduler_config_fields(choice.scheduler);
-    const nlohmann::json fields = nlohmann::json::parse(choice.config);
+    const nlohmann::json fields = strict_json(choice.config);
     for (const auto& [field, value] : fields.items())
       if (std::ranges::count(known, field) == 0)
         throw UsageError(

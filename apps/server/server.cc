@@ -6,6 +6,7 @@
 
 #include "admission.h"
 #include "base/joined.h"
+#include "base/json.h"
 #include "base/log.h"
 
 namespace vivace::server {

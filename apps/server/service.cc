@@ -3,6 +3,7 @@
 #include <random>
 
 #include "base/joined.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "decode.h"
 #include "samplers.h"

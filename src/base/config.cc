@@ -88,7 +88,7 @@ std::string shortened(const json& value) {
   constexpr size_t kLongest = 60;
   // A long list or object is not dumped whole, lest a hostile file make a hostile message.
   if (value.is_structured() && value.size() > kLongest) return cat(value.is_array() ? "a list" : "an object", " of ", value.size(), " entries");
-  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  std::string text = json_text(value, -1, true);
   if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
   return text;
 }
@@ -212,7 +212,7 @@ T Config::get_or(std::string_view key, T fallback) const {
 template <class T>
 void Config::require(std::string_view key, const std::type_identity_t<T>& only) const {
   const std::optional<T> value = get_optional<T>(key);
-  if (value && *value != only) unsupported(key, json(only).dump());
+  if (value && *value != only) unsupported(key, json_text(only));
 }
 
 std::vector<int64_t> Config::int_per_level(std::string_view key, size_t count, std::optional<int64_t> fallback) const {

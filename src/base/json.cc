@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "base/file_kind.h"
 #include "base/files.h"
+#include "base/json_events.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -95,6 +95,12 @@ json parse_json(std::string_view text, const std::string& name) {
     throw UserError(cat(name, ": not valid JSON: ", what(error)));
   }
 }
+
+json strict_json(std::string_view text) { return json::parse(text, nullptr, false); }
+nlohmann::ordered_json strict_ordered_json(std::string_view text) { return nlohmann::ordered_json::parse(text, nullptr, false); }
+std::string json_text(const json& value, int indent, bool ascii) { return value.dump(indent, ' ', ascii, json::error_handler_t::replace); }
+
+void read_json_events(std::string_view text, json::json_sax_t& receiver) { json::sax_parse(text.begin(), text.end(), &receiver); }
 
 json read_json(const std::filesystem::path& path) { return parse_json(read_file(path, kMaxFile), path.string()); }
 

@@ -20,6 +20,14 @@ namespace vivace {
 nlohmann::json read_json(const std::filesystem::path& path);
 nlohmann::json parse_json(std::string_view text, const std::string& name);
 
+// The library's own reader and writer, which are templates and take seconds of compiling where they are called: here alone.
+// By the strict grammar, as other programs read it; is_discarded() for what is no JSON.
+nlohmann::json strict_json(std::string_view text);
+// With fields in the order of the text.
+nlohmann::ordered_json strict_ordered_json(std::string_view text);
+// On one line, or with `indent` spaces a level; `ascii`: other characters as \uXXXX. Bytes that are no UTF-8 become U+FFFD.
+std::string json_text(const nlohmann::json& value, int indent = -1, bool ascii = false);
+
 // One JSON object with the name of its file: a component's config, a scheduler's, model_index.json. Copies share the value.
 // T may be bool, int, int64_t, uint64_t, float, double, std::string, a std::vector of int64_t, double, bool or std::string,
 // or std::vector<std::optional<std::string>>. Integers are exact: 1.0 is none; a number where T is floating may be an integer.

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include "tensor/narrow_weight.h"
@@ -158,7 +159,7 @@ void write_quantized_checkpoint(const fs::path& model, const fs::path& out, cons
   write_weights(out / "unet" / file, weights, options);
   remove_weights_but(out / "unet", stem, {file});
   config[kField] = {{"quant_method", "vivace"}, {"quant_type", quantization_name(options.kind)}};
-  write_file(out / "unet" / "config.json", config.dump(2) + "\n");
+  write_file(out / "unet" / "config.json", json_text(config, 2) + "\n");
 }
 
 }  // namespace vivace

@@ -63,7 +63,7 @@ void write_component(const ModelClass& model, const fs::path& folder, const Rand
     written.insert(stem + suffix);
     for (const TensorSpec& spec : shards[i]) index["weight_map"][spec.name] = stem + suffix;
   }
-  write_file(folder / index_name, index.dump(2));
+  write_file(folder / index_name, json_text(index, 2));
   remove_weights_but(folder, stem, written);
 }
 

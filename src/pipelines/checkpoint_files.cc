@@ -133,7 +133,7 @@ std::string CheckpointFiles::scheduler_config() const {
     // Only a schedule that begins at the last timestep sees the noise without a signal.
     config["timestep_spacing"] = "trailing";
   }
-  return config.dump(2);
+  return json_text(config, 2);
 }
 
 }  // namespace vivace

@@ -152,10 +152,10 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
       copy_all(folder, out / name);
     }
   }
-  write_file(out / "model_index.json", index.dump(2) + "\n");
+  write_file(out / "model_index.json", json_text(index, 2) + "\n");
   const nlohmann::json json{{"format", kPackageFormat},   {"vivace", VIVACE_VERSION}, {"packing", kPackingVersion}, {"isa", package_isa()},
                             {"dtype", dtype_name(dtype)}, {"sizes", sizes},           {"batch", options.batch},     {"components", components}};
-  write_file(out / kPackageFile, json.dump(2) + "\n");
+  write_file(out / kPackageFile, json_text(json, 2) + "\n");
   out.commit();
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/joined.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "schedulers/scheduler_base.h"
 #include "schedulers/scheduler_kind.h"
@@ -91,11 +92,11 @@ std::unique_ptr<Scheduler> make_scheduler_forced(std::string_view name, const st
   for (const ShortName& s : kShortNames) {
     if (name != s.name) continue;
     class_name = s.class_name;
-    nlohmann::json fields = nlohmann::json::parse(s.overrides);
+    nlohmann::json fields = strict_json(s.overrides);
     const nlohmann::json given = parse_json(overrides, cat(class_name, " config overrides"));
     if (!given.is_object()) throw UserError(cat(class_name, " config overrides: expected a JSON object at the top, got ", given.type_name()));
     fields.update(given);
-    all_overrides = fields.dump();
+    all_overrides = json_text(fields);
   }
   for (const Entry& entry : kSchedulers)
     if (class_name == entry.class_name) return entry.make(SchedulerConfig(entry.class_name, config, all_overrides, forced));
@@ -117,7 +118,7 @@ std::vector<std::string> schedulers_of(SchedulerKind kind) {
 
 std::vector<std::string> scheduler_config_fields(std::string_view name) {
   std::vector<std::string> fields;
-  const nlohmann::json config = nlohmann::json::parse(make_scheduler(name)->config());
+  const nlohmann::json config = strict_json(make_scheduler(name)->config());
   for (const auto& field : config.items())
     if (!field.key().starts_with('_')) fields.push_back(field.key());
   return fields;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/joined.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -55,7 +56,7 @@ struct SchedulerConfig::Values {
 SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& config, const std::string& overrides, const std::string& forced)
     : class_name_(std::move(class_name)),
       values_(std::make_unique<Values>(given_values(class_name_ + " config", config))),
-      hidden_(Config::parse(values_->written.dump(), class_name_ + " config")),
+      hidden_(Config::parse(json_text(values_->written), class_name_ + " config")),
       fields_(hidden_) {
   const std::string name = class_name_ + " config";
   const Json must = object(forced, name);
@@ -69,7 +70,7 @@ SchedulerConfig::SchedulerConfig(std::string class_name, const std::string& conf
     values_->merged[key] = value;
   }
   check_finite(values_->merged, name);
-  fields_ = Config::parse(values_->merged.dump(), name);
+  fields_ = Config::parse(json_text(values_->merged), name);
   values_->written["_class_name"] = class_name_;
 }
 
@@ -150,7 +151,7 @@ void SchedulerConfig::warn_of_ignored() const {
 std::string SchedulerConfig::json() const {
   Json out = values_->written;
   if (!defaults_.empty()) out["_use_default_values"] = defaults_;
-  return out.dump(2, ' ', false, Json::error_handler_t::replace);
+  return json_text(out, 2);
 }
 
 }  // namespace vivace

@@ -1,10 +1,10 @@
 #include "tokenizers/byte_pair_files.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/file_kind.h"
 #include "base/files.h"
+#include "base/json_events.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "tokenizers/unicode.h"
@@ -22,7 +22,7 @@ class PathReader : public Json::json_sax_t {
   explicit PathReader(const std::string& name) : name_(name) {}
   void read(std::string_view text) {
     head_ = text.substr(0, 64);
-    Json::sax_parse(text.begin(), text.end(), static_cast<Json::json_sax_t*>(this));
+    read_json_events(text, *this);
   }
 
  protected:

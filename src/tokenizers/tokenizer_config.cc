@@ -146,7 +146,7 @@ size_t read_max_length(const File& config) {
 void require(const File& config, const char* key, const Json& only) {
   const auto value = config.fields.find(key);
   if (value != config.fields.end() && !value->is_null() && *value != only)
-    config.wrong(key, cat(only.dump(), ", which is all that is supported, not ", value->dump(-1, ' ', true).substr(0, 60)));
+    config.wrong(key, cat(json_text(only), ", which is all that is supported, not ", json_text(*value, -1, true).substr(0, 60)));
 }
 
 }  // namespace

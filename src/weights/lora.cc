@@ -4,6 +4,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "vivace/error.h"
 
@@ -42,10 +43,10 @@ std::shared_ptr<const LoraFile> LoraFile::open(const std::filesystem::path& path
 LoraFile::LoraFile(WeightMap weights) : origins_(std::make_shared<const WeightOrigins>(std::move(weights), CacheFolder())), metadata_("{}") {
   const Metadata& metadata = this->weights().files().front()->metadata();
   const auto found = metadata.find("lora_adapter_metadata");
-  if (found == metadata.end() || !nlohmann::json::accept(found->second)) return;
+  if (found == metadata.end() || strict_json(found->second).is_discarded()) return;
   metadata_ = found->second;
   constexpr std::string_view kPattern = ".alpha_pattern";
-  const auto config = nlohmann::ordered_json::parse(metadata_);
+  const auto config = strict_ordered_json(metadata_);
   for (const auto& [key, value] : config.items())
     if (config.is_object() && key.ends_with(kPattern))
       alpha_patterns_.emplace(key.substr(0, key.size() - kPattern.size()), PeftPattern(value, cat(this->weights().name(), ": ", key)));
@@ -53,7 +54,7 @@ LoraFile::LoraFile(WeightMap weights) : origins_(std::make_shared<const WeightOr
 
 double LoraFile::scale(const std::string& part, const std::string& module, int64_t rank, const WeightInfo* alpha) const {
   if (rank == 0) return 1;
-  const nlohmann::json metadata = nlohmann::json::parse(metadata_);
+  const nlohmann::json metadata = strict_json(metadata_);
   const auto setting = [&](const char* key) -> const nlohmann::json* {
     if (!metadata.is_object()) return nullptr;
     const auto found = metadata.find(cat(part, '.', key));

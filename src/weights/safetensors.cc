@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "vivace/error.h"
 #include "weights/safetensors_dtype.h"
@@ -21,7 +22,7 @@ size_t rank_of(DType dtype) {
 
 size_t bytes_of(const TensorSpec& spec) { return static_cast<size_t>(numel(spec.shape)) * dtype_size(spec.dtype); }
 
-std::string quoted(const std::string& text) { return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+std::string quoted(const std::string& text) { return json_text(nlohmann::json(text)); }
 
 // The header as serde_json prints it, padded so that the data begin at a multiple of 8.
 std::string header_text(const std::vector<TensorSpec>& specs, const std::vector<size_t>& order, const Metadata& metadata) {

@@ -3,10 +3,10 @@
 #include <bit>
 #include <cstring>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "base/file_kind.h"
 #include "base/joined.h"
+#include "base/json_events.h"
 #include "base/log.h"
 #include "vivace/error.h"
 #include "weights/safetensors.h"
@@ -286,7 +286,7 @@ TensorFileHeader parse_safetensors(std::span<const std::byte> file, const std::s
   TensorFileHeader header;
   header.data_offset = kLengthBytes + length;
   HeaderReader reader(name, header);
-  json::sax_parse(source.begin(), source.end(), &reader);
+  read_json_events(source, reader);
   std::ranges::sort(header.entries, [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   check_names(header, name);
   check_entries(header, file.size() - header.data_offset, name);

@@ -143,5 +143,16 @@ TEST(Config, UnsupportedValuesNameTheField) {
   EXPECT_NO_THROW(c.require<std::string>("gone", "x"));
 }
 
+TEST(Json, StrictTextAndBack) {
+  for (const char* text : {"NaN", "[1,]", "{\"a\" 1}", ""}) EXPECT_TRUE(strict_json(text).is_discarded()) << text;
+  EXPECT_EQ(strict_json("{\"b\": [1, 2.5], \"a\": null}"), (nlohmann::json{{"a", nullptr}, {"b", {1, 2.5}}}));
+  EXPECT_EQ(strict_ordered_json("{\"b\": 1, \"a\": 2}").begin().key(), "b");
+  const nlohmann::json value{{"a", {1, "\u00e9"}}};
+  EXPECT_EQ(json_text(value), "{\"a\":[1,\"\u00e9\"]}");
+  EXPECT_EQ(json_text(value, 1), "{\n \"a\": [\n  1,\n  \"\u00e9\"\n ]\n}");
+  EXPECT_EQ(json_text(value, -1, true), "{\"a\":[1,\"\\u00e9\"]}");
+  EXPECT_EQ(json_text("x\xff"), "\"x\uFFFD\"") << "no UTF-8";
+}
+
 }  // namespace
 }  // namespace vivace

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "bench/report_html.h"
 #include "program.h"
 #include "vivace/image.h"
@@ -20,7 +21,7 @@ std::vector<std::string> bench(std::vector<std::string> arguments) {
   return arguments;
 }
 
-json read_json_file(const std::filesystem::path& path) { return json::parse(read_text(path), nullptr, false); }
+json read_json_file(const std::filesystem::path& path) { return strict_json(read_text(path)); }
 
 // Every element that is opened is closed, in order.
 void expect_balanced(const std::string& html) {
@@ -149,7 +150,7 @@ TEST(Bench, Compare) {
   report["settings"]["num_frames"] = 9;
   report["settings"]["device"] = "cuda";
   report["settings"]["seed"] = 18446744073709551615u;
-  write_text(b, report.dump());
+  write_text(b, json_text(report));
   const Finished done = vivace({"bench", "--compare", a, b});
   EXPECT_EQ(done.code, 0) << done.err;
   for (const char* word : {"4.00x", "the CPU differs", "Another", "number of steps differs: 2 and 3", "number of frames differs: 0 and 9",
@@ -158,7 +159,7 @@ TEST(Bench, Compare) {
   EXPECT_EQ(vivace({"bench", "--compare", a, a}).out.find("note:"), std::string::npos);
 
   rung["name"] = "another";
-  write_text(b, report.dump());
+  write_text(b, json_text(report));
   expect_refused(vivace({"bench", "--compare", a, b}), 1, {"no rung of the same name"});
 }
 
@@ -197,7 +198,7 @@ TEST(Bench, BadReports) {
   const auto broken = [&](const char* pointer, const json& value, const std::vector<std::string>& names) {
     json copy = report;
     copy[json::json_pointer(pointer)] = value;
-    refused(copy.dump(), names);
+    refused(json_text(copy), names);
   };
   broken("/rungs", json::array(), {"bad.json", "rungs"});
   broken("/rungs/0/seconds", nullptr, {"bad.json", "seconds"});

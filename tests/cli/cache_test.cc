@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cache_folder.h"
+#include "base/json.h"
 #include "program.h"
 
 namespace vivace {
@@ -18,7 +19,7 @@ TEST(CacheCommand, ShowsAndClears) {
     EXPECT_NE(text.find(word), std::string::npos) << word << " in " << text;
   auto json_command = command;
   json_command.push_back("--json");
-  const auto json = nlohmann::json::parse(vivace(json_command).out);
+  const auto json = strict_json(vivace(json_command).out);
   EXPECT_EQ(json["entries"].size(), 2u);
   auto clear = command;
   clear.push_back("--clear");

@@ -1,6 +1,7 @@
 // vivace export, and generate from what it wrote.
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "program.h"
 
 namespace vivace {
@@ -21,9 +22,9 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   const Finished exported = vivace({"export", tiny_model().string(), "-o", package, "--compile", "default", "--size", "32x64"});
   ASSERT_EQ(exported.code, 0) << exported.err;
   EXPECT_EQ(folder.files(), 1u);
-  const auto json = nlohmann::json::parse(read_text(fs::path(package) / "package.json"));
-  EXPECT_EQ(json["sizes"], nlohmann::json::parse("[[32, 64]]"));
-  const auto unet = nlohmann::json::parse(vivace({"info", package, "--json"}).out, nullptr, false)["components"]["unet"];
+  const auto json = strict_json(read_text(fs::path(package) / "package.json"));
+  EXPECT_EQ(json["sizes"], strict_json("[[32, 64]]"));
+  const auto unet = strict_json(vivace({"info", package, "--json"}).out)["components"]["unet"];
   EXPECT_EQ(unet["file_bytes"], fs::file_size(fs::path(package) / "unet" / "weights.bin"));
   EXPECT_EQ(unet["files"], 1);
   const std::vector<std::string> wide{"--height", "32", "--width", "64"};
@@ -38,7 +39,7 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   const std::string narrow = folder / "narrow.vivace";
   const Finished as_json = vivace({"export", tiny_model().string(), "-o", narrow, "--dtype", "bf16", "--size", "32x64", "--json"});
   ASSERT_EQ(as_json.code, 0);
-  EXPECT_EQ(nlohmann::json::parse(as_json.out, nullptr, false)["files"], nlohmann::json{narrow});
+  EXPECT_EQ(strict_json(as_json.out)["files"], nlohmann::json{narrow});
   expect_refused(vivace(generate(narrow, folder / "c.npy", {"--dtype", "fp32", "--height", "32", "--width", "64"})), 2, {"bfloat16", "--dtype fp32"});
 }
 
@@ -108,9 +109,9 @@ TEST(Export, PackagesThatCannotRunAreRefused) {
     return bytes;
   };
   const auto with_field = [&](const char* field, const nlohmann::json& value) {
-    nlohmann::json changed = nlohmann::json::parse(json);
+    nlohmann::json changed = strict_json(json);
     changed[field] = value;
-    return changed.dump();
+    return json_text(changed);
   };
   struct Damage {
     const char* file;

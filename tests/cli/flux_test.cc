@@ -1,6 +1,7 @@
 // The program's switches on FLUX: they name its components, and do what they do for others.
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "program.h"
 
 namespace vivace {
@@ -26,7 +27,7 @@ nlohmann::json explain(std::vector<std::string> more) {
   more.emplace_back("--json");
   const Finished done = vivace(flux({"explain"}, more));
   EXPECT_EQ(done.code, 0) << done.err;
-  return nlohmann::json::parse(done.out, nullptr, false);
+  return strict_json(done.out);
 }
 
 TEST(FluxSwitches, RegionalIsOfTheTransformersBlocks) {
@@ -92,7 +93,7 @@ TEST(FluxSwitches, OffloadAndWhatDoesNotFit) {
   const TempFolder folder;
   const Finished offloaded = vivace(generate(folder / "x.npy", {"--json", "--offload", "model", "--no-cache"}));
   ASSERT_EQ(offloaded.code, 0) << offloaded.err;
-  EXPECT_GE(nlohmann::json::parse(offloaded.out, nullptr, false)["counters"]["parts_given_back"], 4);
+  EXPECT_GE(strict_json(offloaded.out)["counters"]["parts_given_back"], 4);
   const Finished kept = vivace(generate(folder / "y.npy", {"-v", "--offload", "none"}));
   ASSERT_EQ(kept.code, 0) << kept.err;
   EXPECT_NE(kept.err.find("memory: encoding "), std::string::npos) << kept.err;
@@ -132,7 +133,7 @@ void expect_ladder(const std::string& model, const fs::path& report) {
   arguments.insert(arguments.end(), kSmall.begin(), kSmall.end());
   const Finished done = vivace(arguments);
   ASSERT_EQ(done.code, 0) << done.err;
-  const auto rungs = nlohmann::json::parse(read_text(report), nullptr, false)["rungs"];
+  const auto rungs = strict_json(read_text(report))["rungs"];
   ASSERT_EQ(rungs.size(), 8u);
   for (const auto& rung : rungs) {
     EXPECT_FALSE(rung.contains("error")) << rung["name"] << ": " << rung["error"];
@@ -148,7 +149,7 @@ std::string tuned(const std::string& model, const fs::path& profile) {
   const Finished done = vivace(arguments);
   EXPECT_EQ(done.code, 0) << done.err;
   std::string names;
-  const auto written = nlohmann::json::parse(read_text(profile), nullptr, false);
+  const auto written = strict_json(read_text(profile));
   for (const auto& [name, result] : written["tuning"]["measured"].items()) names += name + '\n';
   return names;
 }
@@ -156,7 +157,7 @@ std::string tuned(const std::string& model, const fs::path& profile) {
 TEST(FluxSwitches, BenchAndTuneKnowItsParts) {
   const TempFolder folder;
   expect_ladder(kFlux, folder / "report.json");
-  EXPECT_EQ(nlohmann::json::parse(read_text(folder / "report.json"), nullptr, false)["settings"]["guidance_scale"], 3.5);
+  EXPECT_EQ(strict_json(read_text(folder / "report.json"))["settings"]["guidance_scale"], 3.5);
   const std::string names = tuned(kFlux, folder / "profile.json");
   EXPECT_NE(names.find("int8 single_transformer_blocks attn in "), std::string::npos) << names;
   EXPECT_NE(names.find("int8 transformer_blocks ff_context in "), std::string::npos) << names;

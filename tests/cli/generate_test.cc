@@ -4,6 +4,7 @@
 
 #include "../pipelines/single_file.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "program.h"
 #include "tensor/npy.h"
 #include "vivace/generator.h"
@@ -223,7 +224,7 @@ TEST(Generate, ARandomSeedIsToldAndDrawsTheSameAgain) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return vivace(arguments);
   };
-  const auto figures = nlohmann::json::parse(draw("a.png", {}).out);
+  const auto figures = strict_json(draw("a.png", {}).out);
   EXPECT_EQ(draw("b.png", {"--seed", std::to_string(figures["seeds"][0].get<uint64_t>())}).code, 0);
   EXPECT_EQ(Image::load(folder / "a.png").pixels(), Image::load(folder / "b.png").pixels());
 }
@@ -233,7 +234,7 @@ TEST(Generate, JsonFigures) {
   const Finished done = vivace(generate((folder / "x.png").string(), {"--json"}));
   EXPECT_EQ(done.code, 0) << done.err;
   EXPECT_EQ(done.err, "");
-  const auto figures = nlohmann::json::parse(done.out);
+  const auto figures = strict_json(done.out);
   EXPECT_EQ(figures["files"], nlohmann::json::array({(folder / "x.png").string()}));
   EXPECT_EQ(figures["seeds"][0], 7);
   EXPECT_EQ(figures["seconds"]["steps"].size(), 3u);

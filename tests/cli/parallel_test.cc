@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "program.h"
 #include "vivace/error.h"
 #include "vivace/image.h"
@@ -59,7 +60,7 @@ TEST(Parallel, PromptsAreThoseOfOneProcess) {
   const Finished first = as_rank(words(shared, {"--parallel", "prompts", "--json"}), rank_of(0, 2));
   ASSERT_EQ(first.code, 0) << first.err;
   EXPECT_EQ(shared.files(), 2u);
-  EXPECT_EQ(nlohmann::json::parse(first.out)["seeds"], (std::vector<int>{7, 8}));
+  EXPECT_EQ(strict_json(first.out)["seeds"], (std::vector<int>{7, 8}));
   const Finished second = as_rank(words(shared, {"--parallel", "prompts"}), {{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}});
   ASSERT_EQ(second.code, 0) << second.err;
   EXPECT_EQ(second.err.find("step"), std::string::npos) << "the bar is the first rank's: " << second.err;

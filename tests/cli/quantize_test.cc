@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "base/json.h"
 #include "program.h"
 
 namespace vivace {
@@ -16,7 +17,7 @@ int linears_of(const std::string& compute, std::vector<std::string> more) {
   arguments.insert(arguments.end(), more.begin(), more.end());
   const Finished done = vivace(arguments);
   EXPECT_EQ(done.code, 0) << done.err;
-  const auto plan = nlohmann::json::parse(done.out, nullptr, false);
+  const auto plan = strict_json(done.out);
   int count = 0;
   for (const char* program : {"setup", "step"})
     for (const auto& step : plan[program]) count += step["attributes"].get<std::string>().find(compute) != std::string::npos;
@@ -111,7 +112,7 @@ TEST(Quantize, WrittenCheckpointDrawsAndIsNotQuantisedTwice) {
   const std::string out = folder / "int8", again = folder / "again", loaded = folder / "loaded.npy", quantised = folder / "quantised.npy";
   const Finished made = vivace({"quantize", tiny_model().string(), out, "--json"});
   ASSERT_EQ(made.code, 0) << made.err;
-  const auto figures = nlohmann::json::parse(made.out, nullptr, false);
+  const auto figures = strict_json(made.out);
   EXPECT_EQ(figures["files"], nlohmann::json{out});
   EXPECT_GT(figures["layers"].get<int>(), 0);
   const std::vector<std::string> common{"generate", "a red apple", "--seed", "1", "--num-inference-steps", "2", "--quiet"};

@@ -2,6 +2,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "program.h"
 #include "progress.h"
 
@@ -15,7 +16,7 @@ nlohmann::json json_of(std::vector<std::string> arguments) {
   arguments.push_back("--json");
   const Finished done = vivace(arguments);
   EXPECT_EQ(done.code, 0) << done.err;
-  return nlohmann::json::parse(done.out, nullptr, false);
+  return strict_json(done.out);
 }
 
 TEST(Program, HelpAndVersion) {
@@ -272,7 +273,7 @@ TEST(Profile, SharesAndATrace) {
   }
   EXPECT_TRUE(computes);
   EXPECT_NEAR(by_step, profile["step_seconds"].get<double>(), 1e-9);
-  const auto trace = nlohmann::json::parse(read_text(folder / "trace.json"));
+  const auto trace = strict_json(read_text(folder / "trace.json"));
   EXPECT_GT(trace["traceEvents"].size(), 100u);
   for (const auto& event : trace["traceEvents"]) EXPECT_TRUE(event["ph"] == "X" && event["dur"].get<double>() >= 0);
   EXPECT_NE(vivace({"profile", "--model", tiny_model(), "--component", "vae.decode", "--runs", "1"}).out.find("GFLOP/s"), std::string::npos);
@@ -299,7 +300,7 @@ TEST(BenchComponent, FiguresOnOneLineAndTheWorkersProtocol) {
   const Finished once = vivace({"bench-component", "vae.decode", "--model", tiny_model(), "--runs", "3", "--json"});
   EXPECT_EQ(once.code, 0) << once.err;
   EXPECT_EQ(std::ranges::count(once.out, '\n'), 1);
-  const auto figures = nlohmann::json::parse(once.out);
+  const auto figures = strict_json(once.out);
   EXPECT_EQ(figures["seconds"].size(), 3u);
   EXPECT_LE(figures["min"].get<double>(), figures["median"].get<double>());
   EXPECT_EQ(figures["flops"], json_of({"profile", "--component", "vae.decode", "--model", tiny_model(), "--runs", "1"})["flops"]);

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "base/json.h"
 #include "program.h"
 #include "vivace/error.h"
 #include "vivace/profile.h"
@@ -28,7 +29,7 @@ Finished generate(const fs::path& picture, std::vector<std::string> more) {
   return vivace(arguments);
 }
 
-json read_json_file(const fs::path& path) { return json::parse(read_text(path), nullptr, false); }
+json read_json_file(const fs::path& path) { return strict_json(read_text(path)); }
 
 TEST(Tune, ATinyBudgetGivesCompiledFloat32AndTheSameCommandGoesOn) {
   const TempFolder folder;
@@ -91,12 +92,12 @@ TEST(Tune, ProductsOfInt16AreACandidateWhereThereAreAny) {
     candidate |= name.starts_with("int16 in ");
     if (const size_t in = name.find(" in "); in != std::string::npos) dtype = name.substr(in + 4);
   }
-  ASSERT_FALSE(dtype.empty()) << measured.dump();
+  ASSERT_FALSE(dtype.empty()) << json_text(measured);
   const Finished explain =
       vivace({"explain", "--model", tiny_model().string(), "--dtype", dtype, "--compile", "max-autotune", "--error-budget", "1e-3"});
   ASSERT_EQ(explain.code, 0) << explain.err;
   // Of linear layers or of convolutions: on a processor with products of bfloat16, float16 has them in the latter alone.
-  EXPECT_EQ(candidate, std::regex_search(explain.out, std::regex("by [a-z0-9_]*int16"))) << measured.dump();
+  EXPECT_EQ(candidate, std::regex_search(explain.out, std::regex("by [a-z0-9_]*int16"))) << json_text(measured);
 }
 
 TEST(Profile, SaysWhatErrorLayersMayHave) {
@@ -126,7 +127,7 @@ TEST(Profile, OfAnotherModelIsTold) {
   const fs::path own = folder / "own.json", other = folder / "other.json";
   const auto tuned_for = [](const fs::path& file, const std::string& model) {
     const json asked{{"model", fs::weakly_canonical(model).string()}};
-    write_text(file, json{{"format", "vivace-profile-1"}, {"compile", {{"mode", "default"}}}, {"tuning", {{"asked", asked}}}}.dump());
+    write_text(file, json_text(json{{"format", "vivace-profile-1"}, {"compile", {{"mode", "default"}}}, {"tuning", {{"asked", asked}}}}));
   };
   tuned_for(own, tiny_model().string());
   tuned_for(other, "/elsewhere/sdxl");
@@ -179,7 +180,7 @@ TEST(Profile, ToolsThatLookAtPlansTakeOne) {
     words.insert(words.end(), more.begin(), more.end());
     const Finished done = vivace(words);
     EXPECT_EQ(done.code, 0) << done.err;
-    return json::parse(done.out, nullptr, false);
+    return strict_json(done.out);
   };
   const std::vector<std::string> by_profile{"--profile", profile.string()};
   const std::vector<std::string> by_flags{
@@ -202,14 +203,14 @@ TEST(Profile, ConvolutionsWithoutABudgetAreNeverWinograd) {
   json text{{"format", "vivace-profile-1"}, {"compile", {{"mode", "max-autotune"}}}};
   // The model in the repository: a tiny one's channels are too few for Winograd.
   const auto draw = [&](const char* picture) {
-    write_text(profile, text.dump());
+    write_text(profile, json_text(text));
     return vivace({"generate", "x", "--num-inference-steps", "1", "--seed", "3", "--threads", "1", "-q", "-o", (folder / picture).string(),
                    "--profile", profile.string(), "--autotune-seconds", "0"})
         .code;
   };
   ASSERT_EQ(draw("a.npy"), 0);
   const Finished explain = vivace({"explain", "--compile", "max-autotune", "--json"});
-  const json plan = json::parse(explain.out);
+  const json plan = strict_json(explain.out);
   for (const json& step : plan["step"])
     if (step["kernel"].get<std::string>().find("winograd") != std::string::npos)
       text["compile"]["layer_error_budgets"][step["scope"].get<std::string>()] = 0;

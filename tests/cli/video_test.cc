@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "program.h"
 #include "vivace/image.h"
 
@@ -50,7 +51,7 @@ std::vector<std::string> small(const std::string& command, std::vector<std::stri
 
 json json_of(const Finished& done) {
   EXPECT_EQ(done.code, 0) << done.err;
-  return json::parse(done.out, nullptr, false);
+  return strict_json(done.out);
 }
 
 TEST(GenerateVideo, TellsFramesAndWritesAPreview) {
@@ -164,7 +165,7 @@ TEST(VideoTools, BenchTellsSecondsAFrameAndTheQualityOfEachFrame) {
   const Finished done = vivace(small("bench", {"--ladder", "--runs", "1", "--seed", "5", "--json", (folder / "r.json").string()}));
   ASSERT_EQ(done.code, 0) << done.err;
   EXPECT_NE(done.out.find("s a frame"), std::string::npos) << done.out;
-  const json report = json::parse(read_text(folder / "r.json"), nullptr, false);
+  const json report = strict_json(read_text(folder / "r.json"));
   EXPECT_EQ(report["settings"]["num_frames"], 9);
   ASSERT_EQ(report["rungs"].size(), 8u);
   bool in_eight_bits = false;
@@ -188,7 +189,7 @@ TEST(VideoTools, TuneKnowsItsParts) {
   const Finished done = vivace(small("tune", {"--max-drift", "PSNR>=20", "-o", (folder / "p.json").string()}));
   ASSERT_EQ(done.code, 0) << done.err;
   std::string names;
-  const json profile = json::parse(read_text(folder / "p.json"), nullptr, false);
+  const json profile = strict_json(read_text(folder / "p.json"));
   for (const auto& [name, result] : profile["tuning"]["measured"].items()) names += name + '\n';
   EXPECT_NE(names.find("int8 transformer_blocks attn1 in "), std::string::npos) << names;
   EXPECT_NE(names.find("int8 transformer_blocks ff in "), std::string::npos) << names;

@@ -7,6 +7,7 @@
 #include "../models/components.h"
 #include "backends/cpu/device.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "compiler/compile.h"
 #include "compiler/tuning_store.h"
@@ -71,13 +72,13 @@ TEST(Regions, BlocksAreWhatTheirModelsCallThem) {
 // The blocks of full-size SDXL, all 70 of them, as narrow as they get.
 Graph narrow_sdxl() {
   const std::string path = std::string(VIVACE_SOURCE_DIR) + "/assets/configs/sdxl-base/unet/config.json";
-  nlohmann::json config = nlohmann::json::parse(read_file(path));
+  nlohmann::json config = strict_json(read_file(path));
   config.update({{"block_out_channels", {32, 64, 128}},
                  {"attention_head_dim", {1, 2, 4}},
                  {"cross_attention_dim", 64},
                  {"addition_time_embed_dim", 8},
                  {"projection_class_embeddings_input_dim", 112}});
-  return build_unet(read_unet_config(Config::parse(config.dump(), path)), {1, 8, 8, 5, 1, 6}, Builder(DType::float32));
+  return build_unet(read_unet_config(Config::parse(json_text(config), path)), {1, 8, 8, 5, 1, 6}, Builder(DType::float32));
 }
 
 TEST(Regions, AutotuningThemCostsAnEighthOfEveryOccurrenceAtTheSameChoices) {

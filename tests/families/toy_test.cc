@@ -8,6 +8,7 @@
 
 #include "../devices/checking_device.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "families/common/guided_predictor.h"
 #include "pipelines/denoise_loop.h"
 #include "pipelines/loaded.h"
@@ -40,8 +41,8 @@ void write_toy(const std::filesystem::path& model) {
   std::filesystem::create_directories(model / "scheduler");
   const nlohmann::json index{
       {"_class_name", "ToyVideoPipeline"}, {"denoiser", {"toys", "ToyDenoiser"}}, {"scheduler", {"diffusers", "EulerDiscreteScheduler"}}};
-  write_file(model / "model_index.json", index.dump());
-  write_file(model / "denoiser/config.json", nlohmann::json{{"channels", kChannels}}.dump());
+  write_file(model / "model_index.json", json_text(index));
+  write_file(model / "denoiser/config.json", json_text(nlohmann::json{{"channels", kChannels}}));
   write_file(model / "scheduler/scheduler_config.json", "{\"_class_name\": \"EulerDiscreteScheduler\"}");
   const ToyWeights w;
   write_safetensors(model / "denoiser/diffusion_pytorch_model.safetensors",

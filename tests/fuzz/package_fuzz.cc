@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "backends/cpu/device.h"
+#include "base/json.h"
 #include "components/package.h"
 #include "vivace/error.h"
 
@@ -48,7 +49,7 @@ const fs::path& temp_folder() {
 }
 
 void read_package(const std::string& json) {
-  std::ofstream(temp_folder() / kPackageFile, std::ios::binary) << json;
+  std::ofstream(temp_folder() / kPackageFile, std::ios::binary) << json_text(json);
   try_call([] {
     const auto package = ComponentPackage::find(temp_folder() / "unet");
     check(package != nullptr);

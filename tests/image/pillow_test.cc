@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "image/exif.h"
 #include "image/jpeg.h"
 #include "image/region.h"
@@ -18,7 +18,7 @@ namespace {
 
 const std::string kData = VIVACE_TEST_DATA;
 
-nlohmann::json cases(const char* kind) { return nlohmann::json::parse(std::ifstream(kData + "/cases.json")).at(kind); }
+nlohmann::json cases(const char* kind) { return read_json(kData + "/cases.json").at(kind); }
 Image load(const std::string& name) { return Image::load(kData + "/" + name); }
 
 void expect_equal(const Image& got, const Image& want, const std::string& what) {
@@ -34,7 +34,7 @@ TEST(Pillow, ReadsFilesAsLoadImage) {
 }
 
 TEST(Pillow, Blur) {
-  for (const auto& item : cases("blur")) expect_equal(load("wide.png").blurred(item.at("radius")), load(item.at("expected")), item.dump());
+  for (const auto& item : cases("blur")) expect_equal(load("wide.png").blurred(item.at("radius")), load(item.at("expected")), json_text(item));
   expect_equal(load("wide.png").blurred(0), load("wide.png"), "0");
   EXPECT_THROW(load("wide.png").blurred(-1), UsageError);
 }
@@ -42,7 +42,7 @@ TEST(Pillow, Blur) {
 TEST(Pillow, CropRegion) {
   for (const auto& item : cases("region")) {
     const Box box = crop_region(load("mask.png"), item.at("height"), item.at("width"), item.at("padding"));
-    EXPECT_EQ((std::vector<int>{box.left, box.top, box.right, box.bottom}), item.at("region").get<std::vector<int>>()) << item.dump();
+    EXPECT_EQ((std::vector<int>{box.left, box.top, box.right, box.bottom}), item.at("region").get<std::vector<int>>()) << json_text(item);
   }
   const std::vector<uint8_t> black(12, 0);
   EXPECT_NE(message_of<UsageError>([&] { crop_region(Image::from_pixels(2, 2, black), 8, 8, 1); }).find("black everywhere"), std::string::npos);
@@ -66,7 +66,7 @@ TEST(Pillow, FillAndOverlay) {
   for (const auto& item : cases("overlay")) {
     const auto r = item.at("region").get<std::vector<int>>();
     expect_equal(overlaid(load("wide.png"), mask, Image::from_pixels(32, 48, painted), {r[0], r[1], r[2], r[3]}), load(item.at("expected")),
-                 item.dump());
+                 json_text(item));
   }
 }
 

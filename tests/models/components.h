@@ -1,6 +1,7 @@
 // The graph of a whole golden component and its inputs.
 #pragma once
 
+#include "base/json.h"
 #include "golden.h"
 #include "models/aura_flow_transformer_2d/model.h"
 #include "models/autoencoder_kl/model.h"
@@ -37,7 +38,7 @@ inline void make_cogvideox(const CogVideoXTransformer3DConfig& config, Component
 
 // What the model gives, as its class does.
 inline Tensor cogvideox_sample(const nlohmann::json& item, const Tensor& sample) {
-  const CogVideoXTransformer3DConfig config = read_cogvideox_transformer_3d_config(Config::parse(item.at("config").dump(), item.at("name")));
+  const CogVideoXTransformer3DConfig config = read_cogvideox_transformer_3d_config(Config::parse(json_text(item.at("config")), item.at("name")));
   Shape latents = item.at("inputs").at("hidden_states").at("shape").get<Shape>();
   latents[2] = config.out_channels;
   Tensor result(latents, DType::float32);
@@ -47,7 +48,7 @@ inline Tensor cogvideox_sample(const nlohmann::json& item, const Tensor& sample)
 
 // Runs of one golden case: text encoders are built once for each hidden state that is compared.
 inline Component make_component(const nlohmann::json& item, DType dtype, int64_t skip = 0) {
-  const Config config = Config::parse(item.at("config").dump(), item.at("name").get<std::string>());
+  const Config config = Config::parse(json_text(item.at("config")), item.at("name").get<std::string>());
   const std::string kind = item.at("kind");
   Component c;
   for (const auto& [name, spec] : item.at("inputs").items()) c.inputs[name] = make_input(spec);

@@ -1,6 +1,7 @@
 // AutoencoderKLCogVideoX against Diffusers in fp32: whole videos, in its batches of frames, in tiles and in slices, eager and compiled.
 #include "../temp_folder.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "components/autoencoder_kl_cogvideox.h"
 #include "components/random_checkpoint.h"
@@ -24,7 +25,7 @@ AutoencoderKLCogVideoX open_model(const TempFolder& folder, const nlohmann::json
   const fs::path configs = folder / "configs";
   if (!fs::exists(configs)) {
     fs::create_directories(configs / "vae");
-    write_file(configs / "vae" / "config.json", config.dump());
+    write_file(configs / "vae" / "config.json", json_text(config));
     write_file(configs / "model_index.json", R"({"_class_name": "CogVideoXPipeline", "vae": ["diffusers", "AutoencoderKLCogVideoX"]})");
     make_random_checkpoint(configs, folder / "model", {});
   }

@@ -1,5 +1,6 @@
 // Whole calls that begin with a picture against Diffusers in fp32, eager and compiled (tools/golden/picture_pipelines.py), and what is refused.
 #include "../pipelines/golden_call.h"
+#include "base/json.h"
 #include "components/random_checkpoint.h"
 #include "temp_folder.h"
 
@@ -12,9 +13,9 @@ const fs::path kSource = VIVACE_SOURCE_DIR;
 
 void override_fields(const fs::path& file, const nlohmann::json& fields) {
   fs::create_directories(file.parent_path());
-  nlohmann::json config = fs::exists(file) ? nlohmann::json::parse(std::ifstream(file)) : nlohmann::json::object();
+  nlohmann::json config = fs::exists(file) ? read_json(file) : nlohmann::json::object();
   config.update(fields);
-  std::ofstream(file) << config;
+  std::ofstream(file) << json_text(config);
 }
 
 fs::path checkpoint(const nlohmann::json& item, const fs::path& folder) {
@@ -24,7 +25,7 @@ fs::path checkpoint(const nlohmann::json& item, const fs::path& folder) {
   fs::copy(kSource / name, configs, fs::copy_options::recursive);
   if (item.contains("overrides"))
     for (const auto& [file, fields] : item.at("overrides").items()) override_fields(configs / file, fields);
-  const auto index = nlohmann::json::parse(std::ifstream(configs / "model_index.json"));
+  const auto index = read_json(configs / "model_index.json");
   const char* tokenizers = item.at("pipeline").get<std::string>().starts_with("Flux") ? "assets/emoji-flux" : "assets/emoji-xl";
   for (const char* part : {"tokenizer", "tokenizer_2"})
     if (index.contains(part) && !index.at(part).at(0).is_null()) fs::copy(kSource / tokenizers / part, configs / part);
@@ -45,7 +46,7 @@ class PicturePipelines : public testing::TestWithParam<golden::Case> {
     DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(model, options);
     ASSERT_EQ(pipe.class_name(), item.at("pipeline"));
     if (item.contains("scheduler"))
-      pipe.set_scheduler(make_scheduler(item.at("scheduler").at("_class_name").get<std::string>(), item.at("scheduler").dump()));
+      pipe.set_scheduler(make_scheduler(item.at("scheduler").at("_class_name").get<std::string>(), json_text(item.at("scheduler"))));
     if (item.value("vae_tiling", false)) pipe.enable_vae_tiling();
     const nlohmann::json& call = item.at("call");
     CallOptions given = call_options(call);

@@ -1,5 +1,6 @@
 // Whole pipeline calls against Diffusers in fp32, eager and compiled (tools/golden/pipelines.py).
 #include "../temp_folder.h"
+#include "base/json.h"
 #include "checkpoint.h"
 #include "golden_call.h"
 
@@ -16,7 +17,7 @@ class Pipelines : public testing::TestWithParam<golden::Case> {
     DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(checkpoint(item, folder.path()), options);
     ASSERT_EQ(pipe.class_name(), item.at("pipeline"));
     if (item.contains("scheduler"))
-      pipe.set_scheduler(make_scheduler(item.at("scheduler").at("_class_name").get<std::string>(), item.at("scheduler").dump()));
+      pipe.set_scheduler(make_scheduler(item.at("scheduler").at("_class_name").get<std::string>(), json_text(item.at("scheduler"))));
     const PipelineOutput out = pipe(prompts(item.at("call").at("prompt")), call_options(item.at("call")));
     const auto& outputs = item.at("outputs");
     // The network's own rounding (as in tests/models), once a step, amplified by guidance: the difference of two predictions of about the same

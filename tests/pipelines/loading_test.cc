@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "../temp_folder.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "checkpoint.h"
 #include "vivace/error.h"
@@ -146,7 +147,7 @@ TEST(Loading, TokensBeyondTheVocabularyAreRefused) {
 TEST(Loading, DefaultSizesOfStableDiffusion) {
   const auto size_of = [](const char* fields) {
     const TempFolder folder;
-    const nlohmann::json overrides{{"unet/config.json", nlohmann::json::parse(fields)}};
+    const nlohmann::json overrides{{"unet/config.json", strict_json(fields)}};
     const fs::path model = checkpoint({{"checkpoint", "configs/sd1"}, {"overrides", overrides}, {"weights_seed", 0}}, folder.path());
     return StableDiffusionPipeline::from_pretrained(model, {.cache = {.enabled = false}}).default_size();
   };

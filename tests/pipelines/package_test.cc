@@ -5,6 +5,7 @@
 
 #include "backends/cpu/device.h"
 #include "base/cache_folder.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "runtime/plan_file.h"
 #include "startup.h"
@@ -24,9 +25,9 @@ class Package : public testing::Test {
     return message_of<UserError>([&] { run(); });
   }
   void change(const std::string& key, const nlohmann::json& value) {
-    nlohmann::json json = nlohmann::json::parse(std::ifstream(path_ / "package.json"));
+    nlohmann::json json = read_json(path_ / "package.json");
     json[key] = value;
-    std::ofstream(path_ / "package.json") << json;
+    std::ofstream(path_ / "package.json") << json_text(json);
   }
 
   TempFolder folder_;
@@ -92,9 +93,9 @@ TEST_F(Package, WithoutWeightsItNamesTheCheckpoint) {
   EXPECT_GT(packaged.counters.constants_prepared, 0);
   expect_equal(packaged.latents, start(kModel, {.compile = {.mode = CompileMode::default_}, .cache = {.enabled = false}}).latents);
   EXPECT_FALSE(fs::exists(path_ / "unet/weights.bin"));
-  nlohmann::json json = nlohmann::json::parse(std::ifstream(path_ / "package.json"));
+  nlohmann::json json = read_json(path_ / "package.json");
   json["components"]["unet"]["checkpoint"] = (kModel / "vae").string();
-  std::ofstream(path_ / "package.json") << json;
+  std::ofstream(path_ / "package.json") << json_text(json);
   EXPECT_NE(refused().find("is not the checkpoint that the package was made from"), std::string::npos);
 }
 

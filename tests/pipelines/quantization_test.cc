@@ -7,6 +7,7 @@
 #include <set>
 
 #include "../temp_folder.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "components/models.h"
 #include "components/quantized_checkpoint.h"
@@ -158,9 +159,9 @@ class QuantizedCheckpoint : public testing::Test {
   fs::path weights() const { return model_ / "unet" / "diffusion_pytorch_model.safetensors"; }
   void edit_config(const nlohmann::json& value) {
     const fs::path path = model_ / "unet" / "config.json";
-    nlohmann::json config = nlohmann::json::parse(std::ifstream(path));
+    nlohmann::json config = read_json(path);
     config["quantization_config"] = value;
-    std::ofstream(path) << config;
+    std::ofstream(path) << json_text(config);
   }
   // Writes the unet's file again, each tensor as `change` wants it; an undefined tensor is left out.
   void rewrite(const std::function<Tensor(const std::string&, Tensor)>& change) {

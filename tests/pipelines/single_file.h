@@ -11,6 +11,7 @@
 
 #include "../read_gzip.h"
 #include "../temp_folder.h"
+#include "base/json.h"
 #include "components/random_checkpoint.h"
 #include "vivace/vivace.h"
 #include "weights/safetensors.h"
@@ -24,7 +25,7 @@ inline const fs::path kRepository = VIVACE_SOURCE_DIR;
 class TinyCheckpoint {
  public:
   static const nlohmann::json& golden() {
-    static const nlohmann::json data = nlohmann::json::parse(read_gzip(kRepository / "tests/weights/data/single_files.json.gz"));
+    static const nlohmann::json data = strict_json(read_gzip(kRepository / "tests/weights/data/single_files.json.gz"));
     return data;
   }
 

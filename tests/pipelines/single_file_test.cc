@@ -193,7 +193,7 @@ TEST(SingleFile, WhatItSaysOfItsPredictionsIsHeeded) {
   options.config = tiny.configs();
   const auto config = [&](const std::vector<std::string>& besides, const Metadata& metadata) {
     const DiffusionPipeline pipe = DiffusionPipeline::from_single_file(tiny.write("x.safetensors", {}, {}, besides, metadata), options);
-    return nlohmann::json::parse(pipe.scheduler().config());
+    return strict_json(pipe.scheduler().config());
   };
   EXPECT_EQ(config({}, {})["prediction_type"], "epsilon");
   EXPECT_EQ(config({"v_pred"}, {})["prediction_type"], "v_prediction");
@@ -256,7 +256,7 @@ TEST(SingleFile, OthersAreRefusedInOneLine) {
 TEST(SingleFile, ConfigsOfTheProgramAreThoseOfTheFiles) {
   for (const auto& [name, rows] : TinyCheckpoint::golden().at("full").items()) {
     const fs::path configs = kRepository / "assets/configs" / name;
-    const auto index = nlohmann::json::parse(read_file(configs / "model_index.json"));
+    const auto index = strict_json(read_file(configs / "model_index.json"));
     std::map<std::string, std::set<std::string>> weights;
     for (const auto& row : rows)
       for (const std::string weight : row.at(4)) weights[row.at(3)].insert(weight);

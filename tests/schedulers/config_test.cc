@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "schedulers/scheduler_base.h"
 #include "vivace/error.h"
@@ -15,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-Json fields(const Scheduler& scheduler) { return Json::parse(scheduler.config_json()); }
+Json fields(const Scheduler& scheduler) { return strict_json(scheduler.config_json()); }
 
 // The call throws exactly E, and its message is one line that holds each of `parts`.
 template <class E>

@@ -2,10 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "vivace/scheduler.h"
 
@@ -16,7 +16,7 @@ using Json = nlohmann::json;
 constexpr float kEps = std::numeric_limits<float>::epsilon();
 
 const Json& golden() {
-  static const Json data = Json::parse(std::ifstream(std::string(VIVACE_TEST_DATA) + "/schedulers.json"));
+  static const Json data = read_json(std::string(VIVACE_TEST_DATA) + "/schedulers.json");
   return data;
 }
 
@@ -56,8 +56,8 @@ class Golden : public testing::TestWithParam<int> {};
 TEST_P(Golden, EqualsDiffusers) {
   set_log_sink([](LogLevel, const std::string&) {});  // LCM warns about custom timesteps, as it should
   const Json& expected = golden()["cases"][GetParam()];
-  SCOPED_TRACE(cat(expected["class"], " ", expected["config"], " ", expected["request"], " ", expected.value("step", Json::object())));
-  const auto scheduler = make_scheduler(expected["class"].get<std::string>(), expected["config"].dump());
+  SCOPED_TRACE(json_text({expected["class"], expected["config"], expected["request"], expected.value("step", Json::object())}));
+  const auto scheduler = make_scheduler(expected["class"].get<std::string>(), json_text(expected["config"]));
   scheduler->set_timesteps(request_of(expected));
 
   // Whole timesteps are exact. Fractional ones are found between logarithms of sigmas that float32 tells apart to eps * |log sigma|, where

@@ -1,5 +1,6 @@
 // The routes of AUTOMATIC1111's web UI.
 #include "../cli/program.h"
+#include "base/json.h"
 #include "drawn.h"
 
 namespace vivace::server {
@@ -31,7 +32,7 @@ TEST(ServerA1111, Txt2ImgAnswersWhatItsClientsRead) {
                                 "--guidance-scale", "4", "--scheduler", "ddim"}))
                 .pixels());
   EXPECT_EQ(json["parameters"], body) << "what it knows of them";
-  const auto info = nlohmann::json::parse(json["info"].get<std::string>());
+  const auto info = strict_json(json["info"].get<std::string>());
   EXPECT_EQ(info["all_seeds"], nlohmann::json({7, 8}));
   EXPECT_EQ(info["sd_model_name"], "tiny");
   EXPECT_NE(info["infotexts"][0].get<std::string>().find("Negative prompt: blurry\nSteps: 3"), std::string::npos);
@@ -113,7 +114,7 @@ TEST(ServerA1111, ProgressInterruptAndSkipAreOfTheCallersJob) {
   EXPECT_EQ(ask(server().port(), "GET", "/sdapi/v1/progress").json()["progress"], 0.0);
   Client drawing(server().port());
   drawing.send(request_text("POST", "/sdapi/v1/txt2img",
-                            nlohmann::json{{"prompt", "x"}, {"steps", 1000}, {"n_iter", 3}, {"seed", 1}, {"force_task_id", "mine"}}.dump()));
+                            json_text(nlohmann::json{{"prompt", "x"}, {"steps", 1000}, {"n_iter", 3}, {"seed", 1}, {"force_task_id", "mine"}})));
   ASSERT_TRUE(eventually([&] { return of("mine")["current_image"].is_string(); }));
   EXPECT_EQ(of("mine")["state"]["sampling_steps"], 1000);
   EXPECT_EQ(of("mine")["state"]["job_count"], 3);
@@ -141,7 +142,7 @@ TEST(ServerA1111, OptionsChooseTheModel) {
   EXPECT_EQ(ask(running.port(), "POST", "/sdapi/v1/options", all).status, 200);
   EXPECT_EQ(options()["sd_model_checkpoint"], "b");
   const Answer drawn = ask(running.port(), "POST", "/sdapi/v1/txt2img", {{"prompt", "x"}, {"steps", 1}});
-  EXPECT_EQ(nlohmann::json::parse(drawn.json()["info"].get<std::string>())["sd_model_name"], "b");
+  EXPECT_EQ(strict_json(drawn.json()["info"].get<std::string>())["sd_model_name"], "b");
   EXPECT_EQ(ask(running.port(), "POST", "/sdapi/v1/options", {{"sd_model_checkpoint", "c"}}).status, 400);
   EXPECT_EQ(ask(running.port(), "POST", "/sdapi/v1/options", {{"sd_vae", "other"}}).status, 400);
   EXPECT_EQ(options()["sd_model_checkpoint"], "b");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../cli/program.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "pipelines/loaded.h"
 
@@ -21,7 +22,7 @@ bool Answer::has_header(const std::string& line) const {
   return false;
 }
 
-nlohmann::json Answer::json() const { return nlohmann::json::parse(body, nullptr, false); }
+nlohmann::json Answer::json() const { return strict_json(body); }
 
 Client::Client(int port, bool must_connect) {
   socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -130,7 +131,7 @@ std::string request_text(const std::string& method, const std::string& path, con
 
 Answer ask(int port, const std::string& method, const std::string& path, const nlohmann::json& body, const Lines& headers) {
   Client connection(port);
-  connection.send(request_text(method, path, body.is_null() ? "" : body.dump(), headers));
+  connection.send(request_text(method, path, body.is_null() ? "" : json_text(body), headers));
   return connection.read();
 }
 
@@ -149,7 +150,7 @@ std::vector<Event> events_of(const std::string& body) {
     const size_t data = block.find("data: ");
     if (data == std::string::npos) continue;  // a comment
     const std::string name = block.starts_with("event: ") ? block.substr(7, block.find('\n') - 7) : "";
-    events.push_back({name, nlohmann::json::parse(block.substr(data + 6), nullptr, false)});
+    events.push_back({name, strict_json(block.substr(data + 6))});
   }
   return events;
 }

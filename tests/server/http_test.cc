@@ -1,5 +1,6 @@
 // What comes over the wire, whatever it is: limits, garbage, keys, pages of others, clients that go, shutting down.
 #include "../cli/program.h"
+#include "base/json.h"
 #include "drawn.h"
 
 namespace vivace::server {
@@ -181,12 +182,12 @@ TEST(ServerHttp, WhatIsDrawnTogetherIsWhatIsDrawnAlone) {
   for (Request& request : requests) request.alone = pictures(post("/v1/images/generations", request.body));
   // Behind one that takes long, so that all of them wait together; of one the client goes.
   Client first(running.port());
-  first.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  first.send(request_text("POST", "/v1/images/generations", json_text(kLong)));
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 1; }));
   std::vector<std::unique_ptr<Client>> clients;
   for (const Request& request : requests) {
     clients.push_back(std::make_unique<Client>(running.port()));
-    clients.back()->send(request_text("POST", "/v1/images/generations", request.body.dump()));
+    clients.back()->send(request_text("POST", "/v1/images/generations", json_text(request.body)));
   }
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_queue_jobs") == 3; }));
   const double before = metric(running.port(), "vivace_step_seconds_count");
@@ -203,10 +204,10 @@ TEST(ServerHttp, OneOfABatchGoesAndTheOthersStay) {
   const Running running([](ServerOptions& o) { o.engine.batch = 2; });
   const auto body = [](const char* prompt) { return nlohmann::json{{"prompt", prompt}, {"num_inference_steps", 400}, {"seed", 1}}; };
   Client first(running.port());
-  first.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  first.send(request_text("POST", "/v1/images/generations", json_text(kLong)));
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 1; }));
   Client stays(running.port());
-  stays.send(request_text("POST", "/v1/images/generations", body("stays").dump()));
+  stays.send(request_text("POST", "/v1/images/generations", json_text(body("stays"))));
   const std::string goes = "/jobs/" + ask(running.port(), "POST", "/jobs", body("goes")).json()["id"].get<std::string>();
   first.close();
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 2; }));
@@ -219,7 +220,7 @@ TEST(ServerHttp, OneOfABatchGoesAndTheOthersStay) {
 TEST(ServerHttp, AClientThatGoesStopsItsJob) {
   const Running running;
   Client gone(running.port());
-  gone.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  gone.send(request_text("POST", "/v1/images/generations", json_text(kLong)));
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_step_seconds_count") > 2; }));
   const auto begin = std::chrono::steady_clock::now();
   gone.close();
@@ -235,11 +236,11 @@ TEST(ServerHttp, AClientThatGoesStopsItsJob) {
 TEST(ServerHttp, CommentsKeepAStreamAlive) {
   const Running running([](ServerOptions& o) { o.http.comment = 30ms; });
   Client first(running.port()), waits(running.port());
-  first.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  first.send(request_text("POST", "/v1/images/generations", json_text(kLong)));
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_running_jobs") == 1; }));
   nlohmann::json stream = kQuick;
   stream["stream"] = true;
-  waits.send(request_text("POST", "/v1/images/generations", stream.dump()));
+  waits.send(request_text("POST", "/v1/images/generations", json_text(stream)));
   // Before there is anything to be told.
   EXPECT_TRUE(waits.read_until(": keep-alive\n\n"));
   EXPECT_EQ(waits.seen().find("event: "), std::string::npos);
@@ -257,9 +258,9 @@ TEST(ServerHttp, ShuttingDownFinishesWhatIsDrawnAndHandsBackTheRest) {
   nlohmann::json drawn = kQuick;
   drawn["num_inference_steps"] = 100;
   Client first(running.port()), second(running.port());
-  first.send(request_text("POST", "/v1/images/generations", drawn.dump()));
+  first.send(request_text("POST", "/v1/images/generations", json_text(drawn)));
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_step_seconds_count") > 0; }));
-  second.send(request_text("POST", "/v1/images/generations", drawn.dump()));
+  second.send(request_text("POST", "/v1/images/generations", json_text(drawn)));
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_queue_jobs") == 1; }));
   running.server().shutdown();
   const Answer handed_back = second.read();
@@ -272,7 +273,7 @@ TEST(ServerHttp, ShuttingDownFinishesWhatIsDrawnAndHandsBackTheRest) {
 TEST(ServerHttp, ShuttingDownWaitsOnlySoLong) {
   Running running([](ServerOptions& o) { o.shutdown_seconds = 0.2; });
   Client first(running.port());
-  first.send(request_text("POST", "/v1/images/generations", kLong.dump()));
+  first.send(request_text("POST", "/v1/images/generations", json_text(kLong)));
   ASSERT_TRUE(eventually([&] { return metric(running.port(), "vivace_step_seconds_count") > 0; }));
   running.server().shutdown();
   EXPECT_EQ(first.read().status, 503);

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "drawn.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string post_text(const nlohmann::json& body) { return request_text("POST", "/v1/images/generations", body.dump()); }
+std::string post_text(const nlohmann::json& body) { return request_text("POST", "/v1/images/generations", json_text(body)); }
 
 // One of them; false where the server did not do its part.
 bool misbehave(int port, int kind) {

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "../cli/program.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "drawn.h"
 #include "encode.h"
@@ -30,14 +31,14 @@ TEST(ServerOperation, ALineOfJsonARequest) {
     ask(running.port(), "GET", "/nowhere");
   }
   ASSERT_EQ(lines.size(), 2u);
-  const auto line = nlohmann::json::parse(lines[0]);
+  const auto line = strict_json(lines[0]);
   EXPECT_EQ(line["method"], "POST");
   EXPECT_EQ(line["path"], "/v1/images/generations");
   EXPECT_EQ(line["status"], 400);
   EXPECT_EQ(line["client"], "127.0.0.1");
   EXPECT_GE(line["seconds"], 0);
   EXPECT_EQ(line["time"].get<std::string>().size(), 20u);
-  EXPECT_EQ(nlohmann::json::parse(lines[1])["status"], 404);
+  EXPECT_EQ(strict_json(lines[1])["status"], 404);
   for (const std::string& each : lines) EXPECT_EQ(each.find("secret"), std::string::npos) << each;
 }
 
@@ -53,7 +54,7 @@ TEST(ServerOperation, AProxyTellsWhoTheClientIs) {
       });
       ask(running.port(), "GET", "/health", nullptr, {said, also});
     }
-    EXPECT_EQ(nlohmann::json::parse(line)["client"], client);
+    EXPECT_EQ(strict_json(line)["client"], client);
   }
 }
 

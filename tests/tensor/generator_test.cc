@@ -5,10 +5,10 @@
 
 #include <bit>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "base/json.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -43,7 +43,7 @@ void expect_equal(std::span<const float> values, const Json& call) {
 }
 
 TEST(Generator, StreamsEqualTorch) {
-  const Json streams = Json::parse(std::ifstream(std::string(VIVACE_TEST_DATA) + "/random.json"));
+  const Json streams = read_json(std::string(VIVACE_TEST_DATA) + "/random.json");
   ASSERT_GT(streams.size(), 20u);
   for (const Json& stream : streams) {
     Generator generator(std::stoull(stream["seed"].get<std::string>()));

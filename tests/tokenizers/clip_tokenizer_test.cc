@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <random>
 
+#include "base/json.h"
 #include "golden.h"
 
 namespace vivace {
@@ -34,8 +35,7 @@ std::string spelled(const CLIPTokenizer& tokenizer, const Ids& ids) {
 }
 
 TEST(CLIPTokenizer, VocabularyFollowsFromItsMerges) {
-  using Json = nlohmann::json;
-  EXPECT_TRUE(Json::parse(clip_vocabulary(read_file(kClip / "merges.txt"))) == Json::parse(read_file(kClip / "vocab.json")));
+  EXPECT_TRUE(strict_json(clip_vocabulary(read_file(kClip / "merges.txt"))) == strict_json(read_file(kClip / "vocab.json")));
 }
 
 TEST(CLIPTokenizer, StringsEqualTransformers) {
@@ -118,7 +118,7 @@ TEST(CLIPTokenizer, OtherConfigurationsEqualTransformers) {
 TEST(CLIPTokenizer, TokenizerJsonAlone) {
   const TempFolder folder;
   nlohmann::json file = {{"model", {{"type", "BPE"}}}, {"normalizer", {{"type", "NFC"}}}};
-  file["model"]["vocab"] = nlohmann::json::parse(std::ifstream(kSmallModel / "tokenizer/vocab.json"));
+  file["model"]["vocab"] = read_json(kSmallModel / "tokenizer/vocab.json");
   for (const bool as_pairs : {false, true}) {
     auto& merges = file["model"]["merges"] = nlohmann::json::array();
     std::ifstream lines(kSmallModel / "tokenizer/merges.txt");
@@ -127,7 +127,7 @@ TEST(CLIPTokenizer, TokenizerJsonAlone) {
     while (lines >> left >> right) merges.push_back(as_pairs ? nlohmann::json{left, right} : nlohmann::json(left + " " + right));
     file["added_tokens"] = {{{"id", 1534}, {"content", "<|startoftext|>"}, {"special", true}, {"normalized", true}},
                             {{"id", 1535}, {"content", "<|endoftext|>"}, {"special", true}, {"normalized", true}}};
-    write_text(folder / "tokenizer.json", file.dump());
+    write_text(folder / "tokenizer.json", json_text(file));
     const CLIPTokenizer t = CLIPTokenizer::from_pretrained(folder.path());
     for (const char* text : {"a red apple", "A <|ENDOFTEXT|> b", "caf\u00e9 <|StartOfText|>!!"})
       EXPECT_EQ(t.encode(text).ids, tokenizer("small").encode(text).ids) << text;

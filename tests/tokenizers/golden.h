@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "read_gzip.h"
 #include "temp_folder.h"
 #include "tokenizers/byte_pair_encoding.h"
@@ -20,7 +21,7 @@
 namespace vivace {
 
 inline const nlohmann::json& golden() {
-  static const nlohmann::json data = nlohmann::json::parse(read_gzip(VIVACE_TEST_DATA "/golden.json.gz"));
+  static const nlohmann::json data = strict_json(read_gzip(VIVACE_TEST_DATA "/golden.json.gz"));
   return data;
 }
 
@@ -38,7 +39,7 @@ inline std::string clip_vocabulary(const std::string& merges) {
   std::string vocabulary = "{";
   int id = 0;
   const auto add = [&](const std::string& token) {
-    vocabulary += (id ? ", " : "") + nlohmann::json(token).dump() + ": " + std::to_string(id);
+    vocabulary += (id ? ", " : "") + json_text(nlohmann::json(token)) + ": " + std::to_string(id);
     ++id;
   };
   for (const std::string& byte : bytes) add(byte);
@@ -57,7 +58,7 @@ inline CLIPTokenizer make_tokenizer(const std::string& vocabulary, const std::st
   const TempFolder folder;
   write_text(folder / "vocab.json", vocabulary);
   write_text(folder / "merges.txt", merges);
-  for (const auto& [name, content] : files.items()) write_text(folder / name, content.dump());
+  for (const auto& [name, content] : files.items()) write_text(folder / name, json_text(content));
   return CLIPTokenizer::from_pretrained(folder.path());
 }
 

@@ -1,6 +1,7 @@
 // T5's and Llama's tokenizers against transformers (tools/golden/pieces.py), from each of the files that a checkpoint may come with.
 #include "tokenizers/sentencepiece_tokenizer.h"
 
+#include "base/json.h"
 #include "base/log.h"
 #include "golden.h"
 #include "vivace/error.h"
@@ -11,7 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const nlohmann::json& pieces() {
-  static const nlohmann::json data = nlohmann::json::parse(read_gzip(VIVACE_TEST_DATA "/pieces.json.gz"));
+  static const nlohmann::json data = strict_json(read_gzip(VIVACE_TEST_DATA "/pieces.json.gz"));
   return data;
 }
 

@@ -1,5 +1,6 @@
 // Whole calls of FLUX, Kontext, image to image and AuraFlow against Diffusers in fp32, eager and compiled (tools/golden/transformer_pipelines.py).
 #include "../pipelines/golden_call.h"
+#include "base/json.h"
 #include "families/common/clip_prompt.h"
 #include "pipelines/loaded.h"
 #include "random_model.h"
@@ -155,7 +156,7 @@ TEST(AuraFlowPipeline, embeddings_are_the_prompt) {
 TEST(AuraFlowPipeline, refuses_more_tokens_than_the_text_encoder_has) {
   const TempFolder folder;
   const fs::path model = random_model("aura", folder), file = model / "tokenizer/tokenizer.json";
-  nlohmann::json tokenizer = nlohmann::json::parse(std::ifstream(file));
+  nlohmann::json tokenizer = read_json(file);
   nlohmann::json& vocab = tokenizer["model"]["vocab"];
   while (vocab.size() <= 912) vocab["more " + std::to_string(vocab.size())] = vocab.size();
   std::ofstream(file) << tokenizer;

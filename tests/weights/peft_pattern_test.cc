@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "temp_folder.h"
 #include "vivace/error.h"
 
@@ -11,7 +12,7 @@ namespace vivace {
 namespace {
 
 std::optional<double> of(const char* pattern, const std::string& module) {
-  return PeftPattern(nlohmann::ordered_json::parse(pattern), "x.safetensors").of(module);
+  return PeftPattern(strict_ordered_json(pattern), "x.safetensors").of(module);
 }
 
 // What peft.utils.other.get_pattern_key finds (peft 0.21).
@@ -31,7 +32,7 @@ TEST(PeftPattern, KeysAreWholeNamesTheirEndsOrExpressions) {
 }
 
 TEST(PeftPattern, WhatIsNoExpressionIsNamed) {
-  const auto refused = [](const std::string& key) { return message_of<UserError>([&] { of(nlohmann::json{{key, 1}}.dump().c_str(), "m"); }); };
+  const auto refused = [](const std::string& key) { return message_of<UserError>([&] { of(json_text(nlohmann::json{{key, 1}}).c_str(), "m"); }); };
   for (const std::string& key : {std::string("to_("), std::string("["), std::string(201, '*'), std::string("a{3}"), std::string("(?<=a)b")})
     EXPECT_TRUE(refused(key).starts_with("x.safetensors: \"" + key + "\" is no regular expression that is read here: ")) << refused(key);
   // Expressions that a matcher that goes back would take years for.

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "read_gzip.h"
 #include "temp_folder.h"
@@ -16,7 +17,7 @@ namespace {
 using Json = nlohmann::json;
 
 const Json& golden() {
-  static const Json data = Json::parse(read_gzip(VIVACE_TEST_DATA "/single_files.json.gz"));
+  static const Json data = strict_json(read_gzip(VIVACE_TEST_DATA "/single_files.json.gz"));
   return data;
 }
 

@@ -3,6 +3,7 @@
 
 #include "backends/devices.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "bench/measure.h"
 #include "bench/report_html.h"
@@ -113,7 +114,7 @@ int run_bench(const Arguments& app, const BenchFlags& o, const Common& common) {
   report.settings.device = o.device;
   report.settings.model = std::filesystem::path(o.model).lexically_normal().string();
   const Uninterrupted saving;
-  if (!o.json.empty()) write_file(o.json, to_json(report).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  if (!o.json.empty()) write_file(o.json, json_text(to_json(report), 1) + "\n");
   if (!o.html.empty()) write_file(o.html, report_html(report));
   if (common.json)
     print_json(to_json(report));

@@ -2,13 +2,14 @@
 
 #include <cstdio>
 
+#include "base/json.h"
 #include "output.h"
 #include "pipelines/loaded.h"
 
 namespace vivace::cli {
 namespace {
 
-void answer_line(const nlohmann::json& value) { print(value.dump() + "\n"); }
+void answer_line(const nlohmann::json& value) { print(json_text(value) + "\n"); }
 
 void print_values(const Tensor& values) {
   const std::span<const float> floats = values.floats();

@@ -42,7 +42,7 @@ json compile_json(const CompileOptions& options) {
 
 // "20 and not 30"; of lists, which are shown in short, the first entry that differs.
 std::string difference(const std::string& shown, const json& before, const json& now) {
-  const auto text = [](const json& value) { return Config::parse(json{{"value", value}}.dump(), "").text("value"); };
+  const auto text = [](const json& value) { return Config::parse(json_text(json{{"value", value}}), "").text("value"); };
   std::string words = cat(shown, " and not ", text(now));
   for (size_t i = 0; before.is_array() && now.is_array() && i < std::min(before.size(), now.size()); ++i)
     if (before[i] != now[i]) return cat(words, " (entry ", i + 1, " is ", text(before[i]), " and not ", text(now[i]), ')');
@@ -89,7 +89,7 @@ void ProfileFile::write() const {
   json measured = json::object();
   for (const auto& [candidate, m] : measured_) measured[candidate] = setting_json(m);
   file["tuning"] = {{"asked", asked_}, {"measured", measured}};
-  write_file(path_, file.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
+  write_file(path_, json_text(file, 1) + "\n");
 }
 
 void check_profile_model(const std::filesystem::path& profile, const std::string& model) {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "families/common/arguments.h"
 #include "families/common/clip_prompt.h"
@@ -10,11 +11,11 @@
 namespace vivace {
 
 std::string stable_diffusion_corrections(const std::string& config) {
-  const nlohmann::json values = nlohmann::json::parse(config);
+  const nlohmann::json values = strict_json(config);
   nlohmann::json forced = nlohmann::json::object();
   if (values.contains("steps_offset") && values["steps_offset"] != 1) forced["steps_offset"] = 1;
   if (values.contains("clip_sample") && values["clip_sample"] == true) forced["clip_sample"] = false;
-  return forced.dump();
+  return json_text(forced);
 }
 
 std::vector<std::string_view> stable_diffusion_arguments(std::initializer_list<std::string_view> more) {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "families/stable_diffusion/stable_diffusion.h"
 
 namespace vivace {
@@ -9,11 +10,11 @@ namespace {
 
 // Outdated configs are set right: the model was trained with an offset of 1, and a run begins without Runge-Kutta steps.
 std::string corrections(const std::string& scheduler_config) {
-  const nlohmann::json values = nlohmann::json::parse(scheduler_config);
+  const nlohmann::json values = strict_json(scheduler_config);
   nlohmann::json forced = nlohmann::json::object();
   if (values.contains("steps_offset") && values["steps_offset"] != 1) forced["steps_offset"] = 1;
   if (values.contains("skip_prk_steps") && values["skip_prk_steps"] == false) forced["skip_prk_steps"] = true;
-  return forced.dump();
+  return json_text(forced);
 }
 
 }  // namespace
