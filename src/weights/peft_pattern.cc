@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <string_view>
 
 #include "base/log.h"
@@ -40,13 +41,18 @@ std::regex expression_of(const std::string& key, const std::string& name) {
 
 PeftPattern::PeftPattern(const nlohmann::ordered_json& pattern, const std::string& name) {
   if (!pattern.is_object()) return;
-  for (const auto& [key, value] : pattern.items())
-    if (value.is_number()) entries_.push_back({key, is_name(key) ? std::nullopt : std::optional(expression_of(key, name)), value.get<double>()});
+  for (const auto& [key, value] : pattern.items()) {
+    if (!value.is_number()) continue;
+    if (is_name(key))
+      entries_.push_back({[key = key](const std::string& module) { return ends_with(module, key); }, value.get<double>()});
+    else
+      entries_.push_back({[e = expression_of(key, name)](const std::string& module) { return std::regex_match(module, e); }, value.get<double>()});
+  }
 }
 
 std::optional<double> PeftPattern::of(const std::string& module) const {
   for (const Entry& entry : entries_)
-    if (entry.expression ? std::regex_match(module, *entry.expression) : ends_with(module, entry.key)) return entry.value;
+    if (entry.is_of(module)) return entry.value;
   return std::nullopt;
 }
 

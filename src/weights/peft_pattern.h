@@ -2,9 +2,9 @@
 // expression of either.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -22,8 +22,7 @@ class PeftPattern {
 
  private:
   struct Entry {
-    std::string key;
-    std::optional<std::regex> expression;  // of a key that is more than a name
+    std::function<bool(const std::string&)> is_of;
     double value;
   };
   std::vector<Entry> entries_;
