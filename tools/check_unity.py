@@ -2,7 +2,7 @@
 """Whether files that are compiled as one (vivace_unity, vivace_test) have names of their own.
 
 Names in anonymous namespaces of such files meet, where the namespace around them is the same. A second definition is an error of the compiler's, but a second function of the name is an overload, and
-a call may silently choose it. What is named as one that stays alone (vivace_unity, ALONE of vivace_test) may have any.
+a call may silently choose it. What is named as one that stays alone (vivace_unity) may have any.
 """
 
 import re
@@ -32,8 +32,6 @@ def targets(lists: Path) -> list[list[Path]]:
     for name, given in calls:
         if name == "vivace_test":
             target = f"test_{given[0]}"
-            if "ALONE" in given:
-                given = given[: given.index("ALONE")]
         elif name == "vivace_layer":
             target = f"vivace_{given[0]}"
         else:

@@ -9,7 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> generate(const fs::path& model, const fs::path& out, std::vector<std::string> more = {}) {
+std::vector<std::string> generate_packaged(const fs::path& model, const fs::path& out, std::vector<std::string> more = {}) {
   std::vector<std::string> command{"generate", "a red apple",  "--seed", "1",         "--num-inference-steps", "2", "--quiet",
                                    "--model",  model.string(), "-o",     out.string()};
   command.insert(command.end(), more.begin(), more.end());
@@ -28,19 +28,20 @@ TEST(Export, TheProgramRunsWhatItWrote) {
   EXPECT_EQ(unet["file_bytes"], fs::file_size(fs::path(package) / "unet" / "weights.bin"));
   EXPECT_EQ(unet["files"], 1);
   const std::vector<std::string> wide{"--height", "32", "--width", "64"};
-  ASSERT_EQ(vivace(generate(package, folder / "a.npy", wide)).code, 0);
+  ASSERT_EQ(vivace(generate_packaged(package, folder / "a.npy", wide)).code, 0);
   auto plain = wide;
   plain.insert(plain.end(), {"--compile", "default"});
-  ASSERT_EQ(vivace(generate(tiny_model(), folder / "b.npy", plain)).code, 0);
+  ASSERT_EQ(vivace(generate_packaged(tiny_model(), folder / "b.npy", plain)).code, 0);
   EXPECT_EQ(read_text(folder / "a.npy"), read_text(folder / "b.npy"));
-  expect_refused(vivace(generate(package, folder / "c.npy")), 1, {"no plan of unet", "it has"});
+  expect_refused(vivace(generate_packaged(package, folder / "c.npy")), 1, {"no plan of unet", "it has"});
   EXPECT_FALSE(fs::exists(folder / "c.npy"));
-  expect_refused(vivace(generate(package, folder / "c.npy", {"--dtype", "bf16"})), 2, {"float32", "bfloat16"});
+  expect_refused(vivace(generate_packaged(package, folder / "c.npy", {"--dtype", "bf16"})), 2, {"float32", "bfloat16"});
   const std::string narrow = folder / "narrow.vivace";
   const Finished as_json = vivace({"export", tiny_model().string(), "-o", narrow, "--dtype", "bf16", "--size", "32x64", "--json"});
   ASSERT_EQ(as_json.code, 0);
   EXPECT_EQ(strict_json(as_json.out)["files"], nlohmann::json{narrow});
-  expect_refused(vivace(generate(narrow, folder / "c.npy", {"--dtype", "fp32", "--height", "32", "--width", "64"})), 2, {"bfloat16", "--dtype fp32"});
+  expect_refused(vivace(generate_packaged(narrow, folder / "c.npy", {"--dtype", "fp32", "--height", "32", "--width", "64"})), 2,
+                 {"bfloat16", "--dtype fp32"});
 }
 
 TEST(Export, RegionalIsAsGenerateHasIt) {
@@ -52,8 +53,8 @@ TEST(Export, RegionalIsAsGenerateHasIt) {
     ASSERT_EQ(vivace(command).code, 0);
   }
   EXPECT_NE(read_text(folder / "regional" / "unet" / "plan-0.bin"), read_text(folder / "whole" / "unet" / "plan-0.bin"));
-  ASSERT_EQ(vivace(generate(folder / "regional", folder / "a.npy")).code, 0);
-  ASSERT_EQ(vivace(generate(tiny_model(), folder / "b.npy", regional)).code, 0);
+  ASSERT_EQ(vivace(generate_packaged(folder / "regional", folder / "a.npy")).code, 0);
+  ASSERT_EQ(vivace(generate_packaged(tiny_model(), folder / "b.npy", regional)).code, 0);
   EXPECT_EQ(read_text(folder / "a.npy"), read_text(folder / "b.npy"));
 }
 
@@ -67,9 +68,9 @@ TEST(Export, APackageServesTheCallsOfItsBatch) {
                                                {"a rocket", "--clip-skip", "1"},
                                                {"a rocket", "--guidance-scale", "1"},
                                                {"a rocket", "--negative-prompt", "blue"}}) {
-    const Finished packaged = vivace(generate(package, folder / "a.npy", more));
+    const Finished packaged = vivace(generate_packaged(package, folder / "a.npy", more));
     ASSERT_EQ(packaged.code, 0) << packaged.err;
-    ASSERT_EQ(vivace(generate(tiny_model(), folder / "b.npy", more)).code, 0);
+    ASSERT_EQ(vivace(generate_packaged(tiny_model(), folder / "b.npy", more)).code, 0);
     for (const char* picture : {"1", "2"})
       EXPECT_EQ(read_text(folder / (std::string("a-") + picture + ".npy")), read_text(folder / (std::string("b-") + picture + ".npy"))) << more[0];
   }
@@ -80,7 +81,7 @@ TEST(Export, PackagesTakePictures) {
   const TempFolder folder;
   const fs::path model = copy_tiny(folder), package = folder / "tiny.vivace", picture = folder / "in.png";
   const std::string index = read_text(model / "model_index.json"), name = "StableDiffusionXLPipeline";
-  ASSERT_EQ(vivace(generate(tiny_model(), picture)).code, 0);
+  ASSERT_EQ(vivace(generate_packaged(tiny_model(), picture)).code, 0);
   for (const auto& [class_name, more] : {std::pair<std::string, std::vector<std::string>>{"StableDiffusionXLImg2ImgPipeline", {}},
                                          {"StableDiffusionXLInpaintPipeline", {"--mask-image", picture}}}) {
     write_text(model / "model_index.json", std::string(index).replace(index.find(name), name.size(), class_name));
@@ -88,10 +89,10 @@ TEST(Export, PackagesTakePictures) {
     ASSERT_EQ(exported.code, 0) << exported.err;
     std::vector<std::string> from_picture{"--image", picture, "--strength", "0.9"};
     from_picture.insert(from_picture.end(), more.begin(), more.end());
-    const Finished packaged = vivace(generate(package, folder / "a.npy", from_picture));
+    const Finished packaged = vivace(generate_packaged(package, folder / "a.npy", from_picture));
     ASSERT_EQ(packaged.code, 0) << packaged.err;
     from_picture.insert(from_picture.end(), {"--compile", "default"});
-    ASSERT_EQ(vivace(generate(model, folder / "b.npy", from_picture)).code, 0);
+    ASSERT_EQ(vivace(generate_packaged(model, folder / "b.npy", from_picture)).code, 0);
     EXPECT_EQ(read_text(folder / "a.npy"), read_text(folder / "b.npy")) << class_name;
   }
 }
@@ -133,13 +134,13 @@ TEST(Export, PackagesThatCannotRunAreRefused) {
   };
   for (const Damage& d : damages) {
     write_text(package / d.file, d.bad);
-    expect_refused(vivace(generate(package, picture)), 1, d.words);
+    expect_refused(vivace(generate_packaged(package, picture)), 1, d.words);
     write_text(package / d.file, d.good);
   }
   for (const std::vector<std::string>& more : {std::vector<std::string>{"--compile", "default"}, {"--dynamic"}, {"--quantize", "int8-dynamic"}})
-    expect_refused(vivace(generate(package, picture, more)), 2, {"package", "compiled already"});
+    expect_refused(vivace(generate_packaged(package, picture, more)), 2, {"package", "compiled already"});
   EXPECT_FALSE(fs::exists(picture));
-  EXPECT_EQ(vivace(generate(package, picture)).code, 0);
+  EXPECT_EQ(vivace(generate_packaged(package, picture)).code, 0);
 }
 
 TEST(Export, BadUse) {

@@ -18,7 +18,7 @@ std::vector<std::string> flux(std::vector<std::string> first, const std::vector<
   return first;
 }
 
-std::vector<std::string> generate(const std::string& picture, std::vector<std::string> more = {}) {
+std::vector<std::string> generate_flux(const std::string& picture, std::vector<std::string> more = {}) {
   more.insert(more.end(), {"--num-inference-steps", "1", "--max-sequence-length", "16", "--seed", "1", "-o", picture});
   return flux({"generate", "a red apple"}, more);
 }
@@ -35,14 +35,14 @@ TEST(FluxSwitches, RegionalIsOfTheTransformersBlocks) {
   ASSERT_EQ(plan["regions"].size(), 2u) << plan["regions"];
   EXPECT_EQ(plan["regions"][0]["occurrences"].get<int>() + plan["regions"][1]["occurrences"].get<int>(), 2 + 5);
   const TempFolder folder;
-  EXPECT_EQ(vivace(generate(folder / "x.npy", {"-q", "--compile", "default:transformer", "--regional"})).code, 0);
+  EXPECT_EQ(vivace(generate_flux(folder / "x.npy", {"-q", "--compile", "default:transformer", "--regional"})).code, 0);
 }
 
 // No class of FLUX repaints by a mask.
 TEST(FluxSwitches, AMaskIsForOthers) {
   const TempFolder folder;
   const std::string photo = VIVACE_SOURCE_DIR "/tests/picture_pipelines/data/square.png";
-  expect_refused(vivace(generate((folder / "x.png").string(), {"--image", photo, "--mask-image", photo})), 2,
+  expect_refused(vivace(generate_flux((folder / "x.png").string(), {"--image", photo, "--mask-image", photo})), 2,
                  {"a FluxPipeline does not take image, mask_image; mask_image is for a StableDiffusionXLInpaintPipeline or a ",
                   "; these parts make a FluxPipeline or a FluxImg2ImgPipeline (by image)"});
 }
@@ -54,7 +54,7 @@ TEST(FluxSwitches, StepsAreBounded) {
 
 TEST(FluxSwitches, ThePictureSaysItsSteps) {
   const TempFolder folder;
-  ASSERT_EQ(vivace(generate((folder / "x.png").string(), {"-q"})).code, 0);
+  ASSERT_EQ(vivace(generate_flux((folder / "x.png").string(), {"-q"})).code, 0);
   EXPECT_NE(read_text(folder / "x.png").find(" num_inference_steps=1 guidance_scale=3.5 "), std::string::npos);
 }
 
@@ -91,10 +91,10 @@ TEST(FluxSwitches, ARecipeExcludesWhatItSays) {
 
 TEST(FluxSwitches, OffloadAndWhatDoesNotFit) {
   const TempFolder folder;
-  const Finished offloaded = vivace(generate(folder / "x.npy", {"--json", "--offload", "model", "--no-cache"}));
+  const Finished offloaded = vivace(generate_flux(folder / "x.npy", {"--json", "--offload", "model", "--no-cache"}));
   ASSERT_EQ(offloaded.code, 0) << offloaded.err;
   EXPECT_GE(strict_json(offloaded.out)["counters"]["parts_given_back"], 4);
-  const Finished kept = vivace(generate(folder / "y.npy", {"-v", "--offload", "none"}));
+  const Finished kept = vivace(generate_flux(folder / "y.npy", {"-v", "--offload", "none"}));
   ASSERT_EQ(kept.code, 0) << kept.err;
   EXPECT_NE(kept.err.find("memory: encoding "), std::string::npos) << kept.err;
   EXPECT_EQ(read_text(folder / "x.npy"), read_text(folder / "y.npy"));

@@ -21,28 +21,28 @@ std::vector<std::string> tune(const fs::path& profile, std::vector<std::string> 
   return arguments;
 }
 
-Finished generate(const fs::path& picture, std::vector<std::string> more) {
+Finished generate_tuned(const fs::path& picture, std::vector<std::string> more) {
   std::vector<std::string> arguments{"generate", "x",  "--model", tiny_model().string(), "--num-inference-steps", "2", "--seed", "3", "--threads",
                                      "1",        "-q", "-o",      picture.string()};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return vivace(arguments);
 }
 
-json read_json_file(const fs::path& path) { return strict_json(read_text(path)); }
+json read_profile(const fs::path& path) { return strict_json(read_text(path)); }
 
 TEST(Tune, ATinyBudgetGivesCompiledFloat32AndTheSameCommandGoesOn) {
   const TempFolder folder;
   const fs::path profile = folder / "profile.json";
   const Finished first = vivace(tune(profile, {"--budget", "0.000001"}));
   ASSERT_EQ(first.code, 0) << first.err;
-  const json short_one = read_json_file(profile);
+  const json short_one = read_profile(profile);
   EXPECT_EQ(short_one["tuning"]["measured"].size(), 1u);
   EXPECT_EQ(short_one["dtype"], "float32");
   EXPECT_EQ(short_one["compile"]["mode"], "default");
 
   const Finished second = vivace(tune(profile));
   ASSERT_EQ(second.code, 0) << second.err;
-  const json whole = read_json_file(profile);
+  const json whole = read_profile(profile);
   EXPECT_GT(whole["tuning"]["measured"].size(), 5u);
   EXPECT_EQ(whole["tuning"]["measured"]["dtype float32"], short_one["tuning"]["measured"]["dtype float32"])
       << "what was measured is not measured again";
@@ -50,14 +50,14 @@ TEST(Tune, ATinyBudgetGivesCompiledFloat32AndTheSameCommandGoesOn) {
 
   const Finished third = vivace(tune(profile));
   ASSERT_EQ(third.code, 0) << third.err;
-  EXPECT_EQ(read_json_file(profile)["tuning"], whole["tuning"]);
+  EXPECT_EQ(read_profile(profile)["tuning"], whole["tuning"]);
 }
 
 TEST(Tune, ABoundThatNothingMeetsLeavesCompiledFloat32) {
   const TempFolder folder;
   const Finished done = vivace(tune(folder / "p.json", {"--max-drift", "PSNR>=199"}));
   ASSERT_EQ(done.code, 0) << done.err;
-  const json profile = read_json_file(folder / "p.json");
+  const json profile = read_profile(folder / "p.json");
   EXPECT_EQ(profile["dtype"], "float32");
   EXPECT_TRUE(profile["chosen"].empty());
 }
@@ -66,11 +66,11 @@ TEST(Tune, ABoundThatNothingMeetsLeavesCompiledFloat32) {
 TEST(Tune, APictureToBeginWithIsDrawnFrom) {
   const TempFolder folder;
   const std::string picture = (folder / "x.png").string();
-  ASSERT_EQ(generate(picture, {}).code, 0);
+  ASSERT_EQ(generate_tuned(picture, {}).code, 0);
   const Finished done = vivace({"tune", "x", "--model", tiny_model().string(), "--image", picture, "--strength", "0.3", "--num-inference-steps", "10",
                                 "--threads", "1", "--budget", "0.000001", "--max-drift", "PSNR>=20", "-o", (folder / "p.json").string()});
   ASSERT_EQ(done.code, 0) << done.err;
-  EXPECT_EQ(read_json_file(folder / "p.json")["tuning"]["measured"].size(), 1u);
+  EXPECT_EQ(read_profile(folder / "p.json")["tuning"]["measured"].size(), 1u);
 }
 
 TEST(Tune, ACallWithoutAStepIsRefused) {
@@ -83,7 +83,7 @@ TEST(Tune, ProductsOfInt16AreACandidateWhereThereAreAny) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";
   ASSERT_EQ(vivace(tune(profile)).code, 0);
-  const json measured = read_json_file(profile)["tuning"]["measured"];
+  const json measured = read_profile(profile)["tuning"]["measured"];
   // "int16 in float16": candidates are looked for in the dtype that was chosen first.
   std::string dtype;
   bool candidate = false;
@@ -121,8 +121,8 @@ TEST(Tune, InterruptedLeavesAUsableProfile) {
   const Finished done = vivace(tune(profile), {.interrupt_at = "dtype float32"});
   EXPECT_EQ(done.code, 130) << done.err;
   EXPECT_NE(done.err.find("profile.json holds what was found so far"), std::string::npos) << done.err;
-  EXPECT_LT(read_json_file(profile)["tuning"]["measured"].size(), 5u);
-  EXPECT_EQ(generate(folder / "x.png", {"--profile", profile.string()}).code, 0);
+  EXPECT_LT(read_profile(profile)["tuning"]["measured"].size(), 5u);
+  EXPECT_EQ(generate_tuned(folder / "x.png", {"--profile", profile.string()}).code, 0);
   EXPECT_EQ(vivace(tune(profile)).code, 0);
 }
 
@@ -150,7 +150,7 @@ TEST(Profile, ExportTakesOne) {
   const fs::path profile = folder / "p.json", package = folder / "tiny.vivace";
   write_text(profile, R"({"format": "vivace-profile-1", "dtype": "bfloat16", "compile": {"mode": "default"}})");
   ASSERT_EQ(vivace({"export", tiny_model().string(), "-o", package.string(), "--profile", profile.string(), "-q"}).code, 0);
-  EXPECT_EQ(read_json_file(package / "package.json")["dtype"], "bfloat16");
+  EXPECT_EQ(read_profile(package / "package.json")["dtype"], "bfloat16");
   expect_refused(vivace({"export", "-o", "x", "--profile", profile.string(), "--dtype", "bf16"}), 2, {"--profile", "--dtype", "leave one"});
 }
 
@@ -158,9 +158,9 @@ TEST(Profile, GenerateBenchAndSheetUseIt) {
   const TempFolder folder;
   const fs::path profile = folder / "p.json";
   write_text(profile, R"({"format": "vivace-profile-1", "dtype": "bfloat16", "compile": {"mode": "default", "sdpa": "math"}})");
-  ASSERT_EQ(generate(folder / "a.npy", {"--profile", profile.string()}).code, 0);
-  ASSERT_EQ(generate(folder / "b.npy", {"--dtype", "bf16", "--compile", "default", "--sdpa", "math"}).code, 0);
-  ASSERT_EQ(generate(folder / "c.npy", {}).code, 0);
+  ASSERT_EQ(generate_tuned(folder / "a.npy", {"--profile", profile.string()}).code, 0);
+  ASSERT_EQ(generate_tuned(folder / "b.npy", {"--dtype", "bf16", "--compile", "default", "--sdpa", "math"}).code, 0);
+  ASSERT_EQ(generate_tuned(folder / "c.npy", {}).code, 0);
   EXPECT_EQ(read_text(folder / "a.npy"), read_text(folder / "b.npy"));
   EXPECT_NE(read_text(folder / "a.npy"), read_text(folder / "c.npy"));
   const std::string model = tiny_model().string();
@@ -229,10 +229,10 @@ TEST(Profile, BadFiles) {
   const fs::path profile = folder / "p.json";
   const auto refused = [&](const std::string& text, const std::vector<std::string>& names) {
     write_text(profile, text);
-    expect_refused(generate(folder / "x.png", {"--profile", profile.string()}), 1, names);
+    expect_refused(generate_tuned(folder / "x.png", {"--profile", profile.string()}), 1, names);
     EXPECT_EQ(folder.files(), 1u);
   };
-  expect_refused(generate(folder / "x.png", {"--profile", (folder / "none.json").string()}), 1, {"none.json"});
+  expect_refused(generate_tuned(folder / "x.png", {"--profile", (folder / "none.json").string()}), 1, {"none.json"});
   refused("{", {"p.json"});
   refused("{}", {"p.json", "no profile of vivace tune"});
   refused(R"({"format": "vivace-profile-1"})", {"p.json", "compile"});
@@ -268,7 +268,7 @@ TEST(Tune, BadUse) {
   ASSERT_EQ(vivace(tune(profile, {"--budget", "0.000001"})).code, 0);
   expect_refused(vivace(tune(profile, {"--seed", "5"})), 1, {"p.json", "seed", "0", "5"});
   expect_refused(vivace(tune(profile, {"--clip-skip", "1"})), 1, {"p.json", "options", "--clip-skip"});
-  expect_refused(generate(folder / "x.png", {"--profile", profile.string(), "--compile", "default"}), 2, {"--profile", "--compile"});
+  expect_refused(generate_tuned(folder / "x.png", {"--profile", profile.string(), "--compile", "default"}), 2, {"--profile", "--compile"});
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const std::string kFullSize = VIVACE_SOURCE_DIR "/assets/configs/cogvideox-2b";
+const std::string kFullSizeVideo = VIVACE_SOURCE_DIR "/assets/configs/cogvideox-2b";
 
 // A tiny CogVideoX of random weights; made once a process.
 const fs::path& tiny_video_model() {
@@ -49,7 +49,7 @@ std::vector<std::string> small(const std::string& command, std::vector<std::stri
   return arguments;
 }
 
-json json_of(const Finished& done) {
+json json_told(const Finished& done) {
   EXPECT_EQ(done.code, 0) << done.err;
   return strict_json(done.out);
 }
@@ -197,26 +197,26 @@ TEST(VideoTools, TuneKnowsItsParts) {
 
 TEST(VideoTools, ExplainShowsEveryPart) {
   for (const char* component : {"transformer", "vae.decode", "text_encoder"}) {
-    const json plan = json_of(vivace({"explain", "--component", component, "--model", kFullSize, "--dtype", "bf16", "--num-frames", "9", "--height",
-                                      "240", "--width", "352", "--compile", "default", "--json"}));
+    const json plan = json_told(vivace({"explain", "--component", component, "--model", kFullSizeVideo, "--dtype", "bf16", "--num-frames", "9",
+                                        "--height", "240", "--width", "352", "--compile", "default", "--json"}));
     EXPECT_GT(plan["step"].size(), 100u) << component;
   }
   // 3 x 15 x 22 patches of 1920 channels and 226 tokens, 30 blocks: 24 products of width squared a token, and attention over all of them.
-  const json plan = json_of(vivace({"explain", "--model", kFullSize, "--num-frames", "9", "--height", "240", "--width", "352", "--json"}));
+  const json plan = json_told(vivace({"explain", "--model", kFullSizeVideo, "--num-frames", "9", "--height", "240", "--width", "352", "--json"}));
   const double tokens = 3 * 15 * 22 + 226, products = 30 * (24. * 1920 * 1920 * tokens + 4. * 1920 * tokens * tokens);
   EXPECT_NEAR(plan["flops"].get<double>() / products, 1, 0.03);
 }
 
 // A VAE takes what its denoiser does not: 45 latents a row are no patches of 2.
 TEST(VideoTools, TheVaeIsAskedAlone) {
-  const json plan = json_of(vivace({"explain", "--component", "vae.decode", "--model", kFullSize, "--dtype", "bf16", "--num-frames", "9", "--height",
-                                    "240", "--width", "360", "--compile", "default", "--json"}));
+  const json plan = json_told(vivace({"explain", "--component", "vae.decode", "--model", kFullSizeVideo, "--dtype", "bf16", "--num-frames", "9",
+                                      "--height", "240", "--width", "360", "--compile", "default", "--json"}));
   // The last level: a 3x3x3 convolution of 128 channels for each of 9 frames of 240 x 360, eight times and one to RGB.
   const double last = 2. * 9 * 240 * 360 * 27 * 128 * (7 * 128 + 256 + 3);
   EXPECT_GT(plan["flops"].get<double>(), last);
   EXPECT_LT(plan["flops"].get<double>(), 5 * last);
-  const json timed = json_of(vivace({"bench-component", "vae.decode", "--model", tiny_video_model().string(), "--num-frames", "9", "--height", "24",
-                                     "--width", "40", "--runs", "1", "--json", "-q"}));
+  const json timed = json_told(vivace({"bench-component", "vae.decode", "--model", tiny_video_model().string(), "--num-frames", "9", "--height", "24",
+                                       "--width", "40", "--runs", "1", "--json", "-q"}));
   EXPECT_EQ(timed["height"], 24);
   EXPECT_EQ(timed["width"], 40);
   EXPECT_GT(timed["arena_bytes"].get<int64_t>(), 9 * 24 * 40 * 3 * 4);
@@ -231,8 +231,9 @@ TEST(VideoTools, TheVaeIsAskedAlone) {
 
 // 49 frames of 480 x 720 in 8 bits, with offload and tiles, are planned for less than 12 GB before anything is loaded.
 TEST(VideoTools, FullSizeFitsIntoTwelveGigabytes) {
-  const std::vector<std::string> call{"info", kFullSize, "--dtype", "bf16", "--quantize", "int8-dynamic", "--quantize-filter", "all", "--vae-tiling"};
-  const json info = json_of(vivace([&] {
+  const std::vector<std::string> call{"info",         kFullSizeVideo,      "--dtype", "bf16",        "--quantize",
+                                      "int8-dynamic", "--quantize-filter", "all",     "--vae-tiling"};
+  const json info = json_told(vivace([&] {
     std::vector<std::string> with = call;
     with.emplace_back("--json");
     return with;

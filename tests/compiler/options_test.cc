@@ -31,7 +31,7 @@ std::string text(const Plan& plan) {
   return out;
 }
 
-int count(const Plan& plan, Op op, std::string_view scope = "") {
+int ops_of(const Plan& plan, Op op, std::string_view scope = "") {
   int n = 0;
   for (const auto* program : {&plan.setup, &plan.step})
     for (const PlanStep& step : *program) n += step.op == op && step.scope.find(scope) != std::string::npos;
@@ -49,10 +49,10 @@ TEST(Options, FuseQkvIsTheCompilersOwnFusion) {
     EXPECT_EQ(text(compile(golden_graph(name), *cpu::device(), {.mode = CompileMode::default_, .fuse_qkv = true})),
               text(compile(golden_graph(name), *cpu::device(), {.mode = CompileMode::default_})));
     // Self-attention loses two GEMMs, cross-attention one.
-    const int attentions = count(eager, Op::attention), cross = count(eager, Op::attention, "attn2");
+    const int attentions = ops_of(eager, Op::attention), cross = ops_of(eager, Op::attention, "attn2");
     EXPECT_GT(attentions, 0);
-    EXPECT_EQ(count(eager, Op::linear) - count(fused, Op::linear), 2 * (attentions - cross) + cross) << name;
-    EXPECT_EQ(count(fused, Op::slice), 0) << "the slices are copies";
+    EXPECT_EQ(ops_of(eager, Op::linear) - ops_of(fused, Op::linear), 2 * (attentions - cross) + cross) << name;
+    EXPECT_EQ(ops_of(fused, Op::slice), 0) << "the slices are copies";
   }
 }
 
@@ -154,11 +154,11 @@ TEST(Options, Conv1x1AsMm) {
   const Plan before = compile(golden_graph("unet_sd1"), *cpu::device(), options);
   options.flags.conv_1x1_as_mm = true;
   const Plan after = compile(golden_graph("unet_sd1"), *cpu::device(), options);
-  const int pointwise = count(before, Op::conv2d, "conv_shortcut") + count(before, Op::conv2d, "proj_in") + count(before, Op::conv2d, "proj_out");
+  const int pointwise = ops_of(before, Op::conv2d, "conv_shortcut") + ops_of(before, Op::conv2d, "proj_in") + ops_of(before, Op::conv2d, "proj_out");
   EXPECT_GT(pointwise, 4);
-  EXPECT_EQ(count(before, Op::conv2d) - count(after, Op::conv2d), pointwise);
-  EXPECT_EQ(count(after, Op::linear) - count(before, Op::linear), pointwise);
-  EXPECT_EQ(count(after, Op::add), 0) << "the residual is not in the epilogue";
+  EXPECT_EQ(ops_of(before, Op::conv2d) - ops_of(after, Op::conv2d), pointwise);
+  EXPECT_EQ(ops_of(after, Op::linear) - ops_of(before, Op::linear), pointwise);
+  EXPECT_EQ(ops_of(after, Op::add), 0) << "the residual is not in the epilogue";
   EXPECT_EQ(after.graph_breaks.size(), 0u);
 }
 

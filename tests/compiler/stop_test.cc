@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 
 constexpr uint8_t kUntouched = 0xcb;
 
-size_t bytes_of(const Operand& o) { return static_cast<size_t>(numel(o.shape)) * dtype_size(o.dtype); }
+size_t bytes_held(const Operand& o) { return static_cast<size_t>(numel(o.shape)) * dtype_size(o.dtype); }
 
 // On one thread, so that what is asked of the kernels takes a second or more on any machine.
 class Stops : public testing::Test {
@@ -48,10 +48,10 @@ class Stops : public testing::Test {
     ASSERT_TRUE(made);
     std::vector<std::shared_ptr<void>> memory;
     const auto take = [&](size_t bytes) { return memory.emplace_back(device_->allocate(bytes)).get(); };
-    const size_t bytes = bytes_of(call.out);
+    const size_t bytes = bytes_held(call.out);
     Buffers buffers{.in = {}, .out = take(bytes), .workspace = take(made->workspace_bytes)};
     for (size_t i = 0; i < call.in.size(); ++i)
-      buffers.in.push_back(take(made->packed && made->packed->input == static_cast<int>(i) ? made->packed->bytes : bytes_of(*call.in[i])));
+      buffers.in.push_back(take(made->packed && made->packed->input == static_cast<int>(i) ? made->packed->bytes : bytes_held(*call.in[i])));
     std::memset(buffers.out, kUntouched, bytes);
     const auto kernel = made->bind(buffers);
     const auto stream = device_->stream();
@@ -75,8 +75,8 @@ class Stops : public testing::Test {
 
   // Runs the call on zeros; returns what it made, which nothing was written to before.
   std::shared_ptr<void> run(const Offer& made, const KernelCall& call, std::vector<std::shared_ptr<void>> in, std::stop_token stop = {}) const {
-    const std::shared_ptr<void> out = device_->allocate(bytes_of(call.out)), workspace = device_->allocate(made.workspace_bytes);
-    std::memset(out.get(), kUntouched, bytes_of(call.out));
+    const std::shared_ptr<void> out = device_->allocate(bytes_held(call.out)), workspace = device_->allocate(made.workspace_bytes);
+    std::memset(out.get(), kUntouched, bytes_held(call.out));
     Buffers buffers{.in = {}, .out = out.get(), .workspace = workspace.get()};
     for (const auto& memory : in) buffers.in.push_back(memory.get());
     const auto kernel = made.bind(buffers);
@@ -98,19 +98,19 @@ class Stops : public testing::Test {
     const auto made = offer(call);
     ASSERT_TRUE(made);
     std::vector<std::shared_ptr<void>> in;
-    for (const auto& operand : call.in) in.push_back(operand ? zeros(bytes_of(*operand)) : nullptr);
+    for (const auto& operand : call.in) in.push_back(operand ? zeros(bytes_held(*operand)) : nullptr);
     std::stop_source stop;
-    EXPECT_GT(touched(run(*made, call, in, stop.get_token()).get(), bytes_of(call.out)), 0u);
+    EXPECT_GT(touched(run(*made, call, in, stop.get_token()).get(), bytes_held(call.out)), 0u);
     stop.request_stop();
-    EXPECT_EQ(touched(run(*made, call, in, stop.get_token()).get(), bytes_of(call.out)), 0u);
+    EXPECT_EQ(touched(run(*made, call, in, stop.get_token()).get(), bytes_held(call.out)), 0u);
   }
 
   // A stop that is there already leaves the packed form as it was.
   void expect_packs_nothing(const KernelCall& call) const {
     const auto made = offer(call);
     ASSERT_TRUE(made && made->packed);
-    const auto source = device_->allocate(bytes_of(*call.in[1])), packed = device_->allocate(made->packed->bytes);
-    std::memset(source.get(), 0, bytes_of(*call.in[1]));
+    const auto source = device_->allocate(bytes_held(*call.in[1])), packed = device_->allocate(made->packed->bytes);
+    std::memset(source.get(), 0, bytes_held(*call.in[1]));
     std::memset(packed.get(), kUntouched, made->packed->bytes);
     std::stop_source stop;
     stop.request_stop();
@@ -193,7 +193,7 @@ TEST_F(Stops, PartsOfAConvolutionOfOneDnnMeet) {
     for (size_t i = 0; i < bytes / 4; ++i) static_cast<float*>(memory.get())[i] = static_cast<float>(i * 2654435761 % 2001) / 1000 - 1;
     return memory;
   };
-  const auto x = fill(bytes_of(*whole.in[0])), w = fill(bytes_of(*whole.in[1]));
+  const auto x = fill(bytes_held(*whole.in[0])), w = fill(bytes_held(*whole.in[1]));
   const auto packed_for = [&](const Offer& made) {
     std::shared_ptr<void> packed = device_->allocate(made.packed->bytes);
     made.pack(w.get(), nullptr, packed.get(), *device_->stream());
@@ -205,8 +205,8 @@ TEST_F(Stops, PartsOfAConvolutionOfOneDnnMeet) {
   // Sums of 25 * 48 products of numbers up to 1, in another order at most.
   constexpr double kTolerance = 25 * kChannels * 0x1p-23;
   for (int64_t first = 0; first + kLines <= kHeight; first += kLines - 2 * kMargin) {
-    const auto part = zeros(bytes_of(*few.in[0]));
-    std::memcpy(part.get(), static_cast<const float*>(x.get()) + first * kLine, bytes_of(*few.in[0]));
+    const auto part = zeros(bytes_held(*few.in[0]));
+    std::memcpy(part.get(), static_cast<const float*>(x.get()) + first * kLine, bytes_held(*few.in[0]));
     const auto expected = run(*of_few, few, {part, expected_packed});
     const int64_t begin = first == 0 ? 0 : kMargin, end = first + kLines == kHeight ? kLines : kLines - kMargin;
     for (int64_t i = begin * kLine; i < end * kLine; ++i)

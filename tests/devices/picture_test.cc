@@ -21,10 +21,12 @@ DiffusionPipeline open(const std::string& device, const CompileOptions& compile 
   return DiffusionPipeline::from_pretrained(kModel, {.compile = compile, .device = device, .offload = offload});
 }
 
-CallOptions call_of(Size size, int steps = kSteps) { return {.height = size.first, .width = size.second, .num_inference_steps = steps, .seed = 1}; }
+CallOptions picture_call(Size size, int steps = kSteps) {
+  return {.height = size.first, .width = size.second, .num_inference_steps = steps, .seed = 1};
+}
 
 PipelineOutput picture(const std::string& device, const CompileOptions& compile, Size size = {64, 64}) {
-  return open(device, compile)("a red apple", call_of(size));
+  return open(device, compile)("a red apple", picture_call(size));
 }
 
 void expect_equal(const PipelineOutput& a, const PipelineOutput& b) {
@@ -49,7 +51,7 @@ TEST(Pictures, AreTheCPUsBitForBit) {
 // History, noise, clipped predictions, two model calls a step: all of it are rows of a table.
 TEST(Pictures, OfAnySchedulerAreTheCPUs) {
   DiffusionPipeline cpu = open("cpu"), device = open("checking");
-  CallOptions call = call_of({16, 16}, 5);
+  CallOptions call = picture_call({16, 16}, 5);
   call.output_latent = true;
   const std::string config = cpu.scheduler().config();
   for (const char* name : {"euler", "euler_a", "ddim", "ddpm", "dpmpp_2m_sde", "dpmpp_sde", "heun", "unipc", "pndm", "lcm", "sa_solver", "tcd"}) {
@@ -66,7 +68,7 @@ TEST(Pictures, OfAnySchedulerAreTheCPUs) {
 // A callback that looks at some steps and ends the run: the device has done no more than it said.
 TEST(Pictures, ACallbackMayLookAndEndTheRun) {
   const auto draw = [](const std::string& device, std::vector<Tensor>& seen) {
-    CallOptions call = call_of({16, 16}, 6);
+    CallOptions call = picture_call({16, 16}, 6);
     call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState& state) {
       EXPECT_FALSE(state.latents.defined());
       if (step == 1) seen.push_back(state.look().clone());
@@ -90,7 +92,7 @@ TEST(Pictures, AreTheSameWithWeightsThatWaitInTheHostsMemory) {
     const DiffusionPipeline pipe = open("checking", compile, Offload::sequential);
     const PipelineOutput want = picture("cpu", compile);
     for (int turn = 0; turn < 2; ++turn) {
-      const PipelineOutput got = pipe("a red apple", call_of({64, 64}));
+      const PipelineOutput got = pipe("a red apple", picture_call({64, 64}));
       expect_equal(got, want);
       EXPECT_EQ(got.counters.loop_host_device_syncs, 0);
       EXPECT_EQ(got.counters.loop_allocations, 0);
@@ -103,7 +105,7 @@ INSTANTIATE_TEST_SUITE_P(Offloads, StoppedPictures, testing::Values(Offload::aut
 
 TEST_P(StoppedPictures, LeaveTheNextAlone) {
   const DiffusionPipeline pipe = open("checking", {}, GetParam());
-  CallOptions call = call_of({16, 16}, 6);
+  CallOptions call = picture_call({16, 16}, 6);
   std::stop_source stop;
   call.stop = stop.get_token();
   int steps = 0;
@@ -114,14 +116,14 @@ TEST_P(StoppedPictures, LeaveTheNextAlone) {
   call.callback_on_step_end_tensor_inputs.clear();
   EXPECT_THROW(pipe("a blue whale", call), Interrupted);
   EXPECT_EQ(steps, 1);
-  expect_equal(pipe("a red apple", call_of({16, 16})), picture("cpu", {}, {16, 16}));
+  expect_equal(pipe("a red apple", picture_call({16, 16})), picture("cpu", {}, {16, 16}));
 }
 
 TEST(Pictures, APredictionThatIsNotFiniteIsToldWithItsStep) {
   for (const std::string device : {"cpu", "checking"}) {
-    CallOptions call = call_of({16, 16});
+    CallOptions call = picture_call({16, 16});
     const DiffusionPipeline pipe = open(device);
-    call.latents = Tensor::zeros(pipe("a red apple", call_of({16, 16})).latents.shape());
+    call.latents = Tensor::zeros(pipe("a red apple", picture_call({16, 16})).latents.shape());
     call.latents.floats()[3] = INFINITY;
     try {
       pipe("a red apple", call);
@@ -143,10 +145,10 @@ TEST(Pictures, BreaksOfTheLoopAreTold) {
     EXPECT_NE(got.counters.loop_break.find(reason), std::string::npos) << got.counters.loop_break;
     EXPECT_EQ(want.counters.loop_break, "") << "the CPU waits for nothing";
   };
-  CallOptions call = call_of({16, 16});
+  CallOptions call = picture_call({16, 16});
   call.callback_on_step_end = [](const DiffusionPipeline&, int, float, StepState& state) { state.latents.floats()[0] *= 2; };
   expect_break(call, "callback_on_step_end_tensor_inputs");
-  call = call_of({16, 16});
+  call = picture_call({16, 16});
   for (DiffusionPipeline* pipe : {&cpu, &device}) pipe->set_scheduler(make_scheduler("ddim", pipe->scheduler().config(), "{\"thresholding\": true}"));
   expect_break(call, "thresholding");
 }

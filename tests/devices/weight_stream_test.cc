@@ -18,7 +18,7 @@ namespace vivace {
 namespace {
 
 // Weights of three sizes, one of them read twice and one only by what is made once a prompt.
-const char* const kGraph = R"(%0 = input(name="x") : float32[4, 16]
+const char* const kStreamedGraph = R"(%0 = input(name="x") : float32[4, 16]
 %1 = input(name="prompt") : float32[4, 16] @setup
 %2 = weight(name="a") : float32[16, 16]
 %3 = weight(name="b") : float32[16, 16]
@@ -54,7 +54,7 @@ class WeightStreams : public testing::Test {
 
   Tensor run(Device& device, size_t resident) {
     ConstantStore store(std::shared_ptr<Device>(&device, [](Device*) {}));
-    const auto plan = std::make_shared<const Plan>(compile(parse_graph(kGraph), device, {}));
+    const auto plan = std::make_shared<const Plan>(compile(parse_graph(kStreamedGraph), device, {}));
     Session session(std::make_shared<const Program>(plan, device, resident), device, store, source_, request_);
     Tensor y;
     const int64_t before = request_.counters.host_device_syncs;
@@ -83,7 +83,7 @@ class WeightStreams : public testing::Test {
 };
 
 TEST_F(WeightStreams, WhatAStepReadsIsInItsSegmentOrStays) {
-  const auto plan = std::make_shared<const Plan>(compile(parse_graph(kGraph), *device_, {}));
+  const auto plan = std::make_shared<const Plan>(compile(parse_graph(kStreamedGraph), *device_, {}));
   const MemoryNeed whole = memory_need(Program(plan, *device_));
   ASSERT_EQ(whole.weights, static_cast<int64_t>(kTotal));
   for (size_t resident = 0; resident <= kTotal; resident += 64) {
@@ -121,7 +121,7 @@ TEST_F(WeightStreams, WhatAStepReadsIsInItsSegmentOrStays) {
 }
 
 TEST_F(WeightStreams, WhatEachStepReadsStaysFirstAndSmallOnesBeforeLarge) {
-  const auto plan = std::make_shared<const Plan>(compile(parse_graph(kGraph), *device_, {}));
+  const auto plan = std::make_shared<const Plan>(compile(parse_graph(kStreamedGraph), *device_, {}));
   const auto stays = [&](size_t resident) { return Program(plan, *device_, resident).weights.resident.size(); };
   EXPECT_EQ(stays(0), 0u);
   EXPECT_EQ(stays(64), 1u) << "c";

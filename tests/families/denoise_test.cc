@@ -50,7 +50,7 @@ DenoiseRequest request(Predictor& predictor, Scheduler& scheduler, int first, in
 }
 
 // What the steps first .. last do, with the scheduler alone.
-Tensor by_hand(int steps, int first, int last, Tensor latents) {
+Tensor denoised_by_hand(int steps, int first, int last, Tensor latents) {
   TwoModels predictor;
   const auto scheduler = euler(steps);
   scheduler->set_begin_index(first);
@@ -73,7 +73,7 @@ TEST(Denoise, LatentsOfAnyRank) {
     const auto scheduler = euler(4);
     const Tensor noise = Generator(3).randn(shape);
     const DenoiseResult result = denoise(request(predictor, *scheduler, 0, 4, noise.clone()));
-    expect_equal(result.latents, by_hand(4, 0, 4, noise.clone()));
+    expect_equal(result.latents, denoised_by_hand(4, 0, 4, noise.clone()));
     EXPECT_EQ(result.seconds.size(), 4u);
     EXPECT_EQ(predictor.timesteps, scheduler->timesteps());
   }
@@ -85,7 +85,7 @@ TEST(Denoise, BeginsInTheMiddleAndEndsBefore) {
   const Tensor noise = Generator(3).randn({1, 4, 3, 3});
   const DenoiseResult result = denoise(request(predictor, *scheduler, 2, 5, noise.clone()));
   EXPECT_EQ(predictor.steps, (std::vector<int>{2, 3, 4}));
-  expect_equal(result.latents, by_hand(6, 2, 5, noise.clone()));
+  expect_equal(result.latents, denoised_by_hand(6, 2, 5, noise.clone()));
 }
 
 // Inpainting with a model that knows nothing of masks: after each step what is kept gets the original at the next step's noise level.

@@ -13,11 +13,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kData = std::string(VIVACE_TEST_DATA) + "/video_vae";
+const std::string kVideoData = std::string(VIVACE_TEST_DATA) + "/video_vae";
 
 std::vector<golden::Case> cases() {
   std::vector<golden::Case> all;
-  for (const auto& item : golden::read_cases(kData)) all.emplace_back(item);
+  for (const auto& item : golden::read_cases(kVideoData)) all.emplace_back(item);
   return all;
 }
 
@@ -62,7 +62,8 @@ TEST_P(VideoVAE, MatchesDiffusers) {
     // As of components_test: some thirty layers here, of up to a thousand terms each. Winograd's error is a few roundings more of each.
     const double tolerance = 5 * std::sqrt(30.0 * 1000) * 0x1p-24 * (mode == CompileMode::max_autotune ? 2 : 1);
     for (const auto& [name, value] : got)
-      EXPECT_LT(golden::relative_error(GetParam().at("outputs").at(name), kData, value), tolerance) << name << ", mode " << static_cast<int>(mode);
+      EXPECT_LT(golden::relative_error(GetParam().at("outputs").at(name), kVideoData, value), tolerance)
+          << name << ", mode " << static_cast<int>(mode);
   }
 }
 

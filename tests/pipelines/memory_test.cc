@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 const fs::path kFlux = fs::path(VIVACE_SOURCE_DIR) / "assets/emoji-flux";
 
-CallOptions small() {
+CallOptions small_call() {
   CallOptions call{.height = 64, .width = 128, .num_inference_steps = 2, .seed = 7};
   call.max_sequence_length = 32;
   return call;
@@ -27,7 +27,7 @@ DiffusionPipeline open(PretrainedOptions options = {}) { return DiffusionPipelin
 MemoryPlan plan_of(DiffusionPipeline& pipe) {
   const Recipe& recipe = *pipe.loaded().recipe;
   Request request;
-  Call call = recipe.resolve("a red apple", small());
+  Call call = recipe.resolve("a red apple", small_call());
   call.timesteps = call.rows = 2;  // of the schedule, which the call makes
   return plan_memory(recipe, pipe.loaded().parts, call, request);
 }
@@ -46,7 +46,7 @@ TEST(MemoryPlan, IsWhatIsHeld) {
   ASSERT_EQ(plan.rows.size(), 4u);
   EXPECT_GE(plan.rows.back().need.beside, 3 * 64 * 128 * 3 * 4) << "a picture, and what is on its way to be one";
   EXPECT_EQ(held(pipe), 0u) << "planning loads nothing";
-  pipe("a red apple", small());
+  pipe("a red apple", small_call());
   for (const MemoryPlan::Row& row : plan.rows) {
     const Component& component = pipe.model(row.part).component();
     EXPECT_EQ(static_cast<int64_t>(component.arena_bytes()), row.need.activations) << row.part;
@@ -65,7 +65,7 @@ TEST(MemoryPlan, WhatIsMappedIsNotCountedTwice) {
   constexpr int64_t kFree = 1'000'000'000;
   for (const bool from_cache : {false, true}) {
     DiffusionPipeline pipe = open({.cache = {.folder = folder.path(), .max_bytes = 1'000'000'000}});
-    pipe("a red apple", small());
+    pipe("a red apple", small_call());
     size_t weights = 0, activations = 0;
     for (const std::string& part : pipe.models()) {
       weights += pipe.model(part).component().constant_bytes();
@@ -92,14 +92,14 @@ TEST(Offload, WithRoomForAllNothingIsGivenBack) {
   DiffusionPipeline pipe = open();
   const MemoryPlan plan = plan_of(pipe);
   pipe.loaded().max_memory = static_cast<size_t>(plan.peak(false) + plan.peak(Stage::encode));
-  for (int call = 0; call < 2; ++call) EXPECT_EQ(pipe("a red apple", small()).counters.parts_given_back, 0);
+  for (int call = 0; call < 2; ++call) EXPECT_EQ(pipe("a red apple", small_call()).counters.parts_given_back, 0);
 }
 
 TEST(Offload, TextEncodersMakeRoomForTheTransformer) {
   DiffusionPipeline everything = open({.offload = Offload::none}), pipe = open();
-  const Tensor expected = everything("a red apple", small()).latents;
+  const Tensor expected = everything("a red apple", small_call()).latents;
   pipe.loaded().max_memory = static_cast<size_t>(plan_of(pipe).peak(true));
-  CallOptions call = small();
+  CallOptions call = small_call();
   size_t text_encoder = 1, text_encoder_2 = 1, transformer = 0;
   call.callback_on_step_end = [&](const DiffusionPipeline&, int, float, StepState&) {
     text_encoder = held_by(pipe, "text_encoder");
@@ -121,10 +121,10 @@ TEST(Offload, EnableModelCpuOffloadKeepsNothing) {
   const TempFolder folder;
   DiffusionPipeline pipe = open({.cache = {.folder = folder.path(), .max_bytes = 1'000'000'000}});
   pipe.enable_model_cpu_offload();
-  const Tensor first = pipe("a red apple", small()).latents;
+  const Tensor first = pipe("a red apple", small_call()).latents;
   EXPECT_EQ(held(pipe), 0u);
   const int64_t prepared = process_counters().constants_prepared;
-  expect_equal(pipe("a red apple", small()).latents, first);
+  expect_equal(pipe("a red apple", small_call()).latents, first);
   EXPECT_EQ(process_counters().constants_prepared, prepared) << "the cache holds what was given back";
 }
 
@@ -142,7 +142,7 @@ TEST(Offload, APackageFindsItsWeightsAgain) {
 }
 
 std::string refusal(DiffusionPipeline& pipe) {
-  return message_of<UserError>([&] { pipe("a red apple", small()); });
+  return message_of<UserError>([&] { pipe("a red apple", small_call()); });
 }
 
 TEST(Offload, WhatDoesNotFitIsRefusedBeforeAnythingIsLoaded) {
@@ -158,7 +158,7 @@ TEST(Offload, WhatDoesNotFitIsRefusedBeforeAnythingIsLoaded) {
 
   // As it says.
   DiffusionPipeline narrow = open({.dtype = bfloat16, .max_memory = static_cast<size_t>(peak) - 1});
-  EXPECT_EQ(narrow("a red apple", small()).images.size(), 1u);
+  EXPECT_EQ(narrow("a red apple", small_call()).images.size(), 1u);
   narrow.loaded().max_memory = static_cast<size_t>(plan_of(narrow).peak(Stage::denoise)) - 1;
   EXPECT_NE(refusal(narrow).find(": --quantize int8-dynamic would take "), std::string::npos) << refusal(narrow);
   narrow.loaded().max_memory = 100'000;

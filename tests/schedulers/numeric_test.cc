@@ -14,7 +14,7 @@
 namespace vivace {
 namespace {
 
-constexpr double kEps = std::numeric_limits<double>::epsilon();
+constexpr double kNumericEps = std::numeric_limits<double>::epsilon();
 
 TEST(Numeric, Linspace) {
   EXPECT_EQ(linspace(0, 1, 5), (std::vector<double>{0, 0.25, 0.5, 0.75, 1}));
@@ -57,27 +57,27 @@ TEST(Numeric, LogarithmOfNumPyIsWithinFourUnits) {
 TEST(Numeric, BetaQuantiles) {
   EXPECT_EQ(beta_ppf(0, 0.6, 0.6), 0);
   EXPECT_EQ(beta_ppf(1, 0.6, 0.6), 1);
-  EXPECT_NEAR(beta_ppf(0.5, 0.6, 0.6), 0.5, 4 * kEps);
+  EXPECT_NEAR(beta_ppf(0.5, 0.6, 0.6), 0.5, 4 * kNumericEps);
   // Closed forms: uniform, x^a, 1 - (1 - x)^b, and the arcsine distribution.
   for (double p : {1e-12, 1e-6, 0.003, 0.1, 0.25, 0.49, 0.6, 0.9, 0.999, 1 - 1e-9}) {
-    EXPECT_NEAR(beta_ppf(p, 1, 1), p, 16 * kEps);
-    EXPECT_NEAR(beta_ppf(p, 3, 1), std::cbrt(p), 64 * kEps);
-    EXPECT_NEAR(beta_ppf(p, 1, 2), 1 - std::sqrt(1 - p), 64 * kEps);
-    EXPECT_NEAR(beta_ppf(p, 0.5, 0.5), std::pow(std::sin(p * std::acos(-1.0) / 2), 2), 64 * kEps);
-    EXPECT_NEAR(beta_ppf(p, 0.6, 0.6), 1 - beta_ppf(1 - p, 0.6, 0.6), 64 * kEps + 1e-10 * (p < 1e-9));  // 1 - p loses p's digits
+    EXPECT_NEAR(beta_ppf(p, 1, 1), p, 16 * kNumericEps);
+    EXPECT_NEAR(beta_ppf(p, 3, 1), std::cbrt(p), 64 * kNumericEps);
+    EXPECT_NEAR(beta_ppf(p, 1, 2), 1 - std::sqrt(1 - p), 64 * kNumericEps);
+    EXPECT_NEAR(beta_ppf(p, 0.5, 0.5), std::pow(std::sin(p * std::acos(-1.0) / 2), 2), 64 * kNumericEps);
+    EXPECT_NEAR(beta_ppf(p, 0.6, 0.6), 1 - beta_ppf(1 - p, 0.6, 0.6), 64 * kNumericEps + 1e-10 * (p < 1e-9));  // 1 - p loses p's digits
   }
-  EXPECT_NEAR(beta_ppf(0.98, 0.6, 0.6), 0.9972670179754229, 16 * kEps);  // SciPy 1.17
+  EXPECT_NEAR(beta_ppf(0.98, 0.6, 0.6), 0.9972670179754229, 16 * kNumericEps);  // SciPy 1.17
 }
 
 TEST(Numeric, IntegratesLagrangePolynomials) {
   EXPECT_EQ(integrate_lagrange(std::vector<double>{2.5}, 0, 3, 1), -2);  // the polynomial of one point is 1
   // (x - 4) / (2 - 4) from 1 to 3, and Simpson's rule: 1/6, 4/6, 1/6 of the interval.
-  EXPECT_NEAR(integrate_lagrange(std::vector<double>{2, 4}, 0, 1, 3), 2, 8 * kEps);
+  EXPECT_NEAR(integrate_lagrange(std::vector<double>{2, 4}, 0, 1, 3), 2, 8 * kNumericEps);
   const std::vector<double> simpson{0, 1, 2};
-  for (int k = 0; k < 3; ++k) EXPECT_NEAR(integrate_lagrange(simpson, k, 0, 2), k == 1 ? 4.0 / 3 : 1.0 / 3, 8 * kEps);
+  for (int k = 0; k < 3; ++k) EXPECT_NEAR(integrate_lagrange(simpson, k, 0, 2), k == 1 ? 4.0 / 3 : 1.0 / 3, 8 * kNumericEps);
   // Three eighths.
   const std::vector<double> eighths{0, 1, 2, 3};
-  for (int k = 0; k < 4; ++k) EXPECT_NEAR(integrate_lagrange(eighths, k, 0, 3), k % 3 == 0 ? 3.0 / 8 : 9.0 / 8, 16 * kEps);
+  for (int k = 0; k < 4; ++k) EXPECT_NEAR(integrate_lagrange(eighths, k, 0, 3), k % 3 == 0 ? 3.0 / 8 : 9.0 / 8, 16 * kNumericEps);
 }
 
 TEST(Numeric, SeedSequenceOfNumPy) {  // values of NumPy 2.4
@@ -130,12 +130,12 @@ TEST(Spacing, SigmaSpacingsMeetTheirEnds) {
   for (const SigmaSpacing spacing : {SigmaSpacing::karras, SigmaSpacing::exponential, SigmaSpacing::beta}) {
     const std::vector<double> sigmas = space_sigmas(spacing, 14.6, 0.03, {}, 12);
     ASSERT_EQ(sigmas.size(), 12u);
-    EXPECT_NEAR(sigmas.front(), 14.6, 14.6 * 16 * kEps);
-    EXPECT_NEAR(sigmas.back(), 0.03, 14.6 * 16 * kEps);
+    EXPECT_NEAR(sigmas.front(), 14.6, 14.6 * 16 * kNumericEps);
+    EXPECT_NEAR(sigmas.back(), 0.03, 14.6 * 16 * kNumericEps);
     for (size_t i = 1; i < sigmas.size(); ++i) EXPECT_LT(sigmas[i], sigmas[i - 1]);
     const std::vector<double> given = space_sigmas(spacing, 14.6, 0.03, {.min = 0.1, .max = 5.0}, 3);
-    EXPECT_NEAR(given.front(), 5, 5 * 16 * kEps);
-    EXPECT_NEAR(given.back(), 0.1, 5 * 16 * kEps);
+    EXPECT_NEAR(given.front(), 5, 5 * 16 * kNumericEps);
+    EXPECT_NEAR(given.back(), 0.1, 5 * 16 * kNumericEps);
     EXPECT_EQ(space_sigmas(spacing, 14.6, 0.03, {}, 1).size(), 1u);
   }
 }

@@ -11,12 +11,12 @@ namespace {
 
 constexpr const char* kSdxl =
     R"({"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "timestep_spacing": "leading", "steps_offset": 1})";
-constexpr float kEps = std::numeric_limits<float>::epsilon();
+constexpr float kReferenceEps = std::numeric_limits<float>::epsilon();
 constexpr float kLastDigit = 0.5e-6f;  // half a unit of the sixth decimal
 
 // The table is not of float32 arithmetic. alpha is a product of up to 1000 factors that float32 rounds by eps / 2 each, which add up as a
 // random walk; sigma = sqrt(1 / alpha - 1) turns a relative error of alpha into (1 + sigma^2) / (2 sigma) times as much.
-float near(float sigma) { return kLastDigit + std::sqrt(1000.f) * kEps / 2 * (1 + sigma * sigma) / (2 * sigma); }
+float near(float sigma) { return kLastDigit + std::sqrt(1000.f) * kReferenceEps / 2 * (1 + sigma * sigma) / (2 * sigma); }
 
 struct Row {
   int steps;
@@ -43,7 +43,7 @@ TEST(Reference, EulerDiscreteWithTheConfigOfSdxl) {
     for (size_t i = 0; i < 2; ++i) EXPECT_NEAR(sigmas[sigmas.size() - 3 + i], row.last_sigmas[i], near(row.last_sigmas[i]));
     EXPECT_EQ(sigmas.back(), 0.f);
     EXPECT_NEAR(scheduler->init_noise_sigma(), row.init_noise_sigma, near(row.init_noise_sigma));
-    EXPECT_NEAR(scheduler->input_scale(0), 1 / std::sqrt(sigmas[0] * sigmas[0] + 1), 2 * kEps);
+    EXPECT_NEAR(scheduler->input_scale(0), 1 / std::sqrt(sigmas[0] * sigmas[0] + 1), 2 * kReferenceEps);
   }
 }
 
@@ -65,7 +65,7 @@ TEST(Reference, FlowMatchEulerOfFlux) {
   request.mu = 1.15;
   dev->set_timesteps(request);
   const float expected[] = {1, 0.904531f, 0.759511f, 0.512844f, 0};
-  for (int i = 0; i < 5; ++i) EXPECT_NEAR(dev->sigmas()[i], expected[i], kLastDigit + kEps);
+  for (int i = 0; i < 5; ++i) EXPECT_NEAR(dev->sigmas()[i], expected[i], kLastDigit + kReferenceEps);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 namespace vivace {
 namespace {
 
-constexpr float kEps = std::numeric_limits<float>::epsilon();
+constexpr float kProgramEps = std::numeric_limits<float>::epsilon();
 
 TEST(StepProgram, EvaluatesCombinationsInOrder) {
   // Long enough for several threads and blocks, and no multiple of a block.
@@ -29,7 +29,7 @@ TEST(StepProgram, EvaluatesCombinationsInOrder) {
   ASSERT_EQ(y.shape(), shape);
   for (int64_t i = 0; i < y.numel(); ++i) {
     const float original = std::clamp((x.as<float>()[i] - 0.5f * e.as<float>()[i]) / 2, -0.7f, 0.7f);
-    ASSERT_NEAR(y.as<float>()[i], 2 * original + 0.25f * z.as<float>()[i], 4 * kEps * (3 * 0.7f + std::abs(z.as<float>()[i]))) << i;
+    ASSERT_NEAR(y.as<float>()[i], 2 * original + 0.25f * z.as<float>()[i], 4 * kProgramEps * (3 * 0.7f + std::abs(z.as<float>()[i]))) << i;
   }
   // History stays for the next step; the inputs do not change.
   StepProgram next;
@@ -66,7 +66,7 @@ TEST(Threshold, IsTheQuantileOfEachImage) {
         const double s = std::min(std::max(quantile, 1.0), static_cast<double>(max));
         for (int i = 0; i < 74; ++i) {
           const double expected = std::clamp<double>(before.as<float>()[b * 74 + i], -s, s) / s;
-          ASSERT_NEAR(x.as<float>()[b * 74 + i], expected, 74 * kEps)
+          ASSERT_NEAR(x.as<float>()[b * 74 + i], expected, 74 * kProgramEps)
               << ratio << " " << max << " " << b << " " << i;  // the rank is a float of up to 73
         }
       }

@@ -20,10 +20,12 @@ std::string file_with(const std::string& header, size_t data_bytes) {
   return file + header + std::string(data_bytes, '\1');
 }
 
-TensorFileHeader parse(const std::string& file) { return parse_safetensors(std::as_bytes(std::span(file.data(), file.size())), "unet.safetensors"); }
+TensorFileHeader parse_file(const std::string& file) {
+  return parse_safetensors(std::as_bytes(std::span(file.data(), file.size())), "unet.safetensors");
+}
 
 std::string error(const std::string& file) {
-  const std::string message = message_of<UserError>([&] { parse(file); });
+  const std::string message = message_of<UserError>([&] { parse_file(file); });
   EXPECT_TRUE(message.starts_with("unet.safetensors: not a valid safetensors file: ")) << message;
   return message.substr(std::min(message.size(), std::strlen("unet.safetensors: not a valid safetensors file: ")));
 }
@@ -41,10 +43,10 @@ const char* const kGood = R"("dtype":"F32","shape":[2,2],"data_offsets":[0,16])"
 
 TEST(Safetensors, ParsesAHeader) {
   const auto header =
-      parse(file_with(R"({"__metadata__":{"format":"pt"},"b":{"data_offsets":[16,20],"shape":[2],"dtype":"F16"},)"
-                      R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"s":{"dtype":"BF16","shape":[],"data_offsets":[20,22]},)"
-                      R"("none":{"dtype":"I64","shape":[3,0],"data_offsets":[22,22]}}   )",
-                      22));
+      parse_file(file_with(R"({"__metadata__":{"format":"pt"},"b":{"data_offsets":[16,20],"shape":[2],"dtype":"F16"},)"
+                           R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"s":{"dtype":"BF16","shape":[],"data_offsets":[20,22]},)"
+                           R"("none":{"dtype":"I64","shape":[3,0],"data_offsets":[22,22]}}   )",
+                           22));
   ASSERT_EQ(header.entries.size(), 4u);
   EXPECT_EQ(header.entries[0].name, "a") << "sorted by their place";
   EXPECT_EQ(header.entries[0].shape, (Shape{2, 2}));
@@ -52,9 +54,10 @@ TEST(Safetensors, ParsesAHeader) {
   EXPECT_EQ(header.entries[2].shape, Shape{});
   EXPECT_EQ(header.entries[3].end, 22u);
   EXPECT_EQ(header.metadata, (Metadata{{"format", "pt"}}));
-  EXPECT_EQ(parse(file_with("{}", 0)).entries.size(), 0u);
-  EXPECT_EQ(parse(file_with("{\"__metadata__\":null}", 0)).metadata.size(), 0u);
-  EXPECT_EQ(parse(file_with(std::string("{\"w\":{\"note\":[1,{\"shape\":[[]]}],\"x\":null,") + kGood + "}}", 16)).entries[0].shape, (Shape{2, 2}))
+  EXPECT_EQ(parse_file(file_with("{}", 0)).entries.size(), 0u);
+  EXPECT_EQ(parse_file(file_with("{\"__metadata__\":null}", 0)).metadata.size(), 0u);
+  EXPECT_EQ(parse_file(file_with(std::string("{\"w\":{\"note\":[1,{\"shape\":[[]]}],\"x\":null,") + kGood + "}}", 16)).entries[0].shape,
+            (Shape{2, 2}))
       << "fields the format does not know are passed over";
 }
 
@@ -71,7 +74,7 @@ TEST(Safetensors, HeaderLength) {
   EXPECT_EQ(error(file_with("", 0)), "the header does not begin with \"{\"");
   EXPECT_EQ(error(file_with("\xef\xbb\xbf{}", 0)), "the header does not begin with \"{\"");
   const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a";
-  EXPECT_NE(message_of<UserError>([&] { parse(pointer); }).find("Git LFS pointer"), std::string::npos);
+  EXPECT_NE(message_of<UserError>([&] { parse_file(pointer); }).find("Git LFS pointer"), std::string::npos);
 }
 
 TEST(Safetensors, HeaderThatIsNoJson) {
@@ -150,14 +153,14 @@ TEST(Safetensors, NamesFromTheFileCannotBreakTheMessage) {
 // Whatever byte of a good file is cut off or changed, reading gives a result or a UserError.
 TEST(Safetensors, EveryTruncationIsAnErrorAndNoChangeCrashes) {
   const std::string good = read_file(VIVACE_TEST_DATA "/official.safetensors");
-  for (size_t size = 0; size < good.size(); ++size) EXPECT_THROW(parse(good.substr(0, size)), UserError) << size;
+  for (size_t size = 0; size < good.size(); ++size) EXPECT_THROW(parse_file(good.substr(0, size)), UserError) << size;
   int accepted = 0;
   for (size_t i = 0; i < good.size(); ++i)
     for (const char change : {'\0', '\xff', '"', '9', '-'}) {
       std::string file = good;
       file[i] = change;
       try {
-        parse(file);
+        parse_file(file);
         ++accepted;
       } catch (const UserError&) {
       }

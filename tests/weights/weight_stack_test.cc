@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // A file of tensors with these names and shapes, each holding 0, 1, 2, ...
-void save(const fs::path& path, const std::vector<std::pair<std::string, Shape>>& tensors) {
+void save_weights(const fs::path& path, const std::vector<std::pair<std::string, Shape>>& tensors) {
   std::vector<TensorSpec> specs;
   for (const auto& [name, shape] : tensors) specs.push_back({name, DType::float16, shape});
   write_safetensors(path, specs, {}, [&](size_t i) {
@@ -64,7 +64,7 @@ class More final : public WeightLayer {
 class WeightStacks : public testing::Test {
  protected:
   void SetUp() override {
-    save(folder_ / "w.safetensors", {{"both.weight", {3, 4}}, {"other.weight", {2, 3}}, {"plain.weight", {4}}});
+    save_weights(folder_ / "w.safetensors", {{"both.weight", {3, 4}}, {"other.weight", {2, 3}}, {"plain.weight", {4}}});
     files_ = WeightStack(WeightMap::open(folder_ / "w.safetensors"), {});
     named_ = files_.over({std::make_shared<Names>()});
   }
@@ -140,8 +140,8 @@ TEST_F(WeightStacks, CheckKnowsWhatWeightsAreMadeOf) {
 
 TEST(WeightStack, CheckNamesEverythingAtOnce) {
   const TempFolder folder;
-  save(folder / "model.safetensors",
-       {{"a", {2}}, {"b", {2}}, {"text_model.embeddings.position_ids", {2}}, {"vision_model.x", {2}}, {"logit_scale", {2}}});
+  save_weights(folder / "model.safetensors",
+               {{"a", {2}}, {"b", {2}}, {"text_model.embeddings.position_ids", {2}}, {"vision_model.x", {2}}, {"logit_scale", {2}}});
   const WeightStack stack(WeightMap::open(folder.path()), {});
   const std::vector<std::string> ignored{"vision_model.", "logit_scale"};
   EXPECT_TRUE(stack.check(std::vector<ExpectedWeight>{{"a", {2}}, {"b", {2}}}, ignored));

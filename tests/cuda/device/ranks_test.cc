@@ -23,10 +23,12 @@
 namespace vivace {
 namespace {
 
-const std::string kAssets = std::string(VIVACE_SOURCE_DIR) + "/assets/";
-constexpr int kSteps = 2;
+const std::string kRanksAssets = std::string(VIVACE_SOURCE_DIR) + "/assets/";
+constexpr int kRanksSteps = 2;
 
-CallOptions call_of(uint64_t seed = 1) { return {.height = 16, .width = 16, .num_inference_steps = kSteps, .seed = seed, .output_latent = true}; }
+CallOptions call_of_ranks(uint64_t seed = 1) {
+  return {.height = 16, .width = 16, .num_inference_steps = kRanksSteps, .seed = seed, .output_latent = true};
+}
 
 class CudaRanks : public testing::Test {
  protected:
@@ -86,27 +88,27 @@ class CudaRanks : public testing::Test {
 
 // Rows of a batch are computed one like the other, so the bits are those of one rank.
 TEST_F(CudaRanks, HalvesAreThoseOfOneRank) {
-  expect_shared(kAssets + "emoji-xl", {.compile = {.mode = CompileMode::reduce_overhead}}, Prompts{"a red apple", "a cat"}, call_of(), 0);
+  expect_shared(kRanksAssets + "emoji-xl", {.compile = {.mode = CompileMode::reduce_overhead}}, Prompts{"a red apple", "a cat"}, call_of_ranks(), 0);
 }
 
 // The exchange is a part of the recorded step.
 TEST_F(CudaRanks, PromptsAndSeedsReplayOneRecording) {
-  const Pair pair(kAssets + "emoji-xl", {.compile = {.mode = CompileMode::reduce_overhead}});
-  CallOptions rescaled = call_of(2);
+  const Pair pair(kRanksAssets + "emoji-xl", {.compile = {.mode = CompileMode::reduce_overhead}});
+  CallOptions rescaled = call_of_ranks(2);
   rescaled.guidance_rescale = 0.5;
-  pair("a red apple", call_of());
+  pair("a red apple", call_of_ranks());
   const RequestCounters before = process_counters();
   const int64_t captures[] = {cuda::rank_gpu(0).driver->counts().captures, cuda::rank_gpu(1).driver->counts().captures};
   const auto [first, second] = pair("a blue whale", rescaled);
   EXPECT_EQ(difference(first.latents, second.latents), 0);
   for (int rank = 0; rank < 2; ++rank) EXPECT_EQ(cuda::rank_gpu(rank).driver->counts().captures, captures[rank]) << rank;
-  EXPECT_EQ(process_counters().steps_replayed - before.steps_replayed, 2 * kSteps);
+  EXPECT_EQ(process_counters().steps_replayed - before.steps_replayed, 2 * kRanksSteps);
 }
 
 TEST_F(CudaRanks, ControlNetsReadTheirHalf) {
   const TempFolder folder;
   const std::filesystem::path model = controlled_model(folder);
-  CallOptions call = call_of();
+  CallOptions call = call_of_ranks();
   call.control_image = {test_picture(16, 16)};
   expect_shared(model, {.controlnet = {model / "controlnet"}}, "a red apple", call, 0);
 }
@@ -114,7 +116,7 @@ TEST_F(CudaRanks, ControlNetsReadTheirHalf) {
 // Which one device makes in turn.
 TEST_F(CudaRanks, VideosShareTheirTurns) {
   const TempFolder folder;
-  CallOptions call = call_of();
+  CallOptions call = call_of_ranks();
   call.num_frames = 1;
   call.max_sequence_length = 8;
   expect_shared(random_video_model("5b", folder), {}, "a red apple", call, 0);
@@ -159,14 +161,14 @@ INSTANTIATE_TEST_SUITE_P(Modes, CudaRanksThatEnd, testing::Values(CompileMode::o
 // The other one ends in the middle of the steps: this one doesn't wait for it for ever, nor for the recordings that have the exchange in them.
 TEST_P(CudaRanksThatEnd, AreMissedByTheOther) {
   const auto begin = std::chrono::steady_clock::now();
-  Pair pair(kAssets + "emoji-xl", {.compile = {.mode = GetParam()}});
+  Pair pair(kRanksAssets + "emoji-xl", {.compile = {.mode = GetParam()}});
   std::atomic<bool> ended = false;
   for (int rank = 0; rank < 2; ++rank)
     pair.pipes[rank].loaded().ranks->watch = [&, rank] {
       if (rank == 0 && ended) throw UserError("rank 1 has ended");
     };
   const auto said = of_both<std::string>([&](int rank) {
-    CallOptions call = call_of();
+    CallOptions call = call_of_ranks();
     call.num_inference_steps = 6;
     call.callback_on_step_end_tensor_inputs.clear();
     call.callback_on_step_end = [&](const DiffusionPipeline&, int step, float, StepState&) {
@@ -184,25 +186,25 @@ TEST_P(CudaRanksThatEnd, AreMissedByTheOther) {
   ASSERT_EQ(said.first, "rank 1 has ended");
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(50));
   pair.pipes[0].loaded().ranks->watch = nullptr;
-  EXPECT_NE(message_of<UserError>([&] { pair.pipes[0]("a red apple", call_of()); }).find("this rank has left the others"), std::string::npos);
+  EXPECT_NE(message_of<UserError>([&] { pair.pipes[0]("a red apple", call_of_ranks()); }).find("this rank has left the others"), std::string::npos);
 }
 
 // Whatever each made of the picture it begins with.
 TEST_F(CudaRanks, BothBeginWithTheFirstOnesStart) {
-  Pair pair(kAssets + "emoji-xl", {});
+  Pair pair(kRanksAssets + "emoji-xl", {});
   const auto starts = of_both<std::vector<float>>([&](int rank) {
     DiffusionPipeline::Loaded& loaded = pair.pipes[rank].loaded();
-    Call call = loaded.recipe->resolve("a red apple", call_of());
+    Call call = loaded.recipe->resolve("a red apple", call_of_ranks());
     call.ranks = loaded.ranks;
     const std::unique_ptr<Scheduler> scheduler = loaded.parts.scheduler->clone();
-    scheduler->set_timesteps(kSteps);
+    scheduler->set_timesteps(kRanksSteps);
     const auto values = [&](float first) { return Tensor::from({1, 1, 1, 2}, std::vector<float>{first + static_cast<float>(rank), 5}); };
     Start start{.latents = values(1), .kept = {.picture = values(10), .noise = {}, .mask = {}}};
     const Tensor own = start.latents;
     Conditioning conditioning;
     conditioning.beside = values(20);
     Request request;
-    share_start(loaded, call, *scheduler, Noise(call_of(), 1), conditioning, start, request);
+    share_start(loaded, call, *scheduler, Noise(call_of_ranks(), 1), conditioning, start, request);
     EXPECT_EQ(own.floats()[0], 1 + static_cast<float>(rank)) << "what the caller has is left alone";
     return std::vector<float>{start.latents.floats()[0], start.latents.floats()[1], start.kept.picture.floats()[0], conditioning.beside.floats()[0]};
   });
@@ -219,9 +221,9 @@ TEST_F(CudaRanks, WhatDiffersIsRefusedByBoth) {
     for (const std::string& one : {said.first, said.second})
       EXPECT_NE(one.find("differ in " + what + ": expected the same program, checkpoint"), std::string::npos) << one;
   };
-  Pair pair(kAssets + "emoji-xl", {});
-  expect_both(said_of(pair, call_of(1), call_of(2)), "arguments");
-  CallOptions first = call_of(), second = call_of();
+  Pair pair(kRanksAssets + "emoji-xl", {});
+  expect_both(said_of(pair, call_of_ranks(1), call_of_ranks(2)), "arguments");
+  CallOptions first = call_of_ranks(), second = call_of_ranks();
   first.latents = Tensor::zeros({1, 4, 2, 2}, DType::float32);
   second.latents = first.latents.clone();
   second.latents.floats()[7] = 1;
@@ -230,7 +232,7 @@ TEST_F(CudaRanks, WhatDiffersIsRefusedByBoth) {
   // The first byte of the first tensor is another one.
   const TempFolder folder;
   const std::filesystem::path changed = folder / "changed";
-  std::filesystem::copy(kAssets + "emoji-xl", changed, std::filesystem::copy_options::recursive);
+  std::filesystem::copy(kRanksAssets + "emoji-xl", changed, std::filesystem::copy_options::recursive);
   std::fstream file(changed / "unet" / "diffusion_pytorch_model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
   uint64_t header = 0;
   file.read(reinterpret_cast<char*>(&header), sizeof header);
@@ -242,17 +244,17 @@ TEST_F(CudaRanks, WhatDiffersIsRefusedByBoth) {
   file.close();
   pair.pipes[1] = DiffusionPipeline::from_pretrained(changed, Pair::of({}, 1));
   join(pair.pipes);
-  expect_both(said_of(pair, call_of(), call_of()), "weights");
+  expect_both(said_of(pair, call_of_ranks(), call_of_ranks()), "weights");
 }
 
 TEST_F(CudaRanks, RefusesWhereNothingIsShared) {
-  Pair pair(kAssets + "emoji-xl", {});
+  Pair pair(kRanksAssets + "emoji-xl", {});
   const DiffusionPipeline& pipe = pair.pipes[0];
-  CallOptions unguided = call_of();
+  CallOptions unguided = call_of_ranks();
   unguided.guidance_scale = 1;
   EXPECT_NE(message_of<UsageError>([&] { pipe("a red apple", unguided); }).find("this call has no guidance (guidance_scale is 1)"),
             std::string::npos);
-  CallOptions watched = call_of();
+  CallOptions watched = call_of_ranks();
   watched.callback_on_step_end = [](const DiffusionPipeline&, int, float, StepState&) {};
   const auto said = of_both<std::string>([&](int rank) { return message_of<UsageError>([&] { pair.pipes[rank]("a red apple", watched); }); });
   for (const std::string& one : {said.first, said.second})

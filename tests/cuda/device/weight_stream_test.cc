@@ -15,11 +15,11 @@
 namespace vivace {
 namespace {
 
-const std::string kAssets = std::string(VIVACE_SOURCE_DIR) + "/assets/";
-constexpr int kSteps = 3;
+const std::string kStreamedAssets = std::string(VIVACE_SOURCE_DIR) + "/assets/";
+constexpr int kStreamedSteps = 3;
 
 // A GPU of its own, whose memory nobody else takes.
-DiffusionPipeline open(const std::string& model, const cuda::HostGpu& gpu, PretrainedOptions options) {
+DiffusionPipeline open_streamed(const std::string& model, const cuda::HostGpu& gpu, PretrainedOptions options) {
   static std::shared_ptr<Device> now;
   static const bool once = [] {
     devices().push_back({"small-cuda", [](int) { return now; }});
@@ -28,11 +28,11 @@ DiffusionPipeline open(const std::string& model, const cuda::HostGpu& gpu, Pretr
   (void)once;
   now = gpu.device;
   options.device = "small-cuda";
-  return DiffusionPipeline::from_pretrained(kAssets + model, options);
+  return DiffusionPipeline::from_pretrained(kStreamedAssets + model, options);
 }
 
-CallOptions call_of(const std::string& model) {
-  CallOptions call{.height = 16, .width = 16, .num_inference_steps = kSteps, .seed = 1};
+CallOptions streamed_call(const std::string& model) {
+  CallOptions call{.height = 16, .width = 16, .num_inference_steps = kStreamedSteps, .seed = 1};
   if (model == "emoji-flux") call.max_sequence_length = 24;
   return call;
 }
@@ -41,7 +41,7 @@ MemoryPlan plan_of(DiffusionPipeline& pipe, const CallOptions& options) {
   const Recipe& recipe = *pipe.loaded().recipe;
   Request request;
   Call call = recipe.resolve("a red apple", options);
-  call.timesteps = kSteps;
+  call.timesteps = kStreamedSteps;
   return plan_memory(recipe, pipe.loaded().parts, call, request);
 }
 
@@ -56,16 +56,16 @@ void expect_equal(const PipelineOutput& got, const PipelineOutput& want) {
 
 // Copies may be done at once or at the last moment.
 void expect_pictures_in_less(const std::string& model, const std::string& denoiser, CompileMode mode, bool early) {
-  CallOptions call = call_of(model);
+  CallOptions call = streamed_call(model);
   const PretrainedOptions options{.compile = {.mode = mode}};
   const cuda::HostGpu roomy = cuda::host_gpu(), small = cuda::host_gpu({.early = early});
-  DiffusionPipeline whole = open(model, roomy, options);
+  DiffusionPipeline whole = open_streamed(model, roomy, options);
   const PipelineOutput want = whole("a red apple", call);
   const MemoryPlan plan = plan_of(whole, call);
   const MemoryNeed& need = std::ranges::find(plan.rows, denoiser, &MemoryPlan::Row::part)->need;
   const auto weights = static_cast<size_t>(need.weights);
 
-  DiffusionPipeline pipe = open(model, small, options);
+  DiffusionPipeline pipe = open_streamed(model, small, options);
   pipe.loaded().max_memory = weights * 3 / 4 + static_cast<size_t>(need.activations);
   // As soon as it denoises: beside a model none of whose weights wait, up to 256 MB that they were made of are there while they are prepared.
   size_t most = 0;
@@ -84,7 +84,7 @@ void expect_pictures_in_less(const std::string& model, const std::string& denois
     EXPECT_LE(most, pipe.loaded().max_memory);
     const RequestCounters after = process_counters();
     EXPECT_EQ(after.steps_recorded - before.steps_recorded, small.driver->counts().captures - captures);
-    EXPECT_GE(after.steps_replayed - before.steps_replayed, mode == CompileMode::reduce_overhead ? kSteps - 1 : 0);
+    EXPECT_GE(after.steps_replayed - before.steps_replayed, mode == CompileMode::reduce_overhead ? kStreamedSteps - 1 : 0);
     EXPECT_TRUE(turn == 0 || after.plans_compiled == before.plans_compiled);
   }
 }
@@ -99,10 +99,10 @@ TEST(CudaWeightStreams, EmojiFluxIsDrawnInLessMemoryThanItsWeightsTake) {
 }
 
 TEST(CudaWeightStreams, SequentialKeepsNoneOnTheDevice) {
-  const CallOptions call = call_of("emoji-xl");
+  const CallOptions call = streamed_call("emoji-xl");
   const cuda::HostGpu roomy = cuda::host_gpu(), gpu = cuda::host_gpu();
-  const PipelineOutput want = open("emoji-xl", roomy, {})("a red apple", call);
-  DiffusionPipeline pipe = open("emoji-xl", gpu, {});
+  const PipelineOutput want = open_streamed("emoji-xl", roomy, {})("a red apple", call);
+  DiffusionPipeline pipe = open_streamed("emoji-xl", gpu, {});
   pipe.enable_sequential_cpu_offload();
   int64_t prepared = 0;
   for (int turn = 0; turn < 2; ++turn) {

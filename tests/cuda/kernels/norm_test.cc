@@ -8,7 +8,7 @@ namespace vivace::cuda {
 namespace {
 
 // A norm's result is a sum of a few float32 roundings of values of about its own size; its statistics are sums of `terms`.
-double error_of(int64_t terms) { return (8 + static_cast<double>(terms)) * 0x1p-24 * 8; }
+double norm_error(int64_t terms) { return (8 + static_cast<double>(terms)) * 0x1p-24 * 8; }
 
 struct RowCase {
   RowFunction function;
@@ -48,7 +48,7 @@ void check_rows(const RowCase& c) {
   const Tensor wanted = c.function == kGeglu     ? oracle(Op::geglu, {x})
                         : c.function == kRmsNorm ? oracle(Op::rms_norm, {x, weight, table}, attrs)
                                                  : oracle(Op::layer_norm, {x, weight, bias}, attrs);
-  expect_close(y, wanted, error_of(c.columns));
+  expect_close(y, wanted, norm_error(c.columns));
 }
 
 TEST(CudaNorms, Rows) {
@@ -83,7 +83,7 @@ void check_quantized(const RowCase& c, const Tensor& wanted, Tensor x) {
       if (i >= c.columns) {
         EXPECT_EQ(q, 0);
       } else {
-        EXPECT_NEAR(q * a.scales[r], wanted.floats()[static_cast<size_t>(r * c.columns + i)], 0.5001 * a.scales[r] + error_of(c.columns));
+        EXPECT_NEAR(q * a.scales[r], wanted.floats()[static_cast<size_t>(r * c.columns + i)], 0.5001 * a.scales[r] + norm_error(c.columns));
       }
     }
   // A row that holds what 8 bits cannot pass on.
@@ -125,7 +125,7 @@ TEST(CudaNorms, QuantizedRowsAreTurned) {
 }
 
 // The bits of tensor/narrow_weight.h where rows are copied, and of a norm's own values to what the norm may be off.
-void check_float8(RowFunction function, DType dtype, int64_t columns) {
+void check_float8_rows(RowFunction function, DType dtype, int64_t columns) {
   const RowCase c{function, 1, 5, columns, 1, dtype, DType::float32, DType::float8_e4m3, false, false, false, false};
   RowNormArguments a = arguments_of(c);
   const int64_t rows = a.rows, padded = (columns + 3) / 4 * 4;
@@ -153,7 +153,7 @@ void check_float8(RowFunction function, DType dtype, int64_t columns) {
         ASSERT_EQ(byte.bits, narrow.float8(row[i]).bits) << r << ", " << i;
       else
         ASSERT_NEAR(static_cast<float>(byte) * a.scales[r], row[i],
-                    1.001 * std::max(0x1p-4f * std::abs(row[i]), 0x1p-10f * a.scales[r]) + error_of(columns));
+                    1.001 * std::max(0x1p-4f * std::abs(row[i]), 0x1p-10f * a.scales[r]) + norm_error(columns));
     }
   }
 }
@@ -161,8 +161,8 @@ void check_float8(RowFunction function, DType dtype, int64_t columns) {
 TEST(CudaNorms, RowsOfFloat8) {
   for (const auto& [dtype, columns] :
        {std::pair{DType::float32, int64_t{37}}, std::pair{DType::bfloat16, int64_t{64}}, std::pair{DType::bfloat16, int64_t{1100}}}) {
-    check_float8(kCopyRow, dtype, columns);
-    check_float8(kLayerNorm, dtype, columns);
+    check_float8_rows(kCopyRow, dtype, columns);
+    check_float8_rows(kLayerNorm, dtype, columns);
   }
 }
 
@@ -189,7 +189,7 @@ void check_group_norm(int64_t images, int64_t height, int64_t width, int64_t cha
   });
   const Tensor wanted = oracle(Op::group_norm, {x, weight, bias}, {{"groups", groups}, {"eps", 1e-5}, {"act", std::string(act)}});
   // The mean's own rounding, in units of a deviation of about 1.
-  expect_close(y, wanted, error_of(height * width * channels / groups) + 16 * std::abs(mean) * 0x1p-24);
+  expect_close(y, wanted, norm_error(height * width * channels / groups) + 16 * std::abs(mean) * 0x1p-24);
 }
 
 TEST(CudaNorms, Groups) {
@@ -206,7 +206,7 @@ TEST(CudaNorms, Softmax) {
       Tensor y({3, columns}, dtype);
       run_in_any_order(
           y, make_softmax({.x = x.data(), .y = y.data(), .rows = 3, .columns = columns, .x_pitch = columns, .y_pitch = columns}, dtype, dtype));
-      expect_close(y, oracle(Op::softmax, {x}), error_of(columns));
+      expect_close(y, oracle(Op::softmax, {x}), norm_error(columns));
     }
 }
 
@@ -224,7 +224,7 @@ TEST(CudaNorms, Rotary) {
                                      .columns = 12,
                                      .heads = 3},
                                     dtype));
-    expect_close(y, oracle(Op::rotary, {x, table}, {{"heads", int64_t{3}}}), error_of(2));
+    expect_close(y, oracle(Op::rotary, {x, table}, {{"heads", int64_t{3}}}), norm_error(2));
   }
 }
 

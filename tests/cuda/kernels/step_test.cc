@@ -58,7 +58,7 @@ struct Buffers {
   vivace::LoopState loop{};
 };
 
-void expect_equal(const Tensor& a, const Tensor& b, const char* what) { EXPECT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0) << what; }
+void expect_equal_steps(const Tensor& a, const Tensor& b, const char* what) { EXPECT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0) << what; }
 
 // A deviation is a sum of kChannels * kPixels squares in another order.
 void expect_near(const Tensor& a, const Tensor& b) {
@@ -118,12 +118,12 @@ void expect_the_oracles(const Case& c) {
         for (Buffers* b : {&got, &want}) b->output.as<float>()[7] = INFINITY;
       oracle.add->run(*stream);
       host_cuda::run(add, seed);
-      expect_equal(got.sum, want.sum, "sum");
+      expect_equal_steps(got.sum, want.sum, "sum");
       oracle.feeds[0]->run(*stream);
       host_cuda::run(feed, seed);
       EXPECT_EQ(got.step, 41 + step);
       EXPECT_EQ(want.step, got.step);
-      expect_equal(got.input, want.input, "input");
+      expect_equal_steps(got.input, want.input, "input");
       oracle.finish->run(*stream);
       host_cuda::run(make_guide(guided, c.dtype), seed);
       if (c.halves) host_cuda::run(make_rescale(guided, c.dtype), seed);
@@ -132,7 +132,7 @@ void expect_the_oracles(const Case& c) {
       if (c.rescale > 0)
         expect_near(got.slots, want.slots);
       else
-        expect_equal(got.slots, want.slots, "slots");
+        expect_equal_steps(got.slots, want.slots, "slots");
       EXPECT_EQ(got.loop.row, step + 1);
       EXPECT_EQ(got.loop.bad_row, want.loop.bad_row);
     }
