@@ -2,7 +2,8 @@
 """Includes only go down: every folder of src/ may include those before it in the list, itself, and the public headers. Of a folder that has doors,
 the folders above it (and the programs) may include these headers alone; the rest is its own. The folders without doors are vocabulary, all of it.
 
-Above backends/ nothing names a device: one is taken from the list, backends/devices.h. Waits for a device are counted in one place."""
+Above backends/ nothing names a device: one is taken from the list, backends/devices.h. Waits for a device are counted in one place, and JSON is read and
+written by one file."""
 
 import re
 import sys
@@ -35,6 +36,8 @@ def check(path: Path, layer: str) -> list[str]:
             wrong.append(f"{place}{layer} names a device: it takes one from backends/devices.h")
         if path.name != "device.cc" and re.search(r"\+\+[\w.>-]*host_device_syncs|host_device_syncs\s*(\+\+|\+=)", line):
             wrong.append(f"{place}a wait is counted where it waits, in Stream::wait() alone")
+        if path.name != "json.cc" and re.search(r"\b(ordered_json|[jJ]son)::(parse|accept|sax_parse)\(|(\.|->)dump\(", line):
+            wrong.append(f"{place}JSON is read and written by base/json.h alone: its library's templates take seconds of compiling")
         match = re.match(r'\s*#\s*include\s+"([a-z_]+)/([^"]+)"', line)
         if not match or match[1] not in LAYERS or match[1] == layer:
             continue
