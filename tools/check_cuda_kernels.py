@@ -64,15 +64,9 @@ def reports(source: Path, architecture: str):
     return result
 
 
-def check_nvidia(kernels: list[Kernel], sources: list[Path], pool: ThreadPoolExecutor, update: bool) -> list[str]:
-    jobs = {a: [pool.submit(reports, source, a) for source in sources] for a in ARCHITECTURES}
-    found, wrong = {a: {} for a in ARCHITECTURES}, []
-    for a, results in jobs.items():
-        for result in (job.result() for job in results):
-            if isinstance(result, str):
-                wrong.append(result)
-            else:
-                found[a].update(result)
+def check_nvidia(kernels: list[Kernel], source: Path, pool: ThreadPoolExecutor, update: bool) -> list[str]:
+    found = dict(zip(ARCHITECTURES, pool.map(reports, [source] * len(ARCHITECTURES), ARCHITECTURES)))
+    wrong = [text for text in found.values() if isinstance(text, str)]
     if wrong:
         return wrong
     lines = [line for line in BUDGET.read_text().splitlines() if line.startswith("#")]
@@ -90,10 +84,10 @@ def check_nvidia(kernels: list[Kernel], sources: list[Path], pool: ThreadPoolExe
     return wrong
 
 
-def check_amd(sources: list[Path], pool: ThreadPoolExecutor) -> list[str]:
+def check_amd(source: Path) -> list[str]:
     options = ["--cuda-device-only", *(f"--offload-arch={a}" for a in AMD), "-std=c++17", "-O2", "-Wall", "-Werror", f"-I{KERNELS}", "-x", "hip", "-c"]
-    jobs = {source.name: pool.submit(run, compiler("hipcc"), *options, source, "-o", source.with_suffix(".o")) for source in sources}
-    return [f"{name} with hipcc:\n{job.result()[1]}" for name, job in jobs.items() if not job.result()[0]]
+    good, text = run(compiler("hipcc"), *options, source, "-o", source.with_suffix(".o"))
+    return [] if good else [f"{source.name} with hipcc:\n{text}"]
 
 
 def main() -> int:
@@ -106,20 +100,21 @@ def main() -> int:
     kernels = [Kernel(line) for line in BUDGET.read_text().splitlines() if not line.startswith("#")]
     wrong, done = [], []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Two files, since a compiler takes longer to start than to compile one of them.
-        sources = {name: Path(folder) / f"{name}.cu" for name in ("tensor_cores", "plain")}
-        for name, source in sources.items():
-            mine = [(i, k) for i, k in enumerate(kernels) if (Path(k.source).stem in TENSOR_CORES) == (name == "tensor_cores")]
-            includes = "".join(f'#include "{s}"\n' for s in sorted({k.source for _, k in mine}))
-            source.write_text(f"{includes}namespace vivace::cuda {{\n{''.join(k.entry(f'kernel_{i}') for i, k in mine)}}}\n")
-        programs = [Path(shutil.copy(p, folder)) for p in sorted((ROOT / "tests/codegen/data").glob("*.cu"))]
+        # One file for each compiler, which takes a second to begin with one.
+        programs = sorted((ROOT / "tests/codegen/data").glob("*.cu"))
+        plain = [k for k in kernels if Path(k.source).stem not in TENSOR_CORES]
+        sources = {}
+        for name, mine in ("nvidia", kernels), ("amd", plain):
+            includes = "".join(f'#include "{s}"\n' for s in programs + sorted({k.source for k in mine}))
+            entries = "".join(k.entry(f"kernel_{kernels.index(k)}") for k in mine)
+            sources[name] = Path(folder) / f"{name}.cu"
+            sources[name].write_text(f"{includes}namespace vivace::cuda {{\n{entries}}}\n")
         if compiler("nvcc"):
-            wrong += check_nvidia(kernels, [*sources.values(), *programs], pool, args.update)
+            wrong += check_nvidia(kernels, sources["nvidia"], pool, args.update)
             done.append(f"{len(kernels)} kernels and {len(programs)} tile programs for {', '.join(ARCHITECTURES)}, within the budget")
         if compiler("hipcc"):
-            wrong += check_amd([sources["plain"], *programs], pool)
-            plain = {k.source for k in kernels if Path(k.source).stem not in TENSOR_CORES}
-            done.append(f"{len(plain)} sources and {len(programs)} tile programs for {', '.join(AMD)}")
+            wrong += check_amd(sources["amd"])
+            done.append(f"{len({k.source for k in plain})} sources and {len(programs)} tile programs for {', '.join(AMD)}")
     print("\n".join(wrong or done))
     return 1 if wrong else 0
 
