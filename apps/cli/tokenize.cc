@@ -36,7 +36,10 @@ int run_tokenize(const TokenizeFlags& o, const Common& common) {
   Tokenizer::Encoding encoding = tokenizer->encode(o.text);
   if (!encoding.truncated.empty())
     warn("the prompt is longer than ", tokenizer->model_max_length(), " tokens; this was cut: \"", encoding.truncated, '"');
-  if (!o.padded) encoding.ids.resize(static_cast<size_t>(encoding.length));
+  if (!o.padded) {
+    const auto begin = encoding.ids.begin() + encoding.begin;
+    encoding.ids = {begin, begin + encoding.length};
+  }
   std::vector<std::string> tokens;
   tokens.reserve(encoding.ids.size());
   for (int32_t id : encoding.ids) tokens.push_back(tokenizer->token(id));

@@ -46,6 +46,7 @@ size_t skip_white_space_back(std::string_view text, size_t end) {
 void AddedTokens::add(const AddedToken& token, int32_t id) {
   Pattern pattern{token.normalized ? normalize_(token.content) : token.content, token, id};
   texts_[id] = pattern.text;
+  if (pattern.text.empty()) return;  // nothing is left of it
   Patterns& patterns = patterns_[token.normalized];
   patterns.first_byte[static_cast<unsigned char>(pattern.text[0])] = true;
   // After those of equal length: the first one added wins.

@@ -118,9 +118,9 @@ class VocabularyReader final : public PathReader {
   Vocabulary& vocabulary_;
 };
 
-class TokenizerJsonReader final : public PathReader {
+class TokenizerReader final : public PathReader {
  public:
-  TokenizerJsonReader(const std::string& name, TokenizerJson& out) : PathReader(name), out_(out) {}
+  TokenizerReader(const std::string& name, BytePairFiles& out) : PathReader(name), out_(out) {}
 
  private:
   std::string expected() const override { return "the tokenizer.json of a byte-pair (BPE) tokenizer"; }
@@ -129,16 +129,13 @@ class TokenizerJsonReader final : public PathReader {
     if (at(3, "model", "vocab") && path_.back() == "[]") wrong();
     if (at(4, "model", "vocab")) wrong();
     if (at(4, "model", "merges")) pair_.clear();
-    if (at(3, "added_tokens", "[]")) token_ = Json::object();
   }
   void end() override {
     if (at(4, "model", "merges")) add_merge();
-    if (at(3, "added_tokens", "[]")) add_token();
   }
   void value(const Json& value) override {
-    if (at(3, "model", "vocab")) add_to_vocabulary(out_.files.vocabulary, name_, path_.back(), value);
+    if (at(3, "model", "vocab")) add_to_vocabulary(out_.vocabulary, name_, path_.back(), value);
     if (at(2, "model", "type") && value != "BPE") wrong();
-    if (at(3, "added_tokens", "[]")) token_[path_.back()] = value;
     if (!at(3, "model", "merges") && !at(4, "model", "merges")) return;
     if (!value.is_string()) wrong();
     if (path_.size() == 4) return pair_.push_back(value);    // ["a", "b"]
@@ -150,7 +147,27 @@ class TokenizerJsonReader final : public PathReader {
   }
   void add_merge() {
     if (pair_.size() != 2) wrong();
-    out_.files.merges.push_back({std::move(pair_[0]), std::move(pair_[1])});
+    out_.merges.push_back({std::move(pair_[0]), std::move(pair_[1])});
+  }
+
+  BytePairFiles& out_;
+  std::vector<std::string> pair_;
+};
+
+class AddedTokensReader final : public PathReader {
+ public:
+  AddedTokensReader(const std::string& name, std::map<int32_t, AddedToken>& out) : PathReader(name), out_(out) {}
+
+ private:
+  std::string expected() const override { return "the added tokens of a tokenizer.json, [{\"id\": 0, \"content\": ...}, ...]"; }
+  void begin() override {
+    if (at(3, "added_tokens", "[]")) token_ = Json::object();
+  }
+  void end() override {
+    if (at(3, "added_tokens", "[]")) add_token();
+  }
+  void value(const Json& value) override {
+    if (at(3, "added_tokens", "[]")) token_[path_.back()] = value;
   }
   void add_token() {
     try {
@@ -161,14 +178,13 @@ class TokenizerJsonReader final : public PathReader {
       token.rstrip = token_.value("rstrip", false);
       const Json& id = token_.at("id");
       if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(Vocabulary::kMaxId)) wrong();
-      out_.added_tokens[id.get<int32_t>()] = std::move(token);
+      out_[id.get<int32_t>()] = std::move(token);
     } catch (const Json::exception&) {
       wrong();
     }
   }
 
-  TokenizerJson& out_;
-  std::vector<std::string> pair_;
+  std::map<int32_t, AddedToken>& out_;
   Json token_;
 };
 
@@ -206,20 +222,26 @@ void BytePairFiles::parse_merges(std::string_view merges_txt, const std::string&
 BytePairFiles BytePairFiles::read(const std::filesystem::path& folder) {
   const auto vocab_json = folder / "vocab.json", merges_txt = folder / "merges.txt", tokenizer_json = folder / "tokenizer.json";
   std::error_code ignored;
-  if (!std::filesystem::exists(vocab_json, ignored) && std::filesystem::exists(tokenizer_json, ignored))
-    return TokenizerJson::parse(read_file(tokenizer_json), tokenizer_json.string()).files;
   BytePairFiles files;
+  if (!std::filesystem::exists(vocab_json, ignored) && std::filesystem::exists(tokenizer_json, ignored)) {
+    files.parse_tokenizer(read_file(tokenizer_json), tokenizer_json.string());
+    return files;
+  }
   files.parse_vocabulary(read_file(vocab_json), vocab_json.string());
   files.parse_merges(read_file(merges_txt), merges_txt.string());
   return files;
 }
 
-TokenizerJson TokenizerJson::parse(std::string_view text, const std::string& name) {
-  TokenizerJson out;
-  out.files.vocabulary_name = out.files.merges_name = name;
-  TokenizerJsonReader(name, out).read(text);
-  check_not_empty(out.files.vocabulary, name);
-  return out;
+void BytePairFiles::parse_tokenizer(std::string_view tokenizer_json, const std::string& name) {
+  vocabulary_name = merges_name = name;
+  TokenizerReader(name, *this).read(tokenizer_json);
+  check_not_empty(vocabulary, name);
+}
+
+std::map<int32_t, AddedToken> read_added_tokens(std::string_view tokenizer_json, const std::string& name) {
+  std::map<int32_t, AddedToken> tokens;
+  AddedTokensReader(name, tokens).read(tokenizer_json);
+  return tokens;
 }
 
 }  // namespace vivace

@@ -25,17 +25,14 @@ struct BytePairFiles {
   // type, an id out of range or used twice, no tokens at all, a malformed line. `name` stands for the file in messages.
   void parse_vocabulary(std::string_view vocab_json, const std::string& name);
   void parse_merges(std::string_view merges_txt, const std::string& name);
+  // tokenizer.json holds both. Its normaliser and its other parts are not looked at: they are the class's own, as in transformers.
+  void parse_tokenizer(std::string_view tokenizer_json, const std::string& name);
 
   // vocab.json and merges.txt of the folder, or tokenizer.json where there is no vocab.json.
   static BytePairFiles read(const std::filesystem::path& folder);
 };
 
-// tokenizer.json holds all three. Its normaliser and its other parts are not looked at: they are the class's own, as in transformers.
-struct TokenizerJson {
-  BytePairFiles files;
-  std::map<int32_t, AddedToken> added_tokens;  // by id
-
-  static TokenizerJson parse(std::string_view text, const std::string& name);
-};
+// The added tokens of a tokenizer.json, by id.
+std::map<int32_t, AddedToken> read_added_tokens(std::string_view tokenizer_json, const std::string& name);
 
 }  // namespace vivace

@@ -99,7 +99,18 @@ CLIPTokenizer CLIPTokenizer::from_pretrained(const std::filesystem::path& folder
   if (!std::filesystem::is_directory(folder, ignored))
     throw UserError(cat(folder.string(), ": no such folder: expected a tokenizer folder with vocab.json and merges.txt"));
   BytePairFiles files = BytePairFiles::read(folder);
-  const TokenizerConfig config = TokenizerConfig::read(folder);
+  const std::string end(kMarkers[1]);
+  const TokenizerConfig config = TokenizerConfig::read(folder, {.bos_token = std::string(kMarkers[0]),
+                                                                .eos_token = end,
+                                                                .unk_token = end,
+                                                                .pad_token = end,
+                                                                .needed = {"bos_token", "eos_token", "unk_token", "pad_token"},
+                                                                .model_max_length = 77,
+                                                                .listed = {},
+                                                                .further_prefix = {},
+                                                                .further = {}});
+  if (config.pads_left)
+    throw UserError(cat(config.name, ": field \"padding_side\": expected \"right\", which is all that is supported, not \"left\""));
 
   const auto declared_end = config.added_tokens.begin() + static_cast<ptrdiff_t>(config.declared);
   const std::array<std::pair<const char*, const std::string*>, 4> needed = {

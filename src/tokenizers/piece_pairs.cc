@@ -1,12 +1,8 @@
 #include "tokenizers/piece_pairs.h"
 
-#include <sentencepiece_processor.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <map>
-#include <tuple>
 
 #include "base/log.h"
 #include "base/utf8.h"
@@ -21,7 +17,7 @@ constexpr std::string_view kSpace = "\u2581";
 
 class PiecePairs final : public PieceModel {
  public:
-  PiecePairs(BytePairFiles files, int32_t unknown) : vocabulary_(std::move(files.vocabulary)), unknown_(unknown) {
+  PiecePairs(BytePairFiles files, PiecePrefix prefix) : vocabulary_(std::move(files.vocabulary)), prefix_(prefix) {
     for (int byte = 0; byte < 256; ++byte) {
       std::array<char, 8> spelling;
       std::snprintf(spelling.data(), spelling.size(), "<0x%02X>", byte);
@@ -40,16 +36,13 @@ class PiecePairs final : public PieceModel {
   void encode(std::string_view text, bool first, std::vector<int32_t>& ids) const override {
     std::string spelled;
     for (const char c : text) c == ' ' ? spelled += kSpace : spelled += c;
-    if (first && !spelled.starts_with(kSpace)) spelled.insert(0, kSpace);
+    const bool prefixed = prefix_ == PiecePrefix::always || (prefix_ == PiecePrefix::first && first);
+    if (prefixed && !spelled.starts_with(kSpace)) spelled.insert(0, kSpace);
     std::vector<int32_t> symbols;
-    bool after_unknown = false;  // a run of them is one
     for (size_t position = 0; position < spelled.size();) {
       const size_t start = position;
       next_code_point(spelled, position);
-      const std::string_view character = std::string_view(spelled).substr(start, position - start);
-      const bool unknown = !add_character(character, symbols);
-      if (unknown && !after_unknown) symbols.push_back(unknown_);
-      after_unknown = unknown;
+      add_character(std::string_view(spelled).substr(start, position - start), symbols);
     }
     encoding_.merge(symbols, ids);
   }
@@ -58,62 +51,41 @@ class PiecePairs final : public PieceModel {
   std::string text(int32_t id) const override { return vocabulary_.contains(id) ? std::string(vocabulary_.text(id)) : std::string(); }
 
  private:
-  bool add_character(std::string_view character, std::vector<int32_t>& symbols) const {
-    if (const int32_t id = vocabulary_.find(character); id >= 0) {
-      symbols.push_back(id);
-      return true;
-    }
+  void add_character(std::string_view character, std::vector<int32_t>& symbols) const {
+    if (const int32_t id = vocabulary_.find(character); id >= 0) return symbols.push_back(id);
     const auto of_byte = [&](char c) { return bytes_[static_cast<uint8_t>(c)]; };
-    if (std::ranges::any_of(character, [&](char c) { return of_byte(c) < 0; })) return false;
+    if (std::ranges::any_of(character, [&](char c) { return of_byte(c) < 0; })) return;
     for (const char c : character) symbols.push_back(of_byte(c));
-    return true;
   }
 
   Vocabulary vocabulary_;
   BytePairEncoding encoding_;
   std::array<int32_t, 256> bytes_{};
-  int32_t unknown_;
+  PiecePrefix prefix_;
 };
 
 }  // namespace
 
-std::shared_ptr<const PieceModel> piece_pairs_of_files(BytePairFiles files, int32_t unknown) {
-  return std::make_shared<PiecePairs>(std::move(files), unknown);
+std::shared_ptr<const PieceModel> piece_pairs_of_files(BytePairFiles files, PiecePrefix prefix) {
+  return std::make_shared<PiecePairs>(std::move(files), prefix);
 }
 
-std::shared_ptr<const PieceModel> piece_pairs_of_model(const std::string& bytes, const std::string& name) {
-  sentencepiece::SentencePieceProcessor model;
-  if (const auto status = model.LoadFromSerializedProto(bytes); !status.ok())
-    throw UserError(cat(name, ": no model of sentencepiece: ", status.ToString()));
+std::shared_ptr<const PieceModel> piece_pairs_of_model(const SentencePieceModel& model, const std::string& name, PiecePrefix prefix) {
   BytePairFiles files;
   files.vocabulary_name = files.merges_name = name;
-  for (int id = 0; id < model.GetPieceSize(); ++id)
-    if (files.vocabulary.add(model.IdToPiece(id), id) != Vocabulary::Added::yes)
-      throw UserError(cat(name, ": piece ", in_quotes(model.IdToPiece(id)), " stands there twice"));
-  // Every way to put a piece together from two others, the best pieces first; transformers' order where the scores are equal.
-  using Place = std::tuple<float, size_t, size_t>;  // score, sizes of the parts in characters
-  std::vector<std::pair<Place, BytePairFiles::Merge>> found;
-  for (int id = 0; id < model.GetPieceSize(); ++id) {
-    if (model.IsControl(id) || model.IsUnknown(id) || model.IsByte(id)) continue;
-    const std::string& piece = model.IdToPiece(id);
-    std::vector<size_t> cuts;
-    for (size_t position = 0; position < piece.size();) {
-      next_code_point(piece, position);
-      cuts.push_back(position);
+  for (size_t id = 0; id < model.pieces.size(); ++id)
+    if (id > static_cast<size_t>(Vocabulary::kMaxId) ||
+        files.vocabulary.add(model.pieces[id].text, static_cast<int32_t>(id)) != Vocabulary::Added::yes)
+      throw UserError(cat(name, ": piece ", in_quotes(model.pieces[id].text), " stands there twice"));
+  // Every way to put a piece together from two others, in transformers' order: by the piece, which are sorted by their scores, then by where it is
+  // cut.
+  for (const SentencePiece& piece : model.pieces)
+    for (size_t cut = 0; cut < piece.text.size();) {
+      next_code_point(piece.text, cut);
+      std::string left = piece.text.substr(0, cut), right = piece.text.substr(cut);
+      if (files.vocabulary.find(left) >= 0 && files.vocabulary.find(right) >= 0) files.merges.push_back({std::move(left), std::move(right)});
     }
-    std::vector<std::pair<std::pair<int32_t, int32_t>, std::pair<Place, BytePairFiles::Merge>>> ways;
-    for (size_t i = 0; i + 1 < cuts.size(); ++i) {
-      const std::string left = piece.substr(0, cuts[i]), right = piece.substr(cuts[i]);
-      const int32_t l = files.vocabulary.find(left), r = files.vocabulary.find(right);
-      if (l >= 0 && r >= 0) ways.push_back({{l, r}, {{model.GetScore(id), i + 1, cuts.size() - i - 1}, {left, right}}});
-    }
-    std::ranges::stable_sort(ways, {}, [](const auto& way) { return way.first; });
-    for (auto& way : ways) found.push_back(std::move(way.second));
-  }
-  std::ranges::stable_sort(found, std::ranges::greater(), [](const auto& entry) { return entry.first; });
-  for (auto& [place, merge] : found) files.merges.push_back(std::move(merge));
-  const int32_t unknown = model.unk_id();
-  return piece_pairs_of_files(std::move(files), unknown);
+  return piece_pairs_of_files(std::move(files), prefix);
 }
 
 }  // namespace vivace

@@ -1,41 +1,16 @@
 #include "tokenizers/sentencepiece_model.h"
 
-#include <array>
 #include <cstring>
-#include <optional>
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
 
-// Fields of protobuf's wire format.
-void add_varint(std::string& out, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
-  out += static_cast<char>(value);
-}
-
-void add_number(std::string& out, int field, uint64_t value) {
-  add_varint(out, static_cast<uint64_t>(field) << 3);
-  add_varint(out, value);
-}
-
-void add_bytes(std::string& out, int field, std::string_view bytes) {
-  add_varint(out, static_cast<uint64_t>(field) << 3 | 2);
-  add_varint(out, bytes.size());
-  out += bytes;
-}
-
-void add_float(std::string& out, int field, float value) {
-  add_varint(out, static_cast<uint64_t>(field) << 3 | 5);
-  std::array<char, sizeof value> bytes;
-  std::memcpy(bytes.data(), &value, sizeof value);  // little endian, as everything here
-  out.append(bytes.data(), bytes.size());
-}
-
 // Of ModelProto, its SentencePiece, TrainerSpec and NormalizerSpec.
-enum Field : int {
+enum Number : uint64_t {
   kPieces = 1,
   kTrainer = 2,
   kNormalizer = 3,
@@ -43,89 +18,109 @@ enum Field : int {
   kPieceScore = 2,
   kPieceType = 3,
   kModelType = 3,
-  kName = 1,
   kCharsmap = 2,
-  kDummyPrefix = 3,
-  kRemoveSpaces = 4,
-  kEscapeSpaces = 5
 };
 constexpr uint64_t kUnigram = 1;
 
-// A field's value in a message, the last one where there are several: of numbers, of bytes or messages.
-struct FieldValue {
-  std::optional<uint64_t> number;
-  std::string_view bytes;
+// A field of a message in protobuf's wire format.
+struct Field {
+  uint64_t number = 0;
+  uint64_t value = 0;      // of a number
+  std::string_view bytes;  // of anything else
 };
 
-FieldValue find(std::string_view message, int field) {
-  FieldValue found;
-  size_t at = 0;
-  const auto varint = [&]() -> uint64_t {
+// Reads a message field by field. Of a field that is there several times the last one counts.
+class Message {
+ public:
+  Message(std::string_view bytes, const std::string& name) : bytes_(bytes), name_(name) {}
+
+  bool next(Field& field) {
+    if (at_ == bytes_.size()) return false;
+    const uint64_t key = number();
+    field = {.number = key >> 3, .value = 0, .bytes = {}};
+    switch (key & 7) {
+      case 0:
+        field.value = number();
+        break;
+      case 1:
+        field.bytes = take(8);
+        break;
+      case 2:
+        field.bytes = take(number());
+        break;
+      case 5:
+        field.bytes = take(4);
+        break;
+      default:
+        damaged();
+    }
+    return true;
+  }
+
+ private:
+  [[noreturn]] void damaged() const { throw UserError(cat(name_, ": no model of sentencepiece, or a damaged one: copy or download it again")); }
+  uint64_t number() {
     uint64_t value = 0;
-    for (int shift = 0; at < message.size() && shift < 64; shift += 7) {
-      const auto byte = static_cast<uint8_t>(message[at++]);
+    for (int shift = 0; at_ < bytes_.size() && shift < 64; shift += 7) {
+      const auto byte = static_cast<uint8_t>(bytes_[at_++]);
       value |= static_cast<uint64_t>(byte & 0x7F) << shift;
       if (byte < 0x80) return value;
     }
-    at = message.size();
-    return 0;
-  };
-  while (at < message.size()) {
-    const uint64_t key = varint();
-    const bool wanted = key >> 3 == static_cast<uint64_t>(field);
-    uint64_t size = 0;
-    switch (key & 7) {
-      case 0:
-        if (const uint64_t number = varint(); wanted) found.number = number;
-        break;
-      case 1:
-        size = 8;
-        break;
-      case 2:
-        size = varint();
-        break;
-      case 5:
-        size = 4;
-        break;
-      default:
-        return found;
-    }
-    if (size > message.size() - at) return found;
-    if ((key & 7) == 2 && wanted) found.bytes = message.substr(at, size);
-    at += size;
+    damaged();
   }
-  return found;
+  std::string_view take(uint64_t size) {
+    if (size > bytes_.size() - at_) damaged();
+    const std::string_view part = bytes_.substr(at_, size);
+    at_ += size;
+    return part;
+  }
+
+  std::string_view bytes_;
+  const std::string& name_;
+  size_t at_ = 0;
+};
+
+SentencePiece read_piece(std::string_view bytes, const std::string& name) {
+  SentencePiece piece;
+  Message message(bytes, name);
+  for (Field field; message.next(field);) {
+    if (field.number == kPieceText) piece.text = field.bytes;
+    if (field.number == kPieceScore && field.bytes.size() == sizeof piece.score)
+      std::memcpy(&piece.score, field.bytes.data(), sizeof piece.score);  // little endian, as everything here
+    if (field.number == kPieceType) piece.type = static_cast<SentencePiece::Type>(field.value);
+  }
+  return piece;
 }
 
 }  // namespace
 
-std::string serialize_unigram(const std::vector<SentencePiece>& pieces) {
-  std::string model, part;
-  for (const SentencePiece& piece : pieces) {
-    part.clear();
-    add_bytes(part, kPieceText, piece.text);
-    add_float(part, kPieceScore, piece.score);
-    add_number(part, kPieceType, static_cast<uint64_t>(piece.type));
-    add_bytes(model, kPieces, part);
+SentencePieceModel SentencePieceModel::parse(std::string_view bytes, const std::string& name) {
+  SentencePieceModel model;
+  Message message(bytes, name);
+  for (Field field; message.next(field);) {
+    Message inner(field.bytes, name);
+    Field setting;
+    if (field.number == kPieces) model.pieces.push_back(read_piece(field.bytes, name));
+    if (field.number == kTrainer)
+      while (inner.next(setting))
+        if (setting.number == kModelType) model.unigram = setting.value == kUnigram;
+    if (field.number == kNormalizer)
+      while (inner.next(setting))
+        if (setting.number == kCharsmap) model.charsmap = setting.bytes;
   }
-  part.clear();
-  add_number(part, kModelType, kUnigram);
-  add_bytes(model, kTrainer, part);
-  return without_normalizer(model);
-}
-
-bool is_unigram(std::string_view model) { return find(find(model, kTrainer).bytes, kModelType).number.value_or(kUnigram) == kUnigram; }
-
-std::string charsmap_of(std::string_view model) { return std::string(find(find(model, kNormalizer).bytes, kCharsmap).bytes); }
-
-std::string without_normalizer(std::string_view model) {
-  // Messages that follow one another are merged, the later fields counting.
-  std::string normalizer, result(model);
-  add_bytes(normalizer, kName, "identity");
-  add_bytes(normalizer, kCharsmap, "");
-  for (int field : {kDummyPrefix, kRemoveSpaces, kEscapeSpaces}) add_number(normalizer, field, 0);
-  add_bytes(result, kNormalizer, normalizer);
-  return result;
+  if (model.pieces.empty()) throw UserError(cat(name, ": no model of sentencepiece: expected one with pieces"));
+  int unknown = 0;
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    const SentencePiece& piece = model.pieces[id];
+    if (piece.text.empty() || to_valid_utf8(piece.text) != piece.text)
+      throw UserError(
+          cat(name, ": piece ", id, " is ", piece.text.empty() ? "empty" : "not UTF-8", ": the model is damaged, copy or download it again"));
+    if (piece.type != SentencePiece::Type::unknown) continue;
+    model.unknown = static_cast<int32_t>(id);
+    ++unknown;
+  }
+  if (unknown != 1) throw UserError(cat(name, ": ", unknown, " pieces stand for what is unknown: expected one"));
+  return model;
 }
 
 std::string decode_base64(std::string_view text, const std::string& name) {

@@ -1,4 +1,4 @@
-// Models of the sentencepiece library as it reads and writes them (its protobuf message ModelProto).
+// Models of the sentencepiece library as it writes them (its protobuf message ModelProto).
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,21 @@
 namespace vivace {
 
 struct SentencePiece {
-  enum class Type : uint8_t { normal = 1, unknown = 2, control = 3 };
+  enum class Type : uint8_t { normal = 1, unknown, control, user_defined, unused, byte };
   std::string text;
   float score = 0;
   Type type = Type::normal;
 };
 
-// A unigram model of these pieces, by id; one of them is the unknown one. Without a normaliser.
-std::string serialize_unigram(const std::vector<SentencePiece>& pieces);
-// Whether the pieces of a model are chosen by their scores, not merged in pairs.
-bool is_unigram(std::string_view model);
-// The normaliser's precompiled_charsmap of a model; empty where it has none or is no model.
-std::string charsmap_of(std::string_view model);
-// The model without its normaliser: it takes texts as they come.
-std::string without_normalizer(std::string_view model);
+struct SentencePieceModel {
+  std::vector<SentencePiece> pieces;  // by id
+  int32_t unknown = 0;                // the id of the one of that type
+  bool unigram = true;                // pieces are chosen by their scores, not merged in pairs
+  std::string charsmap;               // the normaliser's precompiled_charsmap; empty where it has none
+
+  // Throws UserError that begins with `name`: no such message, no pieces, one that is not UTF-8, none or several that are the unknown one.
+  static SentencePieceModel parse(std::string_view bytes, const std::string& name);
+};
 
 // Bytes of a base64 text. Throws UserError with `name` where it is none.
 std::string decode_base64(std::string_view text, const std::string& name);

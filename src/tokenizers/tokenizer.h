@@ -16,9 +16,9 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   struct Encoding {
-    std::vector<int32_t> ids;  // as many as asked for: special tokens, the text, padding
-    int length = 0;            // those before the padding: the attention mask has as many ones
-    std::string truncated;     // what did not fit, as decode() writes it; empty if all did
+    std::vector<int32_t> ids;   // as many as asked for: special tokens, the text, padding
+    int begin = 0, length = 0;  // where those that are no padding begin, and how many they are: the ones of the attention mask
+    std::string truncated;      // what did not fit, as decode() writes it; empty if all did
   };
   // As tokenizer(text, padding="max_length", max_length=length, truncation=True). Bytes that are not UTF-8 count as U+FFFD.
   virtual Encoding encode(std::string_view text, int length) const = 0;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -75,10 +76,11 @@ std::vector<AddedToken> special_token_list(const File& file, const std::string& 
   return tokens;
 }
 
-// What the files say by name: bos_token and the others of kSpecialTokens, and the list of further special tokens.
+// What the files say by name: bos_token and the others of kSpecialTokens, and the lists of further special tokens.
 struct NamedTokens {
+  using List = std::optional<std::vector<AddedToken>>;
   std::map<std::string, AddedToken, std::less<>> named;
-  std::vector<AddedToken> further;
+  List extra, additional;  // extra_special_tokens, and additional_special_tokens as they were called before, which count where there are no others
 
   void read(const File& file) {
     for (const char* key : kSpecialTokens) {
@@ -89,14 +91,24 @@ struct NamedTokens {
       else
         named[key] = special_token(file, key, *value);
     }
-    for (const char* key : {"additional_special_tokens", "extra_special_tokens"})
-      if (const auto value = file.fields.find(key); value != file.fields.end() && !value->is_null() && !value->empty())
-        further = special_token_list(file, key, *value);
+    const auto list = [&](const char* key) -> List {
+      const auto value = file.fields.find(key);
+      if (value == file.fields.end()) return std::nullopt;
+      return value->is_null() ? std::vector<AddedToken>() : special_token_list(file, key, *value);
+    };
+    if (List found = list("additional_special_tokens")) additional = std::move(found);
+    if (List found = list("extra_special_tokens")) {
+      if (!extra) extra.emplace();
+      for (const AddedToken& token : *found)
+        if (std::find(extra->begin(), extra->end(), token) == extra->end()) extra->push_back(token);
+    }
   }
+  std::vector<AddedToken> further() const { return extra ? *extra : additional.value_or(std::vector<AddedToken>()); }
+  // Not for what additional_special_tokens says of them, as in transformers.
   bool is_special(const std::string& content) const {
     const auto same = [&](const AddedToken& token) { return token.content == content; };
     return std::any_of(named.begin(), named.end(), [&](const auto& entry) { return same(entry.second); }) ||
-           std::any_of(further.begin(), further.end(), same);
+           (extra && std::any_of(extra->begin(), extra->end(), same));
   }
 };
 
@@ -107,7 +119,7 @@ std::map<int32_t, AddedToken> read_decoder(const File& config, const Json& decod
     int32_t id = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     const std::string field = "added_tokens_decoder." + key;
-    if (error != std::errc() || end != key.data() + key.size()) config.wrong(field, "an id, an integer, as the key");
+    if (error != std::errc() || end != key.data() + key.size() || id < 0) config.wrong(field, "a token's id, an integer, as the key");
     if (!value.is_object()) config.wrong(field, "an object with \"content\"");
     AddedToken token = token_of_object(config, field, value, std::nullopt);
     if (!token.special && names.is_special(token.content)) token = token_of_object(config, field, value, true);
@@ -128,19 +140,26 @@ std::map<int32_t, AddedToken> read_older_files(const fs::path& folder, const Nam
   }
   std::error_code ignored;
   if (const fs::path path = folder / "tokenizer.json"; fs::exists(path, ignored))
-    for (auto& [id, token] : TokenizerJson::parse(read_file(path), path.string()).added_tokens) tokens[id] = token;
+    for (auto& [id, token] : read_added_tokens(read_file(path), path.string())) tokens[id] = token;
   return tokens;
 }
 
-size_t read_max_length(const File& config) {
+size_t read_max_length(const File& config, size_t most) {
   for (const char* key : {"model_max_length", "max_len"}) {
     const auto value = config.fields.find(key);
     if (value == config.fields.end() || value->is_null()) continue;
     if (!value->is_number() || value->get<double>() < 2) config.wrong(key, "the length of a text in tokens, 2 (the special tokens) or more");
     const auto length = value->get<double>();
-    return length > kMaxLength ? TokenizerConfig().model_max_length : static_cast<size_t>(length);
+    return length > kMaxLength ? most : static_cast<size_t>(length);
   }
-  return TokenizerConfig().model_max_length;
+  return most;
+}
+
+bool read_pads_left(const File& config, bool fallback) {
+  const auto side = config.fields.find("padding_side");
+  if (side == config.fields.end() || side->is_null()) return fallback;
+  if (*side != "left" && *side != "right") config.wrong("padding_side", "\"left\" or \"right\"");
+  return *side == "left";
 }
 
 void require(const File& config, const char* key, const Json& only) {
@@ -151,26 +170,43 @@ void require(const File& config, const char* key, const Json& only) {
 
 }  // namespace
 
-TokenizerConfig TokenizerConfig::read(const fs::path& folder) {
+TokenizerConfig TokenizerConfig::read(const fs::path& folder, const TokenizerDefaults& defaults) {
   const File file(folder / "tokenizer_config.json");
-  require(file, "padding_side", "right");
   require(file, "truncation_side", "right");
   require(file, "split_special_tokens", false);
 
   TokenizerConfig config;
   config.name = file.name;
-  config.model_max_length = read_max_length(file);
-  const std::array<std::pair<const char*, std::string*>, 4> needed = {
-      {{"bos_token", &config.bos_token}, {"eos_token", &config.eos_token}, {"unk_token", &config.unk_token}, {"pad_token", &config.pad_token}}};
+  config.model_max_length = read_max_length(file, defaults.model_max_length);
+  config.pads_left = read_pads_left(file, defaults.pads_left);
+  struct Named {
+    const char* key;
+    const std::string& fallback;
+    std::string& content;
+  };
+  const std::array<Named, 4> own = {{{"bos_token", defaults.bos_token, config.bos_token},
+                                     {"eos_token", defaults.eos_token, config.eos_token},
+                                     {"unk_token", defaults.unk_token, config.unk_token},
+                                     {"pad_token", defaults.pad_token, config.pad_token}}};
   NamedTokens names;
-  for (const auto& [key, content] : needed) names.named[key] = {.content = *content, .special = true, .normalized = false};
+  for (const Named& token : own)
+    if (!token.fallback.empty()) names.named[token.key] = {.content = token.fallback, .special = true, .normalized = false};
   names.read(file);
+  if (names.additional && (!names.extra || names.extra->empty())) names.extra = std::exchange(names.additional, std::nullopt);
   const auto decoder = file.fields.find("added_tokens_decoder");
   if (decoder == file.fields.end()) names.read(File(folder / "special_tokens_map.json"));
-  for (const auto& [key, content] : needed) {
-    const auto found = names.named.find(key);
-    if (found == names.named.end() || found->second.content.empty()) file.wrong(key, "a token, not null and not empty");
-    *content = found->second.content;
+  if (defaults.listed) names.additional = defaults.listed;
+  if (!defaults.further.empty()) {
+    if (!names.additional) names.additional.emplace();
+    const auto called_so = [&](const AddedToken& token) { return token.content.find(defaults.further_prefix) != std::string::npos; };
+    if (std::none_of(names.additional->begin(), names.additional->end(), called_so))
+      names.additional->insert(names.additional->end(), defaults.further.begin(), defaults.further.end());
+  }
+  for (const Named& token : own) {
+    const auto found = names.named.find(token.key);
+    if (found != names.named.end()) token.content = found->second.content;
+    if (token.content.empty() && std::find(defaults.needed.begin(), defaults.needed.end(), token.key) != defaults.needed.end())
+      file.wrong(token.key, "a token, not null and not empty");
   }
 
   const auto declared = decoder != file.fields.end() ? read_decoder(file, *decoder, names) : read_older_files(folder, names);
@@ -186,7 +222,7 @@ TokenizerConfig TokenizerConfig::read(const fs::path& folder) {
   };
   for (const char* key : kSpecialTokens)
     if (const auto found = names.named.find(key); found != names.named.end()) add(found->second);
-  for (const AddedToken& token : names.further) add(token);
+  for (const AddedToken& token : names.further()) add(token);
   return config;
 }
 

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "golden.h"
+#include "tokenizers/sentencepiece_model.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -69,6 +70,12 @@ TEST(T5Tokenizer, the_vocabulary_of_flux) {
       {"  two   spaces\nand <extra_id_0>", {192, 4856, 11, 32099, 1}},
       {"\u65e5\u672c", {3, 2, 1}},
       {"\ufb01ne \u00bd", {1399, 209, 2, 357, 1}},
+      // Ways to cut them have equal sums, of which transformers takes the first.
+      {"tatata", {3, 17, 9, 11564, 1}},
+      {"\?\?\?\?\?\?\?\?\?\?", {3, 58, 8665, 8665, 8665, 1}},
+      {"wow!!!!!! ...... aa!!!!!!o", {2275, 210, 55, 17065, 3, 14125, 3, 9, 9, 55, 17065, 32, 1}},
+      {"1******123", {209, 1935, 21905, 14574, 1}},
+      {"eee-------!?", {3, 15, 15, 15, 18, 14817, 14817, 55, 58, 1}},
       {"", {1}}};
   const auto tokenizer = t5(fs::path(VIVACE_SOURCE_DIR) / "assets/configs/flux-dev/tokenizer_2");
   EXPECT_EQ(tokenizer.model_max_length(), 512);
@@ -88,6 +95,38 @@ TEST(LlamaTokenizer, tokenizer_model_merges_as_tokenizer_json_does) {
     const std::string text = item.at("text");
     if (text.find('<') == text.npos) {
       EXPECT_EQ(model.tokenize_ids(text), json.tokenize_ids(text)) << text;
+    }
+  }
+}
+
+// The files that checkpoints come with, and what they say of the same models.
+TEST(SentencePieceTokenizer, files_beside_a_model_equal_transformers) {
+  const nlohmann::json data = nlohmann::json::parse(read_gzip(VIVACE_TEST_DATA "/piece_variants.json.gz"));
+  for (const auto& variant : data.at("variants")) {
+    const TempFolder temp;
+    for (const std::string file : variant.at("copied"))
+      of_files(temp, (fs::path(VIVACE_SOURCE_DIR) / file).parent_path(), {fs::path(file).filename().c_str()});
+    for (const auto& [name, content] : variant.at("files").items()) {
+      if (content.is_string()) {
+        write_text(temp / name, decode_base64(content.get<std::string>(), name));
+        continue;
+      }
+      nlohmann::json whole = fs::exists(temp / name) ? nlohmann::json::parse(read_file(temp / name)) : nlohmann::json::object();
+      whole.merge_patch(content);
+      write_text(temp / name, whole.dump());
+    }
+    const auto tokenizer = open_tokenizer(variant.at("class").get<std::string>(), temp.path());
+    for (const auto& row : variant.at("texts")) {
+      const std::string text = row.at("text"), what = cat(variant.at("name").get<std::string>(), ": ", text);
+      std::vector<int32_t> ids = row.at("ids");
+      Tokenizer::Encoding encoding = tokenizer->encode(text, static_cast<int>(ids.size()));
+      EXPECT_EQ(encoding.ids, ids) << what;
+      if (row.at("padded").is_null()) continue;
+      encoding = tokenizer->encode(text, 12);
+      EXPECT_EQ(encoding.ids, row.at("padded").get<std::vector<int32_t>>()) << what;
+      std::vector<int> mask(12);
+      std::fill_n(mask.begin() + encoding.begin, encoding.length, 1);
+      EXPECT_EQ(mask, row.at("mask").get<std::vector<int>>()) << what;
     }
   }
 }
@@ -120,7 +159,9 @@ TEST(SentencePieceTokenizer, refuses_what_is_none) {
        {"[]", "{}", "{\"model\": 1}", R"({"model": {"type": "Unigram"}})", R"({"model": {"type": "Unigram", "vocab": [["a"]], "unk_id": 0}})",
         R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 7}})", R"({"model": {"type": "WordPiece"}})",
         R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 0}, "normalizer": {"precompiled_charsmap": "!"}})",
-        R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})"}) {
+        R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})",
+        R"({"model": {"type": "Unigram", "vocab": [["a", 0], ["</s>", 0], ["a", 0]], "unk_id": 0}})",
+        R"({"model": {"type": "Unigram", "vocab": [["a", 0], ["</s>", 0]], "unk_id": 0}, "truncation": {"direction": "Left"}})"}) {
     write_text(temp.path() / "tokenizer.json", text);
     EXPECT_NE(message().find("tokenizer.json"), std::string::npos) << text << ": " << message();
   }
@@ -135,7 +176,7 @@ TEST(SentencePieceTokenizer, numbers_that_are_none) {
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
   for (const char* key : {"x", "", "1x", "-1", "99999999999"})
-    refused(cat("{\"added_tokens_decoder\": {\"", key, "\": {\"content\": \"<x>\"}}}").c_str(), "expected a token's id as the key");
+    refused(cat("{\"added_tokens_decoder\": {\"", key, "\": {\"content\": \"<x>\"}}}").c_str(), "expected a token's id, an integer, as the key");
   for (const char* extra : {"2000000000", "-1", "4294967297"}) refused(cat("{\"extra_ids\": ", extra, "}").c_str(), ": expected 0 to 16384");
   // A piece that looks like a byte's and is none.
   const TempFolder other;

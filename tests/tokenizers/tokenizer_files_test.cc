@@ -143,6 +143,20 @@ TEST(TokenizerFiles, SpecialTokensMayBeAddedTokens) {
   EXPECT_EQ(tokenizer.tokenize_ids("a<A>"), (std::vector<int32_t>{2, 8}));
 }
 
+// As in transformers, where these are looked for in the normalised text unless the config's own list calls them special.
+TEST(TokenizerFiles, AddedTokensThatAreCalledSpecial) {
+  const Files files;
+  const nlohmann::json added = {{"<a>", 8}}, list = {"<a>"};
+  const auto ids = [&](const char* file, const char* field) {
+    nlohmann::json others = {{"tokenizer_config.json", nlohmann::json::object()}, {"added_tokens.json", added}};
+    others[file][field] = list;
+    return make_tokenizer(files.vocabulary, files.merges, others).tokenize_ids("a<A>");
+  };
+  EXPECT_EQ(ids("special_tokens_map.json", "additional_special_tokens"), (std::vector<int32_t>{2, 8}));
+  EXPECT_EQ(ids("tokenizer_config.json", "additional_special_tokens"), (std::vector<int32_t>{2, 7, 2, 7}));
+  EXPECT_EQ(ids("tokenizer_config.json", "extra_special_tokens"), (std::vector<int32_t>{2, 7, 2, 7}));
+}
+
 TEST(TokenizerFiles, BadTokenizerJson) {
   const auto error_of = [](const std::string& content) {
     const TempFolder folder;

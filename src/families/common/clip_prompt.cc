@@ -37,7 +37,7 @@ Tensor tokenize(const Parts& parts, std::string_view tokenizer, const Prompts& p
       warn("the prompt is longer than the ", length, " tokens for ", text_encoder_of(parts, tokenizer), "; this was cut: \"", encoding.truncated,
            '"');
     std::copy_n(encoding.ids.begin(), length, ids.as<int32_t>() + static_cast<int64_t>(i) * length);
-    if (attention_mask) std::fill_n(attention_mask->as<float>() + static_cast<int64_t>(i) * length, encoding.length, 1.f);
+    if (attention_mask) std::fill_n(attention_mask->as<float>() + static_cast<int64_t>(i) * length + encoding.begin, encoding.length, 1.f);
   }
   return ids;
 }
