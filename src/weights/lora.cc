@@ -4,6 +4,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "vivace/error.h"
@@ -41,28 +42,38 @@ std::shared_ptr<const LoraFile> LoraFile::open(const std::filesystem::path& path
 }
 
 LoraFile::LoraFile(WeightMap weights) : origins_(std::make_shared<const WeightOrigins>(std::move(weights), CacheFolder())), metadata_("{}") {
-  const Metadata& metadata = this->weights().files().front()->metadata();
-  const auto found = metadata.find("lora_adapter_metadata");
-  if (found == metadata.end() || strict_json(found->second).is_discarded()) return;
-  metadata_ = found->second;
-  constexpr std::string_view kPattern = ".alpha_pattern";
+  const TensorFile& file = *this->weights().files().front();
+  const std::filesystem::path path = file.path(), beside = path.parent_path() / "adapter_config.json";
+  std::string name = this->weights().name();
+  std::error_code ignored;
+  if (const auto found = file.metadata().find("lora_adapter_metadata");
+      found != file.metadata().end() && !strict_json(found->second).is_discarded()) {
+    metadata_ = found->second;
+  } else if (path.filename() == "adapter_model.safetensors" && std::filesystem::exists(beside, ignored)) {
+    name = beside.string();
+    metadata_ = read_file(beside);  // as text, in which the order of patterns counts
+    of_peft_ = parse_json(metadata_, name).is_object();
+  }
+  constexpr std::string_view kPattern = "alpha_pattern";
   const auto config = strict_ordered_json(metadata_);
   for (const auto& [key, value] : config.items())
     if (config.is_object() && key.ends_with(kPattern))
-      alpha_patterns_.emplace(key.substr(0, key.size() - kPattern.size()), PeftPattern(value, cat(this->weights().name(), ": ", key)));
+      alpha_patterns_.emplace(key.substr(0, key.size() - kPattern.size()), PeftPattern(value, cat(name, ": ", key)));
 }
 
 double LoraFile::scale(const std::string& part, const std::string& module, int64_t rank, const WeightInfo* alpha) const {
   if (rank == 0) return 1;
   const nlohmann::json metadata = strict_json(metadata_);
+  const std::string prefix = part_prefix(part);
   const auto setting = [&](const char* key) -> const nlohmann::json* {
     if (!metadata.is_object()) return nullptr;
-    const auto found = metadata.find(cat(part, '.', key));
+    const auto found = metadata.find(prefix + key);
     return found == metadata.end() ? nullptr : &*found;
   };
   double value = static_cast<double>(rank);
-  if (const auto* general = setting("lora_alpha"); general && general->is_number()) value = general->get<double>();
-  if (const auto pattern = alpha_patterns_.find(part); pattern != alpha_patterns_.end()) value = pattern->second.of(module).value_or(value);
+  for (const char* key : {"alpha", "lora_alpha"})  // of LoHa and LoKr, of LoRA
+    if (const auto* general = setting(key); general && general->is_number()) value = general->get<double>();
+  if (const auto pattern = alpha_patterns_.find(prefix); pattern != alpha_patterns_.end()) value = pattern->second.of(module).value_or(value);
   if (alpha) {
     if (numel(alpha->shape) != 1)
       throw UserError(cat(weights().name(), ": tensor \"", alpha->name, "\" is ", to_string(alpha->shape), ": expected one number"));

@@ -26,14 +26,17 @@ class LoraFile {
 
   const WeightMap& weights() const { return origins_->weights(); }
   const std::shared_ptr<const WeightOrigins>& origins() const { return origins_; }
-  // alpha / rank: of the tensor `alpha`, or of the lora_alpha and the like of the header, which also say whether the root of the rank is meant.
+  // alpha / rank: of the tensor `alpha`, or of the lora_alpha and the like of the header (of peft's adapter_model.safetensors of the
+  // adapter_config.json beside it), which also say whether the root of the rank is meant.
   double scale(const std::string& part, const std::string& module, int64_t rank, const WeightInfo* alpha) const;
 
  private:
   explicit LoraFile(WeightMap weights);
+  std::string part_prefix(const std::string& part) const { return of_peft_ ? "" : part + '.'; }
   std::shared_ptr<const WeightOrigins> origins_;
   std::string metadata_;                               // JSON; "{}" without
-  std::map<std::string, PeftPattern> alpha_patterns_;  // by the part
+  bool of_peft_ = false;                               // metadata_ is of one part, whose name is not in it
+  std::map<std::string, PeftPattern> alpha_patterns_;  // by what part_prefix() gives
 };
 
 // What a file adds to one weight.
