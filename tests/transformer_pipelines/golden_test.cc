@@ -122,6 +122,11 @@ TEST(FluxPipeline, embeddings_are_the_prompt) {
   encode("a red apple", o.prompt_embeds, o.pooled_prompt_embeds);
   encode("blue", o.negative_prompt_embeds, o.negative_pooled_prompt_embeds);
   expect_same(want, pipe({}, o).latents);
+  o.negative_prompt_embeds = o.negative_pooled_prompt_embeds = {};
+  o.negative_prompt = "blue";
+  expect_same(want, pipe({}, o).latents);
+  o.max_sequence_length.reset();
+  EXPECT_NE(message_of<UsageError>([&] { pipe({}, o); }).find("the prompt has 16 tokens and the negative prompt 512"), std::string::npos);
 }
 
 TEST(AuraFlowPipeline, embeddings_are_the_prompt) {

@@ -98,6 +98,11 @@ Call FluxRecipe::resolve(const Prompts& prompt, const CallOptions& given) const 
   const double scale = o.true_cfg_scale.value_or(1);
   if (!std::isfinite(scale)) throw UsageError("true_cfg_scale is not a finite number");
   c.guidance = scale > 1 && (o.negative_prompt || o.negative_prompt_embeds.defined());
+  // Each text is as long as it was asked for; the two predictions are made at once, of as many tokens.
+  const auto tokens = [length](const Tensor& embeds) { return embeds.defined() ? embeds.dim(1) : length; };
+  if (const int64_t positive = tokens(o.prompt_embeds), negative = tokens(o.negative_prompt_embeds); c.guidance && positive != negative)
+    throw UsageError(cat("the prompt has ", positive, " tokens and the negative prompt ", negative,
+                         ": expected as many (a text has max_sequence_length, ", kMostTokens, " unless it is given)"));
   c.guidance_scale = o.guidance_scale.value_or(default_guidance());  // embedded
   if (steps_of(c) < 1 || steps_of(c) > kMostSteps) throw UsageError(cat("num_inference_steps is ", steps_of(c), ": expected 1 to ", kMostSteps));
   return c;
