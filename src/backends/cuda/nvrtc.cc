@@ -3,7 +3,6 @@
 #include <nvrtc.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "backends/cuda/kernels/sources.h"
 #include "backends/cuda/library.h"
@@ -64,9 +63,16 @@ Nvrtc::Nvrtc(int driver) : functions_(std::make_unique<Functions>(driver)) {
   functions_->version(&major, &minor);
   version_ = cat("NVRTC ", major, '.', minor);
   functions_->count_archs(&count);
-  std::vector<int> archs(static_cast<size_t>(count));
-  functions_->archs(archs.data());
-  newest_ = archs.empty() ? 0 : *std::ranges::max_element(archs);
+  known_.resize(static_cast<size_t>(count));
+  functions_->archs(known_.data());
+}
+
+int newest_for(int capability, std::span<const int> known) {
+  int newest = 0;
+  for (const int one : known)
+    if (one <= capability) newest = std::max(newest, one);
+  if (newest == 0) throw UserError(cat("cuda: this NVRTC compiles for no GPU of compute capability ", capability / 10, '.', capability % 10));
+  return newest;
 }
 
 Nvrtc::~Nvrtc() = default;
@@ -83,8 +89,9 @@ std::string Nvrtc::compile(const std::string& text, std::string_view name, int c
     texts.push_back(source.text);
     names.push_back(source.name);
   }
-  const bool is_newer = capability > newest_;
-  const std::string file(name), arch = is_newer ? cat("--gpu-architecture=compute_", newest_) : cat("--gpu-architecture=sm_", capability);
+  const int known = newest_for(capability, known_);
+  const bool is_newer = capability > known;
+  const std::string file(name), arch = cat(is_newer ? "--gpu-architecture=compute_" : "--gpu-architecture=sm_", known);
   const char* options[] = {arch.c_str(), "--std=c++17"};
   nvrtcProgram program = nullptr;
   const auto require = [&](nvrtcResult result, std::string_view what) {

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace vivace::cuda {
 
@@ -14,15 +16,18 @@ class Nvrtc {
   ~Nvrtc();
 
   const std::string& version() const { return version_; }  // "NVRTC 13.0"
-  // The cubin for sm_<capability> of a translation unit that may include the kernels' sources; of a GPU that is newer than this NVRTC the PTX for the
-  // newest that it knows, which the driver compiles. Throws InternalError with the compiler's first complaint.
+  // The cubin for sm_<capability> of a translation unit that may include the kernels' sources; of a GPU that this NVRTC does not know the PTX for the
+  // newest before it, which the driver compiles. Throws InternalError with the compiler's first complaint. Any thread may call it.
   std::string compile(const std::string& text, std::string_view name, int capability) const;
 
  private:
   struct Functions;
   std::unique_ptr<Functions> functions_;
   std::string version_;
-  int newest_ = 0;  // compute capability that it knows
+  std::vector<int> known_;  // compute capabilities
 };
+
+// The newest of `known` that a GPU of this capability runs code for: itself, or one before it. Throws UserError where there is none.
+int newest_for(int capability, std::span<const int> known);
 
 }  // namespace vivace::cuda

@@ -56,6 +56,16 @@ TEST_F(CudaCompiler, AGpuThatIsNewerThanItGetsPtx) {
   EXPECT_NE(made.find(".entry kernel"), std::string::npos);
 }
 
+// Which are not in one line: CUDA 12.8's NVRTC knows 12.0 and, of those before it, not 10.3.
+TEST(CudaCompilers, TakeTheNewestGpuThatThisOneRunsCodeFor) {
+  const int known[] = {80, 90, 100, 101, 120};
+  EXPECT_EQ(newest_for(90, known), 90);
+  EXPECT_EQ(newest_for(103, known), 101);
+  EXPECT_EQ(newest_for(89, known), 80);
+  EXPECT_EQ(newest_for(999, known), 120);
+  EXPECT_THROW(newest_for(75, known), UserError);
+}
+
 TEST(CudaLibraries, AreNoNewerThanTheDriver) {
   EXPECT_EQ(names_by_toolkit("libnvrtc.so", 13), (std::vector<std::string>{"libnvrtc.so.13", "libnvrtc.so.12"}));
   EXPECT_EQ(names_by_toolkit("libnvrtc.so", 12), std::vector<std::string>{"libnvrtc.so.12"});
