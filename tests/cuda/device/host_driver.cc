@@ -14,6 +14,13 @@ namespace vivace::cuda {
 namespace {
 
 thread_local const HostDriver* t_entered = nullptr;
+thread_local bool* t_capture_broken = nullptr;  // of the stream that this thread captures
+
+// What a thread must not do while it captures (CU_STREAM_CAPTURE_MODE_THREAD_LOCAL): the capture is broken then.
+bool is_unsafe_now() {
+  if (t_capture_broken) *t_capture_broken = true;
+  return t_capture_broken != nullptr;
+}
 
 // CUDA's numbers.
 constexpr Status kInvalidValue = 1, kIllegalAddress = 700, kLaunchFailed = 719, kUnsupportedInCapture = 900, kInvalidated = 901, kUnjoined = 904,
@@ -68,6 +75,7 @@ std::string HostDriver::explain(Status status) const {
 }
 
 Status HostDriver::allocate(size_t bytes, void** memory) {
+  if (is_unsafe_now()) return kUnsupportedInCapture;
   const std::lock_guard lock(mutex_);
   if (allocated_bytes_ + bytes > options_.memory_bytes) return kOutOfMemory;
   if (!(*memory = memory_.allocate(bytes))) return kOutOfMemory;
@@ -87,6 +95,7 @@ void HostDriver::free(void* memory) {
 }
 
 Status HostDriver::allocate_pinned(size_t bytes, void** memory) {
+  if (is_unsafe_now()) return kUnsupportedInCapture;
   const std::lock_guard lock(mutex_);
   if (pinned_bytes_ + bytes > options_.pinned_bytes) return kOutOfMemory;
   pinned_bytes_ += bytes;
@@ -97,6 +106,7 @@ Status HostDriver::allocate_pinned(size_t bytes, void** memory) {
 }
 
 void HostDriver::free_pinned(void* memory) {
+  (void)is_unsafe_now();
   const std::lock_guard lock(mutex_);
   const auto found = pinned_.find(static_cast<const char*>(memory));
   pinned_bytes_ -= found->second;
@@ -181,11 +191,13 @@ Status HostDriver::wait_until(Stream& stream, int64_t done) {
 }
 
 Status HostDriver::synchronize(DriverStream* stream) {
+  if (is_unsafe_now()) return kUnsupportedInCapture;
   count_wait();
   return wait_until(of(stream), of(stream).put);
 }
 
 Status HostDriver::synchronize(DriverEvent* event) {
+  if (is_unsafe_now()) return kUnsupportedInCapture;
   count_wait();
   const auto& e = *reinterpret_cast<const Event*>(event);
   return e.stream ? wait_until(*e.stream, e.behind) : kSuccess;
@@ -193,6 +205,7 @@ Status HostDriver::synchronize(DriverEvent* event) {
 
 // Who asks once is told that it is under way, and who asks again finds it done.
 Status HostDriver::query(DriverEvent* event) {
+  if (is_unsafe_now()) return kUnsupportedInCapture;
   auto& e = *reinterpret_cast<Event*>(event);
   {
     const std::lock_guard lock(mutex_);
@@ -314,7 +327,10 @@ Status HostDriver::launch(DriverFunction* function, const unsigned (&grid)[3], u
     of(stream).capture_broken = true;
     return kUnsupportedInCapture;
   }
-  if ((fails && !options_.failing_late) || block == 0 || block > 1024 || shared > kMostShared) return kInvalidValue;
+  constexpr unsigned kMostX = (1u << 31) - 1, kMostYZ = 65535;
+  constexpr size_t kMostArguments = 4096;
+  const bool fits = grid[0] - 1 < kMostX && grid[1] - 1 < kMostYZ && grid[2] - 1 < kMostYZ && bytes <= kMostArguments;
+  if ((fails && !options_.failing_late) || !fits || block == 0 || block > 1024 || shared > kMostShared) return kInvalidValue;
   std::vector<char> copied(bytes);
   std::memcpy(copied.data(), arguments, bytes);
   return put(stream, [&f, fails, x = grid[0], y = grid[1], z = grid[2], block, shared, copied = std::move(copied)]() -> Status {
@@ -333,11 +349,13 @@ Status HostDriver::begin_capture(DriverStream* stream) {
   of(stream).capture = std::make_shared<std::vector<Branch>>(1);
   of(stream).branch = 0;
   of(stream).capture_broken = false;
+  t_capture_broken = &of(stream).capture_broken;
   return broken_;
 }
 
 Status HostDriver::end_capture(DriverStream* stream, DriverGraph** graph) {
   const std::lock_guard lock(mutex_);
+  t_capture_broken = nullptr;
   const std::shared_ptr<std::vector<Branch>> captured = of(stream).capture;
   for (Stream* s : streams_)
     if (s->capture == captured) s->capture = nullptr;
