@@ -21,6 +21,7 @@ class DnnLibrary;
 // What the driver answered: CUDA's numbers, 0 for success.
 using Status = int;
 inline constexpr Status kSuccess = 0, kOutOfMemory = 2, kNotReady = 600;
+inline constexpr Status kUnloaded = -1;  // our own: a kernel could not be compiled or loaded
 
 // The driver's own, known by address alone.
 struct DriverStream;
@@ -77,7 +78,7 @@ class Driver {
   // Host memory is pinned, or the call would block.
   virtual Status copy(void* to, const void* from, size_t bytes, Way way, DriverStream* stream) = 0;
 
-  // Compiles (unless it is on disk from an earlier time) and loads. Throws UserError with the compiler's message.
+  // Has it compiled (unless it is on disk from an earlier time) and loaded meanwhile, which its first launch waits for: kUnloaded where that fails.
   virtual DriverFunction* load(const Launch& launch) = 0;
   virtual DriverFunction* load(const TileKernel& kernel) = 0;
   // `arguments` as they lie in memory; they are copied.

@@ -2,13 +2,17 @@
 
 #include <cuda.h>
 
+#include <algorithm>
+#include <atomic>
+#include <future>
 #include <map>
 #include <mutex>
 
 #include "backends/cuda/cublaslt.h"
 #include "backends/cuda/dnn.h"
-#include "backends/cuda/library.h"
+#include "backends/cuda/driver_functions.h"
 #include "backends/cuda/nvrtc.h"
+#include "backends/cuda/workers.h"
 #include "base/log.h"
 #include "codegen/cuda_source.h"
 #include "vivace/error.h"
@@ -16,109 +20,12 @@
 namespace vivace::cuda {
 namespace {
 
-struct Functions {
-  Library library{"cuda", {"libcuda.so.1"}, "this machine has no NVIDIA driver, use --device cpu"};
-  decltype(&::cuInit) init;
-  decltype(&::cuGetErrorString) explain;
-  decltype(&::cuDriverGetVersion) version;
-  decltype(&::cuDeviceGetCount) count;
-  decltype(&::cuDeviceGet) device;
-  decltype(&::cuDeviceGetName) name;
-  decltype(&::cuDeviceGetAttribute) attribute;
-  decltype(&::cuDeviceTotalMem) total;
-  decltype(&::cuDevicePrimaryCtxRetain) retain;
-  decltype(&::cuDevicePrimaryCtxRelease) release;
-  decltype(&::cuCtxSetCurrent) set_current;
-  decltype(&::cuDeviceGetDefaultMemPool) pool;
-  decltype(&::cuMemPoolSetAttribute) set_pool;
-  decltype(&::cuMemPoolGetAttribute) get_pool;
-  decltype(&::cuMemPoolTrimTo) trim;
-  decltype(&::cuMemAllocAsync) allocate;
-  decltype(&::cuMemFreeAsync) free;
-  decltype(&::cuMemHostAlloc) allocate_host;
-  decltype(&::cuMemFreeHost) free_host;
-  decltype(&::cuMemGetInfo) memory;
-  decltype(&::cuStreamCreate) create_stream;
-  decltype(&::cuStreamDestroy) destroy_stream;
-  decltype(&::cuStreamSynchronize) synchronize_stream;
-  decltype(&::cuStreamWaitEvent) wait_event;
-  decltype(&::cuEventCreate) create_event;
-  decltype(&::cuEventDestroy) destroy_event;
-  decltype(&::cuEventRecord) record;
-  decltype(&::cuEventSynchronize) synchronize_event;
-  decltype(&::cuEventQuery) query_event;
-  decltype(&::cuMemcpyHtoDAsync) to_device;
-  decltype(&::cuMemcpyDtoHAsync) to_host;
-  decltype(&::cuMemcpyDtoDAsync) within;
-  decltype(&::cuModuleLoadData) load;
-  decltype(&::cuModuleUnload) unload;
-  decltype(&::cuModuleGetFunction) function;
-  decltype(&::cuFuncSetAttribute) set_attribute;
-  decltype(&::cuLaunchKernel) launch;
-  decltype(&::cuStreamBeginCapture) begin_capture;
-  decltype(&::cuStreamEndCapture) end_capture;
-  decltype(&::cuGraphInstantiate) instantiate;
-  decltype(&::cuGraphDestroy) destroy_graph;
-  decltype(&::cuGraphExecDestroy) destroy_exec;
-  decltype(&::cuGraphLaunch) launch_graph;
-
-  Functions() {
-// The header names the versions of functions by macros: what is looked up is what these say.
-#define NAME(function) #function
-#define NAME_OF(function) NAME(function)
-#define TAKE(member, function) library.find(NAME_OF(function), member)
-    TAKE(init, cuInit);
-    TAKE(explain, cuGetErrorString);
-    TAKE(version, cuDriverGetVersion);
-    TAKE(count, cuDeviceGetCount);
-    TAKE(device, cuDeviceGet);
-    TAKE(name, cuDeviceGetName);
-    TAKE(attribute, cuDeviceGetAttribute);
-    TAKE(total, cuDeviceTotalMem);
-    TAKE(retain, cuDevicePrimaryCtxRetain);
-    TAKE(release, cuDevicePrimaryCtxRelease);
-    TAKE(set_current, cuCtxSetCurrent);
-    TAKE(pool, cuDeviceGetDefaultMemPool);
-    TAKE(set_pool, cuMemPoolSetAttribute);
-    TAKE(get_pool, cuMemPoolGetAttribute);
-    TAKE(trim, cuMemPoolTrimTo);
-    TAKE(allocate, cuMemAllocAsync);
-    TAKE(free, cuMemFreeAsync);
-    TAKE(allocate_host, cuMemHostAlloc);
-    TAKE(free_host, cuMemFreeHost);
-    TAKE(memory, cuMemGetInfo);
-    TAKE(create_stream, cuStreamCreate);
-    TAKE(destroy_stream, cuStreamDestroy);
-    TAKE(synchronize_stream, cuStreamSynchronize);
-    TAKE(wait_event, cuStreamWaitEvent);
-    TAKE(create_event, cuEventCreate);
-    TAKE(destroy_event, cuEventDestroy);
-    TAKE(record, cuEventRecord);
-    TAKE(synchronize_event, cuEventSynchronize);
-    TAKE(query_event, cuEventQuery);
-    TAKE(to_device, cuMemcpyHtoDAsync);
-    TAKE(to_host, cuMemcpyDtoHAsync);
-    TAKE(within, cuMemcpyDtoDAsync);
-    TAKE(load, cuModuleLoadData);
-    TAKE(unload, cuModuleUnload);
-    TAKE(function, cuModuleGetFunction);
-    TAKE(set_attribute, cuFuncSetAttribute);
-    TAKE(launch, cuLaunchKernel);
-    TAKE(begin_capture, cuStreamBeginCapture);
-    TAKE(end_capture, cuStreamEndCapture);
-    TAKE(instantiate, cuGraphInstantiate);
-    TAKE(destroy_graph, cuGraphDestroy);
-    TAKE(destroy_exec, cuGraphExecDestroy);
-    TAKE(launch_graph, cuGraphLaunch);
-#undef TAKE
-#undef NAME_OF
-#undef NAME
-  }
-};
-
 CUdeviceptr address(const void* p) { return reinterpret_cast<CUdeviceptr>(p); }
 CUstream cu(DriverStream* stream) { return reinterpret_cast<CUstream>(stream); }
 CUevent cu(DriverEvent* event) { return reinterpret_cast<CUevent>(event); }
+
+// NVRTC compiles on as many threads as ask it to, each with some memory.
+constexpr unsigned kMostWorkers = 16;
 
 class LibCuda final : public Driver {
  public:
@@ -151,13 +58,18 @@ class LibCuda final : public Driver {
 
   ~LibCuda() override {
     enter();
-    for (const auto& [text, loaded] : loaded_) cu_.unload(loaded.module);
+    for (const auto& [text, kernel] : kernels_)
+      if (kernel.loaded.get().module) cu_.unload(kernel.loaded.get().module);
     cu_.destroy_stream(allocations_);
     cu_.release(device_);
   }
 
   const Properties& properties() const override { return properties_; }
   std::string explain(Status status) const override {
+    if (status == kUnloaded) {
+      const std::lock_guard lock(mutex_);
+      return unloaded_;
+    }
     const char* text = nullptr;
     cu_.explain(static_cast<CUresult>(status), &text);
     return text ? text : cat("error ", status);
@@ -248,16 +160,24 @@ class LibCuda final : public Driver {
     return cu_.within(address(to), address(from), bytes, cu(stream));
   }
 
-  DriverFunction* load(const Launch& launch) override { return load(module_text(launch), "kernel", launch.function, launch.shared); }
+  DriverFunction* load(const Launch& launch) override { return load(module_text(launch), "kernel", launch.function); }
   DriverFunction* load(const TileKernel& kernel) override {
     constexpr const char* kEntry = "tile";
-    return load(cuda_source(kernel.program, kernel.inputs, kernel.output, kEntry), kEntry, kernel.program.text(), 0);
+    return load(cuda_source(kernel.program, kernel.inputs, kernel.output, kEntry), kEntry, kernel.program.text());
   }
   Status launch(DriverFunction* function, const unsigned (&grid)[3], unsigned block, unsigned shared, const void* arguments, size_t bytes,
                 DriverStream* stream) override {
     enter();
+    auto& kernel = *reinterpret_cast<Kernel*>(function);
+    const CUfunction loaded = kernel.loaded.get().function;
+    if (!loaded) return kUnloaded;
+    if (shared > kernel.shared) {
+      if (const Status status = cu_.set_attribute(loaded, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(kMostShared)))
+        return status;
+      kernel.shared = kMostShared;
+    }
     void* extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, const_cast<void*>(arguments), CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, CU_LAUNCH_PARAM_END};
-    return cu_.launch(reinterpret_cast<CUfunction>(function), grid[0], grid[1], grid[2], block, 1, 1, shared, cu(stream), nullptr, extra);
+    return cu_.launch(loaded, grid[0], grid[1], grid[2], block, 1, 1, shared, cu(stream), nullptr, extra);
   }
 
   Status begin_capture(DriverStream* stream) override {
@@ -300,8 +220,11 @@ class LibCuda final : public Driver {
  private:
   struct Loaded {
     CUmodule module = nullptr;
-    CUfunction function = nullptr;
-    unsigned shared = 48u << 10;  // more has to be asked for
+    CUfunction function = nullptr;  // nullptr: it could not be had
+  };
+  struct Kernel {
+    std::shared_future<Loaded> loaded;
+    std::atomic<unsigned> shared = 48u << 10;  // more has to be asked for
   };
 
   void need(CUresult status, const char* what) const {
@@ -317,27 +240,36 @@ class LibCuda final : public Driver {
     need(cu_.attribute(&value, which, device_), "the GPU cannot be asked");
     return value;
   }
-  DriverFunction* load(const std::string& text, const std::string& entry, const std::string& name, unsigned shared) {
-    const std::lock_guard lock(mutex_);
-    auto found = loaded_.find(text);
-    if (found == loaded_.end()) {
-      enter();
+  DriverFunction* load(const std::string& text, const std::string& entry, const std::string& name) {
+    std::shared_ptr<std::packaged_task<Loaded()>> task;
+    Kernel* kernel = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto [at, first] = kernels_.try_emplace(text);
+      kernel = &at->second;
+      if (first) {
+        task = std::make_shared<std::packaged_task<Loaded()>>([=, this] { return loaded(text, entry, name); });
+        kernel->loaded = task->get_future().share();
+      }
+    }
+    if (task) workers_.add([task] { (*task)(); });
+    return reinterpret_cast<DriverFunction*>(kernel);
+  }
+  Loaded loaded(const std::string& text, const std::string& entry, const std::string& name) {
+    Loaded loaded;
+    try {
       const std::string cubin = nvrtc_.compile(text, name, properties_.capability);
-      Loaded loaded;
+      enter();
       need(cu_.load(&loaded.module, cubin.data()), "a kernel cannot be loaded");
       need(cu_.function(&loaded.function, loaded.module, entry.c_str()), "a kernel cannot be loaded");
-      found = loaded_.emplace(text, loaded).first;
+    } catch (const std::exception& error) {
+      const std::lock_guard lock(mutex_);
+      if (unloaded_.empty()) unloaded_ = error.what();
     }
-    Loaded& loaded = found->second;
-    if (shared > loaded.shared) {
-      need(cu_.set_attribute(loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(shared)),
-           "a kernel cannot have its shared memory");
-      loaded.shared = shared;
-    }
-    return reinterpret_cast<DriverFunction*>(loaded.function);
+    return loaded;
   }
 
-  const Functions cu_;
+  const DriverFunctions cu_;
   const Nvrtc nvrtc_;
   CUdevice device_ = 0;
   CUcontext context_ = nullptr;
@@ -347,8 +279,10 @@ class LibCuda final : public Driver {
   std::once_flag blas_once_, dnn_once_;
   std::unique_ptr<BlasLibrary> blas_;
   std::unique_ptr<DnnLibrary> dnn_;
-  std::mutex mutex_;
-  std::map<std::string, Loaded> loaded_;  // by text
+  mutable std::mutex mutex_;               // of what follows
+  std::map<std::string, Kernel> kernels_;  // by text
+  std::string unloaded_;                   // why the first that could not be had could not
+  Workers workers_{std::clamp(std::thread::hardware_concurrency(), 1u, kMostWorkers)};
 };
 
 }  // namespace
