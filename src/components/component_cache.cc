@@ -14,7 +14,6 @@
 #include "compiler/compile.h"
 #include "components/whole_notes.h"
 #include "runtime/plan_file.h"
-#include "runtime/request.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -131,16 +130,9 @@ void ComponentCache::keep_constants(ConstantStore& store) {
   int part = 0;
   while (part < kMaxParts && folder_.holds(kWeights, part_name(part))) ++part;
   if (part == kMaxParts) return;
-  Request request;
-  try {
-    made = on_host(std::move(made), *device_, request.counters);
-  } catch (const UserError& error) {  // the host has no memory for them
-    warn("prepared weights are not kept: ", error.what());
-    return;
-  }
-  auto write = [folder = folder_, name = part_name(part), made = std::move(made)] {
+  auto write = [folder = folder_, device = device_, name = part_name(part), made = std::move(made)] {
     try {
-      const auto fill = [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, sink); };
+      const auto fill = [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, *device, sink); };
       if (folder.write(kWeights, name, ConstantFile::bytes_of(made), fill, true)) keep_written(folder, name, made.size());
     } catch (const std::exception& error) {
       warn("prepared weights are not kept: ", error.what());

@@ -108,7 +108,7 @@ nlohmann::json write_component(const Component& component, const fs::path& from,
   FileWriter file(to / "weights.bin");
   const std::vector<Constant> constants = component.constants();
   file.reserve(ConstantFile::bytes_of(constants));
-  ConstantFile::write(constants, [&](std::span<const std::byte> piece) {
+  ConstantFile::write(constants, component.device(), [&](std::span<const std::byte> piece) {
     if (piece.size() > kLargePiece) next("weights.bin");
     file.write(piece);
   });

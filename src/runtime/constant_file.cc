@@ -6,6 +6,8 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "runtime/device.h"
+#include "runtime/request.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -22,6 +24,41 @@ struct Header {
 static_assert(sizeof(Header) == 32);
 
 uint64_t aligned(uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Constants as the host reads them: where they lie, or through a piece of its memory.
+class ConstantReader {
+ public:
+  explicit ConstantReader(Device& device) : device_(device) {}
+
+  // take(bytes) for each piece in turn, which is there until the next.
+  template <class Take>
+  void read(const Constant& c, const Take& take) {
+    const auto* from = static_cast<const std::byte*>(c.data.get());
+    if (c.memory == Memory::host || device_.shares_host_memory()) return take(std::span(from, c.bytes));
+    constexpr size_t kPiece = size_t{8} << 20;
+    if (!piece_) piece_ = device_.allocate(kPiece, Memory::host);
+    if (!stream_) stream_ = device_.stream();
+    for (size_t at = 0; at < c.bytes; at += kPiece) {
+      const size_t bytes = std::min(kPiece, c.bytes - at);
+      stream_->copy_out(piece_.get(), from + at, bytes);
+      stream_->wait(request_.counters);
+      take(std::span(static_cast<const std::byte*>(piece_.get()), bytes));
+    }
+  }
+
+ private:
+  Device& device_;
+  Request request_;
+  std::shared_ptr<void> piece_;
+  std::unique_ptr<Stream> stream_;  // behind what it may still write when it goes
+};
+
+uint64_t checksum_of(const Constant& c, ConstantReader& reader) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  reader.read(c, [&](std::span<const std::byte> piece) { XXH3_64bits_update(state.get(), piece.data(), piece.size()); });
+  return XXH3_64bits_digest(state.get());
+}
 
 }  // namespace
 
@@ -68,7 +105,8 @@ uint64_t ConstantFile::bytes_of(const std::vector<Constant>& constants) {
   return bytes;
 }
 
-void ConstantFile::write(const std::vector<Constant>& constants, const std::function<void(std::span<const std::byte>)>& sink) {
+void ConstantFile::write(const std::vector<Constant>& constants, Device& device, const std::function<void(std::span<const std::byte>)>& sink) {
+  ConstantReader reader(device);
   std::vector<Entry> entries(constants.size());
   uint64_t offset = aligned(sizeof(Header) + entries.size() * sizeof(Entry));
   for (size_t i = 0; i < entries.size(); ++i) {
@@ -76,7 +114,7 @@ void ConstantFile::write(const std::vector<Constant>& constants, const std::func
     entries[i].id = c.id;
     entries[i].offset = offset;
     entries[i].bytes = c.bytes;
-    entries[i].checksum = XXH3_64bits(c.data.get(), c.bytes);
+    entries[i].checksum = checksum_of(c, reader);
     offset += aligned(c.bytes);
   }
   std::ranges::sort(entries, {}, &Entry::id);
@@ -92,7 +130,7 @@ void ConstantFile::write(const std::vector<Constant>& constants, const std::func
   sink(std::as_bytes(std::span(entries)));
   pad(sizeof(header) + entries.size() * sizeof(Entry));
   for (const Constant& c : constants) {
-    sink({static_cast<const std::byte*>(c.data.get()), c.bytes});
+    reader.read(c, sink);
     pad(c.bytes);
   }
 }

@@ -18,6 +18,8 @@
 
 namespace vivace {
 
+class Device;
+
 inline constexpr uint32_t kConstantFileVersion = 2;
 
 struct Constant {
@@ -52,8 +54,9 @@ class ConstantFile {
 
   // What write() passes on, in all.
   static uint64_t bytes_of(const std::vector<Constant>& constants);
-  // In pieces. Reads each constant twice: for its checksum, and to pass it on.
-  static void write(const std::vector<Constant>& constants, const std::function<void(std::span<const std::byte>)>& sink);
+  // In pieces. Reads each constant twice: for its checksum, and to pass it on. From a memory of the device's own it comes piece by piece too, so that
+  // the host has room for one of them alone. Throws UserError where that fails.
+  static void write(const std::vector<Constant>& constants, Device& device, const std::function<void(std::span<const std::byte>)>& sink);
 
  private:
   std::string name_;

@@ -236,18 +236,4 @@ std::shared_ptr<void> upload_pinned(Device& device, Stream& stream, const void* 
   return copy;
 }
 
-std::vector<Constant> on_host(std::vector<Constant> constants, Device& device, RequestCounters& counters) {
-  if (device.shares_host_memory()) return constants;
-  std::vector<Constant> copies = constants;
-  const std::unique_ptr<Stream> stream = device.stream();  // behind what it may still write when it goes
-  for (Constant& c : copies) {
-    if (c.memory == Memory::host) continue;
-    std::shared_ptr<void> from = std::exchange(c.data, device.allocate(c.bytes, Memory::host));
-    stream->copy_out(c.data.get(), from.get(), c.bytes);
-    c.memory = Memory::host;
-  }
-  stream->wait(counters);
-  return copies;
-}
-
 }  // namespace vivace

@@ -98,7 +98,4 @@ std::shared_ptr<void> copy_for(Device& device, Memory memory, Stream& stream, co
 // The same of what lies in Memory::host and stays until then.
 std::shared_ptr<void> upload_pinned(Device& device, Stream& stream, const void* pinned, size_t bytes);
 
-// The same constants in memory that the host reads: those given where the device shares it.
-std::vector<Constant> on_host(std::vector<Constant> constants, Device& device, RequestCounters& counters);
-
 }  // namespace vivace

@@ -284,7 +284,7 @@ TEST(ConstantStore, ReadsWhatItDoesNotKnowToBeWhole) {
   for (const char* name : {"a", "b"})
     constants.push_back({hash128(name), std::shared_ptr<void>(const_cast<float*>(values.data()), [](void*) {}), values.size() * sizeof(float)});
   const auto file = std::make_shared<std::vector<std::byte>>();
-  ConstantFile::write(constants, [&](std::span<const std::byte> piece) { file->insert(file->end(), piece.begin(), piece.end()); });
+  ConstantFile::write(constants, *cpu::device(), [&](std::span<const std::byte> piece) { file->insert(file->end(), piece.begin(), piece.end()); });
   (*file)[file->size() - 60] ^= std::byte{1};  // of one of them
   Request request;
   const std::unique_ptr<Stream> stream = cpu::device()->stream();

@@ -152,11 +152,18 @@ TEST_F(Devices, ConstantsAreSharedAndComeBackToTheHost) {
   Request second_request;
   Session second(plan, *device_, store, weights_, second_request);
   EXPECT_EQ(second_request.counters.constants_prepared, 0);
-  const std::vector<Constant> constants = on_host(first.constants(), *device_, request_.counters);
+  const std::vector<Constant> constants = first.constants();
   ASSERT_EQ(constants.size(), 2u);
+  const auto bytes = std::make_shared<std::vector<std::byte>>();
+  ConstantFile::write(constants, *device_, [&](std::span<const std::byte> piece) { bytes->insert(bytes->end(), piece.begin(), piece.end()); });
+  const auto file = ConstantFile::open(*bytes, bytes, "test");
   int found = 0;
-  for (const Constant& c : constants)
-    if (c.bytes == b_.bytes()) found += std::memcmp(c.data.get(), b_.data(), c.bytes) == 0;
+  for (const Constant& c : constants) {
+    const ConstantFile::Entry* const entry = file->find(c.id, c.bytes);
+    ASSERT_NE(entry, nullptr);
+    EXPECT_TRUE(file->is_whole(*entry));
+    if (c.bytes == b_.bytes()) found += std::memcmp(file->bytes_of(*entry).data(), b_.data(), c.bytes) == 0;
+  }
   EXPECT_EQ(found, 1);
 }
 
@@ -166,7 +173,7 @@ TEST_F(Devices, ConstantsOfAFileAreCheckedOnce) {
   for (const char* name : {"a", "b"})
     constants.push_back({hash128(name), std::shared_ptr<void>(const_cast<void*>(a_.data()), [](void*) {}), a_.bytes()});
   const auto bytes = std::make_shared<std::vector<std::byte>>();
-  ConstantFile::write(constants, [&](std::span<const std::byte> piece) { bytes->insert(bytes->end(), piece.begin(), piece.end()); });
+  ConstantFile::write(constants, *ref::device(), [&](std::span<const std::byte> piece) { bytes->insert(bytes->end(), piece.begin(), piece.end()); });
   const std::unique_ptr<Stream> stream = device_->stream();
   for (const bool known : {false, true})
     for (const bool damaged : {false, true}) {

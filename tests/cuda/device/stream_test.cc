@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "backends/devices.h"
@@ -174,20 +175,39 @@ TEST_F(CudaStreams, PinnedMemoryThatIsNotThereIsTold) {
             "cuda:0: out of pinned host memory: 0.5 GiB more are needed: use bf16 or quantisation, or end what else fills this machine's memory");
 }
 
-// The cache is filled through memory of the host: where there is none left nothing is kept, and that is all.
-TEST_F(CudaStreams, PreparedWeightsThatFindNoRoomOnTheHostAreNotKept) {
-  constexpr size_t kBytes = size_t{2} << 20;
+// The cache is filled through a piece of the host's memory: where there is no room even for that nothing is kept, and that is all.
+TEST_F(CudaStreams, PreparedWeightsAreKeptThroughAPieceOfTheHostsMemory) {
+  constexpr size_t kBytes = (size_t{20} << 20) + 1, kPiece = size_t{8} << 20;
   const TempFolder folder;
   const CacheFolder files({.folder = folder / "cache", .max_bytes = uint64_t{1} << 30});
-  for (const size_t pinned : {kBytes / 2, 2 * kBytes}) {
+  for (const size_t pinned : {kPiece / 2, kPiece}) {
     const HostGpu gpu = host_gpu({.pinned_bytes = pinned});
     ComponentCache cache(files, "unet", "{}", WeightStack(), gpu.device);
     ConstantStore store(gpu.device);
     store.put({hash128("a"), gpu.device->allocate(kBytes), kBytes}, true);
     cache.keep_constants(store);
     cache.forget_constants();
-    EXPECT_EQ(std::ranges::count(files.entries(), "weights", &CacheEntry::kind), pinned < kBytes ? 0 : 1);
+    EXPECT_EQ(std::ranges::count(files.entries(), "weights", &CacheEntry::kind), pinned < kPiece ? 0 : 1);
   }
+}
+
+TEST_F(CudaStreams, ConstantsAreWrittenPieceByPiece) {
+  const HostGpu gpu = host_gpu();
+  std::vector<int32_t> sent((size_t{20} << 20) / sizeof(int32_t) + 1);
+  std::iota(sent.begin(), sent.end(), 1);
+  const size_t bytes = sent.size() * sizeof(int32_t);
+  const Constant constant{hash128("a"), gpu.device->allocate(bytes), bytes};
+  const auto stream = gpu.device->stream();
+  stream->copy_in(constant.data.get(), sent.data(), bytes);
+  stream->wait(request_.counters);
+  const auto written = std::make_shared<std::vector<std::byte>>();
+  ConstantFile::write({constant}, *gpu.device,
+                      [&](std::span<const std::byte> piece) { written->insert(written->end(), piece.begin(), piece.end()); });
+  const auto file = ConstantFile::open(*written, written, "test");
+  const ConstantFile::Entry* const entry = file->find(constant.id, bytes);
+  ASSERT_NE(entry, nullptr);
+  EXPECT_TRUE(file->is_whole(*entry));
+  EXPECT_EQ(std::memcmp(file->bytes_of(*entry).data(), sent.data(), bytes), 0);
 }
 
 TEST_F(CudaStreams, WhereThereIsNoGpuOneLineSaysWhy) {
