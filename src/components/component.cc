@@ -112,6 +112,7 @@ void Component::share_prepared(const CacheFolder& cache) {
 
 void Component::use(std::shared_ptr<PreparedWeights> prepared) {
   prepared_ = std::move(prepared);
+  sessions_.limit_lent(device_->memory() / 2);
   user_ = std::make_unique<PreparedWeights::User>(prepared_, [this] {
     sessions_.clear();
     read_.clear();

@@ -43,7 +43,8 @@ struct ComponentOptions : ModelOptions {
 
 class [[gnu::visibility("hidden")]] Component {
  public:
-  // `name` is the component's folder, for messages: "unet". `tuning` is where max-autotune keeps what it finds.
+  // `name` is the component's folder, for messages: "unet". `tuning` is where max-autotune keeps what it finds. Sessions that are lent take half of
+  // the device's memory at most.
   Component(std::string name, WeightMap weights, DType dtype, CompileOptions options, CacheFolder tuning, std::shared_ptr<Device> device,
             const SessionLimits& limits = {});
   // `folder` is a component of a checkpoint, whose plans and prepared weights are kept in the cache, or of a package, which holds them.
@@ -127,7 +128,7 @@ class [[gnu::visibility("hidden")]] Component {
   CompileOptions options(const std::string& function, const Request& request) const;
   // What components of this checkpoint have prepared on this device is shared with them, and kept as the cache options say.
   void share_prepared(const CacheFolder& cache);
-  void use(std::shared_ptr<PreparedWeights> prepared);
+  void use(std::shared_ptr<PreparedWeights> prepared);  // of device_
   // Constants that the package holds are found from now on; false where it holds none.
   bool add_packaged_weights() const;
   // The plan for the request, of its sizes.

@@ -1,5 +1,7 @@
 #include "runtime/device.h"
 
+#include <unistd.h>
+
 #include "base/memory_size.h"
 #include "runtime/request.h"
 #include "runtime/step_loop.h"
@@ -23,6 +25,8 @@ std::shared_ptr<void> upload(Device& device, Stream& stream, const void* host, s
 }
 
 LoopKernels Device::loop_kernels(const LoopCall&) { return {}; }
+
+uint64_t Device::memory() const { return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGE_SIZE)); }
 
 std::optional<uint64_t> Device::free_memory() const { return available_memory(); }
 

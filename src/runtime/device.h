@@ -101,7 +101,8 @@ class Device {
   virtual std::unique_ptr<Stream> stream() = 0;
   // What keeps a denoising loop's latents there (step_loop.h); none where the host makes each step's.
   virtual LoopKernels loop_kernels(const LoopCall& call);
-  // Bytes that can still be taken; nothing where nobody says so.
+  // Bytes that it has, and that can still be taken of them; nothing where nobody says so.
+  virtual uint64_t memory() const;
   virtual std::optional<uint64_t> free_memory() const;
   // The CPU: a session's ports are the arena itself, mapped files are weights, and copies vanish.
   virtual bool shares_host_memory() const { return false; }

@@ -1,15 +1,11 @@
 #include "runtime/session_pool.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
-
-size_t half_of_memory() { return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGE_SIZE)) / 2; }
 
 size_t memory_of(const Session& session) { return session.arena_bytes() + session.workspace_bytes(); }
 
@@ -32,10 +28,6 @@ MemoryNeed one_after_another(std::span<const MemoryNeed> sessions, const Session
 
 SessionLease::~SessionLease() {
   if (session_) pool_->give_back(std::move(session_));
-}
-
-SessionPool::SessionPool(const SessionLimits& limits) : limits_(limits) {
-  if (limits_.lent_bytes == 0) limits_.lent_bytes = half_of_memory();
 }
 
 SessionLease SessionPool::lease(const std::shared_ptr<const Plan>& plan, Request& request, const Make& make, size_t resident_bytes) {

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -37,8 +38,8 @@ class SessionLease {
 struct SessionLimits {
   // Of the memory of sessions that nobody has: the least recently used goes. The last one that was used stays, whatever it takes.
   size_t idle_bytes = size_t{256} << 20;
-  // Of the memory of those that are lent: further requests wait, though nobody waits where none is lent. 0: half of the machine's.
-  size_t lent_bytes = 0;
+  // Of the memory of those that are lent: further requests wait, though nobody waits where none is lent.
+  size_t lent_bytes = std::numeric_limits<size_t>::max();
 };
 
 // What sessions of the same weights take that a request leases one after another: those that are done with are kept within the bound.
@@ -48,13 +49,15 @@ class SessionPool {
  public:
   using Make = std::function<std::unique_ptr<Session>()>;
 
-  explicit SessionPool(const SessionLimits& limits = {});
+  explicit SessionPool(const SessionLimits& limits = {}) : limits_(limits) {}
 
   // A session of that plan: an idle one, or what `make` makes. Who asks first is served first. A thread that holds a lease must not ask for a second
   // one of the same pool: it could wait for itself. Throws Interrupted when `request` stops while waiting, and what `make` throws.
   // With so much of the weights on the device; idle ones of the plan with another amount go.
   SessionLease lease(const std::shared_ptr<const Plan>& plan, Request& request, const Make& make, size_t resident_bytes = kAllResident);
 
+  // From now on; nobody asks meanwhile.
+  void limit_lent(size_t bytes) { limits_.lent_bytes = bytes; }
   // Those that are idle go.
   void clear();
   const SessionLimits& limits() const { return limits_; }

@@ -29,6 +29,7 @@ class CudaDevice final : public Device, public RankDevice, public std::enable_sh
   std::shared_ptr<Communicator> communicator(const std::string& id, int rank, int size, std::function<void()> watch = {}) override {
     return collectives().communicator(shared_from_this(), id, rank, size, std::move(watch));
   }
+  uint64_t memory() const override { return driver_->properties().memory_bytes; }
   std::optional<uint64_t> free_memory() const override { return driver_->free_bytes(); }
   MachinePeak measure_peak() override { return {}; }
   std::vector<MemoryLabel>* labels() override { return driver_->labels(); }

@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <future>
 #include <numeric>
+#include <optional>
 
 #include "backends/devices.h"
 #include "backends/ref/device.h"
 #include "compiler/compile.h"
+#include "components/component.h"
 #include "components/component_cache.h"
 #include "host_device.h"
 #include "runtime/session.h"
@@ -208,6 +212,24 @@ TEST_F(CudaStreams, ConstantsAreWrittenPieceByPiece) {
   ASSERT_NE(entry, nullptr);
   EXPECT_TRUE(file->is_whole(*entry));
   EXPECT_EQ(std::memcmp(file->bytes_of(*entry).data(), sent.data(), bytes), 0);
+}
+
+// Two requests would take more than half of the GPU's memory, whatever the host has: the second one waits.
+TEST_F(CudaStreams, RequestsWaitForTheMemoryOfTheirDevice) {
+  const HostGpu gpu = host_gpu({.memory_bytes = size_t{12} << 20});
+  const Component component("toy", {}, DType::float32, {}, {}, gpu.device);
+  const GraphRequest wanted{.function = "forward", .sizes = {{"rows", 8192}}, .granularity = {}, .build = [](const Sizes& s, Builder b) {
+                              b.output("y", b.emit(Op::softmax, {b.input("x", DType::float32, {s.at("rows"), 64}, Phase::step)}));
+                              return b.take();
+                            }};
+  std::optional<SessionLease> first(component.lease(wanted, request_));
+  auto second = std::async(std::launch::async, [&] {
+    Request request;
+    const SessionLease lease = component.lease(wanted, request);
+  });
+  EXPECT_EQ(second.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  first.reset();
+  second.get();
 }
 
 TEST_F(CudaStreams, WhereThereIsNoGpuOneLineSaysWhy) {
