@@ -242,11 +242,14 @@ bool is_candidate(const TuningRequest& request, std::string_view kernel) {
 
 }  // namespace
 
+std::string call_text(const KernelCall& call) {
+  std::string text = cat(op_name(call.op), '(', print_attrs(*call.attrs), ')');
+  for (const auto& in : call.in) text += in ? ' ' + operand_text(*in) : " _";
+  return cat(text, " -> ", operand_text(call.out));
+}
+
 std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags, std::string_view machine) {
-  const KernelCall& call = request.call;
-  std::string key = cat(op_name(call.op), '(', print_attrs(*call.attrs), ')');
-  for (const auto& in : call.in) key += in ? ' ' + operand_text(*in) : " _";
-  key += cat(" -> ", operand_text(call.out), "; of");
+  std::string key = cat(call_text(request.call), "; of");
   for (const KernelEntry* entry : request.candidates) key += cat(' ', entry->name);
   const char* how = !flags.coordinate_descent_tuning                ? "list"
                     : flags.coordinate_descent_check_all_directions ? "all directions"

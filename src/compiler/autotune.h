@@ -27,6 +27,9 @@ struct TuningRequest {
 std::vector<TuningResult> autotune(std::span<const TuningRequest> requests, const CompileOptions& options, TuningStore& store, Device& device,
                                    Request& request);
 
+// Equal texts: calls that are equal for every kernel.
+std::string call_text(const KernelCall& call);
+
 // Operation, attributes, operands, candidates, kind of search, machine, threads and build: equal texts, equal results.
 std::string tuning_key(const TuningRequest& request, const CompilerFlags& flags, std::string_view machine);
 

@@ -1,7 +1,11 @@
 #include "compiler/choose_kernels.h"
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
 #include <map>
+#include <system_error>
+#include <thread>
 
 #include "base/log.h"
 #include "compiler/autotune.h"
@@ -17,6 +21,7 @@ class Choosing {
 
   std::vector<KernelChoice> run() {
     choices_.resize(graph_.nodes.size());
+    if (!device_.shares_host_memory()) ask_at_once();
     for (NodeId id = 0; id < graph_.size(); ++id)
       if (!is_source(graph_[id].op) && !is_free_view(graph_, graph_[id]))
         choices_[static_cast<size_t>(id)] = choose(graph_[id], call_of(graph_, graph_[id]));
@@ -30,6 +35,30 @@ class Choosing {
          {std::pair{"int8", SDPBackend::int8}, {"flash", SDPBackend::flash}, {"efficient", SDPBackend::efficient}, {"math", SDPBackend::math}})
       if (entry.kind == kind) return !options_.sdpa.allows(backend);
     return false;
+  }
+
+  // A library of a device may compile for seconds before it answers, and knows the answer from then on: all different calls are asked together.
+  void ask_at_once() const {
+    std::map<std::string, NodeId> different;
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (!is_source(graph_[id].op) && !is_free_view(graph_, graph_[id])) different.try_emplace(call_text(call_of(graph_, graph_[id])), id);
+    std::vector<NodeId> ids;
+    ids.reserve(different.size());
+    for (const auto& [text, id] : different) ids.push_back(id);
+    std::ranges::sort(ids);
+    std::atomic<size_t> next = 0;
+    const auto ask = [&] {
+      for (size_t i; (i = next++) < ids.size();) try {
+          choose(graph_[ids[i]], call_of(graph_, graph_[ids[i]]));
+        } catch (const std::exception&) {  // which comes again
+        }
+    };
+    std::vector<std::jthread> others;
+    try {
+      while (others.size() + 1 < std::min<size_t>(std::thread::hardware_concurrency(), ids.size())) others.emplace_back(ask);
+    } catch (const std::system_error&) {  // there are no more threads to be had
+    }
+    ask();
   }
 
   KernelChoice choose(const Node& node, const KernelCall& call) const {

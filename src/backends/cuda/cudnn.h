@@ -5,8 +5,10 @@
 #include <cudnn.h>
 
 #include <memory>
+#include <string>
 
 #include "backends/cuda/dnn.h"
+#include "base/cache_folder.h"
 
 namespace vivace::cuda {
 
@@ -23,5 +25,6 @@ struct CudnnFunctions {
   decltype(&cudnnBackendExecute) execute = nullptr;
 };
 
-std::unique_ptr<DnnLibrary> cudnn(const CudnnFunctions& functions);
+// Its plans are kept in the cache as those of a machine, which is the GPU and its driver.
+std::unique_ptr<DnnLibrary> cudnn(const CudnnFunctions& functions, const CacheFolder& cache, const std::string& machine);
 }  // namespace vivace::cuda

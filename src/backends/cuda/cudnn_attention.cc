@@ -14,7 +14,7 @@ enum Uid : int64_t { kQ = 1, kK, kV, kY, kScale };
 
 class CudnnAttention final : public Attention {
  public:
-  CudnnAttention(const CudnnHandle& dnn, const AttentionCall& c) : scale_(c.scale), graph_(dnn) {
+  CudnnAttention(const CudnnHandle& dnn, const AttentionCall& c, std::string_view key) : scale_(c.scale), graph_(dnn, key) {
     // [images, heads, rows, columns] of rows in which heads lie side by side.
     const auto heads = [&](Uid id, int64_t rows, int64_t columns, int64_t image, int64_t row) -> const Descriptor& {
       return graph_.tensor(id, type_of(c.dtype), {c.images, c.heads, rows, columns}, {image, columns, row, 1});
@@ -42,9 +42,9 @@ class CudnnAttention final : public Attention {
 
 }  // namespace
 
-std::shared_ptr<const Attention> cudnn_attention(const CudnnHandle& dnn, const AttentionCall& call) {
+std::shared_ptr<const Attention> cudnn_attention(const CudnnHandle& dnn, const AttentionCall& call, std::string_view key) {
   try {
-    return std::make_shared<const CudnnAttention>(dnn, call);
+    return std::make_shared<const CudnnAttention>(dnn, call, key);
   } catch (const Refused&) {
     return nullptr;
   }

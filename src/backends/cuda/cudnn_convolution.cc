@@ -8,7 +8,7 @@ enum Uid : int64_t { kX = 1, kW, kY, kBias, kImageBias, kResidual, kFirstVirtual
 
 class CudnnConvolution final : public Convolution {
  public:
-  CudnnConvolution(const CudnnHandle& dnn, const ConvolutionCall& call) : call_(call), graph_(dnn) { build(); }
+  CudnnConvolution(const CudnnHandle& dnn, const ConvolutionCall& call, std::string_view key) : call_(call), graph_(dnn, key) { build(); }
 
   bool has(int algorithm) const override { return graph_.has(algorithm); }
   size_t workspace_bytes(int algorithm) const override { return graph_.workspace_bytes(algorithm); }
@@ -98,9 +98,9 @@ class CudnnConvolution final : public Convolution {
 
 }  // namespace
 
-std::shared_ptr<const Convolution> cudnn_convolution(const CudnnHandle& dnn, const ConvolutionCall& call) {
+std::shared_ptr<const Convolution> cudnn_convolution(const CudnnHandle& dnn, const ConvolutionCall& call, std::string_view key) {
   try {
-    return std::make_shared<const CudnnConvolution>(dnn, call);
+    return std::make_shared<const CudnnConvolution>(dnn, call, key);
   } catch (const Refused&) {
     return nullptr;
   }

@@ -66,7 +66,7 @@ class DnnLibrary {
   virtual std::shared_ptr<const Attention> attention(const AttentionCall& call) = 0;
 };
 
-// cuDNN; nullptr where this machine, or this build, lacks it. On the thread's GPU.
-std::unique_ptr<DnnLibrary> find_cudnn();
+// cuDNN; nullptr where this machine, or this build, lacks it. On the thread's GPU, which `machine` names with its driver.
+std::unique_ptr<DnnLibrary> find_cudnn(const std::string& machine);
 
 }  // namespace vivace::cuda

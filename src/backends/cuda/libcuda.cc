@@ -212,7 +212,10 @@ class LibCuda final : public Driver {
   DnnLibrary* dnn() override {
     std::call_once(dnn_once_, [&] {
       enter();
-      dnn_ = opened(find_cudnn);
+      dnn_ = opened([&] {
+        return find_cudnn(
+            cat("sm_", properties_.capability, ", ", properties_.multiprocessors, " SMs, ", properties_.name, ", ", properties_.versions));
+      });
     });
     return dnn_.get();
   }

@@ -3,6 +3,6 @@
 
 namespace vivace::cuda {
 
-std::unique_ptr<DnnLibrary> find_cudnn() { return nullptr; }
+std::unique_ptr<DnnLibrary> find_cudnn(const std::string&) { return nullptr; }
 
 }  // namespace vivace::cuda

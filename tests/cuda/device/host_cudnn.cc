@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <mutex>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "backends/cuda/cudnn.h"
@@ -14,7 +17,11 @@ namespace {
 
 using namespace host_cudnn;
 
-thread_local HostDriver* t_opening = nullptr;  // whose library is being opened
+thread_local HostDriver* t_opening = nullptr;  // whose library is being opened, or that of the GPU that was entered
+
+// Plans that were told as text, in the place of what is in a real one.
+std::mutex g_told_mutex;
+std::vector<std::shared_ptr<const Graph>> g_told;
 
 struct Attribute {
   cudnnBackendAttributeType_t type;
@@ -51,7 +58,8 @@ Descriptor& of(cudnnBackendDescriptor_t handle) { return *static_cast<Descriptor
 size_t size_of(cudnnBackendAttributeType_t type) {
   switch (type) {
     case CUDNN_TYPE_BOOLEAN:
-      return sizeof(bool);
+    case CUDNN_TYPE_CHAR:
+      return 1;
     case CUDNN_TYPE_FLOAT:
       return sizeof(float);
     case CUDNN_TYPE_INT64:
@@ -150,7 +158,7 @@ bool has_image_bias(const Graph& graph) {
 }
 
 cudnnStatus_t CUDNNWINAPI create(cudnnHandle_t* handle) {
-  *handle = reinterpret_cast<cudnnHandle_t>(new std::pair<HostDriver*, cudaStream_t>(t_opening, nullptr));
+  *handle = reinterpret_cast<cudnnHandle_t>(new std::pair<HostDriver*, cudaStream_t>(t_opening ? t_opening : &HostDriver::entered(), nullptr));
   return CUDNN_STATUS_SUCCESS;
 }
 std::pair<HostDriver*, cudaStream_t>& of(cudnnHandle_t handle) { return *reinterpret_cast<std::pair<HostDriver*, cudaStream_t>*>(handle); }
@@ -181,6 +189,22 @@ cudnnStatus_t CUDNNWINAPI set(cudnnBackendDescriptor_t descriptor, cudnnBackendA
   return CUDNN_STATUS_SUCCESS;
 }
 
+// Of a configuration, or of the text of one that was.
+bool finish_plan(Descriptor& d) {
+  HostDriver& driver = *of(d.one<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE)).first;
+  if (&driver != &HostDriver::entered()) return false;
+  if (const auto text = d.all<char>(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION); !text.empty()) {
+    const std::lock_guard lock(g_told_mutex);
+    size_t number = 0;
+    std::istringstream(std::string(text.begin(), text.end())) >> number;
+    d.graph = number < g_told.size() ? g_told[number] : nullptr;
+    return d.graph != nullptr;
+  }
+  d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph;
+  driver.count_dnn_plan();
+  return d.graph && !(driver.options().packed_tensors && has_pitch(*d.graph)) && (driver.options().image_biases || !has_image_bias(*d.graph));
+}
+
 cudnnStatus_t CUDNNWINAPI finish(cudnnBackendDescriptor_t descriptor) {
   Descriptor& d = of(descriptor);
   bool good = true;
@@ -190,13 +214,7 @@ cudnnStatus_t CUDNNWINAPI finish(cudnnBackendDescriptor_t descriptor) {
   if (d.type == kAttention) good = finish_attention(d);
   if (d.type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) good = finish_graph(d);
   if (d.type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) good = (d.graph = d.part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)->graph) != nullptr;
-  if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
-    HostDriver& driver = *of(d.one<cudnnHandle_t>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE)).first;
-    d.graph = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph;
-    good = d.graph && &driver == &HostDriver::entered() && !(driver.options().packed_tensors && has_pitch(*d.graph)) &&
-           (driver.options().image_biases || !has_image_bias(*d.graph));
-    driver.count_dnn_plan();
-  }
+  if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) good = finish_plan(d);
   d.finished = good;
   return good ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
 }
@@ -204,6 +222,15 @@ cudnnStatus_t CUDNNWINAPI finish(cudnnBackendDescriptor_t descriptor) {
 // Two configurations; a plan wants no workspace.
 cudnnStatus_t CUDNNWINAPI get(cudnnBackendDescriptor_t const descriptor, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t,
                               int64_t wanted, int64_t* count, void* values) {
+  if (name == CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION) {
+    const std::lock_guard lock(g_told_mutex);
+    auto at = std::ranges::find(g_told, of(descriptor).graph);
+    if (at == g_told.end()) at = g_told.insert(at, of(descriptor).graph);
+    const std::string text = std::to_string(at - g_told.begin());
+    if (values) std::memcpy(values, text.data(), std::min(text.size(), static_cast<size_t>(wanted)));
+    *count = std::ssize(text);
+    return CUDNN_STATUS_SUCCESS;
+  }
   if (wanted < 1) return CUDNN_STATUS_BAD_PARAM;
   *count = 1;
   if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) {
@@ -261,7 +288,9 @@ std::unique_ptr<DnnLibrary> host_dnn(HostDriver& driver) {
   f.get = get;
   f.finalize = finish;
   f.execute = execute;
-  return cudnn(f);
+  auto library = cudnn(f, driver.options().dnn_plans, "a host");
+  t_opening = nullptr;
+  return library;
 }
 
 }  // namespace vivace::cuda

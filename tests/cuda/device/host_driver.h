@@ -16,6 +16,7 @@
 #include "backends/cuda/blas.h"
 #include "backends/cuda/dnn.h"
 #include "backends/cuda/driver.h"
+#include "base/cache_folder.h"
 
 namespace vivace::cuda {
 
@@ -28,6 +29,7 @@ class HostDriver final : public Driver {
     bool libraries = true;           // those that the build has headers for
     bool packed_tensors = false;     // cuDNN's convolutions take no pitches
     bool image_biases = true;        // and a bias of each image
+    CacheFolder dnn_plans{};         // where its plans are kept
     std::string failing;             // kernels whose name holds this are not launched: an error
     std::string failing_in_capture;  // that cannot be captured
     bool failing_late = false;       // they fail when they run, as one that leaves its memory does

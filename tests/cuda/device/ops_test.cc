@@ -6,6 +6,7 @@
 #include "compiler/autotune.h"
 #include "compiler/measure.h"
 #include "host_device.h"
+#include "temp_folder.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -218,6 +219,21 @@ TEST(CudaConvolutions, OnePlanOfALibraryIsBuiltUntilOthersAreAskedFor) {
   EXPECT_EQ(gpu.driver->counts().dnn_plans, 3);
   EXPECT_FALSE(convolution->has(2));
 }
+// And another start compiles nothing: a plan that was built comes from the cache.
+TEST(CudaConvolutions, PlansOfALibraryAreKept) {
+  const TempFolder folder;
+  const CacheFolder files({.folder = folder / "cache", .max_bytes = uint64_t{1} << 30});
+  const auto* const item = std::ranges::find(kOpCases, std::string_view("conv3x3"), &OpCase::name);
+  const WantedResult wanted(*item, DType::bfloat16);
+  for (const int64_t built : {1, 0}) {
+    const cuda::HostGpu gpu = cuda::host_gpu({.dnn_plans = files});
+    if (!gpu.driver->dnn()) GTEST_SKIP() << "this build has no cuDNN";
+    EXPECT_TRUE(wanted.check(gpu.device, "cudnn", wanted.unit()));
+    EXPECT_EQ(gpu.driver->counts().dnn_plans, built);
+  }
+  EXPECT_EQ(std::ranges::count(files.entries(), "kernels", &CacheEntry::kind), 1);
+}
+
 
 // NVIDIA's libraries answer for the GPU that the thread entered last.
 TEST(CudaLibraries, AreAskedOnTheirGpu) {
