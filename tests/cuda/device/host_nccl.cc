@@ -1,82 +1,85 @@
-// NCCL's functions on the host: ranks are threads of this process. A stream that comes to an exchange goes on when the others have come to it too.
-// What the library would refuse is refused.
+// NCCL's functions on the host. Ranks are threads of a process or processes: they exchange through files of a folder. A stream that comes to an
+// exchange goes on when the others have come to it too. What the library would refuse is refused.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstring>
-#include <map>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "backends/cuda/nccl.h"
 #include "host_device.h"
+#include "temp_folder.h"
 
 namespace vivace::cuda {
 namespace {
 
-// The ranks of one id. Each has its own place among their exchanges.
-class Ranks {
- public:
-  explicit Ranks(int size) : next_(static_cast<size_t>(size)), aborted_(static_cast<size_t>(size)) {}
-  size_t size() const { return next_.size(); }
+namespace fs = std::filesystem;
 
-  // Until all are there; false where one does not come.
-  bool meet() {
+// One of the ranks of an id, which is their folder.
+class Rank {
+ public:
+  Rank(fs::path folder, size_t rank, size_t size) : folder_(std::move(folder)), rank_(rank), size_(size) {}
+
+  // Until all are there; false where one does not come, or was told of another number of them.
+  bool meet() const {
     constexpr std::chrono::seconds kPatience{60};
-    std::unique_lock lock(mutex_);
-    if (++there_ == size()) changed_.notify_all();
-    return changed_.wait_for(lock, kPatience, [&] { return there_ == size(); });
+    constexpr std::chrono::milliseconds kPause{1};
+    const std::string told = std::to_string(size_);
+    write("here", rank_, told.data(), told.size());
+    for (const auto end = std::chrono::steady_clock::now() + kPatience; std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(kPause)) {
+      size_t there = 0;
+      for (size_t r = 0; r < size_ && fs::exists(file("here", r)); ++r) there += read("here", r) == told ? 1 : 0;
+      if (there == size_) return true;
+    }
+    return false;
   }
   // Which exchange it is: this rank's next.
-  int64_t give(size_t rank, const void* from, size_t bytes) {
-    const std::lock_guard lock(mutex_);
-    const int64_t number = next_[rank]++;
-    Exchange& exchange = exchanges_[number];
-    exchange.parts.resize(size());
-    exchange.parts[rank].assign(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
-    ++exchange.given;
-    return number;
+  int64_t give(const void* from, size_t bytes) {
+    write(std::to_string(next_), rank_, from, bytes);
+    return next_++;
   }
   // The parts of all, in their order; kNotReady before all have given theirs.
-  Status take(size_t rank, int64_t number, void* to, size_t bytes) {
-    const std::lock_guard lock(mutex_);
-    Exchange& exchange = exchanges_[number];
-    if (exchange.given < size()) return aborted_[rank] ? kSuccess : kNotReady;
-    for (const std::vector<char>& part : exchange.parts) {
+  Status take(int64_t number, void* to, size_t bytes) const {
+    const std::string name = std::to_string(number);
+    for (size_t r = 0; r < size_; ++r)
+      if (!fs::exists(file(name, r))) return aborted_ ? kSuccess : kNotReady;
+    for (size_t r = 0; r < size_; ++r) {
+      const std::string part = read(name, r);
       if (part.size() != bytes) return kDiffers;
-      std::memcpy(to, part.data(), bytes);
-      to = static_cast<char*>(to) + bytes;
+      std::memcpy(static_cast<char*>(to) + r * bytes, part.data(), bytes);
     }
-    if (++exchange.taken == size()) exchanges_.erase(number);
     return kSuccess;
   }
-  void abort(size_t rank) {
-    const std::lock_guard lock(mutex_);
-    aborted_[rank] = true;
-  }
+  void abort() { aborted_ = true; }
 
  private:
   static constexpr Status kDiffers = 1;
-  struct Exchange {
-    std::vector<std::vector<char>> parts;
-    size_t given = 0, taken = 0;
-  };
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  size_t there_ = 0;
-  std::vector<int64_t> next_;  // by rank
-  std::vector<bool> aborted_;
-  std::map<int64_t, Exchange> exchanges_;
+  fs::path file(const std::string& name, size_t rank) const { return folder_ / (name + '.' + std::to_string(rank)); }
+  // Whole, or not there yet.
+  void write(const std::string& name, size_t rank, const void* data, size_t bytes) const {
+    const fs::path to = file(name, rank), part = to.string() + ".part";
+    std::ofstream(part, std::ios::binary).write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+    fs::rename(part, to);
+  }
+  std::string read(const std::string& name, size_t rank) const {
+    std::ifstream in(file(name, rank), std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+
+  const fs::path folder_;
+  const size_t rank_, size_;
+  int64_t next_ = 0;
+  std::atomic<bool> aborted_ = false;
 };
 
-std::mutex g_mutex;
-std::map<std::string, std::shared_ptr<Ranks>> g_ranks;  // by id
-int64_t g_ids = 0;
-
 struct Joined {
-  std::shared_ptr<Ranks> ranks;
-  size_t rank;
+  std::shared_ptr<Rank> rank;
   HostDriver& driver;
   std::shared_ptr<char> recorded = std::make_shared<char>();  // its owners but this are recordings
 };
@@ -86,25 +89,21 @@ const char* explain(ncclResult_t result) { return result == ncclSuccess ? "no er
 const char* last_error(ncclComm_t) { return ""; }
 
 ncclResult_t unique_id(ncclUniqueId* id) {
-  const std::lock_guard lock(g_mutex);
+  static std::mutex mutex;
+  static std::deque<TempFolder> folders;  // until the process ends
+  const std::lock_guard lock(mutex);
+  const std::string text = folders.emplace_back().path().string();
+  if (text.size() >= sizeof id->internal) return ncclSystemError;
   std::memset(id->internal, 0, sizeof id->internal);
-  const std::string text = "host " + std::to_string(++g_ids);
   std::ranges::copy(text, id->internal);
   return ncclSuccess;
 }
 
 ncclResult_t init_rank(ncclComm_t* handle, int size, ncclUniqueId id, int rank) {
   if (size < 1 || rank < 0 || rank >= size) return ncclInvalidArgument;
-  std::shared_ptr<Ranks> ranks;
-  {
-    const std::lock_guard lock(g_mutex);
-    std::shared_ptr<Ranks>& found = g_ranks[std::string(id.internal, sizeof id.internal)];
-    if (!found) found = std::make_shared<Ranks>(size);
-    ranks = found;
-  }
-  if (ranks->size() != static_cast<size_t>(size)) return ncclInvalidArgument;
-  *handle = reinterpret_cast<ncclComm_t>(new Joined{ranks, static_cast<size_t>(rank), HostDriver::entered()});
-  return ranks->meet() ? ncclSuccess : ncclSystemError;
+  auto joined = std::make_shared<Rank>(id.internal, static_cast<size_t>(rank), static_cast<size_t>(size));
+  *handle = reinterpret_cast<ncclComm_t>(new Joined{joined, HostDriver::entered()});
+  return joined->meet() ? ncclSuccess : ncclSystemError;
 }
 
 ncclResult_t async_error(ncclComm_t, ncclResult_t* result) {
@@ -121,7 +120,7 @@ ncclResult_t destroy(ncclComm_t handle) {
 ncclResult_t abort(ncclComm_t handle) {
   constexpr std::chrono::milliseconds kPause{10};
   constexpr int kPauses = 6000;
-  of(handle).ranks->abort(of(handle).rank);
+  of(handle).rank->abort();
   for (int i = 0; i < kPauses && of(handle).recorded.use_count() > 1; ++i) std::this_thread::sleep_for(kPause);
   return destroy(handle);
 }
@@ -129,10 +128,10 @@ ncclResult_t abort(ncclComm_t handle) {
 ncclResult_t all_gather(const void* from, void* to, size_t count, ncclDataType_t type, ncclComm_t handle, cudaStream_t stream) {
   if (type != ncclUint8 || &of(handle).driver != &HostDriver::entered()) return ncclInvalidArgument;
   const bool recorded = of(handle).driver.captures(reinterpret_cast<DriverStream*>(stream));
-  const auto exchange = [ranks = of(handle).ranks, rank = of(handle).rank, from, to, count, number = int64_t{-1},
+  const auto exchange = [rank = of(handle).rank, from, to, count, number = int64_t{-1},
                          recording = recorded ? of(handle).recorded : nullptr]() mutable {
-    if (number < 0) number = ranks->give(rank, from, count);
-    return ranks->take(rank, number, to, count);
+    if (number < 0) number = rank->give(from, count);
+    return rank->take(number, to, count);
   };
   const Status status = of(handle).driver.put(reinterpret_cast<DriverStream*>(stream), exchange);
   return status == kSuccess ? ncclSuccess : ncclUnhandledCudaError;
