@@ -13,7 +13,6 @@ class WithKernels final : public HostDevice {
   explicit WithKernels(std::vector<KernelEntry> kernels) : kernels_(std::move(kernels)) {}
   Target target() const override { return cpu::device()->target(); }
   std::span<const KernelEntry> kernels() const override { return kernels_; }
-  MachinePeak measure_peak() override { return {}; }
 
  private:
   std::vector<KernelEntry> kernels_;

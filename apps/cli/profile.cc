@@ -1,6 +1,7 @@
 // vivace profile: where a component's time goes: by kernel, by op, by block, and step by step as a trace for Perfetto.
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -21,7 +22,7 @@ struct ProfileFlags : TargetOptions {
   std::string trace;
 };
 
-// Of some steps: time, arithmetic, and the seconds that these would take at the machine's peak and at its memory bandwidth.
+// Of some steps: time, arithmetic, and the seconds that these would take at the machine's peak and at its memory bandwidth, where these are known.
 struct Share {
   int steps = 0;
   double seconds = 0, flops = 0, at_peak = 0, at_bandwidth = 0;
@@ -64,13 +65,16 @@ struct Timed {
   const Plan& plan;
   const std::vector<PlanStep>& steps;
   std::vector<double> seconds;
-  MachinePeak peak;
+  std::optional<MachinePeak> peak;
   const std::vector<size_t>& constants;  // what weights take, by value
 
   Share share(size_t i) const {
     const PlanStep& step = steps[i];
-    const auto at = [](double work, double rate) { return rate > 0 ? work / rate : 0; };  // 0: a device that does not measure itself
-    return {1, seconds[i], flops(plan, step), at(flops(plan, step), peak_of(peak, plan, step)), at(moved_bytes(plan, step, constants), peak.bytes)};
+    Share share{.steps = 1, .seconds = seconds[i], .flops = flops(plan, step)};
+    if (!peak) return share;
+    share.at_peak = share.flops / peak_of(*peak, plan, step);
+    share.at_bandwidth = moved_bytes(plan, step, constants) / peak->bytes;
+    return share;
   }
 
   double total() const {
@@ -92,26 +96,29 @@ std::vector<std::pair<std::string, Share>> largest_first(const Shares& shares) {
   return sorted;
 }
 
-std::vector<std::string> profile_header(const char* what, const char* which) {
-  return {what, which, "ms", "%", "GFLOP", "GFLOP/s", "% of peak", "% of memory"};
+// With what of the peak steps reach, where `t` knows it.
+std::vector<std::string> profile_header(const Timed& t, const char* what, const char* which) {
+  std::vector<std::string> header{what, which, "ms", "%", "GFLOP", "GFLOP/s"};
+  if (t.peak) header.insert(header.end(), {"% of peak", "% of memory"});
+  return header;
 }
 
-std::vector<std::string> cells(const std::string& name, const Share& s, double total) {
+std::vector<std::string> cells(const Timed& t, const std::string& name, const Share& s) {
   const double seconds = std::max(s.seconds, 1e-12);
   const bool computes = s.flops > 0;
-  return {name,
-          std::to_string(s.steps),
-          fixed(s.seconds * 1e3, 3),
-          fixed(100 * s.seconds / std::max(total, 1e-12), 1),
-          computes ? fixed(s.flops / 1e9, 3) : "",
-          computes ? fixed(s.flops / 1e9 / seconds, 1) : "",
-          computes ? fixed(100 * s.at_peak / seconds, 1) : "",
-          fixed(100 * s.at_bandwidth / seconds, 1)};
+  std::vector<std::string> row{name,
+                               std::to_string(s.steps),
+                               fixed(s.seconds * 1e3, 3),
+                               fixed(100 * s.seconds / std::max(t.total(), 1e-12), 1),
+                               computes ? fixed(s.flops / 1e9, 3) : "",
+                               computes ? fixed(s.flops / 1e9 / seconds, 1) : ""};
+  if (t.peak) row.insert(row.end(), {computes ? fixed(100 * s.at_peak / seconds, 1) : "", fixed(100 * s.at_bandwidth / seconds, 1)});
+  return row;
 }
 
-std::string share_table(const char* what, const Shares& shares, double total) {
-  Table table(profile_header(what, "steps"));
-  for (const auto& [name, share] : largest_first(shares)) table.add(cells(name, share, total));
+std::string share_table(const Timed& t, const char* what, const Shares& shares) {
+  Table table(profile_header(t, what, "steps"));
+  for (const auto& [name, share] : largest_first(shares)) table.add(cells(t, name, share));
   return table.text() + '\n';
 }
 
@@ -119,35 +126,33 @@ std::string slowest_table(const Timed& t, int top) {
   std::vector<size_t> order(t.steps.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::ranges::stable_sort(order, [&](size_t a, size_t b) { return t.seconds[a] > t.seconds[b]; });
-  Table table(profile_header("slowest", "step"));
+  Table table(profile_header(t, "slowest", "step"));
   for (size_t i = 0; i < std::min(order.size(), static_cast<size_t>(top)); ++i) {
     const PlanStep& step = t.steps[order[i]];
     Share share = t.share(order[i]);
     share.steps = static_cast<int>(order[i]);  // its number instead
-    table.add(cells(cat(step.kernel, " ", step.scope, " ", type_text(t.plan, step.out)), share, t.total()));
+    table.add(cells(t, cat(step.kernel, " ", step.scope, " ", type_text(t.plan, step.out)), share));
   }
   return table.text() + '\n';
 }
 
-nlohmann::json profile_json(const Share& s) {
+nlohmann::json profile_json(const Timed& t, const Share& s) {
   const double seconds = std::max(s.seconds, 1e-12);
-  return {{"steps", s.steps},
-          {"seconds", s.seconds},
-          {"flops", s.flops},
-          {"share_of_peak", s.at_peak / seconds},
-          {"share_of_memory", s.at_bandwidth / seconds}};
+  nlohmann::json json{{"steps", s.steps}, {"seconds", s.seconds}, {"flops", s.flops}};
+  if (t.peak) json.update({{"share_of_peak", s.at_peak / seconds}, {"share_of_memory", s.at_bandwidth / seconds}});
+  return json;
 }
 
-nlohmann::json profile_json(const Shares& shares) {
+nlohmann::json profile_json(const Timed& t, const Shares& shares) {
   nlohmann::json result = nlohmann::json::object();
-  for (const auto& [name, s] : shares) result[name] = profile_json(s);
+  for (const auto& [name, s] : shares) result[name] = profile_json(t, s);
   return result;
 }
 
 nlohmann::json profile_json(const Timed& t) {
   nlohmann::json list = nlohmann::json::array();
   for (size_t i = 0; i < t.steps.size(); ++i) {
-    nlohmann::json step = profile_json(t.share(i));
+    nlohmann::json step = profile_json(t, t.share(i));
     step.erase("steps");
     step.update({{"op", op_name(t.steps[i].op)},
                  {"kernel", t.steps[i].kernel},
@@ -159,8 +164,9 @@ nlohmann::json profile_json(const Timed& t) {
   return list;
 }
 
-nlohmann::json profile_json(const MachinePeak& p) {
-  return {{"float32", p.float32}, {"bfloat16", p.bfloat16}, {"int16", p.int16}, {"int8", p.int8}, {"bytes", p.bytes}};
+nlohmann::json profile_json(const std::optional<MachinePeak>& p) {
+  if (!p) return nullptr;
+  return {{"float32", p->float32}, {"bfloat16", p->bfloat16}, {"int16", p->int16}, {"int8", p->int8}, {"bytes", p->bytes}};
 }
 
 std::string peak_text(const MachinePeak& p, const Target& machine) {
@@ -180,11 +186,9 @@ class Trace {
       nlohmann::json args{{"kernel", step.kernel}, {"types", signature(t.plan, step)}};
       const Share share = t.share(i);
       const double seconds = std::max(share.seconds, 1e-12);
-      args["% of memory"] = 100 * share.at_bandwidth / seconds;
-      if (share.flops > 0) {
-        args["GFLOP/s"] = share.flops / 1e9 / seconds;
-        args["% of peak"] = 100 * share.at_peak / seconds;
-      }
+      if (share.flops > 0) args["GFLOP/s"] = share.flops / 1e9 / seconds;
+      if (t.peak) args["% of memory"] = 100 * share.at_bandwidth / seconds;
+      if (t.peak && share.flops > 0) args["% of peak"] = 100 * share.at_peak / seconds;
       event(std::string(op_name(step.op)), now_, t.seconds[i] * 1e6, std::move(args));
       now_ += t.seconds[i] * 1e6;
     }
@@ -247,7 +251,7 @@ int run_profile(const ProfileFlags& o, const Common& common) {
   session.run(Phase::setup, request);
   session.run(Phase::step, request);  // first touches and a cold cache are nobody's cost
   const Plan& plan = session.plan();
-  const MachinePeak peak = target.device().measure_peak();
+  const std::optional<MachinePeak> peak = target.device().measure_peak();
   const std::vector<size_t> constants = constant_bytes(session.program());
   const Timed setup{plan, plan.setup, fastest_run(session, request, Phase::setup, plan.setup.size(), o.runs), peak, constants};
   const Timed step{plan, plan.step, fastest_run(session, request, Phase::step, plan.step.size(), o.runs), peak, constants};
@@ -274,19 +278,19 @@ int run_profile(const ProfileFlags& o, const Common& common) {
                 {"step_seconds", step.total()},
                 {"flops", total_flops},
                 {"peak", profile_json(peak)},
-                {"by_kernel", profile_json(by_kernel)},
-                {"by_op", profile_json(by_op)},
-                {"by_block", profile_json(by_block)},
+                {"by_kernel", profile_json(step, by_kernel)},
+                {"by_op", profile_json(step, by_op)},
+                {"by_block", profile_json(step, by_block)},
                 {"step", profile_json(step)}});
     return 0;
   }
-  print(share_table("kernel", by_kernel, step.total()) + share_table("op", by_op, step.total()) + share_table("block", by_block, step.total()));
+  print(share_table(step, "kernel", by_kernel) + share_table(step, "op", by_op) + share_table(step, "block", by_block));
   if (o.top > 0) print(slowest_table(step, o.top));
   print(cat(target.name(), " in ", dtype_name(target.dtype()), " on ", num_threads(), " threads: ", fixed(step.total() * 1e3, 2),
             " ms a call (fastest of ", o.runs, "), ", fixed(total_flops / 1e9, 2), " GFLOP, ",
             fixed(total_flops / 1e9 / std::max(step.total(), 1e-12), 1), " GFLOP/s"));
   print(plan.setup.empty() ? std::string("\n") : cat("; setup ", fixed(setup.total() * 1e3, 2), " ms\n"));
-  print(peak_text(peak, target.device().target()));
+  if (peak) print(peak_text(*peak, target.device().target()));
   return 0;
 }
 

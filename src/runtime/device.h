@@ -106,8 +106,8 @@ class Device {
   virtual std::optional<uint64_t> free_memory() const;
   // The CPU: a session's ports are the arena itself, mapped files are weights, and copies vanish.
   virtual bool shares_host_memory() const { return false; }
-  // Takes about 0.2 s.
-  virtual MachinePeak measure_peak() = 0;
+  // Takes about 0.2 s. Nothing where nobody measures it.
+  virtual std::optional<MachinePeak> measure_peak() { return std::nullopt; }
   // Where sessions note what lies where, for a device that checks them; nullptr where nobody asks.
   virtual std::vector<MemoryLabel>* labels() { return nullptr; }
 

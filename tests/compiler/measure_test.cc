@@ -73,7 +73,6 @@ class CountingDevice final : public HostDevice {
  public:
   Target target() const override { return cpu::device()->target(); }
   std::span<const KernelEntry> kernels() const override { return {}; }
-  MachinePeak measure_peak() override { return {}; }
   std::shared_ptr<void> allocate(size_t bytes, Memory memory) override {
     taken_ += bytes;
     most = std::max(most, taken_);

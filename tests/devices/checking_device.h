@@ -20,7 +20,6 @@ class CheckingDevice final : public Device {
   std::shared_ptr<void> allocate(size_t bytes, Memory memory = Memory::device) override;
   std::unique_ptr<Stream> stream() override;
   LoopKernels loop_kernels(const LoopCall& call) override;  // the oracle's
-  MachinePeak measure_peak() override { return {}; }
   std::vector<MemoryLabel>* labels() override { return &memory_.labels; }
 
  private:

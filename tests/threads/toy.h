@@ -12,7 +12,6 @@ namespace vivace {
 class ToyDevice final : public HostDevice {
  public:
   Target target() const override { return {.name = "toy", .text = "toy"}; }
-  MachinePeak measure_peak() override { return {}; }
   std::span<const KernelEntry> kernels() const override { return kernels_; }
 
  private:

@@ -42,7 +42,7 @@ class CpuDevice final : public HostDevice {
             .tile_inputs = kFusedInputs,
             .tile_instructions = kTileRegisters - kFusedInputs - 2};
   }
-  MachinePeak measure_peak() override { return cpu::measure_peak(); }
+  std::optional<MachinePeak> measure_peak() override { return cpu::measure_peak(); }
   std::span<const KernelEntry> kernels() const override { return kernels_; }
 
  private:

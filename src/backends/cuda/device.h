@@ -31,7 +31,6 @@ class CudaDevice final : public Device, public RankDevice, public std::enable_sh
   }
   uint64_t memory() const override { return driver_->properties().memory_bytes; }
   std::optional<uint64_t> free_memory() const override { return driver_->free_bytes(); }
-  MachinePeak measure_peak() override { return {}; }
   std::vector<MemoryLabel>* labels() override { return driver_->labels(); }
 
   Driver& driver() const { return *driver_; }

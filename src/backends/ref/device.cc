@@ -73,7 +73,6 @@ class RefDevice final : public HostDevice {
   Target target() const override { return {.name = "ref", .text = "the oracle", .level_name = "float64"}; }
   std::span<const KernelEntry> kernels() const override { return list(); }
   LoopKernels loop_kernels(const LoopCall& call) override { return ref::loop_kernels(call); }
-  MachinePeak measure_peak() override { return {}; }
 };
 
 }  // namespace

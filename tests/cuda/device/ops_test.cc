@@ -20,7 +20,6 @@ class Reordered final : public Device {
   std::span<const KernelEntry> kernels() const override { return kernels_; }
   std::shared_ptr<void> allocate(size_t bytes, Memory memory) override { return device_->allocate(bytes, memory); }
   std::unique_ptr<Stream> stream() override { return device_->stream(); }
-  MachinePeak measure_peak() override { return {}; }
 
  private:
   const std::shared_ptr<Device> device_;
@@ -219,6 +218,7 @@ TEST(CudaConvolutions, OnePlanOfALibraryIsBuiltUntilOthersAreAskedFor) {
   EXPECT_EQ(gpu.driver->counts().dnn_plans, 3);
   EXPECT_FALSE(convolution->has(2));
 }
+
 // And another start compiles nothing: a plan that was built comes from the cache.
 TEST(CudaConvolutions, PlansOfALibraryAreKept) {
   const TempFolder folder;
@@ -233,7 +233,6 @@ TEST(CudaConvolutions, PlansOfALibraryAreKept) {
   }
   EXPECT_EQ(std::ranges::count(files.entries(), "kernels", &CacheEntry::kind), 1);
 }
-
 
 // NVIDIA's libraries answer for the GPU that the thread entered last.
 TEST(CudaLibraries, AreAskedOnTheirGpu) {

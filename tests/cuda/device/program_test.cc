@@ -1,4 +1,4 @@
-// The program on a GPU that is none: two processes that share a picture.
+// The program on a GPU that is none: what its tools say of one, and two processes that share a picture.
 #include "../../cli/program.h"
 
 #include <arpa/inet.h>
@@ -78,6 +78,18 @@ TEST(CudaProgram, TwoProcessesDrawOnePicture) {
   for (const Finished& done : {as_rank("0"), second.get(), draw(folder / "one.npy", {}, {})}) ASSERT_EQ(done.code, 0) << done.out << done.err;
   EXPECT_EQ(folder.files(), 2u);
   EXPECT_TRUE(read_text(folder / "two.npy") == read_text(folder / "one.npy"));
+}
+
+// What nobody has measured is no figure.
+TEST(CudaProgram, ProfileHoldsNothingAgainstAPeakThatIsUnknown) {
+  cuda::shared_host_gpu();
+  testing::internal::CaptureStdout();
+  const int code = run(cli::add_profile, {"profile", "--model", kModel, "--component", "text_encoder", "--device", "host-cuda", "--runs", "1"});
+  const std::string said = testing::internal::GetCapturedStdout();
+  EXPECT_EQ(code, 0);
+  EXPECT_NE(said.find(" GFLOP/s"), std::string::npos) << said;
+  EXPECT_EQ(said.find("% of"), std::string::npos) << said;
+  EXPECT_EQ(said.find("measured"), std::string::npos) << said;
 }
 
 }  // namespace
