@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "backends/devices.h"
 #include "base/log.h"
 #include "commands.h"
 #include "compiler/compile.h"
@@ -33,7 +34,7 @@ const AutoencoderComponent* vae_of(const DiffusionPipeline::Loaded& loaded, cons
 }
 
 TargetOptions with_recipe(TargetOptions options) {
-  if (!options.recipe.empty()) apply_recipe(options.recipe, options.compile, options.dtype);
+  if (!options.recipe.empty()) apply_recipe(options.recipe, open_device(options.device)->target(), options.compile, options.dtype);
   return options;
 }
 

@@ -201,19 +201,19 @@ std::string totals_text(const ComponentTarget& target, const Plan& plan, const T
   return text;
 }
 
-// What --recipe stands for, an option a line.
-std::string recipe_text(const std::string& name) {
+// What --recipe stands for on that device, an option a line.
+std::string recipe_text(const std::string& name, const Target& device) {
   if (name.empty()) return "";
   const RunRecipe& recipe = find_recipe(name);
   Table table({"option", "in the recipe"});
-  for (const RecipePart& part : recipe.parts) table.add({std::string(part.option), std::string(part.stands_for)});
+  for (const RecipePart& part : recipe.parts_on(device)) table.add({std::string(part.option), std::string(part.stands_for)});
   return cat("recipe ", recipe.name, ": ", recipe.what, '\n', table.text(2));
 }
 
-nlohmann::json recipe_json(const std::string& name) {
+nlohmann::json recipe_json(const std::string& name, const Target& device) {
   nlohmann::json list = nlohmann::json::array();
   if (!name.empty())
-    for (const RecipePart& part : find_recipe(name).parts) list.push_back({{"option", part.option}, {"stands_for", part.stands_for}});
+    for (const RecipePart& part : find_recipe(name).parts_on(device)) list.push_back({{"option", part.option}, {"stands_for", part.stands_for}});
   return list;
 }
 
@@ -232,14 +232,14 @@ int run_explain(const ExplainFlags& o, const Common& common) {
   const Totals totals = count(plan);
   if (common.json) {
     nlohmann::json json = explained_json(target, plan, totals);
-    if (!o.recipe.empty()) json["recipe"] = recipe_json(o.recipe);
+    if (!o.recipe.empty()) json["recipe"] = recipe_json(o.recipe, target.device().target());
     print_json(json);
     return 0;
   }
   if (!common.quiet)
     print(program_text(plan, plan.prepare, "prepare: once for a set of weights") + program_text(plan, plan.setup, "setup: once a prompt") +
           program_text(plan, plan.step, "step: every call"));
-  print(totals_text(target, plan, totals) + recipe_text(o.recipe));
+  print(totals_text(target, plan, totals) + recipe_text(o.recipe, target.device().target()));
   return 0;
 }
 

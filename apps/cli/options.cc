@@ -5,6 +5,7 @@
 #include <ranges>
 #include <utility>
 
+#include "backends/devices.h"
 #include "base/cache_folder.h"
 #include "base/files.h"
 #include "base/json.h"
@@ -274,7 +275,7 @@ bool PictureOptions::makes_videos() const {
 
 PictureOptions PictureOptions::without_recipe() const {
   PictureOptions own = *this;
-  if (!recipe.empty()) apply_recipe(std::exchange(own.recipe, ""), own.compile, own.dtype);
+  if (!recipe.empty()) apply_recipe(std::exchange(own.recipe, ""), open_device(device)->target(), own.compile, own.dtype);
   return own;
 }
 

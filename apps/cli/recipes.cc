@@ -18,8 +18,10 @@ constexpr RecipePart kFluxFast[] = {
      [](CompileFlags& flags, std::string&) { flags.modes = {"max-autotune"}; }},
     {"--fullgraph", "fullgraph=True", [](CompileFlags& flags, std::string&) { flags.fullgraph = true; }},
     {"--fuse-qkv", "fuse_qkv_projections() of the transformer and of the VAE", [](CompileFlags& flags, std::string&) { flags.fuse_qkv = true; }},
+    {"--quantize float8-dynamic", "float8_dynamic_activation_float8_weight",
+     [](CompileFlags& flags, std::string&) { flags.quantize = "float8-dynamic"; }, RecipePart::On::float8},
     {"--quantize int8-dynamic", "float8_dynamic_activation_float8_weight: products of 8 bits, weights and activations scaled",
-     [](CompileFlags& flags, std::string&) { flags.quantize = "int8-dynamic"; }},
+     [](CompileFlags& flags, std::string&) { flags.quantize = "int8-dynamic"; }, RecipePart::On::others},
     {"--quantize-filter transformer_quant_filter_fn", "all linear layers of the transformer's blocks",
      [](CompileFlags& flags, std::string&) { flags.quantize_filter = "transformer_quant_filter_fn"; }},
     {"--sdpa int8,auto", "FlashAttention 3 with queries, keys and values in float8",
@@ -36,6 +38,13 @@ constexpr RunRecipe kRecipes[] = {{"flux-fast", "FLUX in bfloat16 with products 
 
 }  // namespace
 
+std::vector<RecipePart> RunRecipe::parts_on(const Target& device) const {
+  std::vector<RecipePart> result(parts.begin(), parts.end());
+  std::erase_if(result,
+                [&](const RecipePart& part) { return part.on == (device.float8_products ? RecipePart::On::others : RecipePart::On::float8); });
+  return result;
+}
+
 const RunRecipe& find_recipe(const std::string& name) {
   const auto found = std::ranges::find(kRecipes, name, &RunRecipe::name);
   if (found == std::end(kRecipes))
@@ -49,8 +58,8 @@ bool is_part_of_recipe(std::string_view option) {
   });
 }
 
-void apply_recipe(const std::string& name, CompileFlags& flags, std::string& dtype) {
-  for (const RecipePart& part : find_recipe(name).parts) part.apply(flags, dtype);
+void apply_recipe(const std::string& name, const Target& device, CompileFlags& flags, std::string& dtype) {
+  for (const RecipePart& part : find_recipe(name).parts_on(device)) part.apply(flags, dtype);
 }
 
 }  // namespace vivace::cli

@@ -63,7 +63,7 @@ struct Script {
 
   TuneResult run(const std::filesystem::path& profile, const std::string& bound = "PSNR>=20") {
     std::vector<Candidate> candidates;
-    for (const auto& [name, gain] : gains) candidates.push_back({.name = name, .int8 = {name}});
+    for (const auto& [name, gain] : gains) candidates.push_back({.name = name, .quantized = {name}});
     const TunerWorld world{
         .measure =
             [&](const PretrainedOptions& base, const PretrainedOptions& setting) {
@@ -118,7 +118,7 @@ TEST(Tuner, TheWholeCountsOnlyWhereItGainsToo) {
             const bool first = !setting.compile.quantize.empty() && runs++ == 0;
             return Measured{.seconds = first ? 9.0 : 11.5, .base_seconds = 10, .noise = 0.01, .drift = {60, 1, 0}};
           },
-      .candidates = [](const PretrainedOptions&) { return std::vector<Candidate>{{.name = "a", .int8 = {"a"}}}; },
+      .candidates = [](const PretrainedOptions&) { return std::vector<Candidate>{{.name = "a", .quantized = {"a"}}}; },
       .time_is_up = [] { return false; },
       .say = [](const std::string&) {},
   };

@@ -1,6 +1,7 @@
 #include "tune/candidates.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
 
 #include "base/log.h"
@@ -45,7 +46,7 @@ void collect_winograd(Groups& groups, const Plan& plan, double calls) {
 double bytes_of(const ModelWeight& weight) { return static_cast<double>(numel(weight.shape)) * static_cast<double>(dtype_size(weight.dtype)); }
 
 // What a linear layer is switched together with: the part of a transformer block that it belongs to, of all blocks of one stage of a UNet, or of one
-// list of a transformer: "int8 down_blocks.1 attn1", "int8 single_transformer_blocks attn". Nothing outside of such blocks, nor where it makes the
+// list of a transformer: "down_blocks.1 attn1", "single_transformer_blocks attn". Nothing outside of such blocks, nor where it makes the
 // modulation of a norm, which runs once a prompt.
 std::string group_of(const std::string& layer) {
   static const std::string kList = "transformer_blocks.";
@@ -56,11 +57,12 @@ std::string group_of(const std::string& layer) {
   const std::string name = layer.substr(part, layer.find('.', part) - part);
   if (name.starts_with("norm")) return "";
   const std::string where = begin == 0 ? layer.substr(0, number - 1) : block(layer);
-  return cat("int8 ", where, ' ', name);
+  return cat(where, ' ', name);
 }
 
-void collect_int8(Groups& groups, const Component& denoiser, const Graph& graph) {
-  for (const auto& [layer, kind] : choose_layers(graph, denoiser.options(), Quantization::int8_dynamic, quantize_all))
+// Of products of 8 bits, as int8 or float8.
+void collect_quantized(Groups& groups, const Component& denoiser, const Graph& graph, Quantization as) {
+  for (const auto& [layer, kind] : choose_layers(graph, denoiser.options(), as, quantize_all))
     if (const std::string group = group_of(layer); !group.empty()) add(groups, group, layer, bytes_of(*denoiser.weights().find(layer + ".weight")));
 }
 
@@ -73,17 +75,21 @@ void append(std::vector<Candidate>& candidates, const Groups& groups, std::vecto
   }
 }
 
-// Each group plain or rotated.
-void append_int8(std::vector<Candidate>& candidates, const Groups& groups) {
+// Each group in each of these ways, of which one is taken at most.
+struct QuantizedWay {
+  const char *before, *behind;  // a group's name
+  Quantization kind;
+};
+void append_quantized(std::vector<Candidate>& candidates, const Groups& groups, std::initializer_list<QuantizedWay> ways) {
   std::vector<Candidate> plain;
-  append(plain, groups, &Candidate::int8);
-  for (Candidate& group : plain) {
-    group.knob = group.name;
-    candidates.push_back(group);
-    group.name += " rotated";
-    group.int8_kind = Quantization::int8_dynamic_rotated;
-    candidates.push_back(std::move(group));
-  }
+  append(plain, groups, &Candidate::quantized);
+  for (const Candidate& group : plain)
+    for (const QuantizedWay& way : ways) {
+      Candidate& made = candidates.emplace_back(group);
+      made.name = cat(way.before, group.name, way.behind);
+      made.knob = cat("8 bits ", group.name);
+      made.kind = way.kind;
+    }
 }
 
 }  // namespace
@@ -96,13 +102,16 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, const CallOption
   const Recipe& recipe = *pipe.loaded().recipe;
   const std::vector<SessionNeed> needs = recipe.sessions_for(recipe.resolve("", call));
   Request request;
-  Groups winograd, int8;
+  Groups winograd, int8, float8;
   for (const SessionNeed& need : needs) {
     if (need.stage == Stage::encode) continue;
     const Component& component = pipe.model(std::string(need.part)).component();
     const bool repeats = need.stage == Stage::denoise;
     collect_winograd(winograd, component.plan(need.request, request), repeats ? kSteps : 1);
-    if (repeats) collect_int8(int8, component, component.graph(need.request));
+    if (!repeats) continue;
+    const Graph graph = component.graph(need.request);
+    collect_quantized(int8, component, graph, Quantization::int8_dynamic);
+    if (component.device().target().float8_products) collect_quantized(float8, component, graph, Quantization::float8_dynamic);
   }
 
   std::vector<Candidate> candidates;
@@ -113,7 +122,8 @@ std::vector<Candidate> find_candidates(DiffusionPipeline& pipe, const CallOption
     return need.stage == Stage::denoise && multiplies_int16(pipe.model(std::string(need.part)).component().plan(need.request, request));
   };
   if (std::ranges::any_of(needs, takes_int16)) candidates.push_back({.name = "int16", .error_budget = kInt16Error});
-  append_int8(candidates, int8);
+  append_quantized(candidates, float8, {{"float8 ", "", Quantization::float8_dynamic}});
+  append_quantized(candidates, int8, {{"int8 ", "", Quantization::int8_dynamic}, {"int8 ", " rotated", Quantization::int8_dynamic_rotated}});
   candidates.push_back({.name = "sdpa efficient", .knob = "sdpa", .sdpa = SDPBackend::efficient});
   candidates.push_back({.name = "sdpa math", .knob = "sdpa", .sdpa = SDPBackend::math});
   return candidates;
@@ -128,7 +138,7 @@ PretrainedOptions setting_of(DType dtype, std::span<const Candidate> all, std::s
     if (!candidate.winograd.empty() || candidate.error_budget > 0) compile.mode = CompileMode::max_autotune;
     if (candidate.error_budget > 0) compile.error_budget.each_layer = candidate.error_budget;
     for (const std::string& layer : candidate.winograd) compile.error_budget.layers[layer] = winograd_error(dtype);
-    for (const std::string& layer : candidate.int8) compile.quantize[layer] = candidate.int8_kind;
+    for (const std::string& layer : candidate.quantized) compile.quantize[layer] = candidate.kind;
   }
   if (compile.mode != CompileMode::max_autotune) return setting;
   for (const Candidate& candidate : all)

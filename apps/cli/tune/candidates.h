@@ -11,10 +11,10 @@
 namespace vivace::cli {
 
 struct Candidate {
-  std::string name;                         // "winograd decoder.up_blocks.1", "int8 mid_block attn1"
-  std::string knob;                         // candidates of one knob exclude each other; empty: it goes with all others
-  std::vector<std::string> winograd, int8;  // layers
-  Quantization int8_kind = Quantization::int8_dynamic;
+  std::string name;                              // "winograd decoder.up_blocks.1", "int8 mid_block attn1"
+  std::string knob;                              // candidates of one knob exclude each other; empty: it goes with all others
+  std::vector<std::string> winograd, quantized;  // layers
+  Quantization kind = Quantization::int8_dynamic;
   std::optional<SDPBackend> sdpa;
   double error_budget = 0;  // of every layer that is no Winograd candidate of another name
 };

@@ -15,6 +15,7 @@
 #include "backends/devices.h"
 #include "commands.h"
 #include "host_device.h"
+#include "tune/candidates.h"
 #include "vivace/error.h"
 
 namespace vivace {
@@ -90,6 +91,20 @@ TEST(CudaProgram, ProfileHoldsNothingAgainstAPeakThatIsUnknown) {
   EXPECT_NE(said.find(" GFLOP/s"), std::string::npos) << said;
   EXPECT_EQ(said.find("% of"), std::string::npos) << said;
   EXPECT_EQ(said.find("measured"), std::string::npos) << said;
+}
+
+TEST(CudaProgram, TuneHasFloat8WhereItIsMultiplied) {
+  cuda::shared_host_gpu();
+  DiffusionPipeline pipe = DiffusionPipeline::from_pretrained(kModel, {.device = "host-cuda"});
+  const std::vector<cli::Candidate> all = cli::find_candidates(pipe, {.height = 16, .width = 16});
+  const auto wide = std::ranges::find_if(all, [](const cli::Candidate& c) { return c.name.starts_with("float8 "); });
+  ASSERT_NE(wide, all.end());
+  const auto bytes = std::ranges::find(all, "int8 " + wide->name.substr(7), &cli::Candidate::name);
+  ASSERT_NE(bytes, all.end());
+  EXPECT_EQ(bytes->knob, wide->knob);
+  EXPECT_EQ(bytes->quantized, wide->quantized);
+  const PretrainedOptions setting = cli::setting_of(bfloat16, all, {&*wide, 1});
+  EXPECT_EQ(setting.compile.quantize.at(wide->quantized.at(0)), Quantization::float8_dynamic);
 }
 
 }  // namespace
