@@ -12,7 +12,8 @@ enum class LogLevel { error, warning, info, debug };
 
 void set_log_level(LogLevel level);  // default: warning
 LogLevel log_level();
-// Receives each message of the level or below it, without a trailing newline. nullptr restores standard error.
+// Receives each message of the level or below it, without a trailing newline, one at a time. What it logs itself goes to standard error. nullptr
+// restores that for all.
 void set_log_sink(std::function<void(LogLevel, const std::string&)> sink);
 
 }  // namespace VIVACE_API
