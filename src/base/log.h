@@ -1,6 +1,7 @@
 // Warnings and notes for the person at the terminal.
 #pragma once
 
+#include <locale>
 #include <sstream>
 #include <string>
 
@@ -10,10 +11,11 @@ namespace vivace {
 
 void log_message(LogLevel level, const std::string& text);
 
-// Joins its arguments as a stream would: cat("got ", 3, " rows").
+// Joins its arguments as a stream would, and numbers as they are in C, whatever the program's locale: cat("got ", 3, " rows").
 template <class... Args>
 std::string cat(const Args&... args) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());
   (out << ... << args);
   return std::move(out).str();
 }

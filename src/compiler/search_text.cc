@@ -1,12 +1,14 @@
 #include "compiler/search_text.h"
 
 #include <iomanip>
+#include <locale>
 #include <sstream>
 
 namespace vivace {
 
 std::string search_text(const Plan& plan) {
   std::ostringstream text;
+  text.imbue(std::locale::classic());
   text << std::fixed << std::setprecision(2);
   double once = 0, each = 0;
   for (const PlanRegion& r : plan.regions) {

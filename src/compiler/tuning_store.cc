@@ -1,16 +1,12 @@
 #include "compiler/tuning_store.h"
 
+#include <locale>
 #include <sstream>
 
 namespace vivace {
-namespace {
-
-constexpr std::string_view kKind = "tuning";
-
-}  // namespace
-
 std::string print_tuning_result(const TuningResult& result) {
   std::ostringstream text;
+  text.imbue(std::locale::classic());
   text.precision(9);
   text << result.seconds << ' ' << result.settings << '\n';
   for (const PlanCandidate& c : result.measured) text << c.seconds << ' ' << c.kernel << (c.tuning.empty() ? "" : " ") << c.tuning << '\n';
@@ -19,11 +15,13 @@ std::string print_tuning_result(const TuningResult& result) {
 
 std::optional<TuningResult> parse_tuning_result(const std::string& text) {
   std::istringstream lines(text);
+  lines.imbue(std::locale::classic());
   TuningResult result;
   std::string line;
   if (!(lines >> result.seconds >> result.settings) || !std::getline(lines, line)) return std::nullopt;
   while (std::getline(lines, line)) {
     std::istringstream words(line);
+    words.imbue(std::locale::classic());
     PlanCandidate candidate;
     if (!(words >> candidate.seconds >> candidate.kernel)) return std::nullopt;
     words.get();

@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "grouping_locale.h"
+
 namespace vivace {
 namespace {
 
@@ -21,6 +23,12 @@ TEST(Log, ASinkMayLogAndSetAnother) {
   warn("nobody's");
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "warning: of the sink\nwarning: of the sink\nwarning: nobody's\n");
   EXPECT_EQ(told, (std::vector<std::string>{"first", "first is told", "last", "last is told"}));
+}
+
+TEST(Log, NumbersAreTheSameInEveryLocale) {
+  const GroupingLocale german;
+  ASSERT_EQ((std::ostringstream() << 1234.5).str(), "1.234,5");
+  EXPECT_EQ(cat("got ", 12345, ' ', 0.5, ' ', 1234.5f), "got 12345 0.5 1234.5");
 }
 
 }  // namespace

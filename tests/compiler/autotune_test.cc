@@ -5,6 +5,7 @@
 #include <set>
 #include <thread>
 
+#include "../grouping_locale.h"
 #include "../models/components.h"
 #include "../temp_folder.h"
 #include "backends/cpu/device.h"
@@ -182,6 +183,11 @@ TEST(Autotune, ResultsAreText) {
   EXPECT_EQ(again->measured[1].seconds, 0.002);
   for (const char* damaged : {"", "1.5\n", "1.5 7\n", "gemm\n", "1.5 7\nfast gemm\n", "1.5 7\n0.1\n", "1.5\n0.1 gemm\n"})
     EXPECT_FALSE(parse_tuning_result(damaged).has_value()) << damaged;
+  // What one program keeps another reads, whatever its locale.
+  const std::string text = print_tuning_result(result);
+  const GroupingLocale german;
+  EXPECT_EQ(print_tuning_result(result), text);
+  EXPECT_EQ(parse_tuning_result(text).value().measured.at(1).seconds, 0.002);
 }
 
 TEST(Autotune, AnotherProcessFindsTheResultsInTheFolder) {
