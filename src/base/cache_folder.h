@@ -38,6 +38,12 @@ struct CacheEntry {
   std::filesystem::file_time_type last_used;
 };
 
+// What is kept: a folder each.
+namespace cache_kind {
+inline constexpr std::string_view kPlans = "plans", kWeights = "weights", kTuning = "tuning", kContents = "contents", kChecks = "checks",
+                                  kKernels = "kernels";
+}
+
 class CacheFolder {
  public:
   // Off: nothing is found and nothing is kept.
@@ -52,7 +58,7 @@ class CacheFolder {
   const std::filesystem::path& path() const { return folder_; }
   uint64_t max_bytes() const { return max_bytes_; }
 
-  // The payload, checked whole; nullopt where there is no such entry. A use, where the folder can be written. `kind` is a folder's name: "plans".
+  // The payload, checked whole; nullopt where there is no such entry. A use, where the folder can be written. `kind` is a folder's name.
   std::optional<std::string> read(std::string_view kind, std::string_view key) const;
   // The same without reading the payload: header and size are checked, the payload's checksum is not.
   std::optional<MappedEntry> map(std::string_view kind, std::string_view key) const;

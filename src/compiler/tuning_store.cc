@@ -34,7 +34,7 @@ std::optional<TuningResult> parse_tuning_result(const std::string& text) {
 std::optional<TuningResult> TuningStore::find(const std::string& key) {
   const std::lock_guard lock(*mutex_);
   if (const auto found = results_.find(key); found != results_.end()) return found->second;
-  const std::optional<std::string> text = folder_.read(kKind, key);
+  const std::optional<std::string> text = folder_.read(cache_kind::kTuning, key);
   std::optional<TuningResult> result = text ? parse_tuning_result(*text) : std::nullopt;
   if (result) results_[key] = *result;
   return result;
@@ -43,7 +43,7 @@ std::optional<TuningResult> TuningStore::find(const std::string& key) {
 void TuningStore::put(const std::string& key, const TuningResult& result) {
   const std::lock_guard lock(*mutex_);
   results_[key] = result;
-  folder_.write(kKind, key, print_tuning_result(result));
+  folder_.write(cache_kind::kTuning, key, print_tuning_result(result));
 }
 
 }  // namespace vivace

@@ -22,12 +22,9 @@ namespace {
 // Enough for every size that changes which kernel a layer gets.
 constexpr int kMaxParts = 16;
 
-// Kinds are folders of the cache.
-constexpr const char *kPlans = "plans", *kWeights = "weights", *kTuning = "tuning", *kChecks = "checks";
-
 // What has just been written, and lies on the disk: the note outlives a crash of the machine, and so must what it is of.
 void keep_written(const CacheFolder& folder, const std::string& name, size_t count) {
-  const auto entry = folder.map(kWeights, name);
+  const auto entry = folder.map(cache_kind::kWeights, name);
   if (!entry) return;
   const FileStamp stamp = entry->file->stamp_now();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the kernel's clock has moved on: a change from now on shows
@@ -77,7 +74,7 @@ std::string ComponentCache::plan_key(const std::string& key, const CompileOption
 std::optional<Plan> ComponentCache::plan(const std::string& key, const CompileOptions& options) const {
   if (!folder_.enabled()) return std::nullopt;
   const std::string name = plan_key(key, options);
-  const auto bytes = folder_.read(kPlans, name);
+  const auto bytes = folder_.read(cache_kind::kPlans, name);
   if (!bytes) return std::nullopt;
   try {
     return parse_plan(std::as_bytes(std::span(*bytes)), name, *device_);
@@ -88,7 +85,7 @@ std::optional<Plan> ComponentCache::plan(const std::string& key, const CompileOp
 }
 
 void ComponentCache::keep(const std::string& key, const CompileOptions& options, const Plan& plan) const {
-  if (folder_.enabled()) folder_.write(kPlans, plan_key(key, options), serialize_plan(plan));
+  if (folder_.enabled()) folder_.write(cache_kind::kPlans, plan_key(key, options), serialize_plan(plan));
 }
 
 void ComponentCache::load_constants(ConstantStore& store, const std::stop_token& stop) {
@@ -97,7 +94,7 @@ void ComponentCache::load_constants(ConstantStore& store, const std::stop_token&
   loaded_ = true;
   for (int part = 0; part < kMaxParts; ++part) {
     const std::string name = part_name(part);
-    const auto entry = folder_.map(kWeights, name);
+    const auto entry = folder_.map(cache_kind::kWeights, name);
     if (!entry) continue;
     try {
       auto file = ConstantFile::open(entry->payload, entry->file, name);
@@ -109,12 +106,12 @@ void ComponentCache::load_constants(ConstantStore& store, const std::stop_token&
           std::move(file),
           [folder = folder_](const ConstantFile& file) {
             info("prepared weights in the cache are damaged and made again: ", file.name());
-            folder.remove(kWeights, file.name());
+            folder.remove(cache_kind::kWeights, file.name());
           },
           std::move(whole), notes.keeper(entry->file, stamp));
     } catch (const UserError& error) {
       info("prepared weights in the cache are not used: ", error.what());
-      folder_.remove(kWeights, name);
+      folder_.remove(cache_kind::kWeights, name);
     }
   }
 }
@@ -128,12 +125,12 @@ void ComponentCache::keep_constants(ConstantStore& store) {
                 " at most: every start prepares them anew (--cache-size or VIVACE_CACHE_SIZE makes room)");
   if (writing_.joinable()) writing_.join();
   int part = 0;
-  while (part < kMaxParts && folder_.holds(kWeights, part_name(part))) ++part;
+  while (part < kMaxParts && folder_.holds(cache_kind::kWeights, part_name(part))) ++part;
   if (part == kMaxParts) return;
   auto write = [folder = folder_, device = device_, name = part_name(part), made = std::move(made)] {
     try {
       const auto fill = [&](const CacheFolder::Sink& sink) { ConstantFile::write(made, *device, sink); };
-      if (folder.write(kWeights, name, ConstantFile::bytes_of(made), fill, true)) keep_written(folder, name, made.size());
+      if (folder.write(cache_kind::kWeights, name, ConstantFile::bytes_of(made), fill, true)) keep_written(folder, name, made.size());
     } catch (const std::exception& error) {
       warn("prepared weights are not kept: ", error.what());
     }
@@ -159,19 +156,19 @@ std::string ComponentCache::measured_key(const std::string& key) const {
 }
 
 std::optional<std::string> ComponentCache::measured(const std::string& key) const {
-  return folder_.enabled() ? folder_.read(kTuning, measured_key(key)) : std::nullopt;
+  return folder_.enabled() ? folder_.read(cache_kind::kTuning, measured_key(key)) : std::nullopt;
 }
 
 void ComponentCache::keep_measured(const std::string& key, const std::string& text) const {
-  if (folder_.enabled()) folder_.write(kTuning, measured_key(key), text);
+  if (folder_.enabled()) folder_.write(cache_kind::kTuning, measured_key(key), text);
 }
 
 bool ComponentCache::weights_checked() const {
-  return folder_.enabled() && folder_.map(kChecks, cat(component_, ": model ", model_, "; build ", build_id())).has_value();
+  return folder_.enabled() && folder_.map(cache_kind::kChecks, cat(component_, ": model ", model_, "; build ", build_id())).has_value();
 }
 
 void ComponentCache::keep_weights_checked() const {
-  if (folder_.enabled()) folder_.write(kChecks, cat(component_, ": model ", model_, "; build ", build_id()), "");
+  if (folder_.enabled()) folder_.write(cache_kind::kChecks, cat(component_, ": model ", model_, "; build ", build_id()), "");
 }
 
 }  // namespace vivace

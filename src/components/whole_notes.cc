@@ -5,8 +5,6 @@
 namespace vivace {
 namespace {
 
-constexpr const char* kNotes = "checks";  // a folder of the cache
-
 std::string note_head(const FileStamp& stamp) { return cat(stamp.text(), '\n'); }
 
 }  // namespace
@@ -15,7 +13,7 @@ std::string WholeNotes::key() const { return cat("whole: ", name_); }
 
 ConstantStore::Whole WholeNotes::known(const FileStamp& stamp) const {
   const std::string expected = note_head(stamp);
-  const auto text = folder_.read(kNotes, key());
+  const auto text = folder_.read(cache_kind::kChecks, key());
   if (!text || !text->starts_with(expected)) return {};
   return {text->begin() + static_cast<std::ptrdiff_t>(expected.size()), text->end()};
 }
@@ -23,7 +21,7 @@ ConstantStore::Whole WholeNotes::known(const FileStamp& stamp) const {
 void WholeNotes::keep(const FileStamp& stamp, const ConstantStore::Whole& whole) const {
   constexpr int64_t kSecond = 1'000'000'000;
   if (stamp.changed % kSecond == 0) return;  // a file system of whole seconds does not tell a second's contents apart
-  folder_.write(kNotes, key(), note_head(stamp).append(whole.begin(), whole.end()));
+  folder_.write(cache_kind::kChecks, key(), note_head(stamp).append(whole.begin(), whole.end()));
 }
 
 ConstantStore::Checked WholeNotes::keeper(std::shared_ptr<const FileMap> file, const FileStamp& stamp) const {

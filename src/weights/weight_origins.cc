@@ -14,7 +14,6 @@
 namespace vivace {
 namespace {
 
-constexpr const char* kKind = "contents";
 // Tensors are hashed in pieces of this size, then their hashes: a piece fits a core's cache, and a large tensor keeps all threads busy.
 constexpr size_t kPiece = size_t{1} << 20;
 
@@ -73,7 +72,7 @@ std::vector<Hash128> hash_contents(const TensorFile& file, const std::stop_token
 }
 
 std::optional<std::vector<Hash128>> kept(const CacheFolder& cache, const std::string& key, size_t count) {
-  const auto bytes = cache.read(kKind, key);
+  const auto bytes = cache.read(cache_kind::kContents, key);
   if (!bytes || bytes->size() != count * sizeof(Hash128)) return std::nullopt;
   std::vector<Hash128> hashes(count);
   std::memcpy(hashes.data(), bytes->data(), bytes->size());
@@ -98,7 +97,7 @@ std::vector<Hash128> WeightOrigins::origins_of(const TensorFile& file, const std
   std::vector<Hash128> hashes = hash_contents(file, stop);
   map.check_unchanged();
   if (sure && map.stamp() == map.stamp_now())
-    cache_.write(kKind, key, std::string_view(reinterpret_cast<const char*>(hashes.data()), hashes.size() * sizeof(Hash128)));
+    cache_.write(cache_kind::kContents, key, std::string_view(reinterpret_cast<const char*>(hashes.data()), hashes.size() * sizeof(Hash128)));
   return hashes;
 }
 

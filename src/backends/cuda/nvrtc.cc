@@ -80,9 +80,8 @@ Nvrtc::~Nvrtc() = default;
 std::string Nvrtc::compile(const std::string& text, std::string_view name, int capability) const {
   static const std::string sources = hash_text(all_sources());
   static const CacheFolder cache{CacheOptions{}};
-  constexpr std::string_view kKind = "kernels";
   const std::string key = cat(version_, "\nsm_", capability, '\n', sources, '\n', text);
-  if (auto kept = cache.read(kKind, key)) return *std::move(kept);
+  if (auto kept = cache.read(cache_kind::kKernels, key)) return *std::move(kept);
 
   std::vector<const char*> texts, names;
   for (const KernelSource& source : kernel_sources()) {
@@ -112,7 +111,7 @@ std::string Nvrtc::compile(const std::string& text, std::string_view name, int c
   std::string made(bytes, '\0');
   require((is_newer ? functions_->ptx : functions_->cubin)(program, made.data()), "compiling");
   functions_->destroy(&program);
-  cache.write(kKind, key, made);
+  cache.write(cache_kind::kKernels, key, made);
   return made;
 }
 
