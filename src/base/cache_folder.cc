@@ -274,11 +274,18 @@ std::vector<CacheEntry> CacheFolder::entries() const {
 uint64_t CacheFolder::clear() const {
   uint64_t freed = 0;
   if (!enabled()) return freed;
-  for (const CacheEntry& entry : files_in(folder_)) {
-    std::error_code error;
+  const std::vector<CacheEntry> files = files_in(folder_);
+  size_t left = 0;
+  std::string why;
+  for (const CacheEntry& entry : files) {
+    std::error_code error, ignored;
     if (fs::remove(entry.path, error)) freed += entry.bytes;
-    fs::remove(entry.path.parent_path(), error);  // which does nothing while it holds more
+    if (error) ++left, why = error.message();
+    fs::remove(entry.path.parent_path(), ignored);  // which does nothing while it holds more
   }
+  if (left > 0)
+    throw UserError(
+        cat(folder_.string(), ": ", left, " of ", files.size(), " entries cannot be removed: ", why, "; expected a folder that this user may write"));
   return freed;
 }
 

@@ -78,7 +78,7 @@ class CacheFolder {
 
   // What lies there, last used first.
   std::vector<CacheEntry> entries() const;
-  // Removes everything of ours; the bytes that became free.
+  // Removes everything of ours; the bytes that became free. Throws UserError where some of it cannot be removed, after the rest is.
   uint64_t clear() const;
 
  private:

@@ -334,6 +334,28 @@ TEST(CacheFolder, WhereItLies) {
             "VIVACE_CACHE_SIZE is \"many\": expected bytes, as 20000000000, 500M or 20G; 0 switches the cache off");
 }
 
+TEST(CacheFolder, WhatCannotBeRemovedIsSaid) {
+  const TempFolder folder;
+  for (const char* kind : {"plans", "tuning"}) ASSERT_TRUE(cache_in(folder).write(kind, "a", "b"));
+  // Root may remove everything.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool is_root = ::geteuid() == 0;
+    for (const fs::path& path : {folder.path(), folder / "plans", folder / "tuning"})
+      if (is_root && ::chown(path.c_str(), 65534, 65534) != 0) ::_exit(77);
+    fs::permissions(folder / "plans", fs::perms::owner_read | fs::perms::owner_exec);
+    if (is_root && ::setuid(65534) != 0) ::_exit(77);
+    const std::string message = message_of<UserError>([&] { cache_in(folder).clear(); });
+    ::_exit(message.find("1 of 2 entries cannot be removed: Permission denied") == std::string::npos || fs::exists(folder / "tuning"));
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "root here cannot become another user";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  fs::permissions(folder / "plans", fs::perms::owner_all);
+}
+
 TEST(CacheFolder, OffWhereItCannotBe) {
   const TempFolder folder;
   write_file(folder / "file", "x");
