@@ -186,7 +186,8 @@ std::shared_ptr<const Plan> Component::find_plan(const GraphRequest& wanted, Req
   const CompileOptions options = this->options(wanted.function, request);
   const std::string scope = request.sdpa ? cat(" sdpa ", sdp_backends_name(*request.sdpa)) : "";
   const std::string key = cat(key_of(wanted, options.dynamic), scope, adapters_key());
-  PlanShelf::Row& row = plans_.row(key);
+  const std::shared_ptr<PlanShelf::Row> shared = plans_.row(key);
+  PlanShelf::Row& row = *shared;
   const Turn turn(row.turns, request.stop);
   if (auto found = row.find(wanted.sizes)) return found;
   const auto sized = [&](const std::shared_ptr<const Plan>& plan) {
@@ -288,7 +289,7 @@ std::map<std::string, std::string> Component::plans_as_bytes() const {
   for (const auto& [key, row] : plans_.rows()) {
     const size_t own = std::min(key.find(kAdapters), key.size());
     if (key.substr(own) != adapters) continue;
-    for (size_t i = 0; i < row.plans.size(); ++i) result.emplace(numbered(key.substr(0, own), i), serialize_plan(*row.plans[i]));
+    for (size_t i = 0; i < row->plans.size(); ++i) result.emplace(numbered(key.substr(0, own), i), serialize_plan(*row->plans[i]));
   }
   return result;
 }

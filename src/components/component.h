@@ -103,6 +103,8 @@ class [[gnu::visibility("hidden")]] Component {
   // The plans by key, serialized, and what their sessions read that is prepared: for a package, which holds adapters as a part of the weights and
   // knows nothing of them.
   std::map<std::string, std::string> plans_as_bytes() const;
+  // While it is held, no plan is forgotten for other sizes: a package has those of all of its calls.
+  PlanShelf::Keeping keep_plans() const { return plans_.keep(); }
   std::vector<Constant> constants() const;
 
   // WeightStack::check of what the graphs need. They are built only where no earlier start has checked the same.

@@ -33,9 +33,40 @@ void PlanShelf::Row::remember(std::shared_ptr<const Plan> plan) {
   if (sized.size() > kSizes) sized.pop_back();
 }
 
-PlanShelf::Row& PlanShelf::row(const std::string& key) {
+PlanShelf::Keeping PlanShelf::keep() {
   const std::lock_guard lock(mutex_);
-  return rows_[key];
+  ++keeping_;
+  return {this, [](PlanShelf* shelf) {
+            const std::lock_guard lock(shelf->mutex_);
+            --shelf->keeping_;
+          }};
+}
+
+std::shared_ptr<PlanShelf::Row> PlanShelf::row(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Row>& row = rows_[key];
+  if (row)
+    std::erase(used_, key);
+  else
+    row = std::make_shared<Row>();
+  used_.push_front(key);
+  auto found = row;
+  make_room();
+  return found;
+}
+
+void PlanShelf::make_room() {
+  for (size_t i = used_.size(); keeping_ == 0 && rows_.size() > kRows && i-- > 0;) {
+    const auto oldest = rows_.find(used_[i]);
+    if (oldest->second.use_count() > 1) continue;
+    rows_.erase(oldest);
+    used_.erase(used_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+void PlanShelf::clear() {
+  rows_.clear();
+  used_.clear();
 }
 
 }  // namespace vivace

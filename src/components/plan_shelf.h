@@ -30,17 +30,30 @@ class PlanShelf {
     // What resizing took a millisecond or two for is remembered for the last few sizes.
     void remember(std::shared_ptr<const Plan> plan);
   };
+  using Rows = std::map<std::string, std::shared_ptr<Row>>;
 
-  // Stays where it is until clear().
-  Row& row(const std::string& key);
+  // Where plans are static each size has a row, and callers may ask for any number of sizes: beyond so many rows those that nobody has go, the one
+  // not asked for longest first. A plan lives on with its sessions.
+  static constexpr size_t kRows = 32;
+
+  // While it is held none goes.
+  using Keeping = std::unique_ptr<PlanShelf, void (*)(PlanShelf*)>;
+  Keeping keep();
+
+  // Whoever works on it has it.
+  std::shared_ptr<Row> row(const std::string& key);
   // Not while a request is under way.
-  void clear() { rows_.clear(); }
+  void clear();
   // Every key with its plans. Not while a request is under way.
-  const std::map<std::string, Row>& rows() const { return rows_; }
+  const Rows& rows() const { return rows_; }
 
  private:
+  void make_room();
+
   std::mutex mutex_;
-  std::map<std::string, Row> rows_;
+  Rows rows_;
+  std::deque<std::string> used_;  // their keys, the last used one first
+  int keeping_ = 0;
 };
 
 }  // namespace vivace

@@ -134,6 +134,8 @@ void export_package(DiffusionPipeline& pipe, const fs::path& path, const ExportO
   if (loaded.weights_in_files && !options.weights)
     throw UsageError("weights: a package can name a checkpoint whose weights lie in its folders alone; this one has to hold them");
   check_target(path);
+  std::vector<PlanShelf::Keeping> kept;
+  for (const auto& [name, model] : parts.models) kept.push_back(model->component().keep_plans());
   prepare_sessions(loaded, calls);
   FolderWriter out(path);
   nlohmann::json components = nlohmann::json::object(), index = read_json(checkpoint / "model_index.json");

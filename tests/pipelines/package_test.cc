@@ -7,6 +7,7 @@
 #include "base/cache_folder.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "components/plan_shelf.h"
 #include "runtime/plan_file.h"
 #include "startup.h"
 
@@ -144,6 +145,15 @@ TEST_F(Package, SeveralSizesAndOnlyThose) {
        {"no plan of unet for ", "height 16, tokens 77, width 16; it has: ", "height 8, tokens 77, width 8", "height 8, tokens 77, width 12"})
     EXPECT_NE(message.find(part), std::string::npos) << part << " in " << message;
   EXPECT_THROW(export_model({.sizes = {{65, 64}}}), UsageError);
+}
+
+TEST_F(Package, HasThePlansOfMoreSizesThanAComponentKeeps) {
+  ExportOptions options;
+  constexpr size_t kSizes = PlanShelf::kRows / 2 + 1;
+  for (size_t i = 0; i < kSizes; ++i) options.sizes.push_back({64, 64 + 16 * static_cast<int64_t>(i)});
+  export_model(options);
+  const nlohmann::json json = nlohmann::json::parse(std::ifstream(path_ / "package.json"));
+  EXPECT_EQ(json["components"]["unet"]["plans"].size(), 2 * kSizes);  // with guidance and without
 }
 
 TEST_F(Package, HasNoPlansForAScopeOfSdpaKernel) {
