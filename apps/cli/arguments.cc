@@ -172,16 +172,20 @@ void Arguments::parse(std::span<const std::string> words) {
       continue;
     }
     if (word == "help" && !outer_) {  // as git and others have it
-      const auto about = i < words.size() ? std::ranges::find(commands_, words[i], &Arguments::name_) : commands_.end();
-      throw Printed{about == commands_.end() ? help() : about->help()};
+      throw Printed{i < words.size() ? command(words[i]).help() : help()};
     }
-    const auto command = std::ranges::find(commands_, word, &Arguments::name_);
-    if (command == commands_.end()) fail(cat("unknown subcommand \"", word, "\""));
-    chosen_ = &*command;
-    return command->parse(words.subspan(i));
+    Arguments& chosen = command(word);
+    chosen_ = &chosen;
+    return chosen.parse(words.subspan(i));
   }
   if (!commands_.empty()) fail("expected a subcommand");
   finish();
+}
+
+Arguments& Arguments::command(const std::string& name) {
+  const auto found = std::ranges::find(commands_, name, &Arguments::name_);
+  if (found == commands_.end()) fail(cat("unknown subcommand \"", name, "\""));
+  return *found;
 }
 
 Option* Arguments::find(const std::string& name) {

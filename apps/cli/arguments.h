@@ -105,6 +105,7 @@ class Arguments {
 
  private:
   Option& add(const std::string& names, const std::string& help, std::string type);
+  Arguments& command(const std::string& name);
   Option* find(const std::string& name);
   size_t take_option(std::span<const std::string> words, size_t at);
   void take_text(const std::string& word);

@@ -152,6 +152,7 @@ TEST(Options, SlipsOfTheKeyboard) {
   expect_refused(vivace({"generate", "x", "--original-size", "64", "-o", "f.png"}), 2, {"--original-size", "needs 2 values"});
   EXPECT_EQ(vivace({"help"}).out, vivace({"--help"}).out);
   EXPECT_EQ(vivace({"help", "generate"}).out, vivace({"generate", "--help"}).out);
+  expect_refused(vivace({"help", "nosuch"}), 2, {"unknown subcommand \"nosuch\"", "expected one of generate"});
   const TempFolder folder;
   ASSERT_EQ(vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1", "-q", "-o=" + (folder / "x.png").string()}).code, 0);
   EXPECT_TRUE(std::filesystem::exists(folder / "x.png"));
