@@ -31,7 +31,7 @@ struct GenerateFlags : PictureOptions {
   std::vector<std::string> text, prompt, prompt_2, negative_prompt, negative_prompt_2;
   TensorFiles tensors;
   ParallelFlags parallel;
-  std::string output, preview;
+  std::optional<std::string> output, preview;
   std::vector<uint64_t> seed;
   std::string generator_device = "cpu";
   int images = 1;
@@ -143,21 +143,23 @@ std::string command_line(const Arguments& app) {
 
 // The file to write. Throws UsageError for one that this kind of model does not make, and for what is only for videos.
 std::string checked_output(const GenerateFlags& o, bool videos) {
+  for (const auto& [name, file] : {std::pair("--output", o.output), std::pair("--preview", o.preview)})
+    if (file && file->empty()) throw UsageError(cat(name, " is empty: expected the name of a file"));
   const bool latents = o.tensors.latents_out();
-  std::string output = !o.output.empty() ? o.output : latents ? "vivace.npy" : videos ? "vivace.mp4" : "vivace.png";
+  std::string output = o.output.value_or(latents ? "vivace.npy" : videos ? "vivace.mp4" : "vivace.png");
   if (latents) {
     if (std::filesystem::path(output).extension() != ".npy") throw UsageError(cat("latents cannot be written to ", output, ": expected .npy"));
-    if (o.fps || !o.preview.empty()) throw UsageError(cat(o.fps ? "--fps" : "--preview", " is for what is decoded, and --output-type is latent"));
+    if (o.fps || o.preview) throw UsageError(cat(o.fps ? "--fps" : "--preview", " is for what is decoded, and --output-type is latent"));
     check_writable(output);
     return output;
   }
   if (!videos) {
-    if (o.fps || !o.preview.empty()) throw UsageError(cat(o.fps ? "--fps" : "--preview", " is for videos, and this model makes pictures"));
+    if (o.fps || o.preview) throw UsageError(cat(o.fps ? "--fps" : "--preview", " is for videos, and this model makes pictures"));
     Image::check_save_path(output);
     return output;
   }
   Video::check_save_path(output);
-  if (!o.preview.empty()) Image::check_save_path(o.preview);
+  if (o.preview) Image::check_save_path(*o.preview);
   if (o.fps && !(*o.fps > 0 && *o.fps <= 1000)) throw UsageError(cat("--fps is ", *o.fps, ": expected a number above 0, up to 1000"));
   return output;
 }
@@ -252,7 +254,7 @@ int run_generate(const Arguments& app, const GenerateFlags& given, const Common&
   };
   call.callback_on_step_end_tensor_inputs.clear();
   call.callback_on_frames = [&](const DecodedFrames& decoded) {
-    if (!o.preview.empty() && numbers.first + static_cast<size_t>(decoded.video) == 0 && decoded.first == 0) decoded.frames.frame(0).save(o.preview);
+    if (o.preview && numbers.first + static_cast<size_t>(decoded.video) == 0 && decoded.first == 0) decoded.frames.frame(0).save(*o.preview);
     frames.step(decoded.first + decoded.frames.frames(), decoded.num_frames, seconds_since(last));
     last = std::chrono::steady_clock::now();
   };

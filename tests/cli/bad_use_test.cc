@@ -174,6 +174,11 @@ TEST(BadUse, ClosedStandardOutputDoesNotEndInThePicture) {
   EXPECT_EQ(read_text(folder / "x.npy").size(), 128u + 32 * 32 * 3 * 4);
 }
 
+TEST(BadUse, AFileWithoutANameIsNone) {
+  for (const char* option : {"--output", "--preview"})
+    expect_refused(vivace({"generate", "x", "--model", tiny_model(), option, ""}), 2, {option, "is empty: expected the name of a file"});
+}
+
 TEST(Interrupt, EndsTheLoopWithoutAFile) {
   const TempFolder folder;
   const Finished done = vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1000", "-o", (folder / "x.png").string()},
