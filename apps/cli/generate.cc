@@ -165,17 +165,15 @@ std::string checked_output(const GenerateFlags& o, bool videos) {
 }
 
 // The files of a call, which it names as they are written.
-std::vector<std::string> write(const Arguments& app, const GenerateFlags& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out,
-                               const std::string& output, const PictureNumbers& numbers, bool quiet) {
-  std::vector<std::string> files;
+void write(const Arguments& app, const GenerateFlags& o, DiffusionPipeline& pipe, const Call& call, const PipelineOutput& out,
+           const std::string& output, const PictureNumbers& numbers, bool quiet, std::vector<std::string>& files) {
   const auto written = [&](const std::filesystem::path& path, size_t image) {
     files.push_back(path.string());
     if (!quiet) std::fprintf(stderr, "%s (seed %llu)\n", path.c_str(), static_cast<unsigned long long>(seed_of(out, image)));
   };
   if (o.tensors.latents_out()) {
     save_npy(output, out.latents);
-    written(output, 0);
-    return files;
+    return written(output, 0);
   }
   const size_t count = out.images.size() + out.frames.size();
   for (size_t i = 0; i < count; ++i) {
@@ -187,7 +185,13 @@ std::vector<std::string> write(const Arguments& app, const GenerateFlags& o, Dif
       out.images[i].save(path, text);
     written(path, i);
   }
-  return files;
+}
+
+// Of an exception that is being handled. What was written before is whole.
+int interrupted_after(const std::vector<std::string>& files) {
+  if (files.empty()) throw;
+  std::fprintf(stderr, "vivace: interrupted; %s %s written before\n", joined(files).c_str(), files.size() == 1 ? "was" : "were");
+  return interrupted_code();
 }
 
 int run_generate(const Arguments& app, const GenerateFlags& given, const Common& common) {
@@ -253,8 +257,12 @@ int run_generate(const Arguments& app, const GenerateFlags& given, const Common&
     last = std::chrono::steady_clock::now();
   };
   call.callback_on_step_end_tensor_inputs.clear();
+  std::vector<std::string> previews, files;
   call.callback_on_frames = [&](const DecodedFrames& decoded) {
-    if (o.preview && numbers.first + static_cast<size_t>(decoded.video) == 0 && decoded.first == 0) decoded.frames.frame(0).save(*o.preview);
+    if (o.preview && numbers.first + static_cast<size_t>(decoded.video) == 0 && decoded.first == 0) {
+      decoded.frames.frame(0).save(*o.preview);
+      previews = {*o.preview};
+    }
     frames.step(decoded.first + decoded.frames.frames(), decoded.num_frames, seconds_since(last));
     last = std::chrono::steady_clock::now();
   };
@@ -262,13 +270,17 @@ int run_generate(const Arguments& app, const GenerateFlags& given, const Common&
   call.stop = interruption();
   const Call resolved = pipe.loaded().recipe->resolve(prompts, call);
   hint_at_few_steps(app, o, resolved, pipe);
-  const PipelineOutput out = pipe(prompts, call);
-  progress.end();
-  frames.end();
-  if (ranks.drawing().size == 1) numbers.all = out.images.size() + out.frames.size();
-
-  std::vector<std::string> files;
-  if (ranks.writes()) files = write(app, o, pipe, resolved, out, output, numbers, common.quiet || common.json);
+  PipelineOutput out;
+  try {
+    out = pipe(prompts, call);
+    progress.end();
+    frames.end();
+    if (ranks.drawing().size == 1) numbers.all = out.images.size() + out.frames.size();
+    if (ranks.writes()) write(app, o, pipe, resolved, out, output, numbers, common.quiet || common.json, files);
+  } catch (const Interrupted&) {
+    previews.insert(previews.end(), files.begin(), files.end());
+    return interrupted_after(previews);
+  }
   if (pairs) pairs->leave();
   const std::vector<ComponentFigures> components = component_figures(pipe);
   if (common.verbose) print_phases(out, loading, components);

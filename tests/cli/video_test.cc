@@ -160,6 +160,37 @@ TEST(GenerateVideo, InterruptedWhileEncodingLeavesNothing) {
   }
 }
 
+TEST(GenerateVideo, InterruptedAtTheSecondItTellsOfTheFirst) {
+  const TempFolder folder;
+  const std::string output = (folder / "x.webm").string(), first = (folder / "x-1.webm").string(), preview = (folder / "first.png").string();
+  const Finished done = vivace({"generate",
+                                "a panda",
+                                "--model",
+                                tiny_video_model().string(),
+                                "--num-inference-steps",
+                                "1",
+                                "--guidance-scale",
+                                "1",
+                                "--num-frames",
+                                "17",
+                                "--height",
+                                "160",
+                                "--width",
+                                "240",
+                                "--max-sequence-length",
+                                "16",
+                                "--num-videos-per-prompt",
+                                "2",
+                                "--preview",
+                                preview,
+                                "-o",
+                                output},
+                               {.interrupt_at = first + " (seed"});
+  EXPECT_EQ(done.code, 130) << done.err;
+  EXPECT_NE(done.err.find("vivace: interrupted; " + preview + ", " + first + " were written before\n"), std::string::npos) << done.err;
+  EXPECT_EQ(folder.files(), 2u);
+}
+
 TEST(VideoTools, BenchTellsSecondsAFrameAndTheQualityOfEachFrame) {
   const TempFolder folder;
   const Finished done = vivace(small("bench", {"--ladder", "--runs", "1", "--seed", "5", "--json", (folder / "r.json").string()}));
