@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "commands.h"
+#include "image/contact_sheet.h"
 #include "interrupt.h"
 #include "options.h"
 #include "output.h"
@@ -36,6 +37,9 @@ int run_sheet(const Arguments& app, const SheetFlags& o, const Common& common) {
   Image::check_save_path(o.output);
   CallOptions call = o.call();
   DiffusionPipeline pipe = o.load();
+  const int columns = o.columns ? o.columns : default_columns(prompts.size());
+  const Call resolved = pipe.loaded().recipe->resolve(Prompts(prompts), call);
+  sheet_size(static_cast<int64_t>(prompts.size()), columns, o.padding, resolved.height, resolved.width);  // refused before it is drawn
   Progress progress(!common.quiet && !common.json);
   std::vector<Image> images;
   std::vector<double> seconds;
@@ -56,12 +60,11 @@ int run_sheet(const Arguments& app, const SheetFlags& o, const Common& common) {
     listing += prompt + '\n';
   }
   progress.end();
-  contact_sheet(images, o.columns ? o.columns : default_columns(images.size()), o.padding)
+  contact_sheet(images, columns, o.padding)
       .save(o.output, {{"Software", std::string("Vivace ") + VIVACE_VERSION},
                        {"prompt", listing},
                        {"seed", cat(o.seed, " and up, one a picture")},
-                       {"settings",
-                        settings_text(app, o, pipe, pipe.loaded().recipe->resolve(Prompts(prompts), call), images[0].height(), images[0].width())}});
+                       {"settings", settings_text(app, o, pipe, resolved, images[0].height(), images[0].width())}});
   if (common.json)
     print_json({{"files", {o.output}}, {"seconds", seconds}});
   else if (!common.quiet)

@@ -58,7 +58,8 @@ class Image {
   Tensor values_;
 };
 
-// Pictures in rows of `columns`, each in a cell of the largest one's size, with `padding` pixels of `background` (0..1) around each cell.
+// Pictures in rows of `columns`, each in a cell of the largest one's size, with `padding` pixels of `background` (0..1) around each cell. Throws
+// UsageError for one of more than 2^30 pixels.
 Image contact_sheet(std::span<const Image> images, int columns, int padding = 4, float background = 1.f);
 
 }  // namespace VIVACE_API

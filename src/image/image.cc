@@ -8,6 +8,7 @@
 #include "base/file_map.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "image/contact_sheet.h"
 #include "image/exif.h"
 #include "image/jpeg.h"
 #include "image/png.h"
@@ -88,10 +89,20 @@ void Image::check_save_path(const std::filesystem::path& path) {
   check_writable(path);
 }
 
-Image contact_sheet(std::span<const Image> images, int columns, int padding, float background) {
-  if (images.empty()) throw UsageError("a contact sheet needs at least one image");
+SheetSize sheet_size(int64_t count, int columns, int padding, int64_t cell_height, int64_t cell_width) {
+  constexpr int64_t kMostPixels = int64_t{1} << 30;  // float32 RGB of 12 GB
   if (columns < 1 || padding < 0)
     throw UsageError(cat("contact sheet: expected at least 1 column and padding of 0 or more, got ", columns, " and ", padding));
+  const int64_t across = std::min<int64_t>(columns, count), down = (count + across - 1) / across;
+  const int64_t height = padding + down * (cell_height + padding), width = padding + across * (cell_width + padding);
+  if (height > kMostPixels / width)
+    throw UsageError(cat("a contact sheet of ", count, " pictures would have ", width, " x ", height, " pixels: at most ", kMostPixels,
+                         " are supported: expected fewer pictures, or smaller ones"));
+  return {height, width, across};
+}
+
+Image contact_sheet(std::span<const Image> images, int columns, int padding, float background) {
+  if (images.empty()) throw UsageError("a contact sheet needs at least one image");
   int64_t cell_height = 0, cell_width = 0;
   for (const Image& image : images) {
     if (image.empty()) throw UsageError("contact sheet: an image is empty");
@@ -99,8 +110,7 @@ Image contact_sheet(std::span<const Image> images, int columns, int padding, flo
     cell_width = std::max<int64_t>(cell_width, image.width());
   }
   const auto count = static_cast<int64_t>(images.size());
-  const int64_t across = std::min<int64_t>(columns, count), down = (count + across - 1) / across;
-  const int64_t height = padding + down * (cell_height + padding), width = padding + across * (cell_width + padding);
+  const auto [height, width, across] = sheet_size(count, columns, padding, cell_height, cell_width);
   Tensor sheet = Tensor::full({height, width, 3}, background);
   for (int64_t i = 0; i < count; ++i) {
     const Image& image = images[static_cast<size_t>(i)];

@@ -179,6 +179,17 @@ TEST(BadUse, AFileWithoutANameIsNone) {
     expect_refused(vivace({"generate", "x", "--model", tiny_model(), option, ""}), 2, {option, "is empty: expected the name of a file"});
 }
 
+TEST(BadUse, ASheetTooLargeIsRefusedBeforeItIsDrawn) {
+  const TempFolder folder;
+  std::string prompts;
+  for (int i = 0; i < 520; ++i) prompts += "a dog\n";
+  write_text(folder / "prompts", prompts);
+  expect_refused(vivace({"sheet", "--from", (folder / "prompts").string(), "--model", tiny_model(), "--columns", "1000", "--padding", "1024", "-o",
+                         (folder / "x.png").string(), "-q"}),
+                 2, {"contact sheet of 520 pictures would have 550144 x 2080 pixels: at most 1073741824", "fewer pictures"});
+  EXPECT_EQ(folder.files(), 1u);
+}
+
 TEST(Interrupt, EndsTheLoopWithoutAFile) {
   const TempFolder folder;
   const Finished done = vivace({"generate", "x", "--model", tiny_model(), "--num-inference-steps", "1000", "-o", (folder / "x.png").string()},

@@ -121,6 +121,10 @@ TEST(ContactSheet, PlacesPicturesInRows) {
     }
   EXPECT_EQ(contact_sheet(images, 100, 0).width(), 6) << "no empty columns";
   EXPECT_THROW(contact_sheet({}, 2), UsageError);
+  // Copies share their values: the pictures take nothing, the sheet would take 12 GB and a row.
+  const std::vector<Image> many((1 << 10) + 1, Image::from_tensor(Tensor::zeros({1 << 10, 1 << 10, 3})));
+  EXPECT_NE(message_of<UsageError>([&] { contact_sheet(many, 1 << 5, 0); }).find("1025 pictures would have 32768 x 33792 pixels: at most 1073741824"),
+            std::string::npos);
   EXPECT_THROW(contact_sheet(images, 0), UsageError);
   EXPECT_THROW(contact_sheet(std::vector<Image>{Image()}, 1), UsageError);
 }
