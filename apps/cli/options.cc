@@ -14,6 +14,7 @@
 #include "call_files.h"
 #include "commands.h"
 #include "pipelines/loaded.h"
+#include "pipelines/profile.h"
 #include "progress.h"
 #include "recipes.h"
 #include "scheduler_choice.h"
@@ -123,12 +124,13 @@ Option& add_setting(Arguments& app, std::string& profile, std::string& dtype, Co
 
 PretrainedOptions loading_options(const std::string& profile, const std::string& model, const std::string& dtype, const CompileFlags& compile) {
   if (profile.empty()) return {.dtype = parse_dtype(dtype), .compile = compile.options(), .compile_components = compile.named()};
-  PretrainedOptions options = load_profile(profile);
+  const Config file = Config::read(profile);  // once: it may be a pipe
+  PretrainedOptions options = profile_in(file);
   CompileFlags beside = compile;  // what may be given beside a profile, for its mode
   beside.modes = {compile_mode_name(options.compile.mode)};
   options.compile.autotune_seconds = beside.options().autotune_seconds;
   options.compile.on_autotune = show_autotuning;
-  check_profile_model(profile, model);
+  check_profile_model(file, model);
   return options;
 }
 

@@ -1,8 +1,8 @@
-#include "vivace/profile.h"
+#include "pipelines/profile.h"
 
-#include "base/json.h"
 #include "base/log.h"
 #include "vivace/error.h"
+#include "vivace/profile.h"
 
 namespace vivace {
 namespace {
@@ -21,10 +21,11 @@ std::string text(const Config& config, const char* key, const char* fallback) { 
 
 }  // namespace
 
-PretrainedOptions load_profile(const std::filesystem::path& path) {
-  const Config profile = Config::read(path);
+PretrainedOptions load_profile(const std::filesystem::path& path) { return profile_in(Config::read(path)); }
+
+PretrainedOptions profile_in(const Config& profile) {
   if (profile.get_or<std::string>("format", "") != kProfileFormat)
-    throw UserError(cat(path.string(), " is no profile of vivace tune: expected \"format\": \"", kProfileFormat, "\""));
+    throw UserError(cat(profile.name(), " is no profile of vivace tune: expected \"format\": \"", kProfileFormat, "\""));
   const Config compile = profile.object("compile");
   PretrainedOptions options;
   options.dtype = named(profile, "dtype", text(profile, "dtype", "float32"), parse_dtype);

@@ -126,6 +126,13 @@ TEST(Tune, InterruptedLeavesAUsableProfile) {
   EXPECT_EQ(vivace(tune(profile)).code, 0);
 }
 
+TEST(Profile, MayComeThroughAPipe) {
+  const TempFolder folder;
+  const Finished done =
+      vivace(generate(folder / "x.png", {"--profile", "/dev/stdin"}), {.input = R"({"format": "vivace-profile-1", "compile": {}})"});
+  EXPECT_EQ(done.code, 0) << done.err;
+}
+
 TEST(Profile, OfAnotherModelIsTold) {
   const TempFolder folder;
   const fs::path own = folder / "own.json", other = folder / "other.json";

@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "base/files.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "pipelines/profile.h"
 #include "vivace/error.h"
 #include "vivace/profile.h"
 
@@ -55,9 +55,11 @@ ProfileFile::ProfileFile(std::filesystem::path path, json asked) : path_(std::mo
   check_writable(path_);
   std::error_code ignored;
   if (!std::filesystem::exists(path_, ignored)) return;
-  load_profile(path_);  // refuses what is none
-  const Config tuning = Config::read(path_).object("tuning"), found = tuning.object("asked");
-  const json before = read_json(path_)["tuning"]["asked"];
+  const std::string text = read_file(path_);
+  const Config file = Config::parse(text, path_.string());
+  (void)profile_in(file);  // refuses what is none
+  const Config tuning = file.object("tuning"), found = tuning.object("asked");
+  const json before = parse_json(text, path_.string())["tuning"]["asked"];
   for (const auto& [key, value] : asked_.items())
     if (before.value(key, json()) != value)
       throw UserError(cat(path_.string(), " was tuned with another ", key, ": ", difference(found.text(key), before.value(key, json()), value),
@@ -92,13 +94,12 @@ void ProfileFile::write() const {
   write_file(path_, json_text(file, 1) + "\n");
 }
 
-void check_profile_model(const std::filesystem::path& profile, const std::string& model) {
-  const Config file = Config::read(profile);
-  if (!file.has("tuning")) return;
-  const auto tuned = file.object("tuning").object("asked").get_or<std::string>("model", "");
+void check_profile_model(const Config& profile, const std::string& model) {
+  if (!profile.has("tuning")) return;
+  const auto tuned = profile.object("tuning").object("asked").get_or<std::string>("model", "");
   const std::string own = to_valid_utf8(std::filesystem::weakly_canonical(model).string());
   if (!tuned.empty() && tuned != own)
-    warn(profile.string(), " was tuned for ", tuned, ", and this is ", own, ": what it gains here, and how far pictures drift, was not measured");
+    warn(profile.name(), " was tuned for ", tuned, ", and this is ", own, ": what it gains here, and how far pictures drift, was not measured");
 }
 
 }  // namespace vivace::cli

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "tune/measured.h"
 #include "vivace/pipeline.h"
 
@@ -34,6 +35,6 @@ class ProfileFile {
 };
 
 // Warns where a profile was tuned with another model: what it gains there, and how far pictures drift, was not measured.
-void check_profile_model(const std::filesystem::path& profile, const std::string& model);
+void check_profile_model(const Config& profile, const std::string& model);
 
 }  // namespace vivace::cli
