@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "fields.h"
+#include "redis_values.h"
 
 namespace vivace::server {
 namespace {
@@ -44,28 +45,8 @@ return 1)";
 
 void free_reply(redisReply* reply) { freeReplyObject(reply); }
 
-// A picture with what is known of it before the bytes.
-std::string packed(const Picture& picture) {
-  return json_text({{"format", format_name(picture.format)}, {"height", picture.height}, {"width", picture.width}, {"seed", picture.seed}}) + '\n' +
-         picture.bytes;
-}
-
-std::shared_ptr<const Picture> unpacked(const std::string& text) {
-  const size_t line = text.find('\n');
-  const nlohmann::json head = strict_json(text.substr(0, line));
-  const auto format = head.is_object() ? format_of(head.value("format", "")) : std::nullopt;
-  if (!format || line == std::string::npos) return nullptr;
-  return std::make_shared<const Picture>(Picture{.bytes = text.substr(line + 1), .format = *format});
-}
-
-bool has_ended(const nlohmann::json& status) {
-  const std::string state = status.value("status", "");
-  return state != job_state_name(JobState::queued) && state != job_state_name(JobState::running);
-}
-
-void set_failed(nlohmann::json& status, const Failure& failure) {
-  status["status"] = job_state_name(JobState::failed);
-  status["error"] = {{"status", failure.status}, {"message", failure.message}, {"param", failure.field}};
+std::string_view text_of(const redisReply& reply) {
+  return reply.type == REDIS_REPLY_STRING ? std::string_view(reply.str, reply.len) : std::string_view();
 }
 
 std::vector<std::string> texts_of(const redisReply* reply) {
@@ -203,13 +184,10 @@ void RedisJobs::look_for_orphans() {
 }
 
 void RedisJobs::begin_again(const std::string& id) {
-  const auto read = [this](const std::string& name) {
-    const Reply reply = command({"GET", name});
-    return reply && reply->type == REDIS_REPLY_STRING ? strict_json({reply->str, reply->len}) : nlohmann::json();
-  };
-  const nlohmann::json status = read(key(id));
-  nlohmann::json order = read(request_key(id));
-  if (!status.is_object() || has_ended(status)) {
+  const Reply told = command({"GET", key(id)}), asked = command({"GET", request_key(id)});
+  const nlohmann::json status = told ? status_in(text_of(*told)) : nlohmann::json();
+  nlohmann::json order = asked ? order_in(text_of(*asked)) : nlohmann::json();
+  if (status.is_null() || has_ended(status)) {
     command({"SREM", jobs_key(self_), id});
     return;
   }
@@ -218,7 +196,7 @@ void RedisJobs::begin_again(const std::string& id) {
                     .request = order.is_object() ? order.value("request", "") : "",
                     .urgency = order.is_object() ? order.value("urgency", Job::kUrgency) : Job::kUrgency};
   if (again.request.empty()) return fail(again, {503, kServerGone, ""});
-  const int servers = order.value("servers", 1);
+  const int servers = order.contains("servers") && order["servers"].is_number_integer() ? order["servers"].get<int>() : 1;
   if (servers >= kMostServers) return fail(again, {500, cat(servers, " servers went while they had this job: it is not given to another"), ""});
   order["servers"] = servers + 1;
   set(id, request_key(id), json_text(order));
@@ -228,7 +206,7 @@ void RedisJobs::begin_again(const std::string& id) {
 void RedisJobs::fail(const Order& order, const Failure& failure) {
   ask([this, id = order.id, failure] {
     nlohmann::json status = found(id).status;
-    if (!status.is_object()) return;
+    if (status.is_null()) return;
     set_failed(status, failure);
     save(id, std::move(status));
   });
@@ -299,10 +277,9 @@ RedisJobs::Found RedisJobs::found(const std::string& id) {
   for (std::string before;;) {
     const Reply reply = connected() ? command({"GET", key(id)}) : Reply(nullptr, free_reply);
     if (!reply) return {.state = Found::State::unreachable, .status = {}};
-    if (reply->type != REDIS_REPLY_STRING) return {};
-    nlohmann::json status = strict_json({reply->str, reply->len});
-    if (!status.is_object()) return {};
-    const std::string server = status.value("server", "");
+    nlohmann::json status = status_in(text_of(*reply));
+    if (status.is_null()) return {};
+    const std::string server = status["server"];
     status.erase("server");
     if (has_ended(status) || exists(lease_key(server))) return {.state = Found::State::found, .status = std::move(status)};
     if (exists(request_key(id))) {
@@ -331,7 +308,7 @@ void RedisJobs::watch(const std::string& id, std::function<bool(const Found&)> t
 void RedisJobs::picture(const std::string& id, size_t index, std::function<void(std::shared_ptr<const Picture>)> then) {
   ask([this, id, index, then = std::move(then)] {
     const Reply reply = connected() ? command({"GET", picture_key(id, index)}) : Reply(nullptr, free_reply);
-    then(reply && reply->type == REDIS_REPLY_STRING ? unpacked(std::string(reply->str, reply->len)) : nullptr);
+    then(reply ? unpacked(text_of(*reply)) : nullptr);
   });
 }
 
@@ -344,7 +321,7 @@ void RedisJobs::remove(const std::string& id) {
       return;
     }
     std::vector<std::string> words{"DEL", key(id), stop_key(id)};
-    for (size_t i = 0; i < job.status.value("images", nlohmann::json::array()).size(); ++i) words.push_back(picture_key(id, i));
+    for (size_t i = 0; i < job.status["images"].size(); ++i) words.push_back(picture_key(id, i));
     command(words);
   });
 }

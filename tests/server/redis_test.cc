@@ -81,6 +81,20 @@ TEST_F(ServerRedis, EachServerAnswersForAllJobs) {
   EXPECT_TRUE(eventually([&] { return ask(two.port(), "GET", path).status == 404; }));
 }
 
+TEST_F(ServerRedis, WhatIsNoJobHarmsNoServer) {
+  const Running one(shared());
+  Client redis(port_);
+  const auto status = [](const char* steps) {
+    return cat(R"({"status":"running","server":"gone","step":1,"progress":0,"seconds_left":0,"images":[],"steps":)", steps, '}');
+  };
+  redis.send(cat("SELECT 1\r\nSET vivace:job:a '", status("\"three\""), "'\r\nSET vivace:job:b '", status("3"),
+                 "'\r\nSET vivace:job:b:request '{\"request\": 1}'\r\nSADD vivace:server:gone:jobs a b\r\nSADD vivace:servers gone\r\n"));
+  ASSERT_TRUE(redis.read_until("+OK\r\n+OK\r\n+OK\r\n+OK\r\n:2\r\n:1\r\n")) << redis.seen();
+  EXPECT_TRUE(has_status(one.port(), "/jobs/b", "failed"));
+  EXPECT_EQ(ask(one.port(), "GET", "/jobs/a").status, 404);
+  EXPECT_EQ(ask(one.port(), "GET", "/health").status, 200);
+}
+
 TEST_F(ServerRedis, AnotherServersJobIsFollowedAndStopped) {
   const Running one(shared()), two(shared());
   const std::string path = made(one.port(), {{"prompt", "x"}, {"num_inference_steps", 1000}});
