@@ -18,9 +18,14 @@ Loras::Loras(std::string folder) : folder_(std::move(folder)) {
   refresh();
 }
 
+std::vector<LoraEntry> Loras::entries() const {
+  const std::lock_guard lock(mutex_);
+  return entries_;
+}
+
 void Loras::refresh() {
-  entries_.clear();
   if (folder_.empty()) return;
+  std::vector<LoraEntry> found;
   std::error_code ignored;
   std::vector<fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder_, fs::directory_options::skip_permission_denied, ignored))
@@ -28,18 +33,21 @@ void Loras::refresh() {
   std::ranges::sort(files);
   for (const fs::path& file : files) {
     const std::string name = file.stem().string();
-    if (std::ranges::count(entries_, name, &LoraEntry::name) == 0)
-      entries_.push_back({name, file.string()});
+    if (std::ranges::count(found, name, &LoraEntry::name) == 0)
+      found.push_back({name, file.string()});
     else
       warn(file.string(), ": left out, since another adapter is called ", name);
   }
+  const std::lock_guard lock(mutex_);
+  entries_ = std::move(found);
 }
 
 void Loras::choose(std::vector<LoraChoice>& chosen, const std::string& name, double weight, const std::string& field) const {
   if (std::ranges::count(chosen, name, &LoraChoice::name) > 0)
     throw FieldError(field, cat(field, ": \"", name, "\" is there twice: expected each once"));
-  const auto found = std::ranges::find(entries_, name, &LoraEntry::name);
-  if (found != entries_.end()) {
+  const std::vector<LoraEntry> entries = this->entries();
+  const auto found = std::ranges::find(entries, name, &LoraEntry::name);
+  if (found != entries.end()) {
     try {
       chosen.push_back({found->name, found->path, weight, FileMap::open(found->path)->stamp()});
       return;
@@ -48,8 +56,8 @@ void Loras::choose(std::vector<LoraChoice>& chosen, const std::string& name, dou
     }
   }
   throw FieldError(field, cat(field, ": there is no adapter \"", name, "\": ",
-                              entries_.empty() ? "the server was started without --lora-dir, or there are none in it"
-                                               : "expected one of " + joined(entries_, ", ", &LoraEntry::name)));
+                              entries.empty() ? "the server was started without --lora-dir, or there are none in it"
+                                              : "expected one of " + joined(entries, ", ", &LoraEntry::name)));
 }
 
 std::vector<LoraChoice> take_loras(std::string& prompt, const Loras& loras) {

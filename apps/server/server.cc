@@ -13,6 +13,8 @@ namespace vivace::server {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{100};
+// Of requests that may bring pictures and wait to be read.
+constexpr size_t kUnreadBytes = 4 * kPictureBody;
 
 std::vector<Route> all_routes() {
   std::vector<Route> all;
@@ -93,7 +95,8 @@ Server::Server(ServerOptions options, std::vector<ModelEntry> models, Models::Lo
                .limits = options_.drawing,
                .shared = shared_.get(),
                .report = options_.report,
-               .behind_proxy = options_.behind_proxy} {
+               .behind_proxy = options_.behind_proxy},
+      reader_(kUnreadBytes) {
   models_.load(models_.chosen());
   http_->every(kTick, [this] { tick(); });
 }
@@ -112,12 +115,18 @@ RedisJobs::Callbacks Server::shared_callbacks() {
                   jobs_.forget(*job);
                 });
               },
-          .take_up = [this](const RedisJobs::Order& order) { http_->post([this, order] { take_up_job(service_, order); }); }};
+          .take_up =
+              [this](const auto& order) {
+                http_->post([this, order] {
+                  reader_.push(
+                      order.request.size(), [this, order] { take_up_job(service_, order); }, true);
+                });
+              }};
 }
 
 Handler Server::handler() {
   return {.admit = [this](const Request& head, size_t& limit) { return admit(head, limit); },
-          .handle = [this](const Request& request, const std::shared_ptr<Reply>& reply) { handle(request, reply); },
+          .handle = [this](Request request, const std::shared_ptr<Reply>& reply) { handle(std::move(request), reply); },
           .refuse = [this](const Request& head, int status, const std::string& what) { return refuse(head, status, what); },
           .done = [this](const Request& head, int status, double seconds) { done(head, status, seconds); }};
 }
@@ -198,7 +207,15 @@ std::optional<Response> Server::admit(const Request& head, size_t& body_limit) {
   return std::nullopt;
 }
 
-void Server::handle(const Request& request, const std::shared_ptr<Reply>& reply) {
+// A picture of a few kilobytes may take a second to be read, in which other clients are not to wait.
+void Server::handle(Request request, const std::shared_ptr<Reply>& reply) {
+  if (find_route(routes_, request).route->body_bytes < kPictureBody) return answer(request, reply);
+  const auto shared = std::make_shared<const Request>(std::move(request));
+  if (!reader_.push(shared->body.size(), [this, shared, reply] { answer(*shared, reply); }))
+    reply->send(refuse(*shared, 503, "too many pictures wait to be read: try again"));
+}
+
+void Server::answer(const Request& request, const std::shared_ptr<Reply>& reply) {
   // Adds what all answers to this request carry, whoever answers it.
   class WithHeaders : public Reply {
    public:

@@ -11,6 +11,7 @@
 #include "http/http_server.h"
 #include "models.h"
 #include "service.h"
+#include "worker.h"
 
 namespace vivace::server {
 
@@ -55,7 +56,8 @@ class Server {
   Handler handler();
   RedisJobs::Callbacks shared_callbacks();
   std::optional<Response> admit(const Request& head, size_t& body_limit);
-  void handle(const Request& request, const std::shared_ptr<Reply>& reply);
+  void handle(Request request, const std::shared_ptr<Reply>& reply);
+  void answer(const Request& request, const std::shared_ptr<Reply>& reply);
   Response refuse(const Request& head, int status, const std::string& what) const;
   void done(const Request& head, int status, double seconds);
   void tick();
@@ -73,6 +75,7 @@ class Server {
   Engine engine_;
   Service service_;
   Clock::time_point shutdown_at_{};
+  Worker reader_;                                 // of requests that may bring pictures; ends before what they are about
 };
 
 }  // namespace vivace::server

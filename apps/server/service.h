@@ -53,6 +53,7 @@ inline constexpr size_t kTextBody = size_t{1} << 20, kPictureBody = size_t{64} <
 
 struct Route {
   std::string_view method, pattern;  // "GET", "/jobs/{id}"
+  // On the thread of the connections; where the body may have pictures, on one of their own, a request at a time.
   void (*handle)(Exchange& exchange);
   size_t body_bytes = 0;
   bool needs_key = true;
@@ -86,7 +87,7 @@ void answer_at_end(Exchange& exchange, const std::shared_ptr<Job>& job, std::fun
                    bool kept = false);
 // Where there are other servers, they may answer for the job too, and, by the request of POST /jobs, make it again. Then calls back, on any thread.
 void share_job(Service& service, const std::shared_ptr<Job>& job, const std::string& request, std::function<void()> then);
-// A job whose server is gone.
+// A job whose server is gone. Throws nothing.
 void take_up_job(Service& service, const RedisJobs::Order& order);
 // The client's going ends the job.
 void cancel_when_gone(Exchange& exchange, const std::shared_ptr<Job>& job);

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -70,6 +71,11 @@ bool Client::closed_by_server() {
   }
   char byte;
   return ::recv(socket_, &byte, 1, 0) == 0;
+}
+
+bool Client::has_more() const {
+  pollfd socket{socket_, POLLIN, 0};
+  return ::poll(&socket, 1, 0) > 0;
 }
 
 void Client::fill_what_it_sends() const {

@@ -37,6 +37,7 @@ class Client {
   // Up to the end of the first part that holds `text`; what was read is `seen`.
   bool read_until(const std::string& text);
   bool closed_by_server();  // waits for it
+  bool has_more() const;    // that read() would not wait for
   // What the server may write without waiting is written, in its name: it is in this process too.
   void fill_what_it_sends() const;
   const std::string& seen() const { return buffer_; }

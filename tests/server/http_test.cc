@@ -2,6 +2,7 @@
 #include "../cli/program.h"
 #include "base/json.h"
 #include "drawn.h"
+#include "encode.h"
 
 namespace vivace::server {
 namespace {
@@ -278,6 +279,35 @@ TEST(ServerHttp, ShuttingDownWaitsOnlySoLong) {
   running.server().shutdown();
   EXPECT_EQ(first.read().status, 503);
   running.join();
+}
+
+// A black picture in base64, of a few bytes: reading it takes a while.
+std::string large_picture() {
+  const std::vector<uint8_t> file = Image::from_tensor(Tensor::zeros({4096, 4096, 3})).png();
+  return base64({reinterpret_cast<const char*>(file.data()), file.size()});
+}
+
+TEST(ServerHttp, APictureThatTakesLongToReadHoldsNobodyUp) {
+  const Running running;
+  const std::string file = large_picture();
+  Client brings(running.port()), other(running.port());
+  // Read, and then refused.
+  brings.send(request_text("POST", "/jobs", nlohmann::json{{"prompt", "x"}, {"image", file}, {"mask_image", file}, {"strength", 2}}.dump()));
+  std::this_thread::sleep_for(50ms);
+  other.send(request_text("GET", "/health"));
+  EXPECT_EQ(other.read().status, 200);
+  EXPECT_FALSE(brings.has_more());
+  EXPECT_EQ(brings.read().status, 400);
+}
+
+TEST(ServerHttp, AClientThatGoesWhileItsPictureIsReadStopsItsJob) {
+  const Running running;
+  Client gone(running.port());
+  gone.send(request_text("POST", "/sdapi/v1/img2img",
+                         nlohmann::json{{"prompt", "x"}, {"init_images", {large_picture()}}, {"width", 32}, {"height", 32}, {"steps", 1000}}.dump()));
+  gone.close();
+  EXPECT_TRUE(eventually([&] { return metric(running.port(), "vivace_jobs_total{state=\"cancelled\"}") == 1; }));
+  EXPECT_EQ(metric(running.port(), "vivace_kept_jobs"), 0);
 }
 
 }  // namespace

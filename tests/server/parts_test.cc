@@ -1,4 +1,7 @@
 // Parts of the server, alone.
+#include <future>
+#include <thread>
+
 #include "../cli/program.h"
 #include "admission.h"
 #include "base/files.h"
@@ -9,6 +12,7 @@
 #include "http/multipart.h"
 #include "job_queue.h"
 #include "webp.h"
+#include "worker.h"
 
 namespace vivace::server {
 namespace {
@@ -92,6 +96,32 @@ TEST(ServerJob, AListenerThatFailsIsItsOwnMatter) {
   job.start();
   job.fail({500, "x", ""});
   EXPECT_EQ(heard, (std::vector<JobEvent>{JobEvent::started, JobEvent::ended}));
+}
+
+TEST(ServerWorker, DoesOneThingAfterAnotherAndTakesNoMoreThanFits) {
+  std::vector<int> done;
+  {
+    std::promise<void> begun, go_on, all;
+    Worker worker(10);
+    const auto push = [&](size_t bytes, int number, bool however_full = false) {
+      return worker.push(
+          bytes, [&done, number] { done.push_back(number); }, however_full);
+    };
+    ASSERT_TRUE(worker.push(4, [&] {
+      begun.set_value();
+      go_on.get_future().wait();
+    }));
+    begun.get_future().wait();
+    EXPECT_TRUE(push(20, 1)) << "alone";
+    EXPECT_FALSE(push(1, 2));
+    EXPECT_TRUE(push(1, 3, true));
+    go_on.set_value();
+    while (!worker.push(0, [&] { all.set_value(); })) std::this_thread::yield();
+    all.get_future().wait();
+    EXPECT_EQ(done, (std::vector<int>{1, 3}));
+    EXPECT_TRUE(push(4, 4));
+  }
+  EXPECT_LE(done.size(), 3u);  // what waits at the end may be dropped
 }
 
 TEST(ServerModels, TheOneNotUsedForLongestGoes) {

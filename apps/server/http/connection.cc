@@ -67,15 +67,18 @@ class Connection::Answer : public Reply {
     pass([](Connection& c) { c.end_events(); });
   }
   void on_gone(std::function<void()> gone) override {
-    if (const auto c = connection_.lock(); c && c->number_ == number_ && c->waiting_) c->gone_ = std::move(gone);
+    pass([gone](Connection& c) { c.gone_ = gone; }, gone);
   }
 
  private:
   template <class Work>
-  void pass(Work work) {
-    asio::post(executor_, [connection = connection_, number = number_, work = std::move(work)]() mutable {
+  void pass(Work work, std::function<void()> gone = nullptr) {
+    asio::post(executor_, [connection = connection_, number = number_, work = std::move(work), gone = std::move(gone)]() mutable {
       const auto c = connection.lock();
-      if (c && c->number_ == number && c->waiting_ && !c->closed_) work(*c);
+      if (c && c->number_ == number && c->waiting_ && !c->closed_)
+        work(*c);
+      else if (gone)
+        gone();
     });
   }
 

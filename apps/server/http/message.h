@@ -48,7 +48,7 @@ class Reply {
   virtual void event(const std::string& name, const std::string& data, bool may_be_dropped) = 0;
   virtual void end_events() = 0;
 
-  // Called once, on the thread of the connections, when the client goes before the end. To be set before the handler returns.
+  // Called once, on the thread of the connections, when the client goes before the end; soon, where it has gone or the end is past.
   virtual void on_gone(std::function<void()> gone) = 0;
 };
 
