@@ -52,7 +52,9 @@ std::string settings_text(const Drawing& drawing, const LoadedModel& model, cons
 }
 
 Engine::Engine(Models& models, Metrics& metrics, const EngineLimits& limits)
-    : models_(models), metrics_(metrics), limits_(limits), queue_(limits.queue, limits.queue_of_a_client), thread_([this] { run(); }) {}
+    : models_(models), metrics_(metrics), limits_(limits), queue_(limits.queue, limits.queue_of_a_client, limits.queue_bytes), thread_([this] {
+        run();
+      }) {}
 
 Engine::~Engine() {
   close();
@@ -70,7 +72,7 @@ void Engine::submit(std::shared_ptr<Job> job, bool admitted) {
   const double seconds = std::ceil(std::max(1.0, metrics_.job_seconds()) * static_cast<double>(queue_.size() + 1));
   const int retry_after = static_cast<int>(std::min(seconds, 3600.0));
   if (pushed == JobQueue::Pushed::closed) throw Refusal{{503, kShuttingDown, ""}, retry_after};
-  const char* whose = pushed == JobQueue::Pushed::full ? "" : " for this client";
+  const char* whose = pushed == JobQueue::Pushed::full ? "" : pushed == JobQueue::Pushed::full_of_pictures ? " of pictures" : " for this client";
   throw Refusal{{429, cat("the queue is full", whose, ": ", queue_.size(), " jobs are waiting; try again in ", retry_after, " s"), ""}, retry_after};
 }
 

@@ -25,9 +25,10 @@ struct Refusal {
 struct EngineLimits {
   int64_t pixels = int64_t{2048} * 2048;  // of a picture
   size_t queue = 64, queue_of_a_client = 16;
-  size_t batch = 1;            // pictures that are drawn in one call
-  double job_seconds = 3600;   // that a job may take once it is begun
-  double preview_seconds = 2;  // between two previews of a picture, of a job that somebody watches
+  size_t queue_bytes = size_t{2} << 30;  // of the pictures that waiting jobs bring, as they are drawn from
+  size_t batch = 1;                      // pictures that are drawn in one call
+  double job_seconds = 3600;             // that a job may take once it is begun
+  double preview_seconds = 2;            // between two previews of a picture, of a job that somebody watches
 };
 
 class Engine {

@@ -43,6 +43,12 @@ int64_t pixels_of(const ImageInput& input) {
   return pixels;
 }
 
+size_t bytes_taken(const ImageInput& input) {
+  size_t bytes = 0;
+  for (const Image& image : input.images) bytes += image.tensor().bytes();
+  return bytes;
+}
+
 // To the last bit.
 std::string or_none(std::optional<double> value) {
   char text[40] = "-";
@@ -74,6 +80,7 @@ Job::Job(std::string the_id, std::string the_client, Drawing the_drawing, int th
       urgency(the_urgency),
       task(task_of(the_drawing.call)),
       pixels_given(pixels_of(the_drawing.call.image)),
+      bytes_given(bytes_taken(the_drawing.call.image) + bytes_taken(the_drawing.call.mask_image)),
       drawing(without_pictures(the_drawing)),
       kind(task == Task::text_to_image ? kind_of(drawing) : ""),
       image_(std::move(the_drawing.call.image)),

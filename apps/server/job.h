@@ -95,6 +95,7 @@ class Job {
   const int urgency;
   const Task task;
   const int64_t pixels_given;  // of the picture to begin with
+  const size_t bytes_given;    // that its pictures take until the end
   const Drawing drawing;       // without the pictures that it was given
   const std::string kind;      // jobs of one kind may be drawn together; empty: alone
   const Clock::time_point made = Clock::now();

@@ -8,11 +8,14 @@ JobQueue::Pushed JobQueue::push(std::shared_ptr<Job> job, bool however_full) {
   const std::lock_guard lock(mutex_);
   if (closed_) return Pushed::closed;
   if (size_ >= most_ && !however_full) return Pushed::full;
-  size_t of_client = 0;
+  size_t of_client = 0, bytes = 0;
   for (const auto& [urgency, turns] : levels_)
-    for (const Client& client : turns)
+    for (const Client& client : turns) {
       if (client.name == job->client) of_client += client.jobs.size();
+      for (const auto& waiting : client.jobs) bytes += waiting->bytes_given;
+    }
   if (of_client >= most_of_a_client_ && !however_full) return Pushed::full_for_client;
+  if (bytes > 0 && job->bytes_given > 0 && bytes + job->bytes_given > most_bytes_ && !however_full) return Pushed::full_of_pictures;
   Turns& turns = levels_[job->urgency];
   auto client = std::ranges::find(turns, job->client, &Client::name);
   if (client == turns.end()) client = turns.insert(turns.end(), Client{job->client, {}});

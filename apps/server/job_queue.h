@@ -17,9 +17,11 @@ namespace vivace::server {
 
 class JobQueue {
  public:
-  JobQueue(size_t most, size_t most_of_a_client) : most_(most), most_of_a_client_(most_of_a_client) {}
+  // The pictures that jobs bring may take so many bytes, or be one job's.
+  JobQueue(size_t most, size_t most_of_a_client, size_t most_bytes = SIZE_MAX)
+      : most_(most), most_of_a_client_(most_of_a_client), most_bytes_(most_bytes) {}
 
-  enum class Pushed { yes, full, full_for_client, closed };
+  enum class Pushed { yes, full, full_for_client, full_of_pictures, closed };
   Pushed push(std::shared_ptr<Job> job, bool however_full = false);
   // The next job, and behind it others of its kind that wait, whoever's they are, as long as all together have no more than so many pictures. None
   // once it is closed.
@@ -41,7 +43,7 @@ class JobQueue {
 
   void take_alike(std::vector<std::shared_ptr<Job>>& taken, size_t most_pictures);
 
-  const size_t most_, most_of_a_client_;
+  const size_t most_, most_of_a_client_, most_bytes_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<int, Turns> levels_;  // by urgency; each has a client

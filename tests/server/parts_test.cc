@@ -88,6 +88,23 @@ TEST(ServerQueue, WhatIsAlikeIsTakenTogether) {
   EXPECT_EQ(queue.size(), 0u);
 }
 
+TEST(ServerQueue, PicturesThatWaitTakeOnlySoMuch) {
+  using Pushed = JobQueue::Pushed;
+  JobQueue queue(10, 10, 100);
+  const auto push = [&](int side) {
+    Drawing drawing{.seeds = {1}};
+    if (side > 0) drawing.call.image = Image::from_tensor(Tensor::zeros({side, side, 3}));
+    return queue.push(std::make_shared<Job>("id", "client", drawing));
+  };
+  EXPECT_EQ(push(3), Pushed::yes) << "108 bytes, and alone";
+  EXPECT_EQ(push(1), Pushed::full_of_pictures);
+  EXPECT_EQ(push(0), Pushed::yes);
+  (void)queue.take();
+  EXPECT_EQ(push(2), Pushed::yes);  // 48
+  EXPECT_EQ(push(2), Pushed::yes);
+  EXPECT_EQ(push(1), Pushed::full_of_pictures);
+}
+
 TEST(ServerJob, AListenerThatFailsIsItsOwnMatter) {
   Job job("id", "client", Drawing{.seeds = {1}});
   std::vector<JobEvent> heard;
