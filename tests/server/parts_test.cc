@@ -11,6 +11,7 @@
 #include "encode.h"
 #include "http/multipart.h"
 #include "job_queue.h"
+#include "metrics.h"
 #include "webp.h"
 #include "worker.h"
 
@@ -103,6 +104,12 @@ TEST(ServerQueue, PicturesThatWaitTakeOnlySoMuch) {
   EXPECT_EQ(push(2), Pushed::yes);  // 48
   EXPECT_EQ(push(2), Pushed::yes);
   EXPECT_EQ(push(1), Pushed::full_of_pictures);
+}
+
+TEST(ServerMetrics, ASumThatHasGrownGoesOnGrowing) {
+  Metrics metrics;
+  for (const double seconds : {1234567.0, 0.25}) metrics.step(seconds);
+  EXPECT_NE(metrics.text({}).find("\nvivace_step_seconds_sum 1234567.25\n"), std::string::npos) << metrics.text({});
 }
 
 TEST(ServerJob, AListenerThatFailsIsItsOwnMatter) {
