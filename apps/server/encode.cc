@@ -3,12 +3,15 @@
 #include <cstdio>
 // libjpeg's header needs the one above.
 #include <jpeglib.h>
+#include <webp/encode.h>
 
 #include <algorithm>
 #include <array>
 #include <memory>
 #include <vector>
 
+#include "base/log.h"
+#include "fields.h"
 #include "vivace/error.h"
 #include "webp.h"
 
@@ -77,7 +80,15 @@ std::string file_of(const Image& image, Format format, int quality, const std::s
 
 }  // namespace
 
+void check_format(Format format, int64_t height, int64_t width) {
+  const int64_t most = format == Format::webp ? WEBP_MAX_DIMENSION : format == Format::jpeg ? JPEG_MAX_DIMENSION : INT64_MAX;
+  if (std::max(height, width) > most)
+    throw FieldError("output_format", cat("output_format is ", format_name(format), ", whose sides have at most ", most,
+                                          " pixels, and the picture would have ", width, " x ", height));
+}
+
 Picture encoded(const Image& image, Format format, int quality, uint64_t seed, const std::string& settings) {
+  check_format(format, image.height(), image.width());
   return {.bytes = file_of(image, format, quality, settings),
           .format = format,
           .height = image.height(),

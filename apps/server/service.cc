@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "decode.h"
+#include "encode.h"
 #include "samplers.h"
 
 namespace vivace::server {
@@ -134,6 +135,7 @@ std::shared_ptr<Job> submit(Exchange& x, Drawing drawing, const std::string& tas
     call = model->fitted(std::move(call));
     const LoadedModel::Settings settings = model->settings(drawing.prompt, call);
     x.service.engine.check_size(settings.height, settings.width);
+    check_format(drawing.format, settings.height, settings.width);
   }
   auto job = std::make_shared<Job>(random_id(), x.client, std::move(drawing), x.urgency);
   x.service.jobs.add(job, task);

@@ -60,8 +60,6 @@ std::string exif_comment(const std::string& comment) {
 }  // namespace
 
 std::string encode_webp(const Image& image, int quality, const std::string& comment) {
-  constexpr int kMostSide = WEBP_MAX_DIMENSION;
-  if (image.width() > kMostSide || image.height() > kMostSide) throw UsageError("output_format is webp: a WebP's sides have at most 16383 pixels");
   uint8_t* encoded = nullptr;
   const size_t size = WebPEncodeRGB(image.pixels().data(), image.width(), image.height(), image.width() * 3, static_cast<float>(quality), &encoded);
   const std::unique_ptr<uint8_t, decltype(&WebPFree)> owned(encoded, WebPFree);

@@ -246,6 +246,10 @@ TEST(ServerOpenAi, ErrorsNameTheField) {
   expect_refused({{"size", "33x32"}}, "size");
   expect_refused({{"quality", "best"}}, "quality");
   expect_refused({{"output_format", "gif"}}, "output_format");
+  const double steps = metric(server().port(), "vivace_step_seconds_count");
+  expect_refused({{"output_format", "webp"}, {"size", "16384x8"}}, "output_format");
+  expect_refused({{"output_format", "jpeg"}, {"size", "65504x8"}}, "output_format");
+  EXPECT_EQ(metric(server().port(), "vivace_step_seconds_count"), steps) << "before they are drawn";
   expect_refused({{"output_compression", 50}}, "output_compression");
   expect_refused({{"background", "transparent"}}, "background");
   expect_refused({{"partial_images", 2}}, "partial_images");
