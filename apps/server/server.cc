@@ -13,6 +13,8 @@ namespace vivace::server {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{100};
+// What answers have, of the time that what is drawn has to end: who reads slowly does not keep the process.
+constexpr double kAnswersShare = 0.5;
 // Of requests that may bring pictures and wait to be read.
 constexpr size_t kUnreadBytes = 4 * kPictureBody;
 
@@ -155,9 +157,13 @@ void Server::tick() {
   engine_.check_time();
   if (shared_) shared_->take_up(!service_.draining && engine_.waiting() < options_.engine.queue);
   if (!service_.draining) return;
+  const auto passed = [](Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); };
   const auto jobs = engine_.running();
-  if (jobs.empty()) return http_->drain();
-  if (std::chrono::duration<double>(Clock::now() - shutdown_at_).count() <= options_.shutdown_seconds) return;
+  if (jobs.empty()) {
+    if (drawn_at_ == Clock::time_point{}) drawn_at_ = Clock::now();
+    return passed(drawn_at_) <= kAnswersShare * options_.shutdown_seconds ? http_->drain() : http_->stop();
+  }
+  if (passed(shutdown_at_) <= options_.shutdown_seconds) return;
   for (const auto& job : jobs) job->cancel({503, "the server is shutting down: try again", ""});
 }
 

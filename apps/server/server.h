@@ -30,7 +30,7 @@ struct ServerOptions {
   size_t model_bytes = size_t{1} << 62;                    // that loaded models may take; the one in use stays
   double result_seconds = 3600;                            // that results are kept for
   size_t result_bytes = size_t{256} << 20;
-  double shutdown_seconds = 30;  // that what is drawn has to end, once shutdown() was called
+  double shutdown_seconds = 30;  // that what is drawn has to end, once shutdown() was called; its answers have half as long again
   EngineLimits engine;
   DrawingLimits drawing;
   HttpLimits http;
@@ -74,7 +74,7 @@ class Server {
   std::unique_ptr<RedisJobs> shared_;
   Engine engine_;
   Service service_;
-  Clock::time_point shutdown_at_{};
+  Clock::time_point shutdown_at_{}, drawn_at_{};  // the epoch before; nothing is drawn any more
   Worker reader_;                                 // of requests that may bring pictures; ends before what they are about
 };
 

@@ -281,6 +281,23 @@ TEST(ServerHttp, ShuttingDownWaitsOnlySoLong) {
   running.join();
 }
 
+TEST(ServerHttp, ShuttingDownDoesNotWaitForWhoReadsNothing) {
+  const TempFolder folder;
+  write_text(folder / "report", "");
+  std::filesystem::resize_file(folder / "report", 64 << 20);  // more than sockets hold
+  Running running([&](ServerOptions& o) {
+    o.report = folder / "report";
+    o.shutdown_seconds = 0.2;
+  });
+  Client client(running.port());
+  client.send(request_text("GET", "/report"));
+  ASSERT_TRUE(client.read_until("200 OK"));
+  const auto begin = std::chrono::steady_clock::now();
+  running.server().shutdown();
+  running.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);  // and not the 30 s that each piece may take
+}
+
 // A black picture in base64, of a few bytes: reading it takes a while.
 std::string large_picture() {
   const std::vector<uint8_t> file = Image::from_tensor(Tensor::zeros({4096, 4096, 3})).png();
