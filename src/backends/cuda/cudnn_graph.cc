@@ -8,7 +8,6 @@ namespace {
 
 constexpr size_t kMostAlgorithms = 8;
 constexpr int64_t kAlignment = 16;
-constexpr std::string_view kKind = "kernels";  // in the cache
 
 }  // namespace
 
@@ -72,7 +71,7 @@ bool CudnnGraph::has(int algorithm) const {
 
 // An entry is how many guesses were tried for it, and what the library says of the plan.
 bool CudnnGraph::take_kept() const {
-  const auto kept = dnn_.cache.read(kKind, next_key());
+  const auto kept = dnn_.cache.read(cache_kind::kKernels, next_key());
   if (!kept) return false;
   size_t tried = 0;
   const char* const last = kept->data() + kept->size();
@@ -118,7 +117,7 @@ bool CudnnGraph::build() const {
         const std::string json = plan.text(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION), key = next_key();
         // As it will come from the cache, and so of the handle that it is run with.
         if (!json.empty() && take(json))
-          dnn_.cache.write(kKind, key, cat(tried_, ' ', json));
+          dnn_.cache.write(cache_kind::kKernels, key, cat(tried_, ' ', json));
         else
           take(std::move(plan));
         return true;
