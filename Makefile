@@ -27,7 +27,7 @@ test: packages build
 	@tools/check_layers.py
 	@tools/check_unity.py
 	@cd build && ctest -j $(JOBS) --output-on-failure --no-tests=error --progress
-	@$(MAKE) --no-print-directory asan tsan PART=1
+	@$(MAKE) --no-print-directory -j2 --output-sync asan tsan PART=1
 
 lint:
 	@tools/install_packages clang-format-14 clang-tidy-16 libomp-16-dev
