@@ -248,7 +248,6 @@ TEST(ServerOpenAi, ErrorsNameTheField) {
   expect_refused({{"output_format", "gif"}}, "output_format");
   const double steps = metric(server().port(), "vivace_step_seconds_count");
   expect_refused({{"output_format", "webp"}, {"size", "16384x8"}}, "output_format");
-  expect_refused({{"output_format", "jpeg"}, {"size", "65504x8"}}, "output_format");
   EXPECT_EQ(metric(server().port(), "vivace_step_seconds_count"), steps) << "before they are drawn";
   expect_refused({{"output_compression", 50}}, "output_compression");
   expect_refused({{"background", "transparent"}}, "background");
