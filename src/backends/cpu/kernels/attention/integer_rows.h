@@ -134,10 +134,9 @@ struct IntRows {
   float* out(int64_t tile) const { return factors(tile) + 3 * kQueryStep + int_query_tile(l); }
 
   void load_queries(int64_t tile) {
-    constexpr float kLog2E = 1.4426950408889634f;
     alignas(64) static const float no_mean[kLargestIntHead] = {};
     alignas(64) typename Op::Element rows[kQueryStep][kLargestIntHead];
-    for (auto& row : rows) std::memset(row, 0, static_cast<size_t>(up(l.head_units, kLanes)) * 4);
+    for (auto& row : rows) std::memset(row, 0, static_cast<size_t>(round_up(l.head_units, kLanes)) * 4);
     const int64_t bytes = task.args->q_strides.token * static_cast<int64_t>(element_size(s.dtype));
     const char* row = token_row(task.args->q, task.args->q_strides, task.batch, task.row + first(tile), s, task.head);
     for (int64_t r = 0; r < length(tile); ++r, row += bytes) {
@@ -165,7 +164,7 @@ struct IntRows {
       const float sum = weigh_block<Op>(scores + r * kIntScoreStride, factor, largest, keys, weights + r * kIntWeightStride);
       sums(tile)[r] = sums(tile)[r] * blend[r].before + sum * blend[r].block;
     }
-    const int64_t pairs = up(keys, kPanel) / 2;
+    const int64_t pairs = round_up(keys, kPanel) / 2;
     for (int64_t column = 0; column < l.out_columns; column += kPanel) {
       const auto multiply = l.out_columns - column < kPanel ? int_values_rows<1> : int_values_rows<2>;
       multiply(rows, weights, packed.values(block, column), pairs, packed.value_scales(block) + column, blend, out(tile) + column, l.out_columns);

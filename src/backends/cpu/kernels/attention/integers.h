@@ -19,11 +19,8 @@
 namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
-constexpr int64_t kIntKeys = 256;  // a block's
 constexpr int64_t kLargestIntHead = 512;
 constexpr int64_t kIntScoreStride = kIntKeys + 16, kIntWeightStride = kIntKeys / 2 + 16;  // floats and pairs
-
-inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // The largest magnitude and what becomes of it: NaN where a number is none.
 inline float largest_of(VF v) { return AllFalse(IsNaN(v)) ? ReduceMax(v) : __builtin_nanf(""); }
@@ -44,7 +41,7 @@ struct BytesOp {
   static constexpr int kElements = 4;
   static constexpr int32_t kOffset = 128;
   static constexpr uint32_t kFlip = 0x80808080;  // of a unit of queries
-  static constexpr float kLargestWeight = 32767, kLog2OfWeight = 14.99995597f;
+  static constexpr float kLargestWeight = kLargestWeightOfBytes, kLog2OfWeight = 14.99995597f;
 
   // Written out: with the intrinsics GCC 12 keeps a copy of every sum in memory.
   [[gnu::always_inline]] static VI add(VI sum, VI a, VI b) {
@@ -71,7 +68,7 @@ struct WordsOp {
   static constexpr int32_t kOffset = 0;
   static constexpr uint32_t kFlip = 0;
   // With normal numbers the rounding of weights and of values costs about the same: finer ones leave less for the others in a sum.
-  static constexpr float kLargestWeight = 8191, kLog2OfWeight = 12.99982387f;
+  static constexpr float kLargestWeight = kLargestWeightOfWords, kLog2OfWeight = 12.99982387f;
 
   [[gnu::always_inline]] static VI add(VI sum, VI a, VI b) { return add_pairs(sum, a, b); }
   static float row(DType dtype, const void* from, const float* mean, int64_t size, int64_t padded, Element* to) {
@@ -116,17 +113,17 @@ template <class Op>
 AttentionLayout int_layout(const AttentionShape& s, AttentionKind, int threads) {
   AttentionLayout l{};
   l.head_units = (s.head_dim + Op::kElements - 1) / Op::kElements;
-  l.padded_head = up(l.head_units * Op::kElements, 16);
-  l.kv_padded = up(s.kv_len, kPanel);
+  l.padded_head = round_up(l.head_units * Op::kElements, 16);
+  l.kv_padded = round_up(s.kv_len, kPanel);
   l.panels = (s.kv_len + kIntKeys - 1) / kIntKeys;
-  l.out_columns = up(s.head_dim, kLanes);
-  l.packed_k_head = static_cast<size_t>(up(IntPacked::k_size(l), 16));
-  l.packed_v_head = static_cast<size_t>(up(IntPacked::v_size(l), 16));
+  l.out_columns = round_up(s.head_dim, kLanes);
+  l.packed_k_head = static_cast<size_t>(round_up(IntPacked::k_size(l), 16));
+  l.packed_v_head = static_cast<size_t>(round_up(IntPacked::v_size(l), 16));
   l.block_keys = kIntKeys;
   l.block_rows = 6 * kRows;
   while (l.block_rows > kRows && s.batch * s.heads * ((s.q_len + l.block_rows - 1) / l.block_rows) < 4 * threads) l.block_rows -= kRows;
   const int64_t tiles = (l.block_rows + kRows - 1) / kRows;
-  l.scratch_bytes = static_cast<size_t>(up((tiles * int_tile(l) + kRows * (kIntScoreStride + kIntWeightStride)) * 4, 128));
+  l.scratch_bytes = static_cast<size_t>(round_up((tiles * int_tile(l) + kRows * (kIntScoreStride + kIntWeightStride)) * 4, 128));
   return l;
 }
 
@@ -166,7 +163,7 @@ void int_pack_keys(const AttentionShape& s, const AttentionArgs& args, const Att
   const char* row = token_row(args.k, args.k_strides, batch, key0, s, head);
   const int64_t bytes = args.k_strides.token * static_cast<int64_t>(element_size(s.dtype));
   alignas(64) typename Op::Element rows[kLanes][kLargestIntHead];
-  for (int64_t j = 0; j < up(keys, kPanel); j += kLanes) {
+  for (int64_t j = 0; j < round_up(keys, kPanel); j += kLanes) {
     for (int64_t i = 0; i < kLanes; ++i) {
       float scale = 0;
       int32_t sum = 0;
@@ -207,7 +204,7 @@ void int_pack_values(const AttentionShape& s, const AttentionArgs& args, const A
     const VF inverse = LoadU(inverses);
     const int64_t group = c & ~int64_t{kPanel - 1}, width = l.out_columns - group < kPanel ? kLanes : kPanel;
     uint32_t* to = packed.values(block, group) + (c - group);
-    for (int64_t j = 0; j < up(keys, kPanel); j += kPanel)
+    for (int64_t j = 0; j < round_up(keys, kPanel); j += kPanel)
       for (int pair = 0; pair < kPanel / 2; ++pair, to += width) {
         const auto rounded = [&](int64_t key) { return NearestInt(value(key) * inverse); };
         const int64_t first = j + first_of_pair(pair);

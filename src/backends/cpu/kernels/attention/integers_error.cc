@@ -3,12 +3,10 @@
 #include <cmath>
 #include <numbers>
 
-#include "backends/cpu/kernels/attention/attention.h"
+#include "backends/cpu/kernels/attention/kernels.h"
 
 namespace vivace::cpu {
 namespace {
-
-constexpr int64_t kBlock = 256;
 
 // The mean of f(the largest of n magnitudes, or of n numbers) of a normal distribution.
 template <class Function>
@@ -31,7 +29,7 @@ double error(double of_factor, double weight, int64_t keys) {
   constexpr double kCommon = 2 * std::numbers::e * std::numbers::e - std::numbers::e;
   const double of_score = 2 * of_factor * kRounding / (1 + kCommon / static_cast<double>(keys));
   // Weights have steps of a part of the block's largest one, and a mean square of e^2.
-  const int64_t block = std::min(keys, kBlock);
+  const int64_t block = std::min(keys, kIntKeys);
   const double of_weight =
       mean_of_largest(block, false, [](double x) { return std::exp(2 * x); }) / (weight * weight) * kRounding / (std::numbers::e * std::numbers::e);
   // The product of the norms of a block's values and weights, these at most weight * sqrt(block), is below 2^31.
@@ -42,12 +40,12 @@ double error(double of_factor, double weight, int64_t keys) {
 }  // namespace
 
 double attention_int8_error(int64_t head_dim, int64_t keys) {
-  return error(mean_of_largest(head_dim, true, [](double x) { return x * x; }) / (127 * 127), 32767, keys);
+  return error(mean_of_largest(head_dim, true, [](double x) { return x * x; }) / (127 * 127), kLargestWeightOfBytes, keys);
 }
 
 double attention_int16_error(int64_t head_dim, int64_t keys) {
   constexpr double kNorm = 46300;
-  return error(static_cast<double>(head_dim) / (kNorm * kNorm), 8191, keys);
+  return error(static_cast<double>(head_dim) / (kNorm * kNorm), kLargestWeightOfWords, keys);
 }
 
 }  // namespace vivace::cpu

@@ -9,6 +9,10 @@
 
 namespace vivace::cpu {
 
+// Of products of integers: the keys of a block, and the largest of its weights in steps, where Q K^T is of bytes and of 16 bits.
+constexpr int64_t kIntKeys = 256;
+constexpr float kLargestWeightOfBytes = 32767, kLargestWeightOfWords = 8191;
+
 // Sizes that follow from a shape and an instruction set. A "unit" is 4 bytes along the reduction: one float32 or a pair of bfloat16.
 struct AttentionLayout {
   int64_t head_units;    // units in a head's row of Q or K

@@ -11,11 +11,10 @@
 namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
-constexpr float kLog2E = 1.4426950408889634f, kInfinity = __builtin_inff();
+constexpr float kInfinity = __builtin_inff();
 constexpr int64_t kSlabBytes = 64 << 20;  // math's scores, all threads together
 
 inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // A thread's scratch, in floats and units (both 4 bytes), in this order: Q tiles, weights, output, partial sums, references, scores.
 struct ScratchSizes {

@@ -15,6 +15,7 @@
 namespace vivace::cpu::VIVACE_SIMD {
 namespace {
 
+constexpr float kLog2E = 1.4426950408889634f;  // exponents are powers of two
 constexpr int kPanel = 2 * kLanes;
 #ifdef VIVACE_AMX
 constexpr int kRows = 32, kColumnStep = kPanel;
@@ -25,6 +26,8 @@ constexpr int kRows = kLanes == 16 ? 14 : 6, kColumnStep = kLanes;
 constexpr int kQueryStep = (kRows + kLanes - 1) / kLanes * kLanes;  // rows that a tile of Q has room for
 constexpr int64_t kMaxBlockKeys = 512;
 constexpr int64_t kScoreStride = kMaxBlockKeys + 16;  // the 16 keep the rows of a tile out of each other's cache sets
+
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // Lanes below n keep v, the rest become `other`.
 inline VF first_lanes(VF v, int64_t n, float other) { return IfThenElse(FirstN(n > kLanes ? kLanes : n < 0 ? 0 : n), v, Set(other)); }
