@@ -2,22 +2,16 @@
 
 #include <unistd.h>
 
-#include <charconv>
 #include <fstream>
 
 #include "base/log.h"
+#include "base/numbers.h"
 
 namespace vivace::server {
 namespace {
 
 std::string head(const std::string& name, const char* type, const std::string& help) {
   return cat("# HELP ", name, ' ', help, "\n# TYPE ", name, ' ', type, '\n');
-}
-
-// With as many digits as it has: a sum that has grown must not stand still.
-std::string number(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
 size_t resident_bytes() {
@@ -37,8 +31,9 @@ void Metrics::Histogram::add(double value) {
 
 std::string Metrics::Histogram::text(const std::string& name, const std::string& help) const {
   std::string result = head(name, "histogram", help);
-  for (size_t i = 0; i < kBounds.size(); ++i) result += cat(name, "_bucket{le=\"", number(kBounds[i]), "\"} ", counts[i], '\n');
-  return result + cat(name, "_bucket{le=\"+Inf\"} ", count, '\n', name, "_sum ", number(sum), '\n', name, "_count ", count, '\n');
+  for (size_t i = 0; i < kBounds.size(); ++i) result += cat(name, "_bucket{le=\"", number_text(kBounds[i]), "\"} ", counts[i], '\n');
+  // With as many digits as it has: a sum that has grown must not stand still.
+  return result + cat(name, "_bucket{le=\"+Inf\"} ", count, '\n', name, "_sum ", number_text(sum), '\n', name, "_count ", count, '\n');
 }
 
 void Metrics::request(const std::string& route, int status, double seconds) {

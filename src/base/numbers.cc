@@ -31,4 +31,9 @@ template uint32_t parse_number(std::string_view, std::string_view);
 template uint64_t parse_number(std::string_view, std::string_view);
 template double parse_number(std::string_view, std::string_view);
 
+std::string number_text(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
 }  // namespace vivace

@@ -11,4 +11,7 @@ namespace vivace {
 template <class T>
 T parse_number(std::string_view text, std::string_view name);
 
+// The shortest text that reads as this number again, in any locale: "0.1", "1e+20", "inf".
+std::string number_text(double value);
+
 }  // namespace vivace

@@ -1,7 +1,7 @@
-#include <charconv>
 #include <cmath>
 
 #include "base/log.h"
+#include "base/numbers.h"
 #include "ir/graph.h"
 
 namespace vivace {
@@ -9,9 +9,7 @@ namespace {
 
 std::string print_real(double value) {
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
-  char buffer[32];
-  const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
-  std::string text(buffer, end);
+  std::string text = number_text(value);
   if (text.find_first_of(".en") == std::string::npos) text += ".0";  // so that it parses as a real again
   return text;
 }

@@ -6,16 +6,12 @@
 #include <optional>
 
 #include "base/log.h"
+#include "base/numbers.h"
 #include "ir/op_attrs.h"
 #include "vivace/error.h"
 
 namespace vivace {
 namespace {
-
-std::string real_text(double value) {
-  char buffer[32];
-  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
-}
 
 // Between the separators; empty parts are left out.
 std::vector<std::string_view> parts_of(std::string_view text, char separator) {
@@ -90,7 +86,7 @@ std::string TileText::text() const {
     out += cat(i ? ";" : "", "t", i, "=", op_name(t.op));
     for (int arg : t.args) out += arg < 0 ? cat(" i", ~arg) : cat(" t", arg);
     for (const auto& [key, value] : t.attrs.items())
-      out += cat(" ", key, "=", std::holds_alternative<std::string>(value) ? std::get<std::string>(value) : real_text(std::get<double>(value)));
+      out += cat(" ", key, "=", std::holds_alternative<std::string>(value) ? std::get<std::string>(value) : number_text(std::get<double>(value)));
   }
   return out;
 }

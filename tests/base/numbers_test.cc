@@ -31,5 +31,12 @@ TEST(Numbers, AnythingElseIsRefusedByName) {
             std::string::npos);
 }
 
+TEST(Numbers, AreWrittenAsTheyAreReadAgain) {
+  EXPECT_EQ(number_text(0.1), "0.1");
+  EXPECT_EQ(number_text(-3), "-3");
+  EXPECT_EQ(number_text(1. / 3), "0.3333333333333333");
+  EXPECT_EQ(number_text(-1.7976931348623157e308), "-1.7976931348623157e+308");
+}
+
 }  // namespace
 }  // namespace vivace
