@@ -41,46 +41,43 @@ std::shared_ptr<const LoraFile> LoraFile::open(const std::filesystem::path& path
   return result;
 }
 
-LoraFile::LoraFile(WeightMap weights) : origins_(std::make_shared<const WeightOrigins>(std::move(weights), CacheFolder())), metadata_("{}") {
+LoraFile::LoraFile(WeightMap weights) : origins_(std::make_shared<const WeightOrigins>(std::move(weights), CacheFolder())) {
   const TensorFile& file = *this->weights().files().front();
   const std::filesystem::path path = file.path(), beside = path.parent_path() / "adapter_config.json";
-  std::string name = this->weights().name();
+  std::string name = this->weights().name(), metadata = "{}";  // as text, in which the order of patterns counts
   std::error_code ignored;
   if (const auto found = file.metadata().find("lora_adapter_metadata");
       found != file.metadata().end() && !strict_json(found->second).is_discarded()) {
-    metadata_ = found->second;
+    metadata = found->second;
   } else if (path.filename() == "adapter_model.safetensors" && std::filesystem::exists(beside, ignored)) {
     name = beside.string();
-    metadata_ = read_file(beside);  // as text, in which the order of patterns counts
-    of_peft_ = parse_json(metadata_, name).is_object();
+    metadata = read_file(beside);
+    of_peft_ = parse_json(metadata, name).is_object();
   }
   constexpr std::string_view kPattern = "alpha_pattern";
-  const auto config = strict_ordered_json(metadata_);
-  for (const auto& [key, value] : config.items())
-    if (config.is_object() && key.ends_with(kPattern))
-      alpha_patterns_.emplace(key.substr(0, key.size() - kPattern.size()), PeftPattern(value, cat(name, ": ", key)));
+  const auto config = strict_ordered_json(metadata);
+  if (!config.is_object()) return;
+  for (const auto& [key, value] : config.items()) {
+    if (value.is_number()) numbers_[key] = value.get<double>();
+    if (value.is_boolean() && value.get<bool>()) flags_.insert(key);
+    if (key.ends_with(kPattern)) alpha_patterns_.emplace(key.substr(0, key.size() - kPattern.size()), PeftPattern(value, cat(name, ": ", key)));
+  }
 }
 
 double LoraFile::scale(const std::string& part, const std::string& module, int64_t rank, const WeightInfo* alpha) const {
   if (rank == 0) return 1;
-  const nlohmann::json metadata = strict_json(metadata_);
   const std::string prefix = part_prefix(part);
-  const auto setting = [&](const char* key) -> const nlohmann::json* {
-    if (!metadata.is_object()) return nullptr;
-    const auto found = metadata.find(prefix + key);
-    return found == metadata.end() ? nullptr : &*found;
-  };
   double value = static_cast<double>(rank);
   for (const char* key : {"alpha", "lora_alpha"})  // of LoHa and LoKr, of LoRA
-    if (const auto* general = setting(key); general && general->is_number()) value = general->get<double>();
+    if (const auto general = numbers_.find(prefix + key); general != numbers_.end()) value = general->second;
   if (const auto pattern = alpha_patterns_.find(prefix); pattern != alpha_patterns_.end()) value = pattern->second.of(module).value_or(value);
   if (alpha) {
     if (numel(alpha->shape) != 1)
       throw UserError(cat(weights().name(), ": tensor \"", alpha->name, "\" is ", to_string(alpha->shape), ": expected one number"));
     value = weights().tensor(alpha->name).to(DType::float32).floats()[0];
   }
-  const auto* root = setting("use_rslora");
-  return value / (root && root->is_boolean() && root->get<bool>() ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank));
+  const auto by = static_cast<double>(rank);
+  return value / (flags_.contains(prefix + "use_rslora") ? std::sqrt(by) : by);
 }
 
 std::shared_ptr<const Lora> Lora::read(const LoraFile& file, const AdapterTarget& target, std::set<std::string>& used) {

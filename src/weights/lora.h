@@ -34,9 +34,11 @@ class LoraFile {
   explicit LoraFile(WeightMap weights);
   std::string part_prefix(const std::string& part) const { return of_peft_ ? "" : part + '.'; }
   std::shared_ptr<const WeightOrigins> origins_;
-  std::string metadata_;                               // JSON; "{}" without
-  bool of_peft_ = false;                               // metadata_ is of one part, whose name is not in it
-  std::map<std::string, PeftPattern> alpha_patterns_;  // by what part_prefix() gives
+  // What the header or adapter_config.json says: numbers and what is true by their keys, patterns by what part_prefix() gives.
+  std::map<std::string, double> numbers_;
+  std::set<std::string> flags_;
+  std::map<std::string, PeftPattern> alpha_patterns_;
+  bool of_peft_ = false;  // it is of one part, whose name is not in it
 };
 
 // What a file adds to one weight.
