@@ -244,6 +244,8 @@ void RedisJobs::tell_all() {
 }
 
 void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status, const std::string& request, std::function<void()> then) {
+  // Before anybody is answered: whoever knows of the job may see it end.
+  if (!request.empty()) job->set_shared();
   // Nobody has to wait for one that is away.
   if (!reachable_) std::exchange(then, [] {})();
   ask([this, job, status, request, then = std::move(then)] {
@@ -252,7 +254,6 @@ void RedisJobs::follow(const std::shared_ptr<Job>& job, const Status& status, co
     tell(*job, followed_.back());
     then();
   });
-  if (!request.empty()) job->set_shared();
   // The job may have been drawn before anybody listened: pictures are kept with whatever is heard next.
   job->listen([this, status, whose = std::weak_ptr(job), last = Clock::time_point(), kept = size_t{0}](const Job& j, JobEvent event) mutable {
     // Steps are many: one now and then.
