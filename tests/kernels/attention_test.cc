@@ -219,7 +219,7 @@ TEST(Attention, AnyNumberOfThreads) {
 // The one wide head of a VAE's attention over the keys of a 1024 x 1024 picture; few queries, so that the oracle is quick.
 TEST(Attention, OneHeadOverAllPixels) {
   for (const DType dtype : kDTypes) {
-    Case c(make_shape(1, 1, 3, 16384, 512, dtype));
+    Case c(make_shape(1, 1, 3, dtype == float32 ? 16384 : 4096, 512, dtype));
     check_everywhere(c, 3);
   }
 }

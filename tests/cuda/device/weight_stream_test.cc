@@ -16,7 +16,7 @@ namespace vivace {
 namespace {
 
 const std::string kStreamedAssets = std::string(VIVACE_SOURCE_DIR) + "/assets/";
-constexpr int kStreamedSteps = 3;
+constexpr int kStreamedSteps = 2;  // the first is recorded, the second replayed
 
 // A GPU of its own, whose memory nobody else takes.
 DiffusionPipeline open_streamed(const std::string& model, const cuda::HostGpu& gpu, PretrainedOptions options) {
