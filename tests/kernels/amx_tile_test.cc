@@ -54,6 +54,10 @@ struct EmulatedTiles {
     for (int r = 0; r < t.rows; ++r) std::memcpy(t.data[r], static_cast<const char*>(p) + r * stride, static_cast<size_t>(t.bytes));
   }
   template <int kTile>
+  static void stream(const void* p, int64_t stride) {
+    load<kTile>(p, stride);
+  }
+  template <int kTile>
   static void store(void* p, int64_t stride) {
     const Tile& t = used(kTile);
     for (int r = 0; r < t.rows; ++r) std::memcpy(static_cast<char*>(p) + r * stride, t.data[r], static_cast<size_t>(t.bytes));
@@ -120,7 +124,8 @@ void check(int rows, int64_t units, const std::vector<ptrdiff_t>& taps, bool acc
   std::vector<float> c(static_cast<size_t>((rows + 1) * kColumns));
   const int32_t before = kDot == AmxDot::bf16 ? 0x40a00000 : 5;  // 5.f or 5
   for (float& x : c) std::memcpy(&x, &before, 4);
-  amx_tile<EmulatedTiles, kDot>(a.data(), row_units * 4, taps.data(), tap_count, units, b.data(), c.data(), kColumns, rows, accumulate);
+  auto* tile = accumulate ? amx_tile<EmulatedTiles, kDot, AmxRows::met_once> : amx_tile<EmulatedTiles, kDot, AmxRows::met_again>;
+  tile(a.data(), row_units * 4, taps.data(), tap_count, units, b.data(), c.data(), kColumns, rows, accumulate, {});
   for (int r = 0; r <= rows; ++r) {
     for (int j = 0; j < kColumns; ++j) {
       const bool outside = r == rows || j >= kAmxColumns;

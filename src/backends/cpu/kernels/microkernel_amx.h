@@ -34,6 +34,11 @@ struct AmxTiles {
   static void load(const void* p, int64_t stride) {
     asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
   }
+  // As load(), of what is met once: it leaves the first cache to what is met again.
+  template <int kTile>
+  static void stream(const void* p, int64_t stride) {
+    asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
+  }
   template <int kTile>
   static void store(void* p, int64_t stride) {
     asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
@@ -77,19 +82,30 @@ class AmxScope {
   static inline thread_local int rows_ = 0;
 };
 
-template <class Tiles, AmxDot kDot, bool kBoth>
+// How A's tiles are read. met_once: no other panel meets them while they would be in the first cache, which is left to B.
+enum class AmxRows { met_again, met_once };
+
+template <class Tiles, AmxRows kRows, int kTile>
+void amx_load_rows(const char* a, int64_t a_stride) {
+  if constexpr (kRows == AmxRows::met_once)
+    Tiles::template stream<kTile>(a, a_stride);
+  else
+    Tiles::template load<kTile>(a, a_stride);
+}
+
+template <class Tiles, AmxDot kDot, AmxRows kRows, bool kBoth>
 void amx_step(const char* a, int64_t a_stride, const char* b, int64_t b_stride) {
   Tiles::template load<6>(b, b_stride);
-  Tiles::template load<4>(a, a_stride);
+  amx_load_rows<Tiles, kRows, 4>(a, a_stride);
   Tiles::template load<7>(b + 64, b_stride);
   Tiles::template dot<kDot, 0, 4, 6>();
-  if constexpr (kBoth) Tiles::template load<5>(a + 16 * a_stride, a_stride);
+  if constexpr (kBoth) amx_load_rows<Tiles, kRows, 5>(a + 16 * a_stride, a_stride);
   Tiles::template dot<kDot, 1, 4, 7>();
   if constexpr (kBoth) Tiles::template dot<kDot, 2, 5, 6>();
   if constexpr (kBoth) Tiles::template dot<kDot, 3, 5, 7>();
 }
 
-template <class Tiles, AmxDot kDot, bool kBoth>
+template <class Tiles, AmxDot kDot, AmxRows kRows, bool kBoth>
 void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const char* b, float* c, int64_t c_stride,
                   int rows, bool accumulate, Ahead ahead) {
   constexpr int64_t kRowBytes = kAmxColumns * 4;
@@ -111,7 +127,7 @@ void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_
     const char* from = a + taps[t] * 4;
     for (int64_t u = 0; u < whole; u += kAmxUnits, from += kAmxUnits * 4, b += kAmxUnits * kRowBytes) {
       ahead.fetch();
-      amx_step<Tiles, kDot, kBoth>(from, a_stride, b, kRowBytes);
+      amx_step<Tiles, kDot, kRows, kBoth>(from, a_stride, b, kRowBytes);
     }
     if (rest == 0) continue;
     // The last units with zeros behind them. Both sides: zero times what lies behind the weights may be NaN.
@@ -120,7 +136,7 @@ void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_
     std::memset(b_rest + rest * kRowBytes, 0, static_cast<size_t>((kAmxUnits - rest) * kRowBytes));
     for (int r = 0; r < rows; ++r) std::memcpy(a_rest + r * 64, from + r * a_stride, static_cast<size_t>(rest * 4));
     std::memcpy(b_rest, b, static_cast<size_t>(rest * kRowBytes));
-    amx_step<Tiles, kDot, kBoth>(a_rest, 64, b_rest, kRowBytes);
+    amx_step<Tiles, kDot, kRows, kBoth>(a_rest, 64, b_rest, kRowBytes);
     b += rest * kRowBytes;
   }
   Tiles::template store<0>(c, c_bytes);
@@ -130,12 +146,13 @@ void amx_products(const char* a, int64_t a_stride, const ptrdiff_t* taps, int64_
 }
 
 // c[rows][32] = (accumulate ? c : 0) + the sum over taps t of a[rows][units] at a + taps[t] units, times b[t][units][32 units].
-// Rows of a lie a_stride bytes apart, of c c_stride floats. 1 <= rows <= 32. Only what is named is read. Inside an AmxScope of these Tiles.
-template <class Tiles, AmxDot kDot>
+// Rows of a lie a_stride bytes apart, of c c_stride floats. 1 <= rows <= 32. Only what is named is
+// read. Inside an AmxScope of these Tiles.
+template <class Tiles, AmxDot kDot, AmxRows kRows = AmxRows::met_again>
 [[gnu::noinline]] void amx_tile(const void* a, int64_t a_stride, const ptrdiff_t* taps, int64_t tap_count, int64_t units, const void* b, float* c,
                                 int64_t c_stride, int rows, bool accumulate, Ahead ahead = {}) {
   AmxScope<Tiles>::need(rows);
-  auto* products = rows > 16 ? amx_products<Tiles, kDot, true> : amx_products<Tiles, kDot, false>;
+  auto* products = rows > 16 ? amx_products<Tiles, kDot, kRows, true> : amx_products<Tiles, kDot, kRows, false>;
   products(static_cast<const char*>(a), a_stride, taps, tap_count, units, static_cast<const char*>(b), c, c_stride, rows, accumulate, ahead);
 }
 

@@ -10,13 +10,14 @@ namespace {
 template <AmxDot kDot, int kRows>
 void amx_dense_tile(const void* a, int64_t a_stride, int64_t units, const void* b, float* c, bool accumulate, Ahead ahead) {
   constexpr ptrdiff_t kNoOffset = 0;
-  amx_tile<AmxTiles, kDot>(a, a_stride, &kNoOffset, 1, units, b, c, kAmxColumns, kRows, accumulate, ahead);
+  amx_tile<AmxTiles, kDot, AmxRows::met_once>(a, a_stride, &kNoOffset, 1, units, b, c, kAmxColumns, kRows, accumulate, ahead);
 }
 
 template <AmxDot kDot, int... kRows>
 constexpr void add_amx_unit(Level& level, Unit unit, std::integer_sequence<int, kRows...>) {
   ((level.tile[static_cast<int>(unit)][kRows + 1] = amx_dense_tile<kDot, kRows + 1>), ...);
   level.tile_rows[static_cast<int>(unit)] = kAmxRows;
+  level.few_units[static_cast<int>(unit)] = 192;  // 24 KiB: tiles wait for what comes from the second cache
   level.unit_cycles[static_cast<int>(unit)] = 4;  // four products of tiles, 16 cycles each, for 16 units
 }
 

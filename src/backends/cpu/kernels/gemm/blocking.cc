@@ -71,9 +71,10 @@ Blocking resolve_blocking(const GemmPlan& plan, const GemmSpec& spec, int64_t m,
     // Tasks of nearly equal size.
     b.tiles = div_up(tiles, div_up(tiles, b.tiles)), b.panels = div_up(plan.panels, div_up(plan.panels, b.panels));
   }
-  // Blocks of K of nearly equal length, multiples of a cache line of the packed A. 1280 units of a panel are 160 KiB: a second visit of the
-  // accumulators costs more than a panel that comes from the second cache.
-  const int64_t wanted_units = wanted.units > 0 ? wanted.units : 1280;
+  // Blocks of K of nearly equal length, multiples of a cache line of the packed A.
+  constexpr int64_t kWholePanel = 1280;  // units, 160 KiB: a second visit of the sums costs more than a panel that comes from the second cache
+  const int64_t few = plan.level->few_units[static_cast<int>(plan.unit)];
+  const int64_t wanted_units = wanted.units > 0 ? wanted.units : few > 0 && b.tiles >= 4 ? few : kWholePanel;
   b.units = std::min(plan.units, round_up(div_up(plan.units, div_up(plan.units, wanted_units)), 16));
   if (plan.blocks) b.units = std::min(plan.units, round_up(b.units, plan.blocks->values / plan.per_unit));
   b.tile_outer = b.tile_outer && !plan.decodes();

@@ -106,7 +106,9 @@ struct Level {
   int panel;                // columns of a register tile
   int tile_rows[kUnits];    // rows of the largest
   int unit_cycles[kUnits];  // what one unit along K takes it, about
-  bool pairs_in_int16;      // u8 x s8 products are added in pairs to int16, which saturates: W's scales must leave room (pack.cc)
+  // Units in a block of K of which a panel stays in the first cache while several tiles pass over it; 0: the second cache is fast enough.
+  int few_units[kUnits];
+  bool pairs_in_int16;  // u8 x s8 products are added in pairs to int16, which saturates: W's scales must leave room (pack.cc)
   // [Unit][rows]; null where the level lacks the instruction.
   TileFn tile[kUnits][kMaxTileRows + 1];
   // [from][to]; null where nothing needs it.
